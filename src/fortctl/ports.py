@@ -1,0 +1,196 @@
+"""What the world can do for fortctl, as Protocols. Services and the robot's runner know these and no adapter.
+
+Every implementation translates the exceptions of its own library: only errors named here (or ``FortctlError``) pass.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, Protocol
+
+from fortctl.model import (
+    AccountState,
+    Fill,
+    KeyRestrictions,
+    MarketEvent,
+    OrderRequest,
+    OrderState,
+    SymbolRules,
+    UserEvent,
+)
+
+
+class Outcome(StrEnum):
+    """How a refusal or silence of the exchange is to be read. One function decides it: ``exchange.codes.classify``."""
+
+    KEY_REFUSED = "key_refused"  # -2008 -2014 -2015 -1022 401: the key may be lost
+    REFUSED = "refused"  # the order or the call is wrong; nothing happened
+    ABSENT = "absent"  # -2013, -2011 "Unknown order sent.": absent, or not visible yet
+    DUPLICATE = "duplicate"  # -2010 "Duplicate order sent."
+    WOULD_TAKE = "would_take"  # -2010 "Order would immediately match and take."
+    NO_FUNDS = "no_funds"  # -2010 insufficient balance
+    CLOCK = "clock"  # -1021
+    BUSY = "busy"  # 429, 418, -1003, -1015: nothing happened, wait
+    UNKNOWN = "unknown"  # time-out, 5xx, -1000, -1001, -1006, -1007 (-1008 is verified, then retried)
+    UNREACHABLE = "unreachable"  # the request provably never left
+
+
+class ExchangeFault(Exception):
+    """An exchange call that did not succeed.
+
+    Attributes:
+        outcome: how to read it.
+        code: Binance's code or None.
+        http_status: HTTP status or None.
+        message: the exchange's text (no secret in it).
+        retry_after: seconds, where the exchange said so.
+    """
+
+    def __init__(
+        self,
+        outcome: Outcome,
+        message: str,
+        *,
+        code: int | None = None,
+        http_status: int | None = None,
+        retry_after: float | None = None,
+    ) -> None:
+        super().__init__(f"{outcome.value}: {message}")
+        self.outcome = outcome
+        self.message = message
+        self.code = code
+        self.http_status = http_status
+        self.retry_after = retry_after
+
+
+class Clock(Protocol):
+    def now_ms(self) -> int:
+        """Wall clock, integer milliseconds since the epoch."""
+
+    def monotonic(self) -> float:
+        """Seconds that never go back."""
+
+    async def sleep(self, seconds: float) -> None: ...
+
+
+class Exchange(Protocol):
+    """One key's view of one Binance account. Every method but ``close`` raises ``ExchangeFault``."""
+
+    async def server_time(self) -> int: ...
+
+    async def symbol_rules(self, symbol: str) -> SymbolRules: ...
+
+    async def last_price(self, symbol: str) -> Any:
+        """Return the last trade's price as ``Decimal`` (public, unsigned)."""
+
+    async def account(self) -> AccountState: ...
+
+    async def key_restrictions(self) -> KeyRestrictions: ...
+
+    async def test_order(self, request: OrderRequest) -> None:
+        """``POST /api/v3/order/test``: no effect; shows whether the key may trade."""
+
+    async def place(self, request: OrderRequest, *, timestamp: int, recv_window: int) -> OrderState:
+        """Place an order. ``timestamp`` (ms) and ``recv_window`` (ms) go out as given (robot.md, rule 5)."""
+
+    async def cancel(self, symbol: str, client_order_id: str) -> OrderState: ...
+
+    async def order(self, symbol: str, client_order_id: str) -> OrderState: ...
+
+    async def open_orders(self, symbol: str | None = None) -> tuple[OrderState, ...]: ...
+
+    async def all_orders(self, symbol: str, *, start_time: int | None = None) -> tuple[OrderState, ...]: ...
+
+    async def trades(
+        self, symbol: str, *, order_id: int | None = None, from_id: int | None = None
+    ) -> tuple[Fill, ...]:
+        """All trades from ``from_id`` on, or those of one order; paged inside."""
+
+    def user_events(self) -> AsyncIterator[UserEvent]:
+        """The user data stream; reconnects and subscribes again by itself, saying so with StreamDown/StreamUp."""
+
+    def market_events(self, symbol: str) -> AsyncIterator[MarketEvent]:
+        """The public trade stream of one symbol; needs no accepted key; reconnects by itself."""
+
+    async def close(self) -> None: ...
+
+
+class LatchGuard(Protocol):
+    """The panic latch of one robot (robot.md, rule 6)."""
+
+    def is_latched(self) -> bool: ...
+
+    def placing(self) -> AbstractContextManager[bool]:
+        """Hold the shared lock while an order's bytes leave; yields False when latched (then place nothing)."""
+
+
+@dataclass(frozen=True)
+class MailboxRow:
+    """One command as it lies in the store. ``envelope`` is canonical JSON that the operator signed."""
+
+    account: str
+    number: int
+    envelope: bytes
+    sealed: bytes | None
+    signature: bytes
+    claimed_at: int | None = None
+    finished_at: int | None = None
+    result: bytes | None = None
+    result_signature: bytes | None = None
+
+
+class Mailbox(Protocol):
+    """The signed command queue of robots; a store of its own. Raises ``FortctlError`` only."""
+
+    def append(self, row: MailboxRow) -> None:
+        """Store a command; raises ``Conflict`` when the number is taken."""
+
+    def last_number(self, account: str) -> int: ...
+
+    def pending(self, account: str) -> tuple[MailboxRow, ...]:
+        """Rows without a result, oldest first."""
+
+    def row(self, account: str, number: int) -> MailboxRow | None: ...
+
+    def claim(self, account: str, number: int, at: int) -> None: ...
+
+    def finish(self, account: str, number: int, result: bytes, signature: bytes, at: int) -> None:
+        """Write the result and erase the sealed payload."""
+
+    def publish_card(self, account: str, body: bytes, signature: bytes, at: int) -> None:
+        """Replace the robot's public card (recipient key, key shown, numbers), signed by the robot."""
+
+    def card(self, account: str) -> tuple[bytes, bytes] | None: ...
+
+
+@dataclass(frozen=True)
+class RecordMeta:
+    """What is visible of a vault record without unlocking, and is bound to it as associated data."""
+
+    record_id: str
+    account: str
+    exchange: str
+    role: str
+    name: str
+    type: str
+    version: int
+    created_at: int
+    erasable: bool
+
+
+class VaultPort(Protocol):
+    """An unlocked vault. All methods raise VaultLocked / VaultDamaged / NotFound / Conflict only."""
+
+    def records(self) -> tuple[RecordMeta, ...]: ...
+
+    def get(self, record_id: str) -> bytes:
+        """Return a record's plaintext. Raises ``NotFound`` (also when its erasure key is gone)."""
+
+    def update(self, changes: Mapping[str, Any]) -> None: ...
+
+
+class AuditLog(Protocol):
+    def append(self, what: str, *, account: str, result: str, **facts: Any) -> None: ...

@@ -1,0 +1,79 @@
+"""Open a SQLite store the one way that fortctl uses: WAL, every commit on disk, deleted content overwritten."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from fortctl.errors import Conflict, VaultDamaged
+
+
+def connect(path: Path, migrations: Sequence[str], *, busy_timeout_ms: int = 5000) -> sqlite3.Connection:
+    """Open (and create, 0600) a store and bring its schema up to date.
+
+    Args:
+        path: the database file; its folder must exist.
+        migrations: scripts in order; ``PRAGMA user_version`` counts those that were applied.
+        busy_timeout_ms: how long a writer waits for another one.
+
+    Raises:
+        Conflict: the store stays locked by another process.
+        VaultDamaged: the file is no SQLite database, or was written by a later fortctl.
+    """
+    if not path.exists():
+        os.close(os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600))
+    try:
+        connection = sqlite3.connect(path, timeout=busy_timeout_ms / 1000, isolation_level=None)
+        connection.row_factory = sqlite3.Row
+        connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute("PRAGMA synchronous=FULL")
+        connection.execute("PRAGMA secure_delete=ON")
+        connection.execute("PRAGMA foreign_keys=ON")
+        _migrate(connection, migrations, path)
+    except sqlite3.OperationalError as error:
+        raise Conflict(
+            f"the store {path.name} cannot be opened: {error}",
+            hint="another process holds it, or the folder cannot be written; see 'fortctl doctor'",
+        ) from error
+    except sqlite3.DatabaseError as error:
+        raise VaultDamaged(f"the store {path.name} is damaged: {error}") from error
+    return connection
+
+
+def _migrate(connection: sqlite3.Connection, migrations: Sequence[str], path: Path) -> None:
+    applied = int(connection.execute("PRAGMA user_version").fetchone()[0])
+    if applied > len(migrations):
+        raise VaultDamaged(f"the store {path.name} was written by a later fortctl", hint="upgrade fortctl")
+    for number in range(applied, len(migrations)):
+        with transaction(connection):
+            # A second process may have migrated while this one waited for the lock.
+            if int(connection.execute("PRAGMA user_version").fetchone()[0]) > number:
+                continue
+            for statement in _statements(migrations[number]):
+                connection.execute(statement)
+            connection.execute(f"PRAGMA user_version={number + 1}")
+
+
+def _statements(script: str) -> Iterator[str]:
+    """Split a migration into statements (``executescript`` would commit the surrounding transaction)."""
+    pending = ""
+    for line in script.splitlines():
+        pending += line + "\n"
+        if sqlite3.complete_statement(pending):
+            yield pending
+            pending = ""
+
+
+@contextmanager
+def transaction(connection: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
+    """Run a block in one write transaction; commit on success, roll back on any exception."""
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        yield connection
+    except BaseException:
+        connection.execute("ROLLBACK")
+        raise
+    connection.execute("COMMIT")
