@@ -183,3 +183,20 @@ def error_classes() -> dict[str, type[FortctlError]]:
         found.setdefault(cls.code, cls)
         pending.extend(cls.__subclasses__())
     return found
+
+
+def error_from_json(error: Mapping[str, Any]) -> FortctlError:
+    """Make the ``error`` object of another process into an exception of the same class."""
+    cls = error_classes().get(str(error.get("code")), InternalError)
+    answer = error.get("exchange")
+    exchange = (
+        ExchangeAnswer(answer.get("http_status"), answer.get("code"), str(answer.get("message", "")))
+        if isinstance(answer, Mapping)
+        else None
+    )
+    return cls(
+        str(error.get("message", "the robot refused")),
+        hint=str(error["hint"]) if error.get("hint") else None,
+        details=dict(error.get("details") or {}),
+        exchange=exchange,
+    )

@@ -5,7 +5,7 @@ Every implementation translates the exceptions of its own library: only errors n
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from enum import StrEnum
@@ -21,6 +21,7 @@ from fortctl.model import (
     SymbolRules,
     UserEvent,
 )
+from fortctl.secret import Secret
 
 
 class Outcome(StrEnum):
@@ -181,15 +182,85 @@ class RecordMeta:
     erasable: bool
 
 
+@dataclass(frozen=True)
+class NewRecord:
+    """A record to be written. ``erasable`` records can be destroyed without unlocking.
+
+    Attributes:
+        created_at: milliseconds since the epoch.
+        purpose: names the erasure key's file (``site``, ``copy``, ``key``, ``recipient`` …).
+    """
+
+    record_id: str
+    account: str
+    exchange: str
+    role: str
+    name: str
+    type: str
+    plaintext: Secret
+    erasable: bool
+    created_at: int
+    purpose: str = ""
+
+
 class VaultPort(Protocol):
     """An unlocked vault. All methods raise VaultLocked / VaultDamaged / NotFound / Conflict only."""
 
+    @property
+    def generation(self) -> int: ...
+
     def records(self) -> tuple[RecordMeta, ...]: ...
 
-    def get(self, record_id: str) -> bytes:
+    def get(self, record_id: str) -> Secret:
         """Return a record's plaintext. Raises ``NotFound`` (also when its erasure key is gone)."""
 
-    def update(self, changes: Mapping[str, Any]) -> None: ...
+    def update(
+        self,
+        put: Sequence[NewRecord] = (),
+        delete: Sequence[str] = (),
+        *,
+        audit: Callable[[str, int], None] | None = None,
+    ) -> int:
+        """Write all changes as one; ``audit(phase, generation)`` is called before and after. Returns the generation."""
+
+
+class RobotOwner(Protocol):
+    """The process that holds an account's lock."""
+
+    @property
+    def pid(self) -> int: ...
+
+    @property
+    def host(self) -> str: ...
+
+
+class RobotProcess(Protocol):
+    """The robot of one account on this machine."""
+
+    def owner(self) -> RobotOwner | None: ...
+
+    def query(self, request: Mapping[str, Any], *, timeout_s: float = 5.0) -> dict[str, Any]:
+        """Ask the running robot over its socket; raises ``RobotUnreachable`` or the robot's own refusal."""
+
+    def wake(self) -> bool: ...
+
+    def bring_up(self, passphrase: Secret | None, *, timeout_s: float = 20.0) -> None:
+        """Start the robot, not trading, unless one runs; return once it answers."""
+
+    def kill(self, owner: Any) -> bool:
+        """SIGKILL the owner if it is still that very process; True when its lock is free afterwards."""
+
+
+class Latch(LatchGuard, Protocol):
+    """The panic latch as the operator's side sees it."""
+
+    def read(self) -> dict[str, Any]: ...
+
+    def set(self, facts: Mapping[str, Any]) -> None: ...
+
+    def clear(self) -> None: ...
+
+    def drain_placers(self, timeout_s: float) -> bool: ...
 
 
 class AuditLog(Protocol):

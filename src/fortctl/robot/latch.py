@@ -1,0 +1,127 @@
+"""The panic latch: one small file that, once there, keeps a robot from placing anything (robot.md, rule 6).
+
+``latch.lock`` is made once and never replaced. Whoever places an order holds it shared from reading the latch until
+the order has left; panic writes the latch first, then takes the lock exclusively for a moment. From then on every
+order either left before the latch or is never sent.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from fortctl.errors import Conflict
+
+LATCH_NAME = "latch"
+LOCK_NAME = "latch.lock"
+
+
+class LatchFile:
+    """The latch of one robot's folder; implements :class:`fortctl.ports.LatchGuard`.
+
+    Args:
+        folder: ``HOME/robots/ACCOUNT``; must exist.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._path = folder / LATCH_NAME
+        self._lock_fd: int | None = None
+        self._holders = 0
+
+    def is_latched(self) -> bool:
+        # Anything by that name counts: a latch that cannot be read must still hold.
+        return os.path.lexists(self._path)
+
+    def read(self) -> dict[str, Any]:
+        """Return what panic wrote (who, when, the keys to delete); empty when unreadable or absent."""
+        try:
+            value = json.loads(self._path.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return {}
+        return value if isinstance(value, dict) else {}
+
+    def set(self, facts: Mapping[str, Any]) -> None:
+        """Write the latch durably. An existing latch stays on at every instant of the replacement.
+
+        Raises:
+            OSError: the folder cannot be written (the caller goes on with its other steps and says so).
+        """
+        temporary = self._folder / f".latch-{os.getpid()}-{time.monotonic_ns()}"
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        try:
+            os.write(descriptor, (json.dumps(dict(facts), sort_keys=True) + "\n").encode())
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        os.replace(temporary, self._path)
+        self._sync_folder()
+
+    def clear(self) -> None:
+        """Lift the latch. Raises ``Conflict`` when there is none."""
+        try:
+            os.unlink(self._path)
+        except FileNotFoundError:
+            raise Conflict("the robot is not latched", hint="nothing to clear") from None
+        self._sync_folder()
+
+    @contextmanager
+    def placing(self) -> Iterator[bool]:
+        """Hold the lock shared; yield False when latched, or when panic is at work this very moment."""
+        if not self._acquire_shared():
+            yield False
+            return
+        try:
+            yield not self.is_latched()
+        finally:
+            self._release_shared()
+
+    def drain_placers(self, timeout_s: float) -> bool:
+        """Wait until nobody is placing: take the lock exclusively once, release it. False when time ran out."""
+        descriptor = self._open_lock()
+        try:
+            deadline = time.monotonic() + timeout_s
+            while True:
+                try:
+                    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    return True
+                except BlockingIOError:
+                    if time.monotonic() >= deadline:
+                        return False
+                    time.sleep(0.005)
+        finally:
+            os.close(descriptor)
+
+    def _acquire_shared(self) -> bool:
+        # One descriptor and a count: flock belongs to the open file, so a second shared lock of this process
+        # would be released together with the first.
+        if self._holders == 0:
+            if self._lock_fd is None:
+                self._lock_fd = self._open_lock()
+            try:
+                fcntl.flock(self._lock_fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return False
+        self._holders += 1
+        return True
+
+    def _release_shared(self) -> None:
+        self._holders -= 1
+        if self._holders == 0 and self._lock_fd is not None:
+            fcntl.flock(self._lock_fd, fcntl.LOCK_UN)
+
+    def _open_lock(self) -> int:
+        return os.open(self._folder / LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+
+    def _sync_folder(self) -> None:
+        descriptor = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

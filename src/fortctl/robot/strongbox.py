@@ -1,0 +1,167 @@
+"""What the robot's own vault holds, as typed values over the vault port.
+
+What steers money is believed from here alone: the key, who may command (pairing), which numbers were applied, settings.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from fortctl.errors import ConfigError, NotFound
+from fortctl.model import KeyCard, KeyPair, KeyType, Role
+from fortctl.ports import Clock, NewRecord, VaultPort
+from fortctl.secret import Secret
+from fortctl.vault.seal import Identity, RecipientKey
+from fortctl.wire import card_from_wire, card_to_wire
+
+IDENTITY = "identity/robot"
+
+
+@dataclass(frozen=True)
+class InstalledKey:
+    """The robot's key as its vault holds it."""
+
+    pair: KeyPair
+    uid: int
+    allow: tuple[str, ...]
+    card: KeyCard
+
+
+@dataclass(frozen=True)
+class Applied:
+    """What the vault remembers of the mailbox: the last number applied, its receipt, the key generation."""
+
+    number: int = 0
+    generation: int = 0
+    receipt: str = ""
+    signature: str = ""
+
+
+class StrongBox:
+    """The robot's own vault, as typed values over the vault port."""
+
+    def __init__(self, account: str, exchange: str, vault: VaultPort, clock: Clock) -> None:
+        self.account = account
+        self.exchange = exchange
+        self._vault = vault
+        self._clock = clock
+
+    def identity(self) -> Identity:
+        return Identity.from_private(self._vault.get(IDENTITY))
+
+    def operators(self) -> dict[str, bytes]:
+        paired = self._read("pairing") or {}
+        return {name: base64.b64decode(public) for name, public in paired.items()}
+
+    def applied(self) -> Applied:
+        return Applied(**(self._read("applied") or {}))
+
+    def settings(self) -> dict[str, Any] | None:
+        return self._read("settings")
+
+    def recipient(self) -> RecipientKey:
+        return RecipientKey.from_private(self._vault.get(f"recipient/{self.account}"))
+
+    def key(self) -> InstalledKey | None:
+        """Return the installed key, or None (also when its erasure key was destroyed)."""
+        meta = next((meta for meta in self._vault.records() if meta.record_id == f"key/{self.account}/robot"), None)
+        if meta is None:
+            return None
+        if meta.exchange != self.exchange:
+            raise ConfigError(
+                f"account {self.account} is configured for {self.exchange}, but its robot key was entered for"
+                f" {meta.exchange}",
+                hint="set the account's exchange back in config.toml, or delete the key and enter one of the new target",
+            )
+        try:
+            body = json.loads(self._vault.get(meta.record_id).reveal_bytes())
+        except NotFound:
+            return None
+        pair = KeyPair(body["name"], KeyType(body["type"]), Secret(body["api_key"]), Secret(body["secret"]))
+        return InstalledKey(pair, int(body["uid"]), tuple(body["allow"]), card_from_wire(body["card"]))
+
+    def write(
+        self,
+        applied: Applied,
+        *,
+        settings: Mapping[str, Any] | None = None,
+        key: InstalledKey | None = None,
+        recipient: RecipientKey | None = None,
+        forget: bool = False,
+    ) -> None:
+        """Write what one command changed, with its number and receipt, as one."""
+        put = [self._record("applied", json.dumps(applied.__dict__, sort_keys=True))]
+        if settings is not None:
+            put.append(self._record("settings", json.dumps(dict(settings), sort_keys=True)))
+        if key is not None:
+            put.append(self._key_record(key))
+        if recipient is not None:
+            put.append(self._recipient_record(recipient))
+        key_id = f"key/{self.account}/robot"
+        there = any(meta.record_id == key_id for meta in self._vault.records())
+        self._vault.update(put, [key_id] if forget and there else [])
+
+    def _key_record(self, key: InstalledKey) -> NewRecord:
+        body = {
+            "name": key.pair.name,
+            "type": key.pair.type.value,
+            "api_key": key.pair.api_key.reveal(),
+            "secret": key.pair.secret.reveal(),
+            "uid": key.uid,
+            "allow": list(key.allow),
+            "card": card_to_wire(key.card),
+        }
+        return self._record(
+            f"key/{self.account}/robot",
+            json.dumps(body, sort_keys=True),
+            name=key.pair.name,
+            type_=key.pair.type.value,
+            purpose="key",
+        )
+
+    def _recipient_record(self, key: RecipientKey) -> NewRecord:
+        return self._record(f"recipient/{self.account}", key.private_bytes(), name=key.key_id, purpose="recipient")
+
+    def _record(
+        self, record_id: str, body: str | Secret, *, name: str = "", type_: str = "", purpose: str = ""
+    ) -> NewRecord:
+        return NewRecord(
+            record_id=record_id if "/" in record_id else f"{record_id}/{self.account}",
+            account=self.account,
+            exchange=self.exchange,
+            role=Role.ROBOT.value,
+            name=name or record_id.split("/")[0],
+            type=type_ or record_id.split("/")[0],
+            plaintext=body if isinstance(body, Secret) else Secret(body),
+            erasable=bool(purpose),
+            created_at=self._clock.now_ms(),
+            purpose=purpose,
+        )
+
+    def _read(self, name: str) -> dict[str, Any] | None:
+        record_id = f"{name}/{self.account}"
+        if all(meta.record_id != record_id for meta in self._vault.records()):
+            return None
+        value: dict[str, Any] = json.loads(self._vault.get(record_id).reveal_bytes())
+        return value
+
+    @classmethod
+    def provision(
+        cls, account: str, exchange: str, vault: VaultPort, clock: Clock, operators: Mapping[str, bytes]
+    ) -> StrongBox:
+        """Fill a new vault: the robot's identity, its first recipient key, the operators it obeys."""
+        robot = cls(account, exchange, vault, clock)
+        paired = {name: base64.b64encode(public).decode() for name, public in operators.items()}
+        vault.update(
+            [
+                robot._record(IDENTITY, Identity.generate().private()),
+                robot._record("pairing", json.dumps(paired, sort_keys=True)),
+                robot._record("applied", json.dumps(Applied().__dict__, sort_keys=True)),
+                robot._recipient_record(RecipientKey.generate()),
+            ]
+        )
+        return robot

@@ -1,0 +1,276 @@
+"""Speak to a robot: sealed, signed commands into the mailbox, signed receipts out of it.
+
+The robot's identity is pinned once, from the file that the robot leaves in its own folder of the home (never from
+the mailbox, which others may administer), and every card and receipt is checked against it.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from fortctl.errors import (
+    Conflict,
+    RobotTimeout,
+    RobotUnreachable,
+    VaultDamaged,
+    error_from_json,
+)
+from fortctl.model import KeyCard
+from fortctl.ports import AuditLog, Clock, Latch, Mailbox, RobotProcess
+from fortctl.secret import Secret
+from fortctl.services.custody import Custody, RobotPin
+from fortctl.vault.command import Command, build, read_receipt
+from fortctl.vault.seal import verify
+from fortctl.wire import card_from_wire
+
+IDENTITY_FILE = "identity.json"
+ANSWER_WITHIN_S = 30.0
+# How long a command may lie in the mailbox before the robot refuses it as stale.
+VALID_FOR_S = 900.0
+_POLL_S = 0.01
+
+
+@dataclass(frozen=True)
+class RobotCard:
+    """What the robot publishes of itself, checked against its pinned identity.
+
+    Attributes:
+        recipient_id: the recipient key that deliveries are sealed to.
+        recipient_public: its public bytes.
+        number: the last command applied.
+        generation: counts installed keys; never falls.
+        key: the robot's key as it may be shown, or None.
+        state: the robot's state when the card was published.
+        published_at: milliseconds since the epoch.
+    """
+
+    recipient_id: str
+    recipient_public: bytes
+    number: int
+    generation: int
+    key: KeyCard | None
+    state: str
+    published_at: int
+
+
+@dataclass(frozen=True)
+class Receipt:
+    """The robot's signed answer to one command."""
+
+    number: int
+    data: dict[str, Any]
+    elapsed_ms: float
+
+
+@dataclass(frozen=True)
+class Ticket:
+    """A command that was sent and whose receipt is still to come. ``args`` may hold what must not be shown."""
+
+    number: int
+    kind: str
+    args: dict[str, Any] = field(repr=False)
+    started: float
+
+
+class RobotControl:
+    """One operator's line to one account's robot.
+
+    Args:
+        custody: the site's vault for this account.
+        mailbox: the command queue.
+        process: the local robot's process, or None for a robot on another host.
+        latch: the local robot's latch.
+        folder: the robot's folder (its public identity lies there).
+        clock: wall clock and monotonic clock.
+        sleep: waits between looks into the mailbox.
+        passphrase: gives the robot vault's passphrase when it has to be brought up.
+    """
+
+    def __init__(
+        self,
+        custody: Custody,
+        mailbox: Mailbox,
+        process: RobotProcess,
+        latch: Latch,
+        folder: Path,
+        clock: Clock,
+        sleep: Callable[[float], None],
+        passphrase: Callable[[], Secret | None],
+        audit: AuditLog,
+    ) -> None:
+        self._custody = custody
+        self._mailbox = mailbox
+        self._process = process
+        self._latch = latch
+        self._folder = folder
+        self._clock = clock
+        self._sleep = sleep
+        self._passphrase = passphrase
+        self._audit = audit
+
+    @property
+    def account(self) -> str:
+        return self._custody.account
+
+    def bring_up(self) -> None:
+        """Bring the local robot up, not trading.
+
+        Raises:
+            Conflict: the robot is latched.
+            RobotUnreachable, VaultLocked: it does not come up.
+        """
+        if self._latch.is_latched():
+            raise Conflict(
+                f"the robot of account {self.account} is latched after a panic",
+                hint="look at the account first, then 'fortctl panic-clear'",
+                details={"state": "latched"},
+            )
+        if self._process.owner() is None:
+            self._process.bring_up(self._passphrase())
+
+    def card(self) -> RobotCard | None:
+        """Return the robot's published card, or None when it never published one.
+
+        Raises:
+            VaultDamaged: the card bears a signature that is not the pinned robot's.
+        """
+        found = self._mailbox.card(self.account)
+        if found is None:
+            return None
+        pin = self._pin()
+        body, signature = found
+        if pin is None or not verify(pin.public, "card", body, signature):
+            raise VaultDamaged(
+                "the robot's card in the mailbox is not signed by the robot that this home trusts",
+                hint="somebody changed the mailbox, or the robot's folder was replaced; see 'fortctl doctor'",
+            )
+        card = _decode_card(body)
+        if card.generation < pin.generation:
+            raise VaultDamaged(
+                "the robot shows an older state than it has shown before",
+                hint="the robot's folder was put back to an older copy: delete and enter the robot key again",
+            )
+        return card
+
+    def send(self, kind: str, args: Mapping[str, Any] | None = None, *, wait_s: float = ANSWER_WITHIN_S) -> Receipt:
+        """Send one command and wait for the robot's receipt.
+
+        Args:
+            kind: the command.
+            args: its arguments; they travel sealed.
+            wait_s: how long to wait for the receipt (s).
+
+        Raises:
+            RobotTimeout: no receipt in time; the command stays in the mailbox.
+            FortctlError: the robot's own refusal, as its class.
+        """
+        return self.collect(self.post(kind, args), wait_s=wait_s)
+
+    def post(self, kind: str, args: Mapping[str, Any] | None = None) -> Ticket:
+        """Send one command without waiting; :meth:`collect` brings the receipt."""
+        self.bring_up()
+        started = self._clock.monotonic()
+        number = self._append(kind, args or {})
+        self._process.wake()
+        return Ticket(number, kind, dict(args or {}), started)
+
+    def collect(self, ticket: Ticket, *, wait_s: float = ANSWER_WITHIN_S) -> Receipt:
+        """Wait for a ticket's receipt, at most ``wait_s`` seconds from its sending."""
+        number = ticket.number
+        while True:
+            body = self._await_result(number, ticket.started + wait_s)
+            if body["outcome"] == "applied":
+                self._note_generation(int(body.get("generation", 0)))
+                elapsed = (self._clock.monotonic() - ticket.started) * 1000
+                return Receipt(number, dict(body.get("data") or {}), round(elapsed, 1))
+            if body["outcome"] != "reseal":
+                raise error_from_json(body.get("error") or {})
+            # The robot has a fresh recipient key: the same command, sealed anew, under a new number.
+            number = self._append(ticket.kind, ticket.args)
+            self._process.wake()
+
+    def _append(self, kind: str, args: Mapping[str, Any]) -> int:
+        card = self.card()
+        pin = self._pin()
+        if card is None or pin is None:
+            raise RobotUnreachable("the robot has not introduced itself", hint="see 'fortctl robot logs'")
+        operator = self._custody.operator()
+        now = self._clock.now_ms()
+        for _attempt in range(8):
+            number = max(self._mailbox.last_number(self.account), card.number) + 1
+            command = Command(
+                account=self.account,
+                robot_id=pin.robot_id,
+                operator_id=operator.id,
+                number=number,
+                kind=kind,
+                recipient_id=card.recipient_id,
+                generation=card.generation + 1,
+                created_at=now,
+                valid_until=now + int(VALID_FOR_S * 1000),
+                args=dict(args),
+            )
+            row = build(command, operator, card.recipient_public)
+            try:
+                self._mailbox.append(row)
+            except Conflict:
+                continue  # another command took the number
+            self._audit.append("command sent", account=self.account, result="sent", kind=kind, number=number)
+            return number
+        raise Conflict("the mailbox is too busy to take a command")
+
+    def _await_result(self, number: int, deadline: float) -> dict[str, Any]:
+        pin = self._pin()
+        assert pin is not None
+        while True:
+            found = self._mailbox.row(self.account, number)
+            if found is not None and found.result is not None and found.result_signature is not None:
+                body = read_receipt(found.result, found.result_signature, pin.public)
+                if body.get("number") != number or body.get("account") != self.account:
+                    raise VaultDamaged("the receipt in the mailbox belongs to another command")
+                return body
+            if self._clock.monotonic() >= deadline:
+                raise RobotTimeout(
+                    "the robot did not answer in time",
+                    hint="the command stays queued; see 'fortctl robot status' and 'fortctl robot logs'",
+                    details={"number": number, "queued": True},
+                )
+            self._sleep(_POLL_S)
+
+    def _pin(self) -> RobotPin | None:
+        pin = self._custody.robot()
+        if pin is not None:
+            return pin
+        try:
+            identity = json.loads((self._folder / IDENTITY_FILE).read_text(encoding="utf-8"))
+            pin = RobotPin(str(identity["robot_id"]), base64.b64decode(identity["public"]))
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError, KeyError, TypeError):
+            raise VaultDamaged("the robot's identity file cannot be read") from None
+        self._custody.pin_robot(pin)
+        return pin
+
+    def _note_generation(self, generation: int) -> None:
+        pin = self._pin()
+        if pin is not None and generation > pin.generation:
+            self._custody.pin_robot(RobotPin(pin.robot_id, pin.public, generation))
+
+
+def _decode_card(body: bytes) -> RobotCard:
+    fields = json.loads(body)
+    key = fields["key"]
+    return RobotCard(
+        recipient_id=fields["recipient"]["id"],
+        recipient_public=base64.b64decode(fields["recipient"]["public"]),
+        number=int(fields["number"]),
+        generation=int(fields["generation"]),
+        key=card_from_wire(key) if key else None,
+        state=str(fields["state"]),
+        published_at=int(fields["at"]),
+    )

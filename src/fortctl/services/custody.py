@@ -1,0 +1,301 @@
+"""What the site's vault holds for one account, as typed values over the vault port.
+
+Records: ``identity/operator`` and ``fingerprint-key`` (one a home), and for each account ``key/ACCOUNT/site``,
+``copy/ACCOUNT/robot`` (only while there is no site key), ``robot/ACCOUNT`` (the pinned robot) and ``uid/ACCOUNT``.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from fortctl.errors import ConfigError, NotFound
+from fortctl.model import KeyCard, KeyPair, KeyRestrictions, KeyType, KeyVerdict, Role
+from fortctl.ports import AuditLog, Clock, NewRecord, VaultPort
+from fortctl.secret import Secret
+from fortctl.vault.seal import Identity, fingerprint
+
+OPERATOR = "identity/operator"
+FINGERPRINT_KEY = "fingerprint-key"
+
+
+@dataclass(frozen=True)
+class StoredKey:
+    """A key as the site's vault holds it.
+
+    Attributes:
+        pair: the key itself.
+        added_at: when it was taken in (ms).
+        verified_at: when the exchange last accepted it (ms), or None.
+        rejected_since: when the exchange first refused it after that (ms), or None.
+        uid: the account's number at the exchange.
+        restrictions: its rights when last asked.
+        allow: rights that the operator accepted although the role forbids them.
+    """
+
+    pair: KeyPair
+    added_at: int
+    verified_at: int | None = None
+    rejected_since: int | None = None
+    uid: int | None = None
+    restrictions: KeyRestrictions | None = None
+    allow: tuple[str, ...] = ()
+
+    @property
+    def status(self) -> str:
+        if self.rejected_since is not None:
+            return "rejected"
+        return "ok" if self.verified_at is not None else "unverified"
+
+    def after(self, verdict: KeyVerdict, now: int) -> StoredKey:
+        """Return the key as it stands after the exchange was asked."""
+        if not verdict.accepted:
+            return replace(self, rejected_since=self.rejected_since or now)
+        return replace(
+            self,
+            verified_at=now,
+            rejected_since=None,
+            uid=verdict.uid if verdict.uid is not None else self.uid,
+            restrictions=verdict.restrictions or self.restrictions,
+        )
+
+
+@dataclass(frozen=True)
+class RobotPin:
+    """The robot that this operator trusts for an account. ``generation`` is the highest it has shown."""
+
+    robot_id: str
+    public: bytes
+    generation: int = 0
+
+
+class Custody:
+    """One account's part of the site's vault.
+
+    Args:
+        account: the account's name.
+        exchange: the pinned exchange target as configured; a record pinned elsewhere is refused before it is decrypted.
+        vault: the unlocked vault.
+        audit: the audit log.
+        clock: the clock.
+    """
+
+    def __init__(self, account: str, exchange: str, vault: VaultPort, audit: AuditLog, clock: Clock) -> None:
+        self.account = account
+        self.exchange = exchange
+        self._vault = vault
+        self._audit = audit
+        self._clock = clock
+
+    @property
+    def _site_id(self) -> str:
+        return f"key/{self.account}/site"
+
+    @property
+    def _copy_id(self) -> str:
+        return f"copy/{self.account}/robot"
+
+    def operator(self) -> Identity:
+        return Identity.from_private(self._vault.get(OPERATOR))
+
+    def fingerprint_key(self) -> bytes:
+        return self._vault.get(FINGERPRINT_KEY).reveal_bytes()
+
+    def fingerprint(self, pair: KeyPair) -> str:
+        return fingerprint(pair.api_key, self.fingerprint_key())
+
+    def has(self, record_id: str) -> bool:
+        return any(meta.record_id == record_id for meta in self._vault.records())
+
+    def site_key(self) -> StoredKey | None:
+        return self._key(self._site_id)
+
+    def robot_copy(self) -> StoredKey | None:
+        return self._key(self._copy_id)
+
+    def uid(self) -> int | None:
+        """Return the account's pinned number at the exchange."""
+        record_id = f"uid/{self.account}"
+        return int(self._vault.get(record_id).reveal()) if self.has(record_id) else None
+
+    def robot(self) -> RobotPin | None:
+        record_id = f"robot/{self.account}"
+        if not self.has(record_id):
+            return None
+        fields = json.loads(self._vault.get(record_id).reveal_bytes())
+        return RobotPin(fields["robot_id"], base64.b64decode(fields["public"]), int(fields["generation"]))
+
+    def pin_robot(self, pin: RobotPin) -> None:
+        """Keep the robot's identity (and the highest generation that it has shown)."""
+        body = {
+            "robot_id": pin.robot_id,
+            "public": base64.b64encode(pin.public).decode(),
+            "generation": pin.generation,
+        }
+        record = self._record(f"robot/{self.account}", body, role="robot", name=pin.robot_id, type_="pairing")
+        self._write("robot pinned", [record], [], {"role": "robot"})
+
+    def keep_site_key(self, key: StoredKey, what: str) -> None:
+        """Store the site key; a copy of the robot's key is destroyed in the same write."""
+        put = [self._key_record(self._site_id, key, Role.SITE, "site"), *self._uid_records(key.uid)]
+        delete = [self._copy_id] if self.has(self._copy_id) else []
+        self._write(what, put, delete, {"role": "site", "fingerprint": self.fingerprint(key.pair)})
+
+    def keep_robot_copy(self, key: StoredKey) -> None:
+        """Store a copy of the robot's key for reading (only while there is no site key)."""
+        put = [self._key_record(self._copy_id, key, Role.ROBOT, "copy"), *self._uid_records(key.uid)]
+        self._write("robot key copied for reading", put, [], {"role": "robot", "fingerprint": self.fingerprint(key.pair)})
+
+    def keep_uid(self, uid: int) -> None:
+        records = self._uid_records(uid)
+        if records:
+            self._write("account pinned", records, [], {})
+
+    def note_verdict(self, verdict: KeyVerdict) -> None:
+        """Remember what asking about the key that reads has shown."""
+        for record_id, role, purpose in ((self._site_id, Role.SITE, "site"), (self._copy_id, Role.ROBOT, "copy")):
+            key = self._key(record_id)
+            if key is None:
+                continue
+            record = self._key_record(record_id, key.after(verdict, self._clock.now_ms()), role, purpose)
+            what = "key accepted" if verdict.accepted else "key rejected"
+            self._write(what, [record], [], {"role": role.value, "fingerprint": self.fingerprint(key.pair)})
+            return
+
+    def destroy_site_key(self) -> str:
+        """Destroy the site key; return its fingerprint. Raises ``NotFound`` when there is none."""
+        key = self.site_key()
+        if key is None:
+            raise NotFound(f"account {self.account} has no site key", hint="see 'fortctl keys list'")
+        shown = self.fingerprint(key.pair)
+        self._write("key deleted", [], [self._site_id], {"role": "site", "fingerprint": shown})
+        return shown
+
+    def destroy_robot_copy(self) -> bool:
+        """Destroy the copy of the robot's key, if there is one; return whether there was."""
+        if not self.has(self._copy_id):
+            return False
+        self._write("copy of the robot key destroyed", [], [self._copy_id], {"role": "robot"})
+        return True
+
+    def forget_account(self) -> None:
+        """Drop every record of the account."""
+        own = [meta.record_id for meta in self._vault.records() if meta.account == self.account]
+        if own:
+            self._write("account removed", [], own, {})
+
+    def card(self, role: Role, key: StoredKey) -> KeyCard:
+        """Return all of a key that may be shown."""
+        restrictions = key.restrictions
+        return KeyCard(
+            role=role,
+            name=key.pair.name,
+            type=key.pair.type,
+            fingerprint=self.fingerprint(key.pair),
+            tail=key.pair.api_key.reveal()[-4:],
+            status=key.status,
+            permissions=restrictions.permissions() if restrictions else (),
+            ip_restricted=restrictions.ip_restricted if restrictions else None,
+            held_by=("site",),
+            created_at=(restrictions.created_at if restrictions else None) or key.added_at,
+            verified_at=key.verified_at,
+            expires_at=restrictions.trading_expires_at if restrictions else None,
+        )
+
+    def _uid_records(self, uid: int | None) -> list[NewRecord]:
+        if uid is None or self.uid() == uid:
+            return []
+        return [self._record(f"uid/{self.account}", str(uid), role="", name="uid", type_="uid")]
+
+    def _key(self, record_id: str) -> StoredKey | None:
+        meta = next((meta for meta in self._vault.records() if meta.record_id == record_id), None)
+        if meta is None:
+            return None
+        if meta.exchange != self.exchange:
+            raise ConfigError(
+                f"account {self.account} is configured for {self.exchange}, but its key was entered for {meta.exchange}",
+                hint="set the account's exchange back in config.toml, or delete the key and enter one of the new target",
+            )
+        try:
+            return decode_key(self._vault.get(record_id))
+        except NotFound:
+            return None
+
+    def _key_record(self, record_id: str, key: StoredKey, role: Role, purpose: str) -> NewRecord:
+        return NewRecord(
+            record_id=record_id,
+            account=self.account,
+            exchange=self.exchange,
+            role=role.value,
+            name=key.pair.name,
+            type=key.pair.type.value,
+            plaintext=encode_key(key),
+            erasable=True,
+            created_at=self._clock.now_ms(),
+            purpose=purpose,
+        )
+
+    def _record(self, record_id: str, body: Any, *, role: str, name: str, type_: str) -> NewRecord:
+        text = body if isinstance(body, str) else json.dumps(body, sort_keys=True)
+        return NewRecord(
+            record_id=record_id,
+            account=self.account,
+            exchange=self.exchange,
+            role=role,
+            name=name,
+            type=type_,
+            plaintext=Secret(text),
+            erasable=False,
+            created_at=self._clock.now_ms(),
+        )
+
+    def _write(self, what: str, put: Sequence[NewRecord], delete: Sequence[str], facts: Mapping[str, Any]) -> None:
+        self._vault.update(put, delete, audit=audited(self._audit, what, self.account, facts))
+
+
+def audited(audit: AuditLog, what: str, account: str, facts: Mapping[str, Any]) -> Callable[[str, int], None]:
+    """Return the callback that writes a vault change's intent and result into the audit log."""
+
+    def write(phase: str, generation: int) -> None:
+        audit.append(what, account=account, result=phase, generation=generation, **facts)
+
+    return write
+
+
+def encode_key(key: StoredKey) -> Secret:
+    """Serialise a key for its vault record."""
+    restrictions = None
+    if key.restrictions is not None:
+        restrictions = {name: getattr(key.restrictions, name) for name in key.restrictions.__dataclass_fields__}
+    body = {
+        "name": key.pair.name,
+        "type": key.pair.type.value,
+        "api_key": key.pair.api_key.reveal(),
+        "secret": key.pair.secret.reveal(),
+        "added_at": key.added_at,
+        "verified_at": key.verified_at,
+        "rejected_since": key.rejected_since,
+        "uid": key.uid,
+        "restrictions": restrictions,
+        "allow": list(key.allow),
+    }
+    return Secret(json.dumps(body, sort_keys=True))
+
+
+def decode_key(record: Secret) -> StoredKey:
+    """Read back what :func:`encode_key` wrote."""
+    body = json.loads(record.reveal_bytes())
+    pair = KeyPair(body["name"], KeyType(body["type"]), Secret(body["api_key"]), Secret(body["secret"]))
+    restrictions = KeyRestrictions(**body["restrictions"]) if body["restrictions"] else None
+    return StoredKey(
+        pair=pair,
+        added_at=body["added_at"],
+        verified_at=body["verified_at"],
+        rejected_since=body["rejected_since"],
+        uid=body["uid"],
+        restrictions=restrictions,
+        allow=tuple(body["allow"]),
+    )

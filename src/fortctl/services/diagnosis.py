@@ -1,0 +1,245 @@
+"""Look at everything, change nothing: each finding with a reason and a remedy."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any
+
+from fortctl.errors import ClockSkew, Conflict, FortctlError, NotFound, error_classes
+from fortctl.model import KeyPair, KeyVerdict, Role
+from fortctl.policy import rejection_of, ticking_hint
+from fortctl.ports import Clock, Exchange, ExchangeFault
+from fortctl.services.custody import Custody
+from fortctl.services.faults import error_of
+from fortctl.services.robot import RobotWatch
+
+# Binance refuses a timestamp 1 s ahead of its clock and, at our recvWindow, one 5 s behind (rest-api.md).
+SKEW_WARN_MS = 500
+SKEW_FAIL_MS = 1000
+STALE_COMMAND_MS = 60_000
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One check's outcome.
+
+    Attributes:
+        name: which check.
+        state: ``ok``, ``warn`` or ``fail``.
+        reason: what was seen.
+        remedy: what to do about it; empty when all is well.
+        code: the stable error code that a command would meet, or empty.
+    """
+
+    name: str
+    state: str
+    reason: str
+    remedy: str = ""
+    code: str = ""
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "name": self.name,
+            "state": self.state,
+            "reason": self.reason,
+            "remedy": self.remedy,
+            "code": self.code or None,
+        }
+
+    @property
+    def exit_code(self) -> int:
+        return error_classes()[self.code].exit_code if self.code else 0
+
+
+@dataclass(frozen=True)
+class DoctorPorts:
+    """What the doctor may look at; every callable may raise ``FortctlError``.
+
+    Attributes:
+        mode_problems: the files and folders that others may read, with what is wrong.
+        vault_summary: reads the vault's header without unlocking; returns one line.
+        warn_vault: a warning about how the vault is unlocked, as (code, reason, remedy), or None.
+        custody: unlocks the site's vault without asking a person.
+        connect: makes an exchange adapter.
+        pending: ``(number, created_at)`` of the commands that the robot has not answered.
+        audit_intact: checks the audit log; returns one line.
+    """
+
+    home: str
+    account: str
+    wants_robot: bool
+    mode_problems: Callable[[], list[str]]
+    vault_summary: Callable[[], str]
+    warn_vault: Callable[[], tuple[str, str, str] | None]
+    custody: Callable[[], Custody]
+    connect: Callable[[KeyPair | None], Exchange]
+    watch: RobotWatch
+    pending: Callable[[], list[tuple[int, int]]]
+    audit_intact: Callable[[], str]
+    clock: Clock
+
+
+class Doctor:
+    """Runs every check; one that breaks is itself a finding."""
+
+    def __init__(self, ports: DoctorPorts) -> None:
+        self._ports = ports
+
+    async def examine(self) -> list[Finding]:
+        checks: list[tuple[str, Callable[[], Awaitable[Finding]]]] = [
+            ("home", self._home),
+            ("file modes", self._modes),
+            ("vault", self._vault),
+            ("vault slots", self._slots),
+            ("audit log", self._audit),
+            ("exchange", self._exchange),
+            ("clock", self._clock),
+            ("site key", self._site_key),
+            ("robot key", self._robot_key),
+            ("robot", self._robot),
+            ("pending commands", self._commands),
+        ]
+        return [await self._contained(name, check) for name, check in checks]
+
+    async def _contained(self, name: str, check: Callable[[], Awaitable[Finding]]) -> Finding:
+        try:
+            return await check()
+        except FortctlError as error:
+            return Finding(name, "fail", error.message, error.hint, error.code)
+        except ExchangeFault as fault:
+            error = error_of(fault, "asking the exchange")
+            return Finding(name, "fail", error.message, error.hint, error.code)
+        except OSError as error:
+            return Finding(name, "fail", f"{type(error).__name__}: {error.strerror}", "see the system's log", "INTERNAL")
+
+    async def _home(self) -> Finding:
+        return Finding("home", "ok", self._ports.home)
+
+    async def _modes(self) -> Finding:
+        problems = self._ports.mode_problems()
+        if problems:
+            return Finding("file modes", "fail", "; ".join(problems), "chmod -R go-rwx the home folder", "CONFIG")
+        return Finding("file modes", "ok", "only this user can read the home")
+
+    async def _vault(self) -> Finding:
+        summary = self._ports.vault_summary()
+        self._ports.custody().fingerprint_key()
+        return Finding("vault", "ok", f"{summary}; it opens")
+
+    async def _slots(self) -> Finding:
+        warning = self._ports.warn_vault()
+        if warning is None:
+            return Finding("vault slots", "ok", "what unlocks the vault lies elsewhere")
+        code, reason, remedy = warning
+        return Finding("vault slots", "warn", f"{code}: {reason}", remedy)
+
+    async def _audit(self) -> Finding:
+        return Finding("audit log", "ok", self._ports.audit_intact())
+
+    async def _exchange(self) -> Finding:
+        exchange = self._ports.connect(None)
+        started = self._ports.clock.monotonic()
+        try:
+            await exchange.server_time()
+        finally:
+            await exchange.close()
+        elapsed = (self._ports.clock.monotonic() - started) * 1000
+        return Finding("exchange", "ok", f"answers in {elapsed:.0f} ms")
+
+    async def _clock(self) -> Finding:
+        exchange = self._ports.connect(None)
+        try:
+            before = self._ports.clock.now_ms()
+            theirs = await exchange.server_time()
+            after = self._ports.clock.now_ms()
+        finally:
+            await exchange.close()
+        skew = theirs - (before + after) // 2
+        reason = f"this machine's clock is {abs(skew)} ms {'behind' if skew > 0 else 'ahead of'} the exchange's"
+        if abs(skew) < SKEW_WARN_MS:
+            return Finding("clock", "ok", reason)
+        state = "fail" if abs(skew) >= SKEW_FAIL_MS else "warn"
+        return Finding("clock", state, reason, ClockSkew.default_hint, "CLOCK_SKEW")
+
+    async def _site_key(self) -> Finding:
+        from fortctl.keycheck import check_key
+
+        custody = self._ports.custody()
+        key = custody.site_key()
+        if key is None:
+            missing = NotFound("there is no site key", hint="'fortctl keys add --role site' adds one")
+            return Finding("site key", "warn", missing.message, missing.hint, missing.code)
+        exchange = self._ports.connect(key.pair)
+        try:
+            verdict = await check_key(exchange, Role.SITE, allow=key.allow, pinned_uid=custody.uid())
+        finally:
+            await exchange.close()
+        return _key_finding("site key", Role.SITE, verdict)
+
+    async def _robot_key(self) -> Finding:
+        if not self._ports.wants_robot:
+            return Finding("robot key", "ok", "this account is only watched")
+        card = self._ports.watch.status()["key"]
+        if card is None:
+            return Finding(
+                "robot key", "warn", "the robot has no key", "'fortctl keys add --role robot' gives it one", "NOT_FOUND"
+            )
+        if card["status"] != "ok":
+            return Finding(
+                "robot key",
+                "fail",
+                f"the exchange refused the robot's key '{card['name']}'",
+                "create a new key at Binance, then 'fortctl keys change --role robot'",
+                "KEY_REJECTED",
+            )
+        return Finding("robot key", "ok", f"'{card['name']}' was accepted when the robot last asked")
+
+    async def _robot(self) -> Finding:
+        if not self._ports.wants_robot:
+            return Finding("robot", "ok", "this account is only watched")
+        status = self._ports.watch.status()
+        state = status["state"]
+        if state in ("key_lost", "held", "latched", "unreachable", "awaiting_key"):
+            remedy = _ROBOT_REMEDY[state]
+            code = "ROBOT_UNREACHABLE" if state == "unreachable" else Conflict.code
+            grave = "fail" if state in ("key_lost", "unreachable") else "warn"
+            return Finding("robot", grave, f"{state}: {status.get('reason') or 'see robot status'}", remedy, code)
+        running = f"pid {status['pid']}" if status["pid"] else "no process"
+        return Finding("robot", "ok", f"{state} ({running})")
+
+    async def _commands(self) -> Finding:
+        now = self._ports.clock.now_ms()
+        stale = [number for number, created in self._ports.pending() if now - created > STALE_COMMAND_MS]
+        if stale:
+            return Finding(
+                "pending commands",
+                "warn",
+                f"the robot has not answered {len(stale)} command(s), the oldest is number {stale[0]}",
+                "see 'fortctl robot status'; a command that is too old is refused, not applied late",
+                "ROBOT_TIMEOUT",
+            )
+        return Finding("pending commands", "ok", "none is waiting")
+
+
+_ROBOT_REMEDY = {
+    "key_lost": "create a new key at Binance, then 'fortctl keys change --role robot'",
+    "awaiting_key": "'fortctl keys add --role robot' gives it a key",
+    "held": "look at 'fortctl robot status', then 'fortctl robot resume'",
+    "latched": "look at the account, then 'fortctl panic-clear'",
+    "unreachable": "see 'fortctl robot logs'; end the process if it hangs",
+}
+
+
+def _key_finding(name: str, role: Role, verdict: KeyVerdict) -> Finding:
+    if not verdict.accepted:
+        error = rejection_of(verdict, role)
+        return Finding(name, "fail", error.message, error.hint, error.code)
+    policy = verdict.policy
+    if policy is not None and not policy.ok:
+        wrong = ", ".join([*(f"missing {right}" for right in policy.missing), *(f"too much: {x}" for x in policy.excess)])
+        return Finding(name, "fail", wrong, ticking_hint(role, policy.missing, policy.excess), "KEY_POLICY")
+    if policy is not None and policy.warnings:
+        code, message = policy.warnings[0]
+        return Finding(name, "warn", f"{code}: {message}", "restrict the key to trusted IPs on Binance's page")
+    return Finding(name, "ok", "the exchange accepts it, and its permissions are those of the role")

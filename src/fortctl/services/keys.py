@@ -1,0 +1,322 @@
+"""Take in, check, change and delete the two keys of an account."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from fortctl.errors import Conflict, ExchangeAnswer, FortctlError, KeyPolicy, KeyRejected, NotFound
+from fortctl.model import KeyCard, KeyPair, KeyRestrictions, KeyVerdict, Role
+from fortctl.policy import expect_fit, ticking_hint
+from fortctl.ports import AuditLog, Clock, Exchange
+from fortctl.services.control import ANSWER_WITHIN_S, RobotControl
+from fortctl.services.custody import Custody, StoredKey
+from fortctl.services.times import age_days, rfc3339
+from fortctl.wire import card_from_wire, verdict_to_wire
+
+Connect = Callable[[KeyPair | None], Exchange]
+Warnings = tuple[tuple[str, str], ...]
+
+COPY_WARNING = (
+    "READING_THROUGH_ROBOT_KEY",
+    "there is no site key: the site reads through a copy of the robot key, which can trade; add a site key",
+)
+
+
+@dataclass(frozen=True)
+class Taken:
+    """What taking a key in has led to.
+
+    Attributes:
+        key: the key as it may be shown.
+        replaced: the fingerprint of the key that it took the place of, or None.
+        warnings: ``(code, message)`` pairs.
+        answer_ms: milliseconds until the answer (the exchange's for the site key, the robot's for its own).
+    """
+
+    key: KeyCard
+    replaced: str | None = None
+    warnings: Warnings = ()
+    answer_ms: float | None = None
+
+
+class KeyService:
+    """The keys of one account.
+
+    Args:
+        custody: the site's vault for this account.
+        control: the line to the robot.
+        connect: makes an exchange adapter for a key pair.
+        clock: the clock.
+        audit: the audit log.
+    """
+
+    def __init__(
+        self, custody: Custody, control: RobotControl, connect: Connect, clock: Clock, audit: AuditLog
+    ) -> None:
+        self._custody = custody
+        self._control = control
+        self._connect = connect
+        self._clock = clock
+        self._audit = audit
+
+    @property
+    def account(self) -> str:
+        return self._custody.account
+
+    # -- listing ---------------------------------------------------------------------------------------------------
+
+    def listed(self) -> tuple[KeyCard, ...]:
+        """Return a card for each key that there is: the site's, the robot's (with who holds it)."""
+        cards = []
+        site = self._custody.site_key()
+        if site is not None:
+            cards.append(self._custody.card(Role.SITE, site))
+        robot, copy = self.robot_card(), self._custody.robot_copy()
+        if robot is not None:
+            cards.append(replace(robot, held_by=("robot", "site")) if copy is not None else robot)
+        elif copy is not None:
+            cards.append(self._custody.card(Role.ROBOT, copy))
+        return tuple(cards)
+
+    def robot_card(self) -> KeyCard | None:
+        """Return the robot's key as it published it, or None."""
+        card = self._control.card()
+        return card.key if card is not None else None
+
+    # -- taking in -------------------------------------------------------------------------------------------------
+
+    async def take_site(self, pair: KeyPair, *, allow: Collection[str], replacing: bool, force: bool) -> Taken:
+        """Check a site key at the exchange, then store it.
+
+        Args:
+            pair: the key as entered.
+            allow: rights accepted although the role forbids them.
+            replacing: it takes the place of the key that is there (``keys change``).
+            force: destroy the old key first.
+
+        Raises:
+            Conflict, NotFound: there is a key already, or none to change.
+            KeyRejected, KeyPolicy, ExchangeUnreachable, …: what the exchange says of it.
+        """
+        old = self._custody.site_key()
+        self._expect(Role.SITE, old is not None, replacing)
+        replaced = self._custody.fingerprint(old.pair) if old is not None else None
+        self._refuse_shared(pair, Role.SITE)
+        if force and old is not None:
+            self._custody.destroy_site_key()
+        verdict = await self._accepted(pair, allow)
+        now = self._clock.now_ms()
+        key = StoredKey(pair, now, now, None, verdict.uid, verdict.restrictions, tuple(allow))
+        had_copy = self._custody.robot_copy() is not None
+        self._custody.keep_site_key(key, "key changed" if replacing else "key added")
+        warnings = verdict.policy.warnings if verdict.policy else ()
+        if had_copy:
+            warnings += (("ROBOT_COPY_DESTROYED", "the site's copy of the robot key was destroyed"),)
+        return Taken(self._custody.card(Role.SITE, key), replaced, warnings, verdict.latency_ms)
+
+    async def take_robot(
+        self,
+        pair: KeyPair,
+        *,
+        allow: Collection[str],
+        replacing: bool,
+        force: bool,
+        wait_s: float = ANSWER_WITHIN_S,
+        site_copy: bool = True,
+    ) -> Taken:
+        """Seal a key to the robot, which alone verifies and stores it; wait for its receipt.
+
+        Raises:
+            Conflict, NotFound: there is a key already, or none to change; or the robot is latched.
+            KeyRejected, KeyPolicy: the robot's verdict.
+            RobotTimeout: no answer in time; the delivery stays queued.
+        """
+        self._control.bring_up()
+        old = self.robot_card()
+        self._expect(Role.ROBOT, old is not None, replacing)
+        self._refuse_shared(pair, Role.ROBOT)
+        if force and old is not None:
+            self._control.send("forget-key")
+        receipt = self._control.send("deliver-key", self._delivery(pair, allow), wait_s=wait_s)
+        card = card_from_wire(receipt.data["key"])
+        warnings = _pairs(receipt.data.get("warnings", ()))
+        self._custody.keep_uid(int(receipt.data["uid"]))
+        warnings += self._copy_for_reading(pair, receipt.data, allow, site_copy)
+        return Taken(card, old.fingerprint if old else None, warnings, receipt.elapsed_ms)
+
+    def _delivery(self, pair: KeyPair, allow: Collection[str]) -> dict[str, Any]:
+        return {
+            "name": pair.name,
+            "type": pair.type.value,
+            "api_key": pair.api_key.reveal(),
+            "secret": pair.secret.reveal(),
+            "allow": sorted(allow),
+            "uid": self._custody.uid(),
+            "fingerprint_key": base64.b64encode(self._custody.fingerprint_key()).decode(),
+        }
+
+    def _copy_for_reading(
+        self, pair: KeyPair, data: Mapping[str, Any], allow: Collection[str], site_copy: bool
+    ) -> Warnings:
+        had = self._custody.destroy_robot_copy()
+        if self._custody.site_key() is not None or not (site_copy or had):
+            return ()
+        now = self._clock.now_ms()
+        restrictions = KeyRestrictions(**data["restrictions"]) if data.get("restrictions") else None
+        self._custody.keep_robot_copy(StoredKey(pair, now, now, None, int(data["uid"]), restrictions, tuple(allow)))
+        return (COPY_WARNING,)
+
+    async def _accepted(self, pair: KeyPair, allow: Collection[str]) -> KeyVerdict:
+        try:
+            return expect_fit(await self._ask(pair, allow), Role.SITE)
+        except (KeyRejected, KeyPolicy) as error:
+            reason = error.details.get("reason")
+            self._audit.append("key refused", account=self.account, result=error.code, role="site", reason=reason)
+            raise
+
+    async def _ask(self, pair: KeyPair, allow: Collection[str]) -> KeyVerdict:
+        from fortctl.keycheck import check_key
+
+        exchange = self._connect(pair)
+        try:
+            return await check_key(exchange, Role.SITE, allow=allow, pinned_uid=self._custody.uid())
+        finally:
+            await exchange.close()
+
+    def _expect(self, role: Role, there: bool, replacing: bool) -> None:
+        if there and not replacing:
+            raise Conflict(
+                f"account {self.account} has a {role} key already",
+                hint=f"'fortctl keys change --role {role}' replaces it",
+                details={"role": role.value},
+            )
+        if replacing and not there:
+            raise NotFound(
+                f"account {self.account} has no {role} key to change", hint=f"'fortctl keys add --role {role}' adds one"
+            )
+
+    def _refuse_shared(self, pair: KeyPair, role: Role) -> None:
+        shown = self._custody.fingerprint(pair)
+        site = self._custody.site_key()
+        other = (self._custody.fingerprint(site.pair) if site else None) if role is Role.ROBOT else None
+        if role is Role.SITE:
+            robot, copy = self.robot_card(), self._custody.robot_copy()
+            other = robot.fingerprint if robot else (self._custody.fingerprint(copy.pair) if copy else None)
+        if shown == other:
+            raise KeyPolicy(
+                "this key is the other role's key: each role needs a key of its own",
+                hint="create a second key on Binance's API management page",
+                details={"role": role.value, "reason": "shared_between_roles"},
+            )
+
+    # -- asking again ----------------------------------------------------------------------------------------------
+
+    async def verify(self, roles: Collection[Role]) -> tuple[list[dict[str, Any]], Warnings]:
+        """Ask the exchange about the keys now, both at once.
+
+        Returns:
+            The contract's ``results[]`` and warnings.
+
+        Raises:
+            NotFound: there is no key of the roles asked for.
+        """
+        site = self._custody.site_key() if Role.SITE in roles else None
+        robot = self.robot_card() if Role.ROBOT in roles else None
+        if site is None and robot is None:
+            raise NotFound(
+                f"account {self.account} has no {' or '.join(sorted(roles))} key", hint="'fortctl keys add' adds one"
+            )
+        # The robot asks for itself while the site's own question is under way.
+        ticket = self._control.post("verify-key") if robot is not None else None
+        answers = [await self._verify_site(site)] if site is not None else []
+        if ticket is not None:
+            data = self._control.collect(ticket).data
+            answers.append((dict(data["result"]), _pairs(data.get("warnings", ()))))
+        warnings = tuple(warning for _result, found in answers for warning in found)
+        return [result for result, _found in answers], warnings
+
+    async def _verify_site(self, key: StoredKey) -> tuple[dict[str, Any], Warnings]:
+        verdict = await self._ask(key.pair, key.allow)
+        self._custody.note_verdict(verdict)
+        return verdict_to_wire(Role.SITE, verdict), verdict.policy.warnings if verdict.policy else ()
+
+    # -- deleting --------------------------------------------------------------------------------------------------
+
+    def delete_site(self) -> str:
+        """Destroy the site key; return its fingerprint."""
+        return self._custody.destroy_site_key()
+
+    def delete_robot(self, *, wait_s: float = ANSWER_WITHIN_S) -> tuple[str, list[dict[str, Any]]]:
+        """Destroy the robot's key: the site's copy at once, the robot's at its next contact.
+
+        Returns:
+            The fingerprint, and the orders that the robot leaves at the exchange.
+        """
+        self._control.bring_up()
+        card, copy = self.robot_card(), self._custody.robot_copy()
+        if card is None and copy is None:
+            raise NotFound(f"account {self.account} has no robot key", hint="see 'fortctl keys list'")
+        shown = card.fingerprint if card else self._custody.fingerprint(copy.pair) if copy else ""
+        self._custody.destroy_robot_copy()
+        if card is None:
+            return shown, []
+        receipt = self._control.send("forget-key", wait_s=wait_s)
+        self._audit.append("key deleted", account=self.account, result="result", role="robot", fingerprint=shown)
+        return shown, list(receipt.data.get("orders_left", ()))
+
+
+def _pairs(value: Iterable[Sequence[Any]]) -> Warnings:
+    return tuple((str(code), str(message)) for code, message in value)
+
+
+def failure_of(results: list[dict[str, Any]], warnings: Warnings) -> FortctlError | None:
+    """Return the error with which ``keys verify`` ends, the gravest first, or None when every key is good."""
+    data = {"results": results}
+    for result in results:
+        if not result["accepted"] and result["reason"] != "other_account":
+            answer = result["exchange"]
+            return KeyRejected(
+                f"the exchange does not accept the {result['role']} key: {result['reason'].replace('_', ' ')}",
+                details={"role": result["role"], "reason": result["reason"]},
+                exchange=ExchangeAnswer(answer["http_status"], answer["code"], answer["message"]) if answer else None,
+                data=data,
+                warnings=warnings,
+            )
+    for result in results:
+        if result["reason"] == "other_account" or result["policy"]["ok"] is False:
+            missing, excess = tuple(result["policy"]["missing"]), tuple(result["policy"]["excess"])
+            return KeyPolicy(
+                f"the {result['role']} key works, but it is not what the role allows",
+                hint=ticking_hint(Role(result["role"]), missing, excess) if missing or excess else None,
+                details={
+                    "role": result["role"],
+                    "reason": "policy" if missing or excess else result["reason"],
+                    "missing": list(missing),
+                    "excess": list(excess),
+                },
+                data=data,
+                warnings=warnings,
+            )
+    return None
+
+
+def card_json(card: KeyCard, now: int) -> dict[str, Any]:
+    """Return the contract's ``key{…}``."""
+    return {
+        "role": card.role.value,
+        "name": card.name,
+        "type": card.type.value,
+        "fingerprint": card.fingerprint,
+        "tail": card.tail,
+        "status": card.status,
+        "permissions": list(card.permissions),
+        "ip_restricted": card.ip_restricted,
+        "held_by": list(card.held_by),
+        "created_at": rfc3339(card.created_at),
+        "verified_at": rfc3339(card.verified_at),
+        "expires_at": rfc3339(card.expires_at),
+        "age_days": age_days(card.created_at, now),
+    }

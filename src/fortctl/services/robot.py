@@ -1,0 +1,157 @@
+"""Steer and watch the robot of one account."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from fortctl.errors import Conflict, NotFound, RobotTimeout, RobotUnreachable
+from fortctl.ports import Clock, Latch, RobotProcess
+from fortctl.services.control import ANSWER_WITHIN_S, RobotControl
+
+Status = dict[str, Any]
+STATUS_POLL_S = 0.1
+
+
+class RobotWatch:
+    """Looks at the robot without ever starting a process or unlocking anything.
+
+    Args:
+        process: the robot's process on this machine.
+        latch: its latch.
+        offline: tells what the robot's journal says while no robot runs.
+        key: the robot's key as its card in the mailbox shows it, unchecked, or None.
+    """
+
+    def __init__(
+        self,
+        process: RobotProcess,
+        latch: Latch,
+        offline: Callable[[], Status],
+        key: Callable[[], Mapping[str, Any] | None],
+    ) -> None:
+        self._process = process
+        self._latch = latch
+        self._offline = offline
+        self._key = key
+
+    def status(self) -> Status:
+        """Return the contract's ``robot{…}``; ``pid`` is None when no robot runs."""
+        owner = self._process.owner()
+        if owner is not None:
+            try:
+                status = self._process.query({"op": "status"})
+            except RobotUnreachable as error:
+                if self._process.owner() is None:
+                    return self.status()
+                status = {**self._offline(), "state": "unreachable", "reason": error.message}
+            return {**status, "pid": owner.pid, "host": owner.host, "key": self._key()}
+        status = {**self._offline(), "pid": None, "host": None, "key": self._key()}
+        if self._latch.is_latched():
+            status.update(state="latched", reason="panic")
+        return status
+
+    def cycles(self) -> list[dict[str, Any]]:
+        if self._process.owner() is not None:
+            found: list[dict[str, Any]] = self._process.query({"op": "cycles"})["cycles"]
+            return found
+        offline: list[dict[str, Any]] = self._offline().get("cycle_list", [])
+        return offline
+
+
+class RobotService:
+    """Commands to the robot.
+
+    Args:
+        control: the line to the robot.
+        watch: looks at it.
+        clock: wall and monotonic clock.
+        sleep: waits between looks.
+    """
+
+    def __init__(
+        self, control: RobotControl, watch: RobotWatch, clock: Clock, sleep: Callable[[float], None]
+    ) -> None:
+        self._control = control
+        self._watch = watch
+        self._clock = clock
+        self._sleep = sleep
+
+    def start(self) -> Status:
+        """Start trading.
+
+        Raises:
+            Conflict: it runs already, is latched or not configured.
+            NotFound: it has no key.
+        """
+        self._control.bring_up()
+        status = self._watch.status()
+        if status["state"] == "running":
+            raise Conflict(
+                "the robot is running already", hint="see 'fortctl robot status'", details={"state": "running"}
+            )
+        if not status.get("config"):
+            raise Conflict(
+                "the robot is not configured", hint="'fortctl robot configure' says what to trade", details={"config": {}}
+            )
+        card = self._control.card()
+        if card is None or card.key is None:
+            raise NotFound("the robot has no key", hint="'fortctl keys add --role robot' gives it one")
+        self._control.send("start")
+        return self._settled()
+
+    def drain(self, timeout_s: float, progress: Callable[[Status], None]) -> tuple[Status, bool]:
+        """Finish the open cycles, start no new ones; wait until the last is closed.
+
+        Returns:
+            The status at the end, and whether anything changed.
+
+        Raises:
+            RobotTimeout: not done in time; the drain goes on in the robot.
+        """
+        self._control.bring_up()
+        if self._watch.status()["state"] == "stopped":
+            return self._watch.status(), False
+        self._control.send("drain")
+        deadline = self._clock.monotonic() + timeout_s
+        while True:
+            status = self._watch.status()
+            if status["state"] == "stopped":
+                return status, True
+            progress(status)
+            if self._clock.monotonic() >= deadline:
+                left = status["cycles"]["open"]
+                raise RobotTimeout(
+                    f"still draining: {left} cycle{'s' if left != 1 else ''}",
+                    hint="the drain goes on; wait with 'fortctl robot stop --drain', or end it with 'robot stop --now'",
+                    details={"cycles_open": left},
+                    data={"robot": status},
+                )
+            self._sleep(STATUS_POLL_S)
+
+    def stop_now(self, *, cancel_orders: bool) -> tuple[Status, dict[str, Any], bool]:
+        """Stop at once; say exactly which orders were cancelled and which stay at the exchange."""
+        self._control.bring_up()
+        was = self._watch.status()
+        receipt = self._control.send("stop", {"cancel_orders": cancel_orders})
+        changed = was["state"] != "stopped" or bool(receipt.data.get("cancelled"))
+        return self._watch.status(), receipt.data, changed
+
+    def resume(self) -> Status:
+        """Let a held robot go on after a person has looked. Raises ``Conflict`` when it is not held."""
+        self._control.send("resume")
+        return self._settled()
+
+    def configure(self, settings: Mapping[str, Any]) -> Status:
+        """Hand the robot its settings; it checks them against the symbol's filters where it can."""
+        self._control.send("configure", settings)
+        return self._watch.status()
+
+    def _settled(self) -> Status:
+        """Return the status once the books agree, or as it is after the time an answer may take."""
+        deadline = self._clock.monotonic() + ANSWER_WITHIN_S
+        while True:
+            status = self._watch.status()
+            if status["state"] != "reconciling" or self._clock.monotonic() >= deadline:
+                return status
+            self._sleep(STATUS_POLL_S / 5)

@@ -1,0 +1,133 @@
+"""What a person may see of the account, read through the site key."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar
+
+from fortctl.errors import FortctlError, NotFound
+from fortctl.model import AccountState, Fill, KeyVerdict, OrderState
+from fortctl.ports import Exchange, ExchangeFault, Outcome
+from fortctl.services.custody import Custody, StoredKey
+from fortctl.services.faults import error_of
+from fortctl.services.keys import COPY_WARNING, Connect, Warnings
+from fortctl.services.times import rfc3339
+
+T = TypeVar("T")
+
+
+class AccountViews:
+    """Reads of one account.
+
+    Args:
+        custody: the site's vault for this account.
+        connect: makes an exchange adapter for a key pair.
+    """
+
+    def __init__(self, custody: Custody, connect: Connect) -> None:
+        self._custody = custody
+        self._connect = connect
+
+    async def balances(self) -> tuple[list[dict[str, Any]], Warnings]:
+        """Return the balances that are not zero."""
+        state, warnings = await self._read("reading the balances", _account)
+        rows = [
+            {"asset": balance.asset, "free": f"{balance.free:f}", "locked": f"{balance.locked:f}"}
+            for balance in state.balances
+            if balance.free or balance.locked
+        ]
+        return rows, warnings
+
+    async def orders(self, symbol: str | None, *, every: bool) -> tuple[list[dict[str, Any]], Warnings]:
+        """Return the open orders, or all orders of a symbol."""
+
+        async def ask(exchange: Exchange) -> tuple[OrderState, ...]:
+            if every and symbol is not None:
+                return await exchange.all_orders(symbol)
+            return await exchange.open_orders(symbol)
+
+        orders, warnings = await self._read("reading the orders", ask)
+        return [order_json(order) for order in orders], warnings
+
+    async def trades(self, symbol: str) -> tuple[list[dict[str, Any]], Warnings]:
+        """Return the account's trades of a symbol."""
+
+        async def ask(exchange: Exchange) -> tuple[Fill, ...]:
+            return await exchange.trades(symbol)
+
+        fills, warnings = await self._read("reading the trades", ask)
+        return [fill_json(fill) for fill in fills], warnings
+
+    async def _read(self, doing: str, ask: Callable[[Exchange], Awaitable[T]]) -> tuple[T, Warnings]:
+        key, warnings = self._reading_key()
+        exchange = self._connect(key.pair)
+        try:
+            answer = await ask(exchange)
+        except ExchangeFault as fault:
+            if fault.outcome is Outcome.KEY_REFUSED:
+                refused = KeyVerdict(False, "refused", exchange_code=fault.code, http_status=fault.http_status)
+                self._custody.note_verdict(refused)
+            raise _explained(error_of(fault, doing), self._custody.account) from None
+        finally:
+            await exchange.close()
+        if key.rejected_since is not None:
+            self._custody.note_verdict(KeyVerdict(True, "ok"))
+        return answer, warnings
+
+    def _reading_key(self) -> tuple[StoredKey, Warnings]:
+        site = self._custody.site_key()
+        if site is not None:
+            return site, ()
+        copy = self._custody.robot_copy()
+        if copy is not None:
+            return copy, (COPY_WARNING,)
+        raise NotFound(
+            f"account {self._custody.account} has no key to read with",
+            hint="create a key with 'Enable Reading' at Binance, then 'fortctl keys add --role site'",
+        )
+
+
+async def _account(exchange: Exchange) -> AccountState:
+    return await exchange.account()
+
+
+def _explained(error: FortctlError, account: str) -> FortctlError:
+    if error.code == "KEY_REJECTED":
+        error.details.update({"role": "site", "reason": "refused"})
+        error.hint = f"'fortctl --account {account} keys verify --role site' tells more; 'keys change' replaces the key"
+    return error
+
+
+def order_json(order: OrderState) -> dict[str, Any]:
+    """Return one entry of the contract's ``orders[]``."""
+    return {
+        "client_order_id": order.client_order_id,
+        "order_id": order.order_id,
+        "symbol": order.symbol,
+        "side": order.side.value,
+        "type": order.type,
+        "price": f"{order.price:f}",
+        "quantity": f"{order.quantity:f}",
+        "filled": f"{order.executed:f}",
+        "status": order.status.value,
+        "time": rfc3339(order.time),
+    }
+
+
+def fill_json(fill: Fill) -> dict[str, Any]:
+    """Return one entry of ``trades[]``."""
+    return {
+        "trade_id": fill.trade_id,
+        "order_id": fill.order_id,
+        "symbol": fill.symbol,
+        "side": fill.side.value,
+        "price": f"{fill.price:f}",
+        "quantity": f"{fill.quantity:f}",
+        "quote": f"{fill.quote:f}",
+        "commission": f"{fill.commission:f}",
+        "commission_asset": fill.commission_asset,
+        "maker": fill.is_maker,
+        "time": rfc3339(fill.time),
+    }
+
+

@@ -1,0 +1,73 @@
+"""Values as they travel between the site and the robot: JSON, no floats where a signature covers them. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from fortctl.errors import ExchangeAnswer
+from fortctl.model import KeyCard, KeyType, KeyVerdict, Role
+
+
+def card_to_wire(card: KeyCard) -> dict[str, Any]:
+    """Return a key card as the robot publishes it (times in ms)."""
+    return {
+        "role": card.role.value,
+        "name": card.name,
+        "type": card.type.value,
+        "fingerprint": card.fingerprint,
+        "tail": card.tail,
+        "status": card.status,
+        "permissions": list(card.permissions),
+        "ip_restricted": card.ip_restricted,
+        "held_by": list(card.held_by),
+        "created_at": card.created_at,
+        "verified_at": card.verified_at,
+        "expires_at": card.expires_at,
+    }
+
+
+def card_from_wire(fields: Mapping[str, Any]) -> KeyCard:
+    """Read back what :func:`card_to_wire` wrote."""
+    return KeyCard(
+        role=Role(fields["role"]),
+        name=fields["name"],
+        type=KeyType(fields["type"]),
+        fingerprint=fields["fingerprint"],
+        tail=fields["tail"],
+        status=fields["status"],
+        permissions=tuple(fields["permissions"]),
+        ip_restricted=fields["ip_restricted"],
+        held_by=tuple(fields["held_by"]),
+        created_at=fields["created_at"],
+        verified_at=fields["verified_at"],
+        expires_at=fields["expires_at"],
+    )
+
+
+def verdict_to_wire(role: Role, verdict: KeyVerdict) -> dict[str, Any]:
+    """Return one entry of ``keys verify``'s ``results[]``; milliseconds are whole numbers."""
+    policy, restrictions = verdict.policy, verdict.restrictions
+    rights = (
+        {name: getattr(restrictions, name) for name in restrictions.__dataclass_fields__ if not name.endswith("_at")}
+        if restrictions
+        else {}
+    )
+    return {
+        "role": role.value,
+        "accepted": verdict.accepted,
+        "reason": verdict.reason,
+        "policy": {
+            "ok": policy.ok if policy else None,
+            "missing": list(policy.missing) if policy else [],
+            "excess": list(policy.excess) if policy else [],
+        },
+        "permissions": rights,
+        "latency_ms": None if verdict.latency_ms is None else round(verdict.latency_ms),
+        "clock_skew_ms": None if verdict.clock_skew_ms is None else round(verdict.clock_skew_ms),
+        "exchange": (
+            ExchangeAnswer(verdict.http_status, verdict.exchange_code, verdict.exchange_message).as_json()
+            if verdict.exchange_code is not None
+            else None
+        ),
+    }

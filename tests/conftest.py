@@ -1,0 +1,40 @@
+"""Fixtures: a home of one's own and real processes around it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from harness import Paper, Shell, end_robots, serve_paper
+
+
+@pytest.fixture
+def shell(tmp_path: Path) -> Iterator[Shell]:
+    """A shell with a home of its own; whatever it started is ended afterwards."""
+    one = Shell(tmp_path / "home")
+    yield one
+    end_robots(one.home)
+
+
+@pytest.fixture
+def paper(shell: Shell) -> Iterator[Paper]:
+    """A paper exchange over the seeded synthetic market, at speed 1: prices hardly move during a test."""
+    one = serve_paper(shell, "--market", "synthetic:7", "--speed", "1")
+    yield one
+    one.stop()
+
+
+@pytest.fixture
+def ready(shell: Shell, paper: Paper) -> Shell:
+    """A home made by ``init`` with a key-file slot, pointed at the paper exchange."""
+    shell.ok("init", "--exchange", "paper", "--slot", "keyfile")
+    return shell
+
+
+@pytest.fixture
+def keyed(ready: Shell) -> Shell:
+    """The same with both keys taken in."""
+    ready.ok("keys", "add", "--role", "site", "--input", "-", stdin=ready.paper_key("site-1", "reading"))
+    ready.ok("keys", "add", "--role", "robot", "--input", "-", stdin=ready.paper_key("robot-1", "reading,spot_trading"))
+    return ready
