@@ -1,12 +1,50 @@
-"""The console script."""
+"""The console script. ``--version`` and the completion of command names are answered before click is imported."""
 
 from __future__ import annotations
 
+import os
+import sys
+
 
 def main() -> int:
+    """Run fortctl with ``sys.argv``; return the exit code."""
+    if sys.argv[1:] == ["--version"]:
+        from fortctl import __version__
+
+        print(f"fortctl {__version__}")
+        return 0
+    if os.environ.get("_FORTCTL_COMPLETE", "").endswith("_complete") and _complete():
+        return 0
     from fortctl.commands.app import run
 
-    return run()
+    return run(sys.argv[1:])
+
+
+def _complete() -> bool:
+    """Complete the first word by click's own protocol (shell_completion.py); False when click must answer."""
+    from fortctl.names import CORE, complete
+
+    words, shell = os.environ.get("COMP_WORDS", ""), os.environ["_FORTCTL_COMPLETE"].removesuffix("_complete")
+    if shell == "fish":
+        # click's fish script hands over the current word alone.
+        split = words.split()
+        current = os.environ.get("COMP_CWORD", "")
+        cword = len(split) - (1 if current and split and split[-1] == current else 0)
+    elif os.environ.get("COMP_CWORD", "").isdigit():
+        split, cword = words.split(), int(os.environ["COMP_CWORD"])
+    else:
+        return False
+    names = complete(split, cword)
+    if names is None:
+        return False
+    for name in names:
+        if shell == "zsh":
+            print(f"plain\n{name}\n{CORE[name][2]}")
+        elif shell == "fish":
+            print(f"plain,{name}\t{CORE[name][2]}")
+        else:
+            print(f"plain,{name}")
+    return True
 
 
 if __name__ == "__main__":

@@ -39,6 +39,7 @@ class FortctlError(Exception):
         exchange: the exchange's own answer, where there was one.
         data: what the command did or found before it ended so (printed beside the error).
         warnings: ``(code, message)`` pairs to print as well.
+        text: how plain mode shows ``data``.
     """
 
     code: ClassVar[str] = "INTERNAL"
@@ -54,6 +55,7 @@ class FortctlError(Exception):
         exchange: ExchangeAnswer | None = None,
         data: Mapping[str, Any] | None = None,
         warnings: tuple[tuple[str, str], ...] = (),
+        text: str | None = None,
     ) -> None:
         super().__init__(message)
         self.message = message
@@ -62,6 +64,7 @@ class FortctlError(Exception):
         self.exchange = exchange
         self.data = dict(data) if data is not None else None
         self.warnings = tuple(warnings)
+        self.text = text
 
     def as_json(self) -> dict[str, Any]:
         """Return the ``error`` object of the JSON envelope."""

@@ -1,0 +1,48 @@
+"""``fortctl account``: balances, orders and trades, read through the site key."""
+
+from __future__ import annotations
+
+import click
+
+from fortctl.commands.context import App, Result, group, refuse
+from fortctl.commands.render import table
+
+account = group("account", "What the account holds and does.")
+
+
+@account.command("balances", help="Balances that are not zero.")
+async def balances(app: App) -> Result:
+    rows, warnings = await app.wiring.views.balances()
+    shown = [[row["asset"], row["free"], row["locked"]] for row in rows]
+    return Result({"balances": rows}, warnings=warnings, text=table(["asset", "free", "locked"], shown))
+
+
+@account.command("orders", help="Open orders, or all of a symbol.")
+@click.option("--open", "only_open", is_flag=True, help="Only open orders (default).")
+@click.option("--all", "every", is_flag=True, help="All orders of the symbol.")
+@click.option("--symbol", help="For example BTCUSDT; with --all it may be the robot's.")
+async def orders(app: App, only_open: bool, every: bool, symbol: str | None) -> Result:
+    if only_open and every:
+        refuse("--open and --all exclude each other")
+    if every and symbol is None:
+        symbol = _robot_symbol(app)
+    rows, warnings = await app.wiring.views.orders(symbol, every=every)
+    headings = ("time", "symbol", "side", "type", "price", "quantity", "filled", "status", "client_order_id")
+    shown = [[row[heading] for heading in headings] for row in rows]
+    return Result({"orders": rows}, warnings=warnings, text=table([h.replace("_", " ") for h in headings], shown))
+
+
+@account.command("trades", help="The account's own trades of a symbol.")
+@click.option("--symbol", help="For example BTCUSDT; default: the robot's.")
+async def trades(app: App, symbol: str | None) -> Result:
+    rows, warnings = await app.wiring.views.trades(symbol or _robot_symbol(app))
+    headings = ("time", "side", "price", "quantity", "quote", "commission", "commission_asset", "maker")
+    shown = [[row[heading] for heading in headings] for row in rows]
+    return Result({"trades": rows}, warnings=warnings, text=table([h.replace("_", " ") for h in headings], shown))
+
+
+def _robot_symbol(app: App) -> str:
+    symbol = (app.wiring.watch.status().get("config") or {}).get("symbol")
+    if not symbol:
+        refuse("--symbol is missing, and no robot is configured")
+    return str(symbol)

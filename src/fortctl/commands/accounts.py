@@ -1,0 +1,63 @@
+"""``fortctl accounts``: more accounts in one home."""
+
+from __future__ import annotations
+
+import click
+
+from fortctl.commands.context import App, Result, group
+from fortctl.commands.render import table
+from fortctl.config import check_account_name
+
+accounts = group("accounts", "The accounts of this home.")
+
+
+@accounts.command("list", help="Every account.")
+def list_accounts(app: App) -> Result:
+    rows = app.wiring.accounts.listed()
+    return Result({"accounts": rows}, text=table(["name", "exchange", "robot"], [list(row.values()) for row in rows]))
+
+
+@accounts.command("add", help="Add an account.")
+@click.argument("name")
+@click.option("--exchange", required=True, metavar="live|testnet|us|paper|URL", help="The target.")
+def add(app: App, name: str, exchange: str) -> Result:
+    from fortctl.exchange.targets import pin
+    from fortctl.services.accounts import AccountEntry
+    from fortctl.services.custody import OPERATOR
+    from fortctl.vault.seal import Identity
+
+    entry = AccountEntry(check_account_name(name), pin(exchange))
+    service = app.wiring.accounts
+    service.refuse_taken(entry.name)
+    service.add(entry, Identity.from_private(app.wiring.vault.get(OPERATOR)))
+    return Result({"accounts": service.listed()}, True, text=f"account {name} added ({entry.exchange})")
+
+
+@accounts.command("set", help="Say whether an account has a robot.")
+@click.argument("name")
+@click.option("--robot", type=click.Choice(["none", "local"]), required=True, help="none: it is only watched.")
+def set_account(app: App, name: str, robot: str) -> Result:
+    changed = app.wiring.accounts.set_robot(check_account_name(name), robot)
+    return Result({"accounts": app.wiring.accounts.listed()}, changed, text=f"account {name}: robot {robot}")
+
+
+@accounts.command("remove", help="Destroy an account's keys and forget it.")
+@click.argument("name")
+@click.option("--confirm", metavar="NAME", help="The account's name, typed again.")
+def remove(app: App, name: str, confirm: str | None) -> Result:
+    from dataclasses import replace
+
+    from fortctl.commands.wiring import Wiring
+    from fortctl.errors import Conflict
+
+    check_account_name(name)
+    own = Wiring(App(replace(app.globals, account=name)))
+    own.accounts.entry(name)
+    if own.process.owner() is not None:
+        raise Conflict(
+            f"the robot of account {name} is running",
+            hint="stop it first ('fortctl robot stop', then end its process), or 'fortctl panic-disconnect'",
+        )
+    app.confirm_typed(name, confirm, f"Remove account {name} and destroy its keys?")
+    own.accounts.remove(name, own.custody, own.destroy_keys)
+    return Result({"accounts": own.accounts.listed()}, True, text=f"account {name} removed, its keys destroyed")

@@ -1,0 +1,38 @@
+"""``fortctl doctor``: check everything, change nothing."""
+
+from __future__ import annotations
+
+import click
+
+from fortctl.commands.context import App, Result, command
+from fortctl.commands.render import paint
+from fortctl.errors import error_classes
+
+
+@command("doctor", help="Check home, vault, clock, exchange, keys and robot; each finding with its remedy; no effect.")
+@click.option("--fail-on", type=click.Choice(["warn", "fail"]), help="Exit with the gravest finding's code.")
+async def doctor(app: App, fail_on: str | None) -> Result:
+    from fortctl.commands.wiring_doctor import doctor_ports
+    from fortctl.services.diagnosis import Doctor
+
+    app.wiring.entry  # noqa: B018
+    findings = await Doctor(doctor_ports(app)).examine()
+    data = {"checks": [finding.as_json() for finding in findings]}
+    colour = {"ok": "green", "warn": "yellow", "fail": "red"}
+    lines = []
+    for finding in findings:
+        lines.append(f"{paint(finding.state.ljust(4), colour[finding.state])}  {finding.name}: {finding.reason}")
+        if finding.remedy:
+            lines.append(f"      {finding.remedy}")
+    text = "\n".join(lines)
+    grave = [
+        finding
+        for state in ("fail", "warn")
+        for finding in findings
+        if finding.state == state and (fail_on == "warn" or (fail_on == "fail" and state == "fail"))
+    ]
+    if grave:
+        worst = grave[0]
+        cls = error_classes()[worst.code or "INTERNAL"]
+        raise cls(f"{worst.name}: {worst.reason}", hint=worst.remedy or None, data=data, text=text)
+    return Result(data, text=text)

@@ -1,0 +1,70 @@
+"""``fortctl init``: make the home, the site's vault, the operator's identity and the first account."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import click
+
+from fortctl.commands.context import App, Result, command
+from fortctl.config import Config, save_config
+from fortctl.errors import Conflict
+
+if TYPE_CHECKING:
+    from fortctl.vault.slots import Unlocker
+
+KEYFILE_BESIDE = (
+    "KEYFILE_BESIDE_VAULT",
+    "the key file lies beside the vault: it protects backups that leave it out, not this disk from its thief",
+)
+
+
+@command("init", help="Make the home, the site's vault, the operator's identity and the account; never overwrite.")
+@click.option("--exchange", default="live", show_default=True, metavar="live|testnet|us|paper|URL", help="The target.")
+@click.option(
+    "--slot", type=click.Choice(["passphrase", "keyfile"]), default="passphrase", show_default=True, help="What unlocks."
+)
+def init(app: App, exchange: str, slot: str) -> Result:
+    from fortctl.exchange.targets import pin
+    from fortctl.services.accounts import AccountEntry, found_vault
+    from fortctl.vault.seal import Identity
+
+    wiring, home = app.wiring, app.wiring.home
+    target = pin(exchange)
+    home.ensure()
+    if home.config.exists():
+        raise Conflict(f"there is a home at {home.path} already", hint="choose another --home, or 'accounts add'")
+    file = wiring.vault_file
+    if file.exists():
+        # Without a configuration: either an init that was killed half-way, or a configuration that was lost.
+        if any(meta.erasable for meta in file.header().records):
+            raise Conflict(
+                f"there is a vault with keys at {home.vault}, but no configuration",
+                hint="restore config.toml from a backup",
+            )
+        home.vault.unlink()
+    vault = file.create([_new_slot(app, slot)])
+    found_vault(vault, target, wiring.clock, wiring.audit, wiring.account)
+    save_config(home, Config(slot))
+    operator = Identity.from_private(vault.get("identity/operator"))
+    wiring.accounts.add(AccountEntry(wiring.account, target), operator)
+    warnings = (KEYFILE_BESIDE,) if slot == "keyfile" else ()
+    data = {"home": str(home.path), "account": wiring.account, "exchange": target, "slots": [slot]}
+    text = f"home made at {home.path} (account {wiring.account}, exchange {target}, unlocked by {slot})"
+    return Result(data, True, warnings, text)
+
+
+def _new_slot(app: App, slot: str) -> Unlocker:
+    from fortctl.commands.keys import passphrase_twice
+    from fortctl.commands.wiring import read_passphrase
+    from fortctl.secret import Secret
+    from fortctl.vault.slots import KeyFile, Passphrase
+
+    if slot == "keyfile":
+        return KeyFile(app.wiring.home.keyfile)
+    given = app.globals.passphrase_file or os.environ.get("FORTCTL_PASSPHRASE_FILE")
+    if given:
+        return Passphrase(read_passphrase(app, given))
+    text = os.environ.get("FORTCTL_PASSPHRASE")
+    return Passphrase(Secret(text) if text else passphrase_twice(app, "the site vault"))

@@ -1,0 +1,173 @@
+"""``fortctl keys``: take in, list, check, change and delete the two keys of an account."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import click
+
+from fortctl.commands.context import App, Result, group
+from fortctl.commands.render import duration, table
+from fortctl.errors import BadInput
+from fortctl.model import PERMISSIONS, KeyPair, KeyType, Role
+from fortctl.secret import Secret
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+keys = group("keys", "The two keys of an account: site (reads) and robot (reads and trades).")
+ROLE = click.Choice([role.value for role in Role])
+
+
+def _entering(function: F) -> F:
+    """The options of the commands that take a key in."""
+    for option in (
+        click.option("--role", type=ROLE, required=True, help="Whose key it is."),
+        click.option("--name", help="The key's name in the Binance account."),
+        click.option("--type", "key_type", type=click.Choice([kind.value for kind in KeyType]), help="Kind of key."),
+        click.option("--input", "source", metavar="FILE", help="One JSON object ('-': stdin); else hidden prompts."),
+        click.option("--wait", type=click.FloatRange(0, 3600), default=30.0, help="Seconds for the robot's answer."),
+        click.option("--no-wait", is_flag=True, help="Do not wait for the robot's answer."),
+        click.option(
+            "--allow", multiple=True, type=click.Choice(PERMISSIONS), help="A right to accept although too much."
+        ),
+        click.option("--no-site-copy", is_flag=True, help="Never keep a copy of the robot key for reading."),
+    ):
+        function = option(function)
+    return function
+
+
+@keys.command("add", help="Take in a new key: the site's is checked at once, the robot's sealed to the robot.")
+@_entering
+async def add(app: App, **options: Any) -> Result:
+    taken = await _take(app, replacing=False, force=False, **options)
+    return taken
+
+
+@keys.command("change", help="Put a new key in the old one's place, once it is accepted.")
+@_entering
+@click.option("--force-replace", is_flag=True, help="Destroy the old key first.")
+async def change(app: App, force_replace: bool, **options: Any) -> Result:
+    return await _take(app, replacing=True, force=force_replace, **options)
+
+
+async def _take(
+    app: App,
+    *,
+    role: str,
+    name: str | None,
+    key_type: str | None,
+    source: str | None,
+    wait: float,
+    no_wait: bool,
+    allow: tuple[str, ...],
+    no_site_copy: bool,
+    replacing: bool,
+    force: bool,
+) -> Result:
+    from fortctl.services.keys import card_json
+
+    wanted = Role(role)
+    pair = _entered(app, wanted, name, KeyType(key_type) if key_type else None, source)
+    app.wiring.entry  # noqa: B018 (the account is checked before the vault is unlocked)
+    service = app.wiring.keys
+    if wanted is Role.SITE:
+        app.progress("asking the exchange about the key")
+        taken = await service.take_site(pair, allow=allow, replacing=replacing, force=force)
+    else:
+        app.progress("sealing the key to the robot")
+        taken = await service.take_robot(
+            pair,
+            allow=allow,
+            replacing=replacing,
+            force=force,
+            wait_s=0 if no_wait else wait,
+            site_copy=not no_site_copy,
+        )
+    card = card_json(taken.key, app.wiring.clock.now_ms())
+    data: dict[str, Any] = {"key": card, "answer_ms": taken.answer_ms}
+    if replacing:
+        data["replaced"] = {"fingerprint": taken.replaced}
+    who = "the exchange accepts it" if wanted is Role.SITE else "the robot has it and the exchange accepts it"
+    text = (
+        f"{role} key '{card['name']}' (…{card['tail']}, {card['fingerprint']}) taken in:"
+        f" {who} ({duration(taken.answer_ms)})"
+    )
+    return Result(data, True, taken.warnings, text)
+
+
+def _entered(app: App, role: Role, name: str | None, key_type: KeyType | None, source: str | None) -> KeyPair:
+    from fortctl.services.entering import parse_key, parse_object
+
+    if source is not None:
+        fields = parse_object(app.read_input(source))
+    else:
+        fields = {"api_key": app.read_hidden("API key").reveal()}
+        if key_type in (KeyType.ED25519, KeyType.RSA):
+            raise BadInput("a private key is given in a file: --input FILE")
+        fields["secret_key"] = app.read_hidden("secret key").reveal()
+    return parse_key(fields, name=name, key_type=key_type, default_name=f"{role.value} key")
+
+
+@keys.command("list", help="Both keys, a row each; never the key itself.")
+def list_keys(app: App) -> Result:
+    from fortctl.services.keys import card_json
+
+    now = app.wiring.clock.now_ms()
+    app.wiring.entry  # noqa: B018
+    rows = [card_json(card, now) for card in app.wiring.keys.listed()]
+    shown = ("role", "name", "type", "tail", "fingerprint", "status", "permissions", "held_by", "age_days")
+
+    def text() -> str:
+        if not rows:
+            return f"account {app.wiring.account} has no keys yet"
+        return table([name.replace("_", " ") for name in shown], [[row[name] for name in shown] for row in rows])
+
+    return Result({"keys": rows}, text=text)
+
+
+@keys.command("verify", help="Ask the exchange about the keys now.")
+@click.option("--role", type=ROLE, help="Only this role's key.")
+async def verify(app: App, role: str | None) -> Result:
+    from fortctl.services.keys import failure_of
+
+    app.wiring.entry  # noqa: B018
+    results, warnings = await app.wiring.keys.verify([Role(role)] if role else list(Role))
+    failure = failure_of(results, warnings)
+    if failure is not None:
+        raise failure
+    text = "\n".join(
+        f"{result['role']} key: accepted, permissions right"
+        f" ({duration(result['latency_ms'])}, clock {result['clock_skew_ms']:+} ms)"
+        for result in results
+    )
+    return Result({"results": results}, warnings=warnings, text=text)
+
+
+@keys.command("delete", help="Destroy fortctl's copy of a key; the key at Binance stays until a person deletes it.")
+@click.option("--role", type=ROLE, required=True)
+@click.option("--wait", type=click.FloatRange(0, 3600), default=30.0, help="Seconds for the robot's answer.")
+def delete(app: App, role: str, wait: float) -> Result:
+    app.wiring.entry  # noqa: B018
+    if role == Role.SITE.value:
+        app.confirm(f"Delete the site key of account {app.wiring.account}?")
+        fingerprint = app.wiring.keys.delete_site()
+        return Result({"deleted": {"role": role, "fingerprint": fingerprint}}, True, text="site key destroyed")
+    trading = app.wiring.watch.status()["state"] in ("running", "draining", "held", "reconciling")
+    question = "The robot is trading: its orders stay at the exchange. " if trading else ""
+    app.confirm(f"{question}Delete the robot key of account {app.wiring.account}?")
+    fingerprint, orders = app.wiring.keys.delete_robot(wait_s=wait)
+    data = {"deleted": {"role": role, "fingerprint": fingerprint}, "orders_left": orders}
+    lines = [f"robot key destroyed; {len(orders)} orders stay at the exchange"]
+    lines += [f"  {order['client_order_id']} {order['side']} {order['quantity']} at {order['price']}" for order in orders]
+    return Result(data, True, text="\n".join(lines))
+
+
+def passphrase_twice(app: App, what: str) -> Secret:
+    """Ask for a new passphrase, twice."""
+    first, second = app.read_hidden(f"new passphrase for {what}"), app.read_hidden("the same again")
+    if first != second:
+        raise BadInput("the two passphrases differ", hint="try again")
+    if not first:
+        raise BadInput("the passphrase is empty", hint="choose a long one")
+    return first

@@ -1,0 +1,18 @@
+"""``fortctl plugins``: what is loaded, from which distribution, what failed and why."""
+
+from __future__ import annotations
+
+from fortctl.commands.context import App, Result, group
+from fortctl.commands.render import table
+
+plugins = group("plugins", "Commands from other distributions.")
+
+
+@plugins.command("list", help="Every plugin, with its state; a broken one stops nothing.")
+def list_plugins(app: App) -> Result:
+    from fortctl.plugins import inspect
+
+    rows = inspect()
+    headings = ("name", "distribution", "version", "kind", "state", "error")
+    text = table(headings, [[row[heading] for heading in headings] for row in rows]) if rows else "no plugins"
+    return Result({"plugins": rows}, text=text)

@@ -1,0 +1,159 @@
+"""``fortctl robot``: run, steer and watch the trading robot."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import click
+
+from fortctl.commands.context import App, Result, group, refuse
+from fortctl.commands.render import render_data, table
+
+robot = group("robot", "The robot that trades with the robot key.")
+
+
+@robot.command("run", help="The robot process in the foreground (what a service manager runs).")
+@click.option("--brought-up", is_flag=True, hidden=True)
+def run(app: App, brought_up: bool) -> int:
+    from fortctl.commands.wiring_robot import run_robot
+
+    app.wiring.entry  # noqa: B018
+    return run_robot(app.wiring, brought_up=brought_up)
+
+
+@robot.command("start", help="Start trading.")
+def start(app: App) -> Result:
+    app.wiring.entry  # noqa: B018
+    return _shown(app.wiring.robot.start(), changed=True)
+
+
+@robot.command("stop", help="Stop trading: open no new cycles and finish the open ones (--drain), or at once (--now).")
+@click.option("--drain", is_flag=True, help="Finish the open cycles first (default).")
+@click.option("--now", is_flag=True, help="Stop at once.")
+@click.option("--cancel-orders", is_flag=True, help="With --now: cancel the robot's open orders.")
+@click.option("--keep-orders", is_flag=True, help="With --now: leave them (default).")
+@click.option("--timeout", type=click.FloatRange(0), default=600.0, show_default=True, help="Seconds to wait.")
+def stop(app: App, drain: bool, now: bool, cancel_orders: bool, keep_orders: bool, timeout: float) -> Result:
+    if drain and now:
+        refuse("--drain and --now exclude each other")
+    if cancel_orders and keep_orders:
+        refuse("--cancel-orders and --keep-orders exclude each other")
+    if (cancel_orders or keep_orders) and not now:
+        refuse("--cancel-orders and --keep-orders go with --now")
+    app.wiring.entry  # noqa: B018
+    if now:
+        status, left, changed = app.wiring.robot.stop_now(cancel_orders=cancel_orders)
+        return _shown(status, changed=changed, more=left)
+    seen: list[int] = []
+
+    def progress(status: dict[str, Any]) -> None:
+        count = status["cycles"]["open"]
+        if not seen or seen[-1] != count:
+            seen.append(count)
+            app.progress(f"draining: {count} cycles open")
+
+    status, changed = app.wiring.robot.drain(timeout, progress)
+    return _shown(status, changed=changed)
+
+
+@robot.command("status", help="What the robot does; never starts a process.")
+@click.option("--watch", is_flag=True, help="Go on printing it, once a second.")
+@click.option("--interval", type=click.FloatRange(0.05, 3600), default=1.0, help="Seconds between looks.")
+def status(app: App, watch: bool, interval: float) -> Result:
+    app.wiring.entry  # noqa: B018
+    if not watch:
+        return _shown(app.wiring.watch.status(), changed=False)
+    while True:
+        found = app.wiring.watch.status()
+        document = {
+            "ok": True,
+            "command": "robot status",
+            "account": app.wiring.account,
+            "changed": False,
+            "data": {"robot": found},
+            "warnings": [],
+        }
+        app.stream(document, one_line(found))
+        time.sleep(interval)
+
+
+@robot.command("cycles", help="Its buy-sell cycles.")
+def cycles(app: App) -> Result:
+    app.wiring.entry  # noqa: B018
+    rows = app.wiring.watch.cycles()
+    shown = [
+        [row["id"], row["level"], row["state"], row["buy"].get("price"), row["sell"].get("price"), row["profit"]]
+        for row in rows
+    ]
+    return Result({"cycles": rows}, text=table(["cycle", "level", "state", "buy", "sell", "profit"], shown))
+
+
+@robot.command("resume", help="Let a held robot go on after a person has looked.")
+def resume(app: App) -> Result:
+    app.wiring.entry  # noqa: B018
+    return _shown(app.wiring.robot.resume(), changed=True)
+
+
+@robot.command("configure", help="What to trade, and how.")
+@click.option("--symbol", required=True, help="For example BTCUSDT.")
+@click.option("--levels", required=True, type=click.IntRange(1, 500), help="Number of grid levels.")
+@click.option("--step", required=True, help="Per cent between levels.")
+@click.option("--take-profit", required=True, help="Per cent per cycle, net of commissions.")
+@click.option("--order-quote", required=True, help="Quote amount of one buy.")
+@click.option("--max-quote", help="Budget: open buys and inventory never exceed it.")
+@click.option("--price-floor", help="No buy below this price.")
+@click.option("--price-ceiling", help="No buy above this price.")
+@click.option("--trail-up/--no-trail-up", default=True, help="Follow a rising market (default on).")
+@click.option("--spacing", type=click.Choice(["geometric", "arithmetic"]), default="geometric", show_default=True)
+@click.option("--maker-only", is_flag=True, help="Only orders that rest (LIMIT_MAKER).")
+@click.option("--stp", metavar="MODE", help="Self-trade prevention mode.")
+def configure(app: App, **options: Any) -> Result:
+    from fortctl.robot.settings import parse_settings
+
+    options["self_trade_prevention"] = options.pop("stp")
+    settings = parse_settings({name: value for name, value in options.items() if value is not None})
+    app.wiring.entry  # noqa: B018
+    return _shown(app.wiring.robot.configure(settings.as_json()), changed=True)
+
+
+@robot.command("logs", help="Its log.")
+@click.option("--follow", "-f", is_flag=True, help="Go on printing new lines.")
+@click.option("--lines", "-n", type=click.IntRange(0, 100_000), default=200, help="How many to begin with.")
+def logs(app: App, follow: bool, lines: int) -> Result:
+    from fortctl.commands.robot_logs import follow_log, last_lines
+
+    app.wiring.entry  # noqa: B018
+    path = app.wiring.robot_home.log
+    found = last_lines(path, lines)
+    if not follow:
+        return Result({"lines": found}, text="\n".join(_log_line(entry) for entry in found))
+    for entry in found:
+        app.stream(entry, _log_line(entry))
+    for entry in follow_log(path):
+        app.stream(entry, _log_line(entry))
+    raise AssertionError("following ends only when it is interrupted")
+
+
+def _log_line(entry: dict[str, Any]) -> str:
+    return f"{entry.get('time', '')} {entry.get('level', '')} {entry.get('message', '')}".strip()
+
+
+def one_line(found: dict[str, Any]) -> str:
+    """Return a status on one line."""
+    counts = found["cycles"]
+    return (
+        f"{found['state']:<12} cycles {counts['open']} open, {counts['closed']} closed"
+        f"  orders {found['orders_open']}  profit {found['realised_profit']}"
+        f"  price {found.get('price') or '–'}"
+    )
+
+
+def _shown(found: dict[str, Any], *, changed: bool, more: dict[str, Any] | None = None) -> Result:
+    data = {"robot": found, **(more or {})}
+
+    def text() -> str:
+        brief = {name: value for name, value in found.items() if name not in ("cycle_list", "balances")}
+        return render_data({**brief, **(more or {})})
+
+    return Result(data, changed, text=text)

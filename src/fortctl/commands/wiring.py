@@ -1,0 +1,298 @@
+"""Wires adapters to services, late: each function imports what it needs when it is called."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import socket
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fortctl.clock import SystemClock
+from fortctl.config import Config, Home, RobotHome, load_config, make_private_folder, save_config, write_private
+from fortctl.errors import ConfirmationNeeded, VaultLocked
+from fortctl.model import KeyPair
+from fortctl.secret import Secret
+
+if TYPE_CHECKING:
+    from fortctl.audit import AuditFile
+    from fortctl.commands.context import App
+    from fortctl.ports import Exchange
+    from fortctl.robot.latch import LatchFile
+    from fortctl.robot.process import LocalRobot
+    from fortctl.services.accounts import AccountEntry, AccountService
+    from fortctl.services.control import RobotControl
+    from fortctl.services.custody import Custody
+    from fortctl.services.keys import KeyService
+    from fortctl.services.robot import RobotService, RobotWatch
+    from fortctl.services.views import AccountViews
+    from fortctl.store.mailbox import SqliteMailbox
+    from fortctl.vault.slots import Unlocker
+    from fortctl.vault.store import OpenVault, VaultFile
+
+
+class Wiring:
+    """The adapters of one command, each made once and only when asked for."""
+
+    def __init__(self, app: App) -> None:
+        self._app = app
+        self._given = app.globals
+        self.clock = SystemClock()
+        self.home = Home(app.globals.home)
+        self.account = app.globals.account
+
+    # -- the home --------------------------------------------------------------------------------------------------
+
+    @cached_property
+    def config(self) -> Config:
+        return load_config(self.home)
+
+    @cached_property
+    def entry(self) -> AccountEntry:
+        """The account that the command is about. Raises ``NotFound``."""
+        return self.accounts.entry(self.account)
+
+    @property
+    def robot_home(self) -> RobotHome:
+        return self.home.robot(self.account)
+
+    @cached_property
+    def registry(self) -> Registry:
+        return Registry(self.home, self.config)
+
+    @cached_property
+    def accounts(self) -> AccountService:
+        from fortctl.services.accounts import AccountService
+
+        return AccountService(self.registry, self.audit)
+
+    @cached_property
+    def audit(self) -> AuditFile:
+        from fortctl.audit import AuditFile
+
+        return AuditFile(self.home.audit)
+
+    # -- the site's vault ------------------------------------------------------------------------------------------
+
+    @property
+    def vault_file(self) -> VaultFile:
+        from fortctl.vault.store import VaultFile
+
+        return VaultFile(self.home.vault, self.home.erasure)
+
+    @cached_property
+    def vault(self) -> OpenVault:
+        """The site's vault, unlocked. From here on audit entries bear a seal."""
+        from fortctl.services.accounts import AUDIT_KEY
+
+        file = self.vault_file
+        kinds = [slot.kind for slot in file.header().slots]
+        vault = file.unlock([self.unlocker(kinds, self.home.keyfile, "", self._given.passphrase_file)])
+        self.audit.seal_with(vault.get(AUDIT_KEY))
+        return vault
+
+    def unlocker(self, kinds: Sequence[str], keyfile: Path, who: str, given: str | None) -> Unlocker:
+        """Return the first unlock source there is, in the order of contract.md.
+
+        Args:
+            kinds: the kinds of slot that the vault has.
+            keyfile: where its key file lies.
+            who: ``""`` for the site's vault, ``"robot"`` for the robot's.
+            given: the value of the passphrase file option.
+
+        Raises:
+            VaultLocked: there is none.
+        """
+        from fortctl.vault.slots import KeyFile, Passphrase
+
+        prefix = f"{who.upper()}_" if who else ""
+        if "passphrase" in kinds:
+            found = given or os.environ.get(f"FORTCTL_{prefix}PASSPHRASE_FILE") or self._credential(who)
+            if found:
+                return Passphrase(read_passphrase(self._app, found))
+        if "keyfile" in kinds and keyfile.exists():
+            return KeyFile(keyfile)
+        if "passphrase" in kinds:
+            text = os.environ.get("FORTCTL_PASSPHRASE") if not who else None
+            if text:
+                return Passphrase(Secret(text))
+            try:
+                return Passphrase(self._app.read_hidden(f"passphrase of the {who or 'site'} vault"))
+            except ConfirmationNeeded:
+                pass
+        raise VaultLocked(
+            f"nothing unlocks the {who or 'site'} vault",
+            hint="give --robot-passphrase-file, or set FORTCTL_ROBOT_PASSPHRASE_FILE"
+            if who
+            else "give --passphrase-file, set FORTCTL_PASSPHRASE_FILE, or bring the key file back",
+        )
+
+    @staticmethod
+    def _credential(who: str) -> str | None:
+        folder = os.environ.get("CREDENTIALS_DIRECTORY")
+        name = f"fortctl-{who}-passphrase" if who else "fortctl-passphrase"
+        path = Path(folder) / name if folder else None
+        return str(path) if path is not None and path.is_file() else None
+
+    @cached_property
+    def custody(self) -> Custody:
+        from fortctl.services.custody import Custody
+
+        return Custody(self.account, self.entry.exchange, self.vault, self.audit, self.clock)
+
+    # -- the robot -------------------------------------------------------------------------------------------------
+
+    @cached_property
+    def latch(self) -> LatchFile:
+        from fortctl.robot.latch import LatchFile
+
+        return LatchFile(self.robot_home.path)
+
+    @cached_property
+    def process(self) -> LocalRobot:
+        from fortctl.robot.process import LocalRobot
+
+        return LocalRobot(self.home.path, self.account, self.robot_home.path)
+
+    @cached_property
+    def mailbox(self) -> SqliteMailbox:
+        from fortctl.store.mailbox import SqliteMailbox
+
+        return SqliteMailbox(self.home.mailbox)
+
+    @cached_property
+    def control(self) -> RobotControl:
+        from fortctl.services.control import RobotControl
+
+        return RobotControl(
+            self.custody,
+            self.mailbox,
+            self.process,
+            self.latch,
+            self.robot_home.path,
+            self.clock,
+            self.clock.wait,
+            self.robot_passphrase,
+            self.audit,
+        )
+
+    def robot_passphrase(self) -> Secret | None:
+        """Return the passphrase for the robot's vault, or None where a key file unlocks it."""
+        from fortctl.vault.slots import Passphrase
+        from fortctl.vault.store import VaultFile
+
+        file = VaultFile(self.robot_home.vault, self.robot_home.erasure)
+        kinds = [slot.kind for slot in file.header().slots] if file.exists() else [self.config.slot]
+        if kinds == ["keyfile"]:
+            return None
+        source = self.unlocker(kinds, self.robot_home.keyfile, "robot", self._given.robot_passphrase_file)
+        return source.secret if isinstance(source, Passphrase) else None
+
+    @cached_property
+    def watch(self) -> RobotWatch:
+        from fortctl.services.robot import RobotWatch
+
+        return RobotWatch(self.process, self.latch, self._offline_status, self._shown_key)
+
+    def _offline_status(self) -> dict[str, Any]:
+        from fortctl.robot.offline import offline_status
+
+        return offline_status(self.robot_home.journal)
+
+    def _shown_key(self) -> Mapping[str, Any] | None:
+        from fortctl.services.keys import card_json
+        from fortctl.wire import card_from_wire
+
+        found = self.mailbox.card(self.account) if self.home.mailbox.exists() else None
+        key = json.loads(found[0])["key"] if found else None
+        return card_json(card_from_wire(key), self.clock.now_ms()) if key else None
+
+    def destroy_keys(self) -> tuple[str, ...]:
+        """Destroy every erasure key of the account, the site's and the robot's; nothing is unlocked."""
+        from fortctl.vault.erasure import destroy
+
+        return (*destroy(self.home.erasure, self.account), *destroy(self.robot_home.erasure, self.account))
+
+    # -- services --------------------------------------------------------------------------------------------------
+
+    @cached_property
+    def keys(self) -> KeyService:
+        from fortctl.services.keys import KeyService
+
+        return KeyService(self.custody, self.control, self.connect, self.clock, self.audit)
+
+    @cached_property
+    def robot(self) -> RobotService:
+        from fortctl.services.robot import RobotService
+
+        return RobotService(self.control, self.watch, self.clock, self.clock.wait)
+
+    @cached_property
+    def views(self) -> AccountViews:
+        from fortctl.services.views import AccountViews
+
+        return AccountViews(self.custody, self.connect)
+
+    def connect(self, pair: KeyPair | None) -> Exchange:
+        """Make an exchange adapter for the account's target."""
+        from fortctl.exchange.client import BinanceExchange
+        from fortctl.exchange.targets import resolve
+
+        return BinanceExchange(resolve(self.entry.exchange, self.home.path), pair)
+
+
+class Registry:
+    """The accounts in config.toml and the robots' folders; implements :class:`services.accounts.AccountRegistry`."""
+
+    def __init__(self, home: Home, config: Config) -> None:
+        self._home = home
+        self._config = config
+
+    def accounts(self) -> Mapping[str, AccountEntry]:
+        from fortctl.services.accounts import AccountEntry
+
+        return {
+            name: AccountEntry(name, account.exchange, account.robot) for name, account in self._config.accounts.items()
+        }
+
+    def put(self, entry: AccountEntry) -> None:
+        from fortctl.config import AccountConfig
+
+        self._config = self._config.with_account(AccountConfig(entry.name, entry.exchange, entry.robot))
+        save_config(self._home, self._config)
+
+    def remove(self, name: str) -> None:
+        self._config = self._config.without_account(name)
+        save_config(self._home, self._config)
+
+    def offer_pairing(self, name: str, offer: bytes) -> None:
+        make_private_folder(self._home.path / "robots")
+        folder = self._home.robot(name)
+        make_private_folder(folder.path)
+        write_private(folder.pairing, offer)
+
+    def remove_folder(self, name: str) -> None:
+        shutil.rmtree(self._home.robot(name).path, ignore_errors=True)
+
+
+def read_passphrase(app: App, source: str) -> Secret:
+    """Read a passphrase file: its first line, without the line break.
+
+    Raises:
+        VaultLocked: it cannot be read, or is empty.
+    """
+    try:
+        data = app.read_input(source)
+    except Exception as error:
+        raise VaultLocked(f"the passphrase file cannot be read ({type(error).__name__})") from None
+    line = data.split(b"\n", 1)[0].rstrip(b"\r")
+    if not line:
+        raise VaultLocked("the passphrase file is empty")
+    return Secret(line)
+
+
+def host_name() -> str:
+    return socket.gethostname()

@@ -1,0 +1,61 @@
+"""Wires the doctor: everything it looks at, nothing that changes anything."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from fortctl.commands.init import KEYFILE_BESIDE
+
+if TYPE_CHECKING:
+    from fortctl.commands.context import App
+    from fortctl.services.custody import Custody
+    from fortctl.services.diagnosis import DoctorPorts
+
+
+def doctor_ports(app: App) -> DoctorPorts:
+    """Return what the doctor may look at."""
+    from fortctl.commands.context import App as NewApp
+    from fortctl.services.diagnosis import DoctorPorts
+
+    wiring = app.wiring
+    # The doctor never asks a person.
+    silent = NewApp(replace(app.globals, no_input=True)).wiring
+
+    def vault_summary() -> str:
+        header = wiring.vault_file.header()
+        kinds = ", ".join(slot.kind for slot in header.slots)
+        return f"generation {header.generation}, {len(header.records)} records, slots: {kinds}"
+
+    def warn_vault() -> tuple[str, str, str] | None:
+        kinds = [slot.kind for slot in wiring.vault_file.header().slots]
+        if "keyfile" in kinds and wiring.home.keyfile.exists():
+            code, reason = KEYFILE_BESIDE
+            return code, reason, "move the key file to another device, or use a passphrase slot"
+        return None
+
+    def custody() -> Custody:
+        return silent.custody
+
+    def pending() -> list[tuple[int, int]]:
+        if not wiring.home.mailbox.exists():
+            return []
+        return wiring.mailbox.waiting(wiring.account)
+
+    def audit_intact() -> str:
+        return f"{wiring.audit.check()} entries, the chain is whole"
+
+    return DoctorPorts(
+        home=str(wiring.home.path),
+        account=wiring.account,
+        wants_robot=wiring.entry.robot != "none",
+        mode_problems=wiring.home.mode_problems,
+        vault_summary=vault_summary,
+        warn_vault=warn_vault,
+        custody=custody,
+        connect=wiring.connect,
+        watch=wiring.watch,
+        pending=pending,
+        audit_intact=audit_intact,
+        clock=wiring.clock,
+    )

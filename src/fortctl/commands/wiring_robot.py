@@ -1,0 +1,288 @@
+"""Assembles the robot process: its vault, journal, mailbox, runner, desk and socket."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import contextlib
+import json
+import logging
+import logging.handlers
+import os
+import resource
+import signal
+import sys
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from fortctl.config import write_private
+from fortctl.errors import Conflict, FortctlError, InternalError, NotFound
+from fortctl.secret import Secret, install_redaction
+
+if TYPE_CHECKING:
+    from fortctl.commands.wiring import Wiring
+    from fortctl.robot.desk import Desk
+    from fortctl.robot.runner import Runner
+    from fortctl.robot.strongbox import StrongBox
+    from fortctl.vault.slots import Unlocker
+
+MAILBOX_POLL_S = 5.0
+LOG_BYTES, LOG_FILES = 8 * 1024 * 1024, 3
+
+
+def run_robot(wiring: Wiring, *, brought_up: bool) -> int:
+    """Run the robot until it is told to end; return the exit code.
+
+    Args:
+        wiring: the adapters of this home and account.
+        brought_up: started by a command: the passphrase comes over stdin, one line goes back over stdout, and a robot
+            that was running waits for ``robot start``.
+    """
+    from fortctl.robot.process import announce
+
+    try:
+        robot = RobotProcess(wiring, brought_up=brought_up)
+    except FortctlError as error:
+        if not brought_up:
+            raise
+        announce({"ok": False, "error": error.as_json()})
+        return error.exit_code
+    except Exception as error:
+        if not brought_up:
+            raise
+        announce({"ok": False, "error": InternalError(f"{type(error).__name__} while the robot came up").as_json()})
+        return InternalError.exit_code
+    import uvloop
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as loop:
+        return loop.run(robot.serve())
+
+
+class RobotProcess:
+    """One robot process, from its lock to its socket."""
+
+    def __init__(self, wiring: Wiring, *, brought_up: bool) -> None:
+        from fortctl.commands.wiring import host_name
+        from fortctl.robot.journal import SqliteJournal
+        from fortctl.robot.process import OwnerLock
+
+        self._wiring = wiring
+        self._brought_up = brought_up
+        self._place = wiring.robot_home
+        # Core dumps would hold the key (security.md).
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        self._latch = wiring.latch
+        if self._latch.is_latched():
+            raise Conflict(
+                f"the robot of account {wiring.account} is latched after a panic",
+                hint="look at the account first, then 'fortctl panic-clear'",
+                details={"state": "latched"},
+            )
+        if not self._place.path.is_dir():
+            raise NotFound(f"account {wiring.account} has no robot folder", hint="'fortctl accounts add' makes it")
+        self._lock = OwnerLock(self._place.path)
+        self._lock.acquire(host_name())
+        self._log = self._open_log()
+        self._box = self._open_box()
+        self._journal = SqliteJournal(self._place.journal, account=wiring.account, clock=wiring.clock)
+        self._ended = False
+        self._halted: asyncio.Future[dict[str, Any]] | None = None
+
+    # -- coming up -------------------------------------------------------------------------------------------------
+
+    def _open_log(self) -> logging.Logger:
+        log = logging.getLogger("fortctl.robot")
+        log.setLevel(logging.INFO)
+        log.propagate = False
+        previous = os.umask(0o077)
+        try:
+            handlers: list[logging.Handler] = [
+                logging.handlers.RotatingFileHandler(self._place.log, maxBytes=LOG_BYTES, backupCount=LOG_FILES)
+            ]
+        finally:
+            os.umask(previous)
+        if not self._brought_up:
+            handlers.append(logging.StreamHandler(sys.stderr))
+        for handler in handlers:
+            handler.setFormatter(_JsonLines(self._wiring.account))
+            log.addHandler(handler)
+        install_redaction(handlers)
+        return log
+
+    def _open_box(self) -> StrongBox:
+        from fortctl.robot.strongbox import StrongBox
+        from fortctl.vault.store import VaultFile
+
+        wiring, place = self._wiring, self._place
+        file = VaultFile(place.vault, place.erasure)
+        exchange = wiring.entry.exchange
+        if file.exists():
+            kinds = [slot.kind for slot in file.header().slots]
+            vault = file.unlock([self._unlocker(kinds)])
+            return StrongBox(wiring.account, exchange, vault, wiring.clock)
+        offer = json.loads(place.pairing.read_text(encoding="utf-8"))
+        if offer["account"] != wiring.account or offer["exchange"] != exchange:
+            raise Conflict("the pairing offer in the robot's folder is another account's", hint="see 'accounts add'")
+        vault = file.create([self._new_slot()])
+        operators = {str(offer["operator_id"]): bytes.fromhex(offer["operator_public"])}
+        box = StrongBox.provision(wiring.account, exchange, vault, wiring.clock, operators)
+        return box
+
+    def _unlocker(self, kinds: list[str]) -> Unlocker:
+        from fortctl.vault.slots import Passphrase
+
+        if self._brought_up and "passphrase" in kinds:
+            handed = sys.stdin.buffer.read(64 * 1024)
+            if handed:
+                return Passphrase(Secret(handed))
+        given = self._wiring._given.robot_passphrase_file
+        return self._wiring.unlocker(kinds, self._place.keyfile, "robot", given)
+
+    def _new_slot(self) -> Unlocker:
+        from fortctl.vault.slots import KeyFile
+
+        if self._wiring.config.slot == "keyfile":
+            return KeyFile(self._place.keyfile)
+        return self._unlocker(["passphrase"])
+
+    def _introduce(self) -> None:
+        """Leave the robot's public identity where the operator of this home pins it from."""
+        identity = self._box.identity()
+        body = {"robot_id": identity.id, "public": base64.b64encode(identity.public_bytes()).decode()}
+        text = json.dumps(body, sort_keys=True).encode()
+        if not self._place.identity.exists() or self._place.identity.read_bytes() != text:
+            write_private(self._place.identity, text)
+
+    # -- running ---------------------------------------------------------------------------------------------------
+
+    async def serve(self) -> int:
+        """Serve until halted, or told to end by a signal."""
+        from fortctl.robot.desk import Desk
+        from fortctl.robot.endpoint import Endpoint
+        from fortctl.robot.process import announce
+        from fortctl.robot.runner import Runner
+        from fortctl.robot.settings import parse_settings
+
+        wiring, box = self._wiring, self._box
+        self._introduce()
+        runner = Runner(
+            account=wiring.account,
+            robot_id=box.identity().id,
+            journal=self._journal,
+            clock=wiring.clock,
+            latch=self._latch,
+            connect=wiring.connect,
+            log=self._log,
+            resume_running=not self._brought_up,
+        )
+        settings = box.settings()
+        if settings is not None:
+            await runner.configure(parse_settings(settings))
+        key = box.key()
+        if key is not None:
+            await runner.set_key(key.pair, uid=key.uid)
+        desk = Desk(box, wiring.mailbox, runner, parse_settings, wiring.clock, self._latch, self._log)
+        desk.publish()
+        self._runner, self._desk = runner, desk
+        self._woken, self._end = asyncio.Event(), asyncio.Event()
+        endpoint = Endpoint(self._place.path, self._handlers(runner))
+        await endpoint.open()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, self._end.set)
+        if self._brought_up:
+            announce({"ok": True})
+        self._log.info("robot up: account %s, pid %d", wiring.account, os.getpid())
+        try:
+            await self._until_end(runner, desk)
+        finally:
+            await endpoint.close()
+            await runner.close()
+            self._journal.close()
+            self._log.info("robot down: account %s", wiring.account)
+        return 0
+
+    async def _until_end(self, runner: Runner, desk: Desk) -> None:
+        trading = asyncio.create_task(runner.run(), name="runner")
+        reading = asyncio.create_task(self._read_mailbox(desk), name="mailbox")
+        ending = asyncio.create_task(self._end.wait(), name="end")
+        tasks = {trading, reading, ending}
+        try:
+            done, _pending = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            for task in done - {ending}:
+                task.result()
+        finally:
+            for task in tasks:
+                task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _read_mailbox(self, desk: Desk) -> None:
+        while True:
+            self._woken.clear()
+            try:
+                await desk.poll()
+            except FortctlError as error:
+                self._log.error("the mailbox cannot be read: %s", error.message)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._woken.wait(), MAILBOX_POLL_S)
+
+    def _handlers(self, runner: Runner) -> dict[str, Any]:
+        async def ping(request: Mapping[str, Any]) -> Mapping[str, Any]:
+            return {"pid": os.getpid()}
+
+        async def status(request: Mapping[str, Any]) -> Mapping[str, Any]:
+            return runner.status()
+
+        async def cycles(request: Mapping[str, Any]) -> Mapping[str, Any]:
+            return {"cycles": runner.cycles()}
+
+        async def wake(request: Mapping[str, Any]) -> Mapping[str, Any]:
+            self._woken.set()
+            return {}
+
+        async def halt(request: Mapping[str, Any]) -> Mapping[str, Any]:
+            if self._halted is None:
+                runner.place_nothing_more()
+                self._halted = asyncio.ensure_future(runner.halt(cancel_orders=bool(request.get("cancel_orders"))))
+            return {"acknowledged": True}
+
+        async def halt_result(request: Mapping[str, Any]) -> Mapping[str, Any]:
+            if self._halted is None:
+                raise Conflict("no halt was asked for")
+            try:
+                return await self._halted
+            finally:
+                # After the answer has left: the robot ends, its key forgotten with its memory.
+                asyncio.get_running_loop().call_later(0.05, self._end.set)
+
+        return {
+            "ping": ping,
+            "status": status,
+            "cycles": cycles,
+            "wake": wake,
+            "halt": halt,
+            "halt-result": halt_result,
+        }
+
+
+class _JsonLines(logging.Formatter):
+    """One JSON object a line."""
+
+    def __init__(self, account: str) -> None:
+        super().__init__()
+        self._account = account
+
+    def format(self, record: logging.LogRecord) -> str:
+        from fortctl.services.times import rfc3339
+
+        entry = {
+            "time": rfc3339(int(record.created * 1000)),
+            "level": record.levelname.lower(),
+            "account": self._account,
+            "message": record.getMessage(),
+        }
+        if record.exc_info and not record.exc_text:
+            record.exc_text = self.formatException(record.exc_info)
+        if record.exc_text:
+            entry["trace"] = record.exc_text
+        return json.dumps(entry, ensure_ascii=False)

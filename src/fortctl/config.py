@@ -1,0 +1,247 @@
+"""The home folder and its configuration (TOML). Files are 0600, folders 0700; others are refused."""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from fortctl.errors import ConfigError, NotFound, UsageError
+
+ACCOUNT_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+SLOTS = ("passphrase", "keyfile", "keyring")
+
+
+def default_home(environment: Mapping[str, str]) -> Path:
+    """Return the platform's user data folder for fortctl (XDG Base Directory; macOS; Windows)."""
+    import sys
+
+    if sys.platform == "darwin":
+        return Path("~/Library/Application Support/fortctl").expanduser()
+    base = environment.get("XDG_DATA_HOME", "")
+    return (Path(base) if os.path.isabs(base) else Path("~/.local/share").expanduser()) / "fortctl"
+
+
+def check_account_name(name: str) -> str:
+    """Return the name if it may name an account. Raises ``UsageError``."""
+    if not ACCOUNT_NAME.fullmatch(name):
+        raise UsageError("an account name has 1 to 64 letters, digits, '.', '_' or '-', and starts with a letter or digit")
+    return name
+
+
+@dataclass(frozen=True)
+class Home:
+    """Where everything of one home lies (contract.md, "home")."""
+
+    path: Path
+
+    @property
+    def config(self) -> Path:
+        return self.path / "config.toml"
+
+    @property
+    def vault(self) -> Path:
+        return self.path / "vault.toml"
+
+    @property
+    def keyfile(self) -> Path:
+        return self.path / "vault.key"
+
+    @property
+    def erasure(self) -> Path:
+        return self.path / "erasure"
+
+    @property
+    def audit(self) -> Path:
+        return self.path / "audit.jsonl"
+
+    @property
+    def mailbox(self) -> Path:
+        return self.path / "mailbox.sqlite"
+
+    @property
+    def paper(self) -> Path:
+        return self.path / "paper"
+
+    def robot(self, account: str) -> RobotHome:
+        return RobotHome(self.path / "robots" / account)
+
+    def ensure(self) -> None:
+        """Make the home, 0700. Raises ``ConfigError`` when others may enter it."""
+        make_private_folder(self.path)
+        self.check_modes()
+
+    def check_modes(self) -> None:
+        """Refuse a home that others may read. Raises ``ConfigError``."""
+        problem = mode_problem(self.path)
+        if problem:
+            raise ConfigError(problem, hint=f"chmod 700 {self.path}")
+
+    def mode_problems(self) -> list[str]:
+        """Return what is wrong with the modes of the home and everything in it."""
+        found = []
+        for folder, _folders, files in os.walk(self.path):
+            for entry in (Path(folder), *(Path(folder) / name for name in files)):
+                problem = mode_problem(entry)
+                if problem:
+                    found.append(problem)
+        return found
+
+
+@dataclass(frozen=True)
+class RobotHome:
+    """The folder of one account's local robot."""
+
+    path: Path
+
+    @property
+    def vault(self) -> Path:
+        return self.path / "vault.toml"
+
+    @property
+    def keyfile(self) -> Path:
+        return self.path / "vault.key"
+
+    @property
+    def erasure(self) -> Path:
+        return self.path / "erasure"
+
+    @property
+    def journal(self) -> Path:
+        return self.path / "journal.sqlite"
+
+    @property
+    def log(self) -> Path:
+        return self.path / "robot.log"
+
+    @property
+    def pairing(self) -> Path:
+        return self.path / "pairing.json"
+
+    @property
+    def identity(self) -> Path:
+        return self.path / "identity.json"
+
+
+@dataclass(frozen=True)
+class AccountConfig:
+    """One account as the configuration names it; ``robot`` is ``local`` or ``none``."""
+
+    name: str
+    exchange: str
+    robot: str = "local"
+
+
+@dataclass(frozen=True)
+class Config:
+    """The parsed configuration.
+
+    Attributes:
+        slot: how vaults of this home are unlocked (chosen at ``init``).
+        accounts: by name.
+        other: sections that this version does not interpret, kept as they are.
+    """
+
+    slot: str
+    accounts: Mapping[str, AccountConfig] = field(default_factory=dict)
+    other: Mapping[str, Any] = field(default_factory=dict)
+
+    def with_account(self, account: AccountConfig) -> Config:
+        return replace(self, accounts={**self.accounts, account.name: account})
+
+    def without_account(self, name: str) -> Config:
+        return replace(self, accounts={key: value for key, value in self.accounts.items() if key != name})
+
+
+def mode_problem(path: Path) -> str:
+    """Return what is wrong with a path's owner or mode, or an empty text."""
+    try:
+        status = path.lstat()
+    except FileNotFoundError:
+        return ""
+    if stat.S_ISLNK(status.st_mode):
+        return ""
+    if stat.S_IMODE(status.st_mode) & 0o077:
+        return f"{path} may be accessed by other users (mode {stat.S_IMODE(status.st_mode):03o})"
+    if status.st_uid not in (os.geteuid(), 0):
+        return f"{path} belongs to another user (uid {status.st_uid})"
+    return ""
+
+
+def make_private_folder(path: Path) -> None:
+    """Make a folder and its missing parents, 0700."""
+    try:
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be made: {error.strerror}", hint="choose another --home") from None
+
+
+def load_config(home: Home) -> Config:
+    """Read the configuration.
+
+    Raises:
+        NotFound: there is no home yet.
+        ConfigError: it cannot be parsed, or others may read the home.
+    """
+    import tomllib
+
+    home.check_modes()
+    try:
+        parsed = tomllib.loads(home.config.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise NotFound(f"there is no fortctl home at {home.path}", hint="'fortctl init' makes one") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{home.config} is no valid TOML: {error}", hint="mend it, or restore it from a backup") from None
+    return _interpret(parsed, home)
+
+
+def _interpret(parsed: dict[str, Any], home: Home) -> Config:
+    vault, accounts = parsed.pop("vault", {}), parsed.pop("accounts", {})
+    slot = vault.get("slot") if isinstance(vault, dict) else None
+    if slot not in SLOTS or not isinstance(accounts, dict):
+        raise ConfigError(f"{home.config} has no valid [vault] and [accounts]", hint="restore it from a backup")
+    found = {}
+    for name, fields in accounts.items():
+        if not ACCOUNT_NAME.fullmatch(name) or not isinstance(fields, dict) or not isinstance(fields.get("exchange"), str):
+            raise ConfigError(f"the account '{name}' in {home.config} is not valid", hint="it needs exchange = \"…\"")
+        robot = fields.get("robot", "local")
+        if robot not in ("local", "none"):
+            raise ConfigError(f"robot of account '{name}' is neither 'local' nor 'none'")
+        found[name] = AccountConfig(name, fields["exchange"], robot)
+    return Config(slot, found, parsed)
+
+
+def save_config(home: Home, config: Config) -> None:
+    """Write the configuration durably, as one (temporary file, fsync, rename, fsync of the folder)."""
+    import tomli_w
+
+    document = {
+        **config.other,
+        "vault": {"slot": config.slot},
+        "accounts": {
+            name: {"exchange": account.exchange, "robot": account.robot} for name, account in config.accounts.items()
+        },
+    }
+    write_private(home.config, tomli_w.dumps(document).encode())
+
+
+def write_private(path: Path, data: bytes) -> None:
+    """Replace a file's content durably; it is 0600 and never half-written."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    try:
+        with open(descriptor, "wb", closefd=False) as stream:
+            stream.write(data)
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+    os.replace(temporary, path)
+    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)

@@ -1,0 +1,135 @@
+"""Make a home, and the accounts in it."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from fortctl.errors import Conflict, NotFound
+from fortctl.ports import AuditLog, Clock, NewRecord, VaultPort
+from fortctl.secret import Secret
+from fortctl.services.custody import FINGERPRINT_KEY, OPERATOR, Custody, audited
+from fortctl.vault.seal import Identity
+
+AUDIT_KEY = "audit-key"
+
+
+@dataclass(frozen=True)
+class AccountEntry:
+    """An account as the configuration names it.
+
+    Attributes:
+        name: the local name.
+        exchange: ``live``, ``testnet``, ``us``, ``paper`` or a URL, as it is pinned into the vault.
+        robot: ``local`` or ``none`` (only watched).
+    """
+
+    name: str
+    exchange: str
+    robot: str = "local"
+
+    def as_json(self) -> dict[str, str]:
+        return {"name": self.name, "exchange": self.exchange, "robot": self.robot}
+
+
+class AccountRegistry(Protocol):
+    """The accounts in config.toml and their folders."""
+
+    def accounts(self) -> Mapping[str, AccountEntry]: ...
+
+    def put(self, entry: AccountEntry) -> None:
+        """Write the account into the configuration, durably, as one."""
+
+    def remove(self, name: str) -> None: ...
+
+    def offer_pairing(self, name: str, offer: bytes) -> None:
+        """Leave the operator's public identity in the robot's folder, for its first start."""
+
+    def remove_folder(self, name: str) -> None:
+        """Remove the robot's folder of an account that is gone."""
+
+
+def found_vault(vault: VaultPort, exchange: str, clock: Clock, audit: AuditLog, account: str) -> None:
+    """Fill a new site vault: the operator's identity, the fingerprint key, the audit key."""
+    now = clock.now_ms()
+
+    def record(record_id: str, plaintext: Secret) -> NewRecord:
+        return NewRecord(record_id, "", exchange, "", record_id, record_id.split("/")[0], plaintext, False, now)
+
+    vault.update(
+        [
+            record(OPERATOR, Identity.generate().private()),
+            record(FINGERPRINT_KEY, Secret(os.urandom(32))),
+            record(AUDIT_KEY, Secret(os.urandom(32))),
+        ],
+        audit=audited(audit, "home made", account, {}),
+    )
+
+
+class AccountService:
+    """The accounts of one home.
+
+    Args:
+        registry: the configuration.
+        audit: the audit log.
+    """
+
+    def __init__(self, registry: AccountRegistry, audit: AuditLog) -> None:
+        self._registry = registry
+        self._audit = audit
+
+    def entry(self, name: str) -> AccountEntry:
+        """Return an account. Raises ``NotFound``."""
+        found = self._registry.accounts().get(name)
+        if found is None:
+            raise NotFound(
+                f"there is no account {name}", hint="see 'fortctl accounts list'; 'fortctl accounts add' makes one"
+            )
+        return found
+
+    def listed(self) -> list[dict[str, str]]:
+        return [entry.as_json() for entry in self._registry.accounts().values()]
+
+    def refuse_taken(self, name: str) -> None:
+        """Raise ``Conflict`` when the name is taken."""
+        if name in self._registry.accounts():
+            raise Conflict(f"there is an account {name} already", hint="choose another name")
+
+    def add(self, entry: AccountEntry, operator: Identity) -> None:
+        """Add an account. Raises ``Conflict`` when the name is taken."""
+        self.refuse_taken(entry.name)
+        self._registry.offer_pairing(entry.name, pairing_offer(entry, operator))
+        self._registry.put(entry)
+        self._audit.append("account added", account=entry.name, result="done", exchange=entry.exchange)
+
+    def set_robot(self, name: str, robot: str) -> bool:
+        """Say whether an account has a robot; return whether that changed anything."""
+        entry = self.entry(name)
+        if entry.robot == robot:
+            return False
+        self._registry.put(AccountEntry(entry.name, entry.exchange, robot))
+        self._audit.append("account changed", account=name, result="done", robot=robot)
+        return True
+
+    def remove(self, name: str, custody: Custody, destroy: Callable[[], Any]) -> None:
+        """Remove an account: destroy its keys, forget its records, drop it from the configuration."""
+        self.entry(name)
+        destroy()
+        custody.forget_account()
+        self._registry.remove(name)
+        self._registry.remove_folder(name)
+        self._audit.append("account removed", account=name, result="done")
+
+
+def pairing_offer(entry: AccountEntry, operator: Identity) -> bytes:
+    """Return what a robot needs at its first start to know its operator."""
+    body = {
+        "account": entry.name,
+        "exchange": entry.exchange,
+        "operator_id": operator.id,
+        "operator_public": operator.public_bytes().hex(),
+    }
+    return json.dumps(body, sort_keys=True).encode()
