@@ -1,0 +1,148 @@
+"""The audit log: append-only JSON lines, each with the hash of the one before (adapter).
+
+A writer that has the vault open seals its entries with an HMAC under a key that is a vault record; entries written
+locked (panic) stay unsealed for ever.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import getpass
+import hashlib
+import hmac
+import json
+import os
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from fortctl.clock import SystemClock
+from fortctl.errors import VaultDamaged
+from fortctl.secret import Secret, redact
+from fortctl.services.times import rfc3339
+
+GENESIS = "0" * 64
+_LINE_LIMIT = 64 * 1024
+
+
+class AuditFile:
+    """``audit.jsonl``; implements :class:`fortctl.ports.AuditLog`."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._key: bytes | None = None
+
+    def seal_with(self, key: Secret) -> None:
+        """Seal the entries of this process from here on."""
+        self._key = key.reveal_bytes()
+
+    def append(self, what: str, *, account: str, result: str, best_effort: bool = False, **facts: Any) -> None:
+        """Append one entry, durably.
+
+        Args:
+            what: the operation.
+            account: the account it is about.
+            result: ``intent``, ``result``, ``done``, or an error code.
+            best_effort: write what can be written, and never raise (panic).
+            facts: more JSON values, nothing secret.
+
+        Raises:
+            VaultDamaged: the log's end is not an entry, or it cannot be written.
+        """
+        try:
+            self._append({"what": what, "account": account, "result": result, **facts})
+        except (OSError, ValueError, KeyError) as error:
+            if not best_effort:
+                raise VaultDamaged(
+                    f"the audit log cannot be continued ({type(error).__name__})",
+                    hint="see 'fortctl doctor'; move audit.jsonl aside to begin a new chain",
+                ) from error
+
+    def _append(self, facts: dict[str, Any]) -> None:
+        descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            last = _last_line(descriptor)
+            before = json.loads(last) if last else None
+            entry = {
+                "seq": before["seq"] + 1 if before else 1,
+                "time": rfc3339(SystemClock().now_ms()),
+                "who": {"user": _user(), "host": socket.gethostname(), "pid": os.getpid()},
+                **facts,
+                "prev": before["hash"] if before else GENESIS,
+            }
+            entry["hash"] = _hash(entry)
+            entry["seal"] = hmac.digest(self._key, entry["hash"].encode(), "sha256").hex() if self._key else None
+            line = redact_values(entry)
+            os.write(descriptor, (json.dumps(line, ensure_ascii=False) + "\n").encode())
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+    def entries(self) -> Iterator[dict[str, Any]]:
+        """Yield every entry, oldest first. Raises ``VaultDamaged`` at a line that is no entry."""
+        if not self._path.exists():
+            return
+        with self._path.open("rb") as stream:
+            for number, line in enumerate(stream, 1):
+                try:
+                    entry = json.loads(line)
+                except ValueError:
+                    entry = None
+                if not isinstance(entry, dict):
+                    raise VaultDamaged(f"line {number} of the audit log is no entry")
+                yield entry
+
+    def check(self) -> int:
+        """Check the whole chain, and the seals where the key is at hand; return the number of entries.
+
+        Raises:
+            VaultDamaged: an entry was changed, cut or moved.
+        """
+        before, count = GENESIS, 0
+        for entry in self.entries():
+            count += 1
+            seal = entry.pop("seal", None)
+            claimed = entry.pop("hash", None)
+            if entry.get("seq") != count or entry.get("prev") != before or _hash(entry) != claimed:
+                raise VaultDamaged(
+                    f"the audit log was changed at entry {count}", hint="compare it with a backup; the chain breaks there"
+                )
+            if seal is not None and self._key is not None:
+                expected = hmac.digest(self._key, str(claimed).encode(), "sha256").hex()
+                if not hmac.compare_digest(expected.encode(), str(seal).encode()):
+                    raise VaultDamaged(f"the seal of audit entry {count} is not this home's")
+            before = str(claimed)
+        return count
+
+
+def redact_values(entry: dict[str, Any]) -> dict[str, Any]:
+    """Mask what looks like key material in the free texts (the hashes of the chain are left alone)."""
+    chain = ("prev", "hash", "seal")
+    return {
+        name: redact(value) if isinstance(value, str) and name not in chain else value for name, value in entry.items()
+    }
+
+
+def _hash(entry: dict[str, Any]) -> str:
+    covered = redact_values({name: value for name, value in entry.items() if name not in ("hash", "seal")})
+    canonical = json.dumps(covered, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return hashlib.sha256(canonical.encode()).hexdigest()
+
+
+def _last_line(descriptor: int) -> bytes:
+    size = os.fstat(descriptor).st_size
+    tail = os.pread(descriptor, _LINE_LIMIT, max(0, size - _LINE_LIMIT))
+    if not tail:
+        return b""
+    if not tail.endswith(b"\n"):
+        raise ValueError("the last line is not complete")
+    return tail[:-1].rpartition(b"\n")[2]
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return str(os.getuid())

@@ -1,0 +1,122 @@
+"""The mailbox in SQLite: a store of its own (adapter). Its schema is plain enough for PostgreSQL to take over."""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+
+from fortctl.errors import Conflict
+from fortctl.ports import MailboxRow
+from fortctl.store.sqlite import connect, transaction
+
+MIGRATIONS = (
+    """
+    CREATE TABLE command (
+        account TEXT NOT NULL,
+        number BIGINT NOT NULL,
+        envelope BLOB NOT NULL,
+        sealed BLOB,
+        signature BLOB NOT NULL,
+        sent_at BIGINT NOT NULL DEFAULT 0,
+        claimed_at BIGINT,
+        finished_at BIGINT,
+        result BLOB,
+        result_signature BLOB,
+        PRIMARY KEY (account, number)
+    );
+    CREATE TABLE card (
+        account TEXT PRIMARY KEY,
+        body BLOB NOT NULL,
+        signature BLOB NOT NULL,
+        published_at BIGINT NOT NULL
+    );
+    """,
+)
+_COLUMNS = (
+    "account, number, envelope, sealed, signature, claimed_at, finished_at, result, result_signature"
+)
+
+
+class SqliteMailbox:
+    """The command queue of a home's robots; implements :class:`fortctl.ports.Mailbox`."""
+
+    def __init__(self, path: Path) -> None:
+        self._connection = connect(path, MIGRATIONS)
+
+    def append(self, row: MailboxRow) -> None:
+        try:
+            with transaction(self._connection):
+                self._connection.execute(
+                    "INSERT INTO command (account, number, envelope, sealed, signature) VALUES (?, ?, ?, ?, ?)",
+                    (row.account, row.number, row.envelope, row.sealed, row.signature),
+                )
+        except sqlite3.IntegrityError:
+            raise Conflict(f"command {row.number} of account {row.account} is taken") from None
+
+    def last_number(self, account: str) -> int:
+        found = self._connection.execute("SELECT MAX(number) FROM command WHERE account = ?", (account,)).fetchone()
+        return int(found[0] or 0)
+
+    def pending(self, account: str) -> tuple[MailboxRow, ...]:
+        rows = self._connection.execute(
+            f"SELECT {_COLUMNS} FROM command WHERE account = ? AND result IS NULL ORDER BY number", (account,)
+        )
+        return tuple(MailboxRow(*row) for row in rows)
+
+    def row(self, account: str, number: int) -> MailboxRow | None:
+        found = self._connection.execute(
+            f"SELECT {_COLUMNS} FROM command WHERE account = ? AND number = ?", (account, number)
+        ).fetchone()
+        return MailboxRow(*found) if found else None
+
+    def claim(self, account: str, number: int, at: int) -> None:
+        with transaction(self._connection):
+            self._connection.execute(
+                "UPDATE command SET claimed_at = ? WHERE account = ? AND number = ?", (at, account, number)
+            )
+
+    def finish(self, account: str, number: int, result: bytes, signature: bytes, at: int) -> None:
+        with transaction(self._connection):
+            self._connection.execute(
+                "UPDATE command SET result = ?, result_signature = ?, finished_at = ?, sealed = NULL"
+                " WHERE account = ? AND number = ?",
+                (result, signature, at, account, number),
+            )
+        self._forget_log()
+
+    def publish_card(self, account: str, body: bytes, signature: bytes, at: int) -> None:
+        with transaction(self._connection):
+            self._connection.execute(
+                "INSERT INTO card (account, body, signature, published_at) VALUES (?, ?, ?, ?)"
+                " ON CONFLICT (account) DO UPDATE SET body = excluded.body, signature = excluded.signature,"
+                " published_at = excluded.published_at",
+                (account, body, signature, at),
+            )
+
+    def card(self, account: str) -> tuple[bytes, bytes] | None:
+        found = self._connection.execute("SELECT body, signature FROM card WHERE account = ?", (account,)).fetchone()
+        return (found[0], found[1]) if found else None
+
+    def waiting(self, account: str) -> list[tuple[int, int]]:
+        """Return ``(number, created at in ms)`` of the commands without an answer."""
+        import json
+
+        return [(row.number, int(json.loads(row.envelope)["created_at"])) for row in self.pending(account)]
+
+    def withdraw(self, account: str, at: int) -> None:
+        """Take the robot's card away and erase every sealed payload (panic)."""
+        with transaction(self._connection):
+            self._connection.execute("DELETE FROM card WHERE account = ?", (account,))
+            self._connection.execute(
+                "UPDATE command SET sealed = NULL, finished_at = COALESCE(finished_at, ?), result = COALESCE(result, x'')"
+                " WHERE account = ?",
+                (at, account),
+            )
+        self._forget_log()
+
+    def close(self) -> None:
+        self._connection.close()
+
+    def _forget_log(self) -> None:
+        # secure_delete overwrites pages; the write-ahead log would still hold the sealed bytes.
+        self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")

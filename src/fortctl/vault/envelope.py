@@ -1,0 +1,171 @@
+"""The vault's cryptography: wrapping the data-encryption key, sealing records, the whole-vault tag.
+
+AES-256-GCM (NIST SP 800-38D) with random 96-bit nonces, HKDF-SHA-256 (RFC 5869), HMAC-SHA-256 (RFC 2104).
+"""
+
+from __future__ import annotations
+
+import base64
+import hmac
+import os
+from dataclasses import replace
+
+from fortctl.errors import NotFound, VaultDamaged, VaultLocked
+from fortctl.secret import Secret
+from fortctl.vault.format import FORMAT, Document, Record, Slot, body
+from fortctl.vault.slots import KEY_BYTES, KdfCost, KeyFile, Unlocker, make_keyfile, read_keyfile, stretch
+
+NONCE_BYTES = 12
+PAD_BLOCK = 256
+_LENGTH_BYTES = 4
+
+
+def hkdf(key: bytes, *, salt: bytes, info: bytes, length: int = KEY_BYTES) -> bytes:
+    """Derive a key (HKDF-SHA-256, RFC 5869)."""
+    from cryptography.hazmat.primitives.hashes import SHA256
+    from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+
+    return HKDF(algorithm=SHA256(), length=length, salt=salt, info=info).derive(key)
+
+
+def bind(*parts: str | int | bytes) -> bytes:
+    """Join parts so that no two different lists give the same bytes: each is preceded by its length."""
+    joined = b""
+    for part in parts:
+        data = part if isinstance(part, bytes) else str(part).encode()
+        joined += len(data).to_bytes(8, "big") + data
+    return joined
+
+
+def wrap(dek: bytes, vault_id: str, source: Unlocker, cost: KdfCost) -> Slot:
+    """Make a slot that lets a source unlock the data-encryption key."""
+    slot_id, salt = os.urandom(8).hex(), os.urandom(16)
+    if isinstance(source, KeyFile):
+        slot = Slot(slot_id, "keyfile", source.path.name, 0, 0, 0, _b64(salt), "", "")
+        kek = _keyfile_kek(make_keyfile(source.path), salt)
+    else:
+        slot = Slot(
+            slot_id, "passphrase", "", cost.memory_kib, cost.iterations, cost.lanes, _b64(salt), "", ""
+        )
+        kek = stretch(source.secret, salt, cost)
+    nonce = os.urandom(NONCE_BYTES)
+    sealed = _aead(kek).encrypt(nonce, dek, _slot_context(vault_id, slot))
+    return replace(slot, nonce=_b64(nonce), wrapped=_b64(sealed))
+
+
+def unwrap(slot: Slot, vault_id: str, source: Unlocker) -> bytes:
+    """Return the data-encryption key.
+
+    Raises:
+        VaultLocked: the source does not fit the slot.
+        VaultDamaged: the slot asks for an absurd cost, or is malformed.
+    """
+    from cryptography.exceptions import InvalidTag
+
+    salt = _unb64(slot.salt)
+    if isinstance(source, KeyFile):
+        kek = _keyfile_kek(read_keyfile(source.path), salt)
+    else:
+        kek = stretch(source.secret, salt, KdfCost(slot.memory_kib, slot.iterations, slot.lanes))
+    try:
+        return _aead(kek).decrypt(_nonce(slot.nonce), _unb64(slot.wrapped), _slot_context(vault_id, slot))
+    except InvalidTag:
+        what = "the key file" if slot.kind == "keyfile" else "the passphrase"
+        raise VaultLocked(f"{what} does not unlock the vault", hint="check which one belongs to this home") from None
+
+
+def seal_record(dek: bytes, vault_id: str, record: Record, plaintext: Secret, erasure_key: bytes | None) -> Record:
+    """Encrypt a record's plaintext, bound to everything that is visible of it."""
+    nonce = os.urandom(NONCE_BYTES)
+    data = plaintext.reveal_bytes()
+    padded = len(data).to_bytes(_LENGTH_BYTES, "big") + data
+    padded += bytes(-len(padded) % PAD_BLOCK)
+    key = _record_key(dek, record, erasure_key)
+    sealed = _aead(key).encrypt(nonce, padded, _record_context(vault_id, record))
+    return replace(record, nonce=_b64(nonce), data=_b64(sealed))
+
+
+def open_record(dek: bytes, vault_id: str, record: Record, erasure_key: bytes | None) -> Secret:
+    """Decrypt a record.
+
+    Raises:
+        NotFound: its erasure key is gone: the record was destroyed.
+        VaultDamaged: it was changed, or belongs elsewhere.
+    """
+    from cryptography.exceptions import InvalidTag
+
+    if record.erasure and (erasure_key is None or not any(erasure_key)):
+        raise NotFound(f"the record {record.id} was destroyed")
+    try:
+        padded = _aead(_record_key(dek, record, erasure_key)).decrypt(
+            _nonce(record.nonce), _unb64(record.data), _record_context(vault_id, record)
+        )
+    except InvalidTag:
+        raise VaultDamaged(f"the vault's record {record.id} does not open: it was changed or swapped") from None
+    length = int.from_bytes(padded[:_LENGTH_BYTES], "big")
+    if length > len(padded) - _LENGTH_BYTES:
+        raise VaultDamaged(f"the vault's record {record.id} is malformed")
+    return Secret(padded[_LENGTH_BYTES : _LENGTH_BYTES + length])
+
+
+def tagged(dek: bytes, document: Document) -> Document:
+    """Return the document with its whole-vault tag."""
+    return replace(document, tag=_tag(dek, document))
+
+
+def check_tag(dek: bytes, document: Document) -> None:
+    """Raise ``VaultDamaged`` when the whole-vault tag is not that of the document."""
+    if not hmac.compare_digest(_tag(dek, document).encode(), document.tag.encode()):
+        raise VaultDamaged("the vault file was changed: its tag does not match")
+
+
+def _tag(dek: bytes, document: Document) -> str:
+    key = hkdf(dek, salt=document.vault_id.encode(), info=b"fortctl-vault/1 tag")
+    return hmac.digest(key, body(document), "sha256").hex()
+
+
+def _keyfile_kek(key: bytes, salt: bytes) -> bytes:
+    return hkdf(key, salt=salt, info=b"fortctl-vault/1 keyfile slot")
+
+
+def _record_key(dek: bytes, record: Record, erasure_key: bytes | None) -> bytes:
+    info = b"fortctl-vault/1 record" + bind(record.id, record.version)
+    return hkdf(dek, salt=erasure_key or bytes(KEY_BYTES), info=info)
+
+
+def _slot_context(vault_id: str, slot: Slot) -> bytes:
+    return bind(
+        *(FORMAT, vault_id, slot.id, slot.kind, slot.hint),
+        *(slot.memory_kib, slot.iterations, slot.lanes, slot.salt),
+    )
+
+
+def _record_context(vault_id: str, record: Record) -> bytes:
+    return bind(
+        *(FORMAT, vault_id, record.id, record.account, record.exchange, record.role, record.name),
+        *(record.type, record.version, record.created, record.erasure),
+    )
+
+
+def _aead(key: bytes):  # type: ignore[no-untyped-def]  # the type's import would cost every caller
+    from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+    return AESGCM(key)
+
+
+def _b64(data: bytes) -> str:
+    return base64.b64encode(data).decode()
+
+
+def _nonce(text: str) -> bytes:
+    nonce = _unb64(text)
+    if len(nonce) != NONCE_BYTES:
+        raise VaultDamaged("the vault file is malformed: a nonce has a wrong length")
+    return nonce
+
+
+def _unb64(text: str) -> bytes:
+    try:
+        return base64.b64decode(text, validate=True)
+    except ValueError:
+        raise VaultDamaged("the vault file is malformed: a field is no base64") from None

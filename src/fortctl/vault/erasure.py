@@ -1,0 +1,91 @@
+"""Erasure keys: 32 random bytes a file, mixed into a record's key. Destroying one destroys the record.
+
+Nothing here unlocks anything, so keys can be destroyed with the vault locked or damaged. Solid-state and
+copy-on-write disks may keep old blocks (docs/security.md says so).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection
+from pathlib import Path
+
+KEY_BYTES = 32
+
+
+def make(root: Path, account: str, purpose: str) -> tuple[str, bytes]:
+    """Make an erasure key; return its name (``ACCOUNT/PURPOSE-ID``) and its bytes."""
+    folder = root / account
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    name, key = f"{purpose}-{os.urandom(8).hex()}", os.urandom(KEY_BYTES)
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
+    descriptor = os.open(folder / name, flags, 0o600)
+    try:
+        os.write(descriptor, key)
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+    for path in (folder, root):
+        _sync_folder(path)
+    return f"{account}/{name}", key
+
+
+def read(root: Path, name: str) -> bytes | None:
+    """Return an erasure key, or None when it is gone or overwritten."""
+    try:
+        key = (root / name).read_bytes()
+    except OSError:
+        return None
+    return key if len(key) == KEY_BYTES and any(key) else None
+
+
+def erase(path: Path) -> None:
+    """Overwrite a file with zeros, fsync, unlink. Raises ``OSError`` when it cannot be overwritten."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+    try:
+        size = max(KEY_BYTES, os.fstat(descriptor).st_size)
+        os.pwrite(descriptor, bytes(size), 0)
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+    os.unlink(path)
+    _sync_folder(path.parent)
+
+
+def destroy(root: Path, account: str, purposes: Collection[str] | None = None) -> tuple[str, ...]:
+    """Destroy an account's erasure keys, all or those of some purposes; idempotent.
+
+    Returns:
+        The names of what was destroyed.
+
+    Raises:
+        OSError: one could not be destroyed; every other one was tried first.
+    """
+    folder = root / account
+    destroyed, problem = [], None
+    for path in sorted(folder.iterdir()) if folder.is_dir() else ():
+        if purposes is not None and path.name.rpartition("-")[0] not in purposes:
+            continue
+        try:
+            erase(path)
+            destroyed.append(f"{account}/{path.name}")
+        except OSError as error:
+            problem = error
+    if problem is not None:
+        raise problem
+    return tuple(destroyed)
+
+
+def names(root: Path) -> set[str]:
+    """Return the names of all erasure keys under a root."""
+    if not root.is_dir():
+        return set()
+    return {f"{path.parent.name}/{path.name}" for path in root.glob("*/*")}
+
+
+def _sync_folder(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,175 @@
+"""Sealing to a recipient (HPKE, RFC 9180, hybrid ML-KEM-768 + X25519) and signing (Ed25519, RFC 8032)."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+from typing import Any
+
+from fortctl.secret import Secret
+
+_SEED_BYTES, _X25519_BYTES, _MLKEM_PUBLIC_BYTES = 64, 32, 1184
+
+
+class SealError(Exception):
+    """A sealed box does not open with this key and context."""
+
+
+def canonical_json(value: Any) -> bytes:
+    """Return the one writing of a JSON value that signatures cover: sorted keys, no spaces, UTF-8.
+
+    Raises:
+        TypeError: the value holds a float (two programs may write it differently), or what JSON does not know.
+    """
+    _refuse_floats(value)
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
+
+
+def _refuse_floats(value: Any) -> None:
+    if isinstance(value, float):
+        raise TypeError("a float has no canonical writing")
+    if isinstance(value, dict):
+        for item in value.values():
+            _refuse_floats(item)
+    elif isinstance(value, list | tuple):
+        for item in value:
+            _refuse_floats(item)
+
+
+def fingerprint(api_key: Secret, key: bytes) -> str:
+    """Return the first 12 hex digits of HMAC-SHA-256 of the API key under the home's fingerprint key."""
+    return hmac.digest(key, api_key.reveal_bytes(), "sha256").hex()[:12]
+
+
+class RecipientKey:
+    """A hybrid key pair that deliveries are sealed to.
+
+    The library does not serialise hybrid private keys, so the ML-KEM seed (64 bytes, FIPS 203) and the X25519 scalar
+    (32 bytes, RFC 7748) are kept side by side.
+    """
+
+    def __init__(self, private: bytes) -> None:
+        from cryptography.hazmat.primitives.asymmetric.mlkem import MLKEM768PrivateKey
+        from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
+        from cryptography.hazmat.primitives.hpke import MLKEM768X25519PrivateKey
+
+        if len(private) != _SEED_BYTES + _X25519_BYTES:
+            raise SealError("a recipient key has a wrong length")
+        mlkem = MLKEM768PrivateKey.from_seed_bytes(private[:_SEED_BYTES])
+        x25519 = X25519PrivateKey.from_private_bytes(private[_SEED_BYTES:])
+        self._private = Secret(private)
+        self._key = MLKEM768X25519PrivateKey(mlkem, x25519)
+        self._public = mlkem.public_key().public_bytes_raw() + x25519.public_key().public_bytes_raw()
+
+    @classmethod
+    def generate(cls) -> RecipientKey:
+        import os
+
+        return cls(os.urandom(_SEED_BYTES + _X25519_BYTES))
+
+    @classmethod
+    def from_private(cls, private: Secret) -> RecipientKey:
+        return cls(private.reveal_bytes())
+
+    @property
+    def key_id(self) -> str:
+        return key_id_of(self._public)
+
+    def public_bytes(self) -> bytes:
+        """Return the ML-KEM-768 public key (1184 bytes) and the X25519 public key (32 bytes)."""
+        return self._public
+
+    def private_bytes(self) -> Secret:
+        return Secret(self._private.reveal_bytes())
+
+    def unseal(self, sealed: bytes, context: bytes) -> Secret:
+        """Open a sealed box. Raises ``SealError``."""
+        from cryptography.exceptions import InvalidTag
+
+        try:
+            return Secret(_suite().decrypt(sealed, self._key, context))
+        except (InvalidTag, ValueError):
+            raise SealError("the sealed box does not open") from None
+
+
+def key_id_of(public: bytes) -> str:
+    """Return the 16 hex digits that name a recipient key."""
+    return hashlib.sha256(b"fortctl/1/recipient\0" + public).hexdigest()[:16]
+
+
+def seal(plaintext: Secret, recipient_public: bytes, context: bytes) -> bytes:
+    """Seal to a recipient; the context goes into HPKE's ``info`` and must be repeated to open it."""
+    from cryptography.hazmat.primitives.asymmetric.mlkem import MLKEM768PublicKey
+    from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PublicKey
+    from cryptography.hazmat.primitives.hpke import MLKEM768X25519PublicKey
+
+    if len(recipient_public) != _MLKEM_PUBLIC_BYTES + _X25519_BYTES:
+        raise SealError("a recipient's public key has a wrong length")
+    public = MLKEM768X25519PublicKey(
+        MLKEM768PublicKey.from_public_bytes(recipient_public[:_MLKEM_PUBLIC_BYTES]),
+        X25519PublicKey.from_public_bytes(recipient_public[_MLKEM_PUBLIC_BYTES:]),
+    )
+    return _suite().encrypt(plaintext.reveal_bytes(), public, context)
+
+
+def unseal(sealed: bytes, key: RecipientKey, context: bytes) -> Secret:
+    """Open a sealed box. Raises ``SealError``."""
+    return key.unseal(sealed, context)
+
+
+def _suite():  # type: ignore[no-untyped-def]  # the type's import would cost every caller
+    from cryptography.hazmat.primitives.hpke import AEAD, KDF, KEM, Suite
+
+    return Suite(KEM.MLKEM768_X25519, KDF.HKDF_SHA256, AEAD.AES_256_GCM)
+
+
+class Identity:
+    """An Ed25519 identity: an operator's or a robot's."""
+
+    def __init__(self, private: bytes) -> None:
+        from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+        self._private = Secret(private)
+        self._key = Ed25519PrivateKey.from_private_bytes(private)
+
+    @classmethod
+    def generate(cls) -> Identity:
+        import os
+
+        return cls(os.urandom(32))
+
+    @classmethod
+    def from_private(cls, private: Secret) -> Identity:
+        return cls(private.reveal_bytes())
+
+    @property
+    def id(self) -> str:
+        """16 hex digits of the public key's hash."""
+        return hashlib.sha256(b"fortctl/1/identity\0" + self.public_bytes()).hexdigest()[:16]
+
+    def private(self) -> Secret:
+        return Secret(self._private.reveal_bytes())
+
+    def public_bytes(self) -> bytes:
+        return self._key.public_key().public_bytes_raw()
+
+    def sign(self, purpose: str, body: bytes) -> bytes:
+        """Sign a body for one purpose; a signature for one purpose never passes for another."""
+        return self._key.sign(_domain(purpose, body))
+
+
+def verify(public: bytes, purpose: str, body: bytes, signature: bytes) -> bool:
+    """Return whether a signature is that identity's, for that purpose, over that body."""
+    from cryptography.exceptions import InvalidSignature
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+    try:
+        Ed25519PublicKey.from_public_bytes(public).verify(signature, _domain(purpose, body))
+    except (InvalidSignature, ValueError):
+        return False
+    return True
+
+
+def _domain(purpose: str, body: bytes) -> bytes:
+    return b"fortctl/1/" + purpose.encode() + b"\0" + body

@@ -1,0 +1,113 @@
+"""Unlock sources and how each becomes a key-encryption key."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from fortctl.errors import ConfigError, VaultDamaged, VaultLocked
+from fortctl.secret import Secret
+
+KEY_BYTES = 32
+KEYFILE_LIMIT = 4096
+
+
+@dataclass(frozen=True)
+class KdfCost:
+    """The cost of Argon2id (RFC 9106, section 4).
+
+    Attributes:
+        memory_kib: memory in KiB.
+        iterations: passes.
+        lanes: degree of parallelism.
+    """
+
+    memory_kib: int = 65536
+    iterations: int = 3
+    lanes: int = 4
+
+
+# RFC 9106's second recommended choice is the floor; what a file may ask for is bounded before anything is computed.
+FLOOR = KdfCost()
+CEILING = KdfCost(memory_kib=1024 * 1024, iterations=32, lanes=16)
+
+
+@dataclass(frozen=True)
+class Passphrase:
+    """A passphrase, stretched by Argon2id."""
+
+    secret: Secret
+
+
+@dataclass(frozen=True)
+class KeyFile:
+    """A file of 32 random bytes, 0600."""
+
+    path: Path
+
+
+Unlocker = Passphrase | KeyFile
+
+
+def kind_of(source: Unlocker) -> str:
+    return "passphrase" if isinstance(source, Passphrase) else "keyfile"
+
+
+def stretch(passphrase: Secret, salt: bytes, cost: KdfCost) -> bytes:
+    """Return the 32-byte key of a passphrase (Argon2id, RFC 9106).
+
+    Raises:
+        VaultDamaged: the cost is absurd; nothing is computed.
+    """
+    low = (cost.memory_kib < FLOOR.memory_kib, cost.iterations < FLOOR.iterations, cost.lanes < 1)
+    high = (
+        cost.memory_kib > CEILING.memory_kib,
+        cost.iterations > CEILING.iterations,
+        cost.lanes > CEILING.lanes,
+    )
+    if any(low) or any(high) or len(salt) < 16:
+        raise VaultDamaged("a passphrase slot asks for an Argon2id cost outside the allowed bounds")
+    from cryptography.hazmat.primitives.kdf.argon2 import Argon2id
+
+    return Argon2id(
+        salt=salt, length=KEY_BYTES, iterations=cost.iterations, lanes=cost.lanes, memory_cost=cost.memory_kib
+    ).derive(passphrase.reveal_bytes())
+
+
+def read_keyfile(path: Path) -> bytes:
+    """Read a key file.
+
+    Raises:
+        VaultLocked: it is not there, or is no key file.
+        ConfigError: others may read it.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError as error:
+        raise VaultLocked(f"the key file {path} cannot be read: {error.strerror}") from None
+    try:
+        status = os.fstat(descriptor)
+        if status.st_mode & 0o077:
+            raise ConfigError(f"the key file {path} may be read by other users", hint=f"chmod 600 {path}")
+        data = os.read(descriptor, KEYFILE_LIMIT)
+    finally:
+        os.close(descriptor)
+    if len(data) != KEY_BYTES:
+        raise VaultLocked(f"the key file {path} does not hold {KEY_BYTES} bytes")
+    return data
+
+
+def make_keyfile(path: Path) -> bytes:
+    """Make a key file, or return the one that is there (it may serve more than one vault)."""
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    except FileExistsError:
+        return read_keyfile(path)
+    key = os.urandom(KEY_BYTES)
+    try:
+        os.write(descriptor, key)
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+    return key
