@@ -214,8 +214,8 @@ class Desk:
             generation=generation,
             at=self._clock.now_ms(),
             outcome="reseal" if change.reseal else "refused" if change.error else "applied",
-            data=change.data,
-            error=change.error.as_json() if change.error else None,
+            data=_without_floats(change.data),
+            error=_without_floats(change.error.as_json()) if change.error else None,
         )
 
     def _refuse(self, row: MailboxRow, reason: str) -> None:
@@ -327,3 +327,14 @@ def _seen_again(card: KeyCard, verdict: KeyVerdict, now: int) -> KeyCard:
 
 def _warnings(verdict: KeyVerdict) -> list[list[str]]:
     return [list(pair) for pair in (verdict.policy.warnings if verdict.policy else ())]
+
+
+def _without_floats(value: Any) -> Any:
+    """Return a JSON value that has one canonical writing: fractions become text."""
+    if isinstance(value, float):
+        return str(value)
+    if isinstance(value, Mapping):
+        return {name: _without_floats(item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_without_floats(item) for item in value]
+    return value

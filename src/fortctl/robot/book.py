@@ -1,0 +1,352 @@
+"""The robot's book: cycles, orders, fills, dust, profit; a fold over the journal's events. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Any
+
+from fortctl.model import OrderStatus
+from fortctl.robot.cycle import FINAL, CycleEvent, CycleState, advance
+from fortctl.robot.events import (
+    Absent,
+    Anchored,
+    Booked,
+    Configured,
+    DustLeft,
+    Event,
+    Held,
+    Intended,
+    KeyMarked,
+    Released,
+    Told,
+    Trailed,
+    Wished,
+)
+from fortctl.robot.lifecycle import Wish
+from fortctl.robot.settings import GridSettings, parse_settings
+
+ZERO = Decimal(0)
+
+
+@dataclass
+class Order:
+    """One order of ours. ``status`` is None until the exchange has told one; ``absent`` once proved not there."""
+
+    client_order_id: str
+    cycle: int
+    leg: str
+    attempt: int
+    price: Decimal
+    quantity: Decimal
+    at: int
+    status: OrderStatus | None = None
+    absent: bool = False
+    order_id: int = 0
+    executed: Decimal = ZERO
+    booked: Decimal = ZERO
+
+    @property
+    def final(self) -> bool:
+        return self.absent or (self.status is not None and not self.status.is_open)
+
+    @property
+    def settled(self) -> bool:
+        """Final, and every fill that the exchange told of is booked."""
+        return self.final and self.booked == self.executed
+
+    @property
+    def missing(self) -> Decimal:
+        """What was executed and is not booked yet."""
+        return self.executed - self.booked
+
+
+@dataclass
+class Cycle:
+    """One buy-sell cycle. Quantities in base; ``spent``, ``received`` and ``cost`` in quote.
+
+    Attributes:
+        bought: base received, net of commission in base.
+        spent: quote paid, commission in quote included.
+        dust, dust_cost: taken over from the dust pool.
+        sold, received: base sold (commission in base included), quote received net of commission in quote.
+    """
+
+    id: int
+    level: int
+    buy_price: Decimal
+    state: CycleState = CycleState.PLANNED
+    bought: Decimal = ZERO
+    spent: Decimal = ZERO
+    dust: Decimal = ZERO
+    dust_cost: Decimal = ZERO
+    sold: Decimal = ZERO
+    received: Decimal = ZERO
+    attempts: dict[str, int] = field(default_factory=lambda: {"buy": 0, "sell": 0})
+    orders: dict[str, str] = field(default_factory=dict)
+    profit: Decimal = ZERO
+    closed_at: int = 0
+
+    @property
+    def live(self) -> bool:
+        return self.state not in FINAL
+
+    @property
+    def held_quantity(self) -> Decimal:
+        return self.bought + self.dust - self.sold
+
+    @property
+    def unit_cost(self) -> Decimal:
+        got = self.bought + self.dust
+        return (self.spent + self.dust_cost) / got if got else ZERO
+
+
+class Book:
+    """Everything the robot knows of its work. Only :meth:`apply` changes it.
+
+    Args:
+        base, quote: the symbol's assets (needed to read commissions); set with the symbol's rules.
+    """
+
+    def __init__(self) -> None:
+        self.settings: GridSettings | None = None
+        self.wish = Wish.STOPPED
+        self.reason = ""
+        self.since = 0
+        self.anchor: Decimal | None = None
+        self.levels: set[int] = set()
+        self.cycles: dict[int, Cycle] = {}
+        self.live: set[int] = set()
+        self.orders: dict[str, Order] = {}
+        self.open_orders: set[str] = set()
+        self.trades: set[int] = set()
+        self.dust = ZERO
+        self.dust_cost = ZERO
+        self.profit = ZERO
+        self.closed = 0
+        self.hold: tuple[str, ...] = ()
+        self.key_mark: KeyMarked | None = None
+        self.moved: dict[str, Decimal] = {}
+        self.other_commissions: dict[str, Decimal] = {}
+        self.last_at = 0
+        self.base = ""
+        self.quote = ""
+
+    def replay(self, events: Iterable[Event]) -> None:
+        for event in events:
+            self.apply(event)
+
+    def name_assets(self, base: str, quote: str) -> None:
+        self.base, self.quote = base, quote
+
+    @property
+    def next_cycle(self) -> int:
+        return len(self.cycles) + 1
+
+    def live_cycles(self) -> list[Cycle]:
+        return [self.cycles[number] for number in sorted(self.live)]
+
+    def unsettled(self) -> list[Order]:
+        """Return the orders that may still change: not final, or with fills missing."""
+        return [self.orders[name] for name in sorted(self.open_orders)]
+
+    def committed_quote(self) -> Decimal:
+        """Return quote bound in open buys and inventory."""
+        bound = ZERO
+        for cycle in self.live_cycles():
+            bound += cycle.held_quantity * cycle.unit_cost
+            if cycle.state is CycleState.BUYING:
+                order = self.orders[cycle.orders["buy"]]
+                bound += (order.quantity - order.booked) * order.price
+        return bound
+
+    def inventory(self) -> Decimal:
+        """Return base that our cycles bought and have not sold, the dust pool included."""
+        return self.dust + sum((cycle.held_quantity for cycle in self.live_cycles()), ZERO)
+
+    # -- the fold --------------------------------------------------------------------------------------------------
+
+    def apply(self, event: Event) -> None:
+        """Take one event in. Raises ``IllegalTransition`` or ``KeyError`` for one that cannot have happened."""
+        match event:
+            case Configured():
+                self.settings = parse_settings(event.settings)
+            case Wished():
+                self._wished(event)
+            case Anchored():
+                self._anchored(event)
+            case Trailed():
+                self.levels.discard(event.dropped)
+                self.levels.add(event.added)
+            case Intended():
+                self._intended(event)
+            case Told():
+                self._told(event)
+            case Absent():
+                self._absent(event)
+            case Booked():
+                self._booked(event)
+            case DustLeft():
+                cycle = self.cycles[event.cycle]
+                cycle.state = advance(cycle.state, CycleEvent.TOO_SMALL)
+                self._finish(cycle)
+            case Held():
+                self.hold = tuple(event.reasons)
+            case Released():
+                self.hold = ()
+            case KeyMarked():
+                self.key_mark = event
+            case _:
+                raise TypeError(f"unknown event {type(event).__name__}")
+
+    def _wished(self, event: Wished) -> None:
+        if event.wish == Wish.RUNNING and not self.live:
+            # A fresh start lays a fresh grid at the price of then.
+            self.anchor, self.levels = None, set()
+        self.wish, self.reason, self.since = Wish(event.wish), event.reason, event.at
+
+    def _anchored(self, event: Anchored) -> None:
+        assert self.settings is not None
+        self.anchor = event.price
+        self.levels = set(range(1, self.settings.levels + 1))
+
+    def _intended(self, event: Intended) -> None:
+        cycle = self.cycles.get(event.cycle)
+        if cycle is None:
+            cycle = self.cycles[event.cycle] = Cycle(event.cycle, event.level, event.price)
+            self.live.add(event.cycle)
+        sent = CycleEvent.BUY_SENT if event.leg == "buy" else CycleEvent.SELL_SENT
+        cycle.state = advance(cycle.state, sent)
+        cycle.attempts[event.leg] = event.attempt
+        cycle.orders[event.leg] = event.client_order_id
+        if event.dust:
+            cost = self.dust_cost * event.dust / self.dust
+            cycle.dust += event.dust
+            cycle.dust_cost += cost
+            self.dust -= event.dust
+            self.dust_cost -= cost
+        self.orders[event.client_order_id] = Order(
+            event.client_order_id, event.cycle, event.leg, event.attempt, event.price, event.quantity, event.at
+        )
+        self.open_orders.add(event.client_order_id)
+
+    def _told(self, event: Told) -> None:
+        order = self.orders[event.client_order_id]
+        status = OrderStatus(event.status)
+        # Events may come doubled and late: what was executed never shrinks, and final stays final.
+        if not order.final or event.executed > order.executed:
+            order.status, order.absent = status, False
+        order.order_id = event.order_id or order.order_id
+        order.executed = max(order.executed, event.executed)
+        self._settle(order)
+
+    def _absent(self, event: Absent) -> None:
+        order = self.orders[event.client_order_id]
+        if not order.final:
+            order.absent = True
+        self._settle(order)
+
+    def _booked(self, event: Booked) -> None:
+        if event.trade_id in self.trades:
+            return
+        self.trades.add(event.trade_id)
+        order = self.orders[event.client_order_id]
+        cycle = self.cycles[order.cycle]
+        self.last_at = max(self.last_at, event.at)
+        order.booked += event.quantity
+        order.executed = max(order.executed, order.booked)
+        in_base = event.commission if event.commission_asset == self.base else ZERO
+        in_quote = event.commission if event.commission_asset == self.quote else ZERO
+        if event.commission_asset not in (self.base, self.quote):
+            asset = event.commission_asset
+            self.other_commissions[asset] = self.other_commissions.get(asset, ZERO) + event.commission
+        self._move(event.commission_asset, -event.commission)
+        if order.leg == "buy":
+            cycle.bought += event.quantity - in_base
+            cycle.spent += event.quote + in_quote
+            self._move(self.base, event.quantity)
+            self._move(self.quote, -event.quote)
+        else:
+            cycle.sold += event.quantity + in_base
+            cycle.received += event.quote - in_quote
+            self._move(self.base, -event.quantity)
+            self._move(self.quote, event.quote)
+        self._settle(order)
+
+    def _move(self, asset: str, amount: Decimal) -> None:
+        self.moved[asset] = self.moved.get(asset, ZERO) + amount
+
+    def _settle(self, order: Order) -> None:
+        """Advance the cycle when an order is final and all its fills are booked."""
+        if not order.settled:
+            self.open_orders.add(order.client_order_id)
+            return
+        if order.client_order_id not in self.open_orders:
+            return
+        self.open_orders.discard(order.client_order_id)
+        cycle = self.cycles[order.cycle]
+        if order.leg == "buy":
+            event = CycleEvent.BUY_DONE if order.executed else CycleEvent.BUY_EMPTY
+        else:
+            event = CycleEvent.SELL_DONE if order.executed == order.quantity else CycleEvent.SELL_BACK
+        cycle.state = advance(cycle.state, event)
+        if not cycle.live:
+            self._finish(cycle)
+
+    def _finish(self, cycle: Cycle) -> None:
+        self.live.discard(cycle.id)
+        left, unit = cycle.held_quantity, cycle.unit_cost
+        self.dust += left
+        self.dust_cost += left * unit
+        if cycle.state is CycleState.CLOSED:
+            cycle.profit = cycle.received - cycle.sold * unit
+            cycle.closed_at = self.last_at
+            self.profit += cycle.profit
+            self.closed += 1
+
+    # -- what people see -------------------------------------------------------------------------------------------
+
+    def counts(self) -> dict[str, int]:
+        """Return the contract's ``cycles{open, closed, held}``: held ones have inventory and no sell on the market."""
+        live = self.live_cycles()
+        return {
+            "open": sum(1 for cycle in live if cycle.held_quantity > 0),
+            "closed": self.closed,
+            "held": sum(1 for cycle in live if cycle.state is CycleState.BOUGHT),
+        }
+
+    def cycle_rows(self) -> list[dict[str, Any]]:
+        """Return the contract's ``cycles[]``."""
+        rows = []
+        for cycle in self.cycles.values():
+            rows.append(
+                {
+                    "id": cycle.id,
+                    "level": cycle.level,
+                    "state": cycle.state.value,
+                    "buy": self._leg(cycle, "buy"),
+                    "sell": self._leg(cycle, "sell"),
+                    "profit": f"{cycle.profit:f}",
+                }
+            )
+        return rows
+
+    def _leg(self, cycle: Cycle, leg: str) -> dict[str, Any]:
+        name = cycle.orders.get(leg)
+        if name is None:
+            return {}
+        return order_row(self.orders[name])
+
+
+def order_row(order: Order) -> dict[str, Any]:
+    """Return an order as people see it."""
+    return {
+        "client_order_id": order.client_order_id,
+        "order_id": order.order_id,
+        "side": order.leg.upper(),
+        "price": f"{order.price:f}",
+        "quantity": f"{order.quantity:f}",
+        "filled": f"{order.booked:f}",
+        "status": "ABSENT" if order.absent else order.status.value if order.status else "UNKNOWN",
+    }

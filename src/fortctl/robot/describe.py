@@ -1,0 +1,31 @@
+"""The contract's ``robot{…}``, from the book. Pure."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Any
+
+from fortctl.robot.book import Book, order_row
+from fortctl.services.times import rfc3339
+
+
+def describe(book: Book, state: str, price: Decimal | None = None) -> dict[str, Any]:
+    """Return what ``robot status`` shows of a book in a given state."""
+    settings = book.settings
+    orders = [order for order in book.unsettled() if not order.final]
+    return {
+        "state": state,
+        "reason": "; ".join(book.hold) if state == "held" else book.reason,
+        "since": rfc3339(book.since) if book.since else None,
+        "cycles": book.counts(),
+        "orders_open": len(orders),
+        "orders": [order_row(order) for order in orders],
+        "realised_profit": f"{book.profit:f}",
+        "profit_asset": book.quote or None,
+        "last_event_at": rfc3339(book.last_at) if book.last_at else None,
+        "price": f"{price:f}" if price is not None else None,
+        "hold": list(book.hold),
+        "book": {asset: f"{amount:f}" for asset, amount in sorted(book.moved.items()) if asset},
+        "inventory": f"{book.inventory():f}",
+        "config": settings.as_json() if settings else {},
+    }

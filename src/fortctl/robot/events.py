@@ -1,0 +1,189 @@
+"""What happened (events, kept for ever in the journal) and what is wanted (intents). Frozen; pure.
+
+An event is a fact: replaying all of them in order gives the robot's book again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from decimal import Decimal
+from typing import Any, ClassVar
+
+
+@dataclass(frozen=True)
+class Event:
+    """Base of all events; ``kind`` names it in the journal."""
+
+    kind: ClassVar[str] = ""
+
+    def as_json(self) -> dict[str, Any]:
+        return {name: f"{value:f}" if isinstance(value, Decimal) else value for name, value in asdict(self).items()}
+
+
+@dataclass(frozen=True)
+class Configured(Event):
+    """New settings, as :meth:`GridSettings.as_json` writes them."""
+
+    kind: ClassVar[str] = "configured"
+    settings: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Wished(Event):
+    """The wish changed: ``stopped``, ``running`` or ``draining``, and why."""
+
+    kind: ClassVar[str] = "wished"
+    wish: str
+    reason: str
+    at: int
+
+
+@dataclass(frozen=True)
+class Anchored(Event):
+    """The grid was laid: level k lies k steps below this price."""
+
+    kind: ClassVar[str] = "anchored"
+    price: Decimal
+
+
+@dataclass(frozen=True)
+class Trailed(Event):
+    """The lowest unfilled level moved to the top."""
+
+    kind: ClassVar[str] = "trailed"
+    dropped: int
+    added: int
+
+
+@dataclass(frozen=True)
+class Intended(Event):
+    """An order is about to leave. ``attempt`` counts the tries of this leg of the cycle.
+
+    Attributes:
+        dust: base quantity taken out of the dust pool into this sell.
+        at: the request's timestamp (exchange clock, ms).
+    """
+
+    kind: ClassVar[str] = "intended"
+    cycle: int
+    level: int
+    leg: str
+    attempt: int
+    client_order_id: str
+    price: Decimal
+    quantity: Decimal
+    dust: Decimal
+    at: int
+
+
+@dataclass(frozen=True)
+class Told(Event):
+    """The exchange told an order's status and how much of it is executed in all."""
+
+    kind: ClassVar[str] = "told"
+    client_order_id: str
+    order_id: int
+    status: str
+    executed: Decimal
+
+
+@dataclass(frozen=True)
+class Absent(Event):
+    """An order was refused, or is proved never to have been placed."""
+
+    kind: ClassVar[str] = "absent"
+    client_order_id: str
+    why: str
+
+
+@dataclass(frozen=True)
+class Booked(Event):
+    """One execution of one of our orders; ``trade_id`` is booked once."""
+
+    kind: ClassVar[str] = "booked"
+    client_order_id: str
+    trade_id: int
+    price: Decimal
+    quantity: Decimal
+    quote: Decimal
+    commission: Decimal
+    commission_asset: str
+    at: int
+
+
+@dataclass(frozen=True)
+class DustLeft(Event):
+    """What a cycle bought is too small to be sold alone."""
+
+    kind: ClassVar[str] = "dust_left"
+    cycle: int
+
+
+@dataclass(frozen=True)
+class Held(Event):
+    """It waits for a person, for these reasons (``code: text``)."""
+
+    kind: ClassVar[str] = "held"
+    reasons: list[str]
+
+
+@dataclass(frozen=True)
+class Released(Event):
+    """A person has looked."""
+
+    kind: ClassVar[str] = "released"
+
+
+@dataclass(frozen=True)
+class KeyMarked(Event):
+    """The key was set, lost or forgotten; where lost, with the price then and what the exchange said."""
+
+    kind: ClassVar[str] = "key_marked"
+    what: str
+    at: int
+    price: str = ""
+    code: int | None = None
+    reason: str = ""
+
+
+_KINDS: dict[str, type[Event]] = {
+    cls.kind: cls
+    for cls in (
+        *(Configured, Wished, Anchored, Trailed, Intended, Told),
+        *(Absent, Booked, DustLeft, Held, Released, KeyMarked),
+    )
+}
+
+
+def event_from_json(kind: str, body: Mapping[str, Any]) -> Event:
+    """Read back what :meth:`Event.as_json` wrote."""
+    cls = _KINDS[kind]
+    values = {}
+    for part in fields(cls):
+        if part.name in body:
+            value = body[part.name]
+            values[part.name] = Decimal(value) if part.type == "Decimal" else value
+    return cls(**values)
+
+
+@dataclass(frozen=True)
+class Place:
+    """Wanted: an order. ``cycle`` is None for a buy that begins a new one."""
+
+    cycle: int | None
+    level: int
+    leg: str
+    price: Decimal
+    quantity: Decimal
+    dust: Decimal = Decimal(0)
+
+
+@dataclass(frozen=True)
+class Cancel:
+    """Wanted: an order taken back."""
+
+    client_order_id: str
+
+
+Intent = Place | Cancel

@@ -1,0 +1,115 @@
+"""The robot's journal: one append-only table of events, in SQLite (adapter).
+
+Every append is one transaction, on disk before it returns, and refused when the fencing token is no longer ours
+(robot.md, rule 5).
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterator, Sequence
+from decimal import Decimal
+from pathlib import Path
+
+from fortctl.errors import Conflict
+from fortctl.ports import Clock
+from fortctl.robot.events import Event, event_from_json
+from fortctl.robot.reconcile import Mark
+from fortctl.store.sqlite import connect, transaction
+
+MIGRATIONS = (
+    """
+    CREATE TABLE event (
+        seq INTEGER PRIMARY KEY,
+        account TEXT NOT NULL,
+        at BIGINT NOT NULL,
+        kind TEXT NOT NULL,
+        body TEXT NOT NULL
+    );
+    CREATE TABLE lease (
+        account TEXT PRIMARY KEY,
+        token BIGINT NOT NULL
+    );
+    CREATE TABLE mark (
+        account TEXT PRIMARY KEY,
+        at BIGINT NOT NULL,
+        price TEXT NOT NULL
+    );
+    """,
+)
+
+
+class SqliteJournal:
+    """One robot's journal; takes a new fencing token when it is opened, so that older owners write nothing more.
+
+    Args:
+        path: ``journal.sqlite``.
+        account: the account's name.
+        clock: stamps the events.
+    """
+
+    def __init__(self, path: Path, *, account: str, clock: Clock) -> None:
+        self._connection = connect(path, MIGRATIONS)
+        self._account = account
+        self._clock = clock
+        with transaction(self._connection):
+            self._connection.execute(
+                "INSERT INTO lease (account, token) VALUES (?, 1)"
+                " ON CONFLICT (account) DO UPDATE SET token = lease.token + 1",
+                (account,),
+            )
+            self._token = self._stored_token()
+
+    def append(self, events: Sequence[Event]) -> None:
+        """Write events, durably, as one. Raises ``Conflict`` when another robot has taken over."""
+        now = self._clock.now_ms()
+        with transaction(self._connection):
+            self._check_token()
+            self._connection.executemany(
+                "INSERT INTO event (account, at, kind, body) VALUES (?, ?, ?, ?)",
+                [(self._account, now, event.kind, json.dumps(event.as_json(), sort_keys=True)) for event in events],
+            )
+
+    def events(self) -> Iterator[Event]:
+        return read_events(self._connection, self._account)
+
+    def owns(self) -> bool:
+        """Return whether our fencing token is still the newest."""
+        return self._stored_token() == self._token
+
+    def keep_mark(self, mark: Mark) -> None:
+        """Remember the last accepted signed answer."""
+        with transaction(self._connection):
+            self._check_token()
+            self._connection.execute(
+                "INSERT INTO mark (account, at, price) VALUES (?, ?, ?)"
+                " ON CONFLICT (account) DO UPDATE SET at = excluded.at, price = excluded.price",
+                (self._account, mark.at, f"{mark.price:f}"),
+            )
+
+    def mark(self) -> Mark | None:
+        found = self._connection.execute(
+            "SELECT at, price FROM mark WHERE account = ?", (self._account,)
+        ).fetchone()
+        return Mark(int(found[0]), Decimal(found[1])) if found else None
+
+    def close(self) -> None:
+        self._connection.close()
+
+    def _stored_token(self) -> int:
+        found = self._connection.execute("SELECT token FROM lease WHERE account = ?", (self._account,)).fetchone()
+        return int(found[0])
+
+    def _check_token(self) -> None:
+        if not self.owns():
+            raise Conflict("another robot has taken this account over", hint="see 'fortctl robot status'")
+
+
+def read_events(connection: sqlite3.Connection, account: str | None = None) -> Iterator[Event]:
+    """Yield the events of a journal, oldest first."""
+    rows = connection.execute(
+        "SELECT kind, body FROM event WHERE ? IS NULL OR account = ? ORDER BY seq", (account, account)
+    )
+    for kind, body in rows:
+        yield event_from_json(kind, json.loads(body))

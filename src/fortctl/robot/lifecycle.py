@@ -1,0 +1,110 @@
+"""The robot's lifecycle: a few facts, each with its own table, and one table that derives what people see. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Wish(StrEnum):
+    STOPPED = "stopped"
+    RUNNING = "running"
+    DRAINING = "draining"
+
+
+class WishEvent(StrEnum):
+    START = "start"
+    DRAIN = "drain"
+    STOP = "stop"
+    DRAINED = "drained"
+    BROUGHT_UP = "brought_up"
+
+
+class Key(StrEnum):
+    NONE = "none"
+    LOADED = "loaded"
+    LOST = "lost"
+
+
+class KeyEvent(StrEnum):
+    SET = "set"
+    LOSE = "lose"
+    FORGET = "forget"
+
+
+class Books(StrEnum):
+    STALE = "stale"
+    AGREED = "agreed"
+
+
+WISH: dict[tuple[Wish, WishEvent], Wish] = {
+    (Wish.STOPPED, WishEvent.START): Wish.RUNNING,
+    (Wish.STOPPED, WishEvent.DRAIN): Wish.DRAINING,
+    (Wish.STOPPED, WishEvent.STOP): Wish.STOPPED,
+    (Wish.STOPPED, WishEvent.DRAINED): Wish.STOPPED,
+    (Wish.STOPPED, WishEvent.BROUGHT_UP): Wish.STOPPED,
+    (Wish.RUNNING, WishEvent.START): Wish.RUNNING,
+    (Wish.RUNNING, WishEvent.DRAIN): Wish.DRAINING,
+    (Wish.RUNNING, WishEvent.STOP): Wish.STOPPED,
+    (Wish.RUNNING, WishEvent.DRAINED): Wish.RUNNING,
+    (Wish.RUNNING, WishEvent.BROUGHT_UP): Wish.STOPPED,
+    (Wish.DRAINING, WishEvent.START): Wish.RUNNING,
+    (Wish.DRAINING, WishEvent.DRAIN): Wish.DRAINING,
+    (Wish.DRAINING, WishEvent.STOP): Wish.STOPPED,
+    (Wish.DRAINING, WishEvent.DRAINED): Wish.STOPPED,
+    (Wish.DRAINING, WishEvent.BROUGHT_UP): Wish.DRAINING,
+}
+
+KEY: dict[tuple[Key, KeyEvent], Key] = {
+    (Key.NONE, KeyEvent.SET): Key.LOADED,
+    (Key.NONE, KeyEvent.LOSE): Key.NONE,
+    (Key.NONE, KeyEvent.FORGET): Key.NONE,
+    (Key.LOADED, KeyEvent.SET): Key.LOADED,
+    (Key.LOADED, KeyEvent.LOSE): Key.LOST,
+    (Key.LOADED, KeyEvent.FORGET): Key.NONE,
+    (Key.LOST, KeyEvent.SET): Key.LOADED,
+    (Key.LOST, KeyEvent.LOSE): Key.LOST,
+    (Key.LOST, KeyEvent.FORGET): Key.NONE,
+}
+
+
+@dataclass(frozen=True)
+class Facts:
+    """All that is known of a robot's life; nothing else is stored.
+
+    Attributes:
+        candidate: a key is being verified.
+        hold: why it waits for a person; empty when it does not.
+    """
+
+    wish: Wish = Wish.STOPPED
+    key: Key = Key.NONE
+    candidate: bool = False
+    books: Books = Books.STALE
+    hold: tuple[str, ...] = ()
+    latched: bool = False
+
+
+# First match wins (robot.md, "Lifecycle").
+DERIVED: tuple[tuple[str, Callable[[Facts], bool]], ...] = (
+    ("latched", lambda facts: facts.latched),
+    ("verifying", lambda facts: facts.candidate and facts.key is not Key.LOADED),
+    ("key_lost", lambda facts: facts.key is Key.LOST),
+    ("awaiting_key", lambda facts: facts.key is Key.NONE and facts.wish is not Wish.STOPPED),
+    ("reconciling", lambda facts: facts.key is Key.LOADED and facts.books is Books.STALE and facts.wish is not Wish.STOPPED),
+    ("held", lambda facts: bool(facts.hold)),
+    ("draining", lambda facts: facts.wish is Wish.DRAINING),
+    ("running", lambda facts: facts.wish is Wish.RUNNING),
+    ("stopped", lambda facts: True),
+)
+
+
+def derive_state(facts: Facts) -> str:
+    """Return the one word that people see."""
+    return next(name for name, holds in DERIVED if holds(facts))
+
+
+def may_trade(facts: Facts) -> bool:
+    """Return whether orders may be placed now."""
+    return derive_state(facts) in ("running", "draining")

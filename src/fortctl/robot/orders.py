@@ -1,0 +1,226 @@
+"""Carry out intents: journal first, then the latch, then the wire; what stays unknown is looked up, never assumed."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Sequence
+from decimal import Decimal
+from typing import TYPE_CHECKING
+
+from fortctl.model import Fill, OrderRequest, OrderState, OrderType, Side, SymbolRules
+from fortctl.ports import Exchange, ExchangeFault, Outcome
+from fortctl.robot.book import Order
+from fortctl.robot.events import Absent, Booked, Cancel, Intended, Intent, Place
+from fortctl.robot.grid import View
+from fortctl.robot.ids import client_order_id
+from fortctl.robot.reconcile import booked_of, told_of
+
+if TYPE_CHECKING:
+    from fortctl.robot.runner import Runner
+
+RECV_WINDOW_MS = 1_000
+PROVED_AFTER_MS = RECV_WINDOW_MS + 1_000
+BACK_OFF_S = {Outcome.WOULD_TAKE: 1.0, Outcome.NO_FUNDS: 30.0, Outcome.REFUSED: 30.0}
+AT_ONCE = 16
+
+
+class OrderDesk:
+    """Places, cancels and looks up the orders of one runner."""
+
+    def __init__(self, runner: Runner) -> None:
+        self._runner = runner
+        self._levels: dict[int, float] = {}
+        self._sells: dict[int, float] = {}
+        self._cancelling: set[str] = set()
+        self._unknown: set[str] = set()
+        self._busy_until = 0.0
+        self._fetching: dict[str, asyncio.Task[None]] = {}
+        self._slots = asyncio.Semaphore(AT_ONCE)
+
+    def view(self, price: Decimal, rules: SymbolRules, rate: Decimal) -> View:
+        """Return what the strategy looks at; levels and sells refused a moment ago are left out."""
+        now = self._runner.monotonic()
+        self._levels = {level: until for level, until in self._levels.items() if until > now}
+        self._sells = {cycle: until for cycle, until in self._sells.items() if until > now}
+        return View(price, rules, rate, frozenset(self._levels), frozenset(self._sells))
+
+    async def carry_out(self, exchange: Exchange, intents: Sequence[Intent]) -> None:
+        """Carry out intents side by side; sells and cancels first."""
+        if self._runner.monotonic() < self._busy_until:
+            await asyncio.sleep(self._busy_until - self._runner.monotonic())
+        places = [intent for intent in intents if isinstance(intent, Place)]
+        cancels = [intent.client_order_id for intent in intents if isinstance(intent, Cancel)]
+        requests = self._journal(places)
+        await asyncio.gather(
+            *(self._place(exchange, request, at) for request, at in requests),
+            *(self.cancel(exchange, name) for name in cancels if name not in self._cancelling),
+        )
+
+    def _journal(self, places: Sequence[Place]) -> list[tuple[OrderRequest, int]]:
+        """Make the intents durable, all in one write; only then may any of them leave."""
+        runner, book = self._runner, self._runner.book
+        settings = book.settings
+        assert settings is not None
+        kind = OrderType.LIMIT_MAKER if settings.maker_only else OrderType.LIMIT
+        events, requests, number = [], [], book.next_cycle
+        for place in places:
+            cycle, attempt = place.cycle, 1
+            if cycle is None:
+                cycle, number = number, number + 1
+            else:
+                attempt = book.cycles[cycle].attempts[place.leg] + 1
+            name = client_order_id(runner.robot_id, cycle, place.leg, attempt)
+            # The timestamp is fixed before the lease is checked: what is delayed after that is refused (rule 5).
+            at = runner.exchange_now()
+            events.append(Intended(cycle, place.level, place.leg, attempt, name, place.price, place.quantity, place.dust, at))
+            side = Side.BUY if place.leg == "buy" else Side.SELL
+            stp = settings.self_trade_prevention
+            requests.append((OrderRequest(settings.symbol, side, kind, place.quantity, place.price, name, stp), at))
+        runner.record(*events)
+        return requests
+
+    async def _place(self, exchange: Exchange, request: OrderRequest, at: int) -> None:
+        runner, name = self._runner, request.client_order_id
+        async with self._slots:
+            with runner.latch.placing() as free:
+                if not free or not runner.may_place() or exchange is not runner.exchange:
+                    runner.record(Absent(name, "not sent"))
+                    return
+                try:
+                    order = await exchange.place(request, timestamp=at, recv_window=RECV_WINDOW_MS)
+                except ExchangeFault as fault:
+                    await self._not_placed(exchange, name, fault)
+                    return
+        runner.record(told_of(order))
+        runner.accepted()
+        if runner.book.orders[name].missing:
+            self.fetch_fills_of(name)
+
+    async def _not_placed(self, exchange: Exchange, name: str, fault: ExchangeFault) -> None:
+        runner = self._runner
+        order = runner.book.orders[name]
+        if fault.outcome in (Outcome.UNKNOWN, Outcome.DUPLICATE):
+            runner.log.warning("order %s: outcome unknown (%s); looking it up", name, fault)
+            self._unknown.add(name)
+            runner.look_again()
+            return
+        runner.record(Absent(name, f"{fault.outcome.value} {fault.code or ''}".strip()))
+        wait = BACK_OFF_S.get(fault.outcome, fault.retry_after or 1.0)
+        self._block(order, wait)
+        if fault.outcome is Outcome.KEY_REFUSED:
+            await runner.confirm_key_loss(fault)
+        elif fault.outcome is Outcome.CLOCK:
+            runner.resync()
+        elif fault.outcome is Outcome.BUSY:
+            self._busy_until = max(self._busy_until, runner.monotonic() + (fault.retry_after or 1.0))
+        runner.log.warning("order %s not placed: %s", name, fault)
+        asyncio.get_running_loop().call_later(wait, runner.look_again)
+
+    def _block(self, order: Order, seconds: float) -> None:
+        until = self._runner.monotonic() + seconds
+        if order.leg == "buy":
+            self._levels[self._runner.book.cycles[order.cycle].level] = until
+        else:
+            self._sells[order.cycle] = until
+
+    # -- cancelling ------------------------------------------------------------------------------------------------
+
+    async def cancel(self, exchange: Exchange, name: str) -> bool:
+        """Cancel one order of ours; what it had filled by then stays. True when it is final now."""
+        runner = self._runner
+        settings = runner.book.settings
+        assert settings is not None
+        self._cancelling.add(name)
+        try:
+            async with self._slots:
+                order = await exchange.cancel(settings.symbol, name)
+        except ExchangeFault as fault:
+            if fault.outcome is Outcome.ABSENT:
+                # Filled, cancelled or gone meanwhile: the exchange knows which.
+                self._unknown.add(name)
+                runner.look_again()
+                return False
+            if fault.outcome is Outcome.KEY_REFUSED:
+                await runner.confirm_key_loss(fault)
+            else:
+                runner.log.warning("cancel of %s: %s", name, fault)
+                self._unknown.add(name)
+                runner.look_again()
+            return False
+        finally:
+            self._cancelling.discard(name)
+        runner.record(told_of(order))
+        runner.accepted()
+        if runner.book.orders[name].missing:
+            self.fetch_fills_of(name)
+        return True
+
+    async def cancel_all(self) -> list[str]:
+        """Cancel every open order of ours, one by one and side by side; return those that are cancelled."""
+        exchange = self._runner.exchange
+        if exchange is None:
+            return []
+        names = [order.client_order_id for order in self._runner.book.unsettled() if not order.final]
+        done = await asyncio.gather(*(self.cancel(exchange, name) for name in names))
+        return [name for name, cancelled in zip(names, done, strict=True) if cancelled]
+
+    # -- looking up ------------------------------------------------------------------------------------------------
+
+    async def resolve_unknown(self, exchange: Exchange) -> None:
+        """Look up every order whose outcome is unknown."""
+        for name in sorted(self._unknown):
+            found = await self.look_up(exchange, self._runner.book.orders[name])
+            self._unknown.discard(name)
+            if found is None:
+                self._runner.record(Absent(name, "not found at the exchange"))
+                continue
+            fills = await self.missing_fills(exchange, [found])
+            booked: list[Booked] = [booked_of(fill, name) for fill in fills.get(name, ())]
+            self._runner.record(*booked, told_of(found))
+
+    async def look_up(self, exchange: Exchange, order: Order) -> OrderState | None:
+        """Return an order as the exchange has it; None only once it is proved absent (robot.md, rule 2)."""
+        settings = self._runner.book.settings
+        assert settings is not None
+        while True:
+            try:
+                return await exchange.order(settings.symbol, order.client_order_id)
+            except ExchangeFault as fault:
+                if fault.outcome is not Outcome.ABSENT:
+                    raise
+            left_ms = order.at + PROVED_AFTER_MS - self._runner.exchange_now()
+            if left_ms < 0:
+                return None
+            await asyncio.sleep(max(0.05, left_ms / 1000 / 4))
+
+    async def missing_fills(self, exchange: Exchange, orders: Iterable[OrderState]) -> dict[str, tuple[Fill, ...]]:
+        """Return the trades of those orders of ours that executed more than is booked."""
+        book, found = self._runner.book, {}
+        for order in orders:
+            ours = book.orders.get(order.client_order_id)
+            if ours is not None and order.executed > ours.booked:
+                found[order.client_order_id] = await exchange.trades(order.symbol, order_id=order.order_id)
+        return found
+
+    def fetch_fills_of(self, name: str) -> None:
+        """Fetch an order's trades soon, unless the stream brings them first."""
+        if name not in self._fetching:
+            task = asyncio.create_task(self._fetch(name), name=f"fills of {name}")
+            self._fetching[name] = task
+            task.add_done_callback(lambda _task: self._fetching.pop(name, None))
+
+    async def _fetch(self, name: str) -> None:
+        runner = self._runner
+        await asyncio.sleep(0.25)
+        order, exchange, settings = runner.book.orders[name], runner.exchange, runner.book.settings
+        if not order.missing or exchange is None or settings is None:
+            return
+        try:
+            fills = await exchange.trades(settings.symbol, order_id=order.order_id)
+        except ExchangeFault as fault:
+            runner.log.warning("the trades of %s: %s", name, fault)
+            runner.resync()
+            return
+        runner.record(*(booked_of(fill, name) for fill in fills if fill.trade_id not in runner.book.trades))
+
+
