@@ -20,7 +20,7 @@ from typing import Any
 from fortctl.clock import SystemClock
 from fortctl.errors import VaultDamaged
 from fortctl.secret import Secret, redact
-from fortctl.services.times import rfc3339
+from fortctl.times import rfc3339
 
 GENESIS = "0" * 64
 _LINE_LIMIT = 64 * 1024

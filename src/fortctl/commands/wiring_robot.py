@@ -273,7 +273,7 @@ class _JsonLines(logging.Formatter):
         self._account = account
 
     def format(self, record: logging.LogRecord) -> str:
-        from fortctl.services.times import rfc3339
+        from fortctl.times import rfc3339
 
         entry = {
             "time": rfc3339(int(record.created * 1000)),

@@ -12,6 +12,7 @@ from fortctl.robot.cycle import FINAL, CycleEvent, CycleState, advance
 from fortctl.robot.events import (
     Absent,
     Anchored,
+    AssetsNamed,
     Booked,
     Configured,
     DustLeft,
@@ -103,11 +104,7 @@ class Cycle:
 
 
 class Book:
-    """Everything the robot knows of its work. Only :meth:`apply` changes it.
-
-    Args:
-        base, quote: the symbol's assets (needed to read commissions); set with the symbol's rules.
-    """
+    """Everything the robot knows of its work. Only :meth:`apply` changes it."""
 
     def __init__(self) -> None:
         self.settings: GridSettings | None = None
@@ -136,9 +133,6 @@ class Book:
     def replay(self, events: Iterable[Event]) -> None:
         for event in events:
             self.apply(event)
-
-    def name_assets(self, base: str, quote: str) -> None:
-        self.base, self.quote = base, quote
 
     @property
     def next_cycle(self) -> int:
@@ -172,6 +166,8 @@ class Book:
         match event:
             case Configured():
                 self.settings = parse_settings(event.settings)
+            case AssetsNamed():
+                self.base, self.quote = event.base, event.quote
             case Wished():
                 self._wished(event)
             case Anchored():

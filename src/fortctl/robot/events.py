@@ -30,6 +30,15 @@ class Configured(Event):
 
 
 @dataclass(frozen=True)
+class AssetsNamed(Event):
+    """The symbol's assets, as the exchange names them (needed to read commissions)."""
+
+    kind: ClassVar[str] = "assets_named"
+    base: str
+    quote: str
+
+
+@dataclass(frozen=True)
 class Wished(Event):
     """The wish changed: ``stopped``, ``running`` or ``draining``, and why."""
 
@@ -150,7 +159,7 @@ class KeyMarked(Event):
 _KINDS: dict[str, type[Event]] = {
     cls.kind: cls
     for cls in (
-        *(Configured, Wished, Anchored, Trailed, Intended, Told),
+        *(Configured, AssetsNamed, Wished, Anchored, Trailed, Intended, Told),
         *(Absent, Booked, DustLeft, Held, Released, KeyMarked),
     )
 }

@@ -6,7 +6,7 @@ from decimal import Decimal
 from typing import Any
 
 from fortctl.robot.book import Book
-from fortctl.services.times import rfc3339
+from fortctl.times import rfc3339
 
 HUNDRED = Decimal(100)
 

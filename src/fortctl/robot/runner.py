@@ -31,7 +31,7 @@ from fortctl.robot import grid
 from fortctl.robot.book import Book, order_row
 from fortctl.robot.cycle import IllegalTransition
 from fortctl.robot.describe import describe
-from fortctl.robot.events import Configured, Event, Held, KeyMarked, Released, Wished
+from fortctl.robot.events import AssetsNamed, Configured, Event, Held, KeyMarked, Released, Wished
 from fortctl.robot.keyloss import KeyLoss
 from fortctl.robot.lifecycle import WISH, Books, Facts, Key, KeyEvent, Wish, WishEvent, derive_state, may_trade
 from fortctl.robot.lifecycle import KEY as KEY_TABLE
@@ -357,7 +357,8 @@ class Runner:
             self._books = Books.AGREED
             return
         rules = await exchange.symbol_rules(settings.symbol)
-        self.book.name_assets(rules.base, rules.quote)
+        if (rules.base, rules.quote) != (self.book.base, self.book.quote):
+            self.record(AssetsNamed(rules.base, rules.quote))
         self._rules, self._price = rules, await exchange.last_price(settings.symbol)
         open_orders = await exchange.open_orders(settings.symbol)
         looked = {

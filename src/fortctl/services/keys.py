@@ -13,7 +13,7 @@ from fortctl.policy import expect_fit, ticking_hint
 from fortctl.ports import AuditLog, Clock, Exchange
 from fortctl.services.control import ANSWER_WITHIN_S, RobotControl
 from fortctl.services.custody import Custody, StoredKey
-from fortctl.services.times import age_days, rfc3339
+from fortctl.times import age_days, rfc3339
 from fortctl.wire import card_from_wire, verdict_to_wire
 
 Connect = Callable[[KeyPair | None], Exchange]

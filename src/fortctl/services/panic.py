@@ -14,7 +14,7 @@ from typing import Any
 from fortctl.errors import FortctlError, RobotUnreachable
 from fortctl.model import KeyPair
 from fortctl.ports import Clock, Exchange, ExchangeFault, Latch, RobotProcess
-from fortctl.services.times import rfc3339
+from fortctl.times import rfc3339
 
 ACKNOWLEDGE_WITHIN_S = 0.3
 DRAIN_PLACERS_S = 0.2

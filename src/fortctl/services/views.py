@@ -11,7 +11,7 @@ from fortctl.ports import Exchange, ExchangeFault, Outcome
 from fortctl.services.custody import Custody, StoredKey
 from fortctl.services.faults import error_of
 from fortctl.services.keys import COPY_WARNING, Connect, Warnings
-from fortctl.services.times import rfc3339
+from fortctl.times import rfc3339
 
 T = TypeVar("T")
 

@@ -1,0 +1,35 @@
+"""What a code means and what to do: Binance's codes and fortctl's own."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+from fortctl.errors import NotFound, error_classes
+from fortctl.exchange.codes import CODES
+
+
+def explain(code: str) -> dict[str, Any]:
+    """Return what is known of a code. Raises ``NotFound``."""
+    text = code.strip().upper()
+    classes = error_classes()
+    if text in classes:
+        cls = classes[text]
+        return {
+            "code": text,
+            "meaning": (inspect.getdoc(cls) or "").split("\n")[0].rstrip(".") or text.replace("_", " ").lower(),
+            "remedy": cls.default_hint,
+            "exit_code": cls.exit_code,
+            "source": "fortctl",
+        }
+    number = text if text.startswith("-") else f"-{text}"
+    if number[1:].isdigit() and int(number) in CODES:
+        found = CODES[int(number)]
+        return {
+            "code": number,
+            "meaning": found.meaning,
+            "remedy": found.remedy,
+            "outcome": found.outcome.value,
+            "source": "Binance, errors.md",
+        }
+    raise NotFound("this code is not known", hint="give a Binance code such as -2015, or a fortctl code such as KEY_POLICY")
