@@ -1,0 +1,57 @@
+"""Speak to a running paper exchange's admin page: what the ``paper`` shell commands use. Standard library only."""
+
+from __future__ import annotations
+
+import json
+import urllib.error
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+from fortctl.errors import ExchangeUnreachable, FortctlError, error_from_json
+
+TIMEOUT_S = 30.0
+
+
+def ask(folder: Path, what: str, body: dict[str, Any]) -> dict[str, Any]:
+    """Ask the server of a home one thing.
+
+    Args:
+        folder: ``HOME/paper``.
+        what: the operation, for example ``keys/create``.
+        body: its arguments.
+
+    Raises:
+        ExchangeUnreachable: no server runs, or it is gone behind a stale ``server.json``.
+        FortctlError: the server's own refusal, as its class.
+    """
+    try:
+        facts = json.loads((folder / "server.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        raise ExchangeUnreachable(
+            "no paper exchange is running in this home", hint="start one with 'fortctl paper serve'"
+        ) from None
+    request = urllib.request.Request(  # noqa: S310 (loopback, from our own file)
+        f"{facts['url']}/paper-admin/{what}",
+        data=json.dumps(body).encode(),
+        headers={"X-Paper-Token": facts["token"], "Content-Type": "application/json"},
+    )
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    try:
+        with opener.open(request, timeout=TIMEOUT_S) as answer:
+            document = json.load(answer)
+    except urllib.error.HTTPError as error:
+        raise _refused(error) from None
+    except (OSError, ValueError):
+        raise ExchangeUnreachable(
+            "the paper exchange of this home does not answer", hint="start it again with 'fortctl paper serve'"
+        ) from None
+    data: dict[str, Any] = document["data"]
+    return data
+
+
+def _refused(error: urllib.error.HTTPError) -> FortctlError:
+    try:
+        return error_from_json(json.load(error)["error"])
+    except (ValueError, KeyError, TypeError):
+        return ExchangeUnreachable(f"the paper exchange answers HTTP {error.code}", hint="start it again")
