@@ -220,7 +220,8 @@ class _WithGlobals(click.Command):
         return super().make_context(info_name, args, parent, **extra)
 
     def format_options(self, context: click.Context, formatter: click.HelpFormatter) -> None:
-        own, shared = [], []
+        own: list[tuple[str, str]] = []
+        shared: list[tuple[str, str]] = []
         names = {option.name for option in _global_options()}
         for parameter in self.get_params(context):
             record = parameter.get_help_record(context)
@@ -264,9 +265,23 @@ class Group(_WithGlobals, click.Group):
             raise click.UsageError("a command is missing", context)
         return super().invoke(context)
 
-    def command(self, *args: Any, **more: Any) -> Any:
-        more.setdefault("cls", Command)
-        return super().command(*args, **more)
+    def command(  # type: ignore[override]
+        self, name: str, **more: Any
+    ) -> Callable[[Callable[..., Any]], Command]:
+        """Declare a command of a function ``(app, **options) -> Result``."""
+
+        def decorate(function: Callable[..., Any]) -> Command:
+            made: Command = click.command(name, cls=Command, **more)(function)
+            self.add_command(made)
+            return made
+
+        return decorate
+
+    def subgroup(self, name: str, help: str) -> Group:  # noqa: A002
+        """Make a group inside this one."""
+        made = Group(name, help=help)
+        self.add_command(made)
+        return made
 
     def resolve_command(self, context: click.Context, args: list[str]) -> Any:
         """Name the nearest command in the error."""

@@ -116,7 +116,7 @@ def _percent(text: str) -> float:
     return value
 
 
-keys = paper.group("keys", help="The paper exchange's API management page.")
+keys = paper.subgroup("keys", "The paper exchange's API management page.")
 _PERMISSIONS = click.option("--permissions", metavar="NAME,…", help="reading, spot_trading, withdrawals, …")
 _IPS = click.option("--ip", "ips", metavar="ADDR,…", help="Only from these addresses.")
 _EXPIRES = click.option("--expires-in", type=click.FloatRange(0), help="Seconds until the trading right lapses.")
@@ -188,7 +188,7 @@ def list_keys(app: App) -> Result:
     return Result(data, text=table(headings, [[row[name] for name in headings] for row in data["keys"]]))
 
 
-accounts = paper.group("accounts", help="The paper exchange's accounts.")
+accounts = paper.subgroup("accounts", "The paper exchange's accounts.")
 
 
 @accounts.command("create", help="Create an account.")
@@ -226,7 +226,7 @@ def _pair(text: str) -> tuple[str, str]:
     return asset.upper(), amount
 
 
-market = paper.group("market", help="The replay.")
+market = paper.subgroup("market", "The replay.")
 
 
 def _market(app: App, action: str, **more: Any) -> Result:
@@ -271,7 +271,7 @@ def price(app: App) -> Result:
     return Result({"price": found["price"]}, text=text)
 
 
-fault = paper.group("fault", help="Faults on demand.")
+fault = paper.subgroup("fault", "Faults on demand.")
 
 
 @fault.command("set", help="Set a fault; 'paper fault set --help' lists the kinds in the docs.")
