@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Collection
 
+from fortctl.clock import SystemClock
 from fortctl.errors import ExchangeAnswer, FortctlError
 from fortctl.model import AccountState, KeyRestrictions, KeyVerdict, Role
 from fortctl.policy import judge
@@ -29,12 +29,11 @@ async def check_key(
     Raises:
         ExchangeUnreachable, ExchangeBusy, ClockSkew: nothing could be learnt of the key.
     """
-    before = time.monotonic()
-    told = await asyncio.gather(
-        exchange.account(), exchange.key_restrictions(), exchange.server_time(), return_exceptions=True
-    )
-    latency = (time.monotonic() - before) * 1000
-    account, restrictions, server_time = told
+    server_time, here = await _unsigned_time(exchange)
+    before = SystemClock().monotonic()
+    told = await asyncio.gather(exchange.account(), exchange.key_restrictions(), return_exceptions=True)
+    latency = (SystemClock().monotonic() - before) * 1000
+    account, restrictions = told
     for answer in told:
         if isinstance(answer, BaseException) and not isinstance(answer, ExchangeFault):
             raise answer
@@ -46,10 +45,20 @@ async def check_key(
         raise transient(account)
     if isinstance(restrictions, ExchangeFault) and restrictions.outcome is not Outcome.REFUSED:
         raise transient(restrictions)
-    skew = None if isinstance(server_time, BaseException) else server_time - int(time.time() * 1000)
+    skew = server_time - here
     assert isinstance(account, AccountState)
     known = restrictions if isinstance(restrictions, KeyRestrictions) else None
     return _accepted(account, known, role, allow, pinned_uid, latency, skew)
+
+
+async def _unsigned_time(exchange: Exchange) -> tuple[int, int]:
+    """Return the exchange's time and ours (ms); the first call also opens the connection that the signed ones use."""
+    before = SystemClock().now_ms()
+    try:
+        theirs = await exchange.server_time()
+    except ExchangeFault as fault:
+        raise transient(fault) from None
+    return theirs, (before + SystemClock().now_ms()) // 2
 
 
 def _accepted(
@@ -59,7 +68,7 @@ def _accepted(
     allow: Collection[str],
     pinned_uid: int | None,
     latency: float,
-    skew: float | None,
+    skew: float,
 ) -> KeyVerdict:
     other = pinned_uid is not None and account.uid != pinned_uid
     return KeyVerdict(

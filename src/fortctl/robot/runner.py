@@ -228,6 +228,7 @@ class Runner:
         self.record(Released())
         self._mark = Mark(self.exchange_now(), self._price) if self._price is not None else None
         self._books = Books.STALE
+        self._dirty.set()
 
     async def configure(self, settings: GridSettings) -> None:
         """Take new settings. Raises ``Conflict`` when cycles of another symbol are open, ``BadInput``."""
@@ -242,6 +243,7 @@ class Runner:
         self.record(Configured(settings.as_json()))
         if old is None or old.symbol != settings.symbol:
             self._rules = self._price = None
+            self._books = Books.STALE
             self._restart_market()
 
     async def _check_settings(self, settings: GridSettings) -> None:
