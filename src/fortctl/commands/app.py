@@ -107,6 +107,8 @@ def run(words: Sequence[str]) -> int:
     draft = Draft()
     as_json = "--json" in words or os.environ.get("FORTCTL_JSON") == "1"
     signal.signal(signal.SIGTERM, _terminate)
+    # A handler of our own: asyncio's would only cancel the task, which a prompt in the middle of it never notices.
+    signal.signal(signal.SIGINT, _interrupt)
     try:
         outcome = root().main(args=list(words), prog_name="fortctl", standalone_mode=False, obj=draft, **_completion())
         if isinstance(outcome, Result):
@@ -139,6 +141,10 @@ def _completion() -> dict[str, Any]:
 
 def _terminate(number: int, frame: FrameType | None) -> None:
     raise Terminated
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
 
 
 def _usage(error: click.ClickException) -> UsageError:

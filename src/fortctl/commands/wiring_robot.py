@@ -38,24 +38,22 @@ def run_robot(wiring: Wiring, *, brought_up: bool) -> int:
         brought_up: started by a command: the passphrase comes over stdin, one line goes back over stdout, and a robot
             that was running waits for ``robot start``.
     """
+    import uvloop
+
     from fortctl.robot.process import announce
 
     try:
         robot = RobotProcess(wiring, brought_up=brought_up)
-    except FortctlError as error:
-        if not brought_up:
-            raise
-        announce({"ok": False, "error": error.as_json()})
-        return error.exit_code
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as loop:
+            return loop.run(robot.serve())
     except Exception as error:
+        logging.getLogger("fortctl.robot").exception("the robot ended")
         if not brought_up:
             raise
-        announce({"ok": False, "error": InternalError(f"{type(error).__name__} while the robot came up").as_json()})
-        return InternalError.exit_code
-    import uvloop
-
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as loop:
-        return loop.run(robot.serve())
+        fault = error if isinstance(error, FortctlError) else InternalError(f"{type(error).__name__} in the robot")
+        # A line that nobody waits for any more is simply lost.
+        announce({"ok": False, "error": fault.as_json()})
+        return fault.exit_code
 
 
 class RobotProcess:

@@ -64,7 +64,13 @@ class StrongBox:
         return self._read("settings")
 
     def recipient(self) -> RecipientKey:
-        return RecipientKey.from_private(self._vault.get(f"recipient/{self.account}"))
+        """Return the key that deliveries are sealed to; a fresh one where a panic destroyed it."""
+        try:
+            return RecipientKey.from_private(self._vault.get(f"recipient/{self.account}"))
+        except NotFound:
+            fresh = RecipientKey.generate()
+            self._vault.update([self._recipient_record(fresh)])
+            return fresh
 
     def key(self) -> InstalledKey | None:
         """Return the installed key, or None (also when its erasure key was destroyed)."""

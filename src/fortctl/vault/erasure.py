@@ -16,7 +16,8 @@ KEY_BYTES = 32
 def make(root: Path, account: str, purpose: str) -> tuple[str, bytes]:
     """Make an erasure key; return its name (``ACCOUNT/PURPOSE-ID``) and its bytes."""
     folder = root / account
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    for path in (root, folder):
+        path.mkdir(mode=0o700, exist_ok=True)
     name, key = f"{purpose}-{os.urandom(8).hex()}", os.urandom(KEY_BYTES)
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
     descriptor = os.open(folder / name, flags, 0o600)
