@@ -47,7 +47,9 @@ def run_robot(wiring: Wiring, *, brought_up: bool) -> int:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as loop:
             return loop.run(robot.serve())
     except Exception as error:
-        logging.getLogger("fortctl.robot").exception("the robot ended")
+        log = logging.getLogger("fortctl.robot")
+        if log.handlers:
+            log.exception("the robot ended")
         if not brought_up:
             raise
         fault = error if isinstance(error, FortctlError) else InternalError(f"{type(error).__name__} in the robot")
