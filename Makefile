@@ -1,0 +1,47 @@
+# Only relative paths: the checkout may lie in a folder with a space in its name.
+.DEFAULT_GOAL := help
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.ready
+# The newest interpreter from 3.11 on that can make a virtual environment.
+PYTHON := $(shell for p in $(FORTCTL_PYTHON) python3.13 python3.12 python3.11 python3; do \
+	$$p -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; break; }; done)
+
+.PHONY: help venv demo test lint bench lock clean
+
+help: ## show this list
+	@grep -E '^[a-z]+:.*##' Makefile | sed 's/:.*## /	/' | expand -t 12
+
+$(STAMP): requirements/dev.txt pyproject.toml
+	@test -n "$(PYTHON)" || { echo "fortctl needs Python 3.11 or later, with venv"; exit 1; }
+	$(PYTHON) -m venv --clear $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $(STAMP)
+
+venv: $(STAMP) ## make the virtual environment from the lock file
+
+demo: $(STAMP) ## the main job: the whole story on the paper exchange, under a minute
+	$(BIN)/python -m fortctl demo --fast
+
+test: $(STAMP) ## every test
+	$(BIN)/python -m pytest -n 2
+
+lint: $(STAMP) ## style, types, and who may know whom
+	$(BIN)/python -m ruff check .
+	$(BIN)/python -m ruff format --check .
+	$(BIN)/python -m mypy
+	$(BIN)/lint-imports --no-cache
+
+bench: $(STAMP) ## measure beside the peers; writes docs/performance.md
+	$(BIN)/python benchmarks/cold_start.py
+
+lock: $(STAMP) ## renew the lock files
+	$(BIN)/uv --no-config pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \
+		--no-emit-index-url --no-emit-find-links --no-annotate pyproject.toml -o requirements/lock.txt
+	$(BIN)/uv --no-config pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \
+		--no-emit-index-url --no-emit-find-links --no-annotate pyproject.toml --group dev -c requirements/lock.txt \
+		-o requirements/dev.txt
+
+clean: ## remove what the targets made
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist
