@@ -107,7 +107,8 @@ class AuditFile:
             claimed = entry.pop("hash", None)
             if entry.get("seq") != count or entry.get("prev") != before or _hash(entry) != claimed:
                 raise VaultDamaged(
-                    f"the audit log was changed at entry {count}", hint="compare it with a backup; the chain breaks there"
+                    f"the audit log was changed at entry {count}",
+                    hint="compare it with a backup; the chain breaks there",
                 )
             if seal is not None and self._key is not None:
                 expected = hmac.digest(self._key, str(claimed).encode(), "sha256").hex()

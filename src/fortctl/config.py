@@ -29,7 +29,9 @@ def default_home(environment: Mapping[str, str]) -> Path:
 def check_account_name(name: str) -> str:
     """Return the name if it may name an account. Raises ``UsageError``."""
     if not ACCOUNT_NAME.fullmatch(name):
-        raise UsageError("an account name has 1 to 64 letters, digits, '.', '_' or '-', and starts with a letter or digit")
+        raise UsageError(
+            "an account name has 1 to 64 letters, digits, '.', '_' or '-', and starts with a letter or digit"
+        )
     return name
 
 
@@ -195,7 +197,9 @@ def load_config(home: Home) -> Config:
     except FileNotFoundError:
         raise NotFound(f"there is no fortctl home at {home.path}", hint="'fortctl init' makes one") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{home.config} is no valid TOML: {error}", hint="mend it, or restore it from a backup") from None
+        raise ConfigError(
+            f"{home.config} is no valid TOML: {error}", hint="mend it, or restore it from a backup"
+        ) from None
     return _interpret(parsed, home)
 
 
@@ -206,8 +210,12 @@ def _interpret(parsed: dict[str, Any], home: Home) -> Config:
         raise ConfigError(f"{home.config} has no valid [vault] and [accounts]", hint="restore it from a backup")
     found = {}
     for name, fields in accounts.items():
-        if not ACCOUNT_NAME.fullmatch(name) or not isinstance(fields, dict) or not isinstance(fields.get("exchange"), str):
-            raise ConfigError(f"the account '{name}' in {home.config} is not valid", hint="it needs exchange = \"…\"")
+        if (
+            not ACCOUNT_NAME.fullmatch(name)
+            or not isinstance(fields, dict)
+            or not isinstance(fields.get("exchange"), str)
+        ):
+            raise ConfigError(f"the account '{name}' in {home.config} is not valid", hint='it needs exchange = "…"')
         robot = fields.get("robot", "local")
         if robot not in ("local", "none"):
             raise ConfigError(f"robot of account '{name}' is neither 'local' nor 'none'")

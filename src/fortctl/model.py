@@ -52,9 +52,7 @@ class OrderStatus(StrEnum):
         return self in _OPEN
 
 
-_OPEN = frozenset(
-    {OrderStatus.NEW, OrderStatus.PENDING_NEW, OrderStatus.PARTIALLY_FILLED, OrderStatus.PENDING_CANCEL}
-)
+_OPEN = frozenset({OrderStatus.NEW, OrderStatus.PENDING_NEW, OrderStatus.PARTIALLY_FILLED, OrderStatus.PENDING_CANCEL})
 
 
 @dataclass(frozen=True)

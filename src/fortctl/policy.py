@@ -112,5 +112,5 @@ _REMEDY = {
     "unknown_key": "the key does not exist (any more) at Binance: create a new one there and enter it",
     "wrong_secret": "the API key is right, its secret is not: enter both again, or create a new key",
     "malformed_key": "the API key is not complete: copy it again from Binance's page",
-    "refused": "the key does not exist, or this address is not on its IP list, or it lacks the right: see Binance's page",
+    "refused": "the key does not exist, or its IP list lacks this address, or it lacks the right: see Binance's page",
 }

@@ -105,9 +105,7 @@ class Exchange(Protocol):
 
     async def all_orders(self, symbol: str, *, start_time: int | None = None) -> tuple[OrderState, ...]: ...
 
-    async def trades(
-        self, symbol: str, *, order_id: int | None = None, from_id: int | None = None
-    ) -> tuple[Fill, ...]:
+    async def trades(self, symbol: str, *, order_id: int | None = None, from_id: int | None = None) -> tuple[Fill, ...]:
         """All trades from ``from_id`` on, or those of one order; paged inside."""
 
     def user_events(self) -> AsyncIterator[UserEvent]:

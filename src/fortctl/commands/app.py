@@ -60,7 +60,11 @@ class _PluginCommand(click.Command):
         super().__init__(
             plugin.name,
             add_help_option=False,
-            context_settings={"ignore_unknown_options": True, "allow_extra_args": True, "allow_interspersed_args": False},
+            context_settings={
+                "ignore_unknown_options": True,
+                "allow_extra_args": True,
+                "allow_interspersed_args": False,
+            },
         )
         self._plugin = plugin
 

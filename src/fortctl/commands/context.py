@@ -123,7 +123,7 @@ class App:
         return not self.globals.no_input and sys.stdin is not None and sys.stdin.isatty() and not self._stdin_taken
 
     def confirm(self, question: str) -> None:
-        """Ask a plain question; ``--yes`` answers it. Raises ``ConfirmationNeeded`` when it may not be asked, or on no."""
+        """Ask a plain question; ``--yes`` answers it. Raises ``ConfirmationNeeded`` on no, or when it may not ask."""
         if self.globals.yes:
             return
         if not self.may_ask:
@@ -277,7 +277,7 @@ class Group(_WithGlobals, click.Group):
 
         return decorate
 
-    def subgroup(self, name: str, help: str) -> Group:  # noqa: A002
+    def subgroup(self, name: str, help: str) -> Group:
         """Make a group inside this one."""
         made = Group(name, help=help)
         self.add_command(made)
@@ -295,7 +295,7 @@ class Group(_WithGlobals, click.Group):
             raise click.UsageError(f"no such command '{args[0]}'{hint}", context) from error
 
 
-def group(name: str, help: str) -> Group:  # noqa: A002
+def group(name: str, help: str) -> Group:
     """Make a group of core commands."""
     return Group(name, help=help)
 

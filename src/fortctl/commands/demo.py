@@ -22,7 +22,9 @@ SYNTHETIC = "synthetic:7"
 
 @command("demo", help="Show the whole story on the paper exchange: real processes, every line with its proof.")
 @click.option("--fast", is_flag=True, help="Under a minute.")
-@click.option("--market", metavar="FILE|synthetic:SEED", help="What trades (default: $FORTCTL_MARKET_DATA, else synthetic).")
+@click.option(
+    "--market", metavar="FILE|synthetic:SEED", help="What trades (default: $FORTCTL_MARKET_DATA, else synthetic)."
+)
 def demo(app: App, fast: bool, market: str | None) -> Result:
     from fortctl.commands.wiring import Wiring
     from fortctl.demo.shell import DemoShell

@@ -23,7 +23,11 @@ KEYFILE_BESIDE = (
 @command("init", help="Make the home, the site's vault, the operator's identity and the account; never overwrite.")
 @click.option("--exchange", default="live", show_default=True, metavar="live|testnet|us|paper|URL", help="The target.")
 @click.option(
-    "--slot", type=click.Choice(["passphrase", "keyfile"]), default="passphrase", show_default=True, help="What unlocks."
+    "--slot",
+    type=click.Choice(["passphrase", "keyfile"]),
+    default="passphrase",
+    show_default=True,
+    help="What unlocks.",
 )
 def init(app: App, exchange: str, slot: str) -> Result:
     from fortctl.exchange.targets import pin

@@ -40,8 +40,7 @@ def _entering(function: F) -> F:
 @keys.command("add", help="Take in a new key: the site's is checked at once, the robot's sealed to the robot.")
 @_entering
 async def add(app: App, **options: Any) -> Result:
-    taken = await _take(app, replacing=False, force=False, **options)
-    return taken
+    return await _take(app, replacing=False, force=False, **options)
 
 
 @keys.command("change", help="Put a new key in the old one's place, once it is accepted.")
@@ -159,7 +158,9 @@ def delete(app: App, role: str, wait: float) -> Result:
     fingerprint, orders = app.wiring.keys.delete_robot(wait_s=wait)
     data = {"deleted": {"role": role, "fingerprint": fingerprint}, "orders_left": orders}
     lines = [f"robot key destroyed; {len(orders)} orders stay at the exchange"]
-    lines += [f"  {order['client_order_id']} {order['side']} {order['quantity']} at {order['price']}" for order in orders]
+    lines += [
+        f"  {order['client_order_id']} {order['side']} {order['quantity']} at {order['price']}" for order in orders
+    ]
     return Result(data, True, text="\n".join(lines))
 
 

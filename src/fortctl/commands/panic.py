@@ -75,7 +75,9 @@ def _data(reports: list[PanicReport]) -> dict[str, Any]:
 
 def _text(report: PanicReport) -> str:
     lines = [f"account {report.account}: {duration(report.elapsed_ms)}"]
-    lines += [f"  {step.state:<8} {step.name:<14} {duration(step.elapsed_ms):>8}  {step.detail}" for step in report.steps]
+    lines += [
+        f"  {step.state:<8} {step.name:<14} {duration(step.elapsed_ms):>8}  {step.detail}" for step in report.steps
+    ]
     return "\n".join(lines)
 
 
@@ -93,5 +95,3 @@ def panic_clear(app: App, confirm: str | None) -> Result:
     wiring.audit.append("panic cleared", account=wiring.account, result="done")
     text = "the latch is lifted; enter new keys, then 'fortctl robot start'"
     return Result({"account": wiring.account, "latched": False}, True, text=text)
-
-

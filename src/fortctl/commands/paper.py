@@ -29,7 +29,9 @@ def _ask(app: App, what: str, **body: Any) -> dict[str, Any]:
 @click.option("--start", default="0%", show_default=True, metavar="P%", help="How much of the recording is history.")
 @click.option("--loop", is_flag=True, help="Begin again after the last trade.")
 @click.option("--limits", type=click.Choice(["real", "scaled", "off"]), help="Rate limits (default: by the speed).")
-@click.option("--state", type=click.Path(path_type=Path), help="Keep accounts, keys, orders and the market's place here.")
+@click.option(
+    "--state", type=click.Path(path_type=Path), help="Keep accounts, keys, orders and the market's place here."
+)
 @click.option("--fill-model", type=click.Choice(["touch", "through", "queue"]), default="through", show_default=True)
 @click.option("--request-log", type=click.Path(path_type=Path), help="Write every request here, a JSON line each.")
 def serve(
@@ -169,9 +171,7 @@ def create_key(
 @_IPS
 @_EXPIRES
 def edit_key(app: App, name: str, permissions: str | None, ips: str | None, expires_in: float | None) -> Result:
-    found = _ask(
-        app, "keys/edit", name=name, permissions=_listed(permissions), ips=_listed(ips), expires_in=expires_in
-    )
+    found = _ask(app, "keys/edit", name=name, permissions=_listed(permissions), ips=_listed(ips), expires_in=expires_in)
     return Result(found, True)
 
 

@@ -125,8 +125,7 @@ class RobotProcess:
             raise Conflict("the pairing offer in the robot's folder is another account's", hint="see 'accounts add'")
         vault = file.create([self._new_slot()])
         operators = {str(offer["operator_id"]): bytes.fromhex(offer["operator_public"])}
-        box = StrongBox.provision(wiring.account, exchange, vault, wiring.clock, operators)
-        return box
+        return StrongBox.provision(wiring.account, exchange, vault, wiring.clock, operators)
 
     def _unlocker(self, kinds: list[str]) -> Unlocker:
         from fortctl.vault.slots import Passphrase

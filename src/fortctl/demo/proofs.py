@@ -61,10 +61,10 @@ def traces(secret: str, data: bytes) -> bool:
     for form in forms:
         raw = form.encode()
         width = PIECE if form != secret.encode().hex() else 2 * PIECE
-        if any(raw[at : at + width] in data for at in range(0, max(1, len(raw) - width + 1))):
+        if any(raw[at : at + width] in data for at in range(max(1, len(raw) - width + 1))):
             return True
     for offset in range(3):
         encoded = base64.b64encode(b"\0" * offset + secret.encode())[4:-4]
-        if any(encoded[at : at + 12] in data for at in range(0, max(1, len(encoded) - 11))):
+        if any(encoded[at : at + 12] in data for at in range(max(1, len(encoded) - 11))):
             return True
     return False

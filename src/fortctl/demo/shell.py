@@ -44,7 +44,9 @@ class DemoShell:
         try:
             document: dict[str, Any] = json.loads(done.stdout)
         except ValueError:
-            raise InternalError(f"'fortctl {' '.join(words)}' printed no JSON document (exit {done.returncode})") from None
+            raise InternalError(
+                f"'fortctl {' '.join(words)}' printed no JSON document (exit {done.returncode})"
+            ) from None
         return done.returncode, document
 
     def data(self, *words: str, given: dict[str, Any] | None = None) -> dict[str, Any]:

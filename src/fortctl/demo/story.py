@@ -179,7 +179,7 @@ class Story:
 
     def _rotate(self) -> None:
         self._begin("rotation", "let the cycles finish, stop, recreate both keys, hand them over, start")
-        code, document = self.shell.run("robot", "stop", "--drain", "--timeout", str(self.pace.wait_s))
+        code, _document = self.shell.run("robot", "stop", "--drain", "--timeout", str(self.pace.wait_s))
         self.shell.data("paper", "market", "pause")
         status = self._status()
         drained = code == 0 and status["state"] == "stopped" and status["cycles"]["open"] == 0
@@ -223,7 +223,8 @@ class Story:
         same = sum(1 for name in before if name in after)
         self._end(
             f"verified by the robot in {changed['answer_ms']:.0f} ms, state {status['state']}",
-            f"{len(before)} orders before: {same} the same now, {len(before) - same} filled meanwhile and booked, none lost",
+            f"{len(before)} orders before: {same} the same now, {len(before) - same} filled meanwhile and booked,"
+            f" {len(lost) or 'none'} lost",
             status["state"] == "running" and not lost,
         )
 
@@ -286,8 +287,8 @@ class Story:
         self._end(
             f"halted in {steps['halt']['elapsed_ms']:.0f} ms, keys destroyed in"
             f" {steps['destroy keys']['elapsed_ms']:.0f} ms ({document['data']['elapsed_ms']:.0f} ms in all)",
-            f"no order left after it, while the market went on from {done['position']}; exit {code}: the keys still live"
-            " at the exchange",
+            f"no order left after it, while the market went on (trade {done['position']}); exit {code}: the keys still"
+            " live at the exchange",
             code == 12 and steps["halt"]["state"] == "done" and not late,
         )
         self._begin("keys dead", "deleted on the exchange's page, as the panic said")

@@ -107,9 +107,7 @@ class BinanceExchange:
         return parsing.order_state(await self._ask(self._made().create_order(**fields)))
 
     async def cancel(self, symbol: str, client_order_id: str) -> OrderState:
-        answer = await self._signed(
-            lambda: self._made().cancel_order(symbol=symbol, origClientOrderId=client_order_id)
-        )
+        answer = await self._signed(lambda: self._made().cancel_order(symbol=symbol, origClientOrderId=client_order_id))
         return parsing.order_state(answer)
 
     async def order(self, symbol: str, client_order_id: str) -> OrderState:
@@ -131,22 +129,20 @@ class BinanceExchange:
             fields["orderId"] = 0
         while True:
             page = dict(fields)
-            rows = await self._signed(lambda page=page: self._made().get_all_orders(**page))  # type: ignore[misc]
+            rows = await self._signed(lambda page=page: self._made().get_all_orders(**page))
             found += [parsing.order_state(row) for row in rows]
             if len(rows) < PAGE:
                 return tuple(found)
             fields = {"symbol": symbol, "limit": PAGE, "orderId": found[-1].order_id + 1}
 
-    async def trades(
-        self, symbol: str, *, order_id: int | None = None, from_id: int | None = None
-    ) -> tuple[Fill, ...]:
+    async def trades(self, symbol: str, *, order_id: int | None = None, from_id: int | None = None) -> tuple[Fill, ...]:
         found: list[Fill] = []
         at = from_id or 0
         while True:
             fields: dict[str, Any] = {"symbol": symbol, "limit": PAGE, "fromId": at}
             if order_id is not None:
                 fields["orderId"] = order_id
-            rows = await self._signed(lambda fields=fields: self._made().get_my_trades(**fields))  # type: ignore[misc]
+            rows = await self._signed(lambda fields=fields: self._made().get_my_trades(**fields))
             found += [parsing.fill(row) for row in rows]
             if len(rows) < PAGE:
                 return tuple(found)

@@ -1,4 +1,4 @@
-"""Sign what is sent to Binance. Source: faqs/api_key_types.md, "Signed request" of rest-api.md and web-socket-api.md."""
+"""Sign what is sent to Binance. Source: faqs/api_key_types.md; rest-api.md and web-socket-api.md, "Signed request"."""
 
 from __future__ import annotations
 

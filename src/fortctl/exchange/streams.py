@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import json
 import random
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 from contextlib import aclosing
 from decimal import Decimal
 from typing import Any
@@ -85,7 +85,7 @@ async def _subscribe(socket: aiohttp.ClientWebSocketResponse, pair: KeyPair, now
     _raise_refusal(answer)
 
 
-async def _read_user(socket: aiohttp.ClientWebSocketResponse) -> AsyncIterator[UserEvent]:
+async def _read_user(socket: aiohttp.ClientWebSocketResponse) -> AsyncGenerator[UserEvent, None]:
     while True:
         message = await _receive(socket)
         # A key that turned invalid is told once, with a null id (web-socket-api.md, "session.logon").
@@ -132,9 +132,7 @@ async def market_events(url: str, symbol: str) -> AsyncIterator[MarketEvent]:
                 while True:
                     trade = await _receive(socket)
                     if trade.get("e") == "trade":
-                        yield PublicTrade(
-                            trade["s"], Decimal(trade["p"]), Decimal(trade["q"]), int(trade["T"])
-                        )
+                        yield PublicTrade(trade["s"], Decimal(trade["p"]), Decimal(trade["q"]), int(trade["T"]))
         except _Refused as refused:
             yield StreamDown(str(refused), refused.code)
         except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:

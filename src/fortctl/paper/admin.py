@@ -212,9 +212,7 @@ def _make_pair(kind: str) -> tuple[str, str]:
 def _public_pem(public: Any) -> str:
     from cryptography.hazmat.primitives import serialization
 
-    pem: bytes = public.public_bytes(
-        serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
-    )
+    pem: bytes = public.public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
     return pem.decode()
 
 

@@ -162,7 +162,8 @@ def klines(context: Context, values: Values) -> list[list[Any]]:
     seconds = INTERVALS.get(values["interval"])
     if seconds is None:
         raise refusals.Refusal(-1120, "Invalid interval.")
-    width, rows = seconds * 1000, {}
+    width = seconds * 1000
+    rows: dict[int, list[Any]] = {}
     start, end = _whole(values, "startTime") or 0, _whole(values, "endTime")
     for trade in context.engine.public[symbol.name]:
         if trade.time < start or (end is not None and trade.time > end):
@@ -255,9 +256,7 @@ def _read_order(context: Context, values: Values) -> PaperOrder:
     if values.get("selfTradePreventionMode", "NONE") != "NONE":
         raise refusals.Refusal(-1013, "This symbol does not allow the specified self-trade prevention mode.")
     account = context.account.name
-    return PaperOrder(
-        0, account, symbol.name, name, values["side"], kind, force, price, quantity, quote, context.now
-    )
+    return PaperOrder(0, account, symbol.name, name, values["side"], kind, force, price, quantity, quote, context.now)
 
 
 def new_order(context: Context, values: Values) -> dict[str, Any]:
@@ -333,9 +332,7 @@ def order_row(order: PaperOrder) -> dict[str, Any]:
 def _named_order(context: Context, values: Values, absent: refusals.Refusal) -> PaperOrder:
     order_id, name = _whole(values, "orderId"), values.get("origClientOrderId")
     if order_id is None and not name:
-        raise refusals.Refusal(
-            -1102, "Param 'origClientOrderId' or 'orderId' must be sent, but both were empty/null!"
-        )
+        raise refusals.Refusal(-1102, "Param 'origClientOrderId' or 'orderId' must be sent, but both were empty/null!")
     symbol = _symbol(context, values)
     order = context.engine.find(context.account.name, symbol.name, order_id, name)
     if order is None:

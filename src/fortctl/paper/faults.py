@@ -60,7 +60,9 @@ class Fault:
     hits: int = 0
 
     def as_json(self) -> dict[str, Any]:
-        return {name: getattr(self, name) for name in ("id", "kind", "value", "method", "path", "after", "left", "hits")}
+        return {
+            name: getattr(self, name) for name in ("id", "kind", "value", "method", "path", "after", "left", "hits")
+        }
 
 
 class Faults:
@@ -125,9 +127,7 @@ class Faults:
     @staticmethod
     def _meets(fault: Fault, method: str, path: str, now: float) -> bool:
         return (
-            _lasts(fault, now)
-            and fnmatch.fnmatchcase(method, fault.method)
-            and fnmatch.fnmatchcase(path, fault.path)
+            _lasts(fault, now) and fnmatch.fnmatchcase(method, fault.method) and fnmatch.fnmatchcase(path, fault.path)
         )
 
 

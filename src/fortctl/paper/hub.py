@@ -26,6 +26,7 @@ class Peer:
         self.combined = False
         self.logged_on: str | None = None
         self.logged_on_at = 0
+        self._closing: asyncio.Task[bool] | None = None
 
     def send(self, document: Any) -> None:
         self.send_bytes(orjson.dumps(document))
@@ -38,7 +39,8 @@ class Peer:
             self.cut()
 
     def cut(self) -> None:
-        asyncio.ensure_future(self.socket.close(code=WSCloseCode.POLICY_VIOLATION))
+        if self._closing is None:
+            self._closing = asyncio.create_task(self.socket.close(code=WSCloseCode.POLICY_VIOLATION))
 
     async def write(self) -> None:
         """Send what is queued until the connection ends."""

@@ -64,7 +64,8 @@ class PaperOrder:
     @classmethod
     def from_json(cls, body: dict[str, Any]) -> PaperOrder:
         numbers = ("price", "quantity", "quote_quantity", "executed", "quote_executed", "queue_ahead")
-        return cls(**{name: Decimal(value) if name in numbers else value for name, value in body.items()})
+        values: dict[str, Any] = {name: Decimal(value) if name in numbers else value for name, value in body.items()}
+        return cls(**values)
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,9 @@ class Pacer:
         loop: begin again after the last trade.
     """
 
-    def __init__(self, server: PaperServer, tapes: dict[str, Tape], speed: float | None, start: float, loop: bool) -> None:
+    def __init__(
+        self, server: PaperServer, tapes: dict[str, Tape], speed: float | None, start: float, loop: bool
+    ) -> None:
         self._server = server
         self.rows: list[tuple[str, Trade]] = list(
             heapq.merge(
@@ -157,5 +159,3 @@ class Pacer:
 
     async def _sleep(self, seconds: float) -> None:
         await asyncio.sleep(max(0.0, seconds))
-
-

@@ -17,7 +17,10 @@ from fortctl.paper.limits import Limited
 from fortctl.paper.server import PaperServer
 
 JSON = "application/json;charset=UTF-8"
-GONE = "<html>\r\n<head><title>410 Gone</title></head>\r\n<body>\r\n<center><h1>410 Gone</h1></center>\r\n</body>\r\n</html>\r\n"
+GONE = (
+    "<html>\r\n<head><title>410 Gone</title></head>\r\n<body>\r\n<center><h1>410 Gone</h1></center>\r\n</body>\r\n"
+    "</html>\r\n"
+)
 HTML = "<html><head><title>{0}</title></head><body><center><h1>{0}</h1></center></body></html>"
 _KNOWN_PATHS = {path for _method, path in CALLS}
 

@@ -132,5 +132,3 @@ def _verify(key: ApiKey, payload: bytes, given: str) -> bool:
 def check_permission(key: ApiKey, permission: str, now: int, *, sapi: bool = False) -> None:
     if not key.may(permission, now):
         raise _bad_key(sapi)
-
-

@@ -289,5 +289,3 @@ async def serve(options: ServerOptions, on_ready: Any) -> None:
         server.remove_server_file()
         await runner.cleanup()
         server.save()
-
-

@@ -179,9 +179,7 @@ class Sockets:
     def _unsubscribe(self, peer: Peer, given: dict[str, Any]) -> dict[str, Any]:
         wanted = given.get("subscriptionId")
         for number in [n for n in peer.subscriptions if wanted in (None, n)]:
-            peer.send(
-                {"subscriptionId": number, "event": {"e": "eventStreamTerminated", "E": self._server.now()}}
-            )
+            peer.send({"subscriptionId": number, "event": {"e": "eventStreamTerminated", "E": self._server.now()}})
             self._server.hub.unsubscribe_user(peer, number)
         return {}
 

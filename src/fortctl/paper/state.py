@@ -1,4 +1,4 @@
-"""What ``--state FILE`` keeps: accounts, keys, orders, fills and the market's place, durable before an answer leaves."""
+"""What ``--state FILE`` keeps: accounts, keys, orders, fills, the market's place; durable before an answer leaves."""
 
 from __future__ import annotations
 
@@ -89,4 +89,5 @@ def _body(engine: Engine, kind: str, name: str) -> dict[str, Any] | None:
         return engine.orders[int(name)].as_json()
     account, symbol, trade_id = name.split("/")
     rows = engine.fills[account, symbol]
-    return next(row for row in reversed(rows) if row["id"] == int(trade_id))
+    found: dict[str, Any] = next(row for row in reversed(rows) if row["id"] == int(trade_id))
+    return found

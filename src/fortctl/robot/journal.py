@@ -89,9 +89,7 @@ class SqliteJournal:
             )
 
     def mark(self) -> Mark | None:
-        found = self._connection.execute(
-            "SELECT at, price FROM mark WHERE account = ?", (self._account,)
-        ).fetchone()
+        found = self._connection.execute("SELECT at, price FROM mark WHERE account = ?", (self._account,)).fetchone()
         return Mark(int(found[0]), Decimal(found[1])) if found else None
 
     def close(self) -> None:

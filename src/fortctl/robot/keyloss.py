@@ -1,4 +1,4 @@
-"""What a robot without an accepted key can say: since when, why, how far the price went, what was probably filled. Pure."""
+"""What a robot without an accepted key can say: since when, why, how the price went, what probably filled. Pure."""
 
 from __future__ import annotations
 

@@ -92,7 +92,10 @@ DERIVED: tuple[tuple[str, Callable[[Facts], bool]], ...] = (
     ("verifying", lambda facts: facts.candidate and facts.key is not Key.LOADED),
     ("key_lost", lambda facts: facts.key is Key.LOST),
     ("awaiting_key", lambda facts: facts.key is Key.NONE and facts.wish is not Wish.STOPPED),
-    ("reconciling", lambda facts: facts.key is Key.LOADED and facts.books is Books.STALE and facts.wish is not Wish.STOPPED),
+    (
+        "reconciling",
+        lambda facts: facts.key is Key.LOADED and facts.books is Books.STALE and facts.wish is not Wish.STOPPED,
+    ),
     ("held", lambda facts: bool(facts.hold)),
     ("draining", lambda facts: facts.wish is Wish.DRAINING),
     ("running", lambda facts: facts.wish is Wish.RUNNING),

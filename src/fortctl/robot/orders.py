@@ -72,7 +72,9 @@ class OrderDesk:
             name = client_order_id(runner.robot_id, cycle, place.leg, attempt)
             # The timestamp is fixed before the lease is checked: what is delayed after that is refused (rule 5).
             at = runner.exchange_now()
-            events.append(Intended(cycle, place.level, place.leg, attempt, name, place.price, place.quantity, place.dust, at))
+            events.append(
+                Intended(cycle, place.level, place.leg, attempt, name, place.price, place.quantity, place.dust, at)
+            )
             side = Side.BUY if place.leg == "buy" else Side.SELL
             stp = settings.self_trade_prevention
             requests.append((OrderRequest(settings.symbol, side, kind, place.quantity, place.price, name, stp), at))
@@ -222,5 +224,3 @@ class OrderDesk:
             runner.resync()
             return
         runner.record(*(booked_of(fill, name) for fill in fills if fill.trade_id not in runner.book.trades))
-
-

@@ -33,8 +33,8 @@ from fortctl.robot.cycle import IllegalTransition
 from fortctl.robot.describe import describe
 from fortctl.robot.events import AssetsNamed, Configured, Event, Held, KeyMarked, Released, Wished
 from fortctl.robot.keyloss import KeyLoss
-from fortctl.robot.lifecycle import WISH, Books, Facts, Key, KeyEvent, Wish, WishEvent, derive_state, may_trade
 from fortctl.robot.lifecycle import KEY as KEY_TABLE
+from fortctl.robot.lifecycle import WISH, Books, Facts, Key, KeyEvent, Wish, WishEvent, derive_state, may_trade
 from fortctl.robot.orders import OrderDesk
 from fortctl.robot.reconcile import Limits, Mark, agree, booked_of, reasons_to_hold, to_look_up, told_of
 from fortctl.robot.settings import GridSettings
@@ -110,6 +110,7 @@ class Runner:
         self._loss: KeyLoss | None = None
         self._dirty = asyncio.Event()
         self._suspect = False
+        self._suspecting: asyncio.Task[None] | None = None
         self._stopping = False
         self._user_task: asyncio.Task[None] | None = None
         self._market_task: asyncio.Task[None] | None = None
@@ -121,9 +122,7 @@ class Runner:
 
     @property
     def facts(self) -> Facts:
-        return Facts(
-            self.book.wish, self._key, self._candidate, self._books, self.book.hold, self._latch.is_latched()
-        )
+        return Facts(self.book.wish, self._key, self._candidate, self._books, self.book.hold, self._latch.is_latched())
 
     @property
     def state(self) -> str:
@@ -462,7 +461,7 @@ class Runner:
                 self._dirty.set()
             elif isinstance(event, StreamDown):
                 self._log.warning("user stream down: %s", event.reason)
-                asyncio.ensure_future(self._suspect_key(event))
+                self._suspecting = asyncio.create_task(self._suspect_key(event))
 
     async def _suspect_key(self, event: StreamDown) -> None:
         if not self._suspect and self._key is Key.LOADED:

@@ -65,7 +65,9 @@ class GridSettings:
         )
         for good, name in checks:
             if not good:
-                raise BadInput(f"the setting {name.replace('_', '-')} is out of range", hint="see 'robot configure --help'")
+                raise BadInput(
+                    f"the setting {name.replace('_', '-')} is out of range", hint="see 'robot configure --help'"
+                )
 
 
 _DECIMALS = ("step", "take_profit", "order_quote", "max_quote", "price_floor", "price_ceiling")

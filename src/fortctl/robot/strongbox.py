@@ -81,7 +81,7 @@ class StrongBox:
             raise ConfigError(
                 f"account {self.account} is configured for {self.exchange}, but its robot key was entered for"
                 f" {meta.exchange}",
-                hint="set the account's exchange back in config.toml, or delete the key and enter one of the new target",
+                hint="set the exchange back in config.toml, or delete the key and enter one of the new target",
             )
         try:
             body = json.loads(self._vault.get(meta.record_id).reveal_bytes())

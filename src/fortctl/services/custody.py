@@ -147,7 +147,9 @@ class Custody:
     def keep_robot_copy(self, key: StoredKey) -> None:
         """Store a copy of the robot's key for reading (only while there is no site key)."""
         put = [self._key_record(self._copy_id, key, Role.ROBOT, "copy"), *self._uid_records(key.uid)]
-        self._write("robot key copied for reading", put, [], {"role": "robot", "fingerprint": self.fingerprint(key.pair)})
+        self._write(
+            "robot key copied for reading", put, [], {"role": "robot", "fingerprint": self.fingerprint(key.pair)}
+        )
 
     def keep_uid(self, uid: int) -> None:
         records = self._uid_records(uid)
@@ -216,8 +218,8 @@ class Custody:
             return None
         if meta.exchange != self.exchange:
             raise ConfigError(
-                f"account {self.account} is configured for {self.exchange}, but its key was entered for {meta.exchange}",
-                hint="set the account's exchange back in config.toml, or delete the key and enter one of the new target",
+                f"account {self.account} is set to {self.exchange}, but its key was entered for {meta.exchange}",
+                hint="set the exchange back in config.toml, or delete the key and enter one of the new target",
             )
         try:
             return decode_key(self._vault.get(record_id))

@@ -108,10 +108,11 @@ class Doctor:
         except FortctlError as error:
             return Finding(name, "fail", error.message, error.hint, error.code)
         except ExchangeFault as fault:
-            error = error_of(fault, "asking the exchange")
-            return Finding(name, "fail", error.message, error.hint, error.code)
-        except OSError as error:
-            return Finding(name, "fail", f"{type(error).__name__}: {error.strerror}", "see the system's log", "INTERNAL")
+            told = error_of(fault, "asking the exchange")
+            return Finding(name, "fail", told.message, told.hint, told.code)
+        except OSError as broken:
+            reason = f"{type(broken).__name__}: {broken.strerror}"
+            return Finding(name, "fail", reason, "see the system's log", "INTERNAL")
 
     async def _home(self) -> Finding:
         return Finding("home", "ok", self._ports.home)
@@ -237,7 +238,9 @@ def _key_finding(name: str, role: Role, verdict: KeyVerdict) -> Finding:
         return Finding(name, "fail", error.message, error.hint, error.code)
     policy = verdict.policy
     if policy is not None and not policy.ok:
-        wrong = ", ".join([*(f"missing {right}" for right in policy.missing), *(f"too much: {x}" for x in policy.excess)])
+        wrong = ", ".join(
+            [*(f"missing {right}" for right in policy.missing), *(f"too much: {x}" for x in policy.excess)]
+        )
         return Finding(name, "fail", wrong, ticking_hint(role, policy.missing, policy.excess), "KEY_POLICY")
     if policy is not None and policy.warnings:
         code, message = policy.warnings[0]

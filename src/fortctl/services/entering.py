@@ -13,7 +13,9 @@ from fortctl.secret import Secret
 
 _ALNUM = re.compile(r"[A-Za-z0-9]{16,128}")
 _NAME_LIMIT = 64
-_PEM = re.compile(r"-----BEGIN (?:[A-Z0-9]+ )*PRIVATE KEY-----\n[A-Za-z0-9+/=\n]+-----END (?:[A-Z0-9]+ )*PRIVATE KEY-----\n?")
+_PEM = re.compile(
+    r"-----BEGIN (?:[A-Z0-9]+ )*PRIVATE KEY-----\n[A-Za-z0-9+/=\n]+-----END (?:[A-Z0-9]+ )*PRIVATE KEY-----\n?"
+)
 
 
 def parse_object(data: bytes) -> dict[str, Any]:

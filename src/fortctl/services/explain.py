@@ -32,4 +32,6 @@ def explain(code: str) -> dict[str, Any]:
             "outcome": found.outcome.value,
             "source": "Binance, errors.md",
         }
-    raise NotFound("this code is not known", hint="give a Binance code such as -2015, or a fortctl code such as KEY_POLICY")
+    raise NotFound(
+        "this code is not known", hint="give a Binance code such as -2015, or a fortctl code such as KEY_POLICY"
+    )

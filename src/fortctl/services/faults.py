@@ -34,7 +34,9 @@ def error_of(fault: ExchangeFault, doing: str) -> FortctlError:
     answered = fault.http_status is not None or fault.code is not None
     return _CLASS_OF[fault.outcome](
         f"{doing}: {fault.message}",
-        hint="see 'fortctl explain " + str(fault.code) + "'" if fault.outcome is Outcome.REFUSED and fault.code else None,
+        hint="see 'fortctl explain " + str(fault.code) + "'"
+        if fault.outcome is Outcome.REFUSED and fault.code
+        else None,
         details={"outcome": fault.outcome.value, "retry_after": fault.retry_after},
         exchange=answer if answered else None,
     )

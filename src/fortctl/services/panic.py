@@ -221,7 +221,8 @@ class Panic:
         """Return the keys found now, and those that an earlier panic had found and nobody proved dead."""
         known = list(self._keys)
         for entry in before.get("keys", ()):
-            key = KnownKey(*(str(entry.get(name, "")) for name in ("role", "name", "tail", "fingerprint")))
+            role, name, tail, shown = (str(entry.get(part, "")) for part in ("role", "name", "tail", "fingerprint"))
+            key = KnownKey(role, name, tail, shown)
             if all((key.role, key.name, key.tail) != (other.role, other.name, other.tail) for other in known):
                 known.append(key)
         return known

@@ -69,9 +69,7 @@ class RobotService:
         sleep: waits between looks.
     """
 
-    def __init__(
-        self, control: RobotControl, watch: RobotWatch, clock: Clock, sleep: Callable[[float], None]
-    ) -> None:
+    def __init__(self, control: RobotControl, watch: RobotWatch, clock: Clock, sleep: Callable[[float], None]) -> None:
         self._control = control
         self._watch = watch
         self._clock = clock
@@ -92,7 +90,9 @@ class RobotService:
             )
         if not status.get("config"):
             raise Conflict(
-                "the robot is not configured", hint="'fortctl robot configure' says what to trade", details={"config": {}}
+                "the robot is not configured",
+                hint="'fortctl robot configure' says what to trade",
+                details={"config": {}},
             )
         card = self._control.card()
         if card is None or card.key is None:

@@ -129,5 +129,3 @@ def fill_json(fill: Fill) -> dict[str, Any]:
         "maker": fill.is_maker,
         "time": rfc3339(fill.time),
     }
-
-

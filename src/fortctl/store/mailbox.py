@@ -32,9 +32,7 @@ MIGRATIONS = (
     );
     """,
 )
-_COLUMNS = (
-    "account, number, envelope, sealed, signature, claimed_at, finished_at, result, result_signature"
-)
+_COLUMNS = "account, number, envelope, sealed, signature, claimed_at, finished_at, result, result_signature"
 
 
 class SqliteMailbox:
@@ -108,8 +106,8 @@ class SqliteMailbox:
         with transaction(self._connection):
             self._connection.execute("DELETE FROM card WHERE account = ?", (account,))
             self._connection.execute(
-                "UPDATE command SET sealed = NULL, finished_at = COALESCE(finished_at, ?), result = COALESCE(result, x'')"
-                " WHERE account = ?",
+                "UPDATE command SET sealed = NULL, finished_at = COALESCE(finished_at, ?),"
+                " result = COALESCE(result, x'') WHERE account = ?",
                 (at, account),
             )
         self._forget_log()

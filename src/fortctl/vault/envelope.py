@@ -9,10 +9,15 @@ import base64
 import hmac
 import os
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from fortctl.errors import NotFound, VaultDamaged, VaultLocked
 from fortctl.secret import Secret
 from fortctl.vault.format import FORMAT, Document, Record, Slot, body
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
 from fortctl.vault.slots import KEY_BYTES, KdfCost, KeyFile, Unlocker, make_keyfile, read_keyfile, stretch
 
 NONCE_BYTES = 12
@@ -44,9 +49,7 @@ def wrap(dek: bytes, vault_id: str, source: Unlocker, cost: KdfCost) -> Slot:
         slot = Slot(slot_id, "keyfile", source.path.name, 0, 0, 0, _b64(salt), "", "")
         kek = _keyfile_kek(make_keyfile(source.path), salt)
     else:
-        slot = Slot(
-            slot_id, "passphrase", "", cost.memory_kib, cost.iterations, cost.lanes, _b64(salt), "", ""
-        )
+        slot = Slot(slot_id, "passphrase", "", cost.memory_kib, cost.iterations, cost.lanes, _b64(salt), "", "")
         kek = stretch(source.secret, salt, cost)
     nonce = os.urandom(NONCE_BYTES)
     sealed = _aead(kek).encrypt(nonce, dek, _slot_context(vault_id, slot))
@@ -147,7 +150,7 @@ def _record_context(vault_id: str, record: Record) -> bytes:
     )
 
 
-def _aead(key: bytes):  # type: ignore[no-untyped-def]  # the type's import would cost every caller
+def _aead(key: bytes) -> AESGCM:
     from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
     return AESGCM(key)

@@ -166,7 +166,7 @@ def _parse(text: str) -> Document:
 
 
 def _item(cls: type[T], values: dict[str, Any]) -> T:
-    checked = {
+    checked: dict[str, Any] = {
         part.name: (_number if part.type == "int" else _text)(values[part.name])  # annotations are text (PEP 563)
         for part in fields(cls)
     }

@@ -110,7 +110,8 @@ def seal(plaintext: Secret, recipient_public: bytes, context: bytes) -> bytes:
         MLKEM768PublicKey.from_public_bytes(recipient_public[:_MLKEM_PUBLIC_BYTES]),
         X25519PublicKey.from_public_bytes(recipient_public[_MLKEM_PUBLIC_BYTES:]),
     )
-    return _suite().encrypt(plaintext.reveal_bytes(), public, context)
+    sealed: bytes = _suite().encrypt(plaintext.reveal_bytes(), public, context)
+    return sealed
 
 
 def unseal(sealed: bytes, key: RecipientKey, context: bytes) -> Secret:
@@ -118,7 +119,7 @@ def unseal(sealed: bytes, key: RecipientKey, context: bytes) -> Secret:
     return key.unseal(sealed, context)
 
 
-def _suite():  # type: ignore[no-untyped-def]  # the type's import would cost every caller
+def _suite() -> Any:
     from cryptography.hazmat.primitives.hpke import AEAD, KDF, KEM, Suite
 
     return Suite(KEM.MLKEM768_X25519, KDF.HKDF_SHA256, AEAD.AES_256_GCM)
