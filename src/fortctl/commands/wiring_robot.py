@@ -223,7 +223,8 @@ class RobotProcess:
             except FortctlError as error:
                 self._log.error("the mailbox cannot be read: %s", error.message)
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._woken.wait(), MAILBOX_POLL_S)
+                async with asyncio.timeout(MAILBOX_POLL_S):
+                    await self._woken.wait()
 
     def _handlers(self, runner: Runner) -> dict[str, Any]:
         async def ping(request: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -79,7 +79,8 @@ async def _subscribe(socket: aiohttp.ClientWebSocketResponse, pair: KeyPair, now
     request = {"id": "subscribe", "method": "userDataStream.subscribe.signature", "params": parameters}
     await socket.send_json(request)
     while True:
-        answer = await asyncio.wait_for(_receive(socket), ANSWER_WITHIN_S)
+        async with asyncio.timeout(ANSWER_WITHIN_S):
+            answer = await _receive(socket)
         if answer.get("id") == "subscribe" or answer.get("status") not in (None, 200):
             break
     _raise_refusal(answer)

@@ -114,7 +114,8 @@ class PaperServer:
     async def await_arrival(self, timeout: float) -> None:
         self._arrived.clear()
         try:
-            await asyncio.wait_for(self._arrived.wait(), max(0.001, timeout))
+            async with asyncio.timeout(max(0.001, timeout)):
+                await self._arrived.wait()
         except TimeoutError:
             pass
 

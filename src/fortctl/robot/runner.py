@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Coroutine, Sequence
 from decimal import Decimal
 from typing import Any, Protocol
 
@@ -112,6 +112,7 @@ class Runner:
         self._suspect = False
         self._suspecting: asyncio.Task[None] | None = None
         self._stopping = False
+        self._failure: BaseException | None = None
         self._user_task: asyncio.Task[None] | None = None
         self._market_task: asyncio.Task[None] | None = None
         self._orders = OrderDesk(self)
@@ -183,7 +184,7 @@ class Runner:
         self._books, self._suspect = Books.STALE, False
         self.record(KeyMarked("set", self._clock.now_ms()))
         self._log.info("key loaded; reconciling")
-        self._user_task = asyncio.create_task(self._follow_user(self._exchange), name="user stream")
+        self._user_task = self._spawn(self._follow_user(self._exchange), "user stream")
         if old is not None:
             await old.close()
         self._dirty.set()
@@ -298,6 +299,8 @@ class Runner:
         self._restart_market()
         while True:
             self._dirty.clear()
+            if self._failure is not None:
+                raise self._failure
             try:
                 await self._step()
             except ExchangeFault as fault:
@@ -305,8 +308,10 @@ class Runner:
             except FortctlError as error:
                 self._log.error("stopped working: %s", error.message)
                 raise
+            # asyncio.timeout, not wait_for: that one can swallow a cancellation (fixed in Python 3.12).
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._dirty.wait(), SECOND_LOOK_S)
+                async with asyncio.timeout(SECOND_LOOK_S):
+                    await self._dirty.wait()
 
     async def close(self) -> None:
         """End the streams and the connections."""
@@ -425,6 +430,18 @@ class Runner:
         self._log.error("key lost: %s (%s); no order call from here on", reason, fault)
         await self._end_user_stream()
 
+    def _spawn(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
+        """Start work beside the worker; should it break, the robot ends rather than go on half-deaf."""
+        task = asyncio.create_task(work, name=name)
+        task.add_done_callback(self._ended)
+        return task
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and task.exception() is not None:
+            self._log.error("the %s broke: %s", task.get_name(), type(task.exception()).__name__)
+            self._failure = task.exception()
+            self._dirty.set()
+
     # -- streams ---------------------------------------------------------------------------------------------------
 
     def _watcher(self) -> Exchange:
@@ -437,7 +454,7 @@ class Runner:
             self._market_task.cancel()
             self._market_task = None
         if self.book.settings is not None:
-            self._market_task = asyncio.create_task(self._follow_market(self.book.settings.symbol), name="market")
+            self._market_task = self._spawn(self._follow_market(self.book.settings.symbol), "market stream")
 
     async def _follow_market(self, symbol: str) -> None:
         async for event in self._watcher().market_events(symbol):
@@ -461,7 +478,7 @@ class Runner:
                 self._dirty.set()
             elif isinstance(event, StreamDown):
                 self._log.warning("user stream down: %s", event.reason)
-                self._suspecting = asyncio.create_task(self._suspect_key(event))
+                self._suspecting = self._spawn(self._suspect_key(event), "second look")
 
     async def _suspect_key(self, event: StreamDown) -> None:
         if not self._suspect and self._key is Key.LOADED:

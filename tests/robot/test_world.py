@@ -1,0 +1,327 @@
+"""The invariants of robot.md, over the real runner, the real journal and the paper exchange's real engine."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections import Counter
+from decimal import Decimal
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from robot.world import SETTINGS, SYMBOL, Robot, World
+
+from fortctl.model import OrderUpdate
+from fortctl.ports import ExchangeFault, Outcome
+from fortctl.robot.book import Book
+
+PRICE = Decimal("0.0014")
+
+
+def agree(world: World, book: Book, before: dict[str, Decimal]) -> None:
+    """Invariants 1 and 4: each id left once; the ledger is what the exchange's balances say."""
+    counted = Counter(world.placed)
+    assert not [name for name, count in counted.items() if count > 1]
+    after = world.balances()
+    moved = {asset: after[asset] - before[asset] for asset in after if after[asset] != before[asset]}
+    booked = {asset: amount for asset, amount in book.moved.items() if amount}
+    assert booked == moved
+    assert book.committed_quote() <= SETTINGS.max_quote  # type: ignore[operator]
+    assert book.inventory() >= 0
+    known = {fill["id"] for fill in world.engine.fills.get(("default", SYMBOL), [])}
+    assert book.trades == known
+
+
+async def walk(robot: Robot, world: World, seed: int, steps: int, width: float = 0.012) -> None:
+    chance = random.Random(seed)
+    price = PRICE
+    for _ in range(steps):
+        price = PRICE * Decimal(str(1 + chance.uniform(-width, width)))
+        world.trade(price.quantize(Decimal("0.00000001")), str(chance.randint(1, 60)))
+        await robot.settle(12)
+
+
+async def test_cycles_close_with_the_profit_that_was_asked_for(tmp_path: Path) -> None:
+    world = World()
+    before = world.balances()
+    robot = Robot(world, tmp_path, world.key("a"))
+    await robot.up()
+    await robot.runner.start(by_person=True)
+    await robot.settle()
+    assert robot.runner.status()["orders_open"] == 4
+    await walk(robot, world, seed=3, steps=300)
+    await robot.settle()
+    book = robot.runner.book
+    assert book.closed > 5
+    for cycle in book.cycles.values():
+        if cycle.state == "closed":
+            paid = cycle.sold * cycle.unit_cost
+            assert cycle.profit >= paid * SETTINGS.take_profit / 100 * Decimal("0.999")
+    agree(world, book, before)
+    await robot.down()
+
+
+async def test_a_drain_finishes_every_cycle_and_says_stopped(tmp_path: Path) -> None:
+    world = World()
+    before = world.balances()
+    robot = Robot(world, tmp_path, world.key("a"))
+    await robot.up()
+    await robot.runner.start(by_person=True)
+    await walk(robot, world, seed=5, steps=40)
+    await robot.runner.drain()
+    await robot.settle()
+    assert not [order for order in robot.runner.open_orders() if order["side"] == "BUY"]
+    world.trade("0.00160000", "100000")
+    await robot.settle(200)
+    assert robot.runner.state == "stopped"
+    assert robot.runner.book.reason == "drained"
+    assert not robot.runner.book.live
+    agree(world, robot.runner.book, before)
+    await robot.down()
+
+
+async def test_a_lost_key_stops_every_order_call_and_a_new_one_goes_on_from_the_same_orders(tmp_path: Path) -> None:
+    world = World()
+    before = world.balances()
+    robot = Robot(world, tmp_path, world.key("a"))
+    await robot.up()
+    await robot.runner.start(by_person=True)
+    await walk(robot, world, seed=7, steps=30)
+    orders = {order["client_order_id"] for order in robot.runner.open_orders()}
+    world.delete_key("a")
+    await robot.settle(200)
+    assert robot.runner.state == "key_lost"
+    placed, calls_made = len(world.placed), len(world.calls)
+    for price in ("0.00139000", "0.00138600", "0.00141200", "0.00137000"):
+        world.trade(price, "5000")
+        await robot.settle(30)
+    status = robot.runner.status()
+    assert len(world.placed) == placed
+    assert not [name for name in world.calls[calls_made:] if name.startswith(("POST", "DELETE"))]
+    assert status["key_loss"]["reason"] == "unknown_key" and status["key_loss"]["probably_filled"]
+    await robot.runner.set_key(world.key("b"), uid=world.engine.accounts["default"].uid)
+    await robot.settle(300)
+    assert robot.runner.state == "running"
+    still = {order["client_order_id"] for order in robot.runner.open_orders()}
+    for name in orders - still:
+        assert robot.runner.book.orders[name].settled, "neither open nor settled: forgotten"
+    agree(world, robot.runner.book, before)
+    await robot.down()
+
+
+async def test_one_refusal_alone_is_not_a_lost_key(tmp_path: Path) -> None:
+    world = World()
+    robot = Robot(world, tmp_path, world.key("a"))
+    await robot.up()
+    left = [1]
+
+    def once(name: str) -> None:
+        if name == "POST /api/v3/order" and left:
+            left.pop()
+            raise ExchangeFault(Outcome.KEY_REFUSED, "Invalid API-key, IP, or permissions for action.", code=-2015)
+
+    world.before = once
+    await robot.runner.start(by_person=True)
+    await robot.settle(100)
+    for _ in range(30):
+        await asyncio.sleep(0.1)
+        world.clock.ms += 200
+        await robot.settle(20)
+    assert robot.runner.state == "running"
+    assert robot.runner.status()["orders_open"] == 4
+    await robot.down()
+
+
+async def test_a_removed_trading_right_is_a_lost_key(tmp_path: Path) -> None:
+    world = World()
+    robot = Robot(world, tmp_path, world.key("a"))
+    await robot.up()
+    await robot.runner.start(by_person=True)
+    await robot.settle()
+    world.engine.key_named("a").permissions = ("reading",)
+    world.trade("0.00139200", "5000")
+    await robot.settle(200)
+    assert robot.runner.state == "key_lost"
+    assert robot.runner.status()["key_loss"]["reason"] == "trading_right_removed"
+    await robot.down()
+
+
+@pytest.mark.parametrize("executed", [True, False], ids=["executed", "never-arrived"])
+async def test_an_unknown_outcome_is_looked_up_never_assumed(tmp_path: Path, executed: bool) -> None:
+    world = World()
+    before = world.balances()
+    robot = Robot(world, tmp_path, world.key("a"))
+    await robot.up()
+    left = [1]
+
+    def cut(name: str) -> None:
+        if name == "POST /api/v3/order" and left:
+            left.pop()
+            raise ExchangeFault(Outcome.UNKNOWN, "the connection broke")
+
+    if executed:
+        world.after = cut
+    else:
+        world.before = cut
+    await robot.runner.start(by_person=True)
+    for _ in range(12):
+        await robot.settle(20)
+        world.clock.ms += 500
+        await asyncio.sleep(0.06)
+    names = [order["client_order_id"] for order in robot.runner.open_orders()]
+    assert len(names) == 4 and len(set(names)) == 4
+    open_there = [order.client_order_id for order in world.engine.books[SYMBOL].resting.values()]
+    assert sorted(open_there) == sorted(names)
+    agree(world, robot.runner.book, before)
+    await robot.down()
+
+
+async def test_after_the_latch_nothing_leaves(tmp_path: Path) -> None:
+    world = World()
+    robot = Robot(world, tmp_path, world.key("a"))
+    await robot.up()
+    robot.latch.on = True
+    with pytest.raises(Exception, match="latched"):
+        await robot.runner.start(by_person=True)
+    robot.latch.on = False
+    await robot.runner.start(by_person=True)
+    await robot.settle()
+    placed = len(world.placed)
+    robot.latch.on = True
+    world.trade("0.00138000", "5000")
+    await robot.settle(100)
+    assert len(world.placed) == placed
+    done = await robot.runner.halt(cancel_orders=True)
+    assert not world.engine.books[SYMBOL].resting and not done["left"]
+    await robot.down()
+
+
+async def test_an_older_owner_writes_and_places_nothing_more(tmp_path: Path) -> None:
+    world = World()
+    first = Robot(world, tmp_path, world.key("a"))
+    await first.up()
+    await first.runner.start(by_person=True)
+    await first.settle()
+    placed = len(world.placed)
+    second = Robot(world, tmp_path, world.key("b"))
+    assert not first.runner.may_place()
+    world.trade("0.00138000", "5000")
+    with pytest.raises(Exception, match="taken this account over"):
+        await first.settle(100)
+    assert len(world.placed) == placed
+    await first.down()
+    await second.down()
+
+
+async def test_held_after_a_long_break_until_a_person_looked(tmp_path: Path) -> None:
+    world = World()
+    pair = world.key("a")
+    robot = Robot(world, tmp_path, pair)
+    await robot.up()
+    await robot.runner.start(by_person=True)
+    await walk(robot, world, seed=1, steps=10, width=0.002)
+    await robot.down()
+    world.clock.ms += 7 * 3600 * 1000
+    again = Robot(world, tmp_path, pair)
+    await again.up()
+    assert again.runner.state == "held" and "GAP" in again.runner.status()["reason"]
+    placed = len(world.placed)
+    world.trade("0.00138000", "5000")
+    await again.settle(100)
+    assert len(world.placed) == placed
+    await again.runner.resume()
+    await again.settle(200)
+    assert again.runner.state == "running"
+    await again.down()
+
+
+@settings(max_examples=40, deadline=None)
+@given(seed=st.integers(0, 2**32), at=st.integers(1, 60), after=st.booleans())
+def test_killed_anywhere_the_books_equal_the_exchange(seed: int, at: int, after: bool) -> None:
+    """Invariant 3: killed between any two calls, the restarted robot's books equal the exchange's trades."""
+
+    async def play() -> None:
+        with TemporaryDirectory() as folder:
+            world = World()
+            before = world.balances()
+            pair = world.key("a")
+            countdown = [at]
+            dead = [False]
+            robot = Robot(world, Path(folder), pair)
+
+            def kill(name: str) -> None:
+                countdown[0] -= 1
+                if countdown[0] <= 0 or dead[0]:
+                    # From here on this process does nothing more: every call of it hangs until it is taken down.
+                    dead[0] = True
+                    raise asyncio.CancelledError
+
+            await robot.up()
+            await robot.runner.start(by_person=True)
+            if after:
+                world.after = kill
+            else:
+                world.before = kill
+            try:
+                await walk(robot, world, seed, 40)
+            except asyncio.CancelledError:
+                pass
+            await robot.down()
+            world.before = world.after = lambda name: None
+            world.clock.ms += 10_000
+            again = Robot(world, Path(folder), pair)
+            await again.up()
+            await again.settle(200)
+            await walk(again, world, seed + 1, 60)
+            await again.settle(100)
+            assert again.runner.state == "running"
+            agree(world, again.runner.book, before)
+            ours = set(world.engine.books[SYMBOL].resting)
+            booked = {order.order_id for order in again.runner.book.unsettled() if not order.final}
+            assert ours == booked, "an order was forgotten or invented"
+            await again.down()
+
+    asyncio.run(play())
+
+
+@settings(max_examples=25, deadline=None)
+@given(seed=st.integers(0, 2**32))
+def test_events_doubled_dropped_and_late_change_nothing(seed: int) -> None:
+    async def play() -> None:
+        with TemporaryDirectory() as folder:
+            world = World()
+            before = world.balances()
+            chance = random.Random(seed)
+            kept: list[OrderUpdate] = []
+
+            def mangle(event):  # type: ignore[no-untyped-def]
+                if not isinstance(event, OrderUpdate):
+                    return [event]
+                roll = chance.random()
+                if roll < 0.2:
+                    return [event, event]
+                if roll < 0.35:
+                    kept.append(event)
+                    return []
+                if kept and roll < 0.5:
+                    return [event, kept.pop()]
+                return [event]
+
+            world.mangle = mangle
+            robot = Robot(world, Path(folder), world.key("a"))
+            await robot.up()
+            await robot.runner.start(by_person=True)
+            await walk(robot, world, seed, 60)
+            world.mangle = lambda event: [event]
+            # The second source: a reconnected stream makes the robot look everything up.
+            robot.runner.resync()
+            await robot.settle(300)
+            await asyncio.sleep(0.3)
+            await robot.settle(100)
+            agree(world, robot.runner.book, before)
+            await robot.down()
+
+    asyncio.run(play())
