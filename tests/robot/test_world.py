@@ -12,11 +12,11 @@ from tempfile import TemporaryDirectory
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from robot.world import SETTINGS, SYMBOL, Robot, World
 
 from fortctl.model import OrderUpdate
 from fortctl.ports import ExchangeFault, Outcome
 from fortctl.robot.book import Book
+from robot.world import SETTINGS, SYMBOL, Robot, World
 
 PRICE = Decimal("0.0014")
 

@@ -163,9 +163,7 @@ class EngineExchange:
             answer = call.handler(context, texts)
         except refusals.Refusal as refusal:
             outcome = classify(refusal.status, refusal.code, refusal.message)
-            raise ExchangeFault(
-                outcome, refusal.message, code=refusal.code, http_status=refusal.status
-            ) from None
+            raise ExchangeFault(outcome, refusal.message, code=refusal.code, http_status=refusal.status) from None
         if method == "POST" and path == "/api/v3/order":
             world.placed.append(str(values["newClientOrderId"]))
         world.after(name)
@@ -220,9 +218,7 @@ class EngineExchange:
         rows = await self._ask("GET", "/api/v3/allOrders", symbol=symbol, orderId=0)
         return tuple(parsing.order_state(row) for row in rows)
 
-    async def trades(
-        self, symbol: str, *, order_id: int | None = None, from_id: int | None = None
-    ) -> tuple[Fill, ...]:
+    async def trades(self, symbol: str, *, order_id: int | None = None, from_id: int | None = None) -> tuple[Fill, ...]:
         values = {"symbol": symbol, "fromId": from_id or 0, "limit": 1000}
         if order_id is not None:
             values["orderId"] = order_id

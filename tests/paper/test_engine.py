@@ -1,0 +1,248 @@
+"""Matching: conservation, no fill beyond what traded, price-time priority; and Binance's refusals."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from fortctl.paper import calls, refusals, security
+from fortctl.paper.accounts import ApiKey
+from fortctl.paper.engine import Engine
+from fortctl.paper.market import Tape, Trade, synthetic
+from fortctl.paper.symbols import symbol_of
+
+SYMBOL = "BTCUSDT"
+NOW = 1_700_000_000_000
+
+
+def made(model: str = "through", price: str = "100") -> Engine:
+    symbol = symbol_of(SYMBOL, Decimal("0.01"), Decimal("0.001"))
+    first = Trade(1, Decimal(price), Decimal(1), NOW, True)
+    engine = Engine({SYMBOL: Tape(symbol, (first,))}, model)
+    for name in ("alice", "bob"):
+        engine.create_account(name, {"BTC": Decimal(10), "USDT": Decimal(10_000)}, NOW)
+        engine.add_key(ApiKey(name, name, (name * 20)[:64].ljust(64, "0"), "hmac", ("reading", "spot_trading"), NOW))
+    engine.trade(SYMBOL, first, NOW)
+    return engine
+
+
+def ask(engine: Engine, account: str, method: str, path: str, **values: Any) -> Any:
+    key = next(key for key in engine.keys.values() if key.account == account)
+    call = calls.CALLS[method, f"/api/v3/{path}"]
+    texts = {"symbol": SYMBOL, **{name: str(value) for name, value in values.items()}}
+    calls.check_parameters(call, {**texts, "timestamp": "1"} if call.security != "NONE" else texts)
+    return call.handler(calls.Context(engine, NOW, key, []), texts)
+
+
+def limit(engine: Engine, account: str, side: str, price: str, quantity: str, **more: Any) -> Any:
+    values = {"side": side, "type": "LIMIT", "timeInForce": "GTC", "price": price, "quantity": quantity, **more}
+    return ask(engine, account, "POST", "order", **values)
+
+
+class Market(RuleBasedStateMachine):
+    """Any sequence of commands and trades."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.engine = made()
+        self.totals = self._totals()
+        self.trade_id = 1
+        self.traded = Decimal(0)
+        self.filled_before = Decimal(0)
+
+    def _totals(self) -> dict[str, Decimal]:
+        found: dict[str, Decimal] = {}
+        for account in self.engine.accounts.values():
+            for amounts in (account.free, account.locked):
+                for asset, amount in amounts.items():
+                    found[asset] = found.get(asset, Decimal(0)) + amount
+        return found
+
+    @rule(
+        who=st.sampled_from(["alice", "bob"]),
+        side=st.sampled_from(["BUY", "SELL"]),
+        price=st.integers(9000, 11000),
+        quantity=st.integers(50, 3000),
+        force=st.sampled_from(["GTC", "IOC", "FOK"]),
+    )
+    def place(self, who: str, side: str, price: int, quantity: int, force: str) -> None:
+        try:
+            limit(self.engine, who, side, str(Decimal(price) / 100), str(Decimal(quantity) / 1000), timeInForce=force)
+        except refusals.Refusal as refusal:
+            assert refusal.code in (-2010, -1013)
+
+    @rule(who=st.sampled_from(["alice", "bob"]), side=st.sampled_from(["BUY", "SELL"]), quote=st.booleans())
+    def take(self, who: str, side: str, quote: bool) -> None:
+        size = {"quoteOrderQty": "25"} if quote else {"quantity": "0.3"}
+        try:
+            ask(self.engine, who, "POST", "order", side=side, type="MARKET", **size)
+        except refusals.Refusal as refusal:
+            assert refusal.code in (-2010, -1013)
+
+    @precondition(lambda self: self.engine.books[SYMBOL].resting)
+    @rule(data=st.data())
+    def cancel(self, data: Any) -> None:
+        order = data.draw(st.sampled_from(list(self.engine.books[SYMBOL].resting.values())))
+        ask(self.engine, order.account, "DELETE", "order", orderId=order.id)
+
+    @rule(price=st.integers(8900, 11100), quantity=st.integers(1, 5000), maker=st.booleans())
+    def trade(self, price: int, quantity: int, maker: bool) -> None:
+        self.trade_id += 1
+        size = Decimal(quantity) / 1000
+        before = sum(order.executed for order in self.engine.orders.values())
+        self.engine.trade(SYMBOL, Trade(self.trade_id, Decimal(price) / 100, size, NOW, maker), NOW)
+        after = sum(order.executed for order in self.engine.orders.values())
+        assert after - before <= size, "more was filled than traded"
+
+    @invariant()
+    def nothing_appears_or_vanishes(self) -> None:
+        assert self._totals() == self.totals
+
+    @invariant()
+    def nobody_owes(self) -> None:
+        for name in ("alice", "bob"):
+            account = self.engine.accounts[name]
+            assert all(amount >= 0 for amounts in (account.free, account.locked) for amount in amounts.values())
+
+    @invariant()
+    def locked_is_what_open_orders_hold(self) -> None:
+        for name in ("alice", "bob"):
+            mine = [order for order in self.engine.books[SYMBOL].resting.values() if order.account == name]
+            quote = sum((order.left * order.price for order in mine if order.side == "BUY"), Decimal(0))
+            base = sum((order.left for order in mine if order.side == "SELL"), Decimal(0))
+            locked = self.engine.accounts[name].locked
+            assert (locked.get("USDT", Decimal(0)), locked.get("BTC", Decimal(0))) == (quote, base)
+
+
+TestMarket = Market.TestCase
+TestMarket.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+
+
+def trade(engine: Engine, price: str, quantity: str) -> None:
+    engine.trade(SYMBOL, Trade(9, Decimal(price), Decimal(quantity), NOW, True), NOW)
+
+
+@pytest.mark.parametrize(("model", "at_price"), [("touch", "1.00000000"), ("through", "0.00000000")])
+def test_fill_models(model: str, at_price: str) -> None:
+    engine = made(model)
+    placed = limit(engine, "alice", "BUY", "99", "1")
+    trade(engine, "99", "5")
+    assert ask(engine, "alice", "GET", "order", orderId=placed["orderId"])["executedQty"] == at_price
+    trade(engine, "98.99", "5")
+    assert ask(engine, "alice", "GET", "order", orderId=placed["orderId"])["status"] == "FILLED"
+
+
+def test_the_queue_ahead_trades_first() -> None:
+    engine = made("queue")
+    placed = limit(engine, "alice", "BUY", "100", "1", newClientOrderId="mine")
+    engine.orders[placed["orderId"]].queue_ahead = Decimal(2)
+    trade(engine, "100", "2")
+    assert engine.orders[placed["orderId"]].executed == 0
+    trade(engine, "100", "0.4")
+    assert engine.orders[placed["orderId"]].executed == Decimal("0.4")
+
+
+def test_best_price_first_then_oldest_and_never_more_than_traded() -> None:
+    engine = made()
+    late = limit(engine, "alice", "BUY", "99.50", "1")["orderId"]
+    first = limit(engine, "bob", "BUY", "99.00", "1")["orderId"]
+    second = limit(engine, "alice", "BUY", "99.00", "1")["orderId"]
+    trade(engine, "98.00", "2.5")
+    assert [str(engine.orders[number].executed) for number in (late, first, second)] == ["1", "1.000", "0.500"] or [
+        engine.orders[number].executed for number in (late, first, second)
+    ] == [1, 1, Decimal("0.5")]
+
+
+def test_a_large_taker_is_filled_in_parts() -> None:
+    engine = made()
+    placed = ask(engine, "alice", "POST", "order", side="SELL", type="MARKET", quantity="5")
+    assert placed["status"] == "EXPIRED" and Decimal(placed["executedQty"]) == 1
+
+
+@pytest.mark.parametrize(
+    ("values", "code", "text"),
+    [
+        ({"price": "99.001"}, -1013, "Filter failure: PRICE_FILTER"),
+        ({"price": "10"}, -1013, "Filter failure: PERCENT_PRICE_BY_SIDE"),
+        ({"quantity": "0.0015"}, -1013, "Filter failure: LOT_SIZE"),
+        ({"quantity": "0.001"}, -1013, "Filter failure: NOTIONAL"),
+        ({"quantity": "500"}, -2010, "Account has insufficient balance for requested action."),
+        ({"side": "HOLD"}, -1117, "Invalid side."),
+        ({"type": "ODD"}, -1116, "Invalid orderType."),
+        ({"timeInForce": "GTX"}, -1115, "Invalid timeInForce."),
+        ({"price": "1e3"}, -1100, None),
+        ({"newClientOrderId": "a b"}, -1100, None),
+        ({"quantity": ""}, -1102, "Mandatory parameter 'quantity' was not sent, was empty/null, or malformed."),
+        ({"colour": "red"}, -1104, None),
+        ({"symbol": "NOPE"}, -1121, "Invalid symbol."),
+    ],
+)
+def test_what_binance_would_refuse(values: dict[str, str], code: int, text: str | None) -> None:
+    engine = made()
+    order = {"side": "BUY", "type": "LIMIT", "timeInForce": "GTC", "price": "99", "quantity": "1", **values}
+    with pytest.raises(refusals.Refusal) as caught:
+        ask(engine, "alice", "POST", "order", **order)
+    assert caught.value.code == code and text in (None, caught.value.message)
+    assert engine.accounts["alice"].locked.get("USDT", 0) == 0
+
+
+def test_limit_maker_and_duplicates() -> None:
+    engine = made()
+    with pytest.raises(refusals.Refusal, match="immediately match"):
+        ask(engine, "alice", "POST", "order", side="BUY", type="LIMIT_MAKER", price="101", quantity="1")
+    limit(engine, "alice", "BUY", "99", "1", newClientOrderId="same")
+    with pytest.raises(refusals.Refusal, match="Duplicate"):
+        limit(engine, "alice", "BUY", "98", "1", newClientOrderId="same")
+    limit(engine, "bob", "BUY", "98", "1", newClientOrderId="same")
+    ask(engine, "alice", "DELETE", "order", origClientOrderId="same")
+    limit(engine, "alice", "BUY", "98", "1", newClientOrderId="same")
+
+
+def test_two_runs_are_the_same_to_the_last_event() -> None:
+    def run() -> list[dict[str, Any]]:
+        tape = synthetic("5", SYMBOL)
+        engine = Engine({SYMBOL: tape}, "through")
+        events: list[dict[str, Any]] = []
+        engine.emit = lambda account, kind, event: events.append(event)
+        engine.create_account("alice", {"BTC": Decimal(1), "USDT": Decimal(50_000)}, NOW)
+        engine.add_key(ApiKey("alice", "alice", "a" * 64, "hmac", ("reading", "spot_trading"), NOW))
+        for position, one in enumerate(tape.trades[:3000]):
+            if position % 300 == 10:
+                price = str(one.price - 40)
+                limit(engine, "alice", "BUY", price, "0.002")
+            engine.trade(SYMBOL, one, one.time)
+        return events
+
+    first = run()
+    assert first == run() and any(event.get("x") == "TRADE" for event in first)
+
+
+@pytest.mark.parametrize(
+    ("values", "code"),
+    [
+        ({"timestamp": NOW}, None),
+        ({"timestamp": NOW * 1000}, None),
+        ({"timestamp": NOW - 5000}, None),
+        ({"timestamp": NOW - 5001}, -1021),
+        ({"timestamp": NOW + 999}, None),
+        ({"timestamp": NOW + 1000}, -1021),
+        ({"timestamp": NOW - 50, "recvWindow": "49.5"}, -1021),
+        ({"timestamp": NOW - 50, "recvWindow": "50.001"}, None),
+        ({"timestamp": NOW, "recvWindow": "60001"}, -1131),
+        ({"timestamp": "soon"}, -1100),
+        ({}, -1102),
+        ({"timestamp": 1000}, -1021),
+    ],
+)
+def test_timestamps(values: dict[str, object], code: int | None) -> None:
+    if code is None:
+        security.check_time(values, NOW)
+        return
+    with pytest.raises(refusals.Refusal) as caught:
+        security.check_time(values, NOW)
+    assert caught.value.code == code

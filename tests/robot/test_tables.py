@@ -1,0 +1,89 @@
+"""The transition tables are complete, and the derived state is robot.md's."""
+
+from __future__ import annotations
+
+import itertools
+from decimal import Decimal
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fortctl.robot import grid
+from fortctl.robot.cycle import ILLEGAL, TRANSITIONS, CycleEvent, CycleState, IllegalTransition, advance
+from fortctl.robot.ids import client_order_id, parse, prefix_of
+from fortctl.robot.lifecycle import KEY, WISH, Books, Facts, Key, KeyEvent, Wish, WishEvent, derive_state, may_trade
+from fortctl.robot.settings import GridSettings, parse_settings
+
+
+def test_every_state_and_event_has_an_entry() -> None:
+    assert set(WISH) == set(itertools.product(Wish, WishEvent))
+    assert set(KEY) == set(itertools.product(Key, KeyEvent))
+    assert set(TRANSITIONS) | ILLEGAL == set(itertools.product(CycleState, CycleEvent))
+    assert not set(TRANSITIONS) & ILLEGAL
+
+
+@pytest.mark.parametrize("pair", sorted(ILLEGAL))
+def test_what_cannot_happen_raises(pair: tuple[CycleState, CycleEvent]) -> None:
+    with pytest.raises(IllegalTransition):
+        advance(*pair)
+
+
+RANK = ["latched", "verifying", "key_lost", "awaiting_key", "reconciling", "held", "draining", "running", "stopped"]
+
+
+def test_derived_states_come_in_the_order_of_the_design() -> None:
+    for wish, key, candidate, books, hold, latched in itertools.product(
+        Wish, Key, (False, True), Books, ((), ("GAP",)), (False, True)
+    ):
+        facts = Facts(wish, key, candidate, books, hold, latched)
+        state = derive_state(facts)
+        assert state in RANK
+        if latched:
+            assert state == "latched"
+        elif key is Key.LOST and not candidate:
+            assert state == "key_lost"
+        if may_trade(facts):
+            assert key is Key.LOADED and books is Books.AGREED and not hold and not latched
+
+
+def test_a_drain_survives_a_restart_and_running_does_not() -> None:
+    assert WISH[Wish.DRAINING, WishEvent.BROUGHT_UP] is Wish.DRAINING
+    assert WISH[Wish.RUNNING, WishEvent.BROUGHT_UP] is Wish.STOPPED
+
+
+@given(st.text("0123456789abcdef", min_size=16, max_size=16), st.integers(1, 10**12 - 1), st.integers(1, 10**6 - 1))
+def test_ids_are_binances_and_can_be_read_back(robot: str, cycle: int, attempt: int) -> None:
+    import re
+
+    for leg in ("buy", "sell"):
+        name = client_order_id(robot, cycle, leg, attempt)
+        assert re.fullmatch("[a-zA-Z0-9-_]{1,36}", name) and name.startswith(prefix_of(robot))
+        assert parse(robot, name) == (cycle, leg, attempt)
+    assert parse(robot, "x" + name) is None
+
+
+prices = st.decimals("0.00000100", "100000", places=8)
+
+
+@given(price=prices, step=st.decimals("0.05", "5", places=2), level=st.integers(1, 40))
+def test_levels_fall_and_lie_on_the_tick(price: Decimal, step: Decimal, level: int) -> None:
+    settings = GridSettings("XRPETH", 50, step, Decimal(1), Decimal(1))
+    tick = Decimal("0.00000001")
+    upper, lower = (grid.level_price(settings, price, n, tick) for n in (level, level + 1))
+    assert lower <= upper <= price and upper % tick == 0
+    exact = price / (1 + step / 100) ** level
+    assert exact - tick <= upper <= exact + tick / 1000
+
+
+@given(price=prices, profit=st.decimals("0.1", "5", places=2), rate=st.decimals("0", "0.002", places=4))
+def test_a_sell_earns_its_profit_after_both_commissions(price: Decimal, profit: Decimal, rate: Decimal) -> None:
+    settings = GridSettings("XRPETH", 5, Decimal(1), profit, Decimal(1))
+    sell = grid.sell_price(settings, price, rate, Decimal("0.00000001"))
+    received = sell * (1 - rate) * (1 - rate)
+    assert received >= price * (1 + profit / 100) * (1 - Decimal("1e-20"))
+
+
+def test_settings_survive_their_json() -> None:
+    settings = GridSettings("XRPETH", 8, Decimal("0.3"), Decimal("0.3"), Decimal("0.05"), Decimal(2))
+    assert parse_settings(settings.as_json()) == settings

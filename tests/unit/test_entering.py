@@ -1,0 +1,79 @@
+"""What is entered: traps are told in words, and nothing of the input is ever repeated."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fortctl.errors import BadInput
+from fortctl.model import KeyPair, KeyType
+from fortctl.services.entering import parse_key, parse_object
+
+GOOD = {"name": "x", "api_key": "A" * 64, "secret_key": "B" * 64}
+
+
+def entered(**changes: object) -> KeyPair:
+    fields = {name: value for name, value in {**GOOD, **changes}.items() if value is not None}
+    return parse_key(fields, name=None, key_type=None, default_name="site key")
+
+
+def pem(key: object, password: bytes | None = None) -> str:
+    lock = serialization.BestAvailableEncryption(password) if password else serialization.NoEncryption()
+    data = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, lock)  # type: ignore[attr-defined]
+    return str(data.decode())
+
+
+def test_good_ones() -> None:
+    assert entered().type is KeyType.HMAC
+    assert entered(name=None).name == "site key"
+    assert entered(secret_key=None, private_key=pem(ed25519.Ed25519PrivateKey.generate())).type is KeyType.ED25519
+    assert entered(secret_key=None, private_key=pem(rsa.generate_private_key(65537, 2048))).type is KeyType.RSA
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"api_key": None},
+        {"secret_key": None},
+        {"api_key": ""},
+        {"api_key": 5},
+        {"api_key": "A" * 63 + " "},
+        {"secret_key": '"' + "B" * 64 + '"'},
+        {"secret_key": "B" * 32 + "\n" + "B" * 31},
+        {"secret_key": "A" * 64},
+        {"name": "x" * 65},
+        {"name": "a\nb"},
+        {"private_key": "x"},
+        {"secret_key": None, "private_key": "no pem"},
+        {"secret_key": None, "private_key": pem(ec.generate_private_key(ec.SECP256R1()))},
+        {"secret_key": None, "private_key": pem(rsa.generate_private_key(65537, 1024))},
+        {"secret_key": None, "private_key": pem(ed25519.Ed25519PrivateKey.generate(), b"locked")},
+        {"type": "ed25519"},
+        {"type": "dsa"},
+    ],
+)
+def test_bad_ones_are_refused_without_repeating_them(changes: dict[str, object]) -> None:
+    with pytest.raises(BadInput) as caught:
+        entered(**changes)
+    shown = json.dumps(caught.value.as_json())
+    assert "AAAAAAAA" not in shown and "BBBBBBBB" not in shown
+
+
+@given(st.binary(max_size=200))
+def test_any_bytes_give_an_object_or_bad_input(data: bytes) -> None:
+    try:
+        assert isinstance(parse_object(data), dict)
+    except BadInput as error:
+        assert error.exit_code == 2
+
+
+def test_the_envelope_of_paper_keys_create_is_taken_and_a_byte_order_mark() -> None:
+    assert parse_object(json.dumps({"ok": True, "data": GOOD}).encode()) == GOOD
+    assert parse_object(b"\xef\xbb\xbf" + json.dumps(GOOD).encode()) == GOOD
+    with pytest.raises(BadInput):
+        parse_object(b"[" * 100_000)
