@@ -89,6 +89,8 @@ def test_documented_socket_vectors(values: dict[str, str | int], signature: str)
         (500, None, "", Outcome.UNKNOWN),
         (502, None, "", Outcome.UNKNOWN),
         (504, -1007, "", Outcome.UNKNOWN),
+        (503, -1016, "This service is under maintenance.", Outcome.UNKNOWN),
+        (503, -2015, "", Outcome.UNKNOWN),
         (400, -1006, "", Outcome.UNKNOWN),
         (400, -1021, "", Outcome.CLOCK),
         (400, -2013, "", Outcome.ABSENT),

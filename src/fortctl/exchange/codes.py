@@ -87,12 +87,13 @@ def classify(http_status: int | None, code: int | None, message: str) -> Outcome
     """
     if http_status in (418, 429):
         return Outcome.BUSY
+    if http_status is not None and http_status >= 500:
+        # Never "failed", whatever the body says (rest-api.md, "HTTP Return Codes").
+        return Outcome.UNKNOWN
     if code == -2010:
         return next((outcome for text, outcome in _TEXTS if text in message), Outcome.REFUSED)
     if code in CODES:
         return CODES[code].outcome
-    if http_status is not None and http_status >= 500:
-        return Outcome.UNKNOWN
     if http_status == 403:
         # The firewall, not the key: nothing reached the exchange, and asking on only makes it worse.
         return Outcome.BUSY

@@ -1,0 +1,183 @@
+"""The frame every command hangs in: envelopes, globals, help, completion, what is loaded."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from fortctl.names import CORE
+from fortctl.secret import Secret
+from harness import Shell, clean_environment
+
+
+def run(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "fortctl", *words],
+        capture_output=True,
+        text=True,
+        env=clean_environment(**environment),
+        stdin=subprocess.DEVNULL,
+        check=False,
+    )
+
+
+def test_the_static_table_is_true() -> None:
+    """Every name's module, attribute and own name exist, and its one line of help is no stranger to it."""
+    from importlib import import_module
+
+    for name, (module, attribute, line) in CORE.items():
+        command = getattr(import_module(module), attribute)
+        assert command.name == name
+        assert line.endswith(".") and len(line) < 70
+
+
+@pytest.mark.parametrize("name", CORE)
+def test_every_command_has_help_and_refuses_what_it_does_not_know(name: str, tmp_path: Path) -> None:
+    shown = run(name, "-h", FORTCTL_HOME=str(tmp_path / "home"))
+    assert shown.returncode == 0 and "Usage: fortctl" in shown.stdout and "Global options" in shown.stdout
+    bad = run(name, "--no-such-option", "--json", FORTCTL_HOME=str(tmp_path / "home"))
+    assert bad.returncode == 2 and json.loads(bad.stdout)["error"]["code"] == "USAGE"
+    assert not (tmp_path / "home").exists()
+
+
+def test_globals_work_before_and_after_the_command(tmp_path: Path) -> None:
+    home = str(tmp_path / "home")
+    for words in (
+        ("--json", "--home", home, "config", "path"),
+        ("config", "--json", "path", "--home", home),
+        ("config", "path", "--home", home, "--json"),
+    ):
+        document = json.loads(run(*words).stdout)
+        assert document == {
+            "ok": True,
+            "command": "config path",
+            "account": "default",
+            "changed": False,
+            "data": {"path": f"{home}/config.toml", "exists": False},
+            "warnings": [],
+        }
+    assert json.loads(run("config", "path", FORTCTL_JSON="1", FORTCTL_HOME=home).stdout)["ok"] is True
+
+
+def test_a_usage_error_names_the_nearest_command() -> None:
+    bad = run("keyz")
+    assert bad.returncode == 2 and bad.stdout == ""
+    assert bad.stderr.splitlines()[0] == "error: no such command 'keyz' (did you mean 'keys'?)"
+    assert bad.stderr.splitlines()[1].startswith("hint: ")
+
+
+def test_a_secret_typed_as_an_argument_is_not_repeated() -> None:
+    bad = run("keys", "add", "--role", "Q7" * 32, "--json")
+    assert bad.returncode == 2 and "Q7Q7Q7Q7" not in bad.stdout + bad.stderr
+
+
+def test_a_bad_account_name_is_usage() -> None:
+    assert json.loads(run("--account", "../x", "keys", "list", "--json").stdout)["error"]["code"] == "USAGE"
+
+
+def test_no_home_yet(tmp_path: Path) -> None:
+    for words in (("keys", "list"), ("robot", "status"), ("doctor",), ("audit", "log"), ("account", "balances")):
+        document = json.loads(run(*words, "--json", FORTCTL_HOME=str(tmp_path / "none")).stdout)
+        assert (document["error"]["code"], document["error"]["exit_code"]) == ("NOT_FOUND", 7), words
+    assert not (tmp_path / "none").exists()
+
+
+def test_an_open_home_is_refused(ready: Shell) -> None:
+    ready.home.chmod(0o755)
+    ran = ready.run("keys", "list")
+    assert (ran.code, ran.error["code"]) == (2, "CONFIG")
+    ready.home.chmod(0o700)
+    assert ready.run("keys", "list").code == 0
+
+
+def test_an_unparsable_configuration(ready: Shell) -> None:
+    (ready.home / "config.toml").write_text("[accounts\n")
+    ran = ready.run("keys", "list")
+    assert (ran.code, ran.error["code"]) == (2, "CONFIG")
+    assert ready.run("panic-disconnect", "--yes").code == 0, "panic needs no configuration"
+
+
+def test_a_target_changed_in_the_configuration_gets_no_key(keyed: Shell) -> None:
+    path = keyed.home / "config.toml"
+    path.write_text(path.read_text().replace('"paper"', '"https://evil.example"'))
+    ran = keyed.run("account", "balances")
+    assert (ran.code, ran.error["code"]) == (2, "CONFIG")
+
+
+def loaded(*words: str, home: Path | None = None, **environment: str) -> set[str]:
+    """Return the top-level modules that a command line loads."""
+    script = (
+        "import sys, runpy\n"
+        f"sys.argv = ['fortctl', *{list(words)!r}]\n"
+        "try:\n    runpy.run_module('fortctl', run_name='__main__')\n"
+        "except SystemExit:\n    pass\n"
+        "print('\\n' + ' '.join({name.split('.')[0] for name in sys.modules}))"
+    )
+    given = {"FORTCTL_HOME": str(home)} if home else {}
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        capture_output=True,
+        text=True,
+        env=clean_environment(**given, **environment),
+        stdin=subprocess.DEVNULL,
+        check=True,
+    )
+    return set(done.stdout.splitlines()[-1].split())
+
+
+def test_version_loads_nothing() -> None:
+    found = loaded("--version")
+    assert not found & {"click", "pydantic", "typer", "cryptography", "binance", "asyncio", "aiohttp", "tomllib"}
+
+
+@pytest.mark.parametrize(
+    ("shell", "words", "cword"), [("bash", "fortctl pa", "1"), ("zsh", "fortctl pa", "1"), ("fish", "fortctl pa", "pa")]
+)
+def test_completion_of_a_name_loads_nothing(shell: str, words: str, cword: str) -> None:
+    environment = {"_FORTCTL_COMPLETE": f"{shell}_complete", "COMP_WORDS": words, "COMP_CWORD": cword}
+    found = loaded(**environment)
+    assert not found & {"click", "pydantic", "typer", "cryptography", "binance", "asyncio", "aiohttp"}
+    shown = run(**environment).stdout
+    assert "panic-disconnect" in shown and "paper" in shown and "keys" not in shown.split()
+
+
+def test_keys_list_loads_no_vendor(keyed: Shell) -> None:
+    found = loaded("keys", "list", "--json", home=keyed.home)
+    assert not found & {"binance", "pydantic", "aiohttp", "sqlalchemy", "typer"}
+
+
+def test_robot_status_loads_no_vendor(keyed: Shell) -> None:
+    assert keyed.status()["pid"] is not None
+    found = loaded("robot", "status", "--json", home=keyed.home)
+    assert not found & {"binance", "pydantic", "aiohttp", "sqlalchemy", "typer", "cryptography"}
+
+
+def test_help_imports_no_command() -> None:
+    found = run("--help").stdout
+    assert all(name in found for name in CORE)
+    assert "cryptography" not in loaded("--help")
+
+
+def test_a_broken_pipe_is_quiet(ready: Shell) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = subprocess.run(
+        ready.argv("config", "show"), stdout=writer, stderr=subprocess.PIPE, env=ready.environment, check=False
+    )
+    os.close(writer)
+    assert b"Traceback" not in done.stderr
+
+
+def test_plain_output_has_no_escape_codes_through_a_pipe(keyed: Shell) -> None:
+    for words in (("doctor",), ("keys", "list"), ("robot", "status")):
+        assert "\x1b" not in keyed.run(*words, json_mode=False).out
+
+
+def test_a_secret_stays_a_secret_in_an_internal_error() -> None:
+    with pytest.raises(TypeError):
+        f"{Secret('x')}"
