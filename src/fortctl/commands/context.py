@@ -304,7 +304,7 @@ def command(name: str, **more: Any) -> Callable[[Callable[..., Any]], Command]:
     """Make a top-level core command of a function ``(app, **options) -> Result``."""
 
     def decorate(function: Callable[..., Any]) -> Command:
-        made: Command = click.command(name, cls=Command, **more)(function)
+        made: Command = click.command(name, **{"cls": Command, **more})(function)
         return made
 
     return decorate
