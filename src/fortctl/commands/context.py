@@ -304,7 +304,8 @@ def command(name: str, **more: Any) -> Callable[[Callable[..., Any]], Command]:
     """Make a top-level core command of a function ``(app, **options) -> Result``."""
 
     def decorate(function: Callable[..., Any]) -> Command:
-        made: Command = click.command(name, **{"cls": Command, **more})(function)
+        kind: type[Command] = more.pop("cls", Command)
+        made: Command = click.command(name, cls=kind, **more)(function)
         return made
 
     return decorate

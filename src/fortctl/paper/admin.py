@@ -7,10 +7,11 @@ import secrets
 import string
 from collections.abc import Awaitable, Callable
 from decimal import Decimal, InvalidOperation
-from typing import Any
+from typing import Any, Literal, TypeVar
 
 import orjson
 from aiohttp import web
+from pydantic import BaseModel, ConfigDict, Field, IPvAnyAddress, ValidationError
 
 from fortctl.errors import BadInput, FortctlError
 from fortctl.paper.accounts import ApiKey, check_permissions
@@ -19,6 +20,70 @@ from fortctl.paper.server import DEFAULT_ACCOUNT, PaperServer
 PREFIX = "/paper-admin"
 _ALPHABET = string.ascii_letters + string.digits
 Body = dict[str, Any]
+M = TypeVar("M", bound=BaseModel)
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class NewAccount(_Strict):
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")
+    deposits: dict[str, str] = {}
+
+
+class Deposit(_Strict):
+    account: str | None = None
+    asset: str = Field(pattern=r"^[A-Z0-9]{1,20}$")
+    amount: str
+
+
+class NewKey(_Strict):
+    name: str = Field(min_length=1, max_length=64)
+    permissions: list[str]
+    type: Literal["hmac", "ed25519", "rsa"] = "hmac"
+    public_key: str | None = None
+    ips: list[IPvAnyAddress] | None = None
+    account: str | None = None
+    expires_in: float | None = Field(default=None, ge=0)
+
+
+class KeyEdit(_Strict):
+    name: str
+    permissions: list[str] | None = None
+    ips: list[IPvAnyAddress] | None = None
+    expires_in: float | None = Field(default=None, ge=0)
+
+
+class Named(_Strict):
+    name: str
+
+
+class Nothing(_Strict):
+    pass
+
+
+class MarketAction(_Strict):
+    action: Literal["pause", "resume", "step", "jump", "status"]
+    count: int = Field(default=1, ge=1)
+    percent: float = Field(default=0, ge=0, le=100)
+
+
+class NewFault(_Strict):
+    kind: str
+    method: str = "*"
+    path: str = "*"
+    after: int = Field(default=0, ge=0)
+    count: int | None = Field(default=None, ge=1)
+    lasts: float | None = Field(default=None, ge=0, alias="for")
+
+
+class WhichFault(_Strict):
+    id: int | None = None
+
+
+class Since(_Strict):
+    since: int = Field(default=0, ge=0)
 
 
 class Admin:
@@ -28,114 +93,110 @@ class Admin:
         self._server = server
 
     def route(self, application: web.Application) -> None:
-        for name, handler in (
-            ("accounts/create", self._create_account),
-            ("accounts/list", self._list_accounts),
-            ("keys/create", self._create_key),
-            ("keys/edit", self._edit_key),
-            ("keys/delete", self._delete_key),
-            ("keys/list", self._list_keys),
-            ("deposit", self._deposit),
-            ("market", self._market),
-            ("fault/set", self._set_fault),
-            ("fault/clear", self._clear_faults),
-            ("fault/list", self._list_faults),
-            ("requests", self._requests),
-        ):
-            application.router.add_post(f"{PREFIX}/{name}", self._guarded(handler))
+        def add(name: str, model: type[M], handler: Callable[[M], Awaitable[Body]]) -> None:
+            application.router.add_post(f"{PREFIX}/{name}", self._guarded(model, handler))
 
-    def _guarded(self, handler: Callable[[Body], Awaitable[Body]]) -> Callable[[web.Request], Awaitable[web.Response]]:
+        add("accounts/create", NewAccount, self._create_account)
+        add("accounts/list", Nothing, self._list_accounts)
+        add("keys/create", NewKey, self._create_key)
+        add("keys/edit", KeyEdit, self._edit_key)
+        add("keys/delete", Named, self._delete_key)
+        add("keys/list", Nothing, self._list_keys)
+        add("deposit", Deposit, self._deposit)
+        add("market", MarketAction, self._market)
+        add("fault/set", NewFault, self._set_fault)
+        add("fault/clear", WhichFault, self._clear_faults)
+        add("fault/list", Nothing, self._list_faults)
+        add("requests", Since, self._requests)
+
+    def _guarded(
+        self, model: type[M], handler: Callable[[M], Awaitable[Body]]
+    ) -> Callable[[web.Request], Awaitable[web.Response]]:
         async def handle(request: web.Request) -> web.Response:
             given = request.headers.get("X-Paper-Token", "")
             if not hmac.compare_digest(given.encode(), self._server.token.encode()):
                 return _json({"ok": False, "error": BadInput("wrong admin token").as_json()}, 403)
             try:
-                body = orjson.loads(await request.read())
-                data = await handler(body)
+                data = await handler(model.model_validate_json(await request.read()))
                 self._server.save()
                 return _json({"ok": True, "data": data})
+            except ValidationError as error:
+                wrong = ", ".join(".".join(str(part) for part in one["loc"]) or "body" for one in error.errors())
+                refusal = BadInput(f"the request is malformed: {wrong}", hint="see 'fortctl paper --help'")
+                return _json({"ok": False, "error": refusal.as_json()}, 400)
             except FortctlError as error:
                 return _json({"ok": False, "error": error.as_json()}, 400)
-            except (ValueError, KeyError, TypeError):
-                return _json({"ok": False, "error": BadInput("malformed request").as_json()}, 400)
 
         return handle
 
     # -- accounts --------------------------------------------------------------------------------------------------
 
-    async def _create_account(self, body: Body) -> Body:
-        deposits = {asset: _amount(amount) for asset, amount in (body.get("deposits") or {}).items()}
-        account = self._server.engine.create_account(str(body["name"]), deposits, self._server.now())
+    async def _create_account(self, asked: NewAccount) -> Body:
+        deposits = {asset: _amount(amount) for asset, amount in asked.deposits.items()}
+        account = self._server.engine.create_account(asked.name, deposits, self._server.now())
         return {"name": account.name, "uid": account.uid}
 
-    async def _list_accounts(self, body: Body) -> Body:
+    async def _list_accounts(self, asked: Nothing) -> Body:
         return {"accounts": [account.as_json() for account in self._server.engine.accounts.values()]}
 
-    async def _deposit(self, body: Body) -> Body:
-        name = body.get("account") or DEFAULT_ACCOUNT
-        self._server.engine.deposit(name, str(body["asset"]), _amount(body["amount"]), self._server.now())
-        return {"account": name, "asset": body["asset"], "amount": str(body["amount"])}
+    async def _deposit(self, asked: Deposit) -> Body:
+        name = asked.account or DEFAULT_ACCOUNT
+        self._server.engine.deposit(name, asked.asset, _amount(asked.amount), self._server.now())
+        return {"account": name, "asset": asked.asset, "amount": asked.amount}
 
     # -- keys ------------------------------------------------------------------------------------------------------
 
-    async def _create_key(self, body: Body) -> Body:
+    async def _create_key(self, asked: NewKey) -> Body:
         """Make a key; the one answer that holds a secret, as Binance shows it once."""
-        ips = [str(ip) for ip in body.get("ips") or []]
-        kind = body.get("type") or "hmac"
-        permissions = check_permissions(list(body["permissions"]), ips)
+        ips = [str(ip) for ip in asked.ips or ()]
+        permissions = check_permissions(asked.permissions, ips)
         now, api_key = self._server.now(), _random()
-        shown: Body = {"name": body["name"], "type": kind, "api_key": api_key}
+        shown: Body = {"name": asked.name, "type": asked.type, "api_key": api_key}
         secret = public = ""
-        if kind == "hmac":
+        if asked.type == "hmac":
             secret = shown["secret_key"] = _random()
-        elif body.get("public_key"):
-            public = _check_public(kind, str(body["public_key"]))
+        elif asked.public_key:
+            public = _check_public(asked.type, asked.public_key)
         else:
-            shown["private_key"], public = _make_pair(kind)
-        expires = now + int(float(body["expires_in"]) * 1000) if body.get("expires_in") is not None else None
-        account = body.get("account") or DEFAULT_ACCOUNT
+            shown["private_key"], public = _make_pair(asked.type)
+        expires = now + int(asked.expires_in * 1000) if asked.expires_in is not None else None
+        account = asked.account or DEFAULT_ACCOUNT
         self._server.engine.add_key(
-            ApiKey(str(body["name"]), account, api_key, kind, permissions, now, secret, public, tuple(ips), expires)
+            ApiKey(asked.name, account, api_key, asked.type, permissions, now, secret, public, tuple(ips), expires)
         )
         return {**shown, "permissions": list(permissions)}
 
-    async def _edit_key(self, body: Body) -> Body:
-        key = self._server.engine.key_named(str(body["name"]))
-        ips = [str(ip) for ip in body["ips"]] if body.get("ips") is not None else list(key.ips)
-        if body.get("permissions") is not None or body.get("ips") is not None:
-            key.permissions = check_permissions(list(body.get("permissions") or key.permissions), ips)
-            key.ips = tuple(ips)
-        if body.get("expires_in") is not None:
-            key.trading_expires_at = self._server.now() + int(float(body["expires_in"]) * 1000)
+    async def _edit_key(self, asked: KeyEdit) -> Body:
+        key = self._server.engine.key_named(asked.name)
+        ips = [str(ip) for ip in asked.ips] if asked.ips is not None else list(key.ips)
+        key.permissions = check_permissions(list(asked.permissions or key.permissions), ips)
+        key.ips = tuple(ips)
+        if asked.expires_in is not None:
+            key.trading_expires_at = self._server.now() + int(asked.expires_in * 1000)
         self._server.engine.changed.add(("key", key.api_key))
         return {"key": key.shown()}
 
-    async def _delete_key(self, body: Body) -> Body:
+    async def _delete_key(self, asked: Named) -> Body:
         """Delete a key: it is refused from the next request on, and what it had opened is ended."""
-        key = self._server.engine.delete_key(str(body["name"]))
+        key = self._server.engine.delete_key(asked.name)
         self._server.hub.revoke(key.api_key, self._server.now())
         return {"deleted": key.shown()}
 
-    async def _list_keys(self, body: Body) -> Body:
+    async def _list_keys(self, asked: Nothing) -> Body:
         return {"keys": [key.shown() for key in self._server.engine.keys.values()]}
 
     # -- the market ------------------------------------------------------------------------------------------------
 
-    async def _market(self, body: Body) -> Body:
-        pacer, action = self._server.pacer, body["action"]
-        if action == "pause":
+    async def _market(self, asked: MarketAction) -> Body:
+        pacer = self._server.pacer
+        if asked.action == "pause":
             pacer.pause()
-        elif action == "resume":
+        elif asked.action == "resume":
             pacer.resume(self._server.clock.monotonic())
-        elif action == "step":
-            await pacer.step(int(body["count"]))
-        elif action == "jump":
-            share = float(body["percent"]) / 100
-            if not 0 <= share <= 1:
-                raise BadInput("a market position is 0 % to 100 %")
-            pacer.jump_to(int(len(pacer.rows) * share), self._server.now())
-        elif action != "status":
-            raise BadInput("unknown market action")
+        elif asked.action == "step":
+            await pacer.step(asked.count)
+        elif asked.action == "jump":
+            pacer.jump_to(int(len(pacer.rows) * asked.percent / 100), self._server.now())
         engine = self._server.engine
         prices = {name: f"{book.last.price:.8f}" if book.last else None for name, book in engine.books.items()}
         return {
@@ -150,30 +211,28 @@ class Admin:
 
     # -- faults and requests ---------------------------------------------------------------------------------------
 
-    async def _set_fault(self, body: Body) -> Body:
+    async def _set_fault(self, asked: NewFault) -> Body:
         server = self._server
-        lasts = body.get("for")
         fault = server.faults.set(
-            str(body["kind"]),
-            method=str(body.get("method") or "*"),
-            path=str(body.get("path") or "*"),
-            after=int(body.get("after") or 0),
-            count=int(body["count"]) if body.get("count") is not None else None,
-            until=server.clock.monotonic() + float(lasts) if lasts is not None else None,
+            asked.kind,
+            method=asked.method,
+            path=asked.path,
+            after=asked.after,
+            count=asked.count,
+            until=server.clock.monotonic() + asked.lasts if asked.lasts is not None else None,
         )
         if fault.kind == "ws-cut":
             fault.hits = server.hub.cut_all()
         return {"fault": fault.as_json()}
 
-    async def _clear_faults(self, body: Body) -> Body:
-        return {"cleared": self._server.faults.clear(body.get("id"))}
+    async def _clear_faults(self, asked: WhichFault) -> Body:
+        return {"cleared": self._server.faults.clear(asked.id)}
 
-    async def _list_faults(self, body: Body) -> Body:
+    async def _list_faults(self, asked: Nothing) -> Body:
         return {"faults": [fault.as_json() for fault in self._server.faults.set_faults]}
 
-    async def _requests(self, body: Body) -> Body:
-        since = int(body.get("since") or 0)
-        return {"requests": [entry for entry in self._server.requests if entry["time"] >= since]}
+    async def _requests(self, asked: Since) -> Body:
+        return {"requests": [entry for entry in self._server.requests if entry["time"] >= asked.since]}
 
 
 def _json(document: Any, status: int = 200) -> web.Response:
