@@ -87,3 +87,11 @@ def test_a_sell_earns_its_profit_after_both_commissions(price: Decimal, profit: 
 def test_settings_survive_their_json() -> None:
     settings = GridSettings("XRPETH", 8, Decimal("0.3"), Decimal("0.3"), Decimal("0.05"), Decimal(2))
     assert parse_settings(settings.as_json()) == settings
+
+
+def test_the_documents_diagrams_are_the_tables() -> None:
+    from fortctl.robot.diagrams import renewed
+    from harness import REPOSITORY
+
+    text = (REPOSITORY / "docs" / "robot.md").read_text(encoding="utf-8")
+    assert renewed(text) == text and "buying --> bought" in text
