@@ -6,7 +6,6 @@ Rows: ``fortctl --version`` against ``python -c "import click"``; ``fortctl keys
 
 from __future__ import annotations
 
-import datetime
 import importlib.metadata
 import json
 import os
@@ -117,7 +116,7 @@ def write(rows: list[tuple[str, str, str, float, float, float]]) -> None:
         BEGIN,
         "## Cold start",
         "",
-        f"{datetime.date.today().isoformat()}, Python {platform.python_version()}, {os.cpu_count()} processors, {versions};"
+        f"{time.strftime('%Y-%m-%d')}, Python {platform.python_version()}, {os.cpu_count()} processors, {versions};"
         f" {PAIRS} pairs after one warm-up, medians, whole processes. `benchmarks/cold_start.py`.",
         "",
         "| what | peer in the same run | budget | ours | peer | ratio |",

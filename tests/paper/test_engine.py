@@ -14,6 +14,7 @@ from fortctl.paper import calls, refusals, security
 from fortctl.paper.accounts import ApiKey
 from fortctl.paper.engine import Engine
 from fortctl.paper.market import Tape, Trade, synthetic
+from fortctl.paper.parameters import Context, check_parameters
 from fortctl.paper.symbols import symbol_of
 
 SYMBOL = "BTCUSDT"
@@ -35,8 +36,8 @@ def ask(engine: Engine, account: str, method: str, path: str, **values: Any) -> 
     key = next(key for key in engine.keys.values() if key.account == account)
     call = calls.CALLS[method, f"/api/v3/{path}"]
     texts = {"symbol": SYMBOL, **{name: str(value) for name, value in values.items()}}
-    calls.check_parameters(call, {**texts, "timestamp": "1"} if call.security != "NONE" else texts)
-    return call.handler(calls.Context(engine, NOW, key, []), texts)
+    check_parameters(call, {**texts, "timestamp": "1"} if call.security != "NONE" else texts)
+    return call.handler(Context(engine, NOW, key, []), texts)
 
 
 def limit(engine: Engine, account: str, side: str, price: str, quantity: str, **more: Any) -> Any:

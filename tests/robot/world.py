@@ -34,6 +34,7 @@ from fortctl.paper import calls, refusals
 from fortctl.paper.accounts import ApiKey
 from fortctl.paper.engine import Engine
 from fortctl.paper.market import Tape, Trade
+from fortctl.paper.parameters import Context
 from fortctl.paper.symbols import symbol_of
 from fortctl.ports import ExchangeFault, Outcome
 from fortctl.robot.journal import SqliteJournal
@@ -159,7 +160,7 @@ class EngineExchange:
                 if call.security == "TRADE" and not key.may("spot_trading", world.clock.ms):
                     raise refusals.bad_key()
             texts = {name: str(value) for name, value in values.items()}
-            context = calls.Context(world.engine, world.clock.ms, key, [])
+            context = Context(world.engine, world.clock.ms, key, [])
             answer = call.handler(context, texts)
         except refusals.Refusal as refusal:
             outcome = classify(refusal.status, refusal.code, refusal.message)

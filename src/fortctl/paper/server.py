@@ -17,14 +17,16 @@ from typing import Any, TextIO
 from aiohttp import web
 
 from fortctl.clock import SystemClock
-from fortctl.paper import calls, security
+from fortctl.paper import security
 from fortctl.paper.accounts import ApiKey
 from fortctl.paper.engine import Engine
 from fortctl.paper.faults import Faults
 from fortctl.paper.hub import Hub
 from fortctl.paper.limits import Limits
 from fortctl.paper.market import Tape, Trade
+from fortctl.paper.market_calls import book_ticker
 from fortctl.paper.pacing import Pacer
+from fortctl.paper.parameters import Call, Context, check_parameters
 from fortctl.paper.state import StateFile
 
 REQUESTS_KEPT = 200_000
@@ -101,7 +103,7 @@ class PaperServer:
             ids = {"f": trade.id, "l": trade.id, "T": now, "m": trade.buyer_is_maker, "M": True}
             self.hub.tell_market(f"{low}@aggTrade", {**one, **ids})
         if self.hub.markets.get(f"{low}@bookTicker"):
-            best = calls.book_ticker(calls.Context(self.engine, now, None, []), {"symbol": symbol})
+            best = book_ticker(Context(self.engine, now, None, []), {"symbol": symbol})
             short = {"bidPrice": "b", "bidQty": "B", "askPrice": "a", "askQty": "A"}
             shown = {"u": self.engine.books[symbol].update_id, "s": symbol}
             self.hub.tell_market(f"{low}@bookTicker", {**shown, **{short[k]: best[k] for k in short}})
@@ -123,7 +125,7 @@ class PaperServer:
 
     def authenticate(
         self,
-        call: calls.Call,
+        call: Call,
         values: Mapping[str, str],
         api_key: str,
         address: str,
@@ -144,19 +146,19 @@ class PaperServer:
         self.permit(call, key, now, sapi=sapi)
         return key
 
-    def permit(self, call: calls.Call, key: ApiKey, now: int, *, sapi: bool = False) -> None:
+    def permit(self, call: Call, key: ApiKey, now: int, *, sapi: bool = False) -> None:
         security.check_permission(key, "reading", now, sapi=sapi)
         if call.security == "TRADE":
             security.check_permission(key, "spot_trading", now, sapi=sapi)
 
-    def answer(self, call: calls.Call, key: ApiKey | None, values: Mapping[str, str]) -> tuple[Any, dict[str, str]]:
+    def answer(self, call: Call, key: ApiKey | None, values: Mapping[str, str]) -> tuple[Any, dict[str, str]]:
         """Carry a call out; return its answer and headers. What it changed is durable before this returns."""
         headers = {}
         if call.orders and key is not None:
             tens, days = self.limits.count_order(key.account, self.clock.monotonic())
             headers = {"X-MBX-ORDER-COUNT-10S": str(tens), "X-MBX-ORDER-COUNT-1D": str(days)}
-        calls.check_parameters(call, values)
-        context = calls.Context(self.engine, self.now(), key, self.limits.info())
+        check_parameters(call, values)
+        context = Context(self.engine, self.now(), key, self.limits.info())
         answer = call.handler(context, values)
         if call.orders:
             self.pacer.begin()

@@ -14,12 +14,15 @@ from fortctl.paper import calls, refusals, security
 from fortctl.paper.accounts import ApiKey
 from fortctl.paper.hub import Peer
 from fortctl.paper.limits import Limited
+from fortctl.paper.parameters import Call
 from fortctl.paper.server import PaperServer
 
 PING_EVERY_S = 20.0
 MESSAGE_LIMIT = 256 * 1024
 STREAM = re.compile(r"[a-z0-9]{1,20}@(trade|aggTrade|bookTicker)")
 STREAMS_LIMIT = 1024
+# What a logon or a subscription must show: a key, its signature, the right to read.
+SIGNED_ONLY = Call(lambda context, values: {}, "USER_DATA")
 
 
 class Sockets:
@@ -114,7 +117,7 @@ class Sockets:
         answer, _headers = server.answer(call, key, values)
         return answer
 
-    def _who(self, peer: Peer, call: calls.Call, given: dict[str, Any], values: dict[str, str]) -> ApiKey | None:
+    def _who(self, peer: Peer, call: Call, given: dict[str, Any], values: dict[str, str]) -> ApiKey | None:
         server = self._server
         if call.security == "NONE":
             return None
@@ -129,7 +132,7 @@ class Sockets:
             return key
         return self._signed(peer, call, given, values)
 
-    def _signed(self, peer: Peer, call: calls.Call, given: dict[str, Any], values: dict[str, str]) -> ApiKey:
+    def _signed(self, peer: Peer, call: Call, given: dict[str, Any], values: dict[str, str]) -> ApiKey:
         payload, signature = security.socket_payload(given), str(given.get("signature", ""))
         key = self._server.authenticate(
             *(call, values, str(given.get("apiKey", "")), peer.address, payload, signature), sapi=False, encoded=False
@@ -139,8 +142,7 @@ class Sockets:
 
     def _log_on(self, peer: Peer, given: dict[str, Any]) -> dict[str, Any]:
         """``session.logon``: Ed25519 keys only."""
-        call = calls.Call(calls.account, "USER_DATA")
-        key = self._signed(peer, call, given, _texts(given))
+        key = self._signed(peer, SIGNED_ONLY, given, _texts(given))
         if key.type != "ed25519":
             raise refusals.Refusal(-4056, "HMAC_SHA256 API key is not supported.")
         peer.logged_on, peer.logged_on_at = key.api_key, self._server.now()
@@ -168,8 +170,7 @@ class Sockets:
         return self._open_user_stream(peer, key)
 
     def _subscribe_signed(self, peer: Peer, given: dict[str, Any]) -> dict[str, Any]:
-        call = calls.Call(calls.account, "USER_DATA")
-        return self._open_user_stream(peer, self._signed(peer, call, given, _texts(given)))
+        return self._open_user_stream(peer, self._signed(peer, SIGNED_ONLY, given, _texts(given)))
 
     def _open_user_stream(self, peer: Peer, key: ApiKey) -> dict[str, Any]:
         if any(account == key.account for account, _key in peer.subscriptions.values()):
