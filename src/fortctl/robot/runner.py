@@ -7,158 +7,36 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
-from collections.abc import Callable, Collection, Coroutine, Sequence
-from decimal import Decimal
-from typing import Any, Protocol
+from collections.abc import Collection
+from functools import cached_property
+from typing import Any
 
-from fortctl.errors import Conflict, FortctlError
+from fortctl.errors import BadInput, Conflict, FortctlError
 from fortctl.keycheck import check_key
-from fortctl.model import (
-    AccountState,
-    BalanceUpdate,
-    KeyPair,
-    KeyVerdict,
-    OrderUpdate,
-    PublicTrade,
-    Role,
-    StreamDown,
-    StreamUp,
-    SymbolRules,
-)
-from fortctl.ports import Clock, Exchange, ExchangeFault, LatchGuard, Outcome
+from fortctl.model import KeyPair, KeyVerdict, Role
+from fortctl.ports import Exchange, ExchangeFault, Outcome
 from fortctl.robot import grid
-from fortctl.robot.book import Book, order_row
-from fortctl.robot.cycle import IllegalTransition
+from fortctl.robot.book import order_row
 from fortctl.robot.describe import describe
-from fortctl.robot.events import AssetsNamed, Configured, Event, Held, KeyMarked, Released, Wished
-from fortctl.robot.keyloss import KeyLoss
-from fortctl.robot.lifecycle import KEY as KEY_TABLE
-from fortctl.robot.lifecycle import WISH, Books, Facts, Key, KeyEvent, Wish, WishEvent, derive_state, may_trade
+from fortctl.robot.events import AssetsNamed, Configured, KeyMarked, Released
+from fortctl.robot.feeds import RETRY_S, Feeds
+from fortctl.robot.lifecycle import Books, Key, KeyEvent, Wish, WishEvent, may_trade
 from fortctl.robot.orders import OrderDesk
-from fortctl.robot.reconcile import Limits, Mark, agree, booked_of, reasons_to_hold, to_look_up, told_of
+from fortctl.robot.reconcile import Mark, agree, reasons_to_hold, to_look_up
 from fortctl.robot.settings import GridSettings
 
 SECOND_LOOK_S = 30.0
-RETRY_S = 1.0
-MARK_EVERY_MS = 5_000
-# An unknown order is proved absent only after its request can no longer be accepted (robot.md, rule 2).
-RECV_WINDOW_MS = 1_000
 
 
-class Journal(Protocol):
-    """What the runner asks of the journal."""
+class Runner(Feeds):
+    """One account's robot: what its desk asks of it, and its worker."""
 
-    def append(self, events: Sequence[Event]) -> None: ...
+    @cached_property
+    def _orders(self) -> OrderDesk:
+        return OrderDesk(self)
 
-    def events(self) -> Any: ...
-
-    def owns(self) -> bool: ...
-
-    def keep_mark(self, mark: Mark) -> None: ...
-
-    def mark(self) -> Mark | None: ...
-
-
-class Runner:
-    """One account's robot.
-
-    Args:
-        account: its name.
-        robot_id: marks its orders.
-        journal: the append-only journal; the book is rebuilt from it here.
-        clock, latch, log: as named.
-        connect: makes an exchange adapter; without a key it can only watch the market.
-        limits: how long a break it bridges alone.
-        resume_running: go on trading where the journal says ``running`` (a service manager's restart).
-    """
-
-    def __init__(
-        self,
-        *,
-        account: str,
-        robot_id: str,
-        journal: Journal,
-        clock: Clock,
-        latch: LatchGuard,
-        connect: Callable[[KeyPair | None], Exchange],
-        log: logging.Logger,
-        limits: Limits | None = None,
-        resume_running: bool = False,
-    ) -> None:
-        self._account = account
-        self._robot_id = robot_id
-        self._journal = journal
-        self._clock = clock
-        self._latch = latch
-        self._connect = connect
-        self._log = log
-        self._limits = limits or Limits()
-        self.book = Book()
-        self.book.replay(journal.events())
-        self._key, self._books, self._candidate = Key.NONE, Books.STALE, False
-        self._exchange: Exchange | None = None
-        self._public: Exchange | None = None
-        self._rules: SymbolRules | None = None
-        self._rate = Decimal(0)
-        self._balances: AccountState | None = None
-        self._price: Decimal | None = None
-        self._uid: int | None = None
-        self._offset_ms = 0
-        self._mark = journal.mark()
-        self._mark_kept = self._mark.at if self._mark else 0
-        self._loss: KeyLoss | None = None
-        self._dirty = asyncio.Event()
-        self._suspect = False
-        self._suspecting: asyncio.Task[None] | None = None
-        self._stopping = False
-        self._failure: BaseException | None = None
-        self._user_task: asyncio.Task[None] | None = None
-        self._market_task: asyncio.Task[None] | None = None
-        self._orders = OrderDesk(self)
-        if not resume_running and self.book.wish is Wish.RUNNING:
-            self._wish(WishEvent.BROUGHT_UP, "was_running")
-
-    # -- facts -----------------------------------------------------------------------------------------------------
-
-    @property
-    def facts(self) -> Facts:
-        return Facts(self.book.wish, self._key, self._candidate, self._books, self.book.hold, self._latch.is_latched())
-
-    @property
-    def state(self) -> str:
-        return derive_state(self.facts)
-
-    def exchange_now(self) -> int:
-        """Return the exchange's time (ms), by the offset last measured."""
-        return self._clock.now_ms() + self._offset_ms
-
-    def record(self, *events: Event) -> None:
-        """Journal events, then take them into the book."""
-        if not events:
-            return
-        self._journal.append(events)
-        try:
-            self.book.replay(events)
-        except (IllegalTransition, KeyError) as error:
-            self._log.error("the book cannot follow the exchange: %s", error)
-            self._hold([f"BOOKS: {error}"])
-        self._dirty.set()
-
-    def _wish(self, event: WishEvent, reason: str) -> None:
-        wish = WISH[self.book.wish, event]
-        if wish is not self.book.wish or reason != self.book.reason:
-            self.record(Wished(wish.value, reason, self._clock.now_ms()))
-            self._log.info("wish: %s (%s)", wish.value, reason)
-
-    def _hold(self, reasons: list[str]) -> None:
-        if tuple(reasons) != self.book.hold:
-            self._journal.append([Held(reasons)])
-            self.book.apply(Held(reasons))
-            self._log.warning("held: %s", "; ".join(reasons))
-
-    def _turn_key(self, event: KeyEvent) -> None:
-        self._key = KEY_TABLE[self._key, event]
+    def _fetch_fills(self, name: str) -> None:
+        self._orders.fetch_fills_of(name)
 
     # -- what the desk asks ----------------------------------------------------------------------------------------
 
@@ -253,8 +131,6 @@ class Runner:
             price = self._price or await self._watcher().last_price(settings.symbol)
         except ExchangeFault as fault:
             if fault.outcome is Outcome.REFUSED:
-                from fortctl.errors import BadInput
-
                 raise BadInput(f"the exchange does not trade {settings.symbol}: {fault.message}") from None
             return
         grid.check_settings(settings, price, rules, self._rate)
@@ -382,173 +258,3 @@ class Runner:
         self._books, self._loss = Books.AGREED, None
         self._accepted()
         self._log.info("books agree: %d orders open, %d cycles", len(self.book.open_orders), len(self.book.live))
-
-    def _accepted(self) -> None:
-        """Note that the exchange accepted a signed request just now."""
-        if self._price is None or self.book.hold:
-            return
-        self._mark = Mark(self.exchange_now(), self._price)
-        if self._mark.at - self._mark_kept >= MARK_EVERY_MS:
-            self._journal.keep_mark(self._mark)
-            self._mark_kept = self._mark.at
-
-    async def confirm_key_loss(self, fault: ExchangeFault) -> None:
-        """Take a second look, without effect, before the key counts as lost (robot.md, "key_lost")."""
-        exchange = self._exchange
-        if exchange is None or self._key is not Key.LOADED:
-            return
-        self._suspect = True
-        try:
-            while exchange is self._exchange:
-                try:
-                    verdict = await check_key(exchange, Role.ROBOT)
-                except FortctlError:
-                    await asyncio.sleep(RETRY_S)
-                    continue
-                policy = verdict.policy
-                if verdict.accepted and (policy is None or "spot_trading" not in policy.missing):
-                    self._log.warning("the exchange refused once, and accepts the key: %s", fault)
-                    await asyncio.sleep(RETRY_S)
-                    self._books = Books.STALE
-                    self._dirty.set()
-                    return
-                if exchange is self._exchange:
-                    await self._lose_key(verdict, fault)
-                return
-        finally:
-            self._suspect = False
-
-    async def _lose_key(self, verdict: KeyVerdict, fault: ExchangeFault) -> None:
-        reason = verdict.reason if not verdict.accepted else "trading_right_removed"
-        self._turn_key(KeyEvent.LOSE)
-        self._books = Books.STALE
-        self._loss = KeyLoss(self.exchange_now(), self._price, reason, verdict.exchange_code or fault.code)
-        price = f"{self._price:f}" if self._price is not None else ""
-        self.record(KeyMarked("lost", self.exchange_now(), price, self._loss.code, reason))
-        if self._mark is not None:
-            self._journal.keep_mark(self._mark)
-        self._log.error("key lost: %s (%s); no order call from here on", reason, fault)
-        await self._end_user_stream()
-
-    def _spawn(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
-        """Start work beside the worker; should it break, the robot ends rather than go on half-deaf."""
-        task = asyncio.create_task(work, name=name)
-        task.add_done_callback(self._ended)
-        return task
-
-    def _ended(self, task: asyncio.Task[None]) -> None:
-        if not task.cancelled() and task.exception() is not None:
-            self._log.error("the %s broke: %s", task.get_name(), type(task.exception()).__name__)
-            self._failure = task.exception()
-            self._dirty.set()
-
-    # -- streams ---------------------------------------------------------------------------------------------------
-
-    def _watcher(self) -> Exchange:
-        if self._public is None:
-            self._public = self._connect(None)
-        return self._public
-
-    def _restart_market(self) -> None:
-        if self._market_task is not None:
-            self._market_task.cancel()
-            self._market_task = None
-        if self.book.settings is not None:
-            self._market_task = self._spawn(self._follow_market(self.book.settings.symbol), "market stream")
-
-    async def _follow_market(self, symbol: str) -> None:
-        async for event in self._watcher().market_events(symbol):
-            if isinstance(event, PublicTrade) and event.price != self._price:
-                self._price = event.price
-                if self._loss is not None:
-                    self._loss.see(event.price)
-                self._dirty.set()
-
-    async def _follow_user(self, exchange: Exchange) -> None:
-        async for event in exchange.user_events():
-            if exchange is not self._exchange:
-                return
-            if isinstance(event, OrderUpdate):
-                self._updated(event)
-            elif isinstance(event, BalanceUpdate):
-                self._balanced(event)
-            elif isinstance(event, StreamUp):
-                # What happened while nobody listened is not repeated.
-                self._books = Books.STALE
-                self._dirty.set()
-            elif isinstance(event, StreamDown):
-                self._log.warning("user stream down: %s", event.reason)
-                self._suspecting = self._spawn(self._suspect_key(event), "second look")
-
-    async def _suspect_key(self, event: StreamDown) -> None:
-        if not self._suspect and self._key is Key.LOADED:
-            outcome = Outcome.KEY_REFUSED if event.code in (-2008, -2014, -2015, -1022) else Outcome.UNKNOWN
-            if outcome is Outcome.KEY_REFUSED:
-                await self.confirm_key_loss(ExchangeFault(outcome, event.reason, code=event.code))
-
-    def _updated(self, update: OrderUpdate) -> None:
-        name = update.order.client_order_id
-        if name not in self.book.orders:
-            return
-        events: list[Event] = []
-        if update.fill is not None and update.fill.trade_id not in self.book.trades:
-            events.append(booked_of(update.fill, name))
-        events.append(told_of(update.order))
-        self.record(*events)
-        self._accepted()
-        if self.book.orders[name].missing:
-            self._orders.fetch_fills_of(name)
-
-    def _balanced(self, update: BalanceUpdate) -> None:
-        if self._balances is None:
-            return
-        from dataclasses import replace
-
-        changed = {balance.asset: balance for balance in update.balances}
-        kept = [balance for balance in self._balances.balances if balance.asset not in changed]
-        self._balances = replace(self._balances, balances=(*kept, *update.balances))
-
-    async def _end_user_stream(self) -> None:
-        task, self._user_task = self._user_task, None
-        if task is not None and task is not asyncio.current_task():
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
-
-    # -- what the order desk asks ----------------------------------------------------------------------------------
-
-    @property
-    def robot_id(self) -> str:
-        return self._robot_id
-
-    @property
-    def latch(self) -> LatchGuard:
-        return self._latch
-
-    @property
-    def log(self) -> logging.Logger:
-        return self._log
-
-    @property
-    def exchange(self) -> Exchange | None:
-        return self._exchange
-
-    def may_place(self) -> bool:
-        """Return whether an order may leave this instant (lease and halt; the latch is read under its lock)."""
-        return not self._stopping and not self._suspect and self._key is Key.LOADED and self._journal.owns()
-
-    def accepted(self) -> None:
-        self._accepted()
-
-    def look_again(self) -> None:
-        self._dirty.set()
-
-    def monotonic(self) -> float:
-        return self._clock.monotonic()
-
-    def now_ms(self) -> int:
-        return self._clock.now_ms()
-
-    def resync(self) -> None:
-        """The clock was refused: measure it again before the next order."""
-        self._books = Books.STALE
-        self._dirty.set()

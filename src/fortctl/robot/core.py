@@ -1,0 +1,195 @@
+"""What a robot knows and how it remembers it: facts, book, journal. The lowest layer of the runner."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Coroutine, Sequence
+from decimal import Decimal
+from typing import Any, Protocol
+
+from fortctl.model import AccountState, KeyPair, SymbolRules
+from fortctl.ports import Clock, Exchange, LatchGuard
+from fortctl.robot.book import Book
+from fortctl.robot.cycle import IllegalTransition
+from fortctl.robot.events import Event, Held, Wished
+from fortctl.robot.keyloss import KeyLoss
+from fortctl.robot.lifecycle import KEY as KEY_TABLE
+from fortctl.robot.lifecycle import WISH, Books, Facts, Key, KeyEvent, Wish, WishEvent, derive_state
+from fortctl.robot.reconcile import Limits, Mark
+
+MARK_EVERY_MS = 5_000
+
+
+class Journal(Protocol):
+    """What the runner asks of the journal."""
+
+    def append(self, events: Sequence[Event]) -> None: ...
+
+    def events(self) -> Any: ...
+
+    def owns(self) -> bool: ...
+
+    def keep_mark(self, mark: Mark) -> None: ...
+
+    def mark(self) -> Mark | None: ...
+
+
+class RobotCore:
+    """What a robot knows, and how it remembers: the base of :class:`fortctl.robot.runner.Runner`.
+
+    Args:
+        account: its name.
+        robot_id: marks its orders.
+        journal: the append-only journal; the book is rebuilt from it here.
+        clock, latch, log: as named.
+        connect: makes an exchange adapter; without a key it can only watch the market.
+        limits: how long a break it bridges alone.
+        resume_running: go on trading where the journal says ``running`` (a service manager's restart).
+    """
+
+    def __init__(
+        self,
+        *,
+        account: str,
+        robot_id: str,
+        journal: Journal,
+        clock: Clock,
+        latch: LatchGuard,
+        connect: Callable[[KeyPair | None], Exchange],
+        log: logging.Logger,
+        limits: Limits | None = None,
+        resume_running: bool = False,
+    ) -> None:
+        self._account = account
+        self._robot_id = robot_id
+        self._journal = journal
+        self._clock = clock
+        self._latch = latch
+        self._connect = connect
+        self._log = log
+        self._limits = limits or Limits()
+        self.book = Book()
+        self.book.replay(journal.events())
+        self._key, self._books, self._candidate = Key.NONE, Books.STALE, False
+        self._exchange: Exchange | None = None
+        self._public: Exchange | None = None
+        self._rules: SymbolRules | None = None
+        self._rate = Decimal(0)
+        self._balances: AccountState | None = None
+        self._price: Decimal | None = None
+        self._uid: int | None = None
+        self._offset_ms = 0
+        self._mark = journal.mark()
+        self._mark_kept = self._mark.at if self._mark else 0
+        self._loss: KeyLoss | None = None
+        self._dirty = asyncio.Event()
+        self._suspect = False
+        self._suspecting: asyncio.Task[None] | None = None
+        self._stopping = False
+        self._failure: BaseException | None = None
+        self._user_task: asyncio.Task[None] | None = None
+        self._market_task: asyncio.Task[None] | None = None
+        if not resume_running and self.book.wish is Wish.RUNNING:
+            self._wish(WishEvent.BROUGHT_UP, "was_running")
+
+    # -- facts -----------------------------------------------------------------------------------------------------
+
+    @property
+    def facts(self) -> Facts:
+        return Facts(self.book.wish, self._key, self._candidate, self._books, self.book.hold, self._latch.is_latched())
+
+    @property
+    def state(self) -> str:
+        return derive_state(self.facts)
+
+    def exchange_now(self) -> int:
+        """Return the exchange's time (ms), by the offset last measured."""
+        return self._clock.now_ms() + self._offset_ms
+
+    def record(self, *events: Event) -> None:
+        """Journal events, then take them into the book."""
+        if not events:
+            return
+        self._journal.append(events)
+        try:
+            self.book.replay(events)
+        except (IllegalTransition, KeyError) as error:
+            self._log.error("the book cannot follow the exchange: %s", error)
+            self._hold([f"BOOKS: {error}"])
+        self._dirty.set()
+
+    def _wish(self, event: WishEvent, reason: str) -> None:
+        wish = WISH[self.book.wish, event]
+        if wish is not self.book.wish or reason != self.book.reason:
+            self.record(Wished(wish.value, reason, self._clock.now_ms()))
+            self._log.info("wish: %s (%s)", wish.value, reason)
+
+    def _hold(self, reasons: list[str]) -> None:
+        if tuple(reasons) != self.book.hold:
+            self._journal.append([Held(reasons)])
+            self.book.apply(Held(reasons))
+            self._log.warning("held: %s", "; ".join(reasons))
+
+    def _turn_key(self, event: KeyEvent) -> None:
+        self._key = KEY_TABLE[self._key, event]
+
+    def _accepted(self) -> None:
+        """Note that the exchange accepted a signed request just now."""
+        if self._price is None or self.book.hold:
+            return
+        self._mark = Mark(self.exchange_now(), self._price)
+        if self._mark.at - self._mark_kept >= MARK_EVERY_MS:
+            self._journal.keep_mark(self._mark)
+            self._mark_kept = self._mark.at
+
+    def _spawn(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
+        """Start work beside the worker; should it break, the robot ends rather than go on half-deaf."""
+        task = asyncio.create_task(work, name=name)
+        task.add_done_callback(self._ended)
+        return task
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and task.exception() is not None:
+            self._log.error("the %s broke: %s", task.get_name(), type(task.exception()).__name__)
+            self._failure = task.exception()
+            self._dirty.set()
+
+    # -- what the order desk asks ----------------------------------------------------------------------------------
+
+    @property
+    def robot_id(self) -> str:
+        return self._robot_id
+
+    @property
+    def latch(self) -> LatchGuard:
+        return self._latch
+
+    @property
+    def log(self) -> logging.Logger:
+        return self._log
+
+    @property
+    def exchange(self) -> Exchange | None:
+        return self._exchange
+
+    def may_place(self) -> bool:
+        """Return whether an order may leave this instant (lease and halt; the latch is read under its lock)."""
+        return not self._stopping and not self._suspect and self._key is Key.LOADED and self._journal.owns()
+
+    def accepted(self) -> None:
+        self._accepted()
+
+    def look_again(self) -> None:
+        self._dirty.set()
+
+    def monotonic(self) -> float:
+        return self._clock.monotonic()
+
+    def now_ms(self) -> int:
+        return self._clock.now_ms()
+
+    def resync(self) -> None:
+        """The clock was refused: measure it again before the next order."""
+        self._books = Books.STALE
+        self._dirty.set()

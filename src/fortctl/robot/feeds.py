@@ -1,0 +1,136 @@
+"""What reaches the robot from outside: its own orders, the market, and the loss of its key. A layer of the runner."""
+
+from __future__ import annotations
+
+import asyncio
+from abc import ABC, abstractmethod
+from dataclasses import replace
+
+from fortctl.errors import FortctlError
+from fortctl.keycheck import check_key
+from fortctl.model import BalanceUpdate, KeyVerdict, OrderUpdate, PublicTrade, Role, StreamDown, StreamUp
+from fortctl.ports import Exchange, ExchangeFault, Outcome
+from fortctl.robot.core import RobotCore
+from fortctl.robot.events import Event, KeyMarked
+from fortctl.robot.keyloss import KeyLoss
+from fortctl.robot.lifecycle import Books, Key, KeyEvent
+from fortctl.robot.reconcile import booked_of, told_of
+
+RETRY_S = 1.0
+_KEY_CODES = (-2008, -2014, -2015, -1022)
+
+
+class Feeds(RobotCore, ABC):
+    """Follows the streams, and takes the second look before a key counts as lost."""
+
+    @abstractmethod
+    def _fetch_fills(self, name: str) -> None:
+        """Fetch an order's trades soon, unless the stream brings them first."""
+
+    # -- streams ---------------------------------------------------------------------------------------------------
+
+    def _watcher(self) -> Exchange:
+        if self._public is None:
+            self._public = self._connect(None)
+        return self._public
+
+    def _restart_market(self) -> None:
+        if self._market_task is not None:
+            self._market_task.cancel()
+            self._market_task = None
+        if self.book.settings is not None:
+            self._market_task = self._spawn(self._follow_market(self.book.settings.symbol), "market stream")
+
+    async def _follow_market(self, symbol: str) -> None:
+        async for event in self._watcher().market_events(symbol):
+            if isinstance(event, PublicTrade) and event.price != self._price:
+                self._price = event.price
+                if self._loss is not None:
+                    self._loss.see(event.price)
+                self._dirty.set()
+
+    async def _follow_user(self, exchange: Exchange) -> None:
+        async for event in exchange.user_events():
+            if exchange is not self._exchange:
+                return
+            if isinstance(event, OrderUpdate):
+                self._updated(event)
+            elif isinstance(event, BalanceUpdate):
+                self._balanced(event)
+            elif isinstance(event, StreamUp):
+                # What happened while nobody listened is not repeated.
+                self._books = Books.STALE
+                self._dirty.set()
+            elif isinstance(event, StreamDown):
+                self._log.warning("user stream down: %s", event.reason)
+                self._suspecting = self._spawn(self._suspect_key(event), "second look")
+
+    async def _suspect_key(self, event: StreamDown) -> None:
+        if not self._suspect and self._key is Key.LOADED and event.code in _KEY_CODES:
+            await self.confirm_key_loss(ExchangeFault(Outcome.KEY_REFUSED, event.reason, code=event.code))
+
+    def _updated(self, update: OrderUpdate) -> None:
+        name = update.order.client_order_id
+        if name not in self.book.orders:
+            return
+        events: list[Event] = []
+        if update.fill is not None and update.fill.trade_id not in self.book.trades:
+            events.append(booked_of(update.fill, name))
+        events.append(told_of(update.order))
+        self.record(*events)
+        self._accepted()
+        if self.book.orders[name].missing:
+            self._fetch_fills(name)
+
+    def _balanced(self, update: BalanceUpdate) -> None:
+        if self._balances is None:
+            return
+        changed = {balance.asset: balance for balance in update.balances}
+        kept = [balance for balance in self._balances.balances if balance.asset not in changed]
+        self._balances = replace(self._balances, balances=(*kept, *update.balances))
+
+    async def _end_user_stream(self) -> None:
+        task, self._user_task = self._user_task, None
+        if task is not None and task is not asyncio.current_task():
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+    # -- the key ---------------------------------------------------------------------------------------------------
+
+    async def confirm_key_loss(self, fault: ExchangeFault) -> None:
+        """Take a second look, without effect, before the key counts as lost (robot.md, "key_lost")."""
+        exchange = self._exchange
+        if exchange is None or self._key is not Key.LOADED:
+            return
+        self._suspect = True
+        try:
+            while exchange is self._exchange:
+                try:
+                    verdict = await check_key(exchange, Role.ROBOT)
+                except FortctlError:
+                    await asyncio.sleep(RETRY_S)
+                    continue
+                policy = verdict.policy
+                if verdict.accepted and (policy is None or "spot_trading" not in policy.missing):
+                    self._log.warning("the exchange refused once, and accepts the key: %s", fault)
+                    await asyncio.sleep(RETRY_S)
+                    self._books = Books.STALE
+                    self._dirty.set()
+                    return
+                if exchange is self._exchange:
+                    await self._lose_key(verdict, fault)
+                return
+        finally:
+            self._suspect = False
+
+    async def _lose_key(self, verdict: KeyVerdict, fault: ExchangeFault) -> None:
+        reason = verdict.reason if not verdict.accepted else "trading_right_removed"
+        self._turn_key(KeyEvent.LOSE)
+        self._books = Books.STALE
+        self._loss = KeyLoss(self.exchange_now(), self._price, reason, verdict.exchange_code or fault.code)
+        price = f"{self._price:f}" if self._price is not None else ""
+        self.record(KeyMarked("lost", self.exchange_now(), price, self._loss.code, reason))
+        if self._mark is not None:
+            self._journal.keep_mark(self._mark)
+        self._log.error("key lost: %s (%s); no order call from here on", reason, fault)
+        await self._end_user_stream()
