@@ -55,6 +55,8 @@ def main() -> int:
         hello = Path(folder) / "hello.py"
         hello.write_text(HELLO)
         environment = {**os.environ, "FORTCTL_HOME": str(Path(folder) / "home")}
+        # An installed fortctl has its bytecode beside it, as the peers' packages have.
+        environment.pop("PYTHONDONTWRITEBYTECODE", None)
         fortctl = [str(Path(sys.executable).with_name("fortctl"))]
 
         def run(*words: str, given: str | None = None) -> str:
