@@ -7,12 +7,10 @@ locked (panic) stay unsealed for ever.
 from __future__ import annotations
 
 import fcntl
-import getpass
 import hashlib
 import hmac
 import json
 import os
-import socket
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -68,7 +66,7 @@ class AuditFile:
             entry = {
                 "seq": before["seq"] + 1 if before else 1,
                 "time": rfc3339(SystemClock().now_ms()),
-                "who": {"user": _user(), "host": socket.gethostname(), "pid": os.getpid()},
+                "who": {"user": _user(), "host": os.uname().nodename, "pid": os.getpid()},
                 **facts,
                 "prev": before["hash"] if before else GENESIS,
             }
@@ -143,7 +141,9 @@ def _last_line(descriptor: int) -> bytes:
 
 
 def _user() -> str:
+    import pwd
+
     try:
-        return getpass.getuser()
-    except (KeyError, OSError):
+        return pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
         return str(os.getuid())

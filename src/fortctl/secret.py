@@ -9,10 +9,12 @@
 from __future__ import annotations
 
 import hmac
-import logging
 import re
 from collections.abc import Iterable
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
+
+if TYPE_CHECKING:
+    import logging
 
 _MASK = "<secret>"
 
@@ -94,13 +96,15 @@ def redact(text: str) -> str:
     return _SUSPECT.sub(_MASK, text)
 
 
-class RedactingFilter(logging.Filter):
-    """Redacts the final text of each record, its exception text included."""
+class RedactingFilter:
+    """Redacts the final text of each record, its exception text included (a filter needs no base class)."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         record.msg = redact(record.getMessage())
         record.args = ()
         if record.exc_info:
+            import logging
+
             record.exc_text = record.exc_text or logging.Formatter().formatException(record.exc_info)
             record.exc_info = None
         # Another handler may have cached the text unredacted.

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
-import socket
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -275,6 +273,8 @@ class Registry:
         write_private(folder.pairing, offer)
 
     def remove_folder(self, name: str) -> None:
+        import shutil
+
         shutil.rmtree(self._home.robot(name).path, ignore_errors=True)
 
 
@@ -295,4 +295,4 @@ def read_passphrase(app: App, source: str) -> Secret:
 
 
 def host_name() -> str:
-    return socket.gethostname()
+    return os.uname().nodename

@@ -11,19 +11,20 @@ import fcntl
 import json
 import os
 import signal
-import socket
-import struct
-import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fortctl.errors import Conflict, FortctlError, RobotUnreachable, error_from_json
 from fortctl.secret import Secret, redact
+
+if TYPE_CHECKING:
+    import socket
+    import subprocess
 
 LOCK_NAME = "robot.lock"
 SOCKET_NAME = "socket"
@@ -53,6 +54,8 @@ def process_start_time(pid: int) -> str | None:
     except FileNotFoundError:
         if Path("/proc/self/stat").exists():
             return None
+        import subprocess
+
         shown = subprocess.run(["ps", "-o", "lstart=", "-p", str(pid)], capture_output=True, text=True, check=False)
         return shown.stdout.strip() or None
     except OSError:
@@ -77,6 +80,9 @@ def short_socket_path(folder: Path) -> Iterator[str]:
 
 def peer_uid(connection: socket.socket) -> int:
     """Return the user id at the other end of a Unix socket (unix(7), SO_PEERCRED)."""
+    import socket
+    import struct
+
     if hasattr(socket, "SO_PEERCRED"):
         size = struct.calcsize("3i")
         _pid, uid, _gid = struct.unpack("3i", connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, size))
@@ -151,6 +157,8 @@ def query(folder: Path, request: Mapping[str, Any], *, timeout_s: float) -> dict
         RobotUnreachable: nobody answers in time.
         FortctlError: the robot's own refusal, as its class.
     """
+    import socket
+
     deadline = time.monotonic() + timeout_s
     received = bytearray()
     try:
@@ -219,6 +227,8 @@ class LocalRobot:
             if self.owner() is not None:
                 self._await_answer(timeout_s)
                 return
+            import subprocess
+
             child = subprocess.Popen(
                 self._command(),
                 stdin=subprocess.PIPE,
