@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pty
 import signal
 import subprocess
 import time
@@ -273,3 +274,46 @@ def test_a_home_with_a_long_name_is_reached(tmp_path: Path) -> None:
         assert shell.run("panic-disconnect", "--yes").code == 12
     finally:
         paper.stop()
+
+
+def test_a_key_may_be_sent_without_waiting(ready: Shell) -> None:
+    sent = ready.ok(
+        "keys",
+        "add",
+        "--role",
+        "robot",
+        "--no-wait",
+        "--input",
+        "-",
+        stdin=ready.paper_key("r", "reading,spot_trading"),
+    )
+    assert sent["key"]["status"] == "queued"
+    deadline = time.monotonic() + 30
+    while not (keys := ready.ok("keys", "list")["keys"]) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert [(key["name"], key["status"]) for key in keys] == [("r", "ok")]
+
+
+def test_keys_are_entered_at_hidden_prompts(ready: Shell) -> None:
+    key = json.loads(ready.paper_key("site-1", "reading"))
+    leader, follower = pty.openpty()
+    process = subprocess.Popen(
+        ready.argv("keys", "add", "--role", "site", "--name", "site-1"),
+        stdin=follower,
+        stdout=subprocess.PIPE,
+        stderr=follower,
+        env=ready.environment,
+        start_new_session=True,
+    )
+    os.close(follower)
+    seen = b""
+    for prompt, answer in ((b"API key: ", key["api_key"]), (b"secret key: ", key["secret_key"])):
+        while prompt not in seen:
+            seen += os.read(leader, 4096)
+        os.write(leader, answer.encode() + b"\n")
+    assert process.stdout is not None
+    out = process.stdout.read()
+    assert process.wait(20) == 0 and b"taken in" in out
+    process.stdout.close()
+    os.close(leader)
+    assert key["secret_key"].encode() not in seen + out and key["api_key"].encode() not in seen + out

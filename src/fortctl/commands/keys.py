@@ -88,6 +88,8 @@ async def _take(
     if replacing:
         data["replaced"] = {"fingerprint": taken.replaced}
     who = "the exchange accepts it" if wanted is Role.SITE else "the robot has it and the exchange accepts it"
+    if card["status"] == "queued":
+        who = "on its way to the robot"
     text = (
         f"{role} key '{card['name']}' (…{card['tail']}, {card['fingerprint']}) taken in:"
         f" {who} ({duration(taken.answer_ms)})"

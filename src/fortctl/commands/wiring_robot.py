@@ -11,6 +11,7 @@ import logging.handlers
 import os
 import resource
 import signal
+import sqlite3
 import sys
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -222,6 +223,9 @@ class RobotProcess:
                 await desk.poll()
             except FortctlError as error:
                 self._log.error("the mailbox cannot be read: %s", error.message)
+            except sqlite3.Error as error:
+                # A store that is locked or full for a while must not end a robot that trades.
+                self._log.error("the mailbox cannot be read: %s", type(error).__name__)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(MAILBOX_POLL_S):
                     await self._woken.wait()

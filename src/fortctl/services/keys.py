@@ -127,7 +127,7 @@ class KeyService:
         wait_s: float = ANSWER_WITHIN_S,
         site_copy: bool = True,
     ) -> Taken:
-        """Seal a key to the robot, which alone verifies and stores it; wait for its receipt.
+        """Seal a key to the robot, which alone verifies and stores it; wait for its receipt (0: do not wait).
 
         Raises:
             Conflict, NotFound: there is a key already, or none to change; or the robot is latched.
@@ -140,12 +140,26 @@ class KeyService:
         self._refuse_shared(pair, Role.ROBOT)
         if force and old is not None:
             self._control.send("forget-key")
-        receipt = self._control.send("deliver-key", self._delivery(pair, allow), wait_s=wait_s)
+        ticket = self._control.post("deliver-key", self._delivery(pair, allow))
+        if wait_s <= 0:
+            return self._queued(pair, ticket.number, old)
+        receipt = self._control.collect(ticket, wait_s=wait_s)
         card = card_from_wire(receipt.data["key"])
         warnings = _pairs(receipt.data.get("warnings", ()))
         self._custody.keep_uid(int(receipt.data["uid"]))
         warnings += self._copy_for_reading(pair, receipt.data, allow, site_copy)
         return Taken(card, old.fingerprint if old else None, warnings, receipt.elapsed_ms)
+
+    def _queued(self, pair: KeyPair, number: int, old: KeyCard | None) -> Taken:
+        """Return what is known of a key whose receipt nobody waits for."""
+        card = KeyCard(
+            Role.ROBOT, pair.name, pair.type, self._custody.fingerprint(pair), pair.api_key.reveal()[-4:], "queued"
+        )
+        waiting = (
+            "NOT_VERIFIED",
+            f"the key is on its way to the robot as command {number}; 'fortctl keys list' tells what became of it",
+        )
+        return Taken(card, old.fingerprint if old else None, (waiting,))
 
     def _delivery(self, pair: KeyPair, allow: Collection[str]) -> dict[str, Any]:
         return {
