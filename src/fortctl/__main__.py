@@ -8,15 +8,21 @@ import sys
 
 def main() -> int:
     """Run fortctl with ``sys.argv``; return the exit code."""
-    if sys.argv[1:] == ["--version"]:
-        from fortctl import __version__
+    try:
+        if sys.argv[1:] == ["--version"]:
+            from fortctl import __version__
 
-        print(f"fortctl {__version__}")
+            print(f"fortctl {__version__}", flush=True)
+            return 0
+        if os.environ.get("_FORTCTL_COMPLETE", "").endswith("_complete") and _complete():
+            return 0
+        from fortctl.commands.app import run
+    except KeyboardInterrupt:
+        # Before the error boundary stands.
+        return 130
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-    if os.environ.get("_FORTCTL_COMPLETE", "").endswith("_complete") and _complete():
-        return 0
-    from fortctl.commands.app import run
-
     return run(sys.argv[1:])
 
 
@@ -25,6 +31,8 @@ def _complete() -> bool:
     from fortctl.names import CORE, complete
 
     words, shell = os.environ.get("COMP_WORDS", ""), os.environ["_FORTCTL_COMPLETE"].removesuffix("_complete")
+    if shell not in ("bash", "zsh", "fish"):
+        return False
     if shell == "fish":
         # click's fish script hands over the current word alone.
         split = words.split()

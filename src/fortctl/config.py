@@ -78,10 +78,13 @@ class Home:
         self.check_modes()
 
     def check_modes(self) -> None:
-        """Refuse a home that others may read. Raises ``ConfigError``."""
-        problem = mode_problem(self.path)
+        """Refuse a home that others may read, also behind a symbolic link. Raises ``ConfigError``."""
+        try:
+            problem = mode_problem(self.path.resolve())
+        except (OSError, RuntimeError):
+            problem = f"{self.path} leads nowhere"
         if problem:
-            raise ConfigError(problem, hint=f"chmod 700 {self.path}")
+            raise ConfigError(problem, hint=f"chmod 700 {self.path}, or choose another --home")
 
     def mode_problems(self) -> list[str]:
         """Return what is wrong with the modes of the home and everything in it."""
@@ -165,6 +168,8 @@ def mode_problem(path: Path) -> str:
         status = path.lstat()
     except FileNotFoundError:
         return ""
+    except OSError as error:
+        return f"{path} cannot be looked at: {error.strerror}"
     if stat.S_ISLNK(status.st_mode):
         return ""
     if stat.S_IMODE(status.st_mode) & 0o077:
@@ -175,9 +180,16 @@ def mode_problem(path: Path) -> str:
 
 
 def make_private_folder(path: Path) -> None:
-    """Make a folder and its missing parents, 0700."""
+    """Make a folder and its missing parents, each 0700 (as the XDG Base Directory Specification asks).
+
+    Raises:
+        ConfigError: it cannot be made.
+    """
     try:
-        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        # Path.mkdir(parents=True) would give the parents the process's default mode.
+        for folder in (*reversed(path.parents), path):
+            if not folder.is_dir():
+                folder.mkdir(mode=0o700, exist_ok=True)
     except OSError as error:
         raise ConfigError(f"{path} cannot be made: {error.strerror}", hint="choose another --home") from None
 
@@ -200,6 +212,8 @@ def load_config(home: Home) -> Config:
         raise ConfigError(
             f"{home.config} is no valid TOML: {error}", hint="mend it, or restore it from a backup"
         ) from None
+    except OSError as error:
+        raise ConfigError(f"{home.config} cannot be read: {error.strerror}", hint="choose another --home") from None
     return _interpret(parsed, home)
 
 
@@ -240,14 +254,16 @@ def save_config(home: Home, config: Config) -> None:
 def write_private(path: Path, data: bytes) -> None:
     """Replace a file's content durably; it is 0600 and never half-written."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     try:
-        with open(descriptor, "wb", closefd=False) as stream:
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        with open(descriptor, "wb") as stream:
             stream.write(data)
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-    os.replace(temporary, path)
+            stream.flush()
+            os.fsync(descriptor)
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
     folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(folder)

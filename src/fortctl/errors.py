@@ -173,6 +173,10 @@ class KeyTooOld(FortctlError):
     default_hint = "rotate the key"
 
 
+class Terminated(BaseException):
+    """SIGTERM, raised where the main thread stands, so that everything is closed on the way out."""
+
+
 EXIT_INTERRUPTED = 130
 EXIT_TERMINATED = 143
 

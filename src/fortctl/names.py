@@ -22,8 +22,8 @@ CORE: dict[str, tuple[str, str, str]] = {
 
 
 def complete(words: list[str], cword: int) -> list[str] | None:
-    """Return the command names that complete the first word, or None when click must answer."""
+    """Return the command names that complete the first word, or None when click must answer (options, plugins)."""
     if cword != 1 or (len(words) > 1 and words[1].startswith("-")):
         return None
     prefix = words[1] if len(words) > 1 else ""
-    return [name for name in CORE if name.startswith(prefix)]
+    return [name for name in CORE if name.startswith(prefix)] or None

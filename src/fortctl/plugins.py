@@ -6,12 +6,15 @@ whatever it does at import is contained.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
+from contextlib import redirect_stdout
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from fortctl.errors import FortctlError, InternalError
+from fortctl.errors import FortctlError, InternalError, Terminated
 from fortctl.names import CORE
+from fortctl.secret import redact
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
@@ -41,22 +44,22 @@ class Plugin:
 
 
 def discover() -> list[Plugin]:
-    """Return every plugin's metadata, by name; nothing is imported."""
-    from importlib.metadata import entry_points
+    """Return every plugin's metadata, by name; nothing is imported.
 
-    found = []
-    for entry in entry_points(group=GROUP):
-        distribution = entry.dist
-        found.append(
-            Plugin(
-                entry.name,
-                distribution.name if distribution else "?",
-                distribution.version if distribution else "?",
-                entry.value,
-                entry,
-            )
-        )
-    return sorted(found, key=lambda plugin: (plugin.name, plugin.distribution))
+    Broken metadata hide the plugins of their own distribution alone.
+    """
+    from importlib.metadata import distributions
+
+    found: dict[tuple[str, str], Plugin] = {}
+    for distribution in distributions():
+        try:
+            label, version = str(distribution.name), str(distribution.version)
+            for entry in distribution.entry_points.select(group=GROUP):
+                # The first of two installations of one distribution is the one that would be imported.
+                found.setdefault((entry.name, label), Plugin(entry.name, label, version, entry.value, entry))
+        except Exception:  # noqa: S112 (somebody else's metadata, read on the way to every --help)
+            continue
+    return [found[key] for key in sorted(found)]
 
 
 def find(name: str) -> Plugin | None:
@@ -72,12 +75,12 @@ def load(plugin: Plugin) -> Any:
     """
     try:
         command = plugin.entry.load()
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, Terminated):
         raise
     except BaseException as error:
+        reason = redact(f"{type(error).__name__}: {error}".splitlines()[0])[:200].removesuffix(": ")
         raise InternalError(
-            f"the plugin '{plugin.name}' of {plugin.distribution} {plugin.version} cannot be imported:"
-            f" {type(error).__name__}",
+            f"the plugin '{plugin.name}' of {plugin.distribution} {plugin.version} cannot be imported: {reason}",
             hint=f"upgrade or remove the distribution {plugin.distribution}",
             details={"distribution": plugin.distribution, "target": plugin.target},
         ) from error
@@ -102,7 +105,9 @@ def inspect() -> list[dict[str, Any]]:
         else:
             seen.add(plugin.name)
             try:
-                kind = _kind(load(plugin))
+                # What it prints at import must not stand beside the one JSON document on stdout.
+                with redirect_stdout(sys.stderr):
+                    kind = _kind(load(plugin))
             except FortctlError as broken:
                 state, error = "failed", broken.message
         rows.append(
@@ -131,9 +136,11 @@ def run(command: Any, name: str, words: Sequence[str]) -> int:
     try:
         command.main(args=list(words), prog_name=f"fortctl {name}", standalone_mode=True)
     except SystemExit as ended:
-        if isinstance(ended.code, int):
-            return ended.code
-        return 0 if ended.code is None else 1
+        if ended.code is None or isinstance(ended.code, int):
+            return ended.code or 0
+        # As the interpreter does with sys.exit("why").
+        print(redact(str(ended.code)), file=sys.stderr)
+        return 1
     return 0
 
 

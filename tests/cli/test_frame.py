@@ -71,9 +71,69 @@ def test_a_usage_error_names_the_nearest_command() -> None:
     assert bad.stderr.splitlines()[1].startswith("hint: ")
 
 
-def test_a_secret_typed_as_an_argument_is_not_repeated() -> None:
-    bad = run("keys", "add", "--role", "Q7" * 32, "--json")
-    assert bad.returncode == 2 and "Q7Q7Q7Q7" not in bad.stdout + bad.stderr
+@pytest.mark.parametrize("value", ["Q7" * 32, "Q7" * 12 + "+/=", "-----BEGIN PRIVATE KEY-----\nQ7Q7Q7Q7"])
+def test_a_secret_typed_as_an_argument_is_not_repeated(value: str) -> None:
+    for words in (
+        ("keys", "add", "--role", value),
+        ("keys", "add", f"--role={value}"),
+        ("keys", "add", "--role", "site", value),
+        ("keys", value),
+        (value,),
+    ):
+        for more in ((), ("--json",), ("-vv",)):
+            bad = run(*words, *more)
+            assert bad.returncode == 2 and "Q7Q7Q7Q7" not in bad.stdout + bad.stderr, words
+
+
+def test_a_group_alone_is_a_usage_error() -> None:
+    for words in ((), ("keys",), ("paper", "market")):
+        bad = run(*words, "--json")
+        assert (bad.returncode, json.loads(bad.stdout)["error"]["message"]) == (2, "a command is missing")
+
+
+def test_an_error_is_two_lines_and_a_traceback_needs_vv_however_it_is_spelt(tmp_path: Path) -> None:
+    none = ("--home", str(tmp_path / "none"))
+    for words in (("keys", "list", *none), ("-q", *none, "keys", "list"), ("-v", *none, "keys", "list")):
+        lines = run(*words).stderr.splitlines()
+        assert [line.split(":")[0] for line in lines] == ["error", "hint"], words
+    for words in (("-vv", *none, "keys", "list"), ("-v", *none, "keys", "list", "-v")):
+        assert "Traceback" in run(*words).stderr, words
+
+
+def test_a_home_that_cannot_be_one(tmp_path: Path) -> None:
+    (tmp_path / "file").touch(0o600)
+    for home, code in (
+        ("~no-such-user/x", "USAGE"),
+        (str(tmp_path / "file"), "CONFIG"),
+        (str(tmp_path / "file" / "under"), "CONFIG"),
+        (str(tmp_path / ("x" * 300)), "CONFIG"),
+    ):
+        for words in (("keys", "list"), ("init", "--exchange", "paper", "--slot", "keyfile")):
+            ran = run("--home", home, *words, "--json")
+            error = json.loads(ran.stdout)["error"]
+            assert (ran.returncode, error["code"]) == (2, code), (home, words, error)
+
+
+def test_odd_bytes_and_an_odd_terminal_still_give_valid_json(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable.encode(), b"-m", b"fortctl", b"\xff", b"--json"],
+        capture_output=True,
+        env=clean_environment(LC_ALL="C"),
+        check=False,
+    )
+    assert done.returncode == 2 and json.loads(done.stdout.decode("utf-8"))["error"]["code"] == "USAGE"
+    narrow = {"PYTHONIOENCODING": "ascii", "FORTCTL_HOME": str(tmp_path)}
+    bad = run("keys", "add", "--role", "site", "--input", "/dev/null", "--json", **narrow)
+    assert json.loads(bad.stdout)["error"]["code"] == "BAD_INPUT" and "…" in json.loads(bad.stdout)["error"]["hint"]
+    assert run("keys", "add", "--role", "site", "--input", "/dev/null", **narrow).returncode == 2
+
+
+def test_settings_of_others_are_shown_as_json_whatever_they_are(ready: Shell) -> None:
+    with (ready.home / "config.toml").open("a") as stream:
+        stream.write("\n[other]\nday = 2026-01-02\nwide = inf\nlist = [{x = nan}]\n")
+    shown = ready.ok("config", "show")["config"]
+    assert shown["other"] == {"day": "2026-01-02", "wide": "inf", "list": [{"x": "nan"}]}
+    assert ready.run("config", "show", json_mode=False).code == 0
 
 
 def test_a_bad_account_name_is_usage() -> None:
@@ -135,15 +195,51 @@ def test_version_loads_nothing() -> None:
     assert not found & {"click", "pydantic", "typer", "cryptography", "binance", "asyncio", "aiohttp", "tomllib"}
 
 
-@pytest.mark.parametrize(
-    ("shell", "words", "cword"), [("bash", "fortctl pa", "1"), ("zsh", "fortctl pa", "1"), ("fish", "fortctl pa", "pa")]
-)
+COMPLETIONS = [("bash", "fortctl pa", "1"), ("zsh", "fortctl pa", "1"), ("fish", "fortctl pa", "pa")]
+
+
+@pytest.mark.parametrize(("shell", "words", "cword"), COMPLETIONS)
 def test_completion_of_a_name_loads_nothing(shell: str, words: str, cword: str) -> None:
     environment = {"_FORTCTL_COMPLETE": f"{shell}_complete", "COMP_WORDS": words, "COMP_CWORD": cword}
     found = loaded(**environment)
     assert not found & {"click", "pydantic", "typer", "cryptography", "binance", "asyncio", "aiohttp"}
     shown = run(**environment).stdout
     assert "panic-disconnect" in shown and "paper" in shown and "keys" not in shown.split()
+
+
+@pytest.mark.parametrize(
+    ("shell", "words", "cword"), [*COMPLETIONS, ("bash", "fortctl ", "1"), ("fish", "fortctl ", "")]
+)
+def test_the_static_completion_says_what_click_would(shell: str, words: str, cword: str) -> None:
+    """Same names, same form; the help differs by click's shortening alone."""
+    environment = {"_FORTCTL_COMPLETE": f"{shell}_complete", "COMP_WORDS": words, "COMP_CWORD": cword}
+    ours = run(**environment)
+    theirs = subprocess.run(
+        [sys.executable, "-c", "from fortctl.commands.app import run; run([])"],
+        capture_output=True,
+        text=True,
+        env=clean_environment(**environment),
+        check=False,
+    )
+
+    def names(text: str) -> list[str]:
+        return sorted(line.split("\t")[0] for line in text.splitlines() if " " not in line.split("\t")[0])
+
+    assert ours.returncode == 0 and names(ours.stdout) == names(theirs.stdout)
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_the_rest_of_the_completion_is_click_s(shell: str) -> None:
+    source = run(_FORTCTL_COMPLETE=f"{shell}_source").stdout
+    assert f"_FORTCTL_COMPLETE={shell}_complete" in source
+    for words, cword, wanted in (
+        ("fortctl keys ver", "2", "verify"),
+        ("fortctl --json ke", "2", "keys"),
+        ("fortctl --js", "1", "--json"),
+    ):
+        given = words.split()[-1] if shell == "fish" else cword
+        shown = run(_FORTCTL_COMPLETE=f"{shell}_complete", COMP_WORDS=words, COMP_CWORD=given).stdout
+        assert wanted in shown, words
 
 
 def test_keys_list_loads_no_vendor(keyed: Shell) -> None:
@@ -163,13 +259,56 @@ def test_help_imports_no_command() -> None:
     assert "cryptography" not in loaded("--help")
 
 
-def test_a_broken_pipe_is_quiet(ready: Shell) -> None:
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [
+        (("config", "path"), 0),
+        (("config", "path", "--json"), 0),
+        (("--version",), 0),
+        (("keyz", "--json"), 2),
+        (("keys", "list", "--json"), 7),
+    ],
+)
+def test_a_broken_pipe_is_quiet(words: tuple[str, ...], code: int, tmp_path: Path) -> None:
     reader, writer = os.pipe()
     os.close(reader)
     done = subprocess.run(
-        ready.argv("config", "show"), stdout=writer, stderr=subprocess.PIPE, env=ready.environment, check=False
+        [sys.executable, "-m", "fortctl", *words],
+        stdout=writer,
+        stderr=subprocess.PIPE,
+        env=clean_environment(FORTCTL_HOME=str(tmp_path / "none")),
+        check=False,
     )
     os.close(writer)
+    assert (done.returncode, done.stderr) == (code, b"")
+
+
+def test_a_follower_whose_reader_went_away_ends_quietly(keyed: Shell) -> None:
+    process = subprocess.Popen(
+        keyed.argv("robot", "status", "--watch", "--json"),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=keyed.environment,
+    )
+    assert process.stdout is not None and process.stderr is not None
+    assert json.loads(process.stdout.readline())
+    process.stdout.close()
+    assert (process.wait(30), process.stderr.read()) == (0, b"")
+    process.stderr.close()
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+@pytest.mark.parametrize("more", [(), ("--json",)])
+def test_an_output_that_cannot_be_written_is_an_error(more: tuple[str, ...]) -> None:
+    with open("/dev/full", "wb") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "fortctl", "config", "path", *more],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            env=clean_environment(),
+            check=False,
+        )
+    assert done.returncode == 1 and done.stderr.startswith(b"error: the output cannot be written")
     assert b"Traceback" not in done.stderr
 
 

@@ -7,12 +7,22 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 
 from harness import REPOSITORY, clean_environment
+
+QUITTER = """
+import click, sys
+
+@click.command()
+@click.option("--raise", "fault", is_flag=True)
+def command(fault):
+    if fault:
+        raise ValueError("of its own")
+    sys.exit("why it ends")
+"""
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +40,10 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     for name, code, entry in (
         ("broken", "raise RuntimeError('no')", "broken = broken_plugin:command"),
-        ("leaver", "raise SystemExit(0)", "leaver = leaver_plugin:command"),
+        ("leaver", "print('noise')\nraise SystemExit(0)", "leaver = leaver_plugin:command"),
+        ("odd", "command = object()", "odd = odd_plugin:command"),
+        ("absent", "", "absent = absent_plugin:nothing"),
+        ("quitter", QUITTER, "quitter = quitter_plugin:command"),
         ("thief", "print('I ran')\ncommand = None", "keys = thief_plugin:command"),
     ):
         (folder / f"{name}_plugin.py").write_text(code)
@@ -38,15 +51,22 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
         info.mkdir()
         (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}-plugin\nVersion: 1.0\n")
         (info / "entry_points.txt").write_text(f"[fortctl.commands]\n{entry}\n")
+    for name, metadata in (
+        ("garbage", b"\xff\xfe[fortctl.commands"),
+        ("nameless", b"[fortctl.commands]\nnone = x:y\n"),
+    ):
+        info = folder / f"{name}_plugin-1.0.dist-info"
+        info.mkdir()
+        (info / "entry_points.txt").write_bytes(metadata)
     return folder
 
 
-def run(site: Path, *words: str) -> subprocess.CompletedProcess[str]:
+def run(site: Path, *words: str, **environment: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "fortctl", *words],
         capture_output=True,
         text=True,
-        env=clean_environment(PYTHONPATH=str(site), FORTCTL_HOME=str(site / "home")),
+        env=clean_environment(PYTHONPATH=str(site), FORTCTL_HOME=str(site / "home"), **environment),
         check=False,
     )
 
@@ -63,18 +83,21 @@ def test_both_kinds_run_with_help_options_and_exit_codes(site: Path) -> None:
         assert wrong.returncode == 2 and "Traceback" not in wrong.stderr and "--colour" in wrong.stderr
 
 
-def test_ctrl_c_in_a_plugin(site: Path) -> None:
+@pytest.mark.parametrize("name", ["hello", "hello-click"])
+@pytest.mark.parametrize(("number", "code", "error"), [("SIGINT", 130, "INTERRUPTED"), ("SIGTERM", 143, "TERMINATED")])
+def test_signals_in_a_plugin(site: Path, name: str, number: str, code: int, error: str) -> None:
     process = subprocess.Popen(
-        [sys.executable, "-m", "fortctl", "hello-click", "--wait"],
+        [sys.executable, "-m", "fortctl", "--json", name, "--wait"],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         env=clean_environment(PYTHONPATH=str(site), PYTHONUNBUFFERED="1"),
     )
     assert process.stdout is not None and process.stdout.readline().startswith(b"hello")
-    time.sleep(0.2)
-    os.kill(process.pid, signal.SIGINT)
-    _out, err = process.communicate(timeout=10)
-    assert process.returncode in (1, 130) and b"Traceback" not in err
+    os.kill(process.pid, getattr(signal, number))
+    out, err = process.communicate(timeout=10)
+    assert process.returncode == code and b"Traceback" not in err
+    document = json.loads(out)
+    assert (document["error"]["code"], document["command"]) == (error, name)
 
 
 def test_the_list_tells_what_failed_and_why(site: Path) -> None:
@@ -82,7 +105,8 @@ def test_the_list_tells_what_failed_and_why(site: Path) -> None:
     assert (rows["hello"]["state"], rows["hello"]["kind"]) == ("ok", "typer")
     assert (rows["hello-click"]["state"], rows["hello-click"]["kind"]) == ("ok", "click")
     assert rows["hello"]["distribution"] == "fortctl-plugin-hello"
-    assert rows["broken"]["state"] == "failed" and "RuntimeError" in rows["broken"]["error"]
+    assert rows["broken"]["state"] == "failed" and "RuntimeError: no" in rows["broken"]["error"]
+    assert rows["odd"]["state"] == rows["absent"]["state"] == "failed" and rows["quitter"]["state"] == "ok"
     assert rows["leaver"]["state"] == "failed" and "SystemExit" in rows["leaver"]["error"]
     assert rows["keys"]["state"] == "shadowed"
 
@@ -93,6 +117,21 @@ def test_a_broken_plugin_breaks_itself_alone(site: Path) -> None:
     assert "Traceback" not in broken.stderr
     assert run(site, "--help").returncode == 0
     assert "I ran" not in run(site, "keys", "list").stdout, "a plugin never overrides a core command"
+
+
+def test_a_plugin_that_ends_in_its_own_way(site: Path) -> None:
+    left = run(site, "quitter")
+    assert (left.returncode, left.stderr) == (1, "why it ends\n")
+    fault = run(site, "quitter", "--raise")
+    assert fault.returncode == 1 and fault.stderr.startswith("error: unexpected ValueError\nhint: ")
+    assert "of its own" in run(site, "-vv", "quitter", "--raise").stderr
+
+
+def test_help_suggestions_and_completion_know_plugins_from_their_metadata(site: Path) -> None:
+    assert "from fortctl-plugin-hello" in run(site, "--help").stdout
+    assert "did you mean 'hello'?" in run(site, "helo").stderr
+    environment = {"_FORTCTL_COMPLETE": "bash_complete", "COMP_WORDS": "fortctl hel", "COMP_CWORD": "1"}
+    assert run(site, **environment).stdout.split() == ["plain,hello", "plain,hello-click"]
 
 
 def test_panic_loads_no_plugin(site: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import sys
@@ -13,22 +12,20 @@ from typing import Any
 import click
 
 from fortctl import __version__
-from fortctl.commands.context import Draft, Group, Result
-from fortctl.commands.render import render_data
-from fortctl.errors import EXIT_INTERRUPTED, EXIT_TERMINATED, FortctlError, InternalError, UsageError
+from fortctl.commands.context import Draft, Group, OutputGone, Result
+from fortctl.commands.output import make_tolerant, print_ended, print_error, print_result, silence
+from fortctl.errors import EXIT_INTERRUPTED, EXIT_TERMINATED, FortctlError, InternalError, Terminated, UsageError
 from fortctl.names import CORE
 from fortctl.secret import redact
-
-
-class Terminated(BaseException):
-    """SIGTERM, raised where the main thread stands, so that everything is closed on the way out."""
 
 
 class Root(Group):
     """Knows names, not modules: a command's module is imported when the command is named."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(CORE)
+        from fortctl.plugins import discover
+
+        return [*CORE, *dict.fromkeys(plugin.name for plugin in discover() if not plugin.shadowed)]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name in CORE:
@@ -82,7 +79,11 @@ class _PluginCommand(click.Command):
         os.environ.update(FORTCTL_HOME=str(given.home), FORTCTL_ACCOUNT=given.account)
         if given.json:
             os.environ["FORTCTL_JSON"] = "1"
-        return run(load(self._plugin), self._plugin.name, ctx.args)
+        code = run(load(self._plugin), self._plugin.name, ctx.args)
+        if code != 0 and draft.interrupted:
+            # click ends in 1 on Ctrl-C, Typer in 130: here it is always 130.
+            raise KeyboardInterrupt
+        return code
 
 
 def root() -> Root:
@@ -110,119 +111,93 @@ def run(words: Sequence[str]) -> int:
     """
     draft = Draft()
     as_json = "--json" in words or os.environ.get("FORTCTL_JSON") == "1"
-    signal.signal(signal.SIGTERM, _terminate)
-    # A handler of our own: asyncio's would only cancel the task, which a prompt in the middle of it never notices.
-    signal.signal(signal.SIGINT, _interrupt)
+    make_tolerant()
+    _hear_signals(draft)
+    outcome: Result | BaseException | int = 0
     try:
-        outcome = root().main(args=list(words), prog_name="fortctl", standalone_mode=False, obj=draft, **_completion())
-        if isinstance(outcome, Result):
-            _print_result(outcome, draft)
-            return 0
-        return outcome if isinstance(outcome, int) else 0
+        outcome = _outcome(words, draft)
+        return _show(outcome, draft, as_json)
+    except (KeyboardInterrupt, click.Abort):
+        return _show(KeyboardInterrupt(), draft, as_json)
+    except Terminated as ended:
+        return _show(ended, draft, as_json)
+    except (BrokenPipeError, OutputGone):
+        silence()
+        return outcome.exit_code if isinstance(outcome, FortctlError) else 0
+    except OSError as error:
+        # The output itself fails (a full disk): stderr is what is left to say so.
+        print(f"error: the output cannot be written: {error.strerror}\nhint: see where it goes", file=sys.stderr)
+        silence()
+        return InternalError.exit_code
+
+
+def _outcome(words: Sequence[str], draft: Draft) -> Result | FortctlError | int:
+    """Run the command; return its result, its error or its exit code. What ends a command from outside passes."""
+    try:
+        outcome = root().main(
+            args=list(words), prog_name="fortctl", standalone_mode=False, obj=draft, complete_var="_FORTCTL_COMPLETE"
+        )
     except FortctlError as error:
-        return _print_error(error, draft, as_json)
+        return error
     except click.exceptions.Exit as ended:
         return ended.exit_code
     except click.ClickException as error:
-        return _print_error(_usage(error), draft, as_json)
-    except (KeyboardInterrupt, click.Abort):
-        return _print_ended("INTERRUPTED", "interrupted", EXIT_INTERRUPTED, draft, as_json)
-    except Terminated:
-        return _print_ended("TERMINATED", "terminated", EXIT_TERMINATED, draft, as_json)
-    except BrokenPipeError:
-        # The reader went away (`| head`): nothing to say, and nobody to say it to.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+        return _usage(error, words)
+    except (click.Abort, OutputGone):
+        raise
     except Exception as error:
-        fault = InternalError(f"unexpected {type(error).__name__}")
+        # strerror alone: a file name may be anything that was typed.
+        reason = f": {error.strerror}" if isinstance(error, OSError) and error.strerror else ""
+        fault = InternalError(f"unexpected {type(error).__name__}{reason}")
         fault.__cause__ = error
-        return _print_error(fault, draft, as_json)
+        return fault
+    return outcome if isinstance(outcome, Result | int) else 0
 
 
-def _completion() -> dict[str, Any]:
-    return {"complete_var": "_FORTCTL_COMPLETE"}
+def _show(outcome: Result | BaseException | int, draft: Draft, as_json: bool) -> int:
+    """Print an outcome; return its exit code."""
+    match outcome:
+        case Result():
+            print_result(outcome, draft)
+            return 0
+        case FortctlError():
+            print_error(outcome, draft, as_json)
+            return outcome.exit_code
+        case Terminated():
+            print_ended("TERMINATED", "terminated", EXIT_TERMINATED, draft, as_json)
+            return EXIT_TERMINATED
+        case KeyboardInterrupt():
+            print_ended("INTERRUPTED", "interrupted", EXIT_INTERRUPTED, draft, as_json)
+            return EXIT_INTERRUPTED
+        case int():
+            return outcome
+    raise TypeError(f"no outcome: {type(outcome).__name__}")
 
 
-def _terminate(number: int, frame: FrameType | None) -> None:
-    raise Terminated
+def _hear_signals(draft: Draft) -> None:
+    def terminate(number: int, frame: FrameType | None) -> None:
+        raise Terminated
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        draft.interrupted = True
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGTERM, terminate)
+    # A handler of our own: asyncio's would only cancel the task, which a prompt in the middle of it never notices.
+    signal.signal(signal.SIGINT, interrupt)
 
 
-def _interrupt(number: int, frame: FrameType | None) -> None:
-    raise KeyboardInterrupt
+# Longer than any command or option: what is longer is a value.
+_LONGEST_SHOWN = 20
 
 
-def _usage(error: click.ClickException) -> UsageError:
+def _usage(error: click.ClickException, words: Sequence[str]) -> UsageError:
     context = getattr(error, "ctx", None)
     path = context.command_path if context is not None else "fortctl"
     message = error.format_message().rstrip(".")
-    # Values may be secrets that somebody typed as an argument: they are never repeated.
+    # A value may be a secret that somebody typed as an argument: a long one is never repeated.
+    values = [word.partition("=")[2] if word.startswith("--") else word for word in words]
+    for value in sorted(values, key=len, reverse=True):
+        if len(value) > _LONGEST_SHOWN:
+            message = message.replace(value, "<value>").replace(repr(value)[1:-1], "<value>")
     return UsageError(redact(message[:1].lower() + message[1:]), hint=f"see '{path} --help'")
-
-
-def _print_result(result: Result, draft: Draft) -> None:
-    given = draft.globals()
-    if given.json:
-        _print_document(
-            {
-                "ok": True,
-                "command": draft.command,
-                "account": given.account,
-                "changed": result.changed,
-                "data": dict(result.data),
-                "warnings": [{"code": code, "message": message} for code, message in result.warnings],
-            }
-        )
-        return
-    if not given.quiet:
-        for _code, message in result.warnings:
-            print(f"warning: {message}", file=sys.stderr)
-    text = result.text() if callable(result.text) else result.text
-    rendered = render_data(result.data) if text is None else text
-    if rendered:
-        print(rendered, flush=True)
-
-
-def _print_error(error: FortctlError, draft: Draft, as_json: bool) -> int:
-    if as_json:
-        document: dict[str, Any] = {
-            "ok": False,
-            "command": draft.command,
-            "account": draft.values.get("account") or os.environ.get("FORTCTL_ACCOUNT") or "default",
-            "error": error.as_json(),
-        }
-        if error.data is not None:
-            document["data"] = error.data
-        document["warnings"] = [{"code": code, "message": message} for code, message in error.warnings]
-        _print_document(document)
-    else:
-        if error.data is not None:
-            print(error.text or render_data(error.data), flush=True)
-        for _code, message in error.warnings:
-            print(f"warning: {message}", file=sys.stderr)
-    if int(draft.values.get("verbose", 0)) >= 2:
-        import traceback
-
-        print(redact("".join(traceback.format_exception(error))), file=sys.stderr, end="")
-    if not as_json:
-        print(f"error: {error.message}\nhint: {error.hint}", file=sys.stderr)
-    return error.exit_code
-
-
-def _print_ended(code: str, message: str, exit_code: int, draft: Draft, as_json: bool) -> int:
-    if as_json:
-        error = {
-            "code": code,
-            "message": message,
-            "hint": "nothing is half-written; run the command again",
-            "exit_code": exit_code,
-            "exchange": None,
-            "details": {},
-        }
-        _print_document({"ok": False, "command": draft.command, "account": "default", "error": error, "warnings": []})
-    else:
-        print(f"error: {message}\nhint: nothing is half-written; run the command again", file=sys.stderr)
-    return exit_code
-
-
-def _print_document(document: dict[str, Any]) -> None:
-    print(json.dumps(document, ensure_ascii=False), flush=True)

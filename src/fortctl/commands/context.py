@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -13,8 +12,9 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
+from fortctl.commands.output import encode
 from fortctl.config import check_account_name, default_home
-from fortctl.errors import BadInput, ConfirmationNeeded, UsageError
+from fortctl.errors import BadInput, ConfirmationNeeded, FortctlError, InternalError, UsageError
 from fortctl.secret import Secret
 
 if TYPE_CHECKING:
@@ -47,7 +47,6 @@ class Result:
         changed: it changed something (False for a no-op and for reading).
         warnings: ``(code, message)`` pairs.
         text: the plain rendering; by default names and values, a line each.
-        exit_code: for the few commands that answer by it (``robot run``).
     """
 
     data: Mapping[str, Any]
@@ -56,24 +55,45 @@ class Result:
     text: str | Callable[[], str] | None = None
 
 
+class OutputGone(Exception):
+    """Whoever read stdout went away while a command was still streaming."""
+
+
 @dataclass
 class Draft:
-    """What is known while the line is being parsed; the error boundary reads it too."""
+    """What is known while the line is being parsed; the error boundary reads it too.
+
+    Attributes:
+        values: the global options given so far; counts add up, other later ones win.
+        command: the command's path so far, without the program's name.
+        interrupted: Ctrl-C was heard.
+    """
 
     values: dict[str, Any] = field(default_factory=dict)
     command: str = ""
+    interrupted: bool = False
 
     def merge(self, given: Mapping[str, Any]) -> None:
         for name, value in given.items():
             if value not in (None, False, 0):
-                self.values[name] = value
+                self.values[name] = self.values.get(name, 0) + value if name == "verbose" else value
 
     def globals(self) -> Globals:
+        """Return the global options in force.
+
+        Raises:
+            UsageError: the account's name cannot be one, or the home has no place.
+        """
         environment = os.environ
-        home = self.values.get("home") or environment.get("FORTCTL_HOME") or default_home(environment)
         account = self.values.get("account") or environment.get("FORTCTL_ACCOUNT") or "default"
+        try:
+            home = self.values.get("home") or environment.get("FORTCTL_HOME") or default_home(environment)
+            place = Path(home).expanduser().absolute()
+        except RuntimeError:
+            # '~' of a user that is not there.
+            raise UsageError("there is no such home folder", hint="give --home PATH, or set FORTCTL_HOME") from None
         return Globals(
-            home=Path(home).expanduser().absolute(),
+            home=place,
             account=check_account_name(account),
             json=bool(self.values.get("json")) or environment.get("FORTCTL_JSON") == "1",
             yes=bool(self.values.get("yes")),
@@ -109,12 +129,15 @@ class App:
             print(line, file=sys.stderr, flush=True)
 
     def warn(self, code: str, message: str) -> None:
-        """Warn now, in plain mode; with the result, in JSON."""
+        """Have a warning printed with the result or the error."""
         self.warnings.append((code, message))
 
     def stream(self, document: Mapping[str, Any], text: str) -> None:
         """One document a line (JSON) or one plain line, at once: for commands that follow or serve."""
-        print(json.dumps(document, ensure_ascii=False) if self.globals.json else text, flush=True)
+        try:
+            print(encode(document) if self.globals.json else text, flush=True)
+        except BrokenPipeError:
+            raise OutputGone from None
 
     # -- asking ----------------------------------------------------------------------------------------------------
 
@@ -242,11 +265,18 @@ class Command(_WithGlobals):
         draft = context.ensure_object(Draft)
         app = App(draft.globals(), draft.command)
         assert self.callback is not None
-        result = self.callback(app, **context.params)
-        if hasattr(result, "__await__"):
-            import asyncio
+        try:
+            result = self.callback(app, **context.params)
+            if hasattr(result, "__await__"):
+                import asyncio
 
-            result = asyncio.run(result)
+                result = asyncio.run(result)
+        except FortctlError as error:
+            error.warnings = (*app.warnings, *error.warnings)
+            raise
+        except (EOFError, BrokenPipeError) as error:
+            # click would take a socket's end for the terminal's: for Ctrl-D, and for a reader that went away.
+            raise InternalError(f"unexpected {type(error).__name__}") from error
         if isinstance(result, Result) and app.warnings:
             result = replace(result, warnings=(*app.warnings, *result.warnings))
         return result
