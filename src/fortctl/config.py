@@ -36,14 +36,10 @@ def check_account_name(name: str) -> str:
 
 
 @dataclass(frozen=True)
-class Home:
-    """Where everything of one home lies (contract.md, "home")."""
+class _VaultFolder:
+    """A folder with a vault, its key file and its erasure keys."""
 
     path: Path
-
-    @property
-    def config(self) -> Path:
-        return self.path / "config.toml"
 
     @property
     def vault(self) -> Path:
@@ -56,6 +52,15 @@ class Home:
     @property
     def erasure(self) -> Path:
         return self.path / "erasure"
+
+
+@dataclass(frozen=True)
+class Home(_VaultFolder):
+    """Where everything of one home lies (contract.md, "home")."""
+
+    @property
+    def config(self) -> Path:
+        return self.path / "config.toml"
 
     @property
     def audit(self) -> Path:
@@ -98,22 +103,8 @@ class Home:
 
 
 @dataclass(frozen=True)
-class RobotHome:
+class RobotHome(_VaultFolder):
     """The folder of one account's local robot."""
-
-    path: Path
-
-    @property
-    def vault(self) -> Path:
-        return self.path / "vault.toml"
-
-    @property
-    def keyfile(self) -> Path:
-        return self.path / "vault.key"
-
-    @property
-    def erasure(self) -> Path:
-        return self.path / "erasure"
 
     @property
     def journal(self) -> Path:

@@ -262,4 +262,5 @@ class Latch(LatchGuard, Protocol):
 
 
 class AuditLog(Protocol):
-    def append(self, what: str, *, account: str, result: str, **facts: Any) -> None: ...
+    def append(self, what: str, *, account: str, result: str, best_effort: bool = False, **facts: Any) -> None:
+        """Append one entry durably; ``best_effort`` writes what can be written and never raises."""

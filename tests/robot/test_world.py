@@ -238,6 +238,56 @@ async def test_held_after_a_long_break_until_a_person_looked(tmp_path: Path) -> 
     await again.down()
 
 
+async def test_started_by_a_person_after_a_long_break_with_cycles_open_it_is_held(tmp_path: Path) -> None:
+    world = World()
+    pair = world.key("a")
+    robot = Robot(world, tmp_path, pair)
+    await robot.up()
+    await robot.runner.start(by_person=True)
+    await walk(robot, world, seed=1, steps=10)
+    assert robot.runner.book.live
+    await robot.down()
+    world.clock.ms += 7 * 3600 * 1000
+    again = Robot(world, tmp_path, pair, resume=False)
+    await again.up()
+    assert again.runner.book.wish == "stopped" and again.runner.state == "held"
+    await again.runner.start(by_person=True)
+    await again.settle(100)
+    assert again.runner.state == "held"
+    await again.runner.resume()
+    await again.settle(100)
+    assert again.runner.state == "running"
+    await again.down()
+
+
+async def test_an_unknown_order_with_our_prefix_is_held_until_a_person_looked(tmp_path: Path) -> None:
+    world = World()
+    robot = Robot(world, tmp_path, world.key("a"))
+    foreign = world.connect(robot._pair)
+    values = {
+        "symbol": SYMBOL,
+        "side": "BUY",
+        "type": "LIMIT",
+        "timeInForce": "GTC",
+        "price": "0.0013",
+        "quantity": "50",
+    }
+    await foreign._ask("POST", "/api/v3/order", **values, newClientOrderId="fc01234567-999-b1")
+    await foreign._ask("POST", "/api/v3/order", **values, newClientOrderId="a-persons-own")
+    await robot.up()
+    await robot.runner.start(by_person=True)
+    robot.runner.resync()
+    await robot.settle(100)
+    assert robot.runner.state == "held" and "fc01234567-999-b1" in robot.runner.status()["reason"]
+    await robot.runner.resume()
+    await robot.settle(100)
+    assert robot.runner.state == "running"
+    await robot.runner.halt(cancel_orders=True)
+    left = {order.client_order_id for order in world.engine.books[SYMBOL].resting.values()}
+    assert left == {"fc01234567-999-b1", "a-persons-own"}, "only orders of the journal are touched"
+    await robot.down()
+
+
 @settings(max_examples=40, deadline=None)
 @given(seed=st.integers(0, 2**32), at=st.integers(1, 60), after=st.booleans())
 def test_killed_anywhere_the_books_equal_the_exchange(seed: int, at: int, after: bool) -> None:

@@ -317,3 +317,13 @@ def test_keys_are_entered_at_hidden_prompts(ready: Shell) -> None:
     process.stdout.close()
     os.close(leader)
     assert key["secret_key"].encode() not in seen + out and key["api_key"].encode() not in seen + out
+
+
+def test_a_damaged_audit_log_never_keeps_a_robot_from_being_stopped(keyed: Shell) -> None:
+    keyed.ok(*CONFIGURE)
+    keyed.ok("robot", "start")
+    log = keyed.home / "audit.jsonl"
+    log.write_bytes(log.read_bytes()[:-20])
+    assert keyed.run("keys", "verify", "--role", "robot").code == 6
+    assert keyed.ok("robot", "stop", "--now")["robot"]["state"] == "stopped"
+    assert keyed.run("panic-disconnect", "--yes").code == 12

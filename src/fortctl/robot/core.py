@@ -84,6 +84,8 @@ class RobotCore:
         self._mark_kept = self._mark.at if self._mark else 0
         self._loss: KeyLoss | None = None
         self._dirty = asyncio.Event()
+        # Reasons that a person has looked at; after a restart somebody looks again.
+        self._excused: frozenset[str] = frozenset()
         self._suspect = False
         self._suspecting: asyncio.Task[None] | None = None
         self._stopping = False

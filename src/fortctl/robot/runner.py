@@ -20,7 +20,7 @@ from fortctl.robot.book import order_row
 from fortctl.robot.describe import describe
 from fortctl.robot.events import AssetsNamed, Configured, KeyMarked, Released
 from fortctl.robot.feeds import RETRY_S, Feeds
-from fortctl.robot.lifecycle import Books, Key, KeyEvent, Wish, WishEvent, may_trade
+from fortctl.robot.lifecycle import Books, Key, KeyEvent, WishEvent, may_trade
 from fortctl.robot.orders import OrderDesk
 from fortctl.robot.reconcile import Mark, agree, reasons_to_hold, to_look_up
 from fortctl.robot.settings import GridSettings
@@ -103,6 +103,7 @@ class Runner(Feeds):
         """Go on after a person has looked. Raises ``Conflict`` when not held."""
         if not self.book.hold:
             raise Conflict("the robot is not held", hint="see 'fortctl robot status'")
+        self._excused = frozenset(self.book.hold)
         self.record(Released())
         self._mark = Mark(self.exchange_now(), self._price) if self._price is not None else None
         self._books = Books.STALE
@@ -253,7 +254,8 @@ class Runner(Feeds):
             *(self.book, self._robot_id, open_orders, account, self._price, self.exchange_now()),
             *(self._mark, self._limits),
         )
-        if held and self.book.wish is not Wish.STOPPED:
+        held = [reason for reason in held if reason not in self._excused]
+        if held:
             self._hold(held)
         self._books, self._loss = Books.AGREED, None
         self._accepted()

@@ -117,6 +117,10 @@ class RobotControl:
     def account(self) -> str:
         return self._custody.account
 
+    @property
+    def latched(self) -> bool:
+        return self._latch.is_latched()
+
     def bring_up(self) -> None:
         """Bring the local robot up, not trading.
 
@@ -220,7 +224,10 @@ class RobotControl:
                 self._mailbox.append(row)
             except Conflict:
                 continue  # another command took the number
-            self._audit.append("command sent", account=self.account, result="sent", kind=kind, number=number)
+            # A damaged audit log never keeps a robot from being stopped.
+            stopping = kind in ("drain", "stop")
+            facts = {"kind": kind, "number": number}
+            self._audit.append("command sent", account=self.account, result="sent", best_effort=stopping, **facts)
             return number
         raise Conflict("the mailbox is too busy to take a command")
 

@@ -14,7 +14,7 @@ from fortctl.ports import AuditLog, Clock, Exchange
 from fortctl.services.control import ANSWER_WITHIN_S, RobotControl
 from fortctl.services.custody import Custody, StoredKey
 from fortctl.times import age_days, rfc3339
-from fortctl.wire import card_from_wire, verdict_to_wire
+from fortctl.wire import card_from_wire, card_to_wire, verdict_to_wire
 
 Connect = Callable[[KeyPair | None], Exchange]
 Warnings = tuple[tuple[str, str], ...]
@@ -101,6 +101,7 @@ class KeyService:
             Conflict, NotFound: there is a key already, or none to change.
             KeyRejected, KeyPolicy, ExchangeUnreachable, …: what the exchange says of it.
         """
+        latched_before = self._control.latched
         old = self._custody.site_key()
         self._expect(Role.SITE, old is not None, replacing)
         replaced = self._custody.fingerprint(old.pair) if old is not None else None
@@ -112,6 +113,7 @@ class KeyService:
         key = StoredKey(pair, now, now, None, verdict.uid, verdict.restrictions, tuple(allow))
         had_copy = self._custody.robot_copy() is not None
         self._custody.keep_site_key(key, "key changed" if replacing else "key added")
+        self._undo_if_panic_came(latched_before, self._custody.destroy_site_key)
         warnings = verdict.policy.warnings if verdict.policy else ()
         if had_copy:
             warnings += (("ROBOT_COPY_DESTROYED", "the site's copy of the robot key was destroyed"),)
@@ -181,7 +183,18 @@ class KeyService:
         now = self._clock.now_ms()
         restrictions = KeyRestrictions(**data["restrictions"]) if data.get("restrictions") else None
         self._custody.keep_robot_copy(StoredKey(pair, now, now, None, int(data["uid"]), restrictions, tuple(allow)))
+        self._undo_if_panic_came(False, self._custody.destroy_robot_copy)
         return (COPY_WARNING,)
+
+    def _undo_if_panic_came(self, latched_before: bool, destroy: Callable[[], object]) -> None:
+        """Destroy what was just written, if a panic came while it was on its way (it has looked already)."""
+        if self._control.latched and not latched_before:
+            destroy()
+            raise Conflict(
+                "a panic came while the key was on its way: the key was destroyed",
+                hint="look at the account first, then 'fortctl panic-clear'",
+                details={"state": "latched"},
+            )
 
     async def _accepted(self, pair: KeyPair, allow: Collection[str]) -> KeyVerdict:
         try:
@@ -319,18 +332,6 @@ def failure_of(results: list[dict[str, Any]], warnings: Warnings) -> FortctlErro
 
 def card_json(card: KeyCard, now: int) -> dict[str, Any]:
     """Return the contract's ``key{…}``."""
-    return {
-        "role": card.role.value,
-        "name": card.name,
-        "type": card.type.value,
-        "fingerprint": card.fingerprint,
-        "tail": card.tail,
-        "status": card.status,
-        "permissions": list(card.permissions),
-        "ip_restricted": card.ip_restricted,
-        "held_by": list(card.held_by),
-        "created_at": rfc3339(card.created_at),
-        "verified_at": rfc3339(card.verified_at),
-        "expires_at": rfc3339(card.expires_at),
-        "age_days": age_days(card.created_at, now),
-    }
+    shown = card_to_wire(card)
+    times = {name: rfc3339(shown[name]) for name in ("created_at", "verified_at", "expires_at")}
+    return {**shown, **times, "age_days": age_days(card.created_at, now)}
