@@ -34,7 +34,7 @@ lint: $(STAMP) ## style, types, and who may know whom
 	$(BIN)/lint-imports --no-cache
 
 bench: $(STAMP) ## measure beside the peers; writes docs/performance.md
-	$(BIN)/python benchmarks/cold_start.py
+	@set -e; for b in benchmarks/*.py; do echo "$$b"; $(BIN)/python "$$b"; done
 
 lock: $(STAMP) ## renew the lock files
 	$(BIN)/uv --no-config pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \
