@@ -34,6 +34,9 @@ def _ask(app: App, what: str, **body: Any) -> dict[str, Any]:
 )
 @click.option("--fill-model", type=click.Choice(["touch", "through", "queue"]), default="through", show_default=True)
 @click.option("--request-log", type=click.Path(path_type=Path), help="Write every request here, a JSON line each.")
+@click.option(
+    "--socket-life", type=click.FloatRange(0.1), default=86_400, show_default=True, help="Seconds a WebSocket may last."
+)
 def serve(
     app: App,
     host: str,
@@ -47,6 +50,7 @@ def serve(
     state: Path | None,
     fill_model: str,
     request_log: Path | None,
+    socket_life: float,
 ) -> int:
     import asyncio
 
@@ -80,6 +84,7 @@ def serve(
         fill_model,
         state,
         request_log,
+        socket_life,
     )
 
     def ready(data: dict[str, Any]) -> None:
@@ -194,9 +199,21 @@ accounts = paper.subgroup("accounts", "The paper exchange's accounts.")
 @accounts.command("create", help="Create an account.")
 @click.argument("name")
 @click.option("--deposit", "deposits", multiple=True, metavar="ASSET=AMOUNT")
-def create_account(app: App, name: str, deposits: tuple[str, ...]) -> Result:
+@click.option("--sub-of", "master", metavar="NAME", help="Make it a sub-account of this account.")
+@click.option("--email", default="", help="What the master's calls name it by (default: NAME@paper.example).")
+def create_account(app: App, name: str, deposits: tuple[str, ...], master: str | None, email: str) -> Result:
     pairs = dict(_pair(text) for text in deposits)
-    return Result(_ask(app, "accounts/create", name=name, deposits=pairs), True, text=f"paper account {name} made")
+    data = _ask(app, "accounts/create", name=name, deposits=pairs, master=master, email=email)
+    return Result(data, True, text=f"paper account {name} made")
+
+
+@accounts.command("edit", help="Pay commissions in BNB or not; let the account trade or not.")
+@click.argument("name")
+@click.option("--bnb/--no-bnb", "pays_in_bnb", default=None, help="Pay commissions in BNB, at a discount.")
+@click.option("--trading/--no-trading", "can_trade", default=None, help="Whether the account as a whole may trade.")
+def edit_account(app: App, name: str, pays_in_bnb: bool | None, can_trade: bool | None) -> Result:
+    data = _ask(app, "accounts/edit", name=name, pays_in_bnb=pays_in_bnb, can_trade=can_trade)
+    return Result(data, True, text=f"paper account {name} edited")
 
 
 @accounts.command("list", help="Every account, with its balances.")
@@ -264,6 +281,19 @@ def status(app: App) -> Result:
     return _market(app, "status")
 
 
+@market.command("set", help="Change a symbol: status=HALT, maker=0.0005, LOT_SIZE.stepSize=0.01, ocoAllowed=false …")
+@click.argument("symbol")
+@click.argument("changes", nargs=-1, required=True, metavar="NAME=VALUE…")
+def set_symbol(app: App, symbol: str, changes: tuple[str, ...]) -> Result:
+    pairs = {}
+    for text in changes:
+        name, equals, value = text.partition("=")
+        if not equals:
+            raise BadInput("a change is written NAME=VALUE", hint="for example status=HALT")
+        pairs[name] = value
+    return Result(_ask(app, "symbols/edit", symbol=symbol, changes=pairs), True, text=f"{symbol} changed")
+
+
 @market.command("price", help="The last prices.")
 def price(app: App) -> Result:
     found = _market(app, "status").data
@@ -274,7 +304,10 @@ def price(app: App) -> Result:
 fault = paper.subgroup("fault", "Faults on demand.")
 
 
-@fault.command("set", help="Set a fault; 'paper fault set --help' lists the kinds in the docs.")
+@fault.command(
+    "set",
+    help="Set a fault (the kinds: docs/paper-exchange.md; --match EVENT executionReport, WS order.place, POST PATH).",
+)
 @click.argument("kind")
 @click.option("--match", nargs=2, metavar="METHOD PATH", help="Only these requests (patterns).")
 @click.option("--after", type=click.IntRange(0), default=0, help="Let so many pass first.")

@@ -1,17 +1,20 @@
-"""Calls about the account and the calling key. No I/O. Sources: rest-api.md; the wallet API for ``/sapi``."""
+"""Calls about the account. No I/O. Source: rest-api.md, "Account endpoints"."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from fortctl.paper.engine import ZERO
-from fortctl.paper.parameters import Context, Values, symbol_named
+from fortctl.paper.filters import ZERO
+from fortctl.paper.parameters import Context, Values, flag_of, symbol_named
+from fortctl.paper.shapes import commissions
 from fortctl.paper.symbols import text
 
+Row = dict[str, Any]
 
-def account(context: Context, values: Values) -> dict[str, Any]:
+
+def account(context: Context, values: Values) -> Row:
     found, symbol = context.account, next(iter(context.engine.symbols.values()))
-    hide = values.get("omitZeroBalances", "false").lower() == "true"
+    hide = flag_of(values, "omitZeroBalances")
     balances = [
         {
             "asset": asset,
@@ -27,13 +30,8 @@ def account(context: Context, values: Values) -> dict[str, Any]:
         "takerCommission": int(taker * 10_000),
         "buyerCommission": 0,
         "sellerCommission": 0,
-        "commissionRates": {
-            "maker": text(maker),
-            "taker": text(taker),
-            "buyer": "0.00000000",
-            "seller": "0.00000000",
-        },
-        "canTrade": True,
+        "commissionRates": commissions(maker, taker),
+        "canTrade": found.can_trade,
         "canWithdraw": True,
         "canDeposit": True,
         "brokered": False,
@@ -47,65 +45,28 @@ def account(context: Context, values: Values) -> dict[str, Any]:
     }
 
 
-def commission(context: Context, values: Values) -> dict[str, Any]:
+def commission(context: Context, values: Values) -> Row:
     symbol = symbol_named(context, values)
-    none = {"maker": text(ZERO), "taker": text(ZERO), "buyer": text(ZERO), "seller": text(ZERO)}
     return {
         "symbol": symbol.name,
-        "standardCommission": {**none, "maker": text(symbol.maker), "taker": text(symbol.taker)},
-        "specialCommission": none,
-        "taxCommission": none,
+        "standardCommission": commissions(symbol.maker, symbol.taker),
+        "specialCommission": commissions(),
+        "taxCommission": commissions(),
         "discount": {
-            "enabledForAccount": False,
-            "enabledForSymbol": False,
+            "enabledForAccount": context.account.pays_in_bnb,
+            "enabledForSymbol": True,
             "discountAsset": "BNB",
             "discount": "0.75000000",
         },
     }
 
 
-def restrictions(context: Context, values: Values) -> dict[str, Any]:
-    """``GET /sapi/v1/account/apiRestrictions``, about the calling key."""
-    key = context.key
-    assert key is not None
-
-    def has(name: str) -> bool:
-        return key.may(name, context.now)
-
-    answer = {
-        "ipRestrict": bool(key.ips),
-        "createTime": key.created_at,
-        "enableReading": has("reading"),
-        "enableSpotAndMarginTrading": has("spot_trading"),
-        "enableWithdrawals": has("withdrawals"),
-        "enableInternalTransfer": has("internal_transfer"),
-        "permitsUniversalTransfer": has("universal_transfer"),
-        "enableMargin": has("margin"),
-        "enableFutures": has("futures"),
-        "enableVanillaOptions": has("options"),
-        "enablePortfolioMarginTrading": False,
-        "enableFixApiTrade": has("fix_trade"),
-        "enableFixReadOnly": has("fix_read"),
-    }
-    if key.trading_expires_at is not None:
-        answer["tradingAuthorityExpirationTime"] = key.trading_expires_at
-    return answer
+def order_counts(context: Context, values: Values) -> list[Row]:
+    """``rateLimit/order``."""
+    return context.order_counts()
 
 
-def account_status(context: Context, values: Values) -> dict[str, Any]:
-    return {"data": "Normal"}
-
-
-def trading_status(context: Context, values: Values) -> dict[str, Any]:
-    return {
-        "data": {
-            "isLocked": False,
-            "plannedRecoverTime": 0,
-            "triggerCondition": {"GCR": 150, "IFER": 150, "UFR": 300},
-            "updateTime": context.now,
-        }
-    }
-
-
-def system_status(context: Context, values: Values) -> dict[str, Any]:
-    return {"status": 0, "msg": "normal"}
+def my_filters(context: Context, values: Values) -> Row:
+    """``myFilters``: what applies to the account beyond ``exchangeInfo``; nothing does here."""
+    symbol_named(context, values)
+    return {"exchangeFilters": [], "symbolFilters": [], "assetFilters": [], "rateLimits": context.order_counts()}

@@ -17,13 +17,24 @@ PERMISSIONS = (
 
 @dataclass
 class Account:
-    """One account: balances by asset, split into free and locked."""
+    """One account: balances by asset, split into free and locked.
+
+    Attributes:
+        email: what the master's calls name a sub-account by.
+        master: the account whose sub-account this is, or None.
+        pays_in_bnb: commissions are paid in BNB, with a discount, where there is enough.
+        can_trade: the account as a whole may trade.
+    """
 
     name: str
     uid: int
     free: dict[str, Decimal] = field(default_factory=dict)
     locked: dict[str, Decimal] = field(default_factory=dict)
     update_time: int = 0
+    email: str = ""
+    master: str | None = None
+    pays_in_bnb: bool = False
+    can_trade: bool = True
 
     def add(self, asset: str, amount: Decimal) -> None:
         self.free[asset] = self.free.get(asset, ZERO) + amount
@@ -45,6 +56,10 @@ class Account:
             "free": {asset: str(amount) for asset, amount in self.free.items()},
             "locked": {asset: str(amount) for asset, amount in self.locked.items()},
             "update_time": self.update_time,
+            "email": self.email,
+            "master": self.master,
+            "pays_in_bnb": self.pays_in_bnb,
+            "can_trade": self.can_trade,
         }
 
     @classmethod
@@ -52,7 +67,8 @@ class Account:
         def amounts(name: str) -> dict[str, Decimal]:
             return {asset: Decimal(amount) for asset, amount in body[name].items()}
 
-        return cls(body["name"], body["uid"], amounts("free"), amounts("locked"), body["update_time"])
+        more = {name: body[name] for name in ("email", "master", "pays_in_bnb", "can_trade") if name in body}
+        return cls(body["name"], body["uid"], amounts("free"), amounts("locked"), body["update_time"], **more)
 
 
 @dataclass
@@ -115,3 +131,29 @@ def check_permissions(permissions: list[str], ips: list[str]) -> tuple[str, ...]
     if "withdrawals" in permissions and not ips:
         raise BadInput("a key that may withdraw needs an IP list", hint="give --ip ADDRESS")
     return tuple(name for name in PERMISSIONS if name in permissions)
+
+
+def read_public_key(pem: str) -> tuple[str, str] | None:
+    """Return the type (``ed25519``, ``rsa``) and the normal PEM of a public key, or None where it is none of these.
+
+    RSA keys have 2048 to 4096 bits (faqs/api_key_types.md). The PEM's frame may be missing, as on Binance's pages.
+    """
+    from cryptography.exceptions import UnsupportedAlgorithm
+    from cryptography.hazmat.primitives import serialization
+    from cryptography.hazmat.primitives.asymmetric import ed25519, rsa
+
+    text = pem.strip().replace("\\n", "\n")
+    if not text.startswith("-----BEGIN"):
+        text = f"-----BEGIN PUBLIC KEY-----\n{text}\n-----END PUBLIC KEY-----"
+    try:
+        public = serialization.load_pem_public_key(text.encode())
+    except (ValueError, UnsupportedAlgorithm):
+        return None
+    if isinstance(public, ed25519.Ed25519PublicKey):
+        kind = "ed25519"
+    elif isinstance(public, rsa.RSAPublicKey) and 2048 <= public.key_size <= 4096:
+        kind = "rsa"
+    else:
+        return None
+    normal = public.public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
+    return kind, normal.decode()

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import hmac
-import secrets
-import string
 from collections.abc import Awaitable, Callable
 from decimal import Decimal, InvalidOperation
 from typing import Any, Literal, TypeVar
@@ -14,11 +12,10 @@ from aiohttp import web
 from pydantic import BaseModel, ConfigDict, Field, IPvAnyAddress, ValidationError
 
 from fortctl.errors import BadInput, FortctlError
-from fortctl.paper.accounts import ApiKey, check_permissions
-from fortctl.paper.server import DEFAULT_ACCOUNT, PaperServer
+from fortctl.paper.accounts import ApiKey, check_permissions, read_public_key
+from fortctl.paper.server import DEFAULT_ACCOUNT, PaperServer, new_api_key
 
 PREFIX = "/paper-admin"
-_ALPHABET = string.ascii_letters + string.digits
 Body = dict[str, Any]
 M = TypeVar("M", bound=BaseModel)
 
@@ -30,6 +27,19 @@ class _Strict(BaseModel):
 class NewAccount(_Strict):
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")
     deposits: dict[str, str] = {}
+    master: str | None = None
+    email: str = Field(default="", pattern=r"^([A-Za-z0-9._+-]{1,64}@[A-Za-z0-9.-]{1,128})?$")
+
+
+class AccountEdit(_Strict):
+    name: str
+    pays_in_bnb: bool | None = None
+    can_trade: bool | None = None
+
+
+class SymbolEdit(_Strict):
+    symbol: str
+    changes: dict[str, str]
 
 
 class Deposit(_Strict):
@@ -98,12 +108,14 @@ class Admin:
 
         add("accounts/create", NewAccount, self._create_account)
         add("accounts/list", Nothing, self._list_accounts)
+        add("accounts/edit", AccountEdit, self._edit_account)
         add("keys/create", NewKey, self._create_key)
         add("keys/edit", KeyEdit, self._edit_key)
         add("keys/delete", Named, self._delete_key)
         add("keys/list", Nothing, self._list_keys)
         add("deposit", Deposit, self._deposit)
         add("market", MarketAction, self._market)
+        add("symbols/edit", SymbolEdit, self._edit_symbol)
         add("fault/set", NewFault, self._set_fault)
         add("fault/clear", WhichFault, self._clear_faults)
         add("fault/list", Nothing, self._list_faults)
@@ -133,8 +145,19 @@ class Admin:
 
     async def _create_account(self, asked: NewAccount) -> Body:
         deposits = {asset: _amount(amount) for asset, amount in asked.deposits.items()}
-        account = self._server.engine.create_account(asked.name, deposits, self._server.now())
-        return {"name": account.name, "uid": account.uid}
+        account = self._server.engine.create_account(
+            asked.name, deposits, self._server.now(), master=asked.master, email=asked.email
+        )
+        return {"name": account.name, "uid": account.uid, "email": account.email, "master": account.master}
+
+    async def _edit_account(self, asked: AccountEdit) -> Body:
+        account = self._server.engine.account(asked.name)
+        if asked.pays_in_bnb is not None:
+            account.pays_in_bnb = asked.pays_in_bnb
+        if asked.can_trade is not None:
+            account.can_trade = asked.can_trade
+        self._server.engine.changed.add(("account", asked.name))
+        return {"account": account.as_json()}
 
     async def _list_accounts(self, asked: Nothing) -> Body:
         return {"accounts": [account.as_json() for account in self._server.engine.accounts.values()]}
@@ -150,11 +173,11 @@ class Admin:
         """Make a key; the one answer that holds a secret, as Binance shows it once."""
         ips = [str(ip) for ip in asked.ips or ()]
         permissions = check_permissions(asked.permissions, ips)
-        now, api_key = self._server.now(), _random()
+        now, api_key = self._server.now(), new_api_key()
         shown: Body = {"name": asked.name, "type": asked.type, "api_key": api_key}
         secret = public = ""
         if asked.type == "hmac":
-            secret = shown["secret_key"] = _random()
+            secret = shown["secret_key"] = new_api_key()
         elif asked.public_key:
             public = _check_public(asked.type, asked.public_key)
         else:
@@ -178,9 +201,7 @@ class Admin:
 
     async def _delete_key(self, asked: Named) -> Body:
         """Delete a key: it is refused from the next request on, and what it had opened is ended."""
-        key = self._server.engine.delete_key(asked.name)
-        self._server.hub.revoke(key.api_key, self._server.now())
-        return {"deleted": key.shown()}
+        return {"deleted": self._server.engine.delete_key(asked.name).shown()}
 
     async def _list_keys(self, asked: Nothing) -> Body:
         return {"keys": [key.shown() for key in self._server.engine.keys.values()]}
@@ -209,6 +230,9 @@ class Admin:
             "ended": pacer.ended,
         }
 
+    async def _edit_symbol(self, asked: SymbolEdit) -> Body:
+        return {"symbol": self._server.engine.edit_symbol(asked.symbol, dict(asked.changes)).info()}
+
     # -- faults and requests ---------------------------------------------------------------------------------------
 
     async def _set_fault(self, asked: NewFault) -> Body:
@@ -220,6 +244,7 @@ class Admin:
             after=asked.after,
             count=asked.count,
             until=server.clock.monotonic() + asked.lasts if asked.lasts is not None else None,
+            since=server.clock.monotonic(),
         )
         if fault.kind == "ws-cut":
             fault.hits = server.hub.cut_all()
@@ -237,10 +262,6 @@ class Admin:
 
 def _json(document: Any, status: int = 200) -> web.Response:
     return web.Response(body=orjson.dumps(document), status=status, content_type="application/json")
-
-
-def _random() -> str:
-    return "".join(secrets.choice(_ALPHABET) for _ in range(64))
 
 
 def _amount(value: Any) -> Decimal:
@@ -265,25 +286,16 @@ def _make_pair(kind: str) -> tuple[str, str]:
     pem = private.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
-    return pem.decode(), _public_pem(private.public_key())
-
-
-def _public_pem(public: Any) -> str:
-    from cryptography.hazmat.primitives import serialization
-
-    pem: bytes = public.public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
-    return pem.decode()
+    public = private.public_key().public_bytes(
+        serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
+    )
+    return pem.decode(), public.decode()
 
 
 def _check_public(kind: str, pem: str) -> str:
-    from cryptography.hazmat.primitives.asymmetric import ed25519, rsa
-    from cryptography.hazmat.primitives.serialization import load_pem_public_key
-
-    try:
-        public = load_pem_public_key(pem.encode())
-    except ValueError:
-        raise BadInput("the public key is no PEM") from None
-    wanted = {"ed25519": ed25519.Ed25519PublicKey, "rsa": rsa.RSAPublicKey}.get(kind)
-    if wanted is None or not isinstance(public, wanted):
+    found = read_public_key(pem)
+    if found is None:
+        raise BadInput("the public key is no PEM of an Ed25519 key, or of an RSA key of 2048 to 4096 bits")
+    if found[0] != kind:
         raise BadInput(f"the public key is not of type {kind}")
-    return _public_pem(public)
+    return found[1]

@@ -1,4 +1,4 @@
-"""Faults on demand: which requests they hit, how often, and what they do. Pure."""
+"""Faults on demand: what they hit, how often, and what they do. Pure."""
 
 from __future__ import annotations
 
@@ -14,13 +14,16 @@ CODES = {
     -1003: ("Too many requests queued.", 429),
     -1006: ("An unexpected response was received from the message bus. Execution status unknown.", 500),
     -1007: ("Timeout waiting for response from backend server. Send status unknown; execution status unknown.", 500),
+    -1008: ("Server is currently overloaded with other requests. Please try again in a few minutes.", 503),
     -1015: ("Too many new orders; current limit is 50 orders per 10 SECOND.", 429),
     -1021: ("Timestamp for this request is outside of the recvWindow.", 400),
     -2015: ("Invalid API-key, IP, or permissions for action.", 401),
 }
 HTTP = (403, 418, 429, 500, 502, 503)
-# name → what it does
-KINDS = {
+SILENT, AT_ONCE, LATE_S = -1.0, 0.0, 30.0
+WORDS = {"at-once": AT_ONCE, "late": LATE_S, "silent": SILENT}
+# family → name → what it does. A request meets one fault of each family; an event one of EVENT.
+REQUEST = {
     **{f"http-{status}": f"answer HTTP {status}" for status in HTTP},
     **{f"code{code}": text for code, (text, _status) in CODES.items()},
     "executed-1007": "execute the request, then answer -1007",
@@ -30,10 +33,31 @@ KINDS = {
     "cut-body": "cut the connection in the middle of the answer",
     "wrong-type": "answer as text/html",
     "truncated": "answer half of the JSON",
-    "ws-cut": "cut every WebSocket now",
-    "clock-offset": "run the exchange's clock ahead by milliseconds (clock-offset:5000)",
     "maintenance": "answer every request with 503",
 }
+KEY = {
+    "key-deleted": "the key is as if deleted",
+    "ip-changed": "the address is not on the key's list",
+    "permission-taken": "the key may not trade",
+    "key-expired": "the key's trading right has lapsed",
+    "trading-disabled": "the account may not trade",
+}
+EVENT = {
+    "event-delayed": "send the event some seconds late (event-delayed:2)",
+    "event-doubled": "send the event twice",
+    "event-reordered": "send the event after the next one",
+    "event-dropped": "send nothing",
+}
+SERVER = {
+    "ws-cut": "cut every WebSocket now",
+    "ws-stalled": "send nothing on any WebSocket, and keep it open",
+    "clock-offset": "run the exchange's clock ahead by milliseconds (clock-offset:5000)",
+    "clock-drift": "let the exchange's clock gain milliseconds every second (clock-drift:50)",
+    "disk-full": "keep nothing more in --state",
+    "revoked-stream": "when a key is deleted, its open user streams end at-once, late (or after N s), or go on silent",
+}
+FAMILIES = {"request": REQUEST, "key": KEY, "event": EVENT, "server": SERVER}
+KINDS = {name: text for family in FAMILIES.values() for name, text in family.items()}
 
 
 @dataclass
@@ -42,11 +66,14 @@ class Fault:
 
     Attributes:
         kind, value: what it does.
-        method, path: which requests it hits (``*`` and shell patterns).
-        after: requests to let pass first.
+        method, path: what it hits (``*`` and shell patterns): an HTTP method and a path, ``WS`` and a method of the
+            WebSocket API, ``EVENT`` and an event's type or stream.
+        after: hits to let pass first.
         left: how often it still hits, or None for always.
         until: when it ends (seconds, monotonic), or None.
-        hits: the requests that it hit.
+        since: when it was set (seconds, monotonic).
+        hits: how often it hit.
+        last: what it hit last.
     """
 
     id: int
@@ -57,12 +84,13 @@ class Fault:
     after: int
     left: int | None
     until: float | None
+    since: float = 0.0
     hits: int = 0
+    last: str = ""
 
     def as_json(self) -> dict[str, Any]:
-        return {
-            name: getattr(self, name) for name in ("id", "kind", "value", "method", "path", "after", "left", "hits")
-        }
+        names = ("id", "kind", "value", "method", "path", "after", "left", "hits", "last")
+        return {name: getattr(self, name) for name in names}
 
 
 class Faults:
@@ -81,16 +109,22 @@ class Faults:
         after: int = 0,
         count: int | None = None,
         until: float | None = None,
+        since: float = 0.0,
     ) -> Fault:
         """Set a fault. Raises ``BadInput`` for an unknown kind."""
         name, _colon, value = kind.partition(":")
         if name not in KINDS:
             raise BadInput("there is no such fault", hint=f"choose from {', '.join(KINDS)}")
         try:
-            number = float(value or 1.0)
+            number = WORDS[value] if name == "revoked-stream" and value in WORDS else float(value or 1.0)
         except ValueError:
             raise BadInput("a fault's value is a number", hint="for example slow:2.5") from None
-        fault = Fault(self._next, name, number, method.upper(), path, after, count, until)
+        if not abs(number) < 1e12:
+            raise BadInput("a fault's value is a number of reasonable size", hint="for example slow:2.5")
+        if name == "revoked-stream":
+            # It is a choice, not a sum: the last one counts.
+            self.set_faults = [fault for fault in self.set_faults if fault.kind != name]
+        fault = Fault(self._next, name, number, method.upper(), path, after, count, until, since)
         self._next += 1
         self.set_faults.append(fault)
         return fault
@@ -103,10 +137,10 @@ class Faults:
         self.set_faults = [fault for fault in self.set_faults if fault not in found]
         return len(found)
 
-    def hit(self, method: str, path: str, now: float) -> Fault | None:
-        """Return the fault that a request meets, and count it."""
+    def hit(self, family: str, method: str, path: str, now: float) -> Fault | None:
+        """Return the fault of a family that something meets, and count it."""
         for fault in self.set_faults:
-            if fault.kind in ("clock-offset", "ws-cut") or not self._meets(fault, method, path, now):
+            if fault.kind not in FAMILIES[family] or not _meets(fault, method, path, now):
                 continue
             if fault.after > 0:
                 fault.after -= 1
@@ -116,19 +150,36 @@ class Faults:
                     continue
                 fault.left -= 1
             fault.hits += 1
+            fault.last = f"{method} {path}"
             return fault
         return None
 
+    def in_force(self, kind: str, now: float) -> Fault | None:
+        """Return a fault of the server's own, such as ``ws-stalled``, while it lasts."""
+        return next((fault for fault in self.set_faults if fault.kind == kind and _lasts(fault, now)), None)
+
+    def strikes(self, kind: str, now: float) -> bool:
+        """Return whether a fault of the server's own strikes here, and count it."""
+        fault = self.in_force(kind, now)
+        if fault is None or (fault.left is not None and fault.left <= 0):
+            return False
+        fault.left = fault.left - 1 if fault.left is not None else None
+        fault.hits += 1
+        return True
+
     def clock_offset(self, now: float) -> int:
         """Return by how many ms the exchange's clock runs ahead."""
-        live = [fault for fault in self.set_faults if fault.kind == "clock-offset" and _lasts(fault, now)]
-        return int(sum(fault.value for fault in live))
+        offset = 0.0
+        for fault in self.set_faults:
+            if fault.kind == "clock-offset" and _lasts(fault, now):
+                offset += fault.value
+            elif fault.kind == "clock-drift" and _lasts(fault, now):
+                offset += fault.value * (now - fault.since)
+        return int(offset)
 
-    @staticmethod
-    def _meets(fault: Fault, method: str, path: str, now: float) -> bool:
-        return (
-            _lasts(fault, now) and fnmatch.fnmatchcase(method, fault.method) and fnmatch.fnmatchcase(path, fault.path)
-        )
+
+def _meets(fault: Fault, method: str, path: str, now: float) -> bool:
+    return _lasts(fault, now) and fnmatch.fnmatchcase(method, fault.method) and fnmatch.fnmatchcase(path, fault.path)
 
 
 def _lasts(fault: Fault, now: float) -> bool:

@@ -4,28 +4,49 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
+from collections.abc import Callable
 from typing import Any
 
 import orjson
 from aiohttp import WSCloseCode, web
 
+from fortctl.paper.faults import AT_ONCE, SILENT, Faults
+from fortctl.paper.units import event_in_micros
+
 QUEUE_LIMIT = 20_000
+MOST_SUBSCRIPTIONS = 1000
+ALL_SUBSCRIPTIONS = 65_535
+STALL_LOOK_S = 0.05
 
 
 class Peer:
-    """One WebSocket connection."""
+    """One WebSocket connection.
 
-    def __init__(self, socket: web.WebSocketResponse, address: str) -> None:
+    Attributes:
+        subscriptions: subscription id → (account, API key, whether session.logon carries it).
+        micros: it asked for times in µs.
+        opened_at, ponged_at, pinged_at: monotonic seconds.
+    """
+
+    def __init__(
+        self, socket: web.WebSocketResponse, address: str, now: float, transport: asyncio.Transport | None = None
+    ) -> None:
         self.socket = socket
+        self._transport = transport
         self.address = address
-        self.queue: asyncio.Queue[bytes | None] = asyncio.Queue(QUEUE_LIMIT)
-        # subscription id → (account, API key)
-        self.subscriptions: dict[int, tuple[str, str]] = {}
+        self.queue: asyncio.Queue[bytes] = asyncio.Queue(QUEUE_LIMIT)
+        self.subscriptions: dict[int, tuple[str, str, bool]] = {}
         self.next_subscription = 0
-        self.streams: set[str] = set()
+        self.streams: dict[str, None] = {}
         self.combined = False
+        self.micros = False
+        self.rate_limits = True
         self.logged_on: str | None = None
         self.logged_on_at = 0
+        self.connected_at = 0
+        self.opened_at = self.ponged_at = self.pinged_at = now
+        self.arrivals: list[float] = []
+        self.held: bytes | None = None
         self._closing: asyncio.Task[bool] | None = None
 
     def send(self, document: Any) -> None:
@@ -38,16 +59,27 @@ class Peer:
             # A peer that does not read is cut, as Binance does; memory stays bounded.
             self.cut()
 
-    def cut(self) -> None:
+    def cut(self, code: int = WSCloseCode.POLICY_VIOLATION) -> None:
         if self._closing is None:
-            self._closing = asyncio.create_task(self.socket.close(code=WSCloseCode.POLICY_VIOLATION))
+            self._closing = asyncio.create_task(self._close(code))
 
-    async def write(self) -> None:
+    async def _close(self, code: int) -> bool:
+        try:
+            async with asyncio.timeout(1.0):
+                return await self.socket.close(code=code)
+        except TimeoutError:
+            return False
+        finally:
+            # Who does not take the close frame is let go all the same.
+            if self._transport is not None:
+                self._transport.abort()
+
+    async def write(self, stalled: Callable[[], bool]) -> None:
         """Send what is queued until the connection ends."""
         while True:
             data = await self.queue.get()
-            if data is None:
-                return
+            while stalled():
+                await asyncio.sleep(STALL_LOOK_S)
             try:
                 await self.socket.send_str(data.decode())
             except (ConnectionError, RuntimeError):
@@ -55,12 +87,19 @@ class Peer:
 
 
 class Hub:
-    """Every connection of one server."""
+    """Every connection of one server.
 
-    def __init__(self) -> None:
+    Args:
+        faults: those that events meet.
+        clock: monotonic seconds.
+    """
+
+    def __init__(self, faults: Faults, clock: Callable[[], float]) -> None:
         self.peers: set[Peer] = set()
         self.users: dict[str, set[tuple[Peer, int]]] = defaultdict(set)
-        self.markets: dict[str, set[Peer]] = defaultdict(set)
+        self.markets: dict[str, set[Peer]] = {}
+        self._faults = faults
+        self._clock = clock
 
     def join(self, peer: Peer) -> None:
         self.peers.add(peer)
@@ -69,52 +108,121 @@ class Hub:
         self.peers.discard(peer)
         for subscription in list(peer.subscriptions):
             self.unsubscribe_user(peer, subscription)
-        for name in peer.streams:
-            self.markets[name].discard(peer)
+        for name in list(peer.streams):
+            self.unlisten(peer, name)
 
-    def subscribe_user(self, peer: Peer, account: str, api_key: str) -> int:
+    # -- user streams ----------------------------------------------------------------------------------------------
+
+    def subscribe_user(self, peer: Peer, account: str, api_key: str, *, by_logon: bool = False) -> int:
         number, peer.next_subscription = peer.next_subscription, peer.next_subscription + 1
-        peer.subscriptions[number] = (account, api_key)
+        peer.subscriptions[number] = (account, api_key, by_logon)
         self.users[account].add((peer, number))
         return number
 
     def unsubscribe_user(self, peer: Peer, number: int) -> None:
-        account, _key = peer.subscriptions.pop(number)
+        account = peer.subscriptions.pop(number)[0]
         self.users[account].discard((peer, number))
+
+    def end_subscription(self, peer: Peer, number: int, now: int) -> None:
+        """End a subscription, saying so."""
+        peer.send({"subscriptionId": number, "event": {"e": "eventStreamTerminated", "E": now}})
+        self.unsubscribe_user(peer, number)
 
     def connected(self, account: str | None = None) -> bool:
         """Return whether an account (or any) has a user stream open."""
         return bool(self.users.get(account)) if account is not None else any(self.users.values())
 
     def tell_user(self, account: str, event: dict[str, Any]) -> None:
-        for peer, number in self.users.get(account, ()):
-            peer.send({"subscriptionId": number, "event": event})
+        for peer, number in list(self.users.get(account, ())):
+            shown = event_in_micros(event) if peer.micros else event
+            self._deliver(peer, orjson.dumps({"subscriptionId": number, "event": shown}), event["e"])
 
-    def tell_market(self, name: str, event: dict[str, Any]) -> None:
+    # -- market streams --------------------------------------------------------------------------------------------
+
+    def listen(self, peer: Peer, name: str) -> None:
+        peer.streams[name] = None
+        self.markets.setdefault(name, set()).add(peer)
+
+    def unlisten(self, peer: Peer, name: str) -> None:
+        peer.streams.pop(name, None)
+        listeners = self.markets.get(name)
+        if listeners is not None:
+            listeners.discard(peer)
+            if not listeners:
+                del self.markets[name]
+
+    def tell_market(self, name: str, event: Any) -> None:
         listeners = self.markets.get(name)
         if not listeners:
             return
-        bare, wrapped = orjson.dumps(event), orjson.dumps({"stream": name, "data": event})
-        for peer in listeners:
-            peer.send_bytes(wrapped if peer.combined else bare)
+        made: dict[tuple[bool, bool], bytes] = {}
+        for peer in list(listeners):
+            kind = (peer.combined, peer.micros)
+            if kind not in made:
+                shown = event_in_micros(event) if peer.micros else event
+                made[kind] = orjson.dumps({"stream": name, "data": shown} if peer.combined else shown)
+            self._deliver(peer, made[kind], name)
 
-    def revoke(self, api_key: str, now: int) -> None:
-        """End what a key that is gone had opened: its subscriptions, its logged-on sessions."""
-        refusal = {"code": -2015, "msg": "Invalid API-key, IP, or permissions for action."}
+    # -- delivery --------------------------------------------------------------------------------------------------
+
+    def _deliver(self, peer: Peer, data: bytes, what: str) -> None:
+        fault = self._faults.hit("event", "EVENT", what, self._clock()) if self._faults.set_faults else None
+        if fault is None:
+            peer.send_bytes(data)
+            if peer.held is not None:
+                held, peer.held = peer.held, None
+                peer.send_bytes(held)
+        elif fault.kind == "event-doubled":
+            peer.send_bytes(data)
+            peer.send_bytes(data)
+        elif fault.kind == "event-delayed":
+            asyncio.get_running_loop().call_later(fault.value, peer.send_bytes, data)
+        elif fault.kind == "event-reordered":
+            if peer.held is not None:
+                peer.send_bytes(peer.held)
+            peer.held = data
+
+    def stalled(self) -> bool:
+        return bool(self._faults.set_faults) and self._faults.in_force("ws-stalled", self._clock()) is not None
+
+    # -- ends ------------------------------------------------------------------------------------------------------
+
+    def revoke(self, api_key: str, now: Callable[[], int]) -> None:
+        """End what a key that is gone had opened, when and as the fault ``revoked-stream`` says (default: at once).
+
+        A session that was logged on with it is revoked at its next request, as documented.
+        """
+        choice = self._faults.in_force("revoked-stream", self._clock())
+        when = choice.value if choice is not None else AT_ONCE
+        if choice is not None:
+            choice.hits += 1
+        if when == SILENT:
+            # The stream stays open, and nothing comes any more.
+            for peer in self.peers:
+                for number, (account, key, _by_logon) in peer.subscriptions.items():
+                    if key == api_key:
+                        self.users[account].discard((peer, number))
+        elif when == AT_ONCE:
+            self._end_streams(api_key, now)
+        else:
+            asyncio.get_running_loop().call_later(when, self._end_streams, api_key, now)
+
+    def _end_streams(self, api_key: str, now: Callable[[], int]) -> None:
         for peer in list(self.peers):
-            for number, (_account, key) in list(peer.subscriptions.items()):
+            for number, (_account, key, _by_logon) in list(peer.subscriptions.items()):
                 if key == api_key:
-                    peer.send({"subscriptionId": number, "event": {"e": "eventStreamTerminated", "E": now}})
-                    self.unsubscribe_user(peer, number)
-            if peer.logged_on == api_key:
-                peer.logged_on = None
-                peer.send({"id": None, "status": 401, "error": refusal})
+                    self.end_subscription(peer, number, now())
 
-    def cut_all(self) -> int:
+    def cut_all(self, code: int = WSCloseCode.POLICY_VIOLATION) -> int:
         for peer in list(self.peers):
-            peer.cut()
+            peer.cut(code)
         return len(self.peers)
 
     def shut_down(self, now: int) -> None:
+        event = {"e": "serverShutdown", "E": now}
         for peer in self.peers:
-            peer.send({"event": {"e": "serverShutdown", "E": now}})
+            shown = event_in_micros(event) if peer.micros else event
+            if peer.streams or peer.combined:
+                peer.send({"stream": "!serverShutdown", "data": shown} if peer.combined else shown)
+            else:
+                peer.send({"event": shown})

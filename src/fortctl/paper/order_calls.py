@@ -1,177 +1,197 @@
-"""Calls about orders. No I/O. Sources: rest-api.md, enums.md."""
+"""Calls about single orders. No I/O. Sources: rest-api.md, enums.md."""
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
 from fortctl.paper import refusals
-from fortctl.paper.engine import ZERO
-from fortctl.paper.matching import PaperOrder
-from fortctl.paper.parameters import CLIENT_ID, Context, Values, decimal_of, limit_of, symbol_named, whole_of
-from fortctl.paper.symbols import ORDER_TYPES, text
+from fortctl.paper.amending import amend
+from fortctl.paper.order_reading import client_id_of, read_order, response_of
+from fortctl.paper.orders import PaperOrder
+from fortctl.paper.parameters import (
+    Context,
+    Values,
+    choice_of,
+    decimal_of,
+    flag_of,
+    limit_of,
+    span_of,
+    symbol_named,
+    whole_of,
+)
+from fortctl.paper.shapes import amended, cancelled, commissions, list_row, order_row, placed
+
+Row = dict[str, Any]
+DAY_HOURS = 24
 
 
-def _read_order(context: Context, values: Values) -> PaperOrder:
-    symbol, kind = symbol_named(context, values), values["type"]
-    if values["side"] not in ("BUY", "SELL"):
-        raise refusals.Refusal(-1117, "Invalid side.")
-    if kind not in ORDER_TYPES:
-        raise refusals.Refusal(-1116, "Invalid orderType.")
-    name = values.get("newClientOrderId", "")
-    if name and not re.fullmatch(CLIENT_ID.strip("^$"), name):
-        raise refusals.illegal("newClientOrderId", CLIENT_ID)
-    force, price, quote = "GTC", ZERO, ZERO
-    if kind == "LIMIT":
-        force = values.get("timeInForce", "")
-        if not force:
-            raise refusals.missing("timeInForce")
-        if force not in ("GTC", "IOC", "FOK"):
-            raise refusals.Refusal(-1115, "Invalid timeInForce.")
-    elif "timeInForce" in values:
-        raise refusals.Refusal(-1106, "Parameter 'timeInForce' sent when not required.")
-    if kind == "MARKET":
-        if "price" in values:
-            raise refusals.Refusal(-1106, "Parameter 'price' sent when not required.")
-        if "quoteOrderQty" in values:
-            quote = decimal_of(values, "quoteOrderQty")
-    else:
-        price = decimal_of(values, "price")
-    quantity = ZERO if quote else decimal_of(values, "quantity")
-    if values.get("selfTradePreventionMode", "NONE") != "NONE":
-        raise refusals.Refusal(-1013, "This symbol does not allow the specified self-trade prevention mode.")
-    account = context.account.name
-    return PaperOrder(0, account, symbol.name, name, values["side"], kind, force, price, quantity, quote, context.now)
+def new_order(context: Context, values: Values) -> Row:
+    order = read_order(context, values)
+    kind = response_of(values, "FULL" if order.type in ("MARKET", "LIMIT") else "ACK")
+    return _place(context, order, kind)
 
 
-def new_order(context: Context, values: Values) -> dict[str, Any]:
-    order = _read_order(context, values)
-    kind = values.get("newOrderRespType") or ("FULL" if order.type in ("MARKET", "LIMIT") else "ACK")
-    if kind not in ("ACK", "RESULT", "FULL"):
-        raise refusals.illegal("newOrderRespType", "^(ACK|RESULT|FULL)$")
-    fills = context.engine.new_order(context.account.name, order, context.now)
-    answer: dict[str, Any] = {
-        "symbol": order.symbol,
-        "orderId": order.id,
-        "orderListId": -1,
-        "clientOrderId": order.client_order_id,
-        "transactTime": context.now,
-    }
-    if kind != "ACK":
-        answer |= _numbers(order)
-        answer |= {"workingTime": order.time, "selfTradePreventionMode": order.stp}
-    if kind == "FULL":
-        answer["fills"] = [
-            {
-                "price": fill["price"],
-                "qty": fill["qty"],
-                "commission": fill["commission"],
-                "commissionAsset": fill["commissionAsset"],
-                "tradeId": fill["id"],
-            }
-            for fill in fills
-        ]
-    return answer
+def _place(context: Context, order: PaperOrder, kind: str) -> Row:
+    engine = context.engine
+    before = engine.next_prevented
+    fills = engine.trading.place(order, context.now)
+    rows = engine.prevented.get((order.account, order.symbol), []) if engine.next_prevented != before else []
+    prevented = [row for row in rows if row["preventedMatchId"] >= before]
+    return placed(order, kind, context.now, fills, prevented)
 
 
-def test_order(context: Context, values: Values) -> dict[str, Any]:
-    context.engine.check_order(context.account.name, _read_order(context, values))
-    return {}
-
-
-def _numbers(order: PaperOrder) -> dict[str, Any]:
+def test_order(context: Context, values: Values) -> Row:
+    order = read_order(context, values)
+    context.engine.trading.check_filters(order)
+    context.engine.trading.check_order(order)
+    if not flag_of(values, "computeCommissionRates"):
+        return {}
+    symbol, account = context.engine.symbols[order.symbol], context.account
     return {
-        "price": text(order.price),
-        "origQty": text(order.quantity),
-        "executedQty": text(order.executed),
-        "origQuoteOrderQty": text(order.quote_quantity),
-        "cummulativeQuoteQty": text(order.quote_executed),
-        "status": order.status,
-        "timeInForce": order.time_in_force,
-        "type": order.type,
-        "side": order.side,
+        "standardCommissionForOrder": commissions(symbol.maker, symbol.taker, sides=False),
+        "specialCommissionForOrder": commissions(sides=False),
+        "taxCommissionForOrder": commissions(sides=False),
+        "discount": {
+            "enabledForAccount": account.pays_in_bnb,
+            "enabledForSymbol": True,
+            "discountAsset": "BNB",
+            "discount": "0.75000000",
+        },
     }
 
 
-def order_row(order: PaperOrder) -> dict[str, Any]:
-    """Return an order as ``GET /api/v3/order`` tells it."""
-    numbers = _numbers(order)
-    quote = numbers.pop("origQuoteOrderQty")
-    return {
-        "symbol": order.symbol,
-        "orderId": order.id,
-        "orderListId": -1,
-        "clientOrderId": order.client_order_id,
-        **numbers,
-        "stopPrice": "0.00000000",
-        "icebergQty": "0.00000000",
-        "time": order.time,
-        "updateTime": order.update_time,
-        "isWorking": True,
-        "workingTime": order.time,
-        "origQuoteOrderQty": quote,
-        "selfTradePreventionMode": order.stp,
-    }
-
-
-def _named_order(context: Context, values: Values, absent: refusals.Refusal) -> PaperOrder:
-    order_id, name = whole_of(values, "orderId"), values.get("origClientOrderId")
+def _named_order(
+    context: Context,
+    values: Values,
+    absent: refusals.Refusal,
+    by_id: str = "orderId",
+    by_name: str = "origClientOrderId",
+) -> PaperOrder:
+    order_id, name = whole_of(values, by_id), values.get(by_name)
     if order_id is None and not name:
-        raise refusals.Refusal(-1102, "Param 'origClientOrderId' or 'orderId' must be sent, but both were empty/null!")
+        raise refusals.either(by_name, by_id)
     symbol = symbol_named(context, values)
     order = context.engine.find(context.account.name, symbol.name, order_id, name)
     if order is None:
         raise absent
     if order_id is not None and name and order.client_order_id != name:
-        raise refusals.Refusal(-2039, "Client order ID is not correct for this order ID.")
+        raise refusals.WRONG_CLIENT_ID
     return order
 
 
-def query_order(context: Context, values: Values) -> dict[str, Any]:
+def query_order(context: Context, values: Values) -> Row:
     return order_row(_named_order(context, values, refusals.NO_SUCH_ORDER))
 
 
-def cancel_order(context: Context, values: Values) -> dict[str, Any]:
+# -- cancels -----------------------------------------------------------------------------------------------------------
+
+
+def cancel_order(context: Context, values: Values) -> Row:
     order = _named_order(context, values, refusals.UNKNOWN_ORDER)
-    return _cancelled(context, order, values.get("newClientOrderId", ""))
+    restrictions = values.get("cancelRestrictions", "")
+    return _cancel(context, order, client_id_of(values, "newClientOrderId"), restrictions)
 
 
-def _cancelled(context: Context, order: PaperOrder, cancel_id: str) -> dict[str, Any]:
+def _cancel(context: Context, order: PaperOrder, cancel_id: str, restrictions: str = "") -> Row:
+    """Cancel an order, with its list where it has one; return what Binance answers to that."""
+    if restrictions and restrictions not in ("ONLY_NEW", "ONLY_PARTIALLY_FILLED"):
+        raise refusals.Refusal(-1145, "Invalid cancelRestrictions")
     cancel_id = cancel_id or f"cancel{order.id:016d}"
-    context.engine.cancel(context.account.name, order, context.now, cancel_id)
-    return {
-        "symbol": order.symbol,
-        "origClientOrderId": order.client_order_id,
-        "orderId": order.id,
-        "orderListId": -1,
-        "clientOrderId": cancel_id,
-        "transactTime": context.now,
-        **_numbers(order),
-        "selfTradePreventionMode": order.stp,
-    }
+    context.engine.trading.cancel(order, context.now, cancel_id, restrictions)
+    if order.list_id == -1:
+        return cancelled(order, cancel_id, context.now)
+    return list_cancelled(context, order.list_id, cancel_id)
 
 
-def _open(context: Context, symbol: str | None) -> list[PaperOrder]:
-    books = [context.engine.books[symbol]] if symbol else list(context.engine.books.values())
-    name = context.account.name
-    return sorted((one for book in books for one in book.resting.values() if one.account == name), key=lambda o: o.id)
+def list_cancelled(context: Context, list_id: int, cancel_id: str) -> Row:
+    engine = context.engine
+    found = engine.lists[list_id]
+    reports = [cancelled(engine.orders[number], cancel_id, context.now) for number in found.orders]
+    return {**list_row(engine, found), "transactionTime": context.now, "orderReports": reports}
 
 
-def open_orders(context: Context, values: Values) -> list[dict[str, Any]]:
-    symbol = symbol_named(context, values).name if "symbol" in values else None
-    return [order_row(order) for order in _open(context, symbol)]
-
-
-def cancel_open_orders(context: Context, values: Values) -> list[dict[str, Any]]:
-    found = _open(context, symbol_named(context, values).name)
+def cancel_open_orders(context: Context, values: Values) -> list[Row]:
+    engine, symbol = context.engine, symbol_named(context, values).name
+    found = engine.open_orders(context.account.name, symbol)
     if not found:
         raise refusals.UNKNOWN_ORDER
-    return [_cancelled(context, order, "") for order in found]
+    answers = []
+    for order in found:
+        if order.open or order.status == "PENDING_NEW":
+            answers.append(_cancel(context, order, ""))
+    return answers
 
 
-def all_orders(context: Context, values: Values) -> list[dict[str, Any]]:
+def cancel_replace(context: Context, values: Values) -> Row:
+    """``POST order/cancelReplace``: the new order's parameters and filters first, then the cancel, then the order."""
+    symbol = symbol_named(context, values)
+    if not symbol.flags["cancelReplaceAllowed"]:
+        raise refusals.NO_REPLACE
+    mode = choice_of(values, "cancelReplaceMode", ("STOP_ON_FAILURE", "ALLOW_FAILURE"))
+    if not values.get("cancelOrderId") and not values.get("cancelOrigClientOrderId"):
+        raise refusals.either("cancelOrigClientOrderId", "cancelOrderId")
+    order = read_order(context, values)
+    kind = response_of(values, "FULL" if order.type in ("MARKET", "LIMIT") else "ACK")
+    context.engine.trading.check_filters(order)
+    cancel_result = new_result = "SUCCESS"
+    cancel_answer: Row
+    new_answer: Row | None = None
+    try:
+        old = _named_order(context, values, refusals.UNKNOWN_ORDER, "cancelOrderId", "cancelOrigClientOrderId")
+        cancel_id = client_id_of(values, "cancelNewClientOrderId")
+        cancel_answer = _cancel(context, old, cancel_id, values.get("cancelRestrictions", ""))
+    except refusals.Refusal as refusal:
+        cancel_result, cancel_answer = "FAILURE", refusal.body()
+    if cancel_result == "FAILURE" and mode == "STOP_ON_FAILURE":
+        new_result = "NOT_ATTEMPTED"
+    else:
+        try:
+            new_answer = _place(context, order, kind)
+        except refusals.Refusal as refusal:
+            new_result, new_answer = "FAILURE", refusal.body()
+    answer = {
+        "cancelResult": cancel_result,
+        "newOrderResult": new_result,
+        "cancelResponse": cancel_answer,
+        "newOrderResponse": new_answer,
+    }
+    if (cancel_result, new_result) == ("SUCCESS", "SUCCESS"):
+        return answer
+    if "SUCCESS" in (cancel_result, new_result):
+        raise refusals.Refusal(-2021, "Order cancel-replace partially failed.", 409, answer)
+    raise refusals.Refusal(-2022, "Order cancel-replace failed.", 400, answer)
+
+
+def amend_order(context: Context, values: Values) -> Row:
+    """``PUT order/amend/keepPriority``."""
+    order = _named_order(context, values, refusals.UNKNOWN_ORDER)
+    quantity, name = decimal_of(values, "newQty"), client_id_of(values, "newClientOrderId")
+    if not order.open:
+        raise refusals.Refusal(-2038, "Unknown order sent.")
+    before = order.client_order_id
+    row = amend(context.engine, order, quantity, name, context.now)
+    answer: Row = {
+        "transactTime": context.now,
+        "executionId": row["executionId"],
+        "amendedOrder": amended(order, before),
+    }
+    if order.list_id != -1:
+        answer["listStatus"] = list_row(context.engine, context.engine.lists[order.list_id], short=True)
+    return answer
+
+
+# -- queries -----------------------------------------------------------------------------------------------------------
+
+
+def open_orders(context: Context, values: Values) -> list[Row]:
+    symbol = symbol_named(context, values).name if "symbol" in values else None
+    return [order_row(order) for order in context.engine.open_orders(context.account.name, symbol)]
+
+
+def all_orders(context: Context, values: Values) -> list[Row]:
     symbol, account = symbol_named(context, values).name, context.account.name
-    first, start = whole_of(values, "orderId"), whole_of(values, "startTime")
+    first, limit = whole_of(values, "orderId"), limit_of(values)
+    start, end = span_of(values, DAY_HOURS)
     found = [
         order
         for order in context.engine.orders.values()
@@ -179,15 +199,17 @@ def all_orders(context: Context, values: Values) -> list[dict[str, Any]]:
         and order.symbol == symbol
         and (first is None or order.id >= first)
         and (start is None or order.time >= start)
+        and (end is None or order.time <= end)
     ]
-    limit = limit_of(values)
     return [order_row(order) for order in (found[:limit] if first is not None or start is not None else found[-limit:])]
 
 
-def my_trades(context: Context, values: Values) -> list[dict[str, Any]]:
+def my_trades(context: Context, values: Values) -> list[Row]:
     symbol = symbol_named(context, values).name
-    order_id, first = whole_of(values, "orderId"), whole_of(values, "fromId")
-    start, end = whole_of(values, "startTime"), whole_of(values, "endTime")
+    order_id, first, limit = whole_of(values, "orderId"), whole_of(values, "fromId"), limit_of(values)
+    start, end = span_of(values, DAY_HOURS)
+    if first is not None and (start is not None or end is not None):
+        raise refusals.bad_combination()
     found = [
         fill
         for fill in context.engine.fills.get((context.account.name, symbol), [])
@@ -196,5 +218,45 @@ def my_trades(context: Context, values: Values) -> list[dict[str, Any]]:
         and (start is None or fill["time"] >= start)
         and (end is None or fill["time"] <= end)
     ]
-    limit = limit_of(values)
     return found[:limit] if first is not None or start is not None else found[-limit:]
+
+
+def prevented_matches(context: Context, values: Values) -> list[Row]:
+    symbol = symbol_named(context, values).name
+    number, order_id = whole_of(values, "preventedMatchId"), whole_of(values, "orderId")
+    first, limit = whole_of(values, "fromPreventedMatchId"), limit_of(values)
+    if number is None and order_id is None:
+        raise refusals.either("preventedMatchId", "orderId")
+    found = [
+        row
+        for row in context.engine.prevented.get((context.account.name, symbol), [])
+        if (number is None or row["preventedMatchId"] == number)
+        and (order_id is None or order_id in (row["takerOrderId"], row["makerOrderId"]))
+        and (first is None or row["preventedMatchId"] >= first)
+    ]
+    return found[:limit]
+
+
+def amendments(context: Context, values: Values) -> list[Row]:
+    symbol, order_id = symbol_named(context, values).name, whole_of(values, "orderId")
+    order = context.engine.find(context.account.name, symbol, order_id, None)
+    if order is None:
+        raise refusals.NO_SUCH_ORDER
+    first, limit = whole_of(values, "fromExecutionId") or 0, limit_of(values)
+    return [row for row in context.engine.amendments.get(order.id, []) if row["executionId"] >= first][:limit]
+
+
+def allocations(context: Context, values: Values) -> list[Row]:
+    """``myAllocations``: smart order routing does not exist here, so there are none."""
+    symbol_named(context, values)
+    span_of(values, DAY_HOURS)
+    for name in ("fromAllocationId", "orderId"):
+        whole_of(values, name)
+    limit_of(values)
+    return []
+
+
+def no_routing(context: Context, values: Values) -> Row:
+    """``sor/order``: refused, as Binance refuses for a symbol that smart order routing does not know."""
+    symbol_named(context, values)
+    raise refusals.Refusal(-1013, "SOR is not enabled for this symbol.")

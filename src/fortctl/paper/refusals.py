@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 
 class Refusal(Exception):
     """A request that Binance would refuse.
@@ -10,28 +12,54 @@ class Refusal(Exception):
         code: Binance's code.
         message: its exact text.
         status: the HTTP status.
+        data: what else the answer's body bears (cancelReplace), or None.
     """
 
-    def __init__(self, code: int, message: str, status: int = 400) -> None:
+    def __init__(self, code: int, message: str, status: int = 400, data: Any = None) -> None:
         super().__init__(message)
         self.code = code
         self.message = message
         self.status = status
+        self.data = data
 
-    def body(self) -> dict[str, object]:
-        return {"code": self.code, "msg": self.message}
+    def body(self) -> dict[str, Any]:
+        body: dict[str, Any] = {"code": self.code, "msg": self.message}
+        if self.data is not None:
+            body["data"] = self.data
+        return body
 
 
 def missing(name: str) -> Refusal:
     return Refusal(-1102, f"Mandatory parameter '{name}' was not sent, was empty/null, or malformed.")
 
 
+def either(first: str, second: str) -> Refusal:
+    return Refusal(-1102, f"Param '{first}' or '{second}' must be sent, but both were empty/null!")
+
+
 def illegal(name: str, legal: str) -> Refusal:
     return Refusal(-1100, f"Illegal characters found in parameter '{name}'; legal range is '{legal}'.")
 
 
+def not_required(name: str) -> Refusal:
+    return Refusal(-1106, f"Parameter '{name}' sent when not required.")
+
+
+def bad_value(name: str) -> Refusal:
+    return Refusal(-1130, f"Data sent for parameter '{name}' is not valid.")
+
+
+def bad_combination() -> Refusal:
+    return Refusal(-1128, "Combination of optional parameters invalid.")
+
+
 def filter_failure(name: str) -> Refusal:
     return Refusal(-1013, f"Filter failure: {name}")
+
+
+def unsupported(kind: str) -> Refusal:
+    """An order that the symbol's flags exclude: refused before the matching engine."""
+    return Refusal(-1013, f"{kind} orders are not supported for this symbol.")
 
 
 def new_order_refused(text: str) -> Refusal:
@@ -49,9 +77,30 @@ LATE = Refusal(-1021, "Timestamp for this request is outside of the recvWindow."
 EARLY = Refusal(-1021, "Timestamp for this request was 1000ms ahead of the server's time.")
 WIDE_WINDOW = Refusal(-1131, "recvWindow must be less than 60000")
 BAD_SYMBOL = Refusal(-1121, "Invalid symbol.")
+BAD_SIDE = Refusal(-1117, "Invalid side.")
+BAD_TYPE = Refusal(-1116, "Invalid orderType.")
+BAD_FORCE = Refusal(-1115, "Invalid timeInForce.")
+BAD_INTERVAL = Refusal(-1120, "Invalid interval.")
+DUPLICATE_PARAMETER = Refusal(-1101, "Duplicate values for a parameter detected.")
 NO_SUCH_ORDER = Refusal(-2013, "Order does not exist.")
+NO_SUCH_LIST = Refusal(-2018, "Order list does not exist.")
+WRONG_CLIENT_ID = Refusal(-2039, "Client order ID is not correct for this order ID.")
 UNKNOWN_ORDER = Refusal(-2011, "Unknown order sent.")
+RESTRICTED_CANCEL = Refusal(-2011, "Order was not canceled due to cancel restrictions.")
 NO_FUNDS = new_order_refused("Account has insufficient balance for requested action.")
 WOULD_TAKE = new_order_refused("Order would immediately match and take.")
+WOULD_TRIGGER = new_order_refused("Order would trigger immediately.")
 DUPLICATE = new_order_refused("Duplicate order sent.")
+CLOSED = new_order_refused("Market is closed.")
+MAY_NOT_TRADE = new_order_refused("This account may not place or cancel orders.")
+WRONG_PRICES = new_order_refused("The relationship of the prices for the orders is not correct.")
+NO_BOOK = new_order_refused("Order book liquidity is less than symbol minimum quantity.")
+BAD_COMBINATION = Refusal(-1014, "Unsupported order combination.")
+BAD_STP = Refusal(-1013, "This symbol does not allow the specified self-trade prevention mode.")
+NO_CHANGE = Refusal(-2038, "The requested action would change no state; rejecting")
+NO_AMEND = Refusal(-2038, "Order amend is not supported for this symbol.")
+NO_INCREASE = Refusal(-2038, "Order amend (quantity increase) is not supported.")
+NO_REPLACE = Refusal(-1013, "Order cancel-replace is not supported for this symbol.")
+NO_REFERENCE = Refusal(-2043, "This symbol doesn't have a reference price.")
+INTERNAL = Refusal(-1000, "An unknown error occurred while processing the request.", 500)
 BAD_PRECISION = "Parameter '{}' has too much precision."

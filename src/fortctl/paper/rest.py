@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+from contextlib import suppress
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -14,7 +15,9 @@ from fortctl.paper import refusals, security
 from fortctl.paper.calls import CALLS
 from fortctl.paper.faults import CODES, Fault
 from fortctl.paper.limits import Limited
+from fortctl.paper.parameters import Call
 from fortctl.paper.server import PaperServer
+from fortctl.paper.units import answer_in_micros, unit_of
 
 JSON = "application/json;charset=UTF-8"
 GONE = (
@@ -22,6 +25,9 @@ GONE = (
     "</html>\r\n"
 )
 HTML = "<html><head><title>{0}</title></head><body><center><h1>{0}</h1></center></body></html>"
+LISTEN_KEYS = ("/api/v3/userDataStream", "/api/v1/userDataStream")
+UID_WEIGHT = 3000
+MOST_PARAMETERS = 200
 _KNOWN_PATHS = {path for _method, path in CALLS}
 
 
@@ -41,14 +47,19 @@ class Rest:
     async def handle(self, request: web.Request) -> web.StreamResponse:
         server, method = self._server, request.method
         path, _, query = request.raw_path.partition("?")
-        entry = {"method": method, "path": path, "via": "rest"}
-        fault = server.faults.hit(method, path, server.clock.monotonic())
+        entry: dict[str, Any] = {"method": method, "path": _clean(path), "via": "rest"}
+        fault = None
+        if server.faults.set_faults:
+            fault = server.faults.hit("request", method, path, server.clock.monotonic())
         try:
             if fault is not None and fault.kind == "cut-before":
                 entry["fault"] = fault.kind
                 raise Cut
-            body = (await request.read()).decode("utf-8", "replace")
+            body = (await request.read()).decode("utf-8", "surrogateescape")
             answered = await self._with_fault(request, method, path, query, body, fault, entry)
+        except web.HTTPException as refused:
+            server.log_request({**entry, "status": refused.status})
+            return web.Response(text=HTML.format(refused.reason), status=refused.status, content_type="text/html")
         except Cut:
             server.log_request({**entry, "status": 0})
             if request.transport is not None:
@@ -72,63 +83,134 @@ class Rest:
             entry["fault"] = kind
         if kind == "slow" and fault is not None:
             await asyncio.sleep(fault.value)
-        early = _early(kind)
+        early = early_answer(kind)
         if early is not None:
-            self._describe(request, query, body, entry)
+            with suppress(refusals.Refusal):
+                _describe(request, query, body, entry)
             return early
         response = self._answer(request, method, path, query, body, entry)
+        if not kind:
+            return response
         if kind == "executed-1007":
             return _json({"code": -1007, "msg": CODES[-1007][0]}, 504)
         if kind == "cut-after-execute":
             raise Cut
+        whole = bytes(response.body)  # type: ignore[arg-type]
         if kind == "wrong-type":
-            return web.Response(body=response.body, status=response.status, content_type="text/html")
+            return web.Response(body=whole, status=response.status, content_type="text/html")
         if kind == "truncated":
-            whole = bytes(response.body)  # type: ignore[arg-type]
             return web.Response(body=whole[: len(whole) // 2], status=response.status, headers={"Content-Type": JSON})
         if kind == "cut-body":
-            return await _half(request, bytes(response.body))  # type: ignore[arg-type]
+            return await _half(request, whole)
         return response
-
-    def _describe(self, request: web.Request, query: str, body: str, entry: dict[str, Any]) -> dict[str, str]:
-        values = dict(parse_qsl(body, keep_blank_values=True)) | dict(parse_qsl(query, keep_blank_values=True))
-        entry["key"] = request.headers.get("X-MBX-APIKEY", "")[-4:]
-        entry["client_order_id"] = values.get("newClientOrderId") or values.get("origClientOrderId")
-        entry["query"] = {name: value for name, value in values.items() if name not in ("signature", "apiKey")}
-        return values
 
     def _answer(
         self, request: web.Request, method: str, path: str, query: str, body: str, entry: dict[str, Any]
     ) -> web.Response:
-        server = self._server
-        address = request.remote or ""
+        server, address = self._server, request.remote or ""
         headers = {"x-mbx-uuid": secrets.token_hex(16)}
-        values = self._describe(request, query, body, entry)
+        call = CALLS.get((method, path))
+        if call is None:
+            with suppress(refusals.Refusal):
+                _describe(request, query, body, entry)
+            return _unknown(method, path)
+        sapi = path.startswith("/sapi/")
+        weight, pool = 0, ""
         try:
-            call = CALLS.get((method, path))
-            if call is None:
-                return _unknown(method, path)
-            sapi = path.startswith("/sapi/")
-            used = server.limits.spend(address, call.weight, server.clock.monotonic())
-            name = "X-SAPI-USED-IP-WEIGHT-1M" if sapi else "x-mbx-used-weight-1m"
-            headers[name] = str(used)
-            if not sapi:
-                headers["x-mbx-used-weight"] = str(used)
-            bare_query, signature = security.strip_signature(query)
-            bare_body, in_body = security.strip_signature(body)
-            api_key = request.headers.get("X-MBX-APIKEY", "")
-            payload = (bare_query + bare_body).encode()
-            key = server.authenticate(
-                *(call, values, api_key, address, payload, signature or in_body), sapi=sapi, encoded=True
-            )
-            entry["account"] = key.account if key else None
-            answer, more = server.answer(call, key, values)
-            return _json(answer, 200, {**headers, **more})
+            values = _describe(request, query, body, entry)
+            micros = unit_of(request.headers.get("X-MBX-TIME-UNIT"))
+            if micros is None:
+                text = "Invalid value for time unit; expected either MICROSECOND or MILLISECOND."
+                raise refusals.Refusal(-1194, text)
+            weight = call.weighs(values)
+            pool = "" if not sapi else "uid:" if weight >= UID_WEIGHT else "sapi:"
+            used = server.limits.spend(address, weight, server.seconds(), pool)
+            self._weight_headers(headers, pool, used)
+            _check_places(call, query, values)
+            answer = self._carry_out(request, call, path, query, body, values, entry)
+            if call.free:
+                used = server.limits.refund(address, weight, server.seconds())
+                self._weight_headers(headers, pool, used)
+            account = entry.get("account")
+            if call.orders and account:
+                tens, days = server.limits.order_counts(account, server.seconds())
+                headers |= {"X-MBX-ORDER-COUNT-10S": str(tens), "X-MBX-ORDER-COUNT-1D": str(days)}
+            if micros:
+                answer = answer_in_micros(answer, klines=path.lower().endswith("klines"))
+            return _json(answer, 200, headers)
         except refusals.Refusal as refusal:
             entry["code"] = refusal.code
             if isinstance(refusal, Limited):
                 headers["Retry-After"] = str(refusal.retry_after)
+                if not pool:
+                    self._weight_headers(headers, pool, server.limits.used(address, server.seconds()))
             return _json(refusal.body(), refusal.status, headers)
+
+    def _carry_out(
+        self,
+        request: web.Request,
+        call: Call,
+        path: str,
+        query: str,
+        body: str,
+        values: dict[str, str],
+        entry: dict[str, Any],
+    ) -> Any:
+        server, address = self._server, request.remote or ""
+        key, fault = None, ""
+        if call.security != "NONE":
+            if server.faults.set_faults:
+                met = server.faults.hit("key", request.method, path, server.clock.monotonic())
+                fault = met.kind if met is not None else ""
+            bare_query, signature = security.strip_signature(query)
+            bare_body, in_body = security.strip_signature(body)
+            payload = (bare_query + bare_body).encode("utf-8", "surrogateescape")
+            api_key = request.headers.get("X-MBX-APIKEY", "")
+            sapi = path.startswith("/sapi/")
+            key = server.authenticate(
+                *(call, values, api_key, address, payload, signature or in_body),
+                sapi=sapi,
+                encoded=True,
+                fault=fault,
+            )
+            entry["account"] = key.account if key else None
+        return server.answer(call, key, values, address, fault)
+
+    @staticmethod
+    def _weight_headers(headers: dict[str, str], pool: str, used: int) -> None:
+        if pool:
+            headers["X-SAPI-USED-UID-WEIGHT-1M" if pool == "uid:" else "X-SAPI-USED-IP-WEIGHT-1M"] = str(used)
+        else:
+            headers["x-mbx-used-weight"] = headers["x-mbx-used-weight-1m"] = str(used)
+
+
+def _describe(request: web.Request, query: str, body: str, entry: dict[str, Any]) -> dict[str, str]:
+    """Return the parameters (the query's win), and note for the log what may be noted: never a signature."""
+    entry["key"] = _clean(request.headers.get("X-MBX-APIKEY", ""))[-4:]
+    try:
+        in_body = parse_qsl(_clean(body), keep_blank_values=True, max_num_fields=MOST_PARAMETERS)
+        in_query = parse_qsl(_clean(query), keep_blank_values=True, max_num_fields=MOST_PARAMETERS)
+    except ValueError:
+        raise refusals.Refusal(-1101, "Too many parameters sent for this endpoint.") from None
+    values = dict(in_body) | dict(in_query)
+    entry["client_order_id"] = values.get("newClientOrderId") or values.get("origClientOrderId")
+    entry["query"] = {name: value for name, value in values.items() if name not in ("signature", "apiKey")}
+    if len(dict(in_body)) < len(in_body) or len(dict(in_query)) < len(in_query):
+        raise refusals.DUPLICATE_PARAMETER
+    return values
+
+
+def _clean(text: str) -> str:
+    """Return a text without bytes that are not UTF-8."""
+    return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+
+
+def _check_places(call: Call, query: str, values: dict[str, str]) -> None:
+    if call.body_only:
+        named = {part.partition("=")[0] for part in query.split("&")}
+        for name in call.body_only:
+            if name in named:
+                raise refusals.Refusal(-1104, f"Parameter '{name}' must be sent in the request body.")
 
 
 def _json(answer: Any, status: int, headers: dict[str, str] | None = None) -> web.Response:
@@ -136,14 +218,14 @@ def _json(answer: Any, status: int, headers: dict[str, str] | None = None) -> we
 
 
 def _unknown(method: str, path: str) -> web.Response:
-    if path == "/api/v3/userDataStream":
+    if path in LISTEN_KEYS:
         return web.Response(text=GONE, status=410, content_type="text/html")
     if path in _KNOWN_PATHS:
         return _json({"code": -1000, "msg": f"Request method '{method}' is not supported."}, 405)
     return web.Response(text=HTML.format("404 Not Found"), status=404, content_type="text/html")
 
 
-def _early(kind: str) -> web.Response | None:
+def early_answer(kind: str) -> web.Response | None:
     """Return the answer of a fault that keeps the request from being processed."""
     if kind.startswith("http-"):
         status = int(kind[5:])

@@ -55,11 +55,12 @@ def find_key(keys: Mapping[str, ApiKey], api_key: str, address: str, *, sapi: bo
     if key is None:
         raise refusals.UNKNOWN_KEY_SAPI if sapi else refusals.bad_key()
     if key.ips and address not in key.ips:
-        raise _bad_key(sapi)
+        raise bad_key(sapi)
     return key
 
 
-def _bad_key(sapi: bool) -> refusals.Refusal:
+def bad_key(sapi: bool) -> refusals.Refusal:
+    """Return the refusal of a key that is known: for its address, or its permissions."""
     refusal = refusals.bad_key()
     return refusals.Refusal(refusal.code, refusal.message, 400) if sapi else refusal
 
@@ -131,4 +132,4 @@ def _verify(key: ApiKey, payload: bytes, given: str) -> bool:
 
 def check_permission(key: ApiKey, permission: str, now: int, *, sapi: bool = False) -> None:
     if not key.may(permission, now):
-        raise _bad_key(sapi)
+        raise bad_key(sapi)

@@ -7,30 +7,35 @@ import json
 import os
 import secrets
 import signal
+import string
 from collections import defaultdict, deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, TextIO
 
-from aiohttp import web
+from aiohttp import WSCloseCode, web
 
 from fortctl.clock import SystemClock
-from fortctl.paper import security
+from fortctl.paper import refusals, security
 from fortctl.paper.accounts import ApiKey
 from fortctl.paper.engine import Engine
 from fortctl.paper.faults import Faults
 from fortctl.paper.hub import Hub
 from fortctl.paper.limits import Limits
 from fortctl.paper.market import Tape, Trade
-from fortctl.paper.market_calls import book_ticker
 from fortctl.paper.pacing import Pacer
 from fortctl.paper.parameters import Call, Context, check_parameters
-from fortctl.paper.state import StateFile
+from fortctl.paper.state import STATE_ERRORS, StateFile
+from fortctl.paper.streams import Publisher
 
-REQUESTS_KEPT = 200_000
+REQUESTS_KEPT = 100_000
 DEFAULT_ACCOUNT = "default"
+PUBLISH_S = 0.1
+BODY_LIMIT = 1024 * 1024
+DAY_S = 86_400.0
+_ALPHABET = string.ascii_letters + string.digits
 
 
 @dataclass(frozen=True)
@@ -41,6 +46,7 @@ class ServerOptions:
         speed: market seconds a real second, or None for ``max``.
         start: share of the recording (0 to 1) that is history.
         limits: ``real``, ``scaled`` or ``off``.
+        socket_life: seconds after which a WebSocket is closed.
     """
 
     tapes: dict[str, Tape]
@@ -54,6 +60,7 @@ class ServerOptions:
     fill_model: str = "through"
     state: Path | None = None
     request_log: Path | None = None
+    socket_life: float = DAY_S
 
 
 class PaperServer:
@@ -63,8 +70,9 @@ class PaperServer:
         self.options = options
         self.clock = SystemClock()
         self.engine = Engine(options.tapes, options.fill_model)
-        self.hub = Hub()
         self.faults = Faults()
+        self.hub = Hub(self.faults, self.clock.monotonic)
+        self.publisher = Publisher(self.engine, self.hub)
         self.limits = Limits(options.limits, options.speed or 1.0)
         self.pacer = Pacer(self, options.tapes, options.speed, options.start, options.loop)
         self.token = secrets.token_urlsafe(24)
@@ -75,6 +83,8 @@ class PaperServer:
         self._log: TextIO | None = None
         self.state = StateFile(options.state) if options.state else None
         self.engine.emit = lambda account, kind, event: self.hub.tell_user(account, event)
+        self.engine.key_dropped = lambda key: self.hub.revoke(key.api_key, self.now)
+        self.engine.first_fill = lambda account, maker: self.limits.give_back(account, maker, self.seconds())
 
     # -- time ------------------------------------------------------------------------------------------------------
 
@@ -82,31 +92,27 @@ class PaperServer:
         """Return the exchange's clock (ms)."""
         return self.clock.now_ms() + self.faults.clock_offset(self.clock.monotonic())
 
+    def seconds(self) -> float:
+        """Return the time of the limits' windows, which no clock fault moves (s since the epoch)."""
+        return self.clock.now_ms() / 1000
+
     # -- the market ------------------------------------------------------------------------------------------------
 
     def happen(self, symbol: str, trade: Trade, now: int) -> set[str]:
         """Let a recorded trade happen; return the accounts whose orders it changed."""
         touched = self.engine.trade(symbol, trade, now)
-        self._tell_market(symbol, trade, now)
+        if self.hub.markets:
+            self.publisher.happened(symbol, trade, now)
         if touched:
-            self.save()
+            self._save_quietly()
         return touched
 
-    def _tell_market(self, symbol: str, trade: Trade, now: int) -> None:
-        if not self.hub.markets:
-            return
-        low, price, quantity = symbol.lower(), f"{trade.price:.8f}", f"{trade.quantity:.8f}"
-        event = {"e": "trade", "E": now, "s": symbol, "t": trade.id, "p": price, "q": quantity, "T": now}
-        self.hub.tell_market(f"{low}@trade", {**event, "m": trade.buyer_is_maker, "M": True})
-        if self.hub.markets.get(f"{low}@aggTrade"):
-            one = {"e": "aggTrade", "E": now, "s": symbol, "a": trade.id, "p": price, "q": quantity}
-            ids = {"f": trade.id, "l": trade.id, "T": now, "m": trade.buyer_is_maker, "M": True}
-            self.hub.tell_market(f"{low}@aggTrade", {**one, **ids})
-        if self.hub.markets.get(f"{low}@bookTicker"):
-            best = book_ticker(Context(self.engine, now, None, []), {"symbol": symbol})
-            short = {"bidPrice": "b", "bidQty": "B", "askPrice": "a", "askQty": "A"}
-            shown = {"u": self.engine.books[symbol].update_id, "s": symbol}
-            self.hub.tell_market(f"{low}@bookTicker", {**shown, **{short[k]: best[k] for k in short}})
+    async def publish(self) -> None:
+        """Tell the paced streams, and look after the connections, until the server ends."""
+        while True:
+            await asyncio.sleep(PUBLISH_S)
+            if self.hub.markets:
+                self.publisher.tick(self.now())
 
     def arrived(self, account: str) -> None:
         """Note that an account has sent a request."""
@@ -134,42 +140,83 @@ class PaperServer:
         *,
         sapi: bool,
         encoded: bool,
+        fault: str = "",
     ) -> ApiKey | None:
-        """Return who asks; raises :class:`refusals.Refusal`. The order of the checks is security.py's decision."""
+        """Return who asks; raises :class:`refusals.Refusal`. The order of the checks is security.py's decision.
+
+        Args:
+            fault: a fault of the family ``key`` that the request meets.
+        """
         if call.security == "NONE":
             return None
-        key = security.find_key(self.engine.keys, api_key, address, sapi=sapi)
+        keys: Mapping[str, ApiKey] = {} if fault == "key-deleted" else self.engine.keys
+        key = security.find_key(keys, api_key, "" if fault == "ip-changed" else address, sapi=sapi)
+        if fault == "ip-changed":
+            raise security.bad_key(sapi)
         self.arrived(key.account)
         now = self.now()
         security.check_time(values, now)
         security.check_signature(key, payload, signature, encoded=encoded)
-        self.permit(call, key, now, sapi=sapi)
+        self.permit(call, key, now, sapi=sapi, fault=fault)
         return key
 
-    def permit(self, call: Call, key: ApiKey, now: int, *, sapi: bool = False) -> None:
+    def permit(self, call: Call, key: ApiKey, now: int, *, sapi: bool = False, fault: str = "") -> None:
         security.check_permission(key, "reading", now, sapi=sapi)
         if call.security == "TRADE":
             security.check_permission(key, "spot_trading", now, sapi=sapi)
+            if fault in ("permission-taken", "key-expired"):
+                raise security.bad_key(sapi)
+            if fault == "trading-disabled":
+                raise refusals.MAY_NOT_TRADE
 
-    def answer(self, call: Call, key: ApiKey | None, values: Mapping[str, str]) -> tuple[Any, dict[str, str]]:
-        """Carry a call out; return its answer and headers. What it changed is durable before this returns."""
-        headers = {}
+    def answer(
+        self, call: Call, key: ApiKey | None, values: Mapping[str, str], address: str = "", fault: str = ""
+    ) -> Any:
+        """Carry a call out; return its answer. What it changed is durable before this returns."""
         if call.orders and key is not None:
-            tens, days = self.limits.count_order(key.account, self.clock.monotonic())
-            headers = {"X-MBX-ORDER-COUNT-10S": str(tens), "X-MBX-ORDER-COUNT-1D": str(days)}
+            self.limits.count_orders(key.account, call.orders, self.seconds())
         check_parameters(call, values)
-        context = Context(self.engine, self.now(), key, self.limits.info())
-        answer = call.handler(context, values)
+        context = self.context(key, address)
+        try:
+            answer = call.handler(context, values)
+        finally:
+            # A refusal may have changed something all the same: a cancel-replace that half succeeded.
+            self.save()
         if call.orders:
             self.pacer.begin()
-        self.save()
-        return answer, headers
+        if fault and isinstance(answer, dict):
+            answer = _under_fault(fault, answer)
+        return answer
+
+    def context(self, key: ApiKey | None, address: str = "") -> Context:
+        def counts() -> list[dict[str, Any]]:
+            return self.limits.order_rows(key.account, self.seconds()) if key is not None else []
+
+        return Context(self.engine, self.now(), key, self.limits.info(), counts, address, new_api_key)
 
     def save(self) -> None:
-        """Make what changed durable (with ``--state``)."""
+        """Make what changed durable (with ``--state``).
+
+        Raises:
+            Refusal: it cannot be kept; HTTP 500, which tells nobody that the request did not happen.
+        """
         if self.state is not None and self.engine.changed:
-            self.state.save(self.engine, self.pacer.position)
+            try:
+                if self.faults.strikes("disk-full", self.clock.monotonic()):
+                    raise OSError("disk full, by a fault")
+                ranks = {name: book.next_rank for name, book in self.engine.books.items()}
+                self.state.save(self.engine, self.pacer.position, ranks)
+            except STATE_ERRORS:
+                # It stays among what changed, and is written with the next save.
+                raise refusals.INTERNAL from None
         self.engine.changed.clear()
+
+    def _save_quietly(self) -> None:
+        try:
+            self.save()
+        except refusals.Refusal:
+            # No request waits for this one.
+            pass
 
     def log_request(self, entry: dict[str, Any]) -> None:
         self._sequence += 1
@@ -207,10 +254,16 @@ class PaperServer:
         position = self.state.restore(self.engine)
         if position is None:
             return False
-        for name, trade in self.pacer.rows[:position]:
-            self.engine.books[name].see(trade)
-        self.pacer.position = position
+        self.pacer.restore(position, self.now())
         return True
+
+    def close(self) -> None:
+        """Write what is left, and close the files."""
+        self._save_quietly()
+        if self.state is not None:
+            self.state.close()
+        if self._log is not None:
+            self._log.close()
 
     def ready(self, port: int) -> dict[str, Any]:
         host = self.options.host
@@ -241,12 +294,43 @@ class PaperServer:
             pass
 
 
-async def serve(options: ServerOptions, on_ready: Any) -> None:
-    """Serve until SIGINT or SIGTERM.
+class RunningServer:
+    """A server that takes requests.
 
-    Args:
-        options: how.
-        on_ready: called with the ready document once requests are taken.
+    Attributes:
+        server: the exchange.
+        ready: url, ws_url, pid, symbols.
+        replay: the task of the market's replay and the streams.
+    """
+
+    def __init__(self, server: PaperServer, runner: web.AppRunner, ready: dict[str, Any]) -> None:
+        self.server = server
+        self.ready = ready
+        self.replay = asyncio.create_task(self._run())
+        self._runner = runner
+
+    async def _run(self) -> None:
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self.server.pacer.run(self.server.clock.monotonic))
+            tasks.create_task(self.server.publish())
+
+    async def stop(self) -> None:
+        """Say goodbye on every socket, and end."""
+        server = self.server
+        self.replay.cancel()
+        server.hub.shut_down(server.now())
+        await asyncio.sleep(0.02)
+        server.hub.cut_all(WSCloseCode.GOING_AWAY)
+        server.remove_server_file()
+        await self._runner.cleanup()
+        server.close()
+
+
+async def start(options: ServerOptions) -> RunningServer:
+    """Begin to serve; to be called in the event loop that then serves.
+
+    Raises:
+        OSError: the port cannot be used.
     """
     from fortctl.paper.admin import Admin
     from fortctl.paper.rest import Rest
@@ -254,9 +338,9 @@ async def serve(options: ServerOptions, on_ready: Any) -> None:
 
     server = PaperServer(options)
     server.open_log()
-    application = web.Application(client_max_size=1024 * 1024)
-    sockets = Sockets(server)
+    application = web.Application(client_max_size=BODY_LIMIT)
     Admin(server).route(application)
+    sockets = Sockets(server)
     sockets.route(application)
     Rest(server).route(application)
     now = server.now()
@@ -268,27 +352,43 @@ async def serve(options: ServerOptions, on_ready: Any) -> None:
         server.pacer.resume(server.clock.monotonic())
     runner = web.AppRunner(application, access_log=None, handle_signals=False, shutdown_timeout=1.0)
     await runner.setup()
-    site = web.TCPSite(runner, options.host, options.port)
-    await site.start()
-    port = runner.addresses[0][1]
-    ready = server.ready(port)
+    await web.TCPSite(runner, options.host, options.port).start()
+    ready = server.ready(runner.addresses[0][1])
     server.write_server_file(ready)
+    return RunningServer(server, runner, ready)
+
+
+async def serve(options: ServerOptions, on_ready: Callable[[dict[str, Any]], None]) -> None:
+    """Serve until SIGINT or SIGTERM.
+
+    Args:
+        options: how.
+        on_ready: called with the ready document once requests are taken.
+    """
+    running = await start(options)
     end = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, end.set)
-    replay = asyncio.create_task(server.pacer.run(server.clock.monotonic))
-    on_ready(ready)
+    on_ready(running.ready)
     ending = asyncio.create_task(end.wait())
     try:
-        done, _ = await asyncio.wait({replay, ending}, return_when=asyncio.FIRST_COMPLETED)
-        if replay in done:
-            replay.result()
+        done, _ = await asyncio.wait({running.replay, ending}, return_when=asyncio.FIRST_COMPLETED)
+        if running.replay in done:
+            running.replay.result()
     finally:
-        for task in (replay, ending):
-            task.cancel()
-        server.hub.shut_down(server.now())
-        await asyncio.sleep(0.02)
-        server.hub.cut_all()
-        server.remove_server_file()
-        await runner.cleanup()
-        server.save()
+        ending.cancel()
+        await running.stop()
+
+
+def new_api_key() -> str:
+    """Return 64 random letters and digits, as Binance's keys and secrets are."""
+    return "".join(secrets.choice(_ALPHABET) for _ in range(64))
+
+
+def _under_fault(fault: str, answer: dict[str, Any]) -> dict[str, Any]:
+    """Return an answer about the key or the account as it looks under a fault of the family ``key``."""
+    if fault in ("permission-taken", "key-expired") and "enableSpotAndMarginTrading" in answer:
+        return {**answer, "enableSpotAndMarginTrading": False}
+    if fault == "trading-disabled" and "canTrade" in answer:
+        return {**answer, "canTrade": False}
+    return answer

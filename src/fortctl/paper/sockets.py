@@ -1,4 +1,4 @@
-"""WebSockets as Binance speaks them: the WebSocket API and the market streams."""
+"""WebSockets as Binance speaks them: connections, pings, lifetimes; and the market streams (web-socket-streams.md)."""
 
 from __future__ import annotations
 
@@ -8,237 +8,211 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import orjson
-from aiohttp import WSMsgType, web
+from aiohttp import WSCloseCode, WSMsgType, web
 
-from fortctl.paper import calls, refusals, security
-from fortctl.paper.accounts import ApiKey
 from fortctl.paper.hub import Peer
 from fortctl.paper.limits import Limited
-from fortctl.paper.parameters import Call
 from fortctl.paper.server import PaperServer
+from fortctl.paper.units import unit_of
 
-PING_EVERY_S = 20.0
+PING_EVERY_S, PONG_WITHIN_S, LOOK_S = 20.0, 60.0, 1.0
 MESSAGE_LIMIT = 256 * 1024
-STREAM = re.compile(r"[a-z0-9]{1,20}@(trade|aggTrade|bookTicker)")
+FRAMES_PER_SECOND = 5
 STREAMS_LIMIT = 1024
-# What a logon or a subscription must show: a key, its signature, the right to read.
-SIGNED_ONLY = Call(lambda context, values: {}, "USER_DATA")
+NAME_LIMIT = 100
+WHOLE_IDS = range(-(2**63), 2**64)
+ID_TEXT = re.compile(r"[A-Za-z0-9_-]{0,64}")
+VARIANTS = "`SUBSCRIBE`, `UNSUBSCRIBE`, `LIST_SUBSCRIPTIONS`, `SET_PROPERTY`, `GET_PROPERTY`"
 
 
 class Sockets:
     """Serves ``/ws-api/v3``, ``/ws`` and ``/stream``."""
 
     def __init__(self, server: PaperServer) -> None:
+        from fortctl.paper.socket_api import SocketApi
+
         self._server = server
+        self._api = SocketApi(server)
 
     def route(self, application: web.Application) -> None:
-        application.router.add_get("/ws-api/v3", self._api)
+        for path in ("/ws-api/v3", "/ws-api/v3/"):
+            application.router.add_get(path, self._serve_api)
         for path in ("/ws", "/ws/{names:.*}", "/stream", "/stream/{names:.*}"):
-            application.router.add_get(path, self._streams)
+            application.router.add_get(path, self._serve_streams)
+
+    # -- connections -----------------------------------------------------------------------------------------------
 
     async def _serve(
-        self, request: web.Request, opened: Callable[[Peer], None], said: Callable[[Peer, Any], Awaitable[None]]
-    ) -> web.WebSocketResponse:
-        socket = web.WebSocketResponse(heartbeat=PING_EVERY_S, max_msg_size=MESSAGE_LIMIT)
+        self,
+        request: web.Request,
+        opened: Callable[[Peer], None],
+        said: Callable[[Peer, Any], Awaitable[None]],
+        *,
+        frames_per_second: int | None = None,
+    ) -> web.StreamResponse:
+        server = self._server
+        micros = unit_of(request.query.get("timeUnit"))
+        try:
+            server.limits.connect(request.remote or "", server.seconds())
+        except Limited as refusal:
+            headers = {"Retry-After": str(refusal.retry_after)}
+            return web.json_response(refusal.body(), status=429, headers=headers)
+        if micros is None:
+            text = "Invalid value for time unit; expected either MICROSECOND or MILLISECOND."
+            return web.json_response({"code": -1194, "msg": text}, status=400)
+        socket = web.WebSocketResponse(autoping=False, max_msg_size=MESSAGE_LIMIT)
+        if not socket.can_prepare(request).ok:
+            return web.Response(status=400, text="WebSocket upgrade expected")
         await socket.prepare(request)
-        peer = Peer(socket, request.remote or "")
-        hub = self._server.hub
-        hub.join(peer)
-        writing = asyncio.create_task(peer.write())
+        clock = server.clock.monotonic
+        peer = Peer(socket, request.remote or "", clock(), request.transport)
+        peer.connected_at, peer.micros = server.now(), micros
+        server.hub.join(peer)
+        tasks = [asyncio.create_task(peer.write(server.hub.stalled)), asyncio.create_task(self._keep(peer))]
         try:
             opened(peer)
             async for message in socket:
-                if message.type is not WSMsgType.TEXT:
+                if frames_per_second is not None and self._too_fast(peer, frames_per_second):
+                    peer.cut()
                     break
-                try:
-                    document = orjson.loads(message.data)
-                except ValueError:
-                    document = None
-                await said(peer, document)
+                if message.type is WSMsgType.PING:
+                    await socket.pong(message.data)
+                elif message.type is WSMsgType.PONG:
+                    peer.ponged_at = clock()
+                elif message.type is WSMsgType.TEXT:
+                    await said(peer, _parsed(message.data))
+                else:
+                    break
+        except ConnectionError:
+            pass
         finally:
-            hub.leave(peer)
-            writing.cancel()
+            server.hub.leave(peer)
+            for task in tasks:
+                task.cancel()
         return socket
 
-    # -- the WebSocket API (web-socket-api.md) ---------------------------------------------------------------------
+    def _too_fast(self, peer: Peer, most: int) -> bool:
+        """Count a frame; return whether there were more than Binance takes in a second."""
+        if self._server.limits.mode == "off":
+            return False
+        now = self._server.clock.monotonic()
+        peer.arrivals = [at for at in peer.arrivals if now - at < 1.0]
+        peer.arrivals.append(now)
+        return len(peer.arrivals) > most
 
-    async def _api(self, request: web.Request) -> web.WebSocketResponse:
-        return await self._serve(request, lambda peer: None, self._asked)
+    async def _keep(self, peer: Peer) -> None:
+        """Ping every 20 s; let go who has not answered for 60 s, or has been here for 24 hours."""
+        clock, life = self._server.clock.monotonic, self._server.options.socket_life
+        while True:
+            await asyncio.sleep(min(LOOK_S, life))
+            now = clock()
+            if now - peer.opened_at >= life:
+                peer.cut(WSCloseCode.GOING_AWAY)
+                return
+            if now - peer.ponged_at > PONG_WITHIN_S and peer.pinged_at > peer.ponged_at:
+                peer.cut()
+                return
+            if now - peer.pinged_at >= PING_EVERY_S:
+                peer.pinged_at = now
+                try:
+                    await peer.socket.ping(str(self._server.now()).encode())
+                except (ConnectionError, RuntimeError):
+                    return
 
-    async def _asked(self, peer: Peer, document: Any) -> None:
-        server = self._server
-        entry: dict[str, Any] = {"method": "", "path": "", "via": "ws"}
-        request_id = document.get("id") if isinstance(document, dict) else None
-        try:
-            if not isinstance(document, dict) or not isinstance(document.get("method"), str):
-                raise refusals.Refusal(-1135, "Invalid JSON Request")
-            method = document["method"].removeprefix("v3/")
-            given = document.get("params") or {}
-            if not isinstance(given, dict):
-                raise refusals.Refusal(-1135, "Invalid JSON Request")
-            entry["method"] = method
-            entry["client_order_id"] = given.get("newClientOrderId") or given.get("origClientOrderId")
-            answer = self._carry_out(peer, method, given, entry)
-            status, reply = 200, {"id": request_id, "status": 200, "result": answer}
-        except refusals.Refusal as refusal:
-            status = 401 if refusal.code in (-2014, -2015) else refusal.status
-            error: dict[str, Any] = refusal.body()
-            if isinstance(refusal, Limited):
-                now = server.now()
-                error["data"] = {"serverTime": now, "retryAfter": now + refusal.retry_after * 1000}
-            entry["code"] = refusal.code
-            reply = {"id": request_id, "status": status, "error": error}
-        peer.send({**reply, "rateLimits": self._rate_limits()})
-        server.log_request({**entry, "status": status})
+    async def _serve_api(self, request: web.Request) -> web.StreamResponse:
+        def opened(peer: Peer) -> None:
+            peer.rate_limits = request.query.get("returnRateLimits", "true").lower() != "false"
+            self._api.connected(peer)
 
-    def _rate_limits(self) -> list[dict[str, Any]]:
-        return [{**row, "count": 1} for row in self._server.limits.info()[:1]]
+        return await self._serve(request, opened, self._api.asked)
 
-    def _carry_out(self, peer: Peer, method: str, given: dict[str, Any], entry: dict[str, Any]) -> Any:
-        server = self._server
-        server.limits.spend(peer.address, 2 if method not in calls.METHODS else 1, server.clock.monotonic())
-        special = {
-            "session.logon": self._log_on,
-            "session.status": self._session,
-            "session.logout": self._log_out,
-            "userDataStream.subscribe": self._subscribe,
-            "userDataStream.subscribe.signature": self._subscribe_signed,
-            "userDataStream.unsubscribe": self._unsubscribe,
-        }.get(method)
-        if special is not None:
-            return special(peer, given)
-        if method not in calls.METHODS:
-            raise refusals.Refusal(-1130, f"Method '{method}' is unknown.")
-        call = calls.CALLS[calls.METHODS[method]]
-        values = _texts(given)
-        key = self._who(peer, call, given, values)
-        entry["account"] = key.account if key else None
-        entry["key"] = key.api_key[-4:] if key else ""
-        answer, _headers = server.answer(call, key, values)
-        return answer
+    # -- market streams --------------------------------------------------------------------------------------------
 
-    def _who(self, peer: Peer, call: Call, given: dict[str, Any], values: dict[str, str]) -> ApiKey | None:
-        server = self._server
-        if call.security == "NONE":
-            return None
-        if peer.logged_on and "signature" not in given and "apiKey" not in given:
-            key = server.engine.keys.get(peer.logged_on)
-            if key is None or (key.ips and peer.address not in key.ips):
-                peer.logged_on = None
-                raise refusals.bad_key()
-            server.arrived(key.account)
-            security.check_time(values, server.now())
-            server.permit(call, key, server.now())
-            return key
-        return self._signed(peer, call, given, values)
-
-    def _signed(self, peer: Peer, call: Call, given: dict[str, Any], values: dict[str, str]) -> ApiKey:
-        payload, signature = security.socket_payload(given), str(given.get("signature", ""))
-        key = self._server.authenticate(
-            *(call, values, str(given.get("apiKey", "")), peer.address, payload, signature), sapi=False, encoded=False
-        )
-        assert key is not None
-        return key
-
-    def _log_on(self, peer: Peer, given: dict[str, Any]) -> dict[str, Any]:
-        """``session.logon``: Ed25519 keys only."""
-        key = self._signed(peer, SIGNED_ONLY, given, _texts(given))
-        if key.type != "ed25519":
-            raise refusals.Refusal(-4056, "HMAC_SHA256 API key is not supported.")
-        peer.logged_on, peer.logged_on_at = key.api_key, self._server.now()
-        return self._session(peer, {})
-
-    def _session(self, peer: Peer, given: dict[str, Any]) -> dict[str, Any]:
-        now = self._server.now()
-        return {
-            "apiKey": peer.logged_on,
-            "authorizedSince": peer.logged_on_at if peer.logged_on else None,
-            "connectedSince": now,
-            "returnRateLimits": True,
-            "serverTime": now,
-            "userDataStream": bool(peer.subscriptions),
-        }
-
-    def _log_out(self, peer: Peer, given: dict[str, Any]) -> dict[str, Any]:
-        peer.logged_on = None
-        return self._session(peer, {})
-
-    def _subscribe(self, peer: Peer, given: dict[str, Any]) -> dict[str, Any]:
-        key = self._server.engine.keys.get(peer.logged_on or "")
-        if key is None:
-            raise refusals.bad_key()
-        return self._open_user_stream(peer, key)
-
-    def _subscribe_signed(self, peer: Peer, given: dict[str, Any]) -> dict[str, Any]:
-        return self._open_user_stream(peer, self._signed(peer, SIGNED_ONLY, given, _texts(given)))
-
-    def _open_user_stream(self, peer: Peer, key: ApiKey) -> dict[str, Any]:
-        if any(account == key.account for account, _key in peer.subscriptions.values()):
-            raise refusals.Refusal(-2035, "User data stream is already active for this account.")
-        return {"subscriptionId": self._server.hub.subscribe_user(peer, key.account, key.api_key)}
-
-    def _unsubscribe(self, peer: Peer, given: dict[str, Any]) -> dict[str, Any]:
-        wanted = given.get("subscriptionId")
-        for number in [n for n in peer.subscriptions if wanted in (None, n)]:
-            peer.send({"subscriptionId": number, "event": {"e": "eventStreamTerminated", "E": self._server.now()}})
-            self._server.hub.unsubscribe_user(peer, number)
-        return {}
-
-    # -- market streams (web-socket-streams.md) --------------------------------------------------------------------
-
-    async def _streams(self, request: web.Request) -> web.WebSocketResponse:
+    async def _serve_streams(self, request: web.Request) -> web.StreamResponse:
         combined = request.path.startswith("/stream")
         named = request.query.get("streams", "") if combined else request.match_info.get("names", "")
 
         def opened(peer: Peer) -> None:
             peer.combined = combined
-            for name in filter(None, named.split("/")):
-                if STREAM.fullmatch(name):
-                    self._listen(peer, name)
+            for name in list(filter(None, named.split("/")))[:STREAMS_LIMIT]:
+                if len(name) <= NAME_LIMIT:
+                    self._server.hub.listen(peer, name)
 
-        return await self._serve(request, opened, self._told)
-
-    def _listen(self, peer: Peer, name: str) -> None:
-        if len(peer.streams) < STREAMS_LIMIT:
-            peer.streams.add(name)
-            self._server.hub.markets[name].add(peer)
+        return await self._serve(request, opened, self._told, frames_per_second=FRAMES_PER_SECOND)
 
     async def _told(self, peer: Peer, document: Any) -> None:
-        if not isinstance(document, dict) or "method" not in document:
-            peer.send({"error": {"code": 3, "msg": "Invalid JSON: expected value"}})
+        """Answer SUBSCRIBE and its kin. A stream that does not exist is taken, and silent, as at Binance."""
+        if document is None:
+            peer.send({"error": {"code": 3, "msg": "Invalid JSON: expected value at line 1 column 1"}})
             return
-        method, names, request_id = document["method"], document.get("params") or [], document.get("id")
+        if not isinstance(document, dict):
+            peer.send({"error": {"code": 2, "msg": "Invalid request: expected an object"}})
+            return
+        request_id, names = document.get("id"), document.get("params", [])
+        problem = _problem(document, names)
+        if problem is not None:
+            peer.send(
+                {"error": {"code": problem[0], "msg": problem[1]}, "id": request_id if _is_id(request_id) else None}
+            )
+            return
+        method, hub = document["method"], self._server.hub
         result: Any = None
         if method == "SUBSCRIBE":
+            if len({*peer.streams, *names}) > STREAMS_LIMIT:
+                peer.send({"error": {"code": 2, "msg": "Invalid request: too many streams"}, "id": request_id})
+                return
             for name in names:
-                if not isinstance(name, str) or not STREAM.fullmatch(name):
-                    error = {"code": 2, "msg": f"Invalid request: invalid stream {str(name)[:40]}"}
-                    peer.send({"error": error, "id": request_id})
-                    return
-                self._listen(peer, name)
+                hub.listen(peer, name)
         elif method == "UNSUBSCRIBE":
             for name in names:
-                peer.streams.discard(name)
-                self._server.hub.markets[name].discard(peer)
+                hub.unlisten(peer, name)
+                if name not in hub.markets:
+                    self._server.publisher.forget(name)
         elif method == "LIST_SUBSCRIPTIONS":
-            result = sorted(peer.streams)
-        elif method == "SET_PROPERTY" and names[:1] == ["combined"]:
-            peer.combined = bool(names[1])
+            result = list(peer.streams)
+        elif method == "SET_PROPERTY":
+            peer.combined = names[1]
         else:
-            error = {"code": 2, "msg": "Invalid request: unknown variant"}
-            peer.send({"error": error, "id": request_id})
-            return
+            result = peer.combined
         peer.send({"result": result, "id": request_id})
 
 
-def _texts(given: dict[str, Any]) -> dict[str, str]:
-    """Return JSON parameters as the texts that REST would have."""
-    shown = {}
-    for name, value in given.items():
-        if isinstance(value, bool):
-            shown[name] = str(value).lower()
-        elif isinstance(value, list):
-            shown[name] = orjson.dumps(value).decode()
-        else:
-            shown[name] = str(value)
-    return shown
+def _is_id(value: Any) -> bool:
+    if isinstance(value, bool):
+        return False
+    if isinstance(value, int):
+        return value in WHOLE_IDS
+    return value is None or (isinstance(value, str) and ID_TEXT.fullmatch(value) is not None)
+
+
+def _problem(document: dict[str, Any], names: Any) -> tuple[int, str] | None:
+    """Return the error that Binance would give, or None."""
+    method = document.get("method")
+    if not isinstance(method, str):
+        return 2, "Invalid request: missing field `method`"
+    if not _is_id(document.get("id")):
+        return 2, "Invalid request: request ID must be an integer, an alphanumeric string or null"
+    if method not in ("SUBSCRIBE", "UNSUBSCRIBE", "LIST_SUBSCRIPTIONS", "SET_PROPERTY", "GET_PROPERTY"):
+        return 2, f"Invalid request: unknown variant `{method[:40]}`, expected one of {VARIANTS}"
+    if not isinstance(names, list):
+        return 2, "Invalid request: invalid type, expected a sequence"
+    if method in ("SUBSCRIBE", "UNSUBSCRIBE"):
+        if not names or not all(isinstance(name, str) and 0 < len(name) <= NAME_LIMIT for name in names):
+            return 2, "Invalid request: params must be names of streams"
+    elif method in ("SET_PROPERTY", "GET_PROPERTY"):
+        if not names or not isinstance(names[0], str):
+            return 2, "Invalid request: property name must be a string"
+        if names[0] != "combined":
+            return 0, "Unknown property"
+        if method == "SET_PROPERTY" and (len(names) != 2 or not isinstance(names[1], bool)):
+            return 1, "Invalid value type: expected Boolean"
+        if method == "GET_PROPERTY" and len(names) != 1:
+            return 2, "Invalid request: too many parameters"
+    return None
+
+
+def _parsed(data: str) -> Any:
+    try:
+        return orjson.loads(data)
+    except ValueError:
+        return None

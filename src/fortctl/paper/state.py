@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 from pathlib import Path
 from typing import Any
 
 from fortctl.paper.accounts import Account, ApiKey
 from fortctl.paper.engine import Engine
-from fortctl.paper.matching import PaperOrder
+from fortctl.paper.orders import OrderList, PaperOrder
 from fortctl.store.sqlite import connect, transaction
 
 MIGRATIONS = (
@@ -16,6 +17,9 @@ MIGRATIONS = (
     CREATE TABLE item (kind TEXT NOT NULL, name TEXT NOT NULL, body TEXT NOT NULL, PRIMARY KEY (kind, name));
     """,
 )
+# What writing may raise: the disk is full, the file is locked or gone.
+STATE_ERRORS = (sqlite3.Error, OSError)
+_COUNTERS = ("next_order", "next_trade", "next_uid", "next_list", "next_execution", "next_prevented")
 
 
 class StateFile:
@@ -24,8 +28,16 @@ class StateFile:
     def __init__(self, path: Path) -> None:
         self._connection = connect(path, MIGRATIONS)
 
-    def save(self, engine: Engine, position: int) -> None:
-        """Write what changed since the last save."""
+    def close(self) -> None:
+        self._connection.close()
+
+    def save(self, engine: Engine, position: int, ranks: dict[str, int]) -> None:
+        """Write what changed since the last save.
+
+        Args:
+            position: the market's place.
+            ranks: the next place in each symbol's queues.
+        """
         rows, gone = [], []
         for kind, name in engine.changed:
             body = _body(engine, kind, name)
@@ -33,12 +45,7 @@ class StateFile:
                 gone.append((kind, name))
             else:
                 rows.append((kind, name, json.dumps(body)))
-        place = {
-            "position": position,
-            "next_order": engine.next_order,
-            "next_trade": engine.next_trade,
-            "next_uid": engine.next_uid,
-        }
+        place = {"position": position, "ranks": ranks, **{name: getattr(engine, name) for name in _COUNTERS}}
         rows.append(("place", "", json.dumps(place)))
         with transaction(self._connection):
             self._connection.executemany(
@@ -50,34 +57,56 @@ class StateFile:
 
     def restore(self, engine: Engine) -> int | None:
         """Fill an engine with what was kept; return the market's place, or None when nothing was."""
-        place: dict[str, Any] | None = None
-        fills = []
+        found: dict[str, dict[str, Any]] = {}
         for kind, name, body in self._connection.execute("SELECT kind, name, body FROM item"):
-            value = json.loads(body)
-            if kind == "account":
-                engine.accounts[name] = Account.from_json(value)
-            elif kind == "key":
-                engine.keys[name] = ApiKey.from_json(value)
-            elif kind == "order":
-                order = PaperOrder.from_json(value)
-                engine.orders[order.id] = order
-            elif kind == "fill":
-                fills.append((name, value))
-            else:
-                place = value
-        if place is None:
+            found.setdefault(kind, {})[name] = json.loads(body)
+        if "place" not in found:
             return None
-        engine.orders = dict(sorted(engine.orders.items()))
-        for order in engine.orders.values():
-            engine.by_client_id[order.account, order.symbol, order.client_order_id] = order.id
-            if order.open:
-                engine.books[order.symbol].resting[order.id] = order
-        for name, value in sorted(fills, key=lambda item: int(item[1]["id"])):
-            account, symbol, _id = name.split("/")
-            engine.fills.setdefault((account, symbol), []).append(value)
-        engine.next_order, engine.next_trade = place["next_order"], place["next_trade"]
-        engine.next_uid = place["next_uid"]
+        place = found["place"][""]
+        for name, value in found.get("account", {}).items():
+            engine.accounts[name] = Account.from_json(value)
+        for name, value in found.get("key", {}).items():
+            engine.keys[name] = ApiKey.from_json(value)
+        for name, value in found.get("symbol", {}).items():
+            if name in engine.symbols:
+                engine.symbols[name].take_json(value)
+        _restore_orders(engine, found)
+        for (account, symbol), rows in _rows(found.get("fill", {}), "id").items():
+            engine.fills[account, symbol] = rows
+        for (account, symbol), rows in _rows(found.get("prevented", {}), "preventedMatchId").items():
+            engine.prevented[account, symbol] = rows
+        for value in sorted(found.get("amendment", {}).values(), key=lambda row: int(row["executionId"])):
+            engine.amendments.setdefault(value["orderId"], []).append(value)
+        for name in _COUNTERS:
+            setattr(engine, name, place.get(name, getattr(engine, name)))
+        for symbol, rank in place.get("ranks", {}).items():
+            if symbol in engine.books:
+                engine.books[symbol].next_rank = rank
         return int(place["position"])
+
+
+def _restore_orders(engine: Engine, found: dict[str, dict[str, Any]]) -> None:
+    orders = sorted((PaperOrder.from_json(value) for value in found.get("order", {}).values()), key=lambda o: o.id)
+    for order in orders:
+        engine.orders[order.id] = order
+        engine.by_client_id[order.account, order.symbol, order.client_order_id] = order.id
+        if order.open and order.symbol in engine.books:
+            book = engine.books[order.symbol]
+            (book.waiting if order.waits else book.resting)[order.id] = order
+    for value in sorted(found.get("list", {}).values(), key=lambda one: int(one["id"])):
+        listed = OrderList.from_json(value)
+        engine.lists[listed.id] = listed
+        engine.list_by_client_id[listed.account, listed.client_id] = listed.id
+        if listed.open:
+            engine.open_lists[listed.id] = None
+
+
+def _rows(found: dict[str, Any], field: str) -> dict[tuple[str, str], list[dict[str, Any]]]:
+    rows: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    for name, value in sorted(found.items(), key=lambda item: int(item[1][field])):
+        account, symbol = name.split("/")[:2]
+        rows.setdefault((account, symbol), []).append(value)
+    return rows
 
 
 def _body(engine: Engine, kind: str, name: str) -> dict[str, Any] | None:
@@ -87,7 +116,19 @@ def _body(engine: Engine, kind: str, name: str) -> dict[str, Any] | None:
         return engine.keys[name].as_json() if name in engine.keys else None
     if kind == "order":
         return engine.orders[int(name)].as_json()
-    account, symbol, trade_id = name.split("/")
-    rows = engine.fills[account, symbol]
-    found: dict[str, Any] = next(row for row in reversed(rows) if row["id"] == int(trade_id))
-    return found
+    if kind == "list":
+        return engine.lists[int(name)].as_json()
+    if kind == "symbol":
+        return engine.symbols[name].as_json()
+    parts = name.split("/")
+    if kind == "amendment":
+        rows, field, number = engine.amendments[int(parts[0])], "executionId", int(parts[1])
+        return next(row for row in reversed(rows) if row[field] == number)
+    source = engine.fills if kind == "fill" else engine.prevented
+    field = "id" if kind == "fill" else "preventedMatchId"
+    order_id = int(parts[3]) if kind == "fill" else None
+    return next(
+        row
+        for row in reversed(source[parts[0], parts[1]])
+        if row[field] == int(parts[2]) and order_id in (None, row.get("orderId"))
+    )

@@ -1,41 +1,69 @@
-"""A symbol of the paper exchange: its filters, and whether an order passes them (filters.md). Pure."""
+"""A symbol of the paper exchange: its assets, filters, flags and commissions, as ``exchangeInfo`` tells them. Pure."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
 
-from fortctl.paper.refusals import filter_failure
+from fortctl.errors import BadInput
+from fortctl.paper.filters import EXTRA, KNOWN, Filters, default_filters, text
+
+__all__ = ["ORDER_TYPES", "Symbol", "split", "symbol_of", "text"]
 
 QUOTES = ("USDT", "USDC", "FDUSD", "BUSD", "TUSD", "BTC", "ETH", "BNB", "EUR", "TRY", "USD")
-# What Binance asked as least notional in these quotes when the recordings were made, or asks today.
-MIN_NOTIONAL = {"BTC": "0.0001", "ETH": "0.005", "BNB": "0.05"}
-ORDER_TYPES = ("LIMIT", "LIMIT_MAKER", "MARKET")
+ORDER_TYPES = ("LIMIT", "LIMIT_MAKER", "MARKET", "STOP_LOSS", "STOP_LOSS_LIMIT", "TAKE_PROFIT", "TAKE_PROFIT_LIMIT")
+STATUSES = ("TRADING", "END_OF_DAY", "HALT", "BREAK", "CANCEL_ONLY")
+STP_MODES = ("NONE", "EXPIRE_TAKER", "EXPIRE_MAKER", "EXPIRE_BOTH", "DECREMENT", "TRANSFER")
+FLAGS = {
+    "icebergAllowed": True,
+    "ocoAllowed": True,
+    "otoAllowed": True,
+    "opoAllowed": False,
+    "quoteOrderQtyMarketAllowed": True,
+    "allowTrailingStop": True,
+    "cancelReplaceAllowed": True,
+    "amendAllowed": True,
+    "pegInstructionsAllowed": False,
+    "isSpotTradingAllowed": True,
+    "isMarginTradingAllowed": False,
+}
 
 
-@dataclass(frozen=True)
+@dataclass
 class Symbol:
-    """One symbol; tick and step are the finest decimals seen in its recording."""
+    """One symbol; tick and step are the finest decimals seen in its recording.
+
+    Attributes:
+        filters: as ``exchangeInfo`` shows them, by type; what is told is what is checked.
+        status: one of :data:`STATUSES`.
+        flags: the booleans of ``exchangeInfo``.
+        maker, taker: commission rates.
+    """
 
     name: str
     base: str
     quote: str
     tick: Decimal
     step: Decimal
-    min_notional: Decimal
+    filters: Filters
+    status: str = "TRADING"
     maker: Decimal = Decimal("0.001")
     taker: Decimal = Decimal("0.001")
-    max_orders: int = 200
-    max_quantity: Decimal = Decimal("9000000000")
-    up: Decimal = Decimal(5)
-    down: Decimal = Decimal("0.2")
+    flags: dict[str, bool] = field(default_factory=lambda: dict(FLAGS))
+    order_types: tuple[str, ...] = ORDER_TYPES
+    stp_default: str = "EXPIRE_MAKER"
+    stp_modes: tuple[str, ...] = STP_MODES
 
-    def info(self) -> dict[str, Any]:
+    @property
+    def trading(self) -> bool:
+        return self.status == "TRADING"
+
+    def info(self, *, permission_sets: bool = True) -> dict[str, Any]:
         """Return the symbol as ``exchangeInfo`` tells it (rest-api.md)."""
-        return {
+        shown: dict[str, Any] = {
             "symbol": self.name,
-            "status": "TRADING",
+            "status": self.status,
             "baseAsset": self.base,
             "baseAssetPrecision": 8,
             "quoteAsset": self.quote,
@@ -43,68 +71,72 @@ class Symbol:
             "quoteAssetPrecision": 8,
             "baseCommissionPrecision": 8,
             "quoteCommissionPrecision": 8,
-            "orderTypes": list(ORDER_TYPES),
-            "icebergAllowed": False,
-            "ocoAllowed": False,
-            "otoAllowed": False,
-            "opoAllowed": False,
-            "quoteOrderQtyMarketAllowed": True,
-            "allowTrailingStop": False,
-            "cancelReplaceAllowed": False,
-            "amendAllowed": False,
-            "pegInstructionsAllowed": False,
-            "isSpotTradingAllowed": True,
-            "isMarginTradingAllowed": False,
-            "filters": self.filters(),
+            "orderTypes": list(self.order_types),
+            **self.flags,
+            "filters": list(self.filters.values()),
             "permissions": [],
-            "permissionSets": [["SPOT"]],
-            "defaultSelfTradePreventionMode": "NONE",
-            "allowedSelfTradePreventionModes": ["NONE"],
+            "permissionSets": [["SPOT"]] if permission_sets else [],
+            "defaultSelfTradePreventionMode": self.stp_default,
+            "allowedSelfTradePreventionModes": list(self.stp_modes),
+        }
+        return shown
+
+    def edit(self, changes: dict[str, Any]) -> None:
+        """Change status, commissions, a flag, the STP default, or a filter's field (``LOT_SIZE.stepSize``).
+
+        Raises:
+            BadInput: no such setting, or not a value for it.
+        """
+        for name, value in changes.items():
+            try:
+                self._edit(name, str(value))
+            except (ValueError, ArithmeticError, KeyError):
+                raise BadInput(f"{name} cannot be {value!s:.40}", hint="see docs/paper-exchange.md") from None
+
+    def _edit(self, name: str, value: str) -> None:
+        kind, _, part = name.partition(".")
+        if name == "status" and value in STATUSES:
+            self.status = value
+        elif name in ("maker", "taker"):
+            rate = Decimal(value)
+            if not 0 <= rate < 1:
+                raise ValueError
+            setattr(self, name, rate)
+        elif name == "stp_default" and value in self.stp_modes:
+            self.stp_default = value
+        elif name in self.flags:
+            self.flags[name] = {"true": True, "false": False}[value.lower()]
+        elif kind in KNOWN and part:
+            rule = self.filters[kind] if kind in self.filters else dict(EXTRA[kind])
+            before = rule[part]
+            if isinstance(before, bool):
+                rule[part] = {"true": True, "false": False}[value.lower()]
+            elif isinstance(before, int):
+                rule[part] = int(value)
+            else:
+                number = Decimal(value)
+                if not number.is_finite() or number < 0:
+                    raise ValueError
+                rule[part] = f"{number:f}" if "ultiplier" in part else text(number)
+            self.filters[kind] = rule
+        else:
+            raise KeyError(name)
+
+    def as_json(self) -> dict[str, Any]:
+        """Return what :meth:`edit` may have changed."""
+        return {
+            "status": self.status,
+            "maker": str(self.maker),
+            "taker": str(self.taker),
+            "stp_default": self.stp_default,
+            "flags": self.flags,
+            "filters": self.filters,
         }
 
-    def filters(self) -> list[dict[str, Any]]:
-        tick, step, high = text(self.tick), text(self.step), text(self.max_quantity)
-        return [
-            {"filterType": "PRICE_FILTER", "minPrice": tick, "maxPrice": "1000000.00000000", "tickSize": tick},
-            {"filterType": "LOT_SIZE", "minQty": step, "maxQty": high, "stepSize": step},
-            {"filterType": "MARKET_LOT_SIZE", "minQty": "0.00000000", "maxQty": high, "stepSize": "0.00000000"},
-            {
-                "filterType": "PERCENT_PRICE_BY_SIDE",
-                "bidMultiplierUp": f"{self.up:f}",
-                "bidMultiplierDown": f"{self.down:f}",
-                "askMultiplierUp": f"{self.up:f}",
-                "askMultiplierDown": f"{self.down:f}",
-                "avgPriceMins": 5,
-            },
-            {
-                "filterType": "NOTIONAL",
-                "minNotional": text(self.min_notional),
-                "applyMinToMarket": True,
-                "maxNotional": "9000000.00000000",
-                "applyMaxToMarket": False,
-                "avgPriceMins": 5,
-            },
-            {"filterType": "MAX_NUM_ORDERS", "maxNumOrders": self.max_orders},
-        ]
-
-    def check(self, *, price: Decimal | None, quantity: Decimal, reference: Decimal, open_orders: int) -> None:
-        """Refuse an order that breaks a filter. ``price`` is None for MARKET; ``reference`` is the average price."""
-        if price is not None:
-            if price < self.tick or price > 1_000_000 or price % self.tick:
-                raise filter_failure("PRICE_FILTER")
-            if not reference * self.down <= price <= reference * self.up:
-                raise filter_failure("PERCENT_PRICE_BY_SIDE")
-        if quantity < self.step or quantity > self.max_quantity or quantity % self.step:
-            raise filter_failure("LOT_SIZE")
-        if not self.min_notional <= quantity * (price or reference) <= 9_000_000:
-            raise filter_failure("NOTIONAL")
-        if open_orders >= self.max_orders:
-            raise filter_failure("MAX_NUM_ORDERS")
-
-
-def text(value: Decimal) -> str:
-    """Return a number as Binance prints it: eight decimals, no exponent."""
-    return f"{value:.8f}"
+    def take_json(self, body: dict[str, Any]) -> None:
+        self.status, self.stp_default = body["status"], body["stp_default"]
+        self.maker, self.taker = Decimal(body["maker"]), Decimal(body["taker"])
+        self.flags, self.filters = body["flags"], body["filters"]
 
 
 def split(name: str) -> tuple[str, str]:
@@ -117,4 +149,4 @@ def split(name: str) -> tuple[str, str]:
 
 def symbol_of(name: str, tick: Decimal, step: Decimal) -> Symbol:
     base, quote = split(name)
-    return Symbol(name, base, quote, tick, step, Decimal(MIN_NOTIONAL.get(quote, "5")))
+    return Symbol(name, base, quote, tick, step, default_filters(quote, tick, step))

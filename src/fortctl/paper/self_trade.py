@@ -1,0 +1,61 @@
+"""Self-trade prevention (faqs/stp_faq.md). No I/O, no clock."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from fortctl.paper.filters import text
+from fortctl.paper.orders import PaperOrder
+
+if TYPE_CHECKING:
+    from fortctl.paper.engine import Engine
+    from fortctl.paper.matching import Match
+    from fortctl.paper.trading import Trading
+
+
+def prevent(engine: Engine, trading: Trading, taker: PaperOrder, match: Match, now: int) -> None:
+    """Keep two orders of one account from trading with each other, in the taker's mode."""
+    maker = match.against
+    assert maker is not None
+    taker_left = engine.books[taker.symbol].wanted(taker, match.price)
+    # TRANSFER between orders of one account is DECREMENT.
+    both = taker.stp in ("DECREMENT", "TRANSFER")
+    number, engine.next_prevented = engine.next_prevented, engine.next_prevented + 1
+    quantities = {taker.id: taker_left, maker.id: maker.left}
+    if both:
+        smaller = min(quantities.values())
+        quantities = {taker.id: smaller, maker.id: smaller}
+    row: dict[str, Any] = {
+        "symbol": taker.symbol,
+        "preventedMatchId": number,
+        "takerOrderId": taker.id,
+        "makerSymbol": maker.symbol,
+        "makerOrderId": maker.id,
+        "tradeGroupId": -1,
+        "selfTradePreventionMode": taker.stp,
+        "price": text(match.price),
+        "transactTime": now,
+    }
+    for order, field, modes in (
+        (maker, "makerPreventedQuantity", ("EXPIRE_MAKER", "EXPIRE_BOTH")),
+        (taker, "takerPreventedQuantity", ("EXPIRE_TAKER", "EXPIRE_BOTH")),
+    ):
+        if not both and taker.stp not in modes:
+            continue
+        quantity = quantities[order.id]
+        row[field] = text(quantity)
+        order.prevented += quantity
+        order.prevented_id = number
+        if order.iceberg:
+            order.shown = min(order.shown, order.left)
+        other = taker if order is maker else maker
+        event = {"B": text(quantity), "u": -1, "U": other.id, "Cs": order.symbol}
+        event |= {"pl": "0.00000000", "pL": text(match.price), "pY": "0.00000000"}
+        if order.left <= 0 or order.quote_quantity:
+            trading.end(order, "EXPIRED_IN_MATCH", now, kind="TRADE_PREVENTION", prevented=event)
+        else:
+            trading.release_excess(order)
+            trading.mark(order)
+            trading.report(order, "TRADE_PREVENTION", now, prevented=event)
+    engine.prevented.setdefault((taker.account, taker.symbol), []).append(row)
+    engine.changed.add(("prevented", f"{taker.account}/{taker.symbol}/{number}"))
