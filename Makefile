@@ -7,7 +7,7 @@ STAMP := $(VENV)/.ready
 PYTHON := $(shell for p in $(FORTCTL_PYTHON) python3.13 python3.12 python3.11 python3; do \
 	$$p -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; break; }; done)
 
-.PHONY: help venv demo test lint bench lock clean
+.PHONY: help venv demo test lint bench nightly lock clean
 
 help: ## show this list
 	@grep -E '^[a-z]+:.*##' Makefile | sed 's/:.*## /	/' | expand -t 12
@@ -32,6 +32,9 @@ lint: $(STAMP) ## style, types, and who may know whom
 	$(BIN)/python -m ruff format --check .
 	$(BIN)/python -m mypy
 	$(BIN)/lint-imports --no-cache
+
+nightly: $(STAMP) ## the long campaign: any sequence of commands, 100,000 steps; resumable
+	$(BIN)/python tests/nightly.py
 
 bench: $(STAMP) ## measure beside the peers; writes docs/performance.md
 	@set -e; for b in benchmarks/*.py; do echo "$$b"; $(BIN)/python "$$b"; done

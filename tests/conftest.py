@@ -9,6 +9,9 @@ import pytest
 
 from harness import Paper, Shell, end_robots, serve_paper
 
+# Foreign clients run in their own virtual environments (make compat).
+collect_ignore = ["compat"]
+
 
 @pytest.fixture
 def shell(tmp_path: Path) -> Iterator[Shell]:

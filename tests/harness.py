@@ -67,7 +67,9 @@ class Shell:
     transcript: list[str] = field(default_factory=list)
 
     def argv(self, *words: str) -> list[str]:
-        return [sys.executable, "-m", "fortctl", "--home", str(self.home), *words]
+        # A foreign client's environment has no fortctl: there another interpreter is named.
+        python = os.environ.get("FORTCTL_UNDER_TEST", sys.executable)
+        return [python, "-m", "fortctl", "--home", str(self.home), *words]
 
     def run(self, *words: str, stdin: str | bytes | None = None, json_mode: bool = True, timeout: float = 90) -> Ran:
         """Run one command; with ``json_mode`` it is given ``--json``."""
@@ -132,6 +134,9 @@ class Paper:
 
 def serve_paper(shell: Shell, *words: str) -> Paper:
     """Start ``fortctl paper serve`` and wait for its ready line."""
+    folder = os.environ.get("COMPAT_LOG")
+    if folder:
+        words = (*words, "--request-log", str(Path(folder) / f"{os.getpid()}-{time.time_ns()}.jsonl"))
     process = subprocess.Popen(
         shell.argv("paper", "serve", *words, "--port", "0", "--json"),
         stdin=subprocess.DEVNULL,

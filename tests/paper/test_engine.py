@@ -7,125 +7,16 @@ from typing import Any
 
 import pytest
 from hypothesis import settings
-from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from fortctl.paper import calls, refusals, security
+from fortctl.paper import refusals, security
 from fortctl.paper.accounts import ApiKey
 from fortctl.paper.engine import Engine
-from fortctl.paper.market import Tape, Trade, synthetic
-from fortctl.paper.parameters import Context, check_parameters
-from fortctl.paper.symbols import symbol_of
-
-SYMBOL = "BTCUSDT"
-NOW = 1_700_000_000_000
-
-
-def made(model: str = "through", price: str = "100") -> Engine:
-    symbol = symbol_of(SYMBOL, Decimal("0.01"), Decimal("0.001"))
-    first = Trade(1, Decimal(price), Decimal(1), NOW, True)
-    engine = Engine({SYMBOL: Tape(symbol, (first,))}, model)
-    for name in ("alice", "bob"):
-        engine.create_account(name, {"BTC": Decimal(10), "USDT": Decimal(10_000)}, NOW)
-        engine.add_key(ApiKey(name, name, (name * 20)[:64].ljust(64, "0"), "hmac", ("reading", "spot_trading"), NOW))
-    engine.trade(SYMBOL, first, NOW)
-    return engine
-
-
-def ask(engine: Engine, account: str, method: str, path: str, **values: Any) -> Any:
-    key = next(key for key in engine.keys.values() if key.account == account)
-    call = calls.CALLS[method, f"/api/v3/{path}"]
-    texts = {"symbol": SYMBOL, **{name: str(value) for name, value in values.items()}}
-    check_parameters(call, {**texts, "timestamp": "1"} if call.security != "NONE" else texts)
-    return call.handler(Context(engine, NOW, key, []), texts)
-
-
-def limit(engine: Engine, account: str, side: str, price: str, quantity: str, **more: Any) -> Any:
-    values = {"side": side, "type": "LIMIT", "timeInForce": "GTC", "price": price, "quantity": quantity, **more}
-    return ask(engine, account, "POST", "order", **values)
-
-
-class Market(RuleBasedStateMachine):
-    """Any sequence of commands and trades."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.engine = made()
-        self.totals = self._totals()
-        self.trade_id = 1
-        self.traded = Decimal(0)
-        self.filled_before = Decimal(0)
-
-    def _totals(self) -> dict[str, Decimal]:
-        found: dict[str, Decimal] = {}
-        for account in self.engine.accounts.values():
-            for amounts in (account.free, account.locked):
-                for asset, amount in amounts.items():
-                    found[asset] = found.get(asset, Decimal(0)) + amount
-        return found
-
-    @rule(
-        who=st.sampled_from(["alice", "bob"]),
-        side=st.sampled_from(["BUY", "SELL"]),
-        price=st.integers(9000, 11000),
-        quantity=st.integers(50, 3000),
-        force=st.sampled_from(["GTC", "IOC", "FOK"]),
-    )
-    def place(self, who: str, side: str, price: int, quantity: int, force: str) -> None:
-        try:
-            limit(self.engine, who, side, str(Decimal(price) / 100), str(Decimal(quantity) / 1000), timeInForce=force)
-        except refusals.Refusal as refusal:
-            assert refusal.code in (-2010, -1013)
-
-    @rule(who=st.sampled_from(["alice", "bob"]), side=st.sampled_from(["BUY", "SELL"]), quote=st.booleans())
-    def take(self, who: str, side: str, quote: bool) -> None:
-        size = {"quoteOrderQty": "25"} if quote else {"quantity": "0.3"}
-        try:
-            ask(self.engine, who, "POST", "order", side=side, type="MARKET", **size)
-        except refusals.Refusal as refusal:
-            assert refusal.code in (-2010, -1013)
-
-    @precondition(lambda self: self.engine.books[SYMBOL].resting)
-    @rule(data=st.data())
-    def cancel(self, data: Any) -> None:
-        order = data.draw(st.sampled_from(list(self.engine.books[SYMBOL].resting.values())))
-        ask(self.engine, order.account, "DELETE", "order", orderId=order.id)
-
-    @rule(price=st.integers(8900, 11100), quantity=st.integers(1, 5000), maker=st.booleans())
-    def trade(self, price: int, quantity: int, maker: bool) -> None:
-        self.trade_id += 1
-        size = Decimal(quantity) / 1000
-        before = sum(order.executed for order in self.engine.orders.values())
-        self.engine.trade(SYMBOL, Trade(self.trade_id, Decimal(price) / 100, size, NOW, maker), NOW)
-        after = sum(order.executed for order in self.engine.orders.values())
-        assert after - before <= size, "more was filled than traded"
-
-    @invariant()
-    def nothing_appears_or_vanishes(self) -> None:
-        assert self._totals() == self.totals
-
-    @invariant()
-    def nobody_owes(self) -> None:
-        for name in ("alice", "bob"):
-            account = self.engine.accounts[name]
-            assert all(amount >= 0 for amounts in (account.free, account.locked) for amount in amounts.values())
-
-    @invariant()
-    def locked_is_what_open_orders_hold(self) -> None:
-        for name in ("alice", "bob"):
-            mine = [order for order in self.engine.books[SYMBOL].resting.values() if order.account == name]
-            quote = sum((order.left * order.price for order in mine if order.side == "BUY"), Decimal(0))
-            base = sum((order.left for order in mine if order.side == "SELL"), Decimal(0))
-            locked = self.engine.accounts[name].locked
-            assert (locked.get("USDT", Decimal(0)), locked.get("BTC", Decimal(0))) == (quote, base)
-
+from fortctl.paper.market import synthetic
+from paper_exchange import NOW, SYMBOL, ask, limit, made, trade
+from paper_machine import Market
 
 TestMarket = Market.TestCase
-TestMarket.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
-
-
-def trade(engine: Engine, price: str, quantity: str) -> None:
-    engine.trade(SYMBOL, Trade(9, Decimal(price), Decimal(quantity), NOW, True), NOW)
+TestMarket.settings = settings(max_examples=80, stateful_step_count=40, deadline=None)
 
 
 @pytest.mark.parametrize(("model", "at_price"), [("touch", "1.00000000"), ("through", "0.00000000")])

@@ -1,0 +1,66 @@
+"""The long campaign (``make nightly``): the stateful machine over the paper exchange, in seeded rounds, resumable.
+
+Each round is one seed; what was done stands in ``.nightly/paper.json``, so that an interrupted campaign goes on where
+it was. A failure is printed with its smallest sequence of steps, kept, and makes the campaign fail.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from pathlib import Path
+
+from hypothesis import HealthCheck, seed, settings
+from hypothesis.database import DirectoryBasedExampleDatabase
+from hypothesis.stateful import run_state_machine_as_test
+
+FOLDER = Path(__file__).resolve().parent.parent / ".nightly"
+EXAMPLES, STEPS = 50, 60
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--steps", type=int, default=100_000, help="steps in all (default: 100,000)")
+    wanted = parser.parse_args().steps
+    from paper_machine import Market
+
+    FOLDER.mkdir(exist_ok=True)
+    path = FOLDER / "paper.json"
+    done = json.loads(path.read_text()) if path.exists() else {"rounds": 0, "steps": 0, "seconds": 0.0, "failures": []}
+    limits = settings(
+        max_examples=EXAMPLES,
+        stateful_step_count=STEPS,
+        deadline=None,
+        print_blob=True,
+        suppress_health_check=list(HealthCheck),
+        database=DirectoryBasedExampleDatabase(str(FOLDER / "examples")),
+    )
+    counted = {"steps": 0}
+
+    class Counted(Market):
+        """The machine, counting the steps that it really takes."""
+
+        def check_invariants(self, *given: object, **named: object) -> None:
+            counted["steps"] += 1
+            super().check_invariants(*given, **named)  # type: ignore[misc]
+
+    while done["steps"] < wanted:
+        began, number = time.monotonic(), done["rounds"] + 1
+        counted["steps"] = 0
+        try:
+            run_state_machine_as_test(seed(number)(Counted), settings=limits)
+        except Exception as error:
+            done["failures"].append({"round": number, "error": f"{type(error).__name__}: {error}"[:2000]})
+            print(f"round {number}: {error}", file=sys.stderr)
+        done["rounds"] = number
+        done["steps"] += counted["steps"]
+        done["seconds"] = round(done["seconds"] + time.monotonic() - began, 1)
+        path.write_text(json.dumps(done, indent=1))
+    print(f"{done['steps']} steps in {done['rounds']} rounds and {done['seconds']} s: {len(done['failures'])} failures")
+    return 1 if done["failures"] else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
