@@ -6,6 +6,8 @@ the models of binance-sdk-wallet and binance-sdk-sub-account.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from fortctl.paper import account_calls, list_calls, market_calls, order_calls, ticker_calls, wallet_calls
 from fortctl.paper import subaccount_calls as sub
 from fortctl.paper.order_reading import LEG
@@ -189,6 +191,10 @@ CALLS: dict[tuple[str, str], Call] = {
         sub.delete_ips, "USER_DATA", sub.WEIGHT, (*sub.NAMED, "ipAddress")
     ),
 }
+
+for _route, _call in list(CALLS.items()):
+    if not _route[1].startswith("/api/"):
+        CALLS[_route] = replace(_call, lenient=True)
 
 METHODS: dict[str, tuple[str, str]] = {
     "ping": ("GET", "/api/v3/ping"),

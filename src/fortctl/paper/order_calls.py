@@ -107,9 +107,6 @@ def list_cancelled(context: Context, list_id: int, cancel_id: str) -> Row:
     engine = context.engine
     found = engine.lists[list_id]
     reports = [cancelled(engine.orders[number], cancel_id, context.now) for number in found.orders]
-    for report in reports:
-        # In a list's report the mode is not told (the model DeleteOrderListResponseOrderReportsInner).
-        del report["selfTradePreventionMode"]
     return {**list_row(engine, found), "transactionTime": context.now, "orderReports": reports}
 
 

@@ -64,6 +64,7 @@ class Call:
         orders: how many orders it counts as.
         free: a success weighs nothing (since 2026-04-02).
         body_only: parameters that are refused in the URL.
+        lenient: unknown parameters are not read and not refused, as under ``/sapi``.
     """
 
     handler: Handler
@@ -74,6 +75,7 @@ class Call:
     orders: int = 0
     free: bool = False
     body_only: tuple[str, ...] = ()
+    lenient: bool = False
 
     def weighs(self, values: Values) -> int:
         return self.weight if isinstance(self.weight, int) else self.weight(values)
@@ -86,7 +88,7 @@ def check_parameters(call: Call, values: Values) -> None:
             raise refusals.missing(name)
     known = {*call.needed, *call.optional, *(SIGNED if call.security != "NONE" else ()), "apiKey", "returnRateLimits"}
     unknown = [name for name in values if name not in known]
-    if unknown:
+    if unknown and not call.lenient:
         read = len(values) - len(unknown)
         text_ = f"Not all sent parameters were read; read '{read}' parameter(s) but was sent '{len(values)}'."
         raise refusals.Refusal(-1104, text_)

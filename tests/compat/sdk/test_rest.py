@@ -7,10 +7,15 @@ from typing import Any
 
 import pytest
 from binance_common.configuration import ConfigurationRestAPI
-from binance_common.errors import BadRequestError, RateLimitBanError, ServerError, TooManyRequestsError, UnauthorizedError
+from binance_common.errors import (
+    BadRequestError,
+    RateLimitBanError,
+    ServerError,
+    TooManyRequestsError,
+    UnauthorizedError,
+)
 from binance_sdk_spot.rest_api.models import DeleteOrderListResponse
 from binance_sdk_spot.spot import Spot
-
 from models import compare, watched
 
 SYMBOL = "BTCUSDT"
@@ -155,8 +160,13 @@ def test_order_lists(exchange: Any) -> None:
     gone = call("delete_order_list", symbol=SYMBOL, order_list_id=placed["orderListId"])
     assert gone["listStatusType"] == "ALL_DONE"
     working = {
-        **{"symbol": SYMBOL, "working_type": "LIMIT", "working_side": "BUY", "working_price": low},
-        **{"working_quantity": 0.01, "working_time_in_force": "GTC", "pending_side": "SELL"},
+        "symbol": SYMBOL,
+        "working_type": "LIMIT",
+        "working_side": "BUY",
+        "working_price": low,
+        "working_quantity": 0.01,
+        "working_time_in_force": "GTC",
+        "pending_side": "SELL",
     }
     call("order_list_oto", **working, pending_type="LIMIT_MAKER", pending_price=high, pending_quantity=0.01)
     above = {"pending_above_type": "LIMIT_MAKER", "pending_above_price": high}
