@@ -3,14 +3,15 @@
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.ready
+CLIENTS := sdk ccxt python_binance
 # The newest interpreter from 3.11 on that can make a virtual environment.
 PYTHON := $(shell for p in $(FORTCTL_PYTHON) python3.13 python3.12 python3.11 python3; do \
 	$$p -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; break; }; done)
 
-.PHONY: help venv demo test lint bench nightly lock clean
+.PHONY: help venv demo test compat compat-table lint bench nightly lock clean
 
 help: ## show this list
-	@grep -E '^[a-z]+:.*##' Makefile | sed 's/:.*## /	/' | expand -t 12
+	@grep -E '^[a-z-]+:.*##' Makefile | sed 's/:.*## /	/' | expand -t 14
 
 $(STAMP): requirements/dev.txt pyproject.toml
 	@test -n "$(PYTHON)" || { echo "fortctl needs Python 3.11 or later, with venv"; exit 1; }
@@ -26,6 +27,12 @@ demo: $(STAMP) ## the main job: the whole story on the paper exchange, under a m
 
 test: $(STAMP) ## every test
 	$(BIN)/python -m pytest -n 2
+
+compat: $(STAMP) ## foreign clients, unchanged, against the paper exchange; each in a virtual environment of its own
+	$(BIN)/python tests/compat/run.py
+
+compat-table: $(STAMP) ## the same, and the table in docs/paper-exchange.md written anew
+	$(BIN)/python tests/compat/run.py --write
 
 lint: $(STAMP) ## style, types, and who may know whom
 	$(BIN)/python -m ruff check .
@@ -45,6 +52,9 @@ lock: $(STAMP) ## renew the lock files
 	$(BIN)/uv --no-config pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \
 		--no-emit-index-url --no-emit-find-links --no-annotate pyproject.toml --group dev -c requirements/lock.txt \
 		-o requirements/dev.txt
+	for client in $(CLIENTS); do $(BIN)/uv --no-config pip compile --quiet --universal --python-version 3.11 \
+		--generate-hashes --no-header --no-emit-index-url --no-emit-find-links --no-annotate \
+		tests/compat/with_$$client/requirements.in -o tests/compat/with_$$client/requirements.txt || exit 1; done
 
 clean: ## remove what the targets made
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist
+	rm -rf $(VENV) .compat .nightly .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist

@@ -30,9 +30,10 @@ class Exchange:
         return self.shell.ok("paper", *words)
 
 
-def _exchange(tmp_path: Path, *words: str) -> Iterator[Exchange]:
+def _exchange(tmp_path: Path, speed: str) -> Iterator[Exchange]:
     shell = Shell(tmp_path / "home")
-    paper = serve_paper(shell, "--market", "synthetic:3", "--speed", "1", "--start", "50%", *words)
+    words = ("--market", "synthetic:3", "--speed", speed, "--start", "50%", "--limits", "real")
+    paper = serve_paper(shell, *words)
     yield Exchange(shell, paper)
     paper.stop()
 
@@ -40,12 +41,12 @@ def _exchange(tmp_path: Path, *words: str) -> Iterator[Exchange]:
 @pytest.fixture
 def exchange(tmp_path: Path) -> Iterator[Exchange]:
     """An exchange whose market stands still until the test lets it step."""
-    for one in _exchange(tmp_path):
+    for one in _exchange(tmp_path, "1"):
         one.paper("market", "pause")
         yield one
 
 
 @pytest.fixture
 def moving(tmp_path: Path) -> Iterator[Exchange]:
-    """An exchange whose market moves."""
-    yield from _exchange(tmp_path)
+    """An exchange whose market moves, twenty times as fast as it did."""
+    yield from _exchange(tmp_path, "20")

@@ -9,6 +9,7 @@ from typing import Any, Literal, TypeVar
 
 import orjson
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
 from pydantic import BaseModel, ConfigDict, Field, IPvAnyAddress, ValidationError
 
 from fortctl.errors import BadInput, FortctlError
@@ -16,6 +17,7 @@ from fortctl.paper.accounts import ApiKey, check_permissions, read_public_key
 from fortctl.paper.server import DEFAULT_ACCOUNT, PaperServer, new_api_key
 
 PREFIX = "/paper-admin"
+LONG_S, MANY, MOST_MONEY = 1e9, 2**53, Decimal(10) ** 15
 Body = dict[str, Any]
 M = TypeVar("M", bound=BaseModel)
 
@@ -55,14 +57,14 @@ class NewKey(_Strict):
     public_key: str | None = None
     ips: list[IPvAnyAddress] | None = None
     account: str | None = None
-    expires_in: float | None = Field(default=None, ge=0)
+    expires_in: float | None = Field(default=None, ge=0, le=LONG_S, allow_inf_nan=False)
 
 
 class KeyEdit(_Strict):
     name: str
     permissions: list[str] | None = None
     ips: list[IPvAnyAddress] | None = None
-    expires_in: float | None = Field(default=None, ge=0)
+    expires_in: float | None = Field(default=None, ge=0, le=LONG_S, allow_inf_nan=False)
 
 
 class Named(_Strict):
@@ -75,25 +77,25 @@ class Nothing(_Strict):
 
 class MarketAction(_Strict):
     action: Literal["pause", "resume", "step", "jump", "status"]
-    count: int = Field(default=1, ge=1)
-    percent: float = Field(default=0, ge=0, le=100)
+    count: int = Field(default=1, ge=1, le=MANY)
+    percent: float = Field(default=0, ge=0, le=100, allow_inf_nan=False)
 
 
 class NewFault(_Strict):
     kind: str
     method: str = "*"
     path: str = "*"
-    after: int = Field(default=0, ge=0)
-    count: int | None = Field(default=None, ge=1)
-    lasts: float | None = Field(default=None, ge=0, alias="for")
+    after: int = Field(default=0, ge=0, le=MANY)
+    count: int | None = Field(default=None, ge=1, le=MANY)
+    lasts: float | None = Field(default=None, ge=0, le=LONG_S, allow_inf_nan=False, alias="for")
 
 
 class WhichFault(_Strict):
-    id: int | None = None
+    id: int | None = Field(default=None, ge=0, le=MANY)
 
 
 class Since(_Strict):
-    since: int = Field(default=0, ge=0)
+    since: int = Field(default=0, ge=0, le=MANY)
 
 
 class Admin:
@@ -126,7 +128,7 @@ class Admin:
     ) -> Callable[[web.Request], Awaitable[web.Response]]:
         async def handle(request: web.Request) -> web.Response:
             given = request.headers.get("X-Paper-Token", "")
-            if not hmac.compare_digest(given.encode(), self._server.token.encode()):
+            if not hmac.compare_digest(given.encode("utf-8", "surrogateescape"), self._server.token.encode()):
                 return _json({"ok": False, "error": BadInput("wrong admin token").as_json()}, 403)
             try:
                 data = await handler(model.model_validate_json(await request.read()))
@@ -136,6 +138,8 @@ class Admin:
                 wrong = ", ".join(".".join(str(part) for part in one["loc"]) or "body" for one in error.errors())
                 refusal = BadInput(f"the request is malformed: {wrong}", hint="see 'fortctl paper --help'")
                 return _json({"ok": False, "error": refusal.as_json()}, 400)
+            except (web.RequestPayloadError, HttpProcessingError):
+                return _json({"ok": False, "error": BadInput("the body cannot be read").as_json()}, 400)
             except FortctlError as error:
                 return _json({"ok": False, "error": error.as_json()}, 400)
 
@@ -266,9 +270,12 @@ def _json(document: Any, status: int = 200) -> web.Response:
 
 def _amount(value: Any) -> Decimal:
     try:
-        return Decimal(str(value))
+        amount = Decimal(str(value))
     except InvalidOperation:
         raise BadInput("an amount is a decimal number") from None
+    if not amount.is_finite() or abs(amount) > MOST_MONEY or amount != amount.quantize(Decimal("0.00000001")):
+        raise BadInput("an amount has at most eight decimals, and is below 10^15")
+    return amount
 
 
 def _make_pair(kind: str) -> tuple[str, str]:

@@ -250,6 +250,8 @@ class History:
         if not source.rows or count <= 0:
             return []
         latest = source.rows[-1].open_time
+        if start is not None and start > latest:
+            return []
         first = candle_bounds(source.rows[0].open_time, interval, offset)[0]
         last = candle_bounds(min(latest, end) if end is not None else latest, interval, offset)[0]
         if start is not None:

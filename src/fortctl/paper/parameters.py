@@ -151,10 +151,9 @@ def decimal_of(values: Values, name: str) -> Decimal:
         raise refusals.missing(name)
     if not re.fullmatch(r"[0-9]{1,20}(\.[0-9]{1,20})?", value):
         raise refusals.illegal(name, NUMBER)
-    number = Decimal(value)
-    if -number.as_tuple().exponent > 8 and number != round(number, 8):  # type: ignore[operator]
+    if len(value.partition(".")[2].rstrip("0")) > 8:
         raise refusals.Refusal(-1111, refusals.BAD_PRECISION.format(name))
-    return number
+    return Decimal(value)
 
 
 def whole_of(values: Values, name: str) -> int | None:

@@ -10,6 +10,7 @@ from urllib.parse import parse_qsl
 
 import orjson
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
 
 from fortctl.paper import refusals, security
 from fortctl.paper.calls import CALLS
@@ -27,6 +28,9 @@ GONE = (
 HTML = "<html><head><title>{0}</title></head><body><center><h1>{0}</h1></center></body></html>"
 LISTEN_KEYS = ("/api/v3/userDataStream", "/api/v1/userDataStream")
 UID_WEIGHT = 3000
+LOGGED = 200
+# A body that is not what its headers say, or that ends before it should.
+UNREADABLE = (web.RequestPayloadError, HttpProcessingError)
 MOST_PARAMETERS = 200
 _KNOWN_PATHS = {path for _method, path in CALLS}
 
@@ -60,6 +64,9 @@ class Rest:
         except web.HTTPException as refused:
             server.log_request({**entry, "status": refused.status})
             return web.Response(text=HTML.format(refused.reason), status=refused.status, content_type="text/html")
+        except UNREADABLE:
+            server.log_request({**entry, "status": 400})
+            return web.Response(text=HTML.format("400 Bad Request"), status=400, content_type="text/html")
         except Cut:
             server.log_request({**entry, "status": 0})
             if request.transport is not None:
@@ -193,8 +200,10 @@ def _describe(request: web.Request, query: str, body: str, entry: dict[str, Any]
     except ValueError:
         raise refusals.Refusal(-1101, "Too many parameters sent for this endpoint.") from None
     values = dict(in_body) | dict(in_query)
-    entry["client_order_id"] = values.get("newClientOrderId") or values.get("origClientOrderId")
-    entry["query"] = {name: value for name, value in values.items() if name not in ("signature", "apiKey")}
+    entry["client_order_id"] = (values.get("newClientOrderId") or values.get("origClientOrderId") or "")[:64] or None
+    entry["query"] = {
+        name[:LOGGED]: value[:LOGGED] for name, value in values.items() if name not in ("signature", "apiKey")
+    }
     if len(dict(in_body)) < len(in_body) or len(dict(in_query)) < len(in_query):
         raise refusals.DUPLICATE_PARAMETER
     return values

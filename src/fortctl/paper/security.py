@@ -103,7 +103,7 @@ def check_signature(key: ApiKey, payload: bytes, signature: str, *, encoded: boo
     given = unquote(signature) if encoded else signature
     if key.type == "hmac":
         expected = hmac.new(key.secret.encode(), payload, hashlib.sha256).hexdigest()
-        good = hmac.compare_digest(expected.encode(), given.lower().encode())
+        good = hmac.compare_digest(expected.encode(), given.lower().encode("utf-8", "surrogateescape"))
     else:
         good = _verify(key, payload, given)
     if not good:
@@ -118,7 +118,7 @@ def _verify(key: ApiKey, payload: bytes, given: str) -> bool:
 
     public = load_pem_public_key(key.public_pem.encode())
     try:
-        raw = base64.b64decode(given, validate=True)
+        raw = base64.b64decode(given.encode("ascii"), validate=True)
         if isinstance(public, ed25519.Ed25519PublicKey):
             public.verify(raw, payload)
         elif isinstance(public, rsa.RSAPublicKey):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import os
 import secrets
 import signal
@@ -11,11 +12,12 @@ import string
 from collections import defaultdict, deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from decimal import Decimal
+from decimal import Decimal, getcontext
 from pathlib import Path
 from typing import Any, TextIO
 
 from aiohttp import WSCloseCode, web
+from aiohttp.http_exceptions import HttpProcessingError
 
 from fortctl.clock import SystemClock
 from fortctl.paper import refusals, security
@@ -336,6 +338,8 @@ async def start(options: ServerOptions) -> RunningServer:
     from fortctl.paper.rest import Rest
     from fortctl.paper.sockets import Sockets
 
+    # Products of prices, quantities and rates are exact, also of large balances.
+    getcontext().prec = 60
     server = PaperServer(options)
     server.open_log()
     application = web.Application(client_max_size=BODY_LIMIT)
@@ -350,6 +354,7 @@ async def start(options: ServerOptions) -> RunningServer:
         server.save()
     else:
         server.pacer.resume(server.clock.monotonic())
+    logging.getLogger("aiohttp.server").addFilter(_ours)
     runner = web.AppRunner(application, access_log=None, handle_signals=False, shutdown_timeout=1.0)
     await runner.setup()
     await web.TCPSite(runner, options.host, options.port).start()
@@ -378,6 +383,12 @@ async def serve(options: ServerOptions, on_ready: Callable[[dict[str, Any]], Non
     finally:
         ending.cancel()
         await running.stop()
+
+
+def _ours(record: logging.LogRecord) -> bool:
+    """Return whether a complaint of the web server is about us: what a client sends amiss fills no log."""
+    error = record.exc_info[1] if record.exc_info else None
+    return not isinstance(error, HttpProcessingError | ConnectionError | web.RequestPayloadError)
 
 
 def new_api_key() -> str:

@@ -21,6 +21,7 @@ CONNECT_WEIGHT = SESSION_WEIGHT = 2
 # What a logon or a subscription must show: a key, its signature, the right to read.
 SIGNED_ONLY = Call(lambda context, values: {}, "USER_DATA", SESSION_WEIGHT)
 ID_TEXT = re.compile(r".{0,36}", re.DOTALL)
+LOGGED = 200
 _OTHERS = {"hmac": "HMAC_SHA256", "rsa": "RSA"}
 
 
@@ -50,13 +51,14 @@ class SocketApi:
         """Answer one request."""
         server = self._server
         entry: dict[str, Any] = {"method": "", "path": "", "via": "ws"}
-        request_id = document.get("id") if isinstance(document, dict) else None
+        request_id = _shown_id(document)
         fault, shown_limits, account = None, peer.rate_limits, None
         try:
             method, given = _read(document)
             entry["method"] = method
-            entry["client_order_id"] = given.get("newClientOrderId") or given.get("origClientOrderId")
-            entry["query"] = {name: given[name] for name in given if name not in ("signature", "apiKey")}
+            shown = {name[:LOGGED]: text[:LOGGED] for name, text in _texts(given).items()}
+            entry["client_order_id"] = shown.get("newClientOrderId") or shown.get("origClientOrderId")
+            entry["query"] = {name: shown[name] for name in shown if name not in ("signature", "apiKey")}
             if isinstance(given.get("returnRateLimits"), bool):
                 shown_limits = given["returnRateLimits"]
             fault = await self._meet(peer, method, entry)
@@ -256,9 +258,24 @@ def _read(document: Any) -> tuple[str, dict[str, Any]]:
         raise refusals.Refusal(-1135, "Invalid JSON Request")
     if given is None:
         given = {}
-    if not isinstance(given, dict):
+    if not isinstance(given, dict) or not all(_flat(value) for value in given.values()):
         raise refusals.Refusal(-1135, "Invalid JSON Request")
     return document["method"].removeprefix("v3/"), given
+
+
+def _flat(value: Any) -> bool:
+    """Return whether a parameter is a plain value, or a list of such (``symbols``)."""
+    if isinstance(value, list):
+        return all(not isinstance(one, list | dict) for one in value)
+    return not isinstance(value, dict)
+
+
+def _shown_id(document: Any) -> Any:
+    """Return the id that an answer echoes: of any other form than Binance takes, null."""
+    found = document.get("id") if isinstance(document, dict) else None
+    if isinstance(found, str):
+        return found if ID_TEXT.fullmatch(found) else None
+    return found if isinstance(found, int) and not isinstance(found, bool) else None
 
 
 def _texts(given: dict[str, Any]) -> dict[str, str]:
@@ -267,7 +284,7 @@ def _texts(given: dict[str, Any]) -> dict[str, str]:
     for name, value in given.items():
         if isinstance(value, bool):
             shown[name] = str(value).lower()
-        elif isinstance(value, list | dict):
+        elif isinstance(value, list):
             shown[name] = orjson.dumps(value).decode()
         elif value is None:
             shown[name] = ""

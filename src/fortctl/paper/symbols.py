@@ -15,6 +15,7 @@ QUOTES = ("USDT", "USDC", "FDUSD", "BUSD", "TUSD", "BTC", "ETH", "BNB", "EUR", "
 ORDER_TYPES = ("LIMIT", "LIMIT_MAKER", "MARKET", "STOP_LOSS", "STOP_LOSS_LIMIT", "TAKE_PROFIT", "TAKE_PROFIT_LIMIT")
 STATUSES = ("TRADING", "END_OF_DAY", "HALT", "BREAK", "CANCEL_ONLY")
 STP_MODES = ("NONE", "EXPIRE_TAKER", "EXPIRE_MAKER", "EXPIRE_BOTH", "DECREMENT", "TRANSFER")
+MOST_WHOLE, MOST_NUMBER = 2**31, Decimal(10) ** 15
 FLAGS = {
     "icebergAllowed": True,
     "ocoAllowed": True,
@@ -106,16 +107,16 @@ class Symbol:
             self.stp_default = value
         elif name in self.flags:
             self.flags[name] = {"true": True, "false": False}[value.lower()]
-        elif kind in KNOWN and part:
+        elif kind in KNOWN and part not in ("", "filterType"):
             rule = self.filters[kind] if kind in self.filters else dict(EXTRA[kind])
             before = rule[part]
             if isinstance(before, bool):
                 rule[part] = {"true": True, "false": False}[value.lower()]
             elif isinstance(before, int):
-                rule[part] = int(value)
+                rule[part] = _within(int(value), MOST_WHOLE)
             else:
                 number = Decimal(value)
-                if not number.is_finite() or number < 0:
+                if not number.is_finite() or not 0 <= number < MOST_NUMBER:
                     raise ValueError
                 rule[part] = f"{number:f}" if "ultiplier" in part else text(number)
             self.filters[kind] = rule
@@ -137,6 +138,12 @@ class Symbol:
         self.status, self.stp_default = body["status"], body["stp_default"]
         self.maker, self.taker = Decimal(body["maker"]), Decimal(body["taker"])
         self.flags, self.filters = body["flags"], body["filters"]
+
+
+def _within(number: int, most: int) -> int:
+    if not 0 <= number <= most:
+        raise ValueError
+    return number
 
 
 def split(name: str) -> tuple[str, str]:
