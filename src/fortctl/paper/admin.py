@@ -132,7 +132,7 @@ class Admin:
                 return _json({"ok": False, "error": BadInput("wrong admin token").as_json()}, 403)
             try:
                 data = await handler(model.model_validate_json(await request.read()))
-                self._server.save()
+                self._server.save(place=True)
                 return _json({"ok": True, "data": data})
             except ValidationError as error:
                 wrong = ", ".join(".".join(str(part) for part in one["loc"]) or "body" for one in error.errors())

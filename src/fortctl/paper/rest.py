@@ -223,7 +223,8 @@ def _check_places(call: Call, query: str, values: dict[str, str]) -> None:
 
 
 def _json(answer: Any, status: int, headers: dict[str, str] | None = None) -> web.Response:
-    return web.Response(body=orjson.dumps(answer), status=status, headers={"Content-Type": JSON, **(headers or {})})
+    found = {"Content-Type": JSON, "Server": "nginx", **(headers or {})}
+    return web.Response(body=orjson.dumps(answer), status=status, headers=found)
 
 
 def _unknown(method: str, path: str) -> web.Response:

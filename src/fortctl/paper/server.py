@@ -20,7 +20,7 @@ from aiohttp import WSCloseCode, web
 from aiohttp.http_exceptions import HttpProcessingError
 
 from fortctl.clock import SystemClock
-from fortctl.paper import refusals, security
+from fortctl.paper import market_calls, refusals, security
 from fortctl.paper.accounts import ApiKey
 from fortctl.paper.engine import Engine
 from fortctl.paper.faults import Faults
@@ -34,7 +34,7 @@ from fortctl.paper.streams import Publisher
 
 REQUESTS_KEPT = 100_000
 DEFAULT_ACCOUNT = "default"
-PUBLISH_S = 0.1
+PUBLISH_S, PLACE_S = 0.1, 1.0
 BODY_LIMIT = 1024 * 1024
 DAY_S = 86_400.0
 _ALPHABET = string.ascii_letters + string.digits
@@ -82,6 +82,7 @@ class PaperServer:
         self.arrivals: dict[str, int] = defaultdict(int)
         self._arrived = asyncio.Event()
         self._sequence = 0
+        self._saved_position = -1
         self._log: TextIO | None = None
         self.state = StateFile(options.state) if options.state else None
         self.engine.emit = lambda account, kind, event: self.hub.tell_user(account, event)
@@ -110,11 +111,15 @@ class PaperServer:
         return touched
 
     async def publish(self) -> None:
-        """Tell the paced streams, and look after the connections, until the server ends."""
+        """Tell the paced streams, and keep the market's place, until the server ends."""
+        kept = self.clock.monotonic()
         while True:
             await asyncio.sleep(PUBLISH_S)
             if self.hub.markets:
                 self.publisher.tick(self.now())
+            if self.clock.monotonic() - kept >= PLACE_S:
+                kept = self.clock.monotonic()
+                self._save_quietly(place=True)
 
     def arrived(self, account: str) -> None:
         """Note that an account has sent a request."""
@@ -186,6 +191,8 @@ class PaperServer:
             self.save()
         if call.orders:
             self.pacer.begin()
+        elif call.handler is market_calls.depth:
+            self.publisher.served(values["symbol"], answer)
         if fault and isinstance(answer, dict):
             answer = _under_fault(fault, answer)
         return answer
@@ -196,26 +203,31 @@ class PaperServer:
 
         return Context(self.engine, self.now(), key, self.limits.info(), counts, address, new_api_key)
 
-    def save(self) -> None:
+    def save(self, *, place: bool = False) -> None:
         """Make what changed durable (with ``--state``).
+
+        Args:
+            place: also when nothing changed but the market's place.
 
         Raises:
             Refusal: it cannot be kept; HTTP 500, which tells nobody that the request did not happen.
         """
-        if self.state is not None and self.engine.changed:
+        moved = place and self.pacer.position != self._saved_position
+        if self.state is not None and (self.engine.changed or moved):
             try:
                 if self.faults.strikes("disk-full", self.clock.monotonic()):
                     raise OSError("disk full, by a fault")
                 ranks = {name: book.next_rank for name, book in self.engine.books.items()}
                 self.state.save(self.engine, self.pacer.position, ranks)
+                self._saved_position = self.pacer.position
             except STATE_ERRORS:
                 # It stays among what changed, and is written with the next save.
                 raise refusals.INTERNAL from None
         self.engine.changed.clear()
 
-    def _save_quietly(self) -> None:
+    def _save_quietly(self, *, place: bool = False) -> None:
         try:
-            self.save()
+            self.save(place=place)
         except refusals.Refusal:
             # No request waits for this one.
             pass
@@ -261,7 +273,7 @@ class PaperServer:
 
     def close(self) -> None:
         """Write what is left, and close the files."""
-        self._save_quietly()
+        self._save_quietly(place=True)
         if self.state is not None:
             self.state.close()
         if self._log is not None:

@@ -40,6 +40,8 @@ class Publisher:
         self._aggregate: dict[str, int] = {}
         # stream → what was told last
         self._books: dict[str, tuple[int, dict[str, dict[str, str]]]] = {}
+        # stream → prices of snapshots that were served since it was told
+        self._served: dict[str, dict[str, set[str]]] = {}
         self._partial: dict[str, int] = {}
         self._candles: dict[str, tuple[int, int, int, bool]] = {}
         self._paced: dict[str, tuple[int, int]] = {}
@@ -118,6 +120,7 @@ class Publisher:
     def forget(self, name: str) -> None:
         """Nobody listens to a stream any more."""
         self._books.pop(name, None)
+        self._served.pop(name, None)
         self._partial.pop(name, None)
         self._candles.pop(name, None)
         self._paced.pop(name, None)
@@ -256,6 +259,17 @@ class Publisher:
         book = self._engine.books[symbol]
         return {side: {text(price): text(size) for price, size in book.levels(side)} for side in ("bids", "asks")}
 
+    def served(self, symbol: str, snapshot: Row) -> None:
+        """Note a snapshot that somebody was given between two differences.
+
+        What stands in it has to be in the next difference, also where that has come and gone since the last one.
+        """
+        for name in self._books:
+            if name.startswith(f"{symbol.lower()}@depth"):
+                prices = self._served.setdefault(name, {"bids": set(), "asks": set()})
+                for side in ("bids", "asks"):
+                    prices[side].update(price for price, _size in snapshot[side])
+
     def _tell_diff(self, name: str, symbol: str, pace: int, now: int) -> None:
         """Tell what changed since the last time, with the update ids that it spans."""
         update_id = self._engine.books[symbol].update_id
@@ -267,11 +281,15 @@ class Publisher:
         if update_id == before_id or now - self._paced[name][0] < pace:
             return
         sides = self._sides(symbol)
-        changes = {
-            side: [[price, size] for price, size in rows.items() if before[side].get(price) != size]
-            + [[price, "0.00000000"] for price in before[side] if price not in rows]
-            for side, rows in sides.items()
-        }
+        served = self._served.pop(name, {})
+        changes = {}
+        for side, rows in sides.items():
+            known = served.get(side, set())
+            changed = [
+                [price, size] for price, size in rows.items() if before[side].get(price) != size or price in known
+            ]
+            gone = dict.fromkeys((*before[side], *sorted(known)))
+            changes[side] = changed + [[price, "0.00000000"] for price in gone if price not in rows]
         event = {"e": "depthUpdate", "E": now, "s": symbol, "U": before_id + 1, "u": update_id}
         self._hub.tell_market(name, {**event, "b": changes["bids"], "a": changes["asks"]})
         self._books[name] = (update_id, sides)
