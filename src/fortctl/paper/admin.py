@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, IPvAnyAddress, ValidationErro
 
 from fortctl.errors import BadInput, FortctlError
 from fortctl.paper.accounts import ApiKey, check_permissions, read_public_key
+from fortctl.paper.refusals import Refusal
 from fortctl.paper.server import DEFAULT_ACCOUNT, PaperServer, new_api_key
 
 PREFIX = "/paper-admin"
@@ -133,6 +134,7 @@ class Admin:
             try:
                 data = await handler(model.model_validate_json(await request.read()))
                 self._server.save(place=True)
+                await self._server.durable()
                 return _json({"ok": True, "data": data})
             except ValidationError as error:
                 wrong = ", ".join(".".join(str(part) for part in one["loc"]) or "body" for one in error.errors())
@@ -140,6 +142,9 @@ class Admin:
                 return _json({"ok": False, "error": refusal.as_json()}, 400)
             except (web.RequestPayloadError, HttpProcessingError):
                 return _json({"ok": False, "error": BadInput("the body cannot be read").as_json()}, 400)
+            except Refusal:
+                refusal = BadInput("the paper exchange cannot write its state: is the disk full?")
+                return _json({"ok": False, "error": refusal.as_json()}, 500)
             except FortctlError as error:
                 return _json({"ok": False, "error": error.as_json()}, 400)
 

@@ -34,8 +34,13 @@ class Limits:
         self._over: dict[str, int] = defaultdict(int)
         self._banned: dict[str, float] = {}
 
+        self._info = self._rows()
+
     def info(self) -> list[dict[str, Any]]:
         """Return the limits in force, as ``exchangeInfo`` states them."""
+        return self._info
+
+    def _rows(self) -> list[dict[str, Any]]:
         factor = 1000 if self.mode == "off" else 1
         rows = (
             ("REQUEST_WEIGHT", "MINUTE", 1, WEIGHT_LIMIT),

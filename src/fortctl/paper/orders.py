@@ -96,7 +96,8 @@ class PaperOrder:
         return self.type.startswith("STOP_LOSS") == (self.side == "BUY")
 
     def as_json(self) -> dict[str, Any]:
-        return {name: str(value) if isinstance(value, Decimal) else value for name, value in asdict(self).items()}
+        found = {name: getattr(self, name) for name in self.__slots__}
+        return {name: str(value) if name in _NUMBERS else value for name, value in found.items()}
 
     @classmethod
     def from_json(cls, body: dict[str, Any]) -> PaperOrder:

@@ -96,6 +96,11 @@ class Rest:
                 _describe(request, query, body, entry)
             return early
         response = self._answer(request, method, path, query, body, entry)
+        try:
+            await self._server.durable()
+        except refusals.Refusal as refusal:
+            entry["code"] = refusal.code
+            return _json(refusal.body(), refusal.status)
         if not kind:
             return response
         if kind == "executed-1007":
@@ -195,8 +200,7 @@ def _describe(request: web.Request, query: str, body: str, entry: dict[str, Any]
     """Return the parameters (the query's win), and note for the log what may be noted: never a signature."""
     entry["key"] = _clean(request.headers.get("X-MBX-APIKEY", ""))[-4:]
     try:
-        in_body = parse_qsl(_clean(body), keep_blank_values=True, max_num_fields=MOST_PARAMETERS)
-        in_query = parse_qsl(_clean(query), keep_blank_values=True, max_num_fields=MOST_PARAMETERS)
+        in_body, in_query = _pairs(body), _pairs(query)
     except ValueError:
         raise refusals.Refusal(-1101, "Too many parameters sent for this endpoint.") from None
     values = dict(in_body) | dict(in_query)
@@ -209,9 +213,15 @@ def _describe(request: web.Request, query: str, body: str, entry: dict[str, Any]
     return values
 
 
+def _pairs(text: str) -> list[tuple[str, str]]:
+    if not text:
+        return []
+    return parse_qsl(_clean(text), keep_blank_values=True, max_num_fields=MOST_PARAMETERS)
+
+
 def _clean(text: str) -> str:
     """Return a text without bytes that are not UTF-8."""
-    return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+    return text if text.isascii() else text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 
 def _check_places(call: Call, query: str, values: dict[str, str]) -> None:

@@ -11,6 +11,7 @@ import signal
 import string
 from collections import defaultdict, deque
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from decimal import Decimal, getcontext
 from pathlib import Path
@@ -85,7 +86,10 @@ class PaperServer:
         self._saved_position = -1
         self._log: TextIO | None = None
         self.state = StateFile(options.state) if options.state else None
-        self.engine.emit = lambda account, kind, event: self.hub.tell_user(account, event)
+        # Events that wait for the commit of what they tell.
+        self._held: list[tuple[str, dict[str, Any]]] = []
+        self._commit: asyncio.Future[None] | None = None
+        self.engine.emit = self._emit
         self.engine.key_dropped = lambda key: self.hub.revoke(key.api_key, self.now)
         self.engine.first_fill = lambda account, maker: self.limits.give_back(account, maker, self.seconds())
 
@@ -107,7 +111,7 @@ class PaperServer:
         if self.hub.markets:
             self.publisher.happened(symbol, trade, now)
         if touched:
-            self._save_quietly()
+            self.save()
         return touched
 
     async def publish(self) -> None:
@@ -119,7 +123,7 @@ class PaperServer:
                 self.publisher.tick(self.now())
             if self.clock.monotonic() - kept >= PLACE_S:
                 kept = self.clock.monotonic()
-                self._save_quietly(place=True)
+                self.save(place=True)
 
     def arrived(self, account: str) -> None:
         """Note that an account has sent a request."""
@@ -179,7 +183,7 @@ class PaperServer:
     def answer(
         self, call: Call, key: ApiKey | None, values: Mapping[str, str], address: str = "", fault: str = ""
     ) -> Any:
-        """Carry a call out; return its answer. What it changed is durable before this returns."""
+        """Carry a call out; return its answer. What it changed is durable when :meth:`durable` returns."""
         if call.orders and key is not None:
             self.limits.count_orders(key.account, call.orders, self.seconds())
         check_parameters(call, values)
@@ -203,34 +207,68 @@ class PaperServer:
 
         return Context(self.engine, self.now(), key, self.limits.info(), counts, address, new_api_key)
 
+    # -- what is kept (with --state) -------------------------------------------------------------------------------
+
     def save(self, *, place: bool = False) -> None:
-        """Make what changed durable (with ``--state``).
+        """Have what changed written with the next commit, which everything of this turn of the loop shares.
 
         Args:
             place: also when nothing changed but the market's place.
+        """
+        if self.state is None:
+            self.engine.changed.clear()
+        elif self.engine.changed or (place and self.pacer.position != self._saved_position):
+            self._schedule_commit()
+
+    async def durable(self) -> None:
+        """Wait until what was changed is on disk.
 
         Raises:
             Refusal: it cannot be kept; HTTP 500, which tells nobody that the request did not happen.
         """
-        moved = place and self.pacer.position != self._saved_position
-        if self.state is not None and (self.engine.changed or moved):
-            try:
-                if self.faults.strikes("disk-full", self.clock.monotonic()):
-                    raise OSError("disk full, by a fault")
-                ranks = {name: book.next_rank for name, book in self.engine.books.items()}
-                self.state.save(self.engine, self.pacer.position, ranks)
-                self._saved_position = self.pacer.position
-            except STATE_ERRORS:
-                # It stays among what changed, and is written with the next save.
-                raise refusals.INTERNAL from None
-        self.engine.changed.clear()
+        if self._commit is not None:
+            await asyncio.shield(self._commit)
 
-    def _save_quietly(self, *, place: bool = False) -> None:
+    def _emit(self, account: str, kind: str, event: dict[str, Any]) -> None:
+        if self.state is None:
+            self.hub.tell_user(account, event)
+        else:
+            # Nobody hears of an order that a crash could still undo.
+            self._held.append((account, event))
+            self._schedule_commit()
+
+    def _schedule_commit(self) -> None:
+        if self._commit is None:
+            loop = asyncio.get_running_loop()
+            self._commit = loop.create_future()
+            # Its failure concerns who waits for it, and perhaps nobody does.
+            self._commit.add_done_callback(lambda done: done.exception())
+            loop.call_soon(self._commit_now)
+
+    def _commit_now(self) -> None:
+        waiting, self._commit = self._commit, None
         try:
-            self.save(place=place)
-        except refusals.Refusal:
-            # No request waits for this one.
-            pass
+            self._write()
+        except STATE_ERRORS:
+            # It stays among what changed, and is written with the next commit.
+            if waiting is not None and not waiting.done():
+                waiting.set_exception(refusals.INTERNAL)
+            return
+        held, self._held = self._held, []
+        for account, event in held:
+            self.hub.tell_user(account, event)
+        if waiting is not None and not waiting.done():
+            waiting.set_result(None)
+
+    def _write(self) -> None:
+        if self.state is None or not (self.engine.changed or self.pacer.position != self._saved_position):
+            return
+        if self.faults.set_faults and self.faults.strikes("disk-full", self.clock.monotonic()):
+            raise OSError("disk full, by a fault")
+        ranks = {name: book.next_rank for name, book in self.engine.books.items()}
+        self.state.save(self.engine, self.pacer.position, ranks)
+        self._saved_position = self.pacer.position
+        self.engine.changed.clear()
 
     def log_request(self, entry: dict[str, Any]) -> None:
         self._sequence += 1
@@ -273,8 +311,9 @@ class PaperServer:
 
     def close(self) -> None:
         """Write what is left, and close the files."""
-        self._save_quietly(place=True)
         if self.state is not None:
+            with suppress(*STATE_ERRORS):
+                self._write()
             self.state.close()
         if self._log is not None:
             self._log.close()

@@ -62,7 +62,10 @@ class SocketApi:
             if isinstance(given.get("returnRateLimits"), bool):
                 shown_limits = given["returnRateLimits"]
             fault = await self._meet(peer, method, entry)
-            answer = self._carry_out(peer, method, given, entry)
+            try:
+                answer = self._carry_out(peer, method, given, entry)
+            finally:
+                await server.durable()
             if fault is not None and fault.kind == "executed-1007":
                 raise refusals.Refusal(-1007, CODES[-1007][0], 504)
             if peer.micros:

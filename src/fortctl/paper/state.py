@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import sqlite3
 from pathlib import Path
 from typing import Any
+
+import orjson
 
 from fortctl.paper.accounts import Account, ApiKey
 from fortctl.paper.engine import Engine
@@ -44,9 +45,9 @@ class StateFile:
             if body is None:
                 gone.append((kind, name))
             else:
-                rows.append((kind, name, json.dumps(body)))
+                rows.append((kind, name, orjson.dumps(body).decode()))
         place = {"position": position, "ranks": ranks, **{name: getattr(engine, name) for name in _COUNTERS}}
-        rows.append(("place", "", json.dumps(place)))
+        rows.append(("place", "", orjson.dumps(place).decode()))
         with transaction(self._connection):
             self._connection.executemany(
                 "INSERT INTO item (kind, name, body) VALUES (?, ?, ?)"
@@ -59,7 +60,7 @@ class StateFile:
         """Fill an engine with what was kept; return the market's place, or None when nothing was."""
         found: dict[str, dict[str, Any]] = {}
         for kind, name, body in self._connection.execute("SELECT kind, name, body FROM item"):
-            found.setdefault(kind, {})[name] = json.loads(body)
+            found.setdefault(kind, {})[name] = orjson.loads(body)
         if "place" not in found:
             return None
         place = found["place"][""]
