@@ -6,16 +6,16 @@ Rows: ``fortctl --version`` against ``python -c "import click"``; ``fortctl keys
 
 from __future__ import annotations
 
-import importlib.metadata
 import json
 import os
-import platform
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
+
+from _page import facts, write_section
 
 PAIRS = 21
 HELLO = """
@@ -27,8 +27,6 @@ def hello(name: str = "x") -> None: print(name)
 def bye(name: str = "x") -> None: print(name)
 app()
 """
-DOC = Path(__file__).resolve().parent.parent / "docs" / "performance.md"
-BEGIN, END = "<!-- cold_start: begin -->", "<!-- cold_start: end -->"
 
 
 def timed(words: list[str], environment: dict[str, str]) -> float:
@@ -113,13 +111,11 @@ def main() -> int:
 
 
 def write(rows: list[tuple[str, str, str, float, float, float]]) -> None:
-    versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in ("click", "typer", "cryptography"))
     lines = [
-        BEGIN,
         "## Cold start",
         "",
-        f"{time.strftime('%Y-%m-%d')}, Python {platform.python_version()}, {os.cpu_count()} processors, {versions};"
-        f" {PAIRS} pairs after one warm-up, medians, whole processes. `benchmarks/cold_start.py`.",
+        f"{facts('click', 'typer', 'cryptography')}; {PAIRS} pairs after one warm-up, medians, whole processes."
+        " `benchmarks/cold_start.py`.",
         "",
         "| what | peer in the same run | budget | ours | peer | ratio |",
         "| --- | --- | --- | --- | --- | --- |",
@@ -127,21 +123,9 @@ def write(rows: list[tuple[str, str, str, float, float, float]]) -> None:
             f"| {what} | {peer} | {budget} | {ours:.0f} ms | {theirs:.0f} ms | {ratio:.2f} × |"
             for what, peer, budget, ours, theirs, ratio in rows
         ),
-        END,
     ]
-    text = DOC.read_text(encoding="utf-8") if DOC.exists() else HEAD
-    before, _, rest = text.partition(BEGIN)
-    after = rest.partition(END)[2]
-    DOC.write_text(before + "\n".join(lines) + (after or "\n"), encoding="utf-8")
-    print("\n".join(lines[1:-1]))
+    write_section("cold_start", lines)
 
-
-HEAD = """# Performance
-
-Machines are shared and noisy: a figure counts as a ratio to a peer measured in the same run (A B A B …), or as a count.
-`make bench` measures again and writes this page.
-
-"""
 
 if __name__ == "__main__":
     raise SystemExit(main())

@@ -110,7 +110,6 @@ def test_the_query_wins_over_the_body_and_both_are_signed(exchange: PaperExchang
     headers = {"X-MBX-APIKEY": client.made["api_key"], "Content-Type": "application/x-www-form-urlencoded"}  # type: ignore[index]
     answer = client.raw("POST", f"/api/v3/order?{query}&signature={signature}", body.encode(), headers)
     assert answer.status == 200 and answer.body["origQty"] == "0.01000000"
-    other = body.replace("quantity=9", "quantity=8").encode()
     forged = client.raw(
         "POST",
         f"/api/v3/order?{query}&signature={signature}",

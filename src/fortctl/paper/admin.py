@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, IPvAnyAddress, ValidationErro
 
 from fortctl.errors import BadInput, FortctlError
 from fortctl.paper.accounts import ApiKey, check_permissions, read_public_key
+from fortctl.paper.door import Door
 from fortctl.paper.refusals import Refusal
 from fortctl.paper.server import DEFAULT_ACCOUNT, PaperServer, new_api_key
 
@@ -105,9 +106,9 @@ class Admin:
     def __init__(self, server: PaperServer) -> None:
         self._server = server
 
-    def route(self, application: web.Application) -> None:
+    def open(self, door: Door) -> None:
         def add(name: str, model: type[M], handler: Callable[[M], Awaitable[Body]]) -> None:
-            application.router.add_post(f"{PREFIX}/{name}", self._guarded(model, handler))
+            door.serve("POST", f"{PREFIX}/{name}", self._guarded(model, handler))
 
         add("accounts/create", NewAccount, self._create_account)
         add("accounts/list", Nothing, self._list_accounts)
@@ -126,8 +127,8 @@ class Admin:
 
     def _guarded(
         self, model: type[M], handler: Callable[[M], Awaitable[Body]]
-    ) -> Callable[[web.Request], Awaitable[web.Response]]:
-        async def handle(request: web.Request) -> web.Response:
+    ) -> Callable[[web.BaseRequest], Awaitable[web.Response]]:
+        async def handle(request: web.BaseRequest) -> web.Response:
             given = request.headers.get("X-Paper-Token", "")
             if not hmac.compare_digest(given.encode("utf-8", "surrogateescape"), self._server.token.encode()):
                 return _json({"ok": False, "error": BadInput("wrong admin token").as_json()}, 403)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
 from decimal import Decimal
+from operator import attrgetter
 from typing import Any
 
 ZERO = Decimal(0)
@@ -96,13 +97,16 @@ class PaperOrder:
         return self.type.startswith("STOP_LOSS") == (self.side == "BUY")
 
     def as_json(self) -> dict[str, Any]:
-        found = {name: getattr(self, name) for name in self.__slots__}
-        return {name: str(value) if name in _NUMBERS else value for name, value in found.items()}
+        """Return its fields; numbers stay decimals, and are written as texts."""
+        return dict(zip(self.__slots__, _FIELDS(self), strict=True))
 
     @classmethod
     def from_json(cls, body: dict[str, Any]) -> PaperOrder:
         values: dict[str, Any] = {name: Decimal(value) if name in _NUMBERS else value for name, value in body.items()}
         return cls(**values)
+
+
+_FIELDS = attrgetter(*PaperOrder.__slots__)
 
 
 @dataclass

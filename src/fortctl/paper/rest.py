@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import secrets
 from contextlib import suppress
 from typing import Any
@@ -29,6 +30,7 @@ HTML = "<html><head><title>{0}</title></head><body><center><h1>{0}</h1></center>
 LISTEN_KEYS = ("/api/v3/userDataStream", "/api/v1/userDataStream")
 UID_WEIGHT = 3000
 LOGGED = 200
+PLAIN = re.compile(r"[A-Za-z0-9_.=&-]*")
 # A body that is not what its headers say, or that ends before it should.
 UNREADABLE = (web.RequestPayloadError, HttpProcessingError)
 MOST_PARAMETERS = 200
@@ -45,10 +47,7 @@ class Rest:
     def __init__(self, server: PaperServer) -> None:
         self._server = server
 
-    def route(self, application: web.Application) -> None:
-        application.router.add_route("*", "/{path:.*}", self.handle)
-
-    async def handle(self, request: web.Request) -> web.StreamResponse:
+    async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         server, method = self._server, request.method
         path, _, query = request.raw_path.partition("?")
         entry: dict[str, Any] = {"method": method, "path": _clean(path), "via": "rest"}
@@ -77,7 +76,7 @@ class Rest:
 
     async def _with_fault(
         self,
-        request: web.Request,
+        request: web.BaseRequest,
         method: str,
         path: str,
         query: str,
@@ -117,7 +116,7 @@ class Rest:
         return response
 
     def _answer(
-        self, request: web.Request, method: str, path: str, query: str, body: str, entry: dict[str, Any]
+        self, request: web.BaseRequest, method: str, path: str, query: str, body: str, entry: dict[str, Any]
     ) -> web.Response:
         server, address = self._server, request.remote or ""
         headers = {"x-mbx-uuid": secrets.token_hex(16)}
@@ -160,7 +159,7 @@ class Rest:
 
     def _carry_out(
         self,
-        request: web.Request,
+        request: web.BaseRequest,
         call: Call,
         path: str,
         query: str,
@@ -196,7 +195,7 @@ class Rest:
             headers["x-mbx-used-weight"] = headers["x-mbx-used-weight-1m"] = str(used)
 
 
-def _describe(request: web.Request, query: str, body: str, entry: dict[str, Any]) -> dict[str, str]:
+def _describe(request: web.BaseRequest, query: str, body: str, entry: dict[str, Any]) -> dict[str, str]:
     """Return the parameters (the query's win), and note for the log what may be noted: never a signature."""
     entry["key"] = _clean(request.headers.get("X-MBX-APIKEY", ""))[-4:]
     try:
@@ -205,9 +204,10 @@ def _describe(request: web.Request, query: str, body: str, entry: dict[str, Any]
         raise refusals.Refusal(-1101, "Too many parameters sent for this endpoint.") from None
     values = dict(in_body) | dict(in_query)
     entry["client_order_id"] = (values.get("newClientOrderId") or values.get("origClientOrderId") or "")[:64] or None
-    entry["query"] = {
-        name[:LOGGED]: value[:LOGGED] for name, value in values.items() if name not in ("signature", "apiKey")
-    }
+    shown = {name: value for name, value in values.items() if name not in ("signature", "apiKey")}
+    if len(query) + len(body) > LOGGED * 10:
+        shown = {name[:LOGGED]: value[:LOGGED] for name, value in shown.items()}
+    entry["query"] = shown
     if len(dict(in_body)) < len(in_body) or len(dict(in_query)) < len(in_query):
         raise refusals.DUPLICATE_PARAMETER
     return values
@@ -216,6 +216,10 @@ def _describe(request: web.Request, query: str, body: str, entry: dict[str, Any]
 def _pairs(text: str) -> list[tuple[str, str]]:
     if not text:
         return []
+    if PLAIN.fullmatch(text) and text.count("&") < MOST_PARAMETERS:
+        # What needs no decoding (most orders) is split by hand: the library takes ten times as long.
+        parts = [part.partition("=") for part in text.split("&") if part]
+        return [(name, value) for name, _equals, value in parts]
     return parse_qsl(_clean(text), keep_blank_values=True, max_num_fields=MOST_PARAMETERS)
 
 
@@ -261,7 +265,7 @@ def early_answer(kind: str) -> web.Response | None:
     return None
 
 
-async def _half(request: web.Request, whole: bytes) -> web.StreamResponse:
+async def _half(request: web.BaseRequest, whole: bytes) -> web.StreamResponse:
     """Send half of the body that the headers promise, then cut."""
     response = web.StreamResponse(headers={"Content-Type": JSON, "Content-Length": str(len(whole))})
     await response.prepare(request)

@@ -11,6 +11,7 @@ import signal
 import string
 from collections import defaultdict, deque
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from decimal import Decimal, getcontext
@@ -23,6 +24,7 @@ from aiohttp.http_exceptions import HttpProcessingError
 from fortctl.clock import SystemClock
 from fortctl.paper import market_calls, refusals, security
 from fortctl.paper.accounts import ApiKey
+from fortctl.paper.door import Door
 from fortctl.paper.engine import Engine
 from fortctl.paper.faults import Faults
 from fortctl.paper.hub import Hub
@@ -30,13 +32,12 @@ from fortctl.paper.limits import Limits
 from fortctl.paper.market import Tape, Trade
 from fortctl.paper.pacing import Pacer
 from fortctl.paper.parameters import Call, Context, check_parameters
-from fortctl.paper.state import STATE_ERRORS, StateFile
+from fortctl.paper.state import STATE_ERRORS, Batch, StateFile, collect
 from fortctl.paper.streams import Publisher
 
 REQUESTS_KEPT = 100_000
 DEFAULT_ACCOUNT = "default"
 PUBLISH_S, PLACE_S = 0.1, 1.0
-BODY_LIMIT = 1024 * 1024
 DAY_S = 86_400.0
 _ALPHABET = string.ascii_letters + string.digits
 
@@ -89,6 +90,8 @@ class PaperServer:
         # Events that wait for the commit of what they tell.
         self._held: list[tuple[str, dict[str, Any]]] = []
         self._commit: asyncio.Future[None] | None = None
+        self._writing = False
+        self._writer = ThreadPoolExecutor(1, "paper-state")
         self.engine.emit = self._emit
         self.engine.key_dropped = lambda key: self.hub.revoke(key.api_key, self.now)
         self.engine.first_fill = lambda account, maker: self.limits.give_back(account, maker, self.seconds())
@@ -243,32 +246,46 @@ class PaperServer:
             self._commit = loop.create_future()
             # Its failure concerns who waits for it, and perhaps nobody does.
             self._commit.add_done_callback(lambda done: done.exception())
-            loop.call_soon(self._commit_now)
+            if not self._writing:
+                loop.call_soon(self._begin_commit)
 
-    def _commit_now(self) -> None:
+    def _begin_commit(self) -> None:
+        """Hand what changed to the writing thread; what changes meanwhile goes with the next commit."""
+        assert self._commit is not None and self.state is not None
         waiting, self._commit = self._commit, None
-        try:
-            self._write()
-        except STATE_ERRORS:
-            # It stays among what changed, and is written with the next commit.
-            if waiting is not None and not waiting.done():
-                waiting.set_exception(refusals.INTERNAL)
-            return
         held, self._held = self._held, []
-        for account, event in held:
-            self.hub.tell_user(account, event)
-        if waiting is not None and not waiting.done():
-            waiting.set_result(None)
+        changed, self.engine.changed = self.engine.changed, set()
+        batch, position = self._batch(changed), self.pacer.position
+        self._writing = True
 
-    def _write(self) -> None:
-        if self.state is None or not (self.engine.changed or self.pacer.position != self._saved_position):
-            return
+        def ended(done: asyncio.Future[None]) -> None:
+            self._writing = False
+            if done.cancelled() or done.exception() is not None:
+                # It stays among what changed, and is written with the next commit.
+                self.engine.changed |= changed
+                self._held = held + self._held
+                if not waiting.done():
+                    waiting.set_exception(refusals.INTERNAL)
+            else:
+                self._saved_position = position
+                for account, event in held:
+                    self.hub.tell_user(account, event)
+                if not waiting.done():
+                    waiting.set_result(None)
+            if self._commit is not None:
+                self._begin_commit()
+
+        asyncio.get_running_loop().run_in_executor(self._writer, self._write, batch).add_done_callback(ended)
+
+    def _batch(self, changed: set[tuple[str, str]]) -> Batch:
+        ranks = {name: book.next_rank for name, book in self.engine.books.items()}
+        return collect(self.engine, changed, self.pacer.position, ranks)
+
+    def _write(self, batch: Batch) -> None:
         if self.faults.set_faults and self.faults.strikes("disk-full", self.clock.monotonic()):
             raise OSError("disk full, by a fault")
-        ranks = {name: book.next_rank for name, book in self.engine.books.items()}
-        self.state.save(self.engine, self.pacer.position, ranks)
-        self._saved_position = self.pacer.position
-        self.engine.changed.clear()
+        assert self.state is not None
+        self.state.write(batch)
 
     def log_request(self, entry: dict[str, Any]) -> None:
         self._sequence += 1
@@ -311,9 +328,10 @@ class PaperServer:
 
     def close(self) -> None:
         """Write what is left, and close the files."""
+        self._writer.shutdown()
         if self.state is not None:
             with suppress(*STATE_ERRORS):
-                self._write()
+                self.state.write(self._batch(self.engine.changed))
             self.state.close()
         if self._log is not None:
             self._log.close()
@@ -356,7 +374,7 @@ class RunningServer:
         replay: the task of the market's replay and the streams.
     """
 
-    def __init__(self, server: PaperServer, runner: web.AppRunner, ready: dict[str, Any]) -> None:
+    def __init__(self, server: PaperServer, runner: web.ServerRunner, ready: dict[str, Any]) -> None:
         self.server = server
         self.ready = ready
         self.replay = asyncio.create_task(self._run())
@@ -393,11 +411,9 @@ async def start(options: ServerOptions) -> RunningServer:
     getcontext().prec = 60
     server = PaperServer(options)
     server.open_log()
-    application = web.Application(client_max_size=BODY_LIMIT)
-    Admin(server).route(application)
-    sockets = Sockets(server)
-    sockets.route(application)
-    Rest(server).route(application)
+    door = Door(Rest(server).handle)
+    Admin(server).open(door)
+    Sockets(server).open(door)
     now = server.now()
     if not server.restore():
         server.pacer.serve_history(now, server.clock.monotonic())
@@ -406,7 +422,7 @@ async def start(options: ServerOptions) -> RunningServer:
     else:
         server.pacer.resume(server.clock.monotonic())
     logging.getLogger("aiohttp.server").addFilter(_ours)
-    runner = web.AppRunner(application, access_log=None, handle_signals=False, shutdown_timeout=1.0)
+    runner = web.ServerRunner(web.Server(door, access_log=None), handle_signals=False, shutdown_timeout=1.0)
     await runner.setup()
     await web.TCPSite(runner, options.host, options.port).start()
     ready = server.ready(runner.addresses[0][1])

@@ -10,6 +10,7 @@ from typing import Any
 import orjson
 from aiohttp import WSCloseCode, WSMsgType, web
 
+from fortctl.paper.door import Door
 from fortctl.paper.hub import Peer
 from fortctl.paper.limits import Limited
 from fortctl.paper.server import PaperServer
@@ -34,17 +35,17 @@ class Sockets:
         self._server = server
         self._api = SocketApi(server)
 
-    def route(self, application: web.Application) -> None:
+    def open(self, door: Door) -> None:
         for path in ("/ws-api/v3", "/ws-api/v3/"):
-            application.router.add_get(path, self._serve_api)
-        for path in ("/ws", "/ws/{names:.*}", "/stream", "/stream/{names:.*}"):
-            application.router.add_get(path, self._serve_streams)
+            door.serve("GET", path, self._serve_api)
+        for path in ("/ws", "/stream"):
+            door.serve_under(path, self._serve_streams)
 
     # -- connections -----------------------------------------------------------------------------------------------
 
     async def _serve(
         self,
-        request: web.Request,
+        request: web.BaseRequest,
         opened: Callable[[Peer], None],
         said: Callable[[Peer, Any], Awaitable[None]],
         *,
@@ -119,7 +120,7 @@ class Sockets:
                 except (ConnectionError, RuntimeError):
                     return
 
-    async def _serve_api(self, request: web.Request) -> web.StreamResponse:
+    async def _serve_api(self, request: web.BaseRequest) -> web.StreamResponse:
         def opened(peer: Peer) -> None:
             peer.rate_limits = request.query.get("returnRateLimits", "true").lower() != "false"
             self._api.connected(peer)
@@ -128,9 +129,9 @@ class Sockets:
 
     # -- market streams --------------------------------------------------------------------------------------------
 
-    async def _serve_streams(self, request: web.Request) -> web.StreamResponse:
+    async def _serve_streams(self, request: web.BaseRequest) -> web.StreamResponse:
         combined = request.path.startswith("/stream")
-        named = request.query.get("streams", "") if combined else request.match_info.get("names", "")
+        named = request.query.get("streams", "") if combined else request.path.removeprefix("/ws").lstrip("/")
 
         def opened(peer: Peer) -> None:
             peer.combined = combined

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,38 +24,56 @@ STATE_ERRORS = (sqlite3.Error, OSError)
 _COUNTERS = ("next_order", "next_trade", "next_uid", "next_list", "next_execution", "next_prevented")
 
 
+@dataclass(frozen=True)
+class Batch:
+    """What one transaction writes: rows (kind, name, body) and what is gone (kind, name)."""
+
+    rows: list[tuple[str, str, str]]
+    gone: list[tuple[str, str]]
+
+
+def collect(engine: Engine, changed: set[tuple[str, str]], position: int, ranks: dict[str, int]) -> Batch:
+    """Return what has to be written.
+
+    Args:
+        changed: what has changed, as (kind, name).
+        position: the market's place.
+        ranks: the next place in each symbol's queues.
+    """
+    rows, gone = [], []
+    for kind, name in changed:
+        body = _body(engine, kind, name)
+        if body is None:
+            gone.append((kind, name))
+        else:
+            rows.append((kind, name, _text(body)))
+    place = {"position": position, "ranks": ranks, **{name: getattr(engine, name) for name in _COUNTERS}}
+    return Batch([*rows, ("place", "", _text(place))], gone)
+
+
+def _text(body: dict[str, Any]) -> str:
+    return orjson.dumps(body, default=str).decode()
+
+
 class StateFile:
-    """One SQLite file; each save is one transaction."""
+    """One SQLite file."""
 
     def __init__(self, path: Path) -> None:
-        self._connection = connect(path, MIGRATIONS)
+        self._connection = connect(path, MIGRATIONS, any_thread=True)
 
     def close(self) -> None:
         self._connection.close()
 
-    def save(self, engine: Engine, position: int, ranks: dict[str, int]) -> None:
-        """Write what changed since the last save.
-
-        Args:
-            position: the market's place.
-            ranks: the next place in each symbol's queues.
-        """
-        rows, gone = [], []
-        for kind, name in engine.changed:
-            body = _body(engine, kind, name)
-            if body is None:
-                gone.append((kind, name))
-            else:
-                rows.append((kind, name, orjson.dumps(body).decode()))
-        place = {"position": position, "ranks": ranks, **{name: getattr(engine, name) for name in _COUNTERS}}
-        rows.append(("place", "", orjson.dumps(place).decode()))
+    def write(self, batch: Batch) -> None:
+        """Write what :func:`collect` gathered, durably, in one transaction. Raises :data:`STATE_ERRORS`."""
         with transaction(self._connection):
             self._connection.executemany(
                 "INSERT INTO item (kind, name, body) VALUES (?, ?, ?)"
                 " ON CONFLICT (kind, name) DO UPDATE SET body = excluded.body",
-                rows,
+                batch.rows,
             )
-            self._connection.executemany("DELETE FROM item WHERE kind = ? AND name = ?", gone)
+            if batch.gone:
+                self._connection.executemany("DELETE FROM item WHERE kind = ? AND name = ?", batch.gone)
 
     def restore(self, engine: Engine) -> int | None:
         """Fill an engine with what was kept; return the market's place, or None when nothing was."""

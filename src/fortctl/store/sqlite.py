@@ -11,13 +11,16 @@ from pathlib import Path
 from fortctl.errors import Conflict, VaultDamaged
 
 
-def connect(path: Path, migrations: Sequence[str], *, busy_timeout_ms: int = 5000) -> sqlite3.Connection:
+def connect(
+    path: Path, migrations: Sequence[str], *, busy_timeout_ms: int = 5000, any_thread: bool = False
+) -> sqlite3.Connection:
     """Open (and create, 0600) a store and bring its schema up to date.
 
     Args:
         path: the database file; its folder must exist.
         migrations: scripts in order; ``PRAGMA user_version`` counts those that were applied.
         busy_timeout_ms: how long a writer waits for another one.
+        any_thread: the connection goes from thread to thread; the caller sees to it that one at a time uses it.
 
     Raises:
         Conflict: the store stays locked by another process.
@@ -26,7 +29,8 @@ def connect(path: Path, migrations: Sequence[str], *, busy_timeout_ms: int = 500
     if not path.exists():
         os.close(os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600))
     try:
-        connection = sqlite3.connect(path, timeout=busy_timeout_ms / 1000, isolation_level=None)
+        seconds = busy_timeout_ms / 1000
+        connection = sqlite3.connect(path, timeout=seconds, isolation_level=None, check_same_thread=not any_thread)
         connection.row_factory = sqlite3.Row
         connection.execute("PRAGMA journal_mode=WAL")
         connection.execute("PRAGMA synchronous=FULL")
