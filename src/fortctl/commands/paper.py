@@ -123,6 +123,14 @@ def _percent(text: str) -> float:
     return value
 
 
+@paper.command("page", help="Print the link of the account page in a browser; the link holds the admin token.")
+def page(app: App) -> Result:
+    from fortctl.paper.client import page_link
+
+    link = page_link(app.wiring.home.paper)
+    return Result({"url": link}, text=link)
+
+
 keys = paper.subgroup("keys", "The paper exchange's API management page.")
 _PERMISSIONS = click.option("--permissions", metavar="NAME,…", help="reading, spot_trading, withdrawals, …")
 _IPS = click.option("--ip", "ips", metavar="ADDR,…", help="Only from these addresses.")

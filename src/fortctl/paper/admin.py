@@ -15,6 +15,8 @@ from pydantic import BaseModel, ConfigDict, Field, IPvAnyAddress, ValidationErro
 from fortctl.errors import BadInput, FortctlError
 from fortctl.paper.accounts import ApiKey, check_permissions, read_public_key
 from fortctl.paper.door import Door
+from fortctl.paper.faults import KINDS
+from fortctl.paper.page import refuse_strangers
 from fortctl.paper.refusals import Refusal
 from fortctl.paper.server import DEFAULT_ACCOUNT, PaperServer, new_api_key
 
@@ -100,6 +102,12 @@ class Since(_Strict):
     since: int = Field(default=0, ge=0, le=MANY)
 
 
+class WhichOrders(_Strict):
+    account: str | None = None
+    open: bool = False
+    limit: int = Field(default=50, ge=1, le=500)
+
+
 class Admin:
     """Accounts, keys, deposits, the market, faults and the request log of one server."""
 
@@ -120,6 +128,7 @@ class Admin:
         add("deposit", Deposit, self._deposit)
         add("market", MarketAction, self._market)
         add("symbols/edit", SymbolEdit, self._edit_symbol)
+        add("orders/list", WhichOrders, self._list_orders)
         add("fault/set", NewFault, self._set_fault)
         add("fault/clear", WhichFault, self._clear_faults)
         add("fault/list", Nothing, self._list_faults)
@@ -129,6 +138,9 @@ class Admin:
         self, model: type[M], handler: Callable[[M], Awaitable[Body]]
     ) -> Callable[[web.BaseRequest], Awaitable[web.Response]]:
         async def handle(request: web.BaseRequest) -> web.Response:
+            stranger = refuse_strangers(request, self._server.options.host)
+            if stranger is not None:
+                return _json({"ok": False, "error": BadInput(stranger).as_json()}, 403)
             given = request.headers.get("X-Paper-Token", "")
             if not hmac.compare_digest(given.encode("utf-8", "surrogateescape"), self._server.token.encode()):
                 return _json({"ok": False, "error": BadInput("wrong admin token").as_json()}, 403)
@@ -243,6 +255,19 @@ class Admin:
     async def _edit_symbol(self, asked: SymbolEdit) -> Body:
         return {"symbol": self._server.engine.edit_symbol(asked.symbol, dict(asked.changes)).info()}
 
+    async def _list_orders(self, asked: WhichOrders) -> Body:
+        """List orders, newest first."""
+        names = ("id", "account", "symbol", "client_order_id", "side", "type", "status", "time")
+        rows: list[Body] = []
+        for order in reversed(self._server.engine.orders.values()):
+            if asked.account not in (None, order.account) or (asked.open and not order.open):
+                continue
+            numbers = {"price": order.price, "quantity": order.quantity, "executed": order.executed}
+            rows.append({name: getattr(order, name) for name in names} | {n: f"{v:.8f}" for n, v in numbers.items()})
+            if len(rows) == asked.limit:
+                break
+        return {"orders": rows}
+
     # -- faults and requests ---------------------------------------------------------------------------------------
 
     async def _set_fault(self, asked: NewFault) -> Body:
@@ -264,7 +289,7 @@ class Admin:
         return {"cleared": self._server.faults.clear(asked.id)}
 
     async def _list_faults(self, asked: Nothing) -> Body:
-        return {"faults": [fault.as_json() for fault in self._server.faults.set_faults]}
+        return {"faults": [fault.as_json() for fault in self._server.faults.set_faults], "kinds": list(KINDS)}
 
     async def _requests(self, asked: Since) -> Body:
         return {"requests": [entry for entry in self._server.requests if entry["time"] >= asked.since]}

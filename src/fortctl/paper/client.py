@@ -50,6 +50,17 @@ def ask(folder: Path, what: str, body: dict[str, Any]) -> dict[str, Any]:
     return data
 
 
+def page_link(folder: Path) -> str:
+    """Return the account page's address, with the token in the part that browsers do not send.
+
+    Raises:
+        ExchangeUnreachable: no server runs.
+    """
+    ask(folder, "market", {"action": "status"})
+    facts = json.loads((folder / "server.json").read_text(encoding="utf-8"))
+    return f"{facts['url']}/#token={facts['token']}"
+
+
 def _refused(error: urllib.error.HTTPError) -> FortctlError:
     try:
         return error_from_json(json.load(error)["error"])

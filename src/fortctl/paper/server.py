@@ -38,6 +38,7 @@ from fortctl.paper.streams import Publisher
 REQUESTS_KEPT = 100_000
 DEFAULT_ACCOUNT = "default"
 PUBLISH_S, PLACE_S = 0.1, 1.0
+LINGER_S, BUSY_S = 0.0005, 0.005
 DAY_S = 86_400.0
 _ALPHABET = string.ascii_letters + string.digits
 
@@ -90,7 +91,7 @@ class PaperServer:
         # Events that wait for the commit of what they tell.
         self._held: list[tuple[str, dict[str, Any]]] = []
         self._commit: asyncio.Future[None] | None = None
-        self._writing = False
+        self._writing, self._lingers, self._committed_at = False, False, 0.0
         self._writer = ThreadPoolExecutor(1, "paper-state")
         self.engine.emit = self._emit
         self.engine.key_dropped = lambda key: self.hub.revoke(key.api_key, self.now)
@@ -246,11 +247,15 @@ class PaperServer:
             self._commit = loop.create_future()
             # Its failure concerns who waits for it, and perhaps nobody does.
             self._commit.add_done_callback(lambda done: done.exception())
-            if not self._writing:
-                loop.call_soon(self._begin_commit)
+            if not self._writing and not self._lingers:
+                self._lingers = True
+                # Under load a short wait lets more requests share the disk's answer.
+                busy = self.clock.monotonic() - self._committed_at < BUSY_S
+                loop.call_later(LINGER_S if busy else 0.0, self._begin_commit)
 
     def _begin_commit(self) -> None:
         """Hand what changed to the writing thread; what changes meanwhile goes with the next commit."""
+        self._lingers = False
         assert self._commit is not None and self.state is not None
         waiting, self._commit = self._commit, None
         held, self._held = self._held, []
@@ -259,7 +264,7 @@ class PaperServer:
         self._writing = True
 
         def ended(done: asyncio.Future[None]) -> None:
-            self._writing = False
+            self._writing, self._committed_at = False, self.clock.monotonic()
             if done.cancelled() or done.exception() is not None:
                 # It stays among what changed, and is written with the next commit.
                 self.engine.changed |= changed
@@ -273,7 +278,8 @@ class PaperServer:
                 if not waiting.done():
                     waiting.set_result(None)
             if self._commit is not None:
-                self._begin_commit()
+                self._lingers = True
+                asyncio.get_running_loop().call_later(LINGER_S, self._begin_commit)
 
         asyncio.get_running_loop().run_in_executor(self._writer, self._write, batch).add_done_callback(ended)
 
@@ -404,6 +410,7 @@ async def start(options: ServerOptions) -> RunningServer:
         OSError: the port cannot be used.
     """
     from fortctl.paper.admin import Admin
+    from fortctl.paper.page import Page
     from fortctl.paper.rest import Rest
     from fortctl.paper.sockets import Sockets
 
@@ -414,6 +421,7 @@ async def start(options: ServerOptions) -> RunningServer:
     door = Door(Rest(server).handle)
     Admin(server).open(door)
     Sockets(server).open(door)
+    Page(options.host).open(door)
     now = server.now()
     if not server.restore():
         server.pacer.serve_history(now, server.clock.monotonic())
