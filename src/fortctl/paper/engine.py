@@ -43,6 +43,7 @@ class Engine:
         self.accounts: dict[str, Account] = {self.FEES: Account(self.FEES, 1), self.MARKET: Account(self.MARKET, 2)}
         self.keys: dict[str, ApiKey] = {}
         self.orders: dict[int, PaperOrder] = {}
+        self.orders_of: dict[tuple[str, str], list[PaperOrder]] = {}
         self.by_client_id: dict[tuple[str, str, str], int] = {}
         self.lists: dict[int, OrderList] = {}
         self.open_lists: dict[int, None] = {}
@@ -138,6 +139,12 @@ class Engine:
         return symbol
 
     # -- orders ----------------------------------------------------------------------------------------------------
+
+    def remember(self, order: PaperOrder) -> None:
+        """Take an order into the books of all orders."""
+        self.orders[order.id] = order
+        self.orders_of.setdefault((order.account, order.symbol), []).append(order)
+        self.by_client_id[order.account, order.symbol, order.client_order_id] = order.id
 
     def find(self, account: str, symbol: str, order_id: int | None, client_id: str | None) -> PaperOrder | None:
         if order_id is None and client_id is not None:

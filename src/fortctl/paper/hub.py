@@ -17,6 +17,8 @@ QUEUE_LIMIT = 20_000
 MOST_SUBSCRIPTIONS = 1000
 ALL_SUBSCRIPTIONS = 65_535
 STALL_LOOK_S = 0.05
+# What may wait for a peer before its next request is read; how long; and what may wait at all.
+PILE_BYTES, CATCH_UP_LOOKS, QUEUED_BYTES = 1024 * 1024, 200, 16 * 1024 * 1024
 
 
 class Peer:
@@ -35,6 +37,7 @@ class Peer:
         self._transport = transport
         self.address = address
         self.queue: asyncio.Queue[bytes] = asyncio.Queue(QUEUE_LIMIT)
+        self.queued = 0
         self.subscriptions: dict[int, tuple[str, str, bool]] = {}
         self.next_subscription = 0
         self.streams: dict[str, None] = {}
@@ -53,11 +56,22 @@ class Peer:
         self.send_bytes(orjson.dumps(document))
 
     def send_bytes(self, data: bytes) -> None:
+        self.queued += len(data)
         try:
+            if self.queued > QUEUED_BYTES:
+                raise asyncio.QueueFull
             self.queue.put_nowait(data)
         except asyncio.QueueFull:
             # A peer that does not read is cut, as Binance does; memory stays bounded.
             self.cut()
+
+    async def catches_up(self) -> bool:
+        """Wait while too much is queued for the peer; return False when it does not read it in time."""
+        for _ in range(CATCH_UP_LOOKS):
+            if self.queued <= PILE_BYTES:
+                return True
+            await asyncio.sleep(STALL_LOOK_S)
+        return False
 
     def cut(self, code: int = WSCloseCode.POLICY_VIOLATION) -> None:
         if self._closing is None:
@@ -78,6 +92,7 @@ class Peer:
         """Send what is queued until the connection ends."""
         while True:
             data = await self.queue.get()
+            self.queued -= len(data)
             while stalled():
                 await asyncio.sleep(STALL_LOOK_S)
             try:
@@ -92,12 +107,16 @@ class Hub:
     Args:
         faults: those that events meet.
         clock: monotonic seconds.
+
+    Attributes:
+        unheard: hears of each stream that nobody listens to any more.
     """
 
     def __init__(self, faults: Faults, clock: Callable[[], float]) -> None:
         self.peers: set[Peer] = set()
         self.users: dict[str, set[tuple[Peer, int]]] = defaultdict(set)
         self.markets: dict[str, set[Peer]] = {}
+        self.unheard: Callable[[str], None] = lambda name: None
         self._faults = faults
         self._clock = clock
 
@@ -150,6 +169,7 @@ class Hub:
             listeners.discard(peer)
             if not listeners:
                 del self.markets[name]
+                self.unheard(name)
 
     def tell_market(self, name: str, event: Any) -> None:
         listeners = self.markets.get(name)

@@ -194,10 +194,8 @@ def all_orders(context: Context, values: Values) -> list[Row]:
     start, end = span_of(values, DAY_HOURS)
     found = [
         order
-        for order in context.engine.orders.values()
-        if order.account == account
-        and order.symbol == symbol
-        and (first is None or order.id >= first)
+        for order in context.engine.orders_of.get((account, symbol), [])
+        if (first is None or order.id >= first)
         and (start is None or order.time >= start)
         and (end is None or order.time <= end)
     ]

@@ -138,7 +138,7 @@ class Pacer:
             name, trade = self.rows[self.position]
             self.position += 1
             done += 1
-            seen = dict(self._server.arrivals)
+            seen = dict(self._server.arrivals) if self._server.hub.connected() else {}
             touched = self._server.happen(name, trade, self._server.now())
             waiting = [account for account in touched if self._server.hub.connected(account)]
             if waiting:

@@ -20,6 +20,7 @@ WHOLE = "^[0-9]{1,20}$"
 SYMBOL = r"^[\w-_.]{1,20}$"
 SIGNED = ("timestamp", "signature", "recvWindow")
 CONDITIONAL = ("quantity", "quoteOrderQty", "price", "stopPrice", "timeInForce", "trailingDelta")
+DECIMAL = re.compile(r"[0-9]{1,20}(\.[0-9]{1,20})?")
 LARGEST = 2**63 - 1
 
 Values = Mapping[str, str]
@@ -149,7 +150,7 @@ def decimal_of(values: Values, name: str) -> Decimal:
     value = values.get(name, "")
     if not value:
         raise refusals.missing(name)
-    if not re.fullmatch(r"[0-9]{1,20}(\.[0-9]{1,20})?", value):
+    if DECIMAL.fullmatch(value) is None:
         raise refusals.illegal(name, NUMBER)
     if len(value.partition(".")[2].rstrip("0")) > 8:
         raise refusals.Refusal(-1111, refusals.BAD_PRECISION.format(name))

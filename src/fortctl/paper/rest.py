@@ -50,7 +50,7 @@ class Rest:
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         server, method = self._server, request.method
         path, _, query = request.raw_path.partition("?")
-        entry: dict[str, Any] = {"method": method, "path": _clean(path), "via": "rest"}
+        entry: dict[str, Any] = {"method": method[:LOGGED], "path": _clean(path)[:LOGGED], "via": "rest"}
         fault = None
         if server.faults.set_faults:
             fault = server.faults.hit("request", method, path, server.clock.monotonic())

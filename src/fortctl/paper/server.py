@@ -35,7 +35,7 @@ from fortctl.paper.parameters import Call, Context, check_parameters
 from fortctl.paper.state import STATE_ERRORS, Batch, StateFile, collect
 from fortctl.paper.streams import Publisher
 
-REQUESTS_KEPT = 100_000
+REQUESTS_KEPT, LOG_BYTES, ENTRY_BYTES = 100_000, 64 * 1024 * 1024, 600
 DEFAULT_ACCOUNT = "default"
 PUBLISH_S, PLACE_S = 0.1, 1.0
 LINGER_S, BUSY_S = 0.0005, 0.005
@@ -78,13 +78,14 @@ class PaperServer:
         self.faults = Faults()
         self.hub = Hub(self.faults, self.clock.monotonic)
         self.publisher = Publisher(self.engine, self.hub)
+        self.hub.unheard = self.publisher.forget
         self.limits = Limits(options.limits, options.speed or 1.0)
         self.pacer = Pacer(self, options.tapes, options.speed, options.start, options.loop)
         self.token = secrets.token_urlsafe(24)
-        self.requests: deque[dict[str, Any]] = deque(maxlen=REQUESTS_KEPT)
+        self.requests: deque[dict[str, Any]] = deque()
         self.arrivals: dict[str, int] = defaultdict(int)
         self._arrived = asyncio.Event()
-        self._sequence = 0
+        self._sequence = self._log_size = 0
         self._saved_position = -1
         self._log: TextIO | None = None
         self.state = StateFile(options.state) if options.state else None
@@ -101,7 +102,8 @@ class PaperServer:
 
     def now(self) -> int:
         """Return the exchange's clock (ms)."""
-        return self.clock.now_ms() + self.faults.clock_offset(self.clock.monotonic())
+        now = self.clock.now_ms()
+        return now + self.faults.clock_offset(self.clock.monotonic()) if self.faults.set_faults else now
 
     def seconds(self) -> float:
         """Return the time of the limits' windows, which no clock fault moves (s since the epoch)."""
@@ -297,6 +299,9 @@ class PaperServer:
         self._sequence += 1
         entry = {"seq": self._sequence, "time": self.now(), **entry}
         self.requests.append(entry)
+        self._log_size += _size(entry)
+        while self._log_size > LOG_BYTES or len(self.requests) > REQUESTS_KEPT:
+            self._log_size -= _size(self.requests.popleft())
         if self._log is not None:
             self._log.write(json.dumps(entry) + "\n")
             self._log.flush()
@@ -469,6 +474,15 @@ def _ours(record: logging.LogRecord) -> bool:
 def new_api_key() -> str:
     """Return 64 random letters and digits, as Binance's keys and secrets are."""
     return "".join(secrets.choice(_ALPHABET) for _ in range(64))
+
+
+def _size(entry: dict[str, Any]) -> int:
+    """Return about how much memory an entry of the request log takes."""
+    return (
+        ENTRY_BYTES
+        + len(entry["path"])
+        + sum(len(name) + len(value) for name, value in (entry.get("query") or {}).items())
+    )
 
 
 def _under_fault(fault: str, answer: dict[str, Any]) -> dict[str, Any]:

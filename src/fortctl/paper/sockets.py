@@ -84,6 +84,11 @@ class Sockets:
                     await said(peer, _parsed(message.data))
                 else:
                     break
+                # One who sends without pause must not keep the others waiting, nor let its answers pile up.
+                await asyncio.sleep(0)
+                if not await peer.catches_up():
+                    peer.cut()
+                    break
         except ConnectionError:
             pass
         finally:
@@ -167,8 +172,6 @@ class Sockets:
         elif method == "UNSUBSCRIBE":
             for name in names:
                 hub.unlisten(peer, name)
-                if name not in hub.markets:
-                    self._server.publisher.forget(name)
         elif method == "LIST_SUBSCRIPTIONS":
             result = list(peer.streams)
         elif method == "SET_PROPERTY":

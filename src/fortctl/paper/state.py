@@ -16,7 +16,8 @@ from fortctl.store.sqlite import connect, transaction
 
 MIGRATIONS = (
     """
-    CREATE TABLE item (kind TEXT NOT NULL, name TEXT NOT NULL, body TEXT NOT NULL, PRIMARY KEY (kind, name));
+    CREATE TABLE item (kind TEXT NOT NULL, name TEXT NOT NULL, body TEXT NOT NULL, PRIMARY KEY (kind, name))
+        WITHOUT ROWID;
     """,
 )
 # What writing may raise: the disk is full, the file is locked or gone.
@@ -108,8 +109,7 @@ class StateFile:
 def _restore_orders(engine: Engine, found: dict[str, dict[str, Any]]) -> None:
     orders = sorted((PaperOrder.from_json(value) for value in found.get("order", {}).values()), key=lambda o: o.id)
     for order in orders:
-        engine.orders[order.id] = order
-        engine.by_client_id[order.account, order.symbol, order.client_order_id] = order.id
+        engine.remember(order)
         if order.open and order.symbol in engine.books:
             book = engine.books[order.symbol]
             (book.waiting if order.waits else book.resting)[order.id] = order

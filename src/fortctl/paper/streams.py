@@ -25,6 +25,16 @@ def parse(name: str) -> tuple[str, str, str] | None:
     return (match["symbol"].upper(), match["kind"], match["more"] or "") if match else None
 
 
+def _exists(kind: str, more: str) -> bool:
+    """Return whether there is such a stream of a symbol."""
+    if kind.startswith("kline_"):
+        return kind.removeprefix("kline_") in INTERVALS and more in ("", "+08:00")
+    if kind in ("depth", "depth5", "depth10", "depth20"):
+        return more in ("", "100ms", "1000ms")
+    window = kind.startswith("ticker_") and kind[7:] in WINDOWS
+    return not more and (window or kind in ("trade", "aggTrade", "bookTicker", "miniTicker", "ticker", "avgPrice"))
+
+
 class Publisher:
     """Tells the market streams: some with each trade, the others at their pace.
 
@@ -45,6 +55,7 @@ class Publisher:
         self._partial: dict[str, int] = {}
         self._candles: dict[str, tuple[int, int, int, bool]] = {}
         self._paced: dict[str, tuple[int, int]] = {}
+        self._known: dict[str, tuple[str, str, str] | None] = {}
 
     # -- with each trade -------------------------------------------------------------------------------------------
 
@@ -113,12 +124,20 @@ class Publisher:
             if name.startswith("!"):
                 self._tell_all(name, now)
                 continue
-            found = parse(name)
-            if found is not None and found[0] in self._engine.symbols:
-                self._tell(name, *found, now)
+            if name not in self._known:
+                found = parse(name)
+                exists = found is not None and found[0] in self._engine.symbols and _exists(*found[1:])
+                self._known[name] = found if exists else None
+            known = self._known[name]
+            if known is not None:
+                self._tell(name, *known, now)
 
     def forget(self, name: str) -> None:
         """Nobody listens to a stream any more."""
+        self._known.pop(name, None)
+        if name.startswith("!"):
+            for symbol in self._engine.symbols:
+                self._paced.pop(f"{name}/{symbol}", None)
         self._books.pop(name, None)
         self._served.pop(name, None)
         self._partial.pop(name, None)

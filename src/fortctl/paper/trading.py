@@ -151,8 +151,7 @@ class Trading:
         if not order.client_order_id:
             order.client_order_id = hashlib.sha256(f"{order.account}/{order.id}".encode()).hexdigest()[:22]
         order.time = order.update_time = now
-        engine.orders[order.id] = order
-        engine.by_client_id[order.account, order.symbol, order.client_order_id] = order.id
+        engine.remember(order)
         engine.changed.add(("order", str(order.id)))
 
     def start(self, order: PaperOrder, now: int, *, hold: bool = True) -> list[Row]:
