@@ -8,7 +8,7 @@ CLIENTS := sdk ccxt python_binance
 PYTHON := $(shell for p in $(FORTCTL_PYTHON) python3.13 python3.12 python3.11 python3; do \
 	$$p -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; break; }; done)
 
-.PHONY: help venv demo test compat compat-table lint bench nightly lock clean
+.PHONY: help venv demo test compat compat-table lint bench nightly fuzz lock clean
 
 help: ## show this list
 	@grep -E '^[a-z-]+:.*##' Makefile | sed 's/:.*## /	/' | expand -t 14
@@ -42,6 +42,9 @@ lint: $(STAMP) ## style, types, and who may know whom
 
 nightly: $(STAMP) ## the long campaign: any sequence of commands, 100,000 steps; resumable
 	$(BIN)/python tests/nightly.py
+
+fuzz: $(STAMP) ## the long campaign of hostile clients: other requests each time (EXAMPLES=500 of each kind)
+	FORTCTL_FUZZ_EXAMPLES=$(or $(EXAMPLES),500) $(BIN)/pytest -n 2 -q tests/hostile
 
 bench: $(STAMP) ## measure beside the peers; writes docs/performance.md
 	@set -e; for b in benchmarks/*.py; do echo "$$b"; $(BIN)/python "$$b"; done

@@ -304,7 +304,7 @@ def _amount(value: Any) -> Decimal:
         amount = Decimal(str(value))
     except InvalidOperation:
         raise BadInput("an amount is a decimal number") from None
-    if not amount.is_finite() or abs(amount) > MOST_MONEY or amount != amount.quantize(Decimal("0.00000001")):
+    if not amount.is_finite() or amount.copy_abs() > MOST_MONEY or amount != amount.quantize(Decimal("0.00000001")):
         raise BadInput("an amount has at most eight decimals, and is below 10^15")
     return amount
 

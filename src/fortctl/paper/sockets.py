@@ -62,7 +62,7 @@ class Sockets:
             text = "Invalid value for time unit; expected either MICROSECOND or MILLISECOND."
             return web.json_response({"code": -1194, "msg": text}, status=400)
         socket = web.WebSocketResponse(autoping=False, max_msg_size=MESSAGE_LIMIT)
-        if not socket.can_prepare(request).ok:
+        if not _upgradable(socket, request):
             return web.Response(status=400, text="WebSocket upgrade expected")
         await socket.prepare(request)
         clock = server.clock.monotonic
@@ -213,6 +213,14 @@ def _problem(document: dict[str, Any], names: Any) -> tuple[int, str] | None:
         if method == "GET_PROPERTY" and len(names) != 1:
             return 2, "Invalid request: too many parameters"
     return None
+
+
+def _upgradable(socket: web.WebSocketResponse, request: web.BaseRequest) -> bool:
+    try:
+        return socket.can_prepare(request).ok
+    except ValueError:
+        # A header that is no text.
+        return False
 
 
 def _parsed(data: str) -> Any:
