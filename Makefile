@@ -47,7 +47,7 @@ fuzz: $(STAMP) ## the long campaign of hostile clients: other requests each time
 	FORTCTL_FUZZ_EXAMPLES=$(or $(EXAMPLES),500) $(BIN)/pytest -n 2 -q tests/hostile
 
 bench: $(STAMP) ## measure beside the peers; writes docs/performance.md
-	@set -e; for b in benchmarks/*.py; do echo "$$b"; $(BIN)/python "$$b"; done
+	@set -e; for b in benchmarks/[a-z]*.py; do echo "$$b"; $(BIN)/python "$$b"; done
 
 lock: $(STAMP) ## renew the lock files
 	$(BIN)/uv --no-config pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import re
-import secrets
 from contextlib import suppress
 from typing import Any
 from urllib.parse import parse_qsl
@@ -119,7 +119,7 @@ class Rest:
         self, request: web.BaseRequest, method: str, path: str, query: str, body: str, entry: dict[str, Any]
     ) -> web.Response:
         server, address = self._server, request.remote or ""
-        headers = {"x-mbx-uuid": secrets.token_hex(16)}
+        headers = {"x-mbx-uuid": f"{random.getrandbits(128):032x}"}
         call = CALLS.get((method, path))
         if call is None:
             with suppress(refusals.Refusal):

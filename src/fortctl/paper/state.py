@@ -22,6 +22,7 @@ MIGRATIONS = (
 )
 # What writing may raise: the disk is full, the file is locked or gone.
 STATE_ERRORS = (sqlite3.Error, OSError)
+ROWS = 100
 _COUNTERS = ("next_order", "next_trade", "next_uid", "next_list", "next_execution", "next_prevented")
 
 
@@ -60,7 +61,7 @@ class StateFile:
     """One SQLite file."""
 
     def __init__(self, path: Path) -> None:
-        self._connection = connect(path, MIGRATIONS, any_thread=True)
+        self._connection = connect(path, MIGRATIONS, any_thread=True, alone=True)
 
     def close(self) -> None:
         self._connection.close()
@@ -68,11 +69,14 @@ class StateFile:
     def write(self, batch: Batch) -> None:
         """Write what :func:`collect` gathered, durably, in one transaction. Raises :data:`STATE_ERRORS`."""
         with transaction(self._connection):
-            self._connection.executemany(
-                "INSERT INTO item (kind, name, body) VALUES (?, ?, ?)"
-                " ON CONFLICT (kind, name) DO UPDATE SET body = excluded.body",
-                batch.rows,
-            )
+            # Many rows a statement: each statement takes the interpreter's lock from the loop that serves.
+            for first in range(0, len(batch.rows), ROWS):
+                rows = batch.rows[first : first + ROWS]
+                self._connection.execute(
+                    f"INSERT INTO item (kind, name, body) VALUES {', '.join(['(?, ?, ?)'] * len(rows))}"
+                    " ON CONFLICT (kind, name) DO UPDATE SET body = excluded.body",
+                    [part for row in rows for part in row],
+                )
             if batch.gone:
                 self._connection.executemany("DELETE FROM item WHERE kind = ? AND name = ?", batch.gone)
 

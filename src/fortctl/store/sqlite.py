@@ -12,7 +12,12 @@ from fortctl.errors import Conflict, VaultDamaged
 
 
 def connect(
-    path: Path, migrations: Sequence[str], *, busy_timeout_ms: int = 5000, any_thread: bool = False
+    path: Path,
+    migrations: Sequence[str],
+    *,
+    busy_timeout_ms: int = 5000,
+    any_thread: bool = False,
+    alone: bool = False,
 ) -> sqlite3.Connection:
     """Open (and create, 0600) a store and bring its schema up to date.
 
@@ -21,6 +26,7 @@ def connect(
         migrations: scripts in order; ``PRAGMA user_version`` counts those that were applied.
         busy_timeout_ms: how long a writer waits for another one.
         any_thread: the connection goes from thread to thread; the caller sees to it that one at a time uses it.
+        alone: nobody else may open the store while this connection lasts.
 
     Raises:
         Conflict: the store stays locked by another process.
@@ -32,11 +38,17 @@ def connect(
         seconds = busy_timeout_ms / 1000
         connection = sqlite3.connect(path, timeout=seconds, isolation_level=None, check_same_thread=not any_thread)
         connection.row_factory = sqlite3.Row
+        if alone:
+            connection.execute("PRAGMA locking_mode=EXCLUSIVE")
         connection.execute("PRAGMA journal_mode=WAL")
         connection.execute("PRAGMA synchronous=FULL")
         connection.execute("PRAGMA secure_delete=ON")
         connection.execute("PRAGMA foreign_keys=ON")
         _migrate(connection, migrations, path)
+        if alone:
+            # The lock is taken by the first transaction that writes.
+            connection.execute("BEGIN IMMEDIATE")
+            connection.execute("COMMIT")
     except sqlite3.OperationalError as error:
         raise Conflict(
             f"the store {path.name} cannot be opened: {error}",
