@@ -42,7 +42,7 @@ from fortctl.paper.parameters import Context, check_parameters
 from fortctl.paper.symbols import symbol_of
 
 ROUND_S = 1.0
-CLIENTS = 8
+CLIENTS = 32
 SOCKETS = 100
 STEPS = 1_000
 WORK = 10_000
@@ -378,8 +378,15 @@ async def a_key(target: Target, caller: Caller) -> tuple[str, str]:
 
 
 async def orders_row(folder: Path, pairs: int) -> Row:
-    state = folder / "state.db"
-    with exchange(folder, "--market", "synthetic:1", "--limits", "off", "--state", str(state)) as target:
+    return await _orders_row(folder, pairs, "`--state` kept", "≥ 0.5 ×", "--state", str(folder / "state.db"))
+
+
+async def unkept_orders_row(folder: Path, pairs: int) -> Row:
+    return await _orders_row(folder, pairs, "nothing kept", "—")
+
+
+async def _orders_row(folder: Path, pairs: int, kept: str, budget: str, *words: str) -> Row:
+    with exchange(folder, "--market", "synthetic:1", "--limits", "off", *words) as target:
         api_key, secret = await a_key(target, await target.call())
         with bare(secret) as peer:
             stream = await target.listen("/ws-api/v3", keep=True)
@@ -394,8 +401,8 @@ async def orders_row(folder: Path, pairs: int) -> Row:
             ours, theirs, ratio = await in_turn(
                 Orders(target, api_key, secret, stream).round, Orders(peer, api_key, secret, None).round, pairs
             )
-    what = f"signed orders and cancels, `--state` kept, a user stream open, {CLIENTS} clients"
-    return (what, "bare aiohttp handler", "≥ 0.5 ×", f"{ours:,.0f}/s", f"{theirs:,.0f}/s", f"{ratio:.2f} ×")
+    what = f"signed orders and cancels, {kept}, a user stream open, {CLIENTS} clients"
+    return (what, "bare aiohttp handler", budget, f"{ours:,.0f}/s", f"{theirs:,.0f}/s", f"{ratio:.2f} ×")
 
 
 async def replay_row(folder: Path, pairs: int) -> Row:
@@ -518,7 +525,7 @@ def memory_line(orders: int) -> str:
 
 
 async def served(folder: Path, pairs: int) -> list[Row]:
-    return [await row(folder, pairs) for row in (orders_row, replay_row, fan_out_row)]
+    return [await row(folder, pairs) for row in (orders_row, unkept_orders_row, replay_row, fan_out_row)]
 
 
 def main() -> int:
