@@ -83,6 +83,7 @@ class RobotCore:
         self._mark = journal.mark()
         self._mark_kept = self._mark.at if self._mark else 0
         self._loss: KeyLoss | None = None
+        self._heard_at = clock.monotonic()
         self._dirty = asyncio.Event()
         # Reasons that a person has looked at; after a restart somebody looks again.
         self._excused: frozenset[str] = frozenset()
@@ -138,6 +139,7 @@ class RobotCore:
 
     def _accepted(self) -> None:
         """Note that the exchange accepted a signed request just now."""
+        self._heard_at = self._clock.monotonic()
         if self._price is None or self.book.hold:
             return
         self._mark = Mark(self.exchange_now(), self._price)

@@ -53,6 +53,7 @@ class Feeds(RobotCore, ABC):
         async for event in exchange.user_events():
             if exchange is not self._exchange:
                 return
+            self._heard_at = self._clock.monotonic()
             if isinstance(event, OrderUpdate):
                 self._updated(event)
             elif isinstance(event, BalanceUpdate):

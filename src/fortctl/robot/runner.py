@@ -26,6 +26,8 @@ from fortctl.robot.reconcile import Mark, agree, reasons_to_hold, to_look_up
 from fortctl.robot.settings import GridSettings
 
 SECOND_LOOK_S = 30.0
+# Asking costs as much as a glance at the open orders of one symbol; a lost fill or key costs more.
+SILENCE_S = 30.0
 
 
 class Runner(Feeds):
@@ -214,6 +216,8 @@ class Runner(Feeds):
             return
         if self._books is Books.STALE:
             await self._reconcile(self._exchange)
+        elif self._clock.monotonic() - self._heard_at >= SILENCE_S:
+            await self._break_silence(self._exchange)
         await self._orders.resolve_unknown(self._exchange)
         if not may_trade(self.facts) or self._suspect or self._rules is None or self._price is None:
             return
@@ -224,6 +228,24 @@ class Runner(Feeds):
             await self._orders.carry_out(self._exchange, wanted.intents)
         elif grid.drained(self.book):
             self._wish(WishEvent.DRAINED, "drained")
+
+    async def _break_silence(self, exchange: Exchange) -> None:
+        """Ask, when nothing was heard for long: a stream can die without a word, and so can a key."""
+        settings = self.book.settings
+        if settings is None:
+            await exchange.account()
+        else:
+            open_orders = await exchange.open_orders(settings.symbol)
+            ours = self.book.orders
+            if to_look_up(self.book, open_orders) or any(
+                order.executed != ours[order.client_order_id].executed
+                for order in open_orders
+                if order.client_order_id in ours
+            ):
+                self._log.warning("the user stream has missed something; reconciling")
+                self._books = Books.STALE
+                self._dirty.set()
+        self._accepted()
 
     async def _reconcile(self, exchange: Exchange) -> None:
         """Make the books agree; until then nothing is placed."""
