@@ -22,6 +22,7 @@ from fortctl.times import rfc3339
 
 GENESIS = "0" * 64
 _LINE_LIMIT = 64 * 1024
+_BEGIN_AGAIN = "see 'fortctl doctor'; move audit.jsonl aside to begin a new chain, then 'fortctl vault accept'"
 
 
 class AuditFile:
@@ -54,7 +55,7 @@ class AuditFile:
             if not best_effort:
                 raise VaultDamaged(
                     f"the audit log cannot be continued ({type(error).__name__})",
-                    hint="see 'fortctl doctor'; move audit.jsonl aside to begin a new chain",
+                    hint=_BEGIN_AGAIN,
                 ) from error
 
     def _append(self, facts: dict[str, Any]) -> None:
@@ -91,6 +92,28 @@ class AuditFile:
                 if not isinstance(entry, dict):
                     raise VaultDamaged(f"line {number} of the audit log is no entry")
                 yield entry
+
+    def generations(self) -> tuple[int, int] | None:
+        """Return the highest generation of the site's vault that was intended, and the last one that was reached.
+
+        Reads from the end only as far as it must. None: no entry tells of one.
+
+        Raises:
+            VaultDamaged: the log's end cannot be read.
+        """
+        if not self._path.exists():
+            return None
+        intended = 0
+        try:
+            for line in _backwards(self._path):
+                entry = json.loads(line)
+                generation = int(entry.get("generation") or 0)
+                intended = max(intended, generation)
+                if generation and entry["result"] in ("result", "accepted"):
+                    return intended, generation
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            raise VaultDamaged("the audit log's end is no entry", hint=_BEGIN_AGAIN) from None
+        return (intended, 0) if intended else None
 
     def check(self) -> int:
         """Check the whole chain, and the seals where the key is at hand; return the number of entries.
@@ -138,6 +161,21 @@ def _last_line(descriptor: int) -> bytes:
     if not tail.endswith(b"\n"):
         raise ValueError("the last line is not complete")
     return tail[:-1].rpartition(b"\n")[2]
+
+
+def _backwards(path: Path) -> Iterator[bytes]:
+    """Yield a file's lines, the last one first."""
+    with path.open("rb") as stream:
+        position, rest = stream.seek(0, os.SEEK_END), b""
+        while position > 0:
+            size = min(_LINE_LIMIT, position)
+            position -= size
+            stream.seek(position)
+            lines = (stream.read(size) + rest).split(b"\n")
+            rest = lines[0]
+            yield from (line for line in reversed(lines[1:]) if line)
+        if rest:
+            yield rest
 
 
 def _user() -> str:

@@ -12,6 +12,7 @@ CORE: dict[str, tuple[str, str, str]] = {
     "panic-clear": ("fortctl.commands.panic", "panic_clear", "Lift the latch after a panic."),
     "account": ("fortctl.commands.account", "account", "Balances, orders and trades."),
     "doctor": ("fortctl.commands.doctor", "doctor", "Check everything, change nothing."),
+    "vault": ("fortctl.commands.vault", "vault", "What unlocks the vault, and its backups."),
     "audit": ("fortctl.commands.audit", "audit", "The record of every operation."),
     "paper": ("fortctl.commands.paper", "paper", "The local paper exchange."),
     "plugins": ("fortctl.commands.plugins", "plugins", "What is loaded, and what failed."),

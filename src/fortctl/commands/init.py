@@ -2,17 +2,11 @@
 
 from __future__ import annotations
 
-import os
-from typing import TYPE_CHECKING
-
 import click
 
 from fortctl.commands.context import App, Result, command
 from fortctl.config import Config, save_config
 from fortctl.errors import Conflict
-
-if TYPE_CHECKING:
-    from fortctl.vault.slots import Unlocker
 
 KEYFILE_BESIDE = (
     "KEYFILE_BESIDE_VAULT",
@@ -24,12 +18,13 @@ KEYFILE_BESIDE = (
 @click.option("--exchange", default="live", show_default=True, metavar="live|testnet|us|paper|URL", help="The target.")
 @click.option(
     "--slot",
-    type=click.Choice(["passphrase", "keyfile"]),
+    type=click.Choice(["passphrase", "keyfile", "keyring"]),
     default="passphrase",
     show_default=True,
     help="What unlocks.",
 )
 def init(app: App, exchange: str, slot: str) -> Result:
+    from fortctl.commands.unlocking import first_source
     from fortctl.exchange.targets import pin
     from fortctl.services.accounts import AccountEntry, found_vault
     from fortctl.vault.seal import Identity
@@ -48,7 +43,7 @@ def init(app: App, exchange: str, slot: str) -> Result:
                 hint="restore config.toml from a backup",
             )
         home.vault.unlink()
-    vault = file.create([_new_slot(app, slot)])
+    vault = file.create([first_source(app, slot, home.keyfile)], kdf=wiring.vaults.cost(slot))
     found_vault(vault, target, wiring.clock, wiring.audit, wiring.account)
     save_config(home, Config(slot))
     operator = Identity.from_private(vault.get("identity/operator"))
@@ -57,18 +52,3 @@ def init(app: App, exchange: str, slot: str) -> Result:
     data = {"home": str(home.path), "account": wiring.account, "exchange": target, "slots": [slot]}
     text = f"home made at {home.path} (account {wiring.account}, exchange {target}, unlocked by {slot})"
     return Result(data, True, warnings, text)
-
-
-def _new_slot(app: App, slot: str) -> Unlocker:
-    from fortctl.commands.keys import passphrase_twice
-    from fortctl.commands.wiring import read_passphrase
-    from fortctl.secret import Secret
-    from fortctl.vault.slots import KeyFile, Passphrase
-
-    if slot == "keyfile":
-        return KeyFile(app.wiring.home.keyfile)
-    given = app.globals.passphrase_file or os.environ.get("FORTCTL_PASSPHRASE_FILE")
-    if given:
-        return Passphrase(read_passphrase(app, given))
-    text = os.environ.get("FORTCTL_PASSPHRASE")
-    return Passphrase(Secret(text) if text else passphrase_twice(app, "the site vault"))

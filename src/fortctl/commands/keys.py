@@ -11,7 +11,6 @@ from fortctl.commands.context import App, Result, group
 from fortctl.commands.render import duration, table
 from fortctl.errors import BadInput
 from fortctl.model import PERMISSIONS, KeyPair, KeyType, Role
-from fortctl.secret import Secret
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -164,13 +163,3 @@ def delete(app: App, role: str, wait: float) -> Result:
         f"  {order['client_order_id']} {order['side']} {order['quantity']} at {order['price']}" for order in orders
     ]
     return Result(data, True, text="\n".join(lines))
-
-
-def passphrase_twice(app: App, what: str) -> Secret:
-    """Ask for a new passphrase, twice."""
-    first, second = app.read_hidden(f"new passphrase for {what}"), app.read_hidden("the same again")
-    if first != second:
-        raise BadInput("the two passphrases differ", hint="try again")
-    if not first:
-        raise BadInput("the passphrase is empty", hint="choose a long one")
-    return first

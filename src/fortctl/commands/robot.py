@@ -42,6 +42,7 @@ def stop(app: App, drain: bool, now: bool, cancel_orders: bool, keep_orders: boo
     if (cancel_orders or keep_orders) and not now:
         refuse("--cancel-orders and --keep-orders go with --now")
     app.wiring.entry  # noqa: B018
+    app.wiring.tolerant = True
     if now:
         status, left, changed = app.wiring.robot.stop_now(cancel_orders=cancel_orders)
         return _shown(status, changed=changed, more=left)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from fortctl.clock import SystemClock
 from fortctl.config import Config, Home, RobotHome, load_config, make_private_folder, save_config, write_private
-from fortctl.errors import ConfirmationNeeded, VaultLocked
+from fortctl.errors import FortctlError
 from fortctl.model import KeyPair
 from fortctl.secret import Secret
 
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from fortctl.services.custody import Custody
     from fortctl.services.keys import KeyService
     from fortctl.services.robot import RobotService, RobotWatch
+    from fortctl.services.vault import VaultService
     from fortctl.services.views import AccountViews
     from fortctl.store.mailbox import SqliteMailbox
     from fortctl.vault.slots import Unlocker
@@ -41,6 +42,8 @@ class Wiring:
         self.clock = SystemClock()
         self.home = Home(app.globals.home)
         self.account = app.globals.account
+        # What stops a robot works with a vault and an audit log that do not fit each other, and warns.
+        self.tolerant = False
 
     # -- the home --------------------------------------------------------------------------------------------------
 
@@ -90,50 +93,31 @@ class Wiring:
         kinds = [slot.kind for slot in file.header().slots]
         vault = file.unlock([self.unlocker(kinds, self.home.keyfile, "", self._given.passphrase_file)])
         self.audit.seal_with(vault.get(AUDIT_KEY))
+        try:
+            self.vaults.check_generation(vault.generation)
+        except FortctlError as error:
+            if not self.tolerant:
+                raise
+            self._app.warn(error.code, error.message)
         return vault
 
     def unlocker(self, kinds: Sequence[str], keyfile: Path, who: str, given: str | None) -> Unlocker:
-        """Return the first unlock source there is, in the order of contract.md.
+        """Return the first unlock source there is (see :func:`fortctl.commands.unlocking.existing_source`)."""
+        from fortctl.commands.unlocking import existing_source
 
-        Args:
-            kinds: the kinds of slot that the vault has.
-            keyfile: where its key file lies.
-            who: ``""`` for the site's vault, ``"robot"`` for the robot's.
-            given: the value of the passphrase file option.
+        return existing_source(self._app, kinds, keyfile, who, given)
 
-        Raises:
-            VaultLocked: there is none.
-        """
-        from fortctl.vault.slots import KeyFile, Passphrase
+    @cached_property
+    def vaults(self) -> VaultService:
+        from fortctl.services.vault import VaultService
 
-        prefix = f"{who.upper()}_" if who else ""
-        if "passphrase" in kinds:
-            found = given or os.environ.get(f"FORTCTL_{prefix}PASSPHRASE_FILE") or self._credential(who)
-            if found:
-                return Passphrase(read_passphrase(self._app, found))
-        if "keyfile" in kinds and keyfile.exists():
-            return KeyFile(keyfile)
-        if "passphrase" in kinds:
-            text = os.environ.get("FORTCTL_PASSPHRASE") if not who else None
-            if text:
-                return Passphrase(Secret(text))
-            try:
-                return Passphrase(self._app.read_hidden(f"passphrase of the {who or 'site'} vault"))
-            except ConfirmationNeeded:
-                pass
-        raise VaultLocked(
-            f"nothing unlocks the {who or 'site'} vault",
-            hint="give --robot-passphrase-file, or set FORTCTL_ROBOT_PASSPHRASE_FILE"
-            if who
-            else "give --passphrase-file, set FORTCTL_PASSPHRASE_FILE, or bring the key file back",
-        )
+        return VaultService(self.audit, self.clock, self.account)
 
-    @staticmethod
-    def _credential(who: str) -> str | None:
-        folder = os.environ.get("CREDENTIALS_DIRECTORY")
-        name = f"fortctl-{who}-passphrase" if who else "fortctl-passphrase"
-        path = Path(folder) / name if folder else None
-        return str(path) if path is not None and path.is_file() else None
+    @cached_property
+    def robot_vault_file(self) -> VaultFile:
+        from fortctl.vault.store import VaultFile
+
+        return VaultFile(self.robot_home.vault, self.robot_home.erasure)
 
     @cached_property
     def custody(self) -> Custody:
@@ -180,11 +164,10 @@ class Wiring:
     def robot_passphrase(self) -> Secret | None:
         """Return the passphrase for the robot's vault, or None where a key file unlocks it."""
         from fortctl.vault.slots import Passphrase
-        from fortctl.vault.store import VaultFile
 
-        file = VaultFile(self.robot_home.vault, self.robot_home.erasure)
+        file = self.robot_vault_file
         kinds = [slot.kind for slot in file.header().slots] if file.exists() else [self.config.slot]
-        if kinds == ["keyfile"]:
+        if "passphrase" not in kinds:
             return None
         source = self.unlocker(kinds, self.robot_home.keyfile, "robot", self._given.robot_passphrase_file)
         return source.secret if isinstance(source, Passphrase) else None
@@ -276,22 +259,6 @@ class Registry:
         import shutil
 
         shutil.rmtree(self._home.robot(name).path, ignore_errors=True)
-
-
-def read_passphrase(app: App, source: str) -> Secret:
-    """Read a passphrase file: its first line, without the line break.
-
-    Raises:
-        VaultLocked: it cannot be read, or is empty.
-    """
-    try:
-        data = app.read_input(source)
-    except Exception as error:
-        raise VaultLocked(f"the passphrase file cannot be read ({type(error).__name__})") from None
-    line = data.split(b"\n", 1)[0].rstrip(b"\r")
-    if not line:
-        raise VaultLocked("the passphrase file is empty")
-    return Secret(line)
 
 
 def host_name() -> str:

@@ -139,10 +139,13 @@ class RobotProcess:
         return self._wiring.unlocker(kinds, self._place.keyfile, "robot", given)
 
     def _new_slot(self) -> Unlocker:
-        from fortctl.vault.slots import KeyFile
+        from fortctl.vault.keyring import OsKeyring
+        from fortctl.vault.slots import KeyFile, Keyring
 
         if self._wiring.config.slot == "keyfile":
             return KeyFile(self._place.keyfile)
+        if self._wiring.config.slot == "keyring":
+            return Keyring(OsKeyring())
         return self._unlocker(["passphrase"])
 
     def _introduce(self) -> None:

@@ -18,7 +18,7 @@ from fortctl.vault.format import FORMAT, Document, Record, Slot, body
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from fortctl.vault.slots import KEY_BYTES, KdfCost, KeyFile, Unlocker, make_keyfile, read_keyfile, stretch
+from fortctl.vault.slots import KEY_BYTES, KdfCost, KeyFile, Keyring, Unlocker, make_keyfile, read_keyfile, stretch
 
 NONCE_BYTES = 12
 PAD_BLOCK = 256
@@ -47,7 +47,12 @@ def wrap(dek: bytes, vault_id: str, source: Unlocker, cost: KdfCost) -> Slot:
     slot_id, salt = os.urandom(8).hex(), os.urandom(16)
     if isinstance(source, KeyFile):
         slot = Slot(slot_id, "keyfile", source.path.name, 0, 0, 0, _b64(salt), "", "")
-        kek = _keyfile_kek(make_keyfile(source.path), salt)
+        kek = _random_kek("keyfile", make_keyfile(source.path), salt)
+    elif isinstance(source, Keyring):
+        slot = Slot(slot_id, "keyring", slot_id, 0, 0, 0, _b64(salt), "", "")
+        key = os.urandom(KEY_BYTES)
+        source.store.put(slot_id, key)
+        kek = _random_kek("keyring", key, salt)
     else:
         slot = Slot(slot_id, "passphrase", "", cost.memory_kib, cost.iterations, cost.lanes, _b64(salt), "", "")
         kek = stretch(source.secret, salt, cost)
@@ -67,13 +72,15 @@ def unwrap(slot: Slot, vault_id: str, source: Unlocker) -> bytes:
 
     salt = _unb64(slot.salt)
     if isinstance(source, KeyFile):
-        kek = _keyfile_kek(read_keyfile(source.path), salt)
+        kek = _random_kek("keyfile", read_keyfile(source.path), salt)
+    elif isinstance(source, Keyring):
+        kek = _random_kek("keyring", source.store.get(slot.hint), salt)
     else:
         kek = stretch(source.secret, salt, KdfCost(slot.memory_kib, slot.iterations, slot.lanes))
     try:
         return _aead(kek).decrypt(_nonce(slot.nonce), _unb64(slot.wrapped), _slot_context(vault_id, slot))
     except InvalidTag:
-        what = "the key file" if slot.kind == "keyfile" else "the passphrase"
+        what = {"keyfile": "the key file", "keyring": "the key in the keyring"}.get(slot.kind, "the passphrase")
         raise VaultLocked(f"{what} does not unlock the vault", hint="check which one belongs to this home") from None
 
 
@@ -127,8 +134,35 @@ def _tag(dek: bytes, document: Document) -> str:
     return hmac.digest(key, body(document), "sha256").hex()
 
 
-def _keyfile_kek(key: bytes, salt: bytes) -> bytes:
-    return hkdf(key, salt=salt, info=b"fortctl-vault/1 keyfile slot")
+def _random_kek(kind: str, key: bytes, salt: bytes) -> bytes:
+    return hkdf(key, salt=salt, info=f"fortctl-vault/1 {kind} slot".encode())
+
+
+def wrap_erasure_key(dek: bytes, vault_id: str, name: str, key: bytes) -> str:
+    """Return an erasure key as a backup holds it (base64): sealed under the data-encryption key."""
+    nonce = os.urandom(NONCE_BYTES)
+    return _b64(nonce + _aead(_backup_key(dek, vault_id)).encrypt(nonce, key, bind(vault_id, name)))
+
+
+def unwrap_erasure_key(dek: bytes, vault_id: str, name: str, wrapped: str) -> bytes:
+    """Return an erasure key out of a backup. Raises ``VaultDamaged``."""
+    from cryptography.exceptions import InvalidTag
+
+    data = _unb64(wrapped)
+    try:
+        return _aead(_backup_key(dek, vault_id)).decrypt(data[:NONCE_BYTES], data[NONCE_BYTES:], bind(vault_id, name))
+    except (InvalidTag, ValueError):
+        raise VaultDamaged("the backup was changed: an erasure key in it does not open") from None
+
+
+def backup_mac(dek: bytes, vault_id: str, data: bytes) -> str:
+    """Return the tag over a whole backup (HMAC-SHA-256, hex)."""
+    key = hkdf(dek, salt=vault_id.encode(), info=b"fortctl-vault/1 backup tag")
+    return hmac.digest(key, data, "sha256").hex()
+
+
+def _backup_key(dek: bytes, vault_id: str) -> bytes:
+    return hkdf(dek, salt=vault_id.encode(), info=b"fortctl-vault/1 backup")
 
 
 def _record_key(dek: bytes, record: Record, erasure_key: bytes | None) -> bytes:

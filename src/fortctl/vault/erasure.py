@@ -7,10 +7,14 @@ copy-on-write disks may keep old blocks (docs/security.md says so).
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Collection
 from pathlib import Path
 
+from fortctl.errors import VaultDamaged
+
 KEY_BYTES = 32
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 
 
 def make(root: Path, account: str, purpose: str) -> tuple[str, bytes]:
@@ -19,16 +23,40 @@ def make(root: Path, account: str, purpose: str) -> tuple[str, bytes]:
     for path in (root, folder):
         path.mkdir(mode=0o700, exist_ok=True)
     name, key = f"{purpose}-{os.urandom(8).hex()}", os.urandom(KEY_BYTES)
+    _write(folder / name, key)
+    for path in (folder, root):
+        _sync_folder(path)
+    return f"{account}/{name}", key
+
+
+def _write(path: Path, key: bytes) -> None:
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
-    descriptor = os.open(folder / name, flags, 0o600)
+    descriptor = os.open(path, flags, 0o600)
     try:
         os.write(descriptor, key)
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def restore(root: Path, name: str, key: bytes) -> None:
+    """Put an erasure key back, out of a backup; one that is there already stays.
+
+    Raises:
+        VaultDamaged: the name is no name of an erasure key.
+    """
+    account, _slash, file = name.partition("/")
+    if not (_NAME.fullmatch(account) and _NAME.fullmatch(file)):
+        raise VaultDamaged("the backup names an erasure key as none is named")
+    folder = root / account
+    for path in (root, folder):
+        path.mkdir(mode=0o700, exist_ok=True)
+    if read(root, name) is not None:
+        return
+    (folder / file).unlink(missing_ok=True)
+    _write(folder / file, key)
     for path in (folder, root):
         _sync_folder(path)
-    return f"{account}/{name}", key
 
 
 def read(root: Path, name: str) -> bytes | None:

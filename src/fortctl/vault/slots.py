@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Protocol
 
 from fortctl.errors import ConfigError, VaultDamaged, VaultLocked
 from fortctl.secret import Secret
@@ -34,6 +36,16 @@ CEILING = KdfCost(memory_kib=1024 * 1024, iterations=32, lanes=16)
 
 
 @dataclass(frozen=True)
+class SlotMeta:
+    """What is visible of a slot: how it is unlocked and what that costs."""
+
+    id: str
+    kind: str
+    hint: str
+    cost: KdfCost | None
+
+
+@dataclass(frozen=True)
 class Passphrase:
     """A passphrase, stretched by Argon2id."""
 
@@ -47,11 +59,48 @@ class KeyFile:
     path: Path
 
 
-Unlocker = Passphrase | KeyFile
+class KeyStore(Protocol):
+    """The operating system's keyring, as far as a slot needs it."""
+
+    def get(self, name: str) -> bytes:
+        """Return the key of a name. Raises ``VaultLocked``: locked, not there, or no keyring at all."""
+
+    def put(self, name: str, key: bytes) -> None:
+        """Keep a key. Raises ``VaultLocked``."""
+
+    def drop(self, name: str) -> None:
+        """Forget a key; no error when it is not there."""
+
+
+@dataclass(frozen=True)
+class Keyring:
+    """32 random bytes in the operating system's keyring, under the slot's id."""
+
+    store: KeyStore
+
+
+Unlocker = Passphrase | KeyFile | Keyring
 
 
 def kind_of(source: Unlocker) -> str:
-    return "passphrase" if isinstance(source, Passphrase) else "keyfile"
+    if isinstance(source, Passphrase):
+        return "passphrase"
+    return "keyfile" if isinstance(source, KeyFile) else "keyring"
+
+
+def calibrate(target_s: float, clock: Callable[[], float]) -> KdfCost:
+    """Return a cost that takes about ``target_s`` seconds on this machine, never below the floor.
+
+    Memory stays at the floor's 64 MiB, which every machine has; passes are added up to the ceiling.
+
+    Args:
+        clock: monotonic seconds.
+    """
+    before = clock()
+    stretch(Secret("calibration"), bytes(16), FLOOR)
+    a_pass = max(clock() - before, 1e-6) / FLOOR.iterations
+    passes = int(target_s / a_pass)
+    return replace(FLOOR, iterations=max(FLOOR.iterations, min(passes, CEILING.iterations)))
 
 
 def stretch(passphrase: Secret, salt: bytes, cost: KdfCost) -> bytes:

@@ -7,36 +7,45 @@ import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from fortctl.errors import ConfigError, Conflict, NotFound, VaultDamaged, VaultLocked
 from fortctl.ports import NewRecord, RecordMeta
 from fortctl.secret import Secret
 from fortctl.vault import erasure
+from fortctl.vault.backup import Backup, open_backup, write_backup
 from fortctl.vault.envelope import check_tag, open_record, seal_record, tagged, unwrap, wrap
 from fortctl.vault.format import Document, Record, Slot, decode, encode
-from fortctl.vault.slots import FLOOR, KdfCost, Unlocker, kind_of
+from fortctl.vault.slots import FLOOR, KdfCost, Passphrase, SlotMeta, Unlocker, kind_of
 
-
-@dataclass(frozen=True)
-class SlotMeta:
-    """What is visible of a slot: how it is unlocked and what that costs."""
-
-    id: str
-    kind: str
-    hint: str
-    cost: KdfCost | None
+# Hears of a change before it is written (``intent``) and after (``result``), with the vault's generation then.
+Audit = Callable[[str, int], None]
 
 
 @dataclass(frozen=True)
 class VaultHeader:
-    """What is visible of a vault without unlocking it."""
+    """What is visible of a vault without unlocking it.
+
+    Attributes:
+        written_at: milliseconds since the epoch.
+        destroyed: the records whose erasure keys are gone.
+    """
 
     vault_id: str
     generation: int
     slots: tuple[SlotMeta, ...]
     records: tuple[RecordMeta, ...]
+    written_at: int
+    destroyed: frozenset[str]
+
+
+@dataclass(frozen=True)
+class Restored:
+    """What a restore led to: the vault, unlocked, and the records that were not in the one before."""
+
+    vault: OpenVault
+    comes_back: tuple[RecordMeta, ...]
 
 
 class VaultFile:
@@ -79,6 +88,12 @@ class VaultFile:
             document.generation,
             tuple(_slot_meta(slot) for slot in document.slots),
             tuple(_meta(record) for record in document.records),
+            self.path.stat().st_mtime_ns // 1_000_000,
+            frozenset(
+                record.id
+                for record in document.records
+                if record.erasure and erasure.read(self.erasure_root, record.erasure) is None
+            ),
         )
 
     def unlock(self, sources: Sequence[Unlocker]) -> OpenVault:
@@ -89,19 +104,48 @@ class VaultFile:
             VaultDamaged: the file was changed.
         """
         document = self.read()
-        refused: VaultLocked | None = None
-        for source in sources:
-            for slot in document.slots:
-                if slot.kind != kind_of(source):
-                    continue
-                try:
-                    dek = unwrap(slot, document.vault_id, source)
-                except VaultLocked as error:
-                    refused = error
-                    continue
-                check_tag(dek, document)
-                return OpenVault(self, dek, document)
-        raise refused or VaultLocked("nothing given unlocks this vault")
+        return OpenVault(self, unlock_document(document, sources), document)
+
+    def restore(self, backup: Backup, sources: Sequence[Unlocker], *, older: bool, above: int = 0) -> Restored:
+        """Put a backup in the vault's place, under a generation above every one that was.
+
+        Args:
+            backup: what :func:`fortctl.vault.backup.read_backup` returned.
+            sources: what unlocks the backup's own slots.
+            older: also over a vault of a later generation.
+            above: the highest generation that the audit log knows.
+
+        Raises:
+            VaultLocked, VaultDamaged: the backup does not open.
+            Conflict: another vault lies there, or a later one and not ``older``; ``details.comes_back`` names what
+                would come back to life.
+        """
+        dek = unlock_document(backup.document, sources)
+        keys = open_backup(dek, backup)
+        with self.locked():
+            present = self._present()
+            back = _coming_back(present, backup.document)
+            if present is not None and present.vault_id != backup.document.vault_id:
+                raise Conflict("another vault lies there", hint="move it away, or restore into another home")
+            if present is not None and present.generation > backup.document.generation and not older:
+                raise Conflict(
+                    f"the backup is of generation {backup.document.generation}, the vault is at {present.generation}",
+                    hint="--older restores it all the same",
+                    details={"comes_back": [meta.record_id for meta in back]},
+                )
+            for name, key in keys.items():
+                erasure.restore(self.erasure_root, name, key)
+            generation = max(above, backup.document.generation, present.generation if present else 0) + 1
+            document = tagged(dek, replace(backup.document, generation=generation))
+            self.write(document)
+        return Restored(OpenVault(self, dek, document), back)
+
+    def _present(self) -> Document | None:
+        """Return the vault that is there, or None when there is none or it is damaged."""
+        try:
+            return self.read()
+        except VaultDamaged:
+            return None
 
     def read(self) -> Document:
         try:
@@ -137,11 +181,29 @@ class VaultFile:
         finally:
             os.close(folder)
 
+    def holder(self) -> int | None:
+        """Return the process that is writing the vault just now, or None."""
+        try:
+            descriptor = os.open(self._lock_path, os.O_RDWR | os.O_CLOEXEC)
+        except OSError:
+            return None
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            text = os.pread(descriptor, 64, 0).decode("ascii", "replace").strip()
+            return int(text) if text.isdigit() else None
+        finally:
+            os.close(descriptor)
+        return None
+
+    @property
+    def _lock_path(self) -> Path:
+        return self.path.with_name(f".{self.path.name}.lock")
+
     @contextmanager
     def locked(self) -> Iterator[None]:
         """Hold the vault's lock. Raises ``Conflict``, naming the holder, when it stays taken."""
-        path = self.path.with_name(f".{self.path.name}.lock")
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        descriptor = os.open(self._lock_path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             deadline = time.monotonic() + self._lock_timeout_s
             while True:
@@ -207,19 +269,15 @@ class OpenVault:
         put: Sequence[NewRecord] = (),
         delete: Sequence[str] = (),
         *,
-        audit: Callable[[str, int], None] | None = None,
+        audit: Audit | None = None,
     ) -> int:
         """Write all changes as one (see :class:`fortctl.ports.VaultPort`).
 
         A deleted record's erasure key is destroyed before the file is written, a replaced record's after it: a crash
         leaves the old or the new state, and a key that was to be deleted never comes back.
         """
-        with self._file.locked():
-            self.reload()
-            old = self._document
-            generation = old.generation + 1
-            if audit is not None:
-                audit("intent", generation)
+
+        def changed(old: Document) -> Document:
             root = self._file.erasure_root
             for record in old.records:
                 if record.id in delete and record.erasure and (root / record.erasure).exists():
@@ -227,9 +285,73 @@ class OpenVault:
             kept = {record.id: record for record in old.records if record.id not in delete}
             for new in put:
                 kept[new.record_id] = self._sealed(new, kept.get(new.record_id), old)
-            document = tagged(
-                self._dek, Document(old.vault_id, generation, old.slots, tuple(kept[key] for key in sorted(kept)), "")
-            )
+            return replace(old, records=tuple(kept[key] for key in sorted(kept)))
+
+        return self._change(changed, audit)
+
+    # -- slots -----------------------------------------------------------------------------------------------------
+
+    def add_slot(self, source: Unlocker, cost: KdfCost, *, audit: Audit | None = None) -> SlotMeta:
+        """Let one more source unlock the vault; no record is encrypted again."""
+        slot = wrap(self._dek, self.vault_id, source, cost)
+        self._change(lambda old: replace(old, slots=(*old.slots, slot)), audit)
+        return _slot_meta(slot)
+
+    def remove_slot(self, slot_id: str, *, audit: Audit | None = None) -> SlotMeta:
+        """Take a slot away.
+
+        Raises:
+            NotFound: there is no such slot.
+            Conflict: it is the last one.
+        """
+        found = next((slot for slot in self._document.slots if slot.id == slot_id), None)
+        if found is None:
+            raise NotFound(f"the vault has no slot {slot_id}", hint="see 'fortctl vault status'")
+
+        def without(old: Document) -> Document:
+            kept = tuple(slot for slot in old.slots if slot.id != slot_id)
+            if not kept:
+                raise Conflict(
+                    "this is the vault's last slot: without it nothing would unlock it",
+                    hint="add another slot first ('fortctl vault slot add')",
+                )
+            return replace(old, slots=kept)
+
+        self._change(without, audit)
+        return _slot_meta(found)
+
+    def change_passphrase(self, source: Passphrase, cost: KdfCost, *, audit: Audit | None = None) -> SlotMeta:
+        """Put a new passphrase in the place of every passphrase slot."""
+        slot = wrap(self._dek, self.vault_id, source, cost)
+        self._change(
+            lambda old: replace(old, slots=(*(one for one in old.slots if one.kind != "passphrase"), slot)), audit
+        )
+        return _slot_meta(slot)
+
+    # -- backups ---------------------------------------------------------------------------------------------------
+
+    def backup(self, config: str, made_at: int) -> bytes:
+        """Return the vault with its erasure keys as one document (docs/vault-format.md, "Backups").
+
+        Args:
+            config: the home's configuration, to be restored with it.
+            made_at: milliseconds since the epoch.
+        """
+        with self._file.locked():
+            self.reload()
+            root = self._file.erasure_root
+            keys = {record.erasure: erasure.read(root, record.erasure) for record in self._document.records}
+            return write_backup(self._dek, self._document, keys, config, made_at)
+
+    # -- writing ---------------------------------------------------------------------------------------------------
+
+    def _change(self, change: Callable[[Document], Document], audit: Audit | None) -> int:
+        with self._file.locked():
+            self.reload()
+            generation = self._document.generation + 1
+            if audit is not None:
+                audit("intent", generation)
+            document = tagged(self._dek, replace(change(self._document), generation=generation))
             self._file.write(document)
             self._document = document
             self._sweep()
@@ -261,6 +383,33 @@ class OpenVault:
         named = {record.erasure for record in self._document.records}
         for name in erasure.names(self._file.erasure_root) - named:
             erasure.erase(self._file.erasure_root / name)
+
+
+def unlock_document(document: Document, sources: Sequence[Unlocker]) -> bytes:
+    """Return the data-encryption key, by the first source that fits a slot of its kind.
+
+    Raises:
+        VaultLocked: none fits.
+        VaultDamaged: the document was changed.
+    """
+    refused: VaultLocked | None = None
+    for source in sources:
+        for slot in document.slots:
+            if slot.kind != kind_of(source):
+                continue
+            try:
+                dek = unwrap(slot, document.vault_id, source)
+            except VaultLocked as error:
+                refused = error
+                continue
+            check_tag(dek, document)
+            return dek
+    raise refused or VaultLocked("nothing given unlocks this vault")
+
+
+def _coming_back(present: Document | None, document: Document) -> tuple[RecordMeta, ...]:
+    there = {(record.id, record.version, record.created) for record in present.records} if present else set()
+    return tuple(_meta(one) for one in document.records if (one.id, one.version, one.created) not in there)
 
 
 def _meta(record: Record) -> RecordMeta:

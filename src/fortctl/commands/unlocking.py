@@ -1,0 +1,118 @@
+"""What unlocks a vault, in the contract's order, and what shall unlock one from now on."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from fortctl.errors import BadInput, ConfirmationNeeded, VaultLocked
+from fortctl.secret import Secret
+
+if TYPE_CHECKING:
+    from fortctl.commands.context import App
+    from fortctl.vault.slots import Unlocker
+
+
+def existing_source(app: App, kinds: Sequence[str], keyfile: Path, who: str, given: str | None) -> Unlocker:
+    """Return the first unlock source there is, in the order of contract.md.
+
+    Args:
+        kinds: the kinds of slot that the vault has.
+        keyfile: where its key file lies.
+        who: ``""`` for the site's vault, ``"robot"`` for the robot's.
+        given: the value of the passphrase file option.
+
+    Raises:
+        VaultLocked: there is none.
+    """
+    from fortctl.vault.slots import KeyFile, Keyring, Passphrase
+
+    if "passphrase" in kinds:
+        found = given or os.environ.get(f"FORTCTL_{_prefix(who)}PASSPHRASE_FILE") or _credential(who)
+        if found:
+            return Passphrase(read_passphrase(app, found))
+    if "keyfile" in kinds and keyfile.exists():
+        return KeyFile(keyfile)
+    if "keyring" in kinds:
+        from fortctl.vault.keyring import OsKeyring
+
+        return Keyring(OsKeyring())
+    if "passphrase" in kinds:
+        text = os.environ.get("FORTCTL_PASSPHRASE") if not who else None
+        if text:
+            return Passphrase(Secret(text))
+        try:
+            return Passphrase(app.read_hidden(f"passphrase of the {who or 'site'} vault"))
+        except ConfirmationNeeded:
+            pass
+    raise VaultLocked(
+        f"nothing unlocks the {who or 'site'} vault",
+        hint="give --robot-passphrase-file, or set FORTCTL_ROBOT_PASSPHRASE_FILE"
+        if who
+        else "give --passphrase-file, set FORTCTL_PASSPHRASE_FILE, or bring the key file back",
+    )
+
+
+def first_source(app: App, kind: str, keyfile: Path) -> Unlocker:
+    """Return what shall unlock a new vault; a passphrase comes from where one is looked for, or is asked for twice."""
+    given = app.globals.passphrase_file or os.environ.get("FORTCTL_PASSPHRASE_FILE")
+    text = os.environ.get("FORTCTL_PASSPHRASE") if not given else None
+    return new_source(app, kind, keyfile, given, text, "the site vault")
+
+
+def new_source(app: App, kind: str, keyfile: Path, given: str | None, text: str | None, what: str) -> Unlocker:
+    """Return a source for a new slot.
+
+    Args:
+        given: a file with the new passphrase, or None to ask for it.
+        text: the new passphrase itself, where it came another way.
+    """
+    from fortctl.vault.slots import KeyFile, Keyring, Passphrase
+
+    if kind == "keyfile":
+        return KeyFile(keyfile)
+    if kind == "keyring":
+        from fortctl.vault.keyring import OsKeyring
+
+        return Keyring(OsKeyring())
+    if given:
+        return Passphrase(read_passphrase(app, given))
+    return Passphrase(Secret(text) if text else _asked_twice(app, what))
+
+
+def read_passphrase(app: App, source: str) -> Secret:
+    """Read a passphrase file: its first line, without the line break.
+
+    Raises:
+        VaultLocked: it cannot be read, or is empty.
+    """
+    try:
+        data = app.read_input(source)
+    except Exception as error:
+        raise VaultLocked(f"the passphrase file cannot be read ({type(error).__name__})") from None
+    line = data.split(b"\n", 1)[0].rstrip(b"\r")
+    if not line:
+        raise VaultLocked("the passphrase file is empty")
+    return Secret(line)
+
+
+def _asked_twice(app: App, what: str) -> Secret:
+    first, second = app.read_hidden(f"new passphrase for {what}"), app.read_hidden("the same again")
+    if first != second:
+        raise BadInput("the two passphrases differ", hint="try again")
+    if not first:
+        raise BadInput("the passphrase is empty", hint="choose a long one")
+    return first
+
+
+def _prefix(who: str) -> str:
+    return f"{who.upper()}_" if who else ""
+
+
+def _credential(who: str) -> str | None:
+    folder = os.environ.get("CREDENTIALS_DIRECTORY")
+    name = f"fortctl-{who}-passphrase" if who else "fortctl-passphrase"
+    path = Path(folder) / name if folder else None
+    return str(path) if path is not None and path.is_file() else None

@@ -1,0 +1,184 @@
+"""The vault itself: what unlocks it, its backups, and whether it is the one that the audit log tells of."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol
+
+from fortctl.errors import FortctlError, VaultDamaged
+from fortctl.ports import AuditLog, Clock, RecordMeta
+from fortctl.services.custody import audited
+from fortctl.vault.backup import Backup, read_backup
+from fortctl.vault.slots import FLOOR, KdfCost, Keyring, Passphrase, SlotMeta, Unlocker, calibrate
+
+# How long a guess at a passphrase shall take on this machine, and how long the owner waits each time (s).
+UNLOCK_S = 0.25
+
+
+class GenerationLog(AuditLog, Protocol):
+    """An audit log that remembers the vault's generations."""
+
+    def generations(self) -> tuple[int, int] | None:
+        """Return the highest generation intended and the last one that was reached, or None: it knows of none."""
+
+
+Audit = Callable[[str, int], None]
+
+
+class ManagedVault(Protocol):
+    """An unlocked vault, as far as its own keeping goes."""
+
+    @property
+    def generation(self) -> int: ...
+
+    def records(self) -> tuple[RecordMeta, ...]: ...
+
+    def add_slot(self, source: Unlocker, cost: KdfCost, *, audit: Audit | None = None) -> SlotMeta: ...
+
+    def remove_slot(self, slot_id: str, *, audit: Audit | None = None) -> SlotMeta: ...
+
+    def change_passphrase(self, source: Passphrase, cost: KdfCost, *, audit: Audit | None = None) -> SlotMeta: ...
+
+    def backup(self, config: str, made_at: int) -> bytes: ...
+
+
+class RestoredVault(Protocol):
+    """What a restore led to."""
+
+    @property
+    def vault(self) -> ManagedVault: ...
+
+    @property
+    def comes_back(self) -> tuple[RecordMeta, ...]: ...
+
+
+class RestorableFile(Protocol):
+    """Where a vault lies."""
+
+    def restore(self, backup: Backup, sources: Sequence[Unlocker], *, older: bool, above: int = 0) -> RestoredVault: ...
+
+
+class VaultService:
+    """One home's vaults.
+
+    Args:
+        audit: the audit log, which repeats the site vault's generations.
+        clock: the clock.
+        account: the account that entries are about.
+    """
+
+    def __init__(self, audit: GenerationLog, clock: Clock, account: str) -> None:
+        self._audit = audit
+        self._clock = clock
+        self._account = account
+
+    def cost(self, kind: str) -> KdfCost:
+        """Return what stretching a passphrase shall cost here; other kinds stretch nothing."""
+        return calibrate(UNLOCK_S, self._clock.monotonic) if kind == "passphrase" else FLOOR
+
+    def check_generation(self, generation: int) -> None:
+        """Hold the vault against the audit log (security.md, "Whole-vault tag").
+
+        Raises:
+            VaultDamaged: the vault was put back to an older state, or the log was cut.
+        """
+        known = self._audit.generations()
+        intended, reached = known or (0, 0)
+        accept = "restore what is missing from a backup, or accept it as it is: 'fortctl vault accept'"
+        if generation < reached:
+            raise VaultDamaged(
+                f"the vault is at generation {generation}, but it was at {reached} before: somebody put it back",
+                hint=accept,
+                details={"reason": "rolled_back", "generation": generation, "audited": reached},
+            )
+        if generation > max(intended, reached):
+            raise VaultDamaged(
+                f"the vault is at generation {generation}, of which the audit log knows nothing: the log was cut",
+                hint=accept,
+                details={"reason": "log_cut", "generation": generation, "audited": max(intended, reached)},
+            )
+
+    def accept(self, generation: int) -> None:
+        """Have the audit log take the vault's generation as it is."""
+        self._audit.append("vault accepted", account=self._account, result="accepted", generation=generation)
+
+    # -- slots -----------------------------------------------------------------------------------------------------
+
+    def add_slot(self, vault: ManagedVault, source: Unlocker, kind: str) -> SlotMeta:
+        return vault.add_slot(source, self.cost(kind), audit=self._audited("vault slot added", {"slot": kind}))
+
+    def remove_slot(self, vault: ManagedVault, slot_id: str, source: Unlocker | None = None) -> SlotMeta:
+        """Take a slot away, and what the keyring held for it. Raises ``NotFound``, ``Conflict``: it is the last."""
+        removed = vault.remove_slot(slot_id, audit=self._audited("vault slot removed", {"slot": slot_id}))
+        if isinstance(source, Keyring) and removed.kind == "keyring":
+            source.store.drop(removed.hint)
+        return removed
+
+    def change_passphrase(self, vault: ManagedVault, source: Passphrase) -> SlotMeta:
+        """Put a new passphrase in the place of every old one."""
+        return vault.change_passphrase(
+            source, self.cost("passphrase"), audit=self._audited("vault passphrase changed", {})
+        )
+
+    # -- backups ---------------------------------------------------------------------------------------------------
+
+    def backup(self, vault: ManagedVault, config: str) -> bytes:
+        data = vault.backup(config, self._clock.now_ms())
+        self._audit.append("vault backed up", account=self._account, result="done")
+        return data
+
+    def restore(
+        self, file: RestorableFile, data: bytes, sources: Sequence[Unlocker], *, older: bool
+    ) -> tuple[ManagedVault, Sequence[RecordMeta], str]:
+        """Put a backup in the vault's place.
+
+        Returns:
+            The vault, the records that come back to life, and the configuration that was backed up.
+
+        Raises:
+            BadInput: it is no backup. VaultLocked, VaultDamaged: it does not open. Conflict: see ``VaultFile.restore``.
+        """
+        backup = read_backup(data)
+        try:
+            known = self._audit.generations() or (0, 0)
+        except FortctlError:
+            known = (0, 0)
+        restored = file.restore(backup, sources, older=older, above=max(known))
+        self._audit.append(
+            "vault restored",
+            account=self._account,
+            result="accepted",
+            generation=restored.vault.generation,
+            backup_of=backup.document.generation,
+            comes_back=[meta.record_id for meta in restored.comes_back],
+        )
+        return restored.vault, restored.comes_back, backup.config
+
+    def _audited(self, what: str, facts: Mapping[str, Any]) -> Any:
+        return audited(self._audit, what, self._account, facts)
+
+
+class RobotVaultService(VaultService):
+    """The local robot's vault: the audit log tells of its changes, but its generations are the robot's own."""
+
+    def _audited(self, what: str, facts: Mapping[str, Any]) -> Any:
+        def write(phase: str, generation: int) -> None:
+            self._audit.append(what, account=self._account, result=phase, role="robot", **facts)
+
+        return write
+
+
+def slot_row(slot: SlotMeta) -> dict[str, Any]:
+    """Return a slot as it is shown."""
+    cost = slot.cost
+    kdf = (
+        {
+            "algorithm": "argon2id",
+            "memory_kib": cost.memory_kib,
+            "iterations": cost.iterations,
+            "lanes": cost.lanes,
+        }
+        if cost
+        else None
+    )
+    return {"id": slot.id, "kind": slot.kind, "hint": slot.hint, "kdf": kdf}
