@@ -36,7 +36,7 @@ class Freqtrade:
         # Without bitcoin at first: the commission on what is bought must come out of that.
         exchange.paper("accounts", "create", "trader", "--deposit", f"USDT={DEPOSIT}")
         self.exchange = exchange
-        self.key = exchange.key("freqtrade", "reading,spot_trading", "--account", "trader")
+        self.key = exchange.key("freqtrade", "reading,spot_trading", "--paper-account", "trader")
         placed = {"http://127.0.0.1:8700": exchange.url, "ws://127.0.0.1:8700": exchange.ws_url}
         text = snippet("freqtrade", "json")
         for ours, theirs in placed.items():
