@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, ClassVar
 
 from freqtrade.persistence import Trade
 from freqtrade.strategy import IStrategy
@@ -16,9 +16,9 @@ class SoldSoon(IStrategy):
     INTERFACE_VERSION = 3
     timeframe = "1m"
     startup_candle_count = 10
-    minimal_roi: dict[str, float] = {}
+    minimal_roi: ClassVar = {}
     stoploss = -0.1
-    order_types = {"entry": "limit", "exit": "market", "stoploss": "limit", "stoploss_on_exchange": True}
+    order_types: ClassVar = {"entry": "limit", "exit": "market", "stoploss": "limit", "stoploss_on_exchange": True}
 
     def populate_indicators(self, dataframe: DataFrame, metadata: dict[str, Any]) -> DataFrame:
         return dataframe

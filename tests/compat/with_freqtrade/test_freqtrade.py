@@ -16,6 +16,7 @@ from typing import Any
 
 import ccxt
 import pytest
+
 from compat.snippets import snippet
 
 HERE = Path(__file__).resolve().parent
@@ -24,13 +25,10 @@ INTERRUPTED = 130
 DEPOSIT = Decimal(5000)
 
 
-def start_with_ctrl_c() -> None:
-    # A shell's background job ignores SIGINT, and would hand that down.
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-
-
 class Freqtrade:
     """A ``freqtrade trade`` process, its trade database, and the account that it trades for."""
+
+    process: subprocess.Popen[bytes]
 
     def __init__(self, exchange: Any, folder: Path, strategy: str) -> None:
         # Without bitcoin at first: the commission on what is bought must come out of that.
@@ -46,19 +44,25 @@ class Freqtrade:
         (folder / "paper.json").write_text(json.dumps(self.settings))
         (folder / "user_data").mkdir()
         self.database, self.log = folder / "trades.sqlite", folder / "freqtrade.log"
+        self.folder, self.strategy = folder, strategy
+        self.start()
+
+    def start(self) -> None:
+        # A shell's background job ignores SIGINT, and every process below it would inherit that.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        folder = self.folder
         with self.log.open("w") as log:
             self.process = subprocess.Popen(
                 [
                     *(str(Path(sys.executable).parent / "freqtrade"), "trade", "--no-color"),
                     *("-c", str(HERE / "config.json"), "-c", str(folder / "paper.json")),
-                    *("--strategy", strategy, "--strategy-path", str(HERE)),
+                    *("--strategy", self.strategy, "--strategy-path", str(HERE)),
                     *("--userdir", str(folder / "user_data"), "--db-url", f"sqlite:///{self.database}"),
                 ],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 cwd=folder,
-                preexec_fn=start_with_ctrl_c,
             )
 
     def rows(self, table: str) -> list[dict[str, Any]]:
@@ -158,7 +162,10 @@ def must_have_ended_well(bot: Freqtrade) -> None:
     said = bot.log.read_text()
     assert "SIGINT received" in said
     assert not [line for line in said.splitlines() if " - ERROR - " in line or "Traceback" in line], said
-    assert not bot.account().private_get_openorders({"symbol": "BTCUSDT"})
+    refused = [
+        one for one in bot.exchange.paper("requests")["requests"] if one["via"] == "rest" and one["status"] != 200
+    ]
+    assert not refused
 
 
 def filled(orders: list[dict[str, Any]]) -> list[tuple[str, str, str]]:
@@ -179,6 +186,32 @@ def test_the_stop_at_the_exchange_sells(exchange: Any, freqtrade: Callable[[Any,
     bot = freqtrade(exchange, "SoldByItsStop")
     bot.wait(lambda: bot.rows("orders"), "a bid")
     bot.wait(bot.closed_trade, "a closed trade", lambda: exchange.paper("market", "step", "20"))
+    must_have_ended_well(bot)
+    orders, trade = must_agree(bot)
+    assert filled(orders) == [("LIMIT", "BUY", "FILLED"), ("STOP_LOSS_LIMIT", "SELL", "FILLED")]
+    assert trade["exit_reason"] == "stoploss_on_exchange"
+
+
+def test_it_learns_what_its_stop_did_while_it_was_away(
+    exchange: Any, freqtrade: Callable[[Any, str], Freqtrade]
+) -> None:
+    bot = freqtrade(exchange, "SoldByItsStop")
+    bot.wait(lambda: bot.rows("orders"), "a bid")
+    bot.wait(
+        lambda: [row for row in bot.rows("orders") if row["ft_order_side"] == "stoploss"],
+        "a stop order",
+        lambda: exchange.paper("market", "step", "20"),
+    )
+    must_have_ended_well(bot)
+    account = bot.account()
+    (stop,) = account.private_get_openorders({"symbol": "BTCUSDT"})
+    assert stop["type"] == "STOP_LOSS_LIMIT" and not bot.closed_trade()
+    for _ in range(100):
+        exchange.paper("market", "step", "100")
+        if not account.private_get_openorders({"symbol": "BTCUSDT"}):
+            break
+    bot.start()
+    bot.wait(bot.closed_trade, "a closed trade")
     must_have_ended_well(bot)
     orders, trade = must_agree(bot)
     assert filled(orders) == [("LIMIT", "BUY", "FILLED"), ("STOP_LOSS_LIMIT", "SELL", "FILLED")]
