@@ -8,10 +8,10 @@ CLIENTS := sdk ccxt python_binance
 PYTHON := $(shell for p in $(FORTCTL_PYTHON) python3.13 python3.12 python3.11 python3; do \
 	$$p -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; break; }; done)
 
-.PHONY: help venv demo test compat compat-table lint bench nightly fuzz lock clean
+.PHONY: help venv demo test compat compat-freqtrade compat-table lint bench nightly fuzz lock clean
 
 help: ## show this list
-	@grep -E '^[a-z-]+:.*##' Makefile | sed 's/:.*## /	/' | expand -t 14
+	@grep -E '^[a-z-]+:.*##' Makefile | sed 's/:.*## /	/' | expand -t 18
 
 $(STAMP): requirements/dev.txt pyproject.toml
 	@test -n "$(PYTHON)" || { echo "fortctl needs Python 3.11 or later, with venv"; exit 1; }
@@ -30,6 +30,9 @@ test: $(STAMP) ## every test
 
 compat: $(STAMP) ## foreign clients, unchanged, against the paper exchange; each in a virtual environment of its own
 	$(BIN)/python tests/compat/run.py
+
+compat-freqtrade: $(STAMP) ## freqtrade, unchanged and live, against the paper exchange; some minutes
+	$(BIN)/python tests/compat/run.py --only freqtrade
 
 compat-table: $(STAMP) ## the same, and the table in docs/paper-exchange.md written anew
 	$(BIN)/python tests/compat/run.py --write
@@ -55,7 +58,7 @@ lock: $(STAMP) ## renew the lock files
 	$(BIN)/uv --no-config pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \
 		--no-emit-index-url --no-emit-find-links --no-annotate pyproject.toml --group dev -c requirements/lock.txt \
 		-o requirements/dev.txt
-	for client in $(CLIENTS); do $(BIN)/uv --no-config pip compile --quiet --universal --python-version 3.11 \
+	for client in $(CLIENTS) freqtrade; do $(BIN)/uv --no-config pip compile --quiet --universal --python-version 3.11 \
 		--generate-hashes --no-header --no-emit-index-url --no-emit-find-links --no-annotate \
 		tests/compat/with_$$client/requirements.in -o tests/compat/with_$$client/requirements.txt || exit 1; done
 

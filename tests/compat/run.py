@@ -20,6 +20,8 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
 CLIENTS = ("sdk", "ccxt", "python_binance")
+# Run only when asked for: it installs a whole bot, and trades for minutes.
+BESIDE = ("freqtrade",)
 
 
 def environment(client: str) -> Path:
@@ -51,7 +53,7 @@ def run(client: str, log: Path) -> tuple[str, int, str]:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--only", choices=CLIENTS, help="one client; the log is then not judged")
+    parser.add_argument("--only", choices=CLIENTS + BESIDE, help="one client; the log is then not judged")
     parser.add_argument("--write", action="store_true", help="renew the table in docs/paper-exchange.md")
     asked = parser.parse_args()
     clients = (asked.only,) if asked.only else CLIENTS
