@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection
+from collections.abc import Callable, Collection
+from dataclasses import replace
+from typing import Any
 
 from fortctl.clock import SystemClock
 from fortctl.errors import ExchangeAnswer, FortctlError
-from fortctl.model import AccountState, KeyRestrictions, KeyVerdict, Role
+from fortctl.keyrefusal import Refusal, read_refusal
+from fortctl.model import AccountState, KeyPair, KeyRestrictions, KeyType, KeyVerdict, Role
 from fortctl.policy import judge
 from fortctl.ports import Exchange, ExchangeFault, Outcome
-
-# Binance's code → why, where it says so unambiguously (binance.md section 3).
-_REASON = {-2008: "unknown_key", -2014: "malformed_key", -1022: "wrong_secret"}
 
 
 async def check_key(
@@ -37,14 +37,16 @@ async def check_key(
     for answer in told:
         if isinstance(answer, BaseException) and not isinstance(answer, ExchangeFault):
             raise answer
-    faults = [answer for answer in (account, restrictions) if isinstance(answer, ExchangeFault)]
-    refusals = [fault for fault in faults if fault.outcome is Outcome.KEY_REFUSED]
-    if refusals:
-        return _refused(refusals, latency)
+    refusal = read_refusal(
+        account if isinstance(account, ExchangeFault) else None,
+        restrictions if isinstance(restrictions, ExchangeFault) else None,
+    )
+    if refusal is not None:
+        return _refused(refusal, latency, server_time - here)
     if isinstance(account, ExchangeFault):
-        raise transient(account)
+        raise transient(account, server_time - here)
     if isinstance(restrictions, ExchangeFault) and restrictions.outcome is not Outcome.REFUSED:
-        raise transient(restrictions)
+        raise transient(restrictions, server_time - here)
     skew = server_time - here
     assert isinstance(account, AccountState)
     known = restrictions if isinstance(restrictions, KeyRestrictions) else None
@@ -75,35 +77,101 @@ def _accepted(
         accepted=not other,
         reason="other_account" if other else "ok",
         restrictions=restrictions,
-        policy=judge(role, restrictions, allow) if restrictions is not None else None,
+        policy=judge(role, restrictions, allow, SystemClock().now_ms()) if restrictions is not None else None,
         uid=account.uid,
         latency_ms=latency,
         clock_skew_ms=skew,
     )
 
 
-def _refused(refusals: list[ExchangeFault], latency: float) -> KeyVerdict:
-    """Say why, by the refusal that tells most: a bare -2015 may be the key, the address or the right."""
-    telling = next((fault for fault in refusals if fault.code in _REASON), refusals[0])
+def _refused(refusal: Refusal, latency: float, skew: float) -> KeyVerdict:
+    details = {"certainty": refusal.certainty, "why": refusal.why}
+    if refusal.address:
+        details["seen_from"] = refusal.address
     return KeyVerdict(
         accepted=False,
-        reason=_REASON.get(telling.code or 0, "refused"),
+        reason=refusal.reason,
         latency_ms=latency,
-        exchange_code=telling.code,
-        http_status=telling.http_status,
-        exchange_message=telling.message,
+        clock_skew_ms=skew,
+        exchange_code=refusal.fault.code,
+        http_status=refusal.fault.http_status,
+        exchange_message=refusal.fault.message,
+        details=details,
     )
 
 
-def transient(fault: ExchangeFault) -> FortctlError:
-    """Return the error for a fault that says nothing about the key."""
+async def check_entered(
+    connect: Callable[[KeyPair | None], Exchange],
+    pair: KeyPair,
+    role: Role,
+    *,
+    allow: Collection[str] = (),
+    pinned_uid: int | None = None,
+) -> KeyVerdict:
+    """Check a key that was just entered; where it does not exist, look whether its two halves were swapped.
+
+    The look signs one harmless call with the halves the other way round. It is taken only when the exchange says that
+    the API key does not exist: what was entered is worth nothing then, unless it was swapped (decision 0009).
+
+    Raises:
+        ExchangeUnreachable, ExchangeBusy, ClockSkew: nothing could be learnt of the key.
+    """
+    verdict = await _check_once(connect, pair, role, allow, pinned_uid)
+    if verdict.reason != "unknown_key" or pair.type is not KeyType.HMAC:
+        return verdict
+    swapped = KeyPair(pair.name, pair.type, pair.secret, pair.api_key)
+    try:
+        other = await _check_once(connect, swapped, role, allow, pinned_uid)
+    except FortctlError:
+        return verdict
+    if other.reason in ("unknown_key", "malformed_key"):
+        return verdict
+    why = "the exchange knows what was entered as the secret: it is the API key"
+    return replace(verdict, reason="swapped", details={"certainty": "certain", "why": why})
+
+
+async def _check_once(
+    connect: Callable[[KeyPair | None], Exchange],
+    pair: KeyPair,
+    role: Role,
+    allow: Collection[str],
+    pinned_uid: int | None,
+) -> KeyVerdict:
+    exchange = connect(pair)
+    try:
+        return await check_key(exchange, role, allow=allow, pinned_uid=pinned_uid)
+    finally:
+        await exchange.close()
+
+
+def transient(fault: ExchangeFault, skew: float | None = None) -> FortctlError:
+    """Return the error for a fault that says nothing about the key.
+
+    Args:
+        skew: the exchange's clock less ours (ms), where it was measured.
+    """
     from fortctl.errors import ClockSkew, ExchangeBusy, ExchangeUnreachable
 
     cls: type[FortctlError] = {Outcome.BUSY: ExchangeBusy, Outcome.CLOCK: ClockSkew}.get(
         fault.outcome, ExchangeUnreachable
     )
+    details: dict[str, Any] = {"retry_after": fault.retry_after, "reason": _transient_reason(fault)}
+    hint = None
+    if cls is ClockSkew and skew is not None:
+        details["clock_skew_ms"] = round(skew)
+        way = "behind" if skew > 0 else "ahead of"
+        hint = f"this machine is {abs(skew) / 1000:.1f} s {way} the exchange; 'timedatectl set-ntp true' corrects it"
     return cls(
         f"the exchange could not be asked about the key: {fault.message}",
-        details={"retry_after": fault.retry_after},
+        hint=hint,
+        details=details,
         exchange=ExchangeAnswer(fault.http_status, fault.code, fault.message) if fault.http_status else None,
     )
+
+
+def _transient_reason(fault: ExchangeFault) -> str:
+    if fault.outcome is Outcome.CLOCK:
+        return "clock_off"
+    if fault.outcome is Outcome.BUSY:
+        return "banned" if fault.http_status == 418 else "rate_limited" if fault.http_status == 429 else "busy"
+    return "maintenance" if fault.http_status == 503 else "exchange_error" if fault.http_status else "no_connection"

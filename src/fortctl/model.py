@@ -271,6 +271,24 @@ class PolicyVerdict:
 
 
 @dataclass(frozen=True)
+class PendingPair:
+    """A key pair that was made here and whose API key is still to come.
+
+    Attributes:
+        id: names it among others that were made.
+        secret: the private half (PEM); it never leaves the vault that it lies in.
+        public: the public half (PEM), to be registered at the exchange.
+        made_at: milliseconds since the epoch.
+    """
+
+    id: str
+    type: KeyType
+    secret: Secret
+    public: str
+    made_at: int
+
+
+@dataclass(frozen=True)
 class KeyVerdict:
     """What asking the exchange about a key has shown.
 

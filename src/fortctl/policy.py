@@ -6,26 +6,32 @@ further right is a way to rob the account (Binance, "Enable Reading", "Enable Sp
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 
 from fortctl.errors import ExchangeAnswer, KeyPolicy, KeyRejected
 from fortctl.model import KeyRestrictions, KeyVerdict, PolicyVerdict, Role
+from fortctl.times import DAY_MS, rfc3339
 
 REQUIRED: dict[Role, tuple[str, ...]] = {
     Role.SITE: ("reading",),
     Role.ROBOT: ("reading", "spot_trading"),
 }
+# How long before its trading right lapses a key is warned of.
+SOON_DAYS = 7
 # Reading through FIX adds nothing to reading; trading through FIX does.
 _HARMLESS = frozenset({"fix_read"})
 
 
-def judge(role: Role, restrictions: KeyRestrictions, allow: Collection[str] = ()) -> PolicyVerdict:
+def judge(
+    role: Role, restrictions: KeyRestrictions, allow: Collection[str] = (), now: int | None = None
+) -> PolicyVerdict:
     """Compare a key's rights with what its role allows.
 
     Args:
         role: the role that the key is meant for.
         restrictions: what the exchange says of the key.
         allow: names of rights that the operator accepts although the role forbids them (``--allow``).
+        now: milliseconds since the epoch, for what is about to lapse.
 
     Returns:
         The verdict; ``ok`` is False when a right is missing or too much.
@@ -42,6 +48,12 @@ def judge(role: Role, restrictions: KeyRestrictions, allow: Collection[str] = ()
                 f"the {role} key may be used from any address; restrict it to trusted IPs on Binance's page"
                 " (Binance takes the trading right from unrestricted keys after a while)",
             )
+        )
+    lapses = restrictions.trading_expires_at
+    if role is Role.ROBOT and lapses is not None and now is not None and lapses - now < SOON_DAYS * DAY_MS:
+        when = "has lapsed" if lapses <= now else f"lapses on {rfc3339(lapses)}"
+        warnings.append(
+            ("TRADING_RIGHT_LAPSES", f"the {role} key's trading right {when}: restrict it to trusted IPs, or renew it")
         )
     return PolicyVerdict(not missing and not excess, missing, excess, tuple(warnings))
 
@@ -77,6 +89,23 @@ def expect_fit(verdict: KeyVerdict, role: Role) -> KeyVerdict:
     return verdict
 
 
+def refuse_foreign(uid: int | None, role: Role, elsewhere: Mapping[int, str]) -> None:
+    """Refuse a key of an account that this home knows under another name.
+
+    Args:
+        elsewhere: the other accounts' names by their number at the same exchange.
+
+    Raises:
+        KeyPolicy: it is the other account's.
+    """
+    if uid is not None and uid in elsewhere:
+        raise KeyPolicy(
+            f"this is a key of the account {elsewhere[uid]}",
+            hint=f"enter it there ('fortctl --account {elsewhere[uid]} keys add'), or create a key in this account",
+            details={"role": role.value, "reason": "other_account", "account": elsewhere[uid]},
+        )
+
+
 _TICK = {
     "reading": "Enable Reading",
     "spot_trading": "Enable Spot & Margin Trading",
@@ -101,15 +130,39 @@ def ticking_hint(role: Role, missing: tuple[str, ...], excess: tuple[str, ...]) 
 def rejection_of(verdict: KeyVerdict, role: Role) -> KeyRejected:
     """Return the error for a key that the exchange does not accept."""
     return KeyRejected(
-        f"the exchange does not accept the {role} key: {verdict.reason.replace('_', ' ')}",
-        hint=_REMEDY.get(verdict.reason),
+        f"the exchange does not accept the {role} key: {words_of(verdict.reason)}",
+        hint=remedy_of(verdict.reason),
         details={"role": role.value, "reason": verdict.reason, **verdict.details},
         exchange=ExchangeAnswer(verdict.http_status, verdict.exchange_code, verdict.exchange_message),
     )
 
 
+def words_of(reason: str) -> str:
+    """Return why a key is refused, in words."""
+    return _WORDS.get(reason, reason.replace("_", " "))
+
+
+def remedy_of(reason: str) -> str | None:
+    """Return what to do about a refused key."""
+    return _REMEDY.get(reason)
+
+
+_WORDS = {
+    "unknown_key": "there is no such API key there (deleted, mistyped, or made on another exchange)",
+    "wrong_secret": "the secret is not that of the API key",
+    "malformed_key": "the API key has a wrong format",
+    "ip_not_listed": "most likely this address is not on the key's IP list",
+    "right_missing": "the key lacks the right to read",
+    "swapped": "the API key and the secret were entered in each other's place",
+    "other_exchange": "it is a key of another exchange",
+    "refused": "it does not exist, or its IP list lacks this address, or it lacks the right",
+}
 _REMEDY = {
-    "unknown_key": "the key does not exist (any more) at Binance: create a new one there and enter it",
+    "unknown_key": "create a new key on Binance's API management page; a testnet key works on testnet alone",
+    "swapped": "enter them again, each in its own place",
+    "ip_not_listed": "on Binance's page add the address of the host that uses the key, or wait if it was banned",
+    "right_missing": "on Binance's page tick 'Enable Reading'",
+    "other_exchange": "see 'fortctl accounts list': enter the key for an account of that exchange",
     "wrong_secret": "the API key is right, its secret is not: enter both again, or create a new key",
     "malformed_key": "the API key is not complete: copy it again from Binance's page",
     "refused": "the key does not exist, or its IP list lacks this address, or it lacks the right: see Binance's page",

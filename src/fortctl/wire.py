@@ -57,6 +57,9 @@ def verdict_to_wire(role: Role, verdict: KeyVerdict) -> dict[str, Any]:
         "role": role.value,
         "accepted": verdict.accepted,
         "reason": verdict.reason,
+        "certainty": verdict.details.get("certainty", "certain"),
+        "why": verdict.details.get("why"),
+        "seen_from": verdict.details.get("seen_from"),
         "policy": {
             "ok": policy.ok if policy else None,
             "missing": list(policy.missing) if policy else [],

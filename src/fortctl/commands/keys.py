@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any, TypeVar
 
 import click
 
-from fortctl.commands.context import App, Result, group
+from fortctl.commands.context import App, Result, group, refuse
 from fortctl.commands.render import duration, table
-from fortctl.errors import BadInput
+from fortctl.errors import BadInput, Conflict, NotFound
 from fortctl.model import PERMISSIONS, KeyPair, KeyType, Role
+from fortctl.secret import Secret
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -30,6 +32,8 @@ def _entering(function: F) -> F:
         click.option(
             "--allow", multiple=True, type=click.Choice(PERMISSIONS), help="A right to accept although too much."
         ),
+        click.option("--pending", is_flag=True, help="Only the API key of the pair that 'keys generate' made."),
+        click.option("--key-passphrase-file", metavar="FILE", help="Opens an encrypted private key."),
         click.option("--no-site-copy", is_flag=True, help="Never keep a copy of the robot key for reading."),
     ):
         function = option(function)
@@ -59,6 +63,8 @@ async def _take(
     wait: float,
     no_wait: bool,
     allow: tuple[str, ...],
+    pending: bool,
+    key_passphrase_file: str | None,
     no_site_copy: bool,
     replacing: bool,
     force: bool,
@@ -66,8 +72,14 @@ async def _take(
     from fortctl.services.keys import card_json
 
     wanted = Role(role)
-    pair = _entered(app, wanted, name, KeyType(key_type) if key_type else None, source)
-    app.wiring.entry  # noqa: B018 (the account is checked before the vault is unlocked)
+    kind = KeyType(key_type) if key_type else None
+    if pending:
+        api_key, shown = _api_key(app, wanted, name, source)
+        app.wiring.entry  # noqa: B018
+        pair = app.wiring.keys.pending(wanted, api_key, shown)
+    else:
+        pair = _entered(app, wanted, name, kind, source, key_passphrase_file)
+        app.wiring.entry  # noqa: B018 (the account is checked before the vault is unlocked)
     service = app.wiring.keys
     if wanted is Role.SITE:
         app.progress("asking the exchange about the key")
@@ -96,8 +108,16 @@ async def _take(
     return Result(data, True, taken.warnings, text)
 
 
-def _entered(app: App, role: Role, name: str | None, key_type: KeyType | None, source: str | None) -> KeyPair:
+def _entered(
+    app: App, role: Role, name: str | None, key_type: KeyType | None, source: str | None, passphrase_file: str | None
+) -> KeyPair:
+    from fortctl.commands.unlocking import read_passphrase
     from fortctl.services.entering import parse_key, parse_object
+
+    def passphrase() -> Secret:
+        if passphrase_file is not None:
+            return read_passphrase(app, passphrase_file)
+        return app.read_hidden("passphrase of the private key")
 
     if source is not None:
         fields = parse_object(app.read_input(source))
@@ -106,7 +126,84 @@ def _entered(app: App, role: Role, name: str | None, key_type: KeyType | None, s
         if key_type in (KeyType.ED25519, KeyType.RSA):
             raise BadInput("a private key is given in a file: --input FILE")
         fields["secret_key"] = app.read_hidden("secret key").reveal()
-    return parse_key(fields, name=name, key_type=key_type, default_name=f"{role.value} key")
+    default_name = f"{role.value} key"
+    return parse_key(fields, name=name, key_type=key_type, default_name=default_name, passphrase=passphrase)
+
+
+def _erase(app: App, role: Role) -> Result:
+    wiring = app.wiring
+    if role is Role.ROBOT and wiring.process.owner() is not None:
+        raise Conflict(
+            "the robot is running and has its key in memory",
+            hint="'fortctl panic-disconnect' takes it from there too; or end its process first",
+        )
+    app.confirm(f"Destroy the {role} key of account {wiring.account} without unlocking anything?")
+    destroyed = wiring.destroy_keys(role)
+    facts = {"role": role.value, "keys": list(destroyed)}
+    wiring.audit.append(
+        "key destroyed without unlocking", account=wiring.account, result="done", best_effort=True, **facts
+    )
+    if not destroyed:
+        raise NotFound(f"account {wiring.account} has no {role} key here", hint="see 'fortctl vault status'")
+    deleted = {"role": role.value, "fingerprint": None}
+    return Result({"deleted": deleted, "destroyed": list(destroyed)}, True, text=f"{role} key destroyed")
+
+
+def _api_key(app: App, role: Role, name: str | None, source: str | None) -> tuple[Secret, str]:
+    from fortctl.services.entering import parse_api_key, parse_object
+
+    fields = parse_object(app.read_input(source)) if source else {"api_key": app.read_hidden("API key").reveal()}
+    return parse_api_key(fields, name=name, default_name=f"{role.value} key")
+
+
+@keys.command("generate", help="Make a key pair where it will live; only its public half is shown.")
+@click.option("--role", type=ROLE, required=True, help="Whose key it is.")
+@click.option(
+    "--type",
+    "key_type",
+    type=click.Choice([KeyType.ED25519.value, KeyType.RSA.value]),
+    default=KeyType.ED25519.value,
+    show_default=True,
+    help="Kind of key.",
+)
+def generate(app: App, role: str, key_type: str) -> Result:
+    app.wiring.entry  # noqa: B018
+    public, pending_id = app.wiring.keys.generate(Role(role), KeyType(key_type))
+    rights = "Enable Reading" if role == Role.SITE.value else "Enable Reading, Enable Spot & Margin Trading"
+    lines = [
+        "1. On Binance's API management page choose 'Self-generated' and paste this public key:",
+        "",
+        public.rstrip(),
+        "",
+        f"2. Tick: {rights}. Restrict it to trusted IPs.",
+        f"3. fortctl keys add --role {role} --pending     (takes the API key that Binance shows then)",
+    ]
+    return Result({"public_key": public, "pending_id": pending_id}, True, text="\n".join(lines))
+
+
+@keys.command("age", help="Exit 13 when a key is older than it may be; for cron.")
+@click.option("--max-age", default="90d", show_default=True, metavar="90d", help="Days (d), weeks (w) or hours (h).")
+def age(app: App, max_age: str) -> Result:
+    from fortctl.services.keys import card_json, too_old
+
+    now = app.wiring.clock.now_ms()
+    limit = age_limit(max_age)
+    app.wiring.entry  # noqa: B018
+    cards = app.wiring.keys.listed()
+    rows = [card_json(card, now) for card in cards]
+    failure = too_old(cards, limit, now, {"keys": rows})
+    if failure is not None:
+        raise failure
+    shown = [[row[name] for name in ("role", "name", "created_at", "age_days")] for row in rows]
+    return Result({"keys": rows}, text=table(["role", "name", "created at", "age days"], shown))
+
+
+def age_limit(text: str) -> int:
+    """Return an age in milliseconds. Raises ``UsageError``."""
+    match = re.fullmatch(r"([0-9]{1,5})([hdw])", text)
+    if match is None:
+        refuse("--max-age is a number with h, d or w, such as 90d")
+    return int(match[1]) * {"h": 3_600_000, "d": 86_400_000, "w": 604_800_000}[match[2]]
 
 
 @keys.command("list", help="Both keys, a row each; never the key itself.")
@@ -147,8 +244,11 @@ async def verify(app: App, role: str | None) -> Result:
 @keys.command("delete", help="Destroy fortctl's copy of a key; the key at Binance stays until a person deletes it.")
 @click.option("--role", type=ROLE, required=True)
 @click.option("--wait", type=click.FloatRange(0, 3600), default=30.0, help="Seconds for the robot's answer.")
-def delete(app: App, role: str, wait: float) -> Result:
+@click.option("--without-unlocking", is_flag=True, help="Destroy its erasure key: the vault may be locked or damaged.")
+def delete(app: App, role: str, wait: float, without_unlocking: bool) -> Result:
     app.wiring.entry  # noqa: B018
+    if without_unlocking:
+        return _erase(app, Role(role))
     if role == Role.SITE.value:
         app.confirm(f"Delete the site key of account {app.wiring.account}?")
         fingerprint = app.wiring.keys.delete_site()

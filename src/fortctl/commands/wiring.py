@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from fortctl.clock import SystemClock
 from fortctl.config import Config, Home, RobotHome, load_config, make_private_folder, save_config, write_private
 from fortctl.errors import FortctlError
-from fortctl.model import KeyPair
+from fortctl.model import KeyPair, Role
 from fortctl.secret import Secret
 
 if TYPE_CHECKING:
@@ -191,10 +191,15 @@ class Wiring:
         key = json.loads(found[0])["key"] if found else None
         return card_json(card_from_wire(key), self.clock.now_ms()) if key else None
 
-    def destroy_keys(self) -> tuple[str, ...]:
-        """Destroy every erasure key of the account, the site's and the robot's; nothing is unlocked."""
+    def destroy_keys(self, role: Role | None = None) -> tuple[str, ...]:
+        """Destroy the account's erasure keys, the site's and the robot's, or one role's; nothing is unlocked."""
         from fortctl.vault.erasure import destroy
 
+        if role is Role.SITE:
+            return destroy(self.home.erasure, self.account, ("site", "pending"))
+        if role is Role.ROBOT:
+            here = destroy(self.home.erasure, self.account, ("copy",))
+            return (*here, *destroy(self.robot_home.erasure, self.account, ("key", "pending")))
         return (*destroy(self.home.erasure, self.account), *destroy(self.robot_home.erasure, self.account))
 
     # -- services --------------------------------------------------------------------------------------------------

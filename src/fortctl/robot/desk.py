@@ -14,12 +14,13 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 from fortctl.errors import BadInput, Conflict, FortctlError, InternalError, NotFound, UsageError
-from fortctl.model import KeyCard, KeyPair, KeyType, KeyVerdict, Role
-from fortctl.policy import expect_fit
+from fortctl.model import KeyCard, KeyPair, KeyType, KeyVerdict, PendingPair, Role
+from fortctl.policy import expect_fit, refuse_foreign
 from fortctl.ports import Clock, LatchGuard, Mailbox, MailboxRow
 from fortctl.robot.strongbox import Applied, InstalledKey, StrongBox
 from fortctl.secret import Secret
 from fortctl.vault.command import Command, Refused, open_row, receipt
+from fortctl.vault.keygen import make_pending
 from fortctl.vault.seal import RecipientKey, canonical_json, fingerprint
 from fortctl.wire import card_to_wire, verdict_to_wire
 
@@ -34,6 +35,7 @@ class Change:
         refresh: the present key with a newer card.
         settings: new settings.
         forget: the key is to be destroyed.
+        pending: a key pair that waits for its API key from now on.
         reseal: the command was sealed to a recipient key that is gone.
         error: the command was refused.
     """
@@ -43,6 +45,7 @@ class Change:
     refresh: InstalledKey | None = None
     settings: dict[str, Any] | None = None
     forget: bool = False
+    pending: PendingPair | None = None
     reseal: bool = False
     error: FortctlError | None = None
 
@@ -109,6 +112,7 @@ class Desk:
         self._account = box.account
         self._handlers: dict[str, Callable[[Command], Awaitable[Change]]] = {
             "deliver-key": self._deliver_key,
+            "generate-key": self._generate_key,
             "forget-key": self._forget_key,
             "verify-key": self._verify_key,
             "start": self._start,
@@ -187,6 +191,7 @@ class Desk:
             key=change.install or change.refresh,
             recipient=RecipientKey.generate() if change.install else None,
             forget=change.forget,
+            pending=change.pending,
         )
         if change.install is not None:
             body, signature = await self._install(change.install, command, applied, (body, signature))
@@ -241,13 +246,14 @@ class Desk:
 
     async def _deliver_key(self, command: Command) -> Change:
         args = command.args
-        pair = KeyPair(str(args["name"]), KeyType(args["type"]), Secret(args["api_key"]), Secret(args["secret"]))
+        pair = self._delivered(args)
         allow = tuple(args["allow"])
         installed = self._box.key()
         pinned = installed.uid if installed else args.get("uid")
         verdict = expect_fit(await self._runner.verify_candidate(pair, allow=allow, pinned_uid=pinned), Role.ROBOT)
         if verdict.uid is None:
             raise InternalError("the exchange did not say whose key it is")
+        refuse_foreign(verdict.uid, Role.ROBOT, {int(uid): name for uid, name in args.get("elsewhere", {}).items()})
         card = _new_card(pair, verdict, base64.b64decode(args["fingerprint_key"]), self._clock.now_ms())
         data = {
             "key": card_to_wire(card),
@@ -256,6 +262,22 @@ class Desk:
             "warnings": _warnings(verdict),
         }
         return Change(data, install=InstalledKey(pair, verdict.uid, allow, card))
+
+    def _delivered(self, args: Mapping[str, Any]) -> KeyPair:
+        name, api_key = str(args["name"]), Secret(args["api_key"])
+        if "pending" not in args:
+            return KeyPair(name, KeyType(args["type"]), api_key, Secret(args["secret"]))
+        made = self._box.pending()
+        if made is None or args["pending"] not in (None, made.id):
+            raise NotFound(
+                "no key pair of this robot waits for its API key",
+                hint="'fortctl keys generate --role robot' makes one",
+            )
+        return KeyPair(name, made.type, api_key, Secret(made.secret.reveal_bytes()))
+
+    async def _generate_key(self, command: Command) -> Change:
+        made = make_pending(KeyType(command.args["type"]), self._clock.now_ms())
+        return Change({"public_key": made.public, "pending_id": made.id}, pending=made)
 
     async def _forget_key(self, command: Command) -> Change:
         installed = self._box.key()

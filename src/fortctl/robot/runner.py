@@ -12,7 +12,7 @@ from functools import cached_property
 from typing import Any
 
 from fortctl.errors import BadInput, Conflict, FortctlError
-from fortctl.keycheck import check_key
+from fortctl.keycheck import check_entered
 from fortctl.model import KeyPair, KeyVerdict, Role
 from fortctl.ports import Exchange, ExchangeFault, Outcome
 from fortctl.robot import grid
@@ -46,13 +46,11 @@ class Runner(Feeds):
         self, pair: KeyPair, *, allow: Collection[str] = (), pinned_uid: int | None = None
     ) -> KeyVerdict:
         """Ask the exchange about a key beside the loaded one; trading goes on meanwhile."""
-        exchange = self._connect(pair)
         self._candidate = True
         try:
-            return await check_key(exchange, Role.ROBOT, allow=allow, pinned_uid=pinned_uid)
+            return await check_entered(self._connect, pair, Role.ROBOT, allow=allow, pinned_uid=pinned_uid)
         finally:
             self._candidate = False
-            await exchange.close()
 
     async def set_key(self, pair: KeyPair, *, uid: int) -> None:
         """Load a verified key: the next order goes out with it, after the books agree."""

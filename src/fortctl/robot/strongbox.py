@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from fortctl.errors import ConfigError, NotFound
-from fortctl.model import KeyCard, KeyPair, KeyType, Role
+from fortctl.model import KeyCard, KeyPair, KeyType, PendingPair, Role
 from fortctl.ports import Clock, NewRecord, VaultPort
 from fortctl.secret import Secret
+from fortctl.vault.keygen import pending_from, pending_record
 from fortctl.vault.seal import Identity, RecipientKey
 from fortctl.wire import card_from_wire, card_to_wire
 
@@ -90,16 +91,33 @@ class StrongBox:
         pair = KeyPair(body["name"], KeyType(body["type"]), Secret(body["api_key"]), Secret(body["secret"]))
         return InstalledKey(pair, int(body["uid"]), tuple(body["allow"]), card_from_wire(body["card"]))
 
+    def pending(self) -> PendingPair | None:
+        """Return the key pair that waits for its API key, or None (also when its erasure key was destroyed)."""
+        if not self._has(self._pending_id):
+            return None
+        try:
+            return pending_from(self._vault.get(self._pending_id))
+        except NotFound:
+            return None
+
+    @property
+    def _pending_id(self) -> str:
+        return f"pending/{self.account}/robot"
+
+    def _has(self, record_id: str) -> bool:
+        return any(meta.record_id == record_id for meta in self._vault.records())
+
     def write(
         self,
         applied: Applied,
         *,
+        pending: PendingPair | None = None,
         settings: Mapping[str, Any] | None = None,
         key: InstalledKey | None = None,
         recipient: RecipientKey | None = None,
         forget: bool = False,
     ) -> None:
-        """Write what one command changed, with its number and receipt, as one."""
+        """Write what one command changed, with its number and receipt, as one; a new key ends the wait for another."""
         put = [self._record("applied", json.dumps(applied.__dict__, sort_keys=True))]
         if settings is not None:
             put.append(self._record("settings", json.dumps(dict(settings), sort_keys=True)))
@@ -107,9 +125,15 @@ class StrongBox:
             put.append(self._key_record(key))
         if recipient is not None:
             put.append(self._recipient_record(recipient))
-        key_id = f"key/{self.account}/robot"
-        there = any(meta.record_id == key_id for meta in self._vault.records())
-        self._vault.update(put, [key_id] if forget and there else [])
+        if pending is not None:
+            body = pending_record(pending)
+            put.append(
+                self._record(self._pending_id, body, name=pending.id, type_=pending.type.value, purpose="pending")
+            )
+        gone = [f"key/{self.account}/robot"] if forget else []
+        # A key comes with a fresh recipient key; a card that was only looked at again does not.
+        gone += [self._pending_id] if key is not None and recipient is not None else []
+        self._vault.update(put, [record_id for record_id in gone if self._has(record_id)])
 
     def _key_record(self, key: InstalledKey) -> NewRecord:
         body = {

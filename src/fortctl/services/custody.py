@@ -13,9 +13,10 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from fortctl.errors import ConfigError, NotFound
-from fortctl.model import KeyCard, KeyPair, KeyRestrictions, KeyType, KeyVerdict, Role
+from fortctl.model import KeyCard, KeyPair, KeyRestrictions, KeyType, KeyVerdict, PendingPair, Role
 from fortctl.ports import AuditLog, Clock, NewRecord, VaultPort
 from fortctl.secret import Secret
+from fortctl.vault.keygen import pending_from, pending_record
 from fortctl.vault.seal import Identity, fingerprint
 
 OPERATOR = "identity/operator"
@@ -98,6 +99,10 @@ class Custody:
     def _copy_id(self) -> str:
         return f"copy/{self.account}/robot"
 
+    @property
+    def _pending_id(self) -> str:
+        return f"pending/{self.account}/site"
+
     def operator(self) -> Identity:
         return Identity.from_private(self._vault.get(OPERATOR))
 
@@ -141,7 +146,8 @@ class Custody:
     def keep_site_key(self, key: StoredKey, what: str) -> None:
         """Store the site key; a copy of the robot's key is destroyed in the same write."""
         put = [self._key_record(self._site_id, key, Role.SITE, "site"), *self._uid_records(key.uid)]
-        delete = [self._copy_id] if self.has(self._copy_id) else []
+        # The key that was waiting for its API key is in use now, or another was entered in its place.
+        delete = [record_id for record_id in (self._copy_id, self._pending_id) if self.has(record_id)]
         self._write(what, put, delete, {"role": "site", "fingerprint": self.fingerprint(key.pair)})
 
     def keep_robot_copy(self, key: StoredKey) -> None:
@@ -166,6 +172,40 @@ class Custody:
             what = "key accepted" if verdict.accepted else "key rejected"
             self._write(what, [record], [], {"role": role.value, "fingerprint": self.fingerprint(key.pair)})
             return
+
+    def pending(self) -> PendingPair | None:
+        """Return the site's key pair that waits for its API key, or None."""
+        record_id = self._pending_id
+        if not self.has(record_id):
+            return None
+        try:
+            return pending_from(self._vault.get(record_id))
+        except NotFound:
+            return None
+
+    def keep_pending(self, pair: PendingPair) -> None:
+        """Keep a key pair until its API key comes; one that waited before is destroyed."""
+        record = NewRecord(
+            record_id=self._pending_id,
+            account=self.account,
+            exchange=self.exchange,
+            role=Role.SITE.value,
+            name=pair.id,
+            type=pair.type.value,
+            plaintext=pending_record(pair),
+            erasable=True,
+            created_at=pair.made_at,
+            purpose="pending",
+        )
+        self._write("key pair made", [record], [], {"role": "site", "pending": pair.id})
+
+    def uids_elsewhere(self) -> dict[int, str]:
+        """Return the pinned numbers of this home's other accounts at the same exchange, with the accounts' names."""
+        found = {}
+        for meta in self._vault.records():
+            if meta.record_id.startswith("uid/") and meta.account != self.account and meta.exchange == self.exchange:
+                found[int(self._vault.get(meta.record_id).reveal())] = meta.account
+        return found
 
     def destroy_site_key(self) -> str:
         """Destroy the site key; return its fingerprint. Raises ``NotFound`` when there is none."""

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from fortctl.errors import BadInput
 from fortctl.model import KeyPair, KeyType
 from fortctl.secret import Secret
 
-_ALNUM = re.compile(r"[A-Za-z0-9]{16,128}")
+_ALNUM = re.compile(r"[A-Za-z0-9]{64}")
 _NAME_LIMIT = 64
+_AROUND = " \t\r\n\u00a0\u200b\ufeff"
+_QUOTES = {'"': '"', "'": "'", "`": "`", "“": "”", "‘": "’"}
 _PEM = re.compile(
     r"-----BEGIN (?:[A-Z0-9]+ )*PRIVATE KEY-----\n[A-Za-z0-9+/=\n]+-----END (?:[A-Z0-9]+ )*PRIVATE KEY-----\n?"
 )
@@ -35,7 +37,14 @@ def parse_object(data: bytes) -> dict[str, Any]:
     return value
 
 
-def parse_key(fields: Mapping[str, Any], *, name: str | None, key_type: KeyType | None, default_name: str) -> KeyPair:
+def parse_key(
+    fields: Mapping[str, Any],
+    *,
+    name: str | None,
+    key_type: KeyType | None,
+    default_name: str,
+    passphrase: Callable[[], Secret] | None = None,
+) -> KeyPair:
     """Make a key pair of the fields that were entered.
 
     Args:
@@ -43,41 +52,67 @@ def parse_key(fields: Mapping[str, Any], *, name: str | None, key_type: KeyType 
         name: ``--name``, which wins over the field.
         key_type: ``--type``, which must agree with what was entered.
         default_name: used when neither names the key.
+        passphrase: gives the passphrase of an encrypted PEM, when there is one to be opened.
 
     Raises:
         BadInput: a field is missing or malformed; the message names the field, never its content.
     """
-    shown = name if name is not None else fields.get("name", default_name)
-    if not isinstance(shown, str) or not 0 < len(shown.strip()) <= _NAME_LIMIT or not shown.isprintable():
-        raise BadInput(f"name must be 1 to {_NAME_LIMIT} printable characters")
-    api_key = _text(fields, "api_key")
-    if not _ALNUM.fullmatch(api_key):
-        raise BadInput("api_key is not what Binance makes: 64 letters and digits", hint=_COPY_HINT)
+    shown = _name(fields, name, default_name)
+    api_key = _alnum(fields, "api_key")
     if "private_key" in fields and "secret_key" in fields:
         raise BadInput("secret_key and private_key exclude each other")
     if "private_key" in fields:
-        secret, found = _private_key(_text(fields, "private_key"))
+        secret, found = _private_key(_text(fields, "private_key"), passphrase)
     else:
-        value = _text(fields, "secret_key")
-        if not _ALNUM.fullmatch(value):
-            raise BadInput("secret_key is not what Binance makes: 64 letters and digits", hint=_COPY_HINT)
+        value = _alnum(fields, "secret_key")
         if value == api_key:
             raise BadInput("api_key and secret_key are the same", hint=_COPY_HINT)
         secret, found = Secret(value), KeyType.HMAC
     wanted = key_type or _declared_type(fields)
     if wanted is not None and wanted is not found:
         raise BadInput(f"the key is of type {found}, not {wanted}", hint=f"give --type {found}, or enter the other key")
-    return KeyPair(shown.strip(), found, Secret(api_key), secret)
+    return KeyPair(shown, found, Secret(api_key), secret)
+
+
+def parse_api_key(fields: Mapping[str, Any], *, name: str | None, default_name: str) -> tuple[Secret, str]:
+    """Return the API key that completes a pair made here, and the key's name. Raises ``BadInput``."""
+    if "secret_key" in fields or "private_key" in fields:
+        raise BadInput("with --pending only api_key is entered: the private half is here already")
+    return Secret(_alnum(fields, "api_key")), _name(fields, name, default_name)
+
+
+def _name(fields: Mapping[str, Any], name: str | None, default_name: str) -> str:
+    shown = name if name is not None else fields.get("name", default_name)
+    if not isinstance(shown, str) or not 0 < len(shown.strip()) <= _NAME_LIMIT or not shown.isprintable():
+        raise BadInput(f"name must be 1 to {_NAME_LIMIT} printable characters")
+    return shown.strip()
 
 
 _COPY_HINT = "copy it again from Binance's page, without spaces, quotes or line breaks"
 
 
 def _text(fields: Mapping[str, Any], field: str) -> str:
+    """Return a field without the white space and the pair of quotes that copying brings along."""
     value = fields.get(field)
-    if not isinstance(value, str) or not value:
+    if not isinstance(value, str):
         raise BadInput(f"{field} is missing or no text")
+    value = value.strip(_AROUND)
+    if len(value) > 1 and value[0] in _QUOTES and value[-1] == _QUOTES[value[0]]:
+        value = value[1:-1].strip(_AROUND)
+    if not value:
+        raise BadInput(f"{field} is missing or empty")
     return value
+
+
+def _alnum(fields: Mapping[str, Any], field: str) -> str:
+    value = _text(fields, field)
+    if _ALNUM.fullmatch(value):
+        return value
+    if "PRIVATE KEY" in value:
+        raise BadInput(f"{field} holds a private key", hint='a private key goes into "private_key", as PEM')
+    if any(character.isspace() for character in value):
+        raise BadInput(f"{field} has white space inside", hint=_COPY_HINT)
+    raise BadInput(f"{field} is not what Binance makes: 64 letters and digits", hint=_COPY_HINT)
 
 
 def _declared_type(fields: Mapping[str, Any]) -> KeyType | None:
@@ -90,19 +125,28 @@ def _declared_type(fields: Mapping[str, Any]) -> KeyType | None:
         raise BadInput("type is not one of hmac, ed25519, rsa") from None
 
 
-def _private_key(text: str) -> tuple[Secret, KeyType]:
+def _private_key(text: str, passphrase: Callable[[], Secret] | None) -> tuple[Secret, KeyType]:
     pem = text.replace("\r\n", "\n").strip() + "\n"
     if not _PEM.fullmatch(pem):
         raise BadInput("private_key is no PEM private key", hint="give the PKCS#8 PEM as one JSON string")
+    from cryptography.hazmat.primitives import serialization
     from cryptography.hazmat.primitives.asymmetric import ed25519, rsa
-    from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
+    locked = "ENCRYPTED" in pem.partition("\n")[0]
+    if locked and passphrase is None:
+        raise BadInput("private_key is encrypted", hint="give its passphrase: --key-passphrase-file FILE")
+    password = passphrase().reveal_bytes() if locked and passphrase is not None else None
     try:
-        key = load_pem_private_key(pem.encode("ascii"), password=None)
-    except TypeError:
-        raise BadInput("private_key is encrypted", hint="decrypt it first (openssl pkey -in FILE)") from None
+        key = serialization.load_pem_private_key(pem.encode("ascii"), password=password)
     except Exception:  # the library's message may quote the input
+        if locked:
+            raise BadInput("the passphrase does not open the private key", hint="check which one it is") from None
         raise BadInput("private_key cannot be read as a PEM private key") from None
+    if locked:
+        # It is the vault that locks it from here on.
+        pem = key.private_bytes(
+            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        ).decode()
     if isinstance(key, ed25519.Ed25519PrivateKey):
         return Secret(pem), KeyType.ED25519
     if isinstance(key, rsa.RSAPrivateKey):

@@ -7,13 +7,15 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from fortctl.errors import Conflict, ExchangeAnswer, FortctlError, KeyPolicy, KeyRejected, NotFound
-from fortctl.model import KeyCard, KeyPair, KeyRestrictions, KeyVerdict, Role
-from fortctl.policy import expect_fit, ticking_hint
+from fortctl.errors import Conflict, ExchangeAnswer, FortctlError, KeyPolicy, KeyRejected, KeyTooOld, NotFound
+from fortctl.model import KeyCard, KeyPair, KeyRestrictions, KeyType, KeyVerdict, Role
+from fortctl.policy import expect_fit, refuse_foreign, remedy_of, ticking_hint, words_of
 from fortctl.ports import AuditLog, Clock, Exchange
+from fortctl.secret import Secret
 from fortctl.services.control import ANSWER_WITHIN_S, RobotControl
 from fortctl.services.custody import Custody, StoredKey
 from fortctl.times import age_days, rfc3339
+from fortctl.vault.keygen import make_pending
 from fortctl.wire import card_from_wire, card_to_wire, verdict_to_wire
 
 Connect = Callable[[KeyPair | None], Exchange]
@@ -22,6 +24,12 @@ Warnings = tuple[tuple[str, str], ...]
 COPY_WARNING = (
     "READING_THROUGH_ROBOT_KEY",
     "there is no site key: the site reads through a copy of the robot key, which can trade; add a site key",
+)
+
+
+NO_COPY_WARNING = (
+    "NO_SITE_KEY",
+    "there is no site key, and the robot's private half is with the robot alone: add a site key to read the account",
 )
 
 
@@ -86,6 +94,42 @@ class KeyService:
         card = self._control.card()
         return card.key if card is not None else None
 
+    # -- making key pairs ------------------------------------------------------------------------------------------
+
+    def generate(self, role: Role, kind: KeyType) -> tuple[str, str]:
+        """Make a key pair where it will live; a pair that waited before is destroyed.
+
+        Returns:
+            The public half (PEM), to be registered at Binance, and what names the pair.
+
+        Raises:
+            RobotTimeout: the robot gave no answer in time.
+        """
+        if role is Role.ROBOT:
+            receipt = self._control.send("generate-key", {"type": kind.value})
+            self._audit.append(
+                "key pair made", account=self.account, result="done", role="robot", pending=receipt.data["pending_id"]
+            )
+            return str(receipt.data["public_key"]), str(receipt.data["pending_id"])
+        made = make_pending(kind, self._clock.now_ms())
+        self._custody.keep_pending(made)
+        return made.public, made.id
+
+    def pending(self, role: Role, api_key: Secret, name: str) -> KeyPair:
+        """Return the key that an API key completes; the robot's without its private half.
+
+        Raises:
+            NotFound: no key pair of the site waits.
+        """
+        if role is Role.ROBOT:
+            return KeyPair(name, KeyType.ED25519, api_key, Secret(b""))
+        made = self._custody.pending()
+        if made is None:
+            raise NotFound(
+                "no key pair of the site waits for its API key", hint="'fortctl keys generate --role site' makes one"
+            )
+        return KeyPair(name, made.type, api_key, Secret(made.secret.reveal_bytes()))
+
     # -- taking in -------------------------------------------------------------------------------------------------
 
     async def take_site(self, pair: KeyPair, *, allow: Collection[str], replacing: bool, force: bool) -> Taken:
@@ -109,6 +153,7 @@ class KeyService:
         if force and old is not None:
             self._custody.destroy_site_key()
         verdict = await self._accepted(pair, allow)
+        refuse_foreign(verdict.uid, Role.SITE, self._custody.uids_elsewhere())
         now = self._clock.now_ms()
         key = StoredKey(pair, now, now, None, verdict.uid, verdict.restrictions, tuple(allow))
         had_copy = self._custody.robot_copy() is not None
@@ -164,12 +209,14 @@ class KeyService:
         return Taken(card, old.fingerprint if old else None, (waiting,))
 
     def _delivery(self, pair: KeyPair, allow: Collection[str]) -> dict[str, Any]:
+        # The robot made the key pair itself: its private half is there, and nowhere else.
+        own: dict[str, Any] = {"type": pair.type.value, "secret": pair.secret.reveal()}
         return {
             "name": pair.name,
-            "type": pair.type.value,
             "api_key": pair.api_key.reveal(),
-            "secret": pair.secret.reveal(),
+            **(own if pair.secret else {"pending": None}),
             "allow": sorted(allow),
+            "elsewhere": {str(uid): name for uid, name in self._custody.uids_elsewhere().items()},
             "uid": self._custody.uid(),
             "fingerprint_key": base64.b64encode(self._custody.fingerprint_key()).decode(),
         }
@@ -180,6 +227,8 @@ class KeyService:
         had = self._custody.destroy_robot_copy()
         if self._custody.site_key() is not None or not (site_copy or had):
             return ()
+        if not pair.secret:
+            return (NO_COPY_WARNING,)
         now = self._clock.now_ms()
         restrictions = KeyRestrictions(**data["restrictions"]) if data.get("restrictions") else None
         self._custody.keep_robot_copy(StoredKey(pair, now, now, None, int(data["uid"]), restrictions, tuple(allow)))
@@ -205,13 +254,9 @@ class KeyService:
             raise
 
     async def _ask(self, pair: KeyPair, allow: Collection[str]) -> KeyVerdict:
-        from fortctl.keycheck import check_key
+        from fortctl.keycheck import check_entered
 
-        exchange = self._connect(pair)
-        try:
-            return await check_key(exchange, Role.SITE, allow=allow, pinned_uid=self._custody.uid())
-        finally:
-            await exchange.close()
+        return await check_entered(self._connect, pair, Role.SITE, allow=allow, pinned_uid=self._custody.uid())
 
     def _expect(self, role: Role, there: bool, replacing: bool) -> None:
         if there and not replacing:
@@ -306,8 +351,11 @@ def failure_of(results: list[dict[str, Any]], warnings: Warnings) -> FortctlErro
         if not result["accepted"] and result["reason"] != "other_account":
             answer = result["exchange"]
             return KeyRejected(
-                f"the exchange does not accept the {result['role']} key: {result['reason'].replace('_', ' ')}",
-                details={"role": result["role"], "reason": result["reason"]},
+                f"the exchange does not accept the {result['role']} key: {words_of(result['reason'])}",
+                hint=remedy_of(result["reason"]),
+                details={
+                    name: result[name] for name in ("role", "reason", "certainty", "why", "seen_from") if result[name]
+                },
                 exchange=ExchangeAnswer(answer["http_status"], answer["code"], answer["message"]) if answer else None,
                 data=data,
                 warnings=warnings,
@@ -335,3 +383,17 @@ def card_json(card: KeyCard, now: int) -> dict[str, Any]:
     shown = card_to_wire(card)
     times = {name: rfc3339(shown[name]) for name in ("created_at", "verified_at", "expires_at")}
     return {**shown, **times, "age_days": age_days(card.created_at, now)}
+
+
+def too_old(cards: Sequence[KeyCard], limit_ms: int, now: int, data: Mapping[str, Any]) -> KeyTooOld | None:
+    """Return the error for keys older than ``limit_ms``, or None."""
+    old = [card for card in cards if card.created_at is not None and now - card.created_at > limit_ms]
+    if not old:
+        return None
+    named = ", ".join(f"the {card.role} key '{card.name}' ({age_days(card.created_at, now)} days)" for card in old)
+    return KeyTooOld(
+        f"past its rotation age: {named}",
+        hint="create a new key on Binance's page, then 'fortctl keys change'",
+        details={"roles": [card.role.value for card in old]},
+        data=dict(data),
+    )

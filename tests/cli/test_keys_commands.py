@@ -1,0 +1,162 @@
+"""``fortctl keys`` through the executable: pairs made here, traps of entering, reasons of refusals, ages."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ed25519, rsa
+from cryptography.hazmat.primitives.serialization import load_pem_public_key
+
+from harness import Shell
+
+
+def add(shell: Shell, role: str, key: str, *more: str) -> dict[str, object]:
+    card: dict[str, object] = shell.ok("keys", "add", "--role", role, "--input", "-", *more, stdin=key)["key"]
+    return card
+
+
+def register(shell: Shell, tmp_path: Path, name: str, permissions: str, public: str, kind: str) -> str:
+    """Register a public key on the paper exchange's page; return the API key as entered."""
+    path = tmp_path / f"{name}.pem"
+    path.write_text(public)
+    made = shell.ok(
+        "paper",
+        "keys",
+        "create",
+        "--name",
+        name,
+        "--permissions",
+        permissions,
+        "--type",
+        kind,
+        "--public-key",
+        str(path),
+    )
+    assert "private_key" not in made and "secret_key" not in made
+    return json.dumps({"api_key": made["api_key"]})
+
+
+@pytest.mark.parametrize("kind", ["ed25519", "rsa"])
+def test_pairs_are_made_where_they_will_live(ready: Shell, tmp_path: Path, kind: str) -> None:
+    for role, permissions in (("site", "reading"), ("robot", "reading,spot_trading")):
+        assert ready.run("keys", "add", "--role", role, "--pending", "--input", "-", stdin='{"api_key": "x"}').code == 2
+        made = ready.ok("keys", "generate", "--role", role, "--type", kind)
+        public = load_pem_public_key(made["public_key"].encode())
+        assert isinstance(public, ed25519.Ed25519PublicKey if kind == "ed25519" else rsa.RSAPublicKey)
+        entered = register(ready, tmp_path, f"{role}-1", permissions, made["public_key"], kind)
+        card = add(ready, role, entered, "--pending", "--name", f"{role}-1")
+        assert (card["type"], card["status"], card["held_by"]) == (kind, "ok", [role])
+        # Its private half is in use now: it completes no second key.
+        again = ready.run("keys", "change", "--role", role, "--pending", "--input", "-", stdin=entered)
+        assert again.code in (4, 7), again.doc
+    results = ready.ok("keys", "verify")["results"]
+    assert [(result["role"], result["accepted"]) for result in results] == [("site", True), ("robot", True)]
+    assert b"PRIVATE KEY" not in b"".join(path.read_bytes() for path in ready.home.rglob("*") if path.is_file())
+
+
+def test_a_pair_of_the_robot_leaves_no_copy_for_reading(ready: Shell, tmp_path: Path) -> None:
+    public = ready.ok("keys", "generate", "--role", "robot")["public_key"]
+    entered = register(ready, tmp_path, "robot-1", "reading,spot_trading", public, "ed25519")
+    ran = ready.run("keys", "add", "--role", "robot", "--pending", "--input", "-", stdin=entered)
+    assert ran.code == 0 and ran.data["key"]["held_by"] == ["robot"]
+    assert "NO_SITE_KEY" in [warning["code"] for warning in ran.doc["warnings"]]
+    refused = ready.run("account", "balances")
+    assert refused.code == 7 and "site" in refused.error["hint"]
+
+
+def test_pending_without_a_pair(ready: Shell) -> None:
+    entered = json.dumps({"api_key": "A" * 64})
+    for role in ("site", "robot"):
+        assert ready.run("keys", "add", "--role", role, "--pending", "--input", "-", stdin=entered).code == 7
+    both = json.dumps({"api_key": "A" * 64, "secret_key": "B" * 64})
+    assert ready.run("keys", "add", "--role", "site", "--pending", "--input", "-", stdin=both).code == 2
+
+
+def test_an_encrypted_private_key(ready: Shell, tmp_path: Path) -> None:
+    private = ed25519.Ed25519PrivateKey.generate()
+    locked = private.private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.BestAvailableEncryption(b"open sesame"),
+    ).decode()
+    public = private.public_key().public_bytes(
+        serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
+    )
+    api_key = json.loads(register(ready, tmp_path, "site-1", "reading", public.decode(), "ed25519"))["api_key"]
+    entered = json.dumps({"name": "site-1", "api_key": api_key, "private_key": locked})
+    good, bad = tmp_path / "good", tmp_path / "bad"
+    good.write_text("open sesame\n")
+    bad.write_text("close sesame\n")
+    words = ("keys", "add", "--role", "site", "--input", "-")
+    assert ready.run(*words, stdin=entered).code == 11, "nobody can be asked for the passphrase"
+    assert ready.run(*words, "--key-passphrase-file", str(bad), stdin=entered).error["code"] == "BAD_INPUT"
+    assert ready.ok(*words, "--key-passphrase-file", str(good), stdin=entered)["key"]["type"] == "ed25519"
+
+
+def test_what_copying_brings_along_is_forgiven(ready: Shell) -> None:
+    key = json.loads(ready.paper_key("site-1", "reading"))
+    messy = {"name": " site-1 ", "api_key": f'"{key["api_key"]}"\n', "secret_key": f"\u00a0 {key['secret_key']}\t"}
+    data = b"\xef\xbb\xbf" + json.dumps(messy).encode()
+    assert ready.ok("keys", "add", "--role", "site", "--input", "-", stdin=data)["key"]["name"] == "site-1"
+    inside = {**key, "secret_key": key["secret_key"][:30] + "\n" + key["secret_key"][30:]}
+    ran = ready.run("keys", "change", "--role", "site", "--input", "-", stdin=json.dumps(inside))
+    assert (ran.code, ran.error["message"]) == (2, "secret_key has white space inside")
+
+
+@pytest.mark.parametrize("role", ["site", "robot"])
+def test_each_refusal_says_why_and_how_sure_that_is(ready: Shell, role: str) -> None:
+    rights = {"site": "reading", "robot": "reading,spot_trading"}[role]
+    good = json.loads(ready.paper_key("good", rights))
+    elsewhere = json.loads(ready.paper_key("elsewhere", rights, "--ip", "10.1.2.3"))
+    blind = json.loads(ready.paper_key("blind", "spot_trading"))
+    for entered, reason, certainty in (
+        ({**good, "secret_key": good["api_key"][::-1]}, "wrong_secret", "certain"),
+        ({**good, "api_key": "A" * 64, "secret_key": "B" * 64}, "unknown_key", "certain"),
+        ({**good, "api_key": good["secret_key"], "secret_key": good["api_key"]}, "swapped", "certain"),
+        (elsewhere, "ip_not_listed", "likely"),
+        (blind, "ip_not_listed", "likely"),  # Binance answers both alike
+    ):
+        ran = ready.run("keys", "add", "--role", role, "--input", "-", stdin=json.dumps(entered))
+        assert (ran.code, ran.error["details"]["reason"]) == (3, reason), ran.doc
+        assert ran.error["details"]["certainty"] == certainty and ran.error["details"]["why"]
+        assert ran.error["hint"]
+    too_much = ready.run("keys", "add", "--role", role, "--input", "-", stdin=ready.paper_key("m", f"{rights},futures"))
+    assert too_much.code == 4 and too_much.error["details"]["excess"] == ["futures"]
+
+
+def test_a_key_of_the_other_account(keyed: Shell) -> None:
+    keyed.ok("accounts", "add", "second", "--exchange", "paper")
+    for role, rights in (("site", "reading"), ("robot", "reading,spot_trading")):
+        key = keyed.paper_key(f"{role}-other", rights)
+        ran = keyed.run("--account", "second", "keys", "add", "--role", role, "--input", "-", stdin=key)
+        assert (ran.code, ran.error["details"]["reason"]) == (4, "other_account"), ran.doc
+        assert ran.error["details"]["account"] == "default"
+
+
+def test_age(keyed: Shell) -> None:
+    assert [key["role"] for key in keyed.ok("keys", "age")["keys"]] == ["site", "robot"]
+    old = keyed.run("keys", "age", "--max-age", "0h")
+    assert (old.code, old.error["code"]) == (13, "KEY_TOO_OLD") and len(old.data["keys"]) == 2
+    assert old.error["details"]["roles"] == ["site", "robot"]
+    assert keyed.run("keys", "age", "--max-age", "soon").code == 2
+
+
+def test_a_lapsing_trading_right_is_warned_of(ready: Shell) -> None:
+    key = ready.paper_key("robot-1", "reading,spot_trading", "--expires-in", "86400")
+    ran = ready.run("keys", "add", "--role", "robot", "--input", "-", stdin=key)
+    assert ran.code == 0 and "TRADING_RIGHT_LAPSES" in [warning["code"] for warning in ran.doc["warnings"]]
+
+
+def test_keys_are_destroyed_with_the_vault_damaged(keyed: Shell) -> None:
+    vault = keyed.home / "vault.toml"
+    vault.write_bytes(vault.read_bytes()[:-10])
+    assert keyed.run("keys", "delete", "--role", "site", "--yes").code == 6
+    assert keyed.run("keys", "delete", "--role", "robot", "--without-unlocking", "--yes").code == 8, (
+        "it has it in memory"
+    )
+    gone = keyed.ok("keys", "delete", "--role", "site", "--without-unlocking", "--yes")
+    assert len(gone["destroyed"]) == 1 and not list((keyed.home / "erasure").rglob("site-*"))
+    assert keyed.run("keys", "delete", "--role", "site", "--without-unlocking", "--yes").code == 7
