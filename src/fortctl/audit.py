@@ -12,6 +12,7 @@ import hmac
 import json
 import os
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,21 @@ from fortctl.times import rfc3339
 GENESIS = "0" * 64
 _LINE_LIMIT = 64 * 1024
 _BEGIN_AGAIN = "see 'fortctl doctor'; move audit.jsonl aside to begin a new chain, then 'fortctl vault accept'"
+
+
+@dataclass(frozen=True)
+class Checked:
+    """An audit log that is intact.
+
+    Attributes:
+        entries: how many there are.
+        sealed: how many bear this home's seal; 0 where the vault was not unlocked.
+        head: the last entry's hash.
+    """
+
+    entries: int
+    sealed: int
+    head: str
 
 
 class AuditFile:
@@ -115,13 +131,24 @@ class AuditFile:
             raise VaultDamaged("the audit log's end is no entry", hint=_BEGIN_AGAIN) from None
         return (intended, 0) if intended else None
 
-    def check(self) -> int:
-        """Check the whole chain, and the seals where the key is at hand; return the number of entries.
+    def head(self) -> tuple[int, str] | None:
+        """Return the last entry's number and hash, or None where there is none to be read."""
+        try:
+            last = json.loads(next(_backwards(self._path)))
+            return int(last["seq"]), str(last["hash"])
+        except (OSError, ValueError, KeyError, TypeError, StopIteration):
+            return None
+
+    def check(self, anchor: tuple[int, str] | None = None) -> Checked:
+        """Check the whole chain, and the seals where the key is at hand.
+
+        Args:
+            anchor: the number and hash of an entry that somebody else remembers (a paired robot).
 
         Raises:
-            VaultDamaged: an entry was changed, cut or moved.
+            VaultDamaged: an entry was changed, cut or moved; ``details.entry`` says where.
         """
-        before, count = GENESIS, 0
+        before, count, sealed = GENESIS, 0, 0
         for entry in self.entries():
             count += 1
             seal = entry.pop("seal", None)
@@ -130,13 +157,22 @@ class AuditFile:
                 raise VaultDamaged(
                     f"the audit log was changed at entry {count}",
                     hint="compare it with a backup; the chain breaks there",
+                    details={"entry": count},
                 )
             if seal is not None and self._key is not None:
                 expected = hmac.digest(self._key, str(claimed).encode(), "sha256").hex()
                 if not hmac.compare_digest(expected.encode(), str(seal).encode()):
-                    raise VaultDamaged(f"the seal of audit entry {count} is not this home's")
+                    raise VaultDamaged(f"the seal of audit entry {count} is not this home's", details={"entry": count})
+                sealed += 1
             before = str(claimed)
-        return count
+            if anchor is not None and anchor[0] == count and anchor[1] != before:
+                raise VaultDamaged(f"audit entry {count} is not the one that the robot saw", details={"entry": count})
+        if anchor is not None and anchor[0] > count:
+            raise VaultDamaged(
+                f"the audit log ends at entry {count}, but the robot has seen entry {anchor[0]}: it was cut",
+                details={"entry": count},
+            )
+        return Checked(count, sealed, before)
 
 
 def redact_values(entry: dict[str, Any]) -> dict[str, Any]:

@@ -264,3 +264,6 @@ class Latch(LatchGuard, Protocol):
 class AuditLog(Protocol):
     def append(self, what: str, *, account: str, result: str, best_effort: bool = False, **facts: Any) -> None:
         """Append one entry durably; ``best_effort`` writes what can be written and never raises."""
+
+    def head(self) -> tuple[int, str] | None:
+        """Return the last entry's number and hash, or None where there is none to be read."""

@@ -25,7 +25,7 @@ def path(tmp_path: Path) -> Path:
 def checked(path: Path) -> int:
     log = AuditFile(path)
     log.seal_with(Secret(b"k" * 32))
-    return log.check()
+    return log.check().entries
 
 
 def test_a_whole_chain(path: Path) -> None:
@@ -66,4 +66,4 @@ def test_what_looks_like_a_key_is_masked(tmp_path: Path) -> None:
     log = AuditFile(tmp_path / "a.jsonl")
     log.append("oops", account="a", result="done", note="K" * 64)
     assert "K" * 64 not in (tmp_path / "a.jsonl").read_text()
-    assert log.check() == 1
+    assert log.check().entries == 1

@@ -6,6 +6,7 @@ import click
 
 from fortctl.commands.context import App, Result, group
 from fortctl.commands.render import table
+from fortctl.errors import VaultDamaged, VaultLocked
 
 audit = group("audit", "The record of every operation.")
 
@@ -20,3 +21,38 @@ def log(app: App, lines: int | None) -> Result:
     headings = ("time", "what", "account", "role", "fingerprint", "result")
     shown = [[entry.get(heading) for heading in headings] for entry in entries]
     return Result({"entries": entries}, text=table(headings, shown))
+
+
+@audit.command("verify", help="Check that no entry was changed, cut or moved; with the vault unlocked also the seals.")
+def verify(app: App) -> Result:
+    wiring = app.wiring
+    wiring.entry  # noqa: B018
+    try:
+        # Unlocking lends the audit log its key, and holds the vault's generation against it.
+        wiring.vault  # noqa: B018
+        unlocked = True
+    except VaultLocked:
+        unlocked = False
+    try:
+        # A paired robot remembers an entry: the anchor against a log that was rebuilt as a whole.
+        anchor = wiring.control.anchor() if unlocked else None
+        checked = wiring.audit.check(anchor)
+    except VaultDamaged as error:
+        error.data = {"intact": False, "entries": None}
+        raise
+    data = {
+        "intact": True,
+        "entries": checked.entries,
+        "sealed": checked.sealed if unlocked else None,
+        "unsealed": checked.entries - checked.sealed if unlocked else None,
+        "head": checked.head,
+        "anchored_at": anchor[0] if anchor else None,
+    }
+    text = f"{checked.entries} entries, none changed, cut or moved"
+    if unlocked:
+        return Result(data, text=f"{text}; {checked.sealed} bear this home's seal")
+    warning = (
+        "SEALS_NOT_CHECKED",
+        "the vault is locked: only the chain was checked, which a clever forger can rebuild",
+    )
+    return Result(data, warnings=(warning,), text=text)

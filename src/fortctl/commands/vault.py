@@ -184,13 +184,14 @@ def restore(app: App, source: str, older: bool) -> Result:
 
 @vault.command("accept", help="Accept the vault as it is, although the audit log tells of another.")
 @click.option("--confirm", metavar="GENERATION", help="The vault's generation, typed again.")
-def accept(app: App, confirm: str | None) -> Result:
+@click.option("--above", type=click.IntRange(0), default=0, help="Write it above the generation that a robot has seen.")
+def accept(app: App, confirm: str | None, above: int) -> Result:
     wiring = app.wiring
     wiring.entry  # noqa: B018
     wiring.tolerant = True
-    generation = wiring.vault.generation
-    app.confirm_typed(str(generation), confirm, f"The vault is at generation {generation}. Accept it?")
-    wiring.vaults.accept(generation)
+    opened = wiring.vault
+    app.confirm_typed(str(opened.generation), confirm, f"The vault is at generation {opened.generation}. Accept it?")
+    generation = wiring.vaults.accept(opened, above)
     return Result({"generation": generation}, True, text=f"the vault of generation {generation} is accepted")
 
 

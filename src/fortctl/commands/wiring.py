@@ -87,8 +87,10 @@ class Wiring:
     @cached_property
     def vault(self) -> OpenVault:
         """The site's vault, unlocked. From here on audit entries bear a seal."""
+        from fortctl.memory import guard_memory
         from fortctl.services.accounts import AUDIT_KEY
 
+        guard_memory()
         file = self.vault_file
         kinds = [slot.kind for slot in file.header().slots]
         vault = file.unlock([self.unlocker(kinds, self.home.keyfile, "", self._given.passphrase_file)])

@@ -43,7 +43,7 @@ def doctor_ports(app: App) -> DoctorPorts:
         return wiring.mailbox.waiting(wiring.account)
 
     def audit_intact() -> str:
-        return f"{wiring.audit.check()} entries, the chain is whole"
+        return f"{wiring.audit.check().entries} entries, the chain is whole"
 
     return DoctorPorts(
         home=str(wiring.home.path),

@@ -9,7 +9,6 @@ import json
 import logging
 import logging.handlers
 import os
-import resource
 import signal
 import sqlite3
 import sys
@@ -64,14 +63,14 @@ class RobotProcess:
 
     def __init__(self, wiring: Wiring, *, brought_up: bool) -> None:
         from fortctl.commands.wiring import host_name
+        from fortctl.memory import guard_memory
         from fortctl.robot.journal import SqliteJournal
         from fortctl.robot.process import OwnerLock
 
         self._wiring = wiring
         self._brought_up = brought_up
         self._place = wiring.robot_home
-        # Core dumps would hold the key (security.md).
-        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        guard_memory(lock=True)
         self._latch = wiring.latch
         if self._latch.is_latched():
             raise Conflict(

@@ -21,6 +21,15 @@ def placed(requests: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
     ]
 
 
+def cancels(requests: Iterable[Mapping[str, Any]]) -> set[str]:
+    """Return the client order ids that somebody cancelled on purpose."""
+    return {
+        str(entry["client_order_id"])
+        for entry in requests
+        if (entry["method"], entry["path"]) == ("DELETE", "/api/v3/order") and entry["status"] == 200
+    }
+
+
 def twice(requests: Iterable[Mapping[str, Any]]) -> list[str]:
     """Return the client order ids that the exchange accepted more than once."""
     counted = Counter(str(entry["client_order_id"]) for entry in placed(requests))

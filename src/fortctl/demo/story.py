@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -219,18 +219,33 @@ class Story:
         status = self._await(lambda one: one["state"] == "running")
         after = self._open_orders()
         executed = {trade["order_id"] for trade in self._trades()}
-        lost = proofs.lost_orders(before, after, [name for name, number in before.items() if number in executed])
+        filled = [name for name, number in before.items() if number in executed]
+        # The market has moved: a grid that trails it takes its lowest orders back.
+        taken_back = self._cancelled(before) - set(filled)
+        lost = proofs.lost_orders(before, after, [*filled, *taken_back])
         same = sum(1 for name in before if name in after)
         self._end(
             f"verified by the robot in {changed['answer_ms']:.0f} ms, state {status['state']}",
-            f"{len(before)} orders before: {same} the same now, {len(before) - same} filled meanwhile and booked,"
-            f" {len(lost) or 'none'} lost",
+            f"{len(before)} orders before: {same} the same now, {len(before) - same - len(taken_back)} filled meanwhile"
+            f" and booked, {len(taken_back)} taken back by the grid, {len(lost) or 'none'} lost",
             status["state"] == "running" and not lost,
         )
 
     def _open_orders(self) -> dict[str, int]:
         orders = self.shell.data("account", "orders")["orders"]
         return {order["client_order_id"]: order["order_id"] for order in orders}
+
+    def _cancelled(self, orders: Mapping[str, int]) -> set[str]:
+        """Return those orders that the robot has cancelled: the exchange says so, and the request is in its log."""
+        told = self.shell.data("account", "orders", "--all", "--symbol", self.symbol)["orders"]
+        asked = proofs.cancels(self._requests())
+        return {
+            order["client_order_id"]
+            for order in told
+            if order["client_order_id"] in orders
+            and order["status"] == "CANCELED"
+            and order["client_order_id"] in asked
+        }
 
     def _trades(self) -> list[dict[str, Any]]:
         trades: list[dict[str, Any]] = self.shell.data("account", "trades", "--symbol", self.symbol)["trades"]

@@ -17,7 +17,7 @@ from fortctl.errors import BadInput, Conflict, FortctlError, InternalError, NotF
 from fortctl.model import KeyCard, KeyPair, KeyType, KeyVerdict, PendingPair, Role
 from fortctl.policy import expect_fit, refuse_foreign
 from fortctl.ports import Clock, LatchGuard, Mailbox, MailboxRow
-from fortctl.robot.strongbox import Applied, InstalledKey, StrongBox
+from fortctl.robot.strongbox import Applied, InstalledKey, Site, StrongBox
 from fortctl.secret import Secret
 from fortctl.vault.command import Command, Refused, open_row, receipt
 from fortctl.vault.keygen import make_pending
@@ -133,6 +133,7 @@ class Desk:
                 "recipient": {"id": recipient.key_id, "public": base64.b64encode(recipient.public_bytes()).decode()},
                 "number": applied.number,
                 "generation": applied.generation,
+                "sites": {name: list(site) for name, site in applied.sites.items()},
                 "key": card_to_wire(key.card) if key else None,
                 "state": str(self._runner.status()["state"]),
                 "at": now,
@@ -171,6 +172,9 @@ class Desk:
         await self._apply(row, command)
 
     async def _apply(self, row: MailboxRow, command: Command) -> None:
+        sites = _seen(self._box.applied().sites, command)
+        # What the operator's home tells of itself is no argument of the command.
+        command = replace(command, args={name: value for name, value in command.args.items() if name != "site"})
         handler = self._handlers.get(command.kind)
         try:
             if handler is None:
@@ -182,9 +186,10 @@ class Desk:
         except Exception as error:
             self._log.exception("command %d (%s) failed", command.number, command.kind)
             change = Change(error=InternalError(f"{type(error).__name__} while the robot applied '{command.kind}'"))
-        generation = command.generation if change.install else self._box.applied().generation
+        before = self._box.applied()
+        generation = command.generation if change.install else before.generation
         body, signature = self._receipt(command.number, command.kind, change, generation)
-        applied = Applied(command.number, generation, body.decode(), base64.b64encode(signature).decode())
+        applied = Applied(command.number, generation, body.decode(), base64.b64encode(signature).decode(), sites)
         self._box.write(
             applied,
             settings=change.settings,
@@ -195,7 +200,7 @@ class Desk:
         )
         if change.install is not None:
             body, signature = await self._install(change.install, command, applied, (body, signature))
-        if change.alters_card:
+        if change.alters_card or sites != before.sites:
             self.publish()
         self._finish(row, body, signature)
 
@@ -314,6 +319,19 @@ class Desk:
     async def _configure(self, command: Command) -> Change:
         await self._runner.configure(self._parse_settings(command.args))
         return Change(settings=dict(command.args))
+
+
+def _seen(sites: Mapping[str, Site], command: Command) -> dict[str, Site]:
+    """Return what the robot remembers of the operators' homes after a command."""
+    told: Any = command.args.get("site")
+    try:
+        generation, number, head = int(told[0]), int(told[1]), str(told[2])
+    except (TypeError, ValueError, LookupError):
+        return dict(sites)
+    before = sites.get(command.operator_id, (0, 0, ""))
+    if generation < before[0] or number < before[1]:
+        return dict(sites)
+    return {**sites, command.operator_id: (generation, number, head)}
 
 
 def _new_card(pair: KeyPair, verdict: KeyVerdict, fingerprint_key: bytes, now: int) -> KeyCard:

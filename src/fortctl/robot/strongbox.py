@@ -8,7 +8,7 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from fortctl.errors import ConfigError, NotFound
@@ -32,14 +32,27 @@ class InstalledKey:
     card: KeyCard
 
 
+# generation, audit entry's number, its hash
+Site = tuple[int, int, str]
+
+
 @dataclass(frozen=True)
 class Applied:
-    """What the vault remembers of the mailbox: the last number applied, its receipt, the key generation."""
+    """What the vault remembers of the mailbox, and of each operator's home.
+
+    Attributes:
+        number: the last number applied.
+        generation: counts installed keys.
+        receipt, signature: of the last command (base64).
+        sites: by operator, the highest generation of its vault and its audit log's last entry then: the anchor against
+            a home that was put back to an older copy.
+    """
 
     number: int = 0
     generation: int = 0
     receipt: str = ""
     signature: str = ""
+    sites: dict[str, Site] = field(default_factory=dict)
 
 
 class StrongBox:
@@ -59,7 +72,9 @@ class StrongBox:
         return {name: base64.b64decode(public) for name, public in paired.items()}
 
     def applied(self) -> Applied:
-        return Applied(**(self._read("applied") or {}))
+        found = self._read("applied") or {}
+        sites = {name: (int(one[0]), int(one[1]), str(one[2])) for name, one in found.pop("sites", {}).items()}
+        return Applied(**found, sites=sites)
 
     def settings(self) -> dict[str, Any] | None:
         return self._read("settings")

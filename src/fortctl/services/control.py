@@ -45,6 +45,7 @@ class RobotCard:
         number: the last command applied.
         generation: counts installed keys; never falls.
         key: the robot's key as it may be shown, or None.
+        sites: by operator, the generation of its vault that the robot has seen, and its audit log's last entry then.
         state: the robot's state when the card was published.
         published_at: milliseconds since the epoch.
     """
@@ -54,6 +55,7 @@ class RobotCard:
     number: int
     generation: int
     key: KeyCard | None
+    sites: Mapping[str, tuple[int, int, str]]
     state: str
     published_at: int
 
@@ -204,6 +206,12 @@ class RobotControl:
         if card is None or pin is None:
             raise RobotUnreachable("the robot has not introduced itself", hint="see 'fortctl robot logs'")
         operator = self._custody.operator()
+        # What stops a robot goes out from whatever home.
+        stopping = kind in ("drain", "stop")
+        if not stopping:
+            self._check_anchor(card, operator.id)
+        head = self._audit.head() or (0, "")
+        args = {**args, "site": [self._custody.generation, *head]}
         now = self._clock.now_ms()
         for _attempt in range(8):
             number = max(self._mailbox.last_number(self.account), card.number) + 1
@@ -225,11 +233,26 @@ class RobotControl:
             except Conflict:
                 continue  # another command took the number
             # A damaged audit log never keeps a robot from being stopped.
-            stopping = kind in ("drain", "stop")
             facts = {"kind": kind, "number": number}
             self._audit.append("command sent", account=self.account, result="sent", best_effort=stopping, **facts)
             return number
         raise Conflict("the mailbox is too busy to take a command")
+
+    def anchor(self) -> tuple[int, str] | None:
+        """Return the entry of this home's audit log that the robot has seen last (number and hash), or None."""
+        card = self.card()
+        seen = card.sites.get(self._custody.operator().id) if card is not None else None
+        return (seen[1], seen[2]) if seen is not None and seen[1] else None
+
+    def _check_anchor(self, card: RobotCard, operator_id: str) -> None:
+        seen = card.sites.get(operator_id)
+        if seen is not None and seen[0] > self._custody.generation:
+            raise VaultDamaged(
+                f"the vault is at generation {self._custody.generation}, but the robot has seen {seen[0]}:"
+                " somebody put this home back to an older copy",
+                hint=f"restore what is missing from a backup, or accept it: 'fortctl vault accept --above {seen[0]}'",
+                details={"reason": "rolled_back", "generation": self._custody.generation, "seen_by_robot": seen[0]},
+            )
 
     def _await_result(self, number: int, deadline: float) -> dict[str, Any]:
         pin = self._pin()
@@ -278,6 +301,7 @@ def _decode_card(body: bytes) -> RobotCard:
         number=int(fields["number"]),
         generation=int(fields["generation"]),
         key=card_from_wire(key) if key else None,
+        sites={str(name): (int(one[0]), int(one[1]), str(one[2])) for name, one in fields.get("sites", {}).items()},
         state=str(fields["state"]),
         published_at=int(fields["at"]),
     )

@@ -92,6 +92,11 @@ class Custody:
         self._clock = clock
 
     @property
+    def generation(self) -> int:
+        """The vault's generation."""
+        return self._vault.generation
+
+    @property
     def _site_id(self) -> str:
         return f"key/{self.account}/site"
 

@@ -39,6 +39,8 @@ class ManagedVault(Protocol):
 
     def change_passphrase(self, source: Passphrase, cost: KdfCost, *, audit: Audit | None = None) -> SlotMeta: ...
 
+    def advance(self, above: int, *, audit: Audit | None = None) -> int: ...
+
     def backup(self, config: str, made_at: int) -> bytes: ...
 
 
@@ -98,9 +100,15 @@ class VaultService:
                 details={"reason": "log_cut", "generation": generation, "audited": max(intended, reached)},
             )
 
-    def accept(self, generation: int) -> None:
-        """Have the audit log take the vault's generation as it is."""
+    def accept(self, vault: ManagedVault, above: int) -> int:
+        """Have the audit log take the vault as it is; return its generation.
+
+        Args:
+            above: the vault is written under a generation above this one; 0 leaves it as it is.
+        """
+        generation = vault.advance(above) if above >= vault.generation else vault.generation
         self._audit.append("vault accepted", account=self._account, result="accepted", generation=generation)
+        return generation
 
     # -- slots -----------------------------------------------------------------------------------------------------
 

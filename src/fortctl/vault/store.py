@@ -289,6 +289,10 @@ class OpenVault:
 
         return self._change(changed, audit)
 
+    def advance(self, above: int, *, audit: Audit | None = None) -> int:
+        """Write the vault unchanged, under a generation above another one; return it."""
+        return self._change(lambda old: old, audit, above=above)
+
     # -- slots -----------------------------------------------------------------------------------------------------
 
     def add_slot(self, source: Unlocker, cost: KdfCost, *, audit: Audit | None = None) -> SlotMeta:
@@ -345,10 +349,10 @@ class OpenVault:
 
     # -- writing ---------------------------------------------------------------------------------------------------
 
-    def _change(self, change: Callable[[Document], Document], audit: Audit | None) -> int:
+    def _change(self, change: Callable[[Document], Document], audit: Audit | None, *, above: int = 0) -> int:
         with self._file.locked():
             self.reload()
-            generation = self._document.generation + 1
+            generation = max(self._document.generation, above) + 1
             if audit is not None:
                 audit("intent", generation)
             document = tagged(self._dek, replace(change(self._document), generation=generation))
