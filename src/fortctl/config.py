@@ -13,6 +13,8 @@ from typing import Any
 from fortctl.errors import ConfigError, NotFound, UsageError
 
 ACCOUNT_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+# On this machine; on another host, paired with; none: the account is only watched.
+ROBOTS = ("local", "remote", "none")
 SLOTS = ("passphrase", "keyfile", "keyring")
 
 
@@ -125,7 +127,7 @@ class RobotHome(_VaultFolder):
 
 @dataclass(frozen=True)
 class AccountConfig:
-    """One account as the configuration names it; ``robot`` is ``local`` or ``none``."""
+    """One account as the configuration names it; ``robot`` is one of :data:`ROBOTS`."""
 
     name: str
     exchange: str
@@ -139,11 +141,13 @@ class Config:
     Attributes:
         slot: how vaults of this home are unlocked (chosen at ``init``).
         accounts: by name.
+        mailbox: where the mailbox is, as a URL; empty: a file in the home.
         other: sections that this version does not interpret, kept as they are.
     """
 
     slot: str
     accounts: Mapping[str, AccountConfig] = field(default_factory=dict)
+    mailbox: str = ""
     other: Mapping[str, Any] = field(default_factory=dict)
 
     def with_account(self, account: AccountConfig) -> Config:
@@ -222,10 +226,14 @@ def _interpret(parsed: dict[str, Any], home: Home) -> Config:
         ):
             raise ConfigError(f"the account '{name}' in {home.config} is not valid", hint='it needs exchange = "…"')
         robot = fields.get("robot", "local")
-        if robot not in ("local", "none"):
-            raise ConfigError(f"robot of account '{name}' is neither 'local' nor 'none'")
+        if robot not in ROBOTS:
+            raise ConfigError(f"robot of account '{name}' is none of {', '.join(ROBOTS)}")
         found[name] = AccountConfig(name, fields["exchange"], robot)
-    return Config(slot, found, parsed)
+    mailbox = parsed.pop("mailbox", {})
+    url = mailbox.get("url", "") if isinstance(mailbox, dict) else None
+    if not isinstance(url, str):
+        raise ConfigError(f"[mailbox] in {home.config} is not valid", hint='it needs url = "sqlite:///PATH"')
+    return Config(slot, found, url, parsed)
 
 
 def save_config(home: Home, config: Config) -> None:
@@ -235,6 +243,7 @@ def save_config(home: Home, config: Config) -> None:
     document = {
         **config.other,
         "vault": {"slot": config.slot},
+        **({"mailbox": {"url": config.mailbox}} if config.mailbox else {}),
         "accounts": {
             name: {"exchange": account.exchange, "robot": account.robot} for name, account in config.accounts.items()
         },

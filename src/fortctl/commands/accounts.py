@@ -6,7 +6,7 @@ import click
 
 from fortctl.commands.context import App, Result, group
 from fortctl.commands.render import table
-from fortctl.config import check_account_name
+from fortctl.config import ROBOTS, check_account_name
 
 accounts = group("accounts", "The accounts of this home.")
 
@@ -33,9 +33,11 @@ def add(app: App, name: str, exchange: str) -> Result:
     return Result({"accounts": service.listed()}, True, text=f"account {name} added ({entry.exchange})")
 
 
-@accounts.command("set", help="Say whether an account has a robot.")
+@accounts.command("set", help="Say whether an account has a robot, and where.")
 @click.argument("name")
-@click.option("--robot", type=click.Choice(["none", "local"]), required=True, help="none: it is only watched.")
+@click.option(
+    "--robot", type=click.Choice(ROBOTS), required=True, help="none: it is only watched; remote: on another host."
+)
 def set_account(app: App, name: str, robot: str) -> Result:
     changed = app.wiring.accounts.set_robot(check_account_name(name), robot)
     return Result({"accounts": app.wiring.accounts.listed()}, changed, text=f"account {name}: robot {robot}")

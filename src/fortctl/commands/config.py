@@ -24,6 +24,7 @@ def show(app: App) -> Result:
         "accounts": {
             account.name: {"exchange": account.exchange, "robot": account.robot} for account in loaded.accounts.values()
         },
+        **({"mailbox": {"url": loaded.mailbox}} if loaded.mailbox else {}),
         **{name: _as_json(value) for name, value in loaded.other.items()},
     }
     return Result({"path": str(app.wiring.home.config), "config": data})

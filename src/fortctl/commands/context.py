@@ -155,6 +155,13 @@ class App:
         if sys.stdin.readline().strip().lower() not in ("y", "yes"):
             raise ConfirmationNeeded("not confirmed: nothing was done", hint="answer y to go on")
 
+    def read_answer(self, question: str) -> str:
+        """Ask for a line that is no secret. Raises ``ConfirmationNeeded`` where nobody can be asked."""
+        if not self.may_ask:
+            raise ConfirmationNeeded(f"this needs an answer: {question}", hint="run it on a terminal")
+        print(question, end="", file=sys.stderr, flush=True)
+        return sys.stdin.readline().strip()
+
     def confirm_typed(self, name: str, given: str | None, question: str) -> None:
         """Have a name typed; ``--confirm NAME`` answers, ``--yes`` does not."""
         if given is None and self.may_ask:

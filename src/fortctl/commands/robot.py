@@ -9,6 +9,7 @@ import click
 
 from fortctl.commands.context import App, Result, group, refuse
 from fortctl.commands.render import render_data, table
+from fortctl.errors import ActionRequired, BadInput
 
 robot = group("robot", "The robot that trades with the robot key.")
 
@@ -116,6 +117,45 @@ def configure(app: App, **options: Any) -> Result:
     settings = parse_settings({name: value for name, value in options.items() if value is not None})
     app.wiring.entry  # noqa: B018
     return _shown(app.wiring.robot.configure(settings.as_json()), changed=True)
+
+
+@robot.command("pair", help="Trust between an operator and a robot on another host: run it on both, compare the codes.")
+@click.option("--confirm", metavar="CODE", help="The code that the other side shows.")
+@click.option(
+    "--mailbox", metavar="URL", help="Where both sides meet, for example sqlite:///srv/fortctl/mailbox.sqlite."
+)
+@click.option("--revoke", metavar="OPERATOR", help="Have the robot obey this operator no longer.")
+@click.option("--timeout", type=click.FloatRange(0, 3600), default=300.0, show_default=True, help="Seconds to wait.")
+def pair(app: App, confirm: str | None, mailbox: str | None, revoke: str | None, timeout: float) -> Result:
+    wiring = app.wiring
+    wiring.entry  # noqa: B018
+    if mailbox is not None:
+        wiring.use_mailbox(mailbox)
+    service = wiring.pairing
+    if revoke is not None:
+        app.confirm(f"Have the robot obey operator {revoke} no longer?")
+        service.revoke(revoke)
+        return Result({"revoked": revoke}, True, text=f"operator {revoke} revoked")
+    if confirm is None:
+        app.progress("waiting for the other side ('fortctl robot pair' there)")
+        here_operates = wiring.entry.robot == "remote"
+        found = (service.as_operator if here_operates else service.as_robot_host)(timeout_s=timeout)
+        if not app.may_ask:
+            raise ActionRequired(
+                f"compare the code with the other side's: {found.code}",
+                hint="if both show the same: 'fortctl robot pair --confirm CODE', on both sides",
+                details={"actions": [f"compare {found.code}, then 'fortctl robot pair --confirm {found.code}'"]},
+                data={"code": found.code, "other": found.other_id, "side": found.side},
+            )
+        confirm = app.read_answer(f"This side shows {found.code}. Type what the other side shows: ")
+    found = service.pending()
+    if confirm.strip().upper() != found.code:
+        raise BadInput("the codes differ: do not trust this mailbox, somebody may have changed it", hint="begin again")
+    app.progress("waiting for the robot")
+    service.confirm(found, timeout_s=timeout)
+    who = "robot" if found.side == "operator" else "operator"
+    data = {"side": found.side, "other": found.other_id}
+    return Result(data, True, text=f"paired with {who} {found.other_id}")
 
 
 @robot.command("logs", help="Its log.")

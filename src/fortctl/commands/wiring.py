@@ -5,26 +5,27 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fortctl.clock import SystemClock
 from fortctl.config import Config, Home, RobotHome, load_config, make_private_folder, save_config, write_private
-from fortctl.errors import FortctlError
+from fortctl.errors import ConfigError, FortctlError
 from fortctl.model import KeyPair, Role
 from fortctl.secret import Secret
+from fortctl.times import rfc3339
 
 if TYPE_CHECKING:
     from fortctl.audit import AuditFile
     from fortctl.commands.context import App
-    from fortctl.ports import Exchange
-    from fortctl.robot.latch import LatchFile
-    from fortctl.robot.process import LocalRobot
+    from fortctl.ports import Exchange, Latch, RobotProcess
     from fortctl.services.accounts import AccountEntry, AccountService
     from fortctl.services.control import RobotControl
     from fortctl.services.custody import Custody
     from fortctl.services.keys import KeyService
+    from fortctl.services.pairing import PairingService
     from fortctl.services.robot import RobotService, RobotWatch
     from fortctl.services.vault import VaultService
     from fortctl.services.views import AccountViews
@@ -130,22 +131,46 @@ class Wiring:
     # -- the robot -------------------------------------------------------------------------------------------------
 
     @cached_property
-    def latch(self) -> LatchFile:
+    def latch(self) -> Latch:
+        if self.entry.robot == "remote":
+            from fortctl.robot.elsewhere import NoLatch
+
+            return NoLatch()
         from fortctl.robot.latch import LatchFile
 
         return LatchFile(self.robot_home.path)
 
     @cached_property
-    def process(self) -> LocalRobot:
+    def process(self) -> RobotProcess:
+        """The account's robot: on this machine, on another host, or none (the account is only watched)."""
+        from fortctl.robot.elsewhere import NoRobot, RemoteRobot
         from fortctl.robot.process import LocalRobot
 
+        if self.entry.robot == "none":
+            return NoRobot(self.account)
+        if self.entry.robot == "remote":
+            return RemoteRobot()
         return LocalRobot(self.home.path, self.account, self.robot_home.path)
 
     @cached_property
     def mailbox(self) -> SqliteMailbox:
         from fortctl.store.mailbox import SqliteMailbox
 
-        return SqliteMailbox(self.home.mailbox)
+        if not self.config.mailbox:
+            return SqliteMailbox(self.home.mailbox)
+        return SqliteMailbox(shared_mailbox(self.config.mailbox), shared=True)
+
+    def use_mailbox(self, url: str) -> None:
+        """Meet robots and operators at another mailbox from now on. Raises ``ConfigError``."""
+        shared_mailbox(url)
+        self.config = replace(self.config, mailbox=url)
+        save_config(self.home, self.config)
+
+    @cached_property
+    def pairing(self) -> PairingService:
+        from fortctl.services.pairing import PairingService
+
+        return PairingService(self.custody, self.mailbox, self.control, self.audit, self.clock, self.clock.wait)
 
     @cached_property
     def control(self) -> RobotControl:
@@ -183,13 +208,20 @@ class Wiring:
     def _offline_status(self) -> dict[str, Any]:
         from fortctl.robot.offline import offline_status
 
-        return offline_status(self.robot_home.journal)
+        status = offline_status(self.robot_home.journal)
+        if self.entry.robot == "remote":
+            found = self.mailbox.card(self.account)
+            card = json.loads(found[0]) if found else {}
+            status.update(card.get("status") or {"state": "unknown", "reason": "not paired"})
+            status["published_at"] = rfc3339(card.get("at"))
+        return status
 
     def _shown_key(self) -> Mapping[str, Any] | None:
         from fortctl.services.keys import card_json
         from fortctl.wire import card_from_wire
 
-        found = self.mailbox.card(self.account) if self.home.mailbox.exists() else None
+        there = bool(self.config.mailbox) or self.home.mailbox.exists()
+        found = self.mailbox.card(self.account) if there else None
         key = json.loads(found[0])["key"] if found else None
         return card_json(card_from_wire(key), self.clock.now_ms()) if key else None
 
@@ -266,6 +298,27 @@ class Registry:
         import shutil
 
         shutil.rmtree(self._home.robot(name).path, ignore_errors=True)
+
+
+def shared_mailbox(url: str) -> Path:
+    """Return the file of a mailbox outside the home.
+
+    Raises:
+        ConfigError: it is no ``sqlite:///PATH``, or everybody may write where it lies.
+    """
+    path = Path(url.removeprefix("sqlite://"))
+    if not url.startswith("sqlite:///") or not path.is_absolute():
+        raise ConfigError("the mailbox's URL is not of the form sqlite:///PATH", hint="see docs/sealed-mailbox.md")
+    try:
+        mode = path.parent.stat().st_mode
+    except OSError as error:
+        raise ConfigError(f"the mailbox's folder {path.parent} cannot be looked at: {error.strerror}") from None
+    if mode & 0o002:
+        raise ConfigError(
+            f"everybody may write into the mailbox's folder {path.parent}",
+            hint="give it to a group that the operator and the robot share: chmod 2770",
+        )
+    return path
 
 
 def host_name() -> str:

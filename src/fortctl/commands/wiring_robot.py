@@ -26,7 +26,8 @@ if TYPE_CHECKING:
     from fortctl.robot.strongbox import StrongBox
     from fortctl.vault.slots import Unlocker
 
-MAILBOX_POLL_S = 5.0
+# Nobody can wake a robot on another host: it looks by itself.
+MAILBOX_POLL_S, SHARED_POLL_S = 5.0, 0.5
 LOG_BYTES, LOG_FILES = 8 * 1024 * 1024, 3
 
 
@@ -223,13 +224,14 @@ class RobotProcess:
             self._woken.clear()
             try:
                 await desk.poll()
+                desk.publish_news()
             except FortctlError as error:
                 self._log.error("the mailbox cannot be read: %s", error.message)
             except sqlite3.Error as error:
                 # A store that is locked or full for a while must not end a robot that trades.
                 self._log.error("the mailbox cannot be read: %s", type(error).__name__)
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(MAILBOX_POLL_S):
+                async with asyncio.timeout(SHARED_POLL_S if self._wiring.config.mailbox else MAILBOX_POLL_S):
                     await self._woken.wait()
 
     def _handlers(self, runner: Runner) -> dict[str, Any]:

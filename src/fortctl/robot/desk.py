@@ -21,7 +21,7 @@ from fortctl.robot.strongbox import Applied, InstalledKey, Site, StrongBox
 from fortctl.secret import Secret
 from fortctl.vault.command import Command, Refused, open_row, receipt
 from fortctl.vault.keygen import make_pending
-from fortctl.vault.seal import RecipientKey, canonical_json, fingerprint
+from fortctl.vault.seal import RecipientKey, canonical_json, fingerprint, identity_id
 from fortctl.wire import card_to_wire, verdict_to_wire
 
 
@@ -36,6 +36,7 @@ class Change:
         settings: new settings.
         forget: the key is to be destroyed.
         pending: a key pair that waits for its API key from now on.
+        operators: who may command from now on.
         reseal: the command was sealed to a recipient key that is gone.
         error: the command was refused.
     """
@@ -46,6 +47,7 @@ class Change:
     settings: dict[str, Any] | None = None
     forget: bool = False
     pending: PendingPair | None = None
+    operators: Mapping[str, bytes] | None = None
     reseal: bool = False
     error: FortctlError | None = None
 
@@ -110,9 +112,13 @@ class Desk:
         self._log = log
         self._identity = box.identity()
         self._account = box.account
+        self._published: tuple[Any, ...] = ()
         self._handlers: dict[str, Callable[[Command], Awaitable[Change]]] = {
             "deliver-key": self._deliver_key,
             "generate-key": self._generate_key,
+            "pair-operator": self._pair_operator,
+            "unpair-operator": self._unpair_operator,
+            "hello": self._hello,
             "forget-key": self._forget_key,
             "verify-key": self._verify_key,
             "start": self._start,
@@ -122,10 +128,15 @@ class Desk:
             "configure": self._configure,
         }
 
+    def publish_news(self) -> None:
+        """Publish the card again when the robot's state is another than it says."""
+        if _changing(self._runner.status()) != self._published:
+            self.publish()
+
     def publish(self) -> None:
         """Publish the robot's card, signed."""
         applied, recipient, key = self._box.applied(), self._box.recipient(), self._box.key()
-        now = self._clock.now_ms()
+        now, status = self._clock.now_ms(), self._runner.status()
         body = canonical_json(
             {
                 "account": self._account,
@@ -135,10 +146,12 @@ class Desk:
                 "generation": applied.generation,
                 "sites": {name: list(site) for name, site in applied.sites.items()},
                 "key": card_to_wire(key.card) if key else None,
-                "state": str(self._runner.status()["state"]),
+                "state": str(status["state"]),
+                "status": _without_floats({name: status[name] for name in _SHOWN if name in status}),
                 "at": now,
             }
         )
+        self._published = _changing(status)
         self._mailbox.publish_card(self._account, body, self._identity.sign("card", body), now)
 
     async def poll(self) -> int:
@@ -197,6 +210,7 @@ class Desk:
             recipient=RecipientKey.generate() if change.install else None,
             forget=change.forget,
             pending=change.pending,
+            operators=change.operators,
         )
         if change.install is not None:
             body, signature = await self._install(change.install, command, applied, (body, signature))
@@ -301,6 +315,26 @@ class Desk:
         data = {"result": verdict_to_wire(Role.ROBOT, verdict), "warnings": _warnings(verdict)}
         return Change(data, refresh=replace(installed, card=card))
 
+    async def _hello(self, command: Command) -> Change:
+        return Change({"state": str(self._runner.status()["state"])})
+
+    async def _pair_operator(self, command: Command) -> Change:
+        public = base64.b64decode(command.args["public"])
+        if identity_id(public) != command.args["operator_id"]:
+            raise BadInput("the operator's name is not that of its identity")
+        operators = {**self._box.operators(), str(command.args["operator_id"]): public}
+        return Change({"operators": sorted(operators)}, operators=operators)
+
+    async def _unpair_operator(self, command: Command) -> Change:
+        operators = self._box.operators()
+        gone = str(command.args["operator_id"])
+        if gone not in operators:
+            raise NotFound(f"this robot knows no operator {gone}", details={"operators": sorted(operators)})
+        if gone == command.operator_id:
+            raise Conflict("an operator does not revoke itself")
+        kept = {name: public for name, public in operators.items() if name != gone}
+        return Change({"operators": sorted(kept)}, operators=kept)
+
     async def _start(self, command: Command) -> Change:
         await self._runner.start(by_person=True)
         return Change()
@@ -319,6 +353,17 @@ class Desk:
     async def _configure(self, command: Command) -> Change:
         await self._runner.configure(self._parse_settings(command.args))
         return Change(settings=dict(command.args))
+
+
+# What an operator on another host sees of the robot; whoever administers the mailbox sees it too.
+_SHOWN = (
+    *("state", "reason", "since", "cycles", "orders_open", "realised_profit", "profit_asset", "last_event_at"),
+    *("price", "config", "hold", "key_loss"),
+)
+
+
+def _changing(status: Mapping[str, Any]) -> tuple[Any, ...]:
+    return tuple(status.get(name) for name in ("state", "reason", "cycles", "orders_open", "config", "hold"))
 
 
 def _seen(sites: Mapping[str, Site], command: Command) -> dict[str, Site]:

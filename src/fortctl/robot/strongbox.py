@@ -127,6 +127,7 @@ class StrongBox:
         applied: Applied,
         *,
         pending: PendingPair | None = None,
+        operators: Mapping[str, bytes] | None = None,
         settings: Mapping[str, Any] | None = None,
         key: InstalledKey | None = None,
         recipient: RecipientKey | None = None,
@@ -140,6 +141,8 @@ class StrongBox:
             put.append(self._key_record(key))
         if recipient is not None:
             put.append(self._recipient_record(recipient))
+        if operators is not None:
+            put.append(self._record("pairing", _paired(operators)))
         if pending is not None:
             body = pending_record(pending)
             put.append(
@@ -200,13 +203,16 @@ class StrongBox:
     ) -> StrongBox:
         """Fill a new vault: the robot's identity, its first recipient key, the operators it obeys."""
         robot = cls(account, exchange, vault, clock)
-        paired = {name: base64.b64encode(public).decode() for name, public in operators.items()}
         vault.update(
             [
                 robot._record(IDENTITY, Identity.generate().private()),
-                robot._record("pairing", json.dumps(paired, sort_keys=True)),
+                robot._record("pairing", _paired(operators)),
                 robot._record("applied", json.dumps(Applied().__dict__, sort_keys=True)),
                 robot._recipient_record(RecipientKey.generate()),
             ]
         )
         return robot
+
+
+def _paired(operators: Mapping[str, bytes]) -> str:
+    return json.dumps({name: base64.b64encode(public).decode() for name, public in operators.items()}, sort_keys=True)

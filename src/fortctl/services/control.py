@@ -204,7 +204,9 @@ class RobotControl:
         card = self.card()
         pin = self._pin()
         if card is None or pin is None:
-            raise RobotUnreachable("the robot has not introduced itself", hint="see 'fortctl robot logs'")
+            raise RobotUnreachable(
+                "the robot has not introduced itself", hint="see 'fortctl robot logs', or 'fortctl robot pair'"
+            )
         operator = self._custody.operator()
         # What stops a robot goes out from whatever home.
         stopping = kind in ("drain", "stop")

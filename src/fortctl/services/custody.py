@@ -148,6 +148,21 @@ class Custody:
         record = self._record(f"robot/{self.account}", body, role="robot", name=pin.robot_id, type_="pairing")
         self._write("robot pinned", [record], [], {"role": "robot"})
 
+    def introduction(self) -> str | None:
+        """Return the pairing that waits for its code to be compared, or None."""
+        record_id = f"pairing/{self.account}"
+        return self._vault.get(record_id).reveal() if self.has(record_id) else None
+
+    def keep_introduction(self, text: str | None) -> None:
+        """Keep a pairing until its code was compared; None forgets it."""
+        record_id = f"pairing/{self.account}"
+        if text is None:
+            gone = [record_id] if self.has(record_id) else []
+            self._write("pairing closed", [], gone, {})
+            return
+        record = self._record(record_id, text, role="robot", name="pairing", type_="pairing")
+        self._write("pairing begun", [record], [], {})
+
     def keep_site_key(self, key: StoredKey, what: str) -> None:
         """Store the site key; a copy of the robot's key is destroyed in the same write."""
         put = [self._key_record(self._site_id, key, Role.SITE, "site"), *self._uid_records(key.uid)]

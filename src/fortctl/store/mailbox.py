@@ -31,6 +31,14 @@ MIGRATIONS = (
         published_at BIGINT NOT NULL
     );
     """,
+    """
+    CREATE TABLE pairing (
+        account TEXT NOT NULL,
+        step TEXT NOT NULL,
+        body BLOB NOT NULL,
+        PRIMARY KEY (account, step)
+    );
+    """,
 )
 _COLUMNS = "account, number, envelope, sealed, signature, claimed_at, finished_at, result, result_signature"
 
@@ -38,8 +46,13 @@ _COLUMNS = "account, number, envelope, sealed, signature, claimed_at, finished_a
 class SqliteMailbox:
     """The command queue of a home's robots; implements :class:`fortctl.ports.Mailbox`."""
 
-    def __init__(self, path: Path) -> None:
-        self._connection = connect(path, MIGRATIONS)
+    def __init__(self, path: Path, *, shared: bool = False) -> None:
+        """
+        Args:
+            path: the store.
+            shared: it lies in a folder that both an operator's and a robot's OS user may write.
+        """
+        self._connection = connect(path, MIGRATIONS, mode=0o660 if shared else 0o600)
 
     def append(self, row: MailboxRow) -> None:
         try:
@@ -94,6 +107,24 @@ class SqliteMailbox:
     def card(self, account: str) -> tuple[bytes, bytes] | None:
         found = self._connection.execute("SELECT body, signature FROM card WHERE account = ?", (account,)).fetchone()
         return (found[0], found[1]) if found else None
+
+    def post_pairing(self, account: str, step: str, body: bytes) -> None:
+        with transaction(self._connection):
+            self._connection.execute(
+                "INSERT INTO pairing (account, step, body) VALUES (?, ?, ?)"
+                " ON CONFLICT (account, step) DO UPDATE SET body = excluded.body",
+                (account, step, body),
+            )
+
+    def pairing(self, account: str, step: str) -> bytes | None:
+        found = self._connection.execute(
+            "SELECT body FROM pairing WHERE account = ? AND step = ?", (account, step)
+        ).fetchone()
+        return bytes(found[0]) if found else None
+
+    def clear_pairing(self, account: str) -> None:
+        with transaction(self._connection):
+            self._connection.execute("DELETE FROM pairing WHERE account = ?", (account,))
 
     def waiting(self, account: str) -> list[tuple[int, int]]:
         """Return ``(number, created at in ms)`` of the commands without an answer."""

@@ -18,6 +18,7 @@ def connect(
     busy_timeout_ms: int = 5000,
     any_thread: bool = False,
     alone: bool = False,
+    mode: int = 0o600,
 ) -> sqlite3.Connection:
     """Open (and create, 0600) a store and bring its schema up to date.
 
@@ -26,6 +27,7 @@ def connect(
         migrations: scripts in order; ``PRAGMA user_version`` counts those that were applied.
         busy_timeout_ms: how long a writer waits for another one.
         any_thread: the connection goes from thread to thread; the caller sees to it that one at a time uses it.
+        mode: the file's mode when it is made.
         alone: nobody else may open the store while this connection lasts.
 
     Raises:
@@ -33,7 +35,11 @@ def connect(
         VaultDamaged: the file is no SQLite database, or was written by a later fortctl.
     """
     if not path.exists():
-        os.close(os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600))
+        descriptor = os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, mode)
+        if mode != 0o600:
+            # The process's umask takes the group's right away.
+            os.fchmod(descriptor, mode)
+        os.close(descriptor)
     try:
         seconds = busy_timeout_ms / 1000
         connection = sqlite3.connect(path, timeout=seconds, isolation_level=None, check_same_thread=not any_thread)

@@ -147,7 +147,7 @@ class Identity:
     @property
     def id(self) -> str:
         """16 hex digits of the public key's hash."""
-        return hashlib.sha256(b"fortctl/1/identity\0" + self.public_bytes()).hexdigest()[:16]
+        return identity_id(self.public_bytes())
 
     def private(self) -> Secret:
         return Secret(self._private.reveal_bytes())
@@ -158,6 +158,11 @@ class Identity:
     def sign(self, purpose: str, body: bytes) -> bytes:
         """Sign a body for one purpose; a signature for one purpose never passes for another."""
         return self._key.sign(_domain(purpose, body))
+
+
+def identity_id(public: bytes) -> str:
+    """Return the 16 hex digits that name an identity."""
+    return hashlib.sha256(b"fortctl/1/identity\0" + public).hexdigest()[:16]
 
 
 def verify(public: bytes, purpose: str, body: bytes, signature: bytes) -> bool:

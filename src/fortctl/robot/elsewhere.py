@@ -1,0 +1,66 @@
+"""A robot that is not on this machine, or not at all; implements :class:`fortctl.ports.RobotProcess` and ``Latch``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from fortctl.errors import NotFound, RobotUnreachable
+from fortctl.secret import Secret
+
+
+class RemoteRobot:
+    """A robot on another host: it is spoken to through the mailbox alone, and comes up by its own service manager."""
+
+    def owner(self) -> None:
+        return None
+
+    def query(self, request: Mapping[str, Any], *, timeout_s: float = 5.0) -> dict[str, Any]:
+        raise RobotUnreachable("the robot is on another host", hint="look at it there: 'fortctl robot status'")
+
+    def wake(self) -> bool:
+        # It looks into the mailbox by itself.
+        return False
+
+    def bring_up(self, passphrase: Secret | None, *, timeout_s: float = 20.0) -> None:
+        """Nothing: a command waits in the mailbox until the robot looks."""
+
+    def kill(self, owner: Any) -> bool:
+        return False
+
+
+class NoRobot(RemoteRobot):
+    """An account that is only watched."""
+
+    def __init__(self, account: str) -> None:
+        self._account = account
+
+    def bring_up(self, passphrase: Secret | None, *, timeout_s: float = 20.0) -> None:
+        raise NotFound(
+            f"account {self._account} is only watched: it has no robot",
+            hint=f"'fortctl accounts set {self._account} --robot local' gives it one",
+        )
+
+
+class NoLatch:
+    """The latch of a robot on another host lies there."""
+
+    def is_latched(self) -> bool:
+        return False
+
+    @contextmanager
+    def placing(self) -> Iterator[bool]:
+        yield True
+
+    def read(self) -> dict[str, Any]:
+        return {}
+
+    def set(self, facts: Mapping[str, Any]) -> None:
+        raise RobotUnreachable("the robot is on another host, and so is its latch")
+
+    def clear(self) -> None:
+        raise RobotUnreachable("the robot is on another host, and so is its latch")
+
+    def drain_placers(self, timeout_s: float) -> bool:
+        return True

@@ -1,0 +1,164 @@
+"""An operator and a robot on different hosts (here: two homes that share a mailbox): pairing, orders, revoking."""
+
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness import Paper, Shell, end_robots, serve_paper
+
+SETTINGS = (
+    *("robot", "configure", "--symbol", "BTCUSDT", "--levels", "3", "--step", "0.3"),
+    *("--take-profit", "0.3", "--order-quote", "50"),
+)
+
+
+class Hosts:
+    """The operator's home and the robot's, and the mailbox between them."""
+
+    def __init__(self, folder: Path, paper_shell: Shell, paper: Paper) -> None:
+        self.page = paper_shell
+        self.operator, self.robot = Shell(folder / "operator"), Shell(folder / "robot")
+        shared = folder / "shared"
+        shared.mkdir(mode=0o770)
+        self.mailbox = shared / "mailbox.sqlite"
+        for shell in (self.operator, self.robot):
+            shell.ok("init", "--exchange", paper.ready["url"], "--slot", "keyfile")
+        self.operator.ok("accounts", "set", "default", "--robot", "remote")
+
+    def words(self) -> tuple[str, ...]:
+        return ("robot", "pair", "--mailbox", f"sqlite://{self.mailbox}", "--timeout", "60")
+
+    def introduce(self) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Run ``robot pair`` on both hosts; return what each says."""
+        other = subprocess.Popen(
+            self.robot.argv(*self.words(), "--json"),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env=self.robot.environment,
+        )
+        mine = self.operator.run(*self.words())
+        out, err = other.communicate(timeout=60)
+        return mine.doc, json.loads(out or err)
+
+    def pair(self) -> str:
+        """Pair both; return the operator's name as the robot knows it."""
+        mine, theirs = self.introduce()
+        code = mine["data"]["code"]
+        assert mine["error"]["exit_code"] == theirs["error"]["exit_code"] == 12
+        assert code == theirs["data"]["code"] and len(code) == 9
+        self.robot.ok("robot", "pair", "--confirm", code)
+        self.operator.ok("robot", "pair", "--confirm", code)
+        return str(theirs["data"]["other"])
+
+
+@pytest.fixture
+def hosts(tmp_path: Path, shell: Shell) -> Iterator[Hosts]:
+    paper = serve_paper(shell, "--market", "synthetic:7", "--speed", "1")
+    both = Hosts(tmp_path, shell, paper)
+    yield both
+    for one in (both.operator, both.robot):
+        end_robots(one.home)
+    paper.stop()
+
+
+def await_state(shell: Shell, state: str) -> None:
+    shell.await_status(lambda status: status["state"] == state, what=f"the state {state}")
+
+
+def test_a_robot_on_another_host(hosts: Hosts) -> None:
+    operator_id = hosts.pair()
+    operator = hosts.operator
+    key = hosts.page.paper_key("robot-1", "reading,spot_trading")
+    taken = operator.ok("keys", "add", "--role", "robot", "--input", "-", stdin=key)["key"]
+    assert (taken["status"], taken["held_by"]) == ("ok", ["robot"])
+    assert not list((operator.home / "robots").rglob("vault.toml")), "the robot's vault is on its own host"
+    secret = json.loads(key)["secret_key"].encode()
+    assert not [path for path in hosts.mailbox.parent.iterdir() if secret in path.read_bytes()]
+    assert operator.ok("keys", "verify", "--role", "robot")["results"][0]["accepted"]
+    operator.ok(*SETTINGS)
+    operator.ok("robot", "start")
+    await_state(operator, "running")
+    await_state(hosts.robot, "running")
+    operator.ok("robot", "stop", "--now")
+    await_state(operator, "stopped")
+    # A second operator device: the robot's own host has been one from the start.
+    assert hosts.robot.ok("keys", "verify", "--role", "robot")["results"][0]["accepted"]
+    own = operator.run("robot", "pair", "--revoke", operator_id, "--yes")
+    assert own.code == 8, "nobody locks itself out"
+    hosts.robot.ok("robot", "pair", "--revoke", operator_id, "--yes")
+    refused = operator.run("robot", "start")
+    assert refused.code == 2 and refused.error["details"]["reason"] == "unpaired"
+    assert hosts.robot.run("robot", "pair", "--revoke", "0" * 16, "--yes").code == 7
+
+
+def test_swapped_identities_give_different_codes(hosts: Hosts) -> None:
+    """A mailbox administrator who puts an identity of his own in the robot's place is noticed by whoever compares."""
+    done = threading.Event()
+
+    def administrator() -> None:
+        while not done.is_set():
+            if hosts.mailbox.exists():
+                connection = sqlite3.connect(hosts.mailbox, timeout=5)
+                try:
+                    found = connection.execute("SELECT body FROM pairing WHERE step = 'robot'").fetchone()
+                    if found is not None:
+                        body = json.loads(found[0])
+                        body["public"] = "A" * 43 + "="
+                        swapped = json.dumps(body, sort_keys=True, separators=(",", ":")).encode()
+                        connection.execute("UPDATE pairing SET body = ? WHERE step = 'robot'", (swapped,))
+                        connection.commit()
+                        return
+                except sqlite3.Error:
+                    pass
+                finally:
+                    connection.close()
+            time.sleep(0.002)
+
+    thread = threading.Thread(target=administrator)
+    thread.start()
+    try:
+        mine, theirs = hosts.introduce()
+    finally:
+        done.set()
+        thread.join()
+    if mine["data"]["other"] == theirs["data"]["other"]:
+        pytest.fail("the administrator came too late")
+    assert mine["data"]["code"] != theirs["data"]["code"]
+    wrong = hosts.operator.run("robot", "pair", "--confirm", theirs["data"]["code"])
+    assert (wrong.code, wrong.error["code"]) == (2, "BAD_INPUT")
+
+
+def test_what_is_not_paired_is_said(hosts: Hosts) -> None:
+    ran = hosts.operator.run("robot", "resume")
+    assert ran.code == 9 and "pair" in ran.error["hint"]
+    assert hosts.operator.status()["reason"] == "not paired"
+    assert hosts.operator.run("robot", "pair", "--confirm", "AAAA-AAAA").code == 7
+    assert hosts.operator.run("robot", "pair", "--mailbox", "sqlite://relative").code == 2
+    hosts.mailbox.parent.chmod(0o777)
+    assert hosts.operator.run(*hosts.words()).code == 2, "a folder that everybody may write"
+    hosts.mailbox.parent.chmod(0o770)
+    lonely = hosts.operator.run(*hosts.words()[:-1], "0.5")
+    assert (lonely.code, lonely.error["code"]) == (9, "ROBOT_TIMEOUT")
+
+
+def test_an_account_that_is_only_watched(ready: Shell) -> None:
+    ready.ok("keys", "add", "--role", "site", "--input", "-", stdin=ready.paper_key("site-1", "reading"))
+    ready.ok("accounts", "set", "default", "--robot", "none")
+    assert ready.ok("account", "balances")["balances"]
+    for words in (("robot", "start"), ("keys", "verify", "--role", "robot"), ("robot", "resume")):
+        assert ready.run(*words).code == 7
+    key = ready.paper_key("robot-1", "reading,spot_trading")
+    refused = ready.run("keys", "add", "--role", "robot", "--input", "-", stdin=key)
+    assert refused.code == 7 and "only watched" in refused.error["message"]
+    assert not os.path.exists(ready.home / "robots" / "default" / "vault.toml")
