@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import multiprocessing
 import os
@@ -205,11 +206,13 @@ class Stop(BaseException):
 WRITE_POINTS = ["fsync", "replace", "open", "write", "unlink", "pwrite"]
 
 
+@pytest.mark.parametrize("how", ["killed", "disk full", "disk broken"])
 @pytest.mark.parametrize("call", WRITE_POINTS)
 def test_a_crash_at_any_write_leaves_the_old_or_the_new_vault(
-    file: VaultFile, vault: OpenVault, monkeypatch: pytest.MonkeyPatch, call: str
+    file: VaultFile, vault: OpenVault, monkeypatch: pytest.MonkeyPatch, call: str, how: str
 ) -> None:
-    """Kill at the n-th call of each system call that a change makes, for every n."""
+    """Kill, or let fail, the n-th call of each system call that a change makes, for every n."""
+    failure = {"killed": Stop(), "disk full": OSError(errno.ENOSPC, "x"), "disk broken": OSError(errno.EIO, "x")}[how]
     states = set()
     for number in range(1, 40):
         before = reopened(file).get("key/default/site").reveal()
@@ -219,15 +222,16 @@ def test_a_crash_at_any_write_leaves_the_old_or_the_new_vault(
         def dying(*args: object, real=real, left=left, **more: object) -> object:  # type: ignore[no-untyped-def]
             left[0] -= 1
             if left[0] == 0:
-                raise Stop
+                raise failure
             return real(*args, **more)
 
         monkeypatch.setattr(os, call, dying)
         crashed = False
         try:
             reopened(file).update([record("key/default/site", wanted, erasable=True)])
-        except Stop:
+        except (Stop, OSError, FortctlError) as ended:
             crashed = True
+            assert how == "killed" or isinstance(ended, FortctlError), "told exactly"
         finally:
             monkeypatch.setattr(os, call, real)
         after = reopened(file).get("key/default/site").reveal()

@@ -154,6 +154,8 @@ class VaultFile:
             raise VaultDamaged(
                 f"the vault {self.path} is missing", hint="restore it from a backup; 'fortctl init' makes a new home"
             ) from None
+        except OSError as error:
+            raise Conflict(f"the vault {self.path} cannot be read: {error.strerror}", hint="mend the disk") from None
         with open(descriptor, "rb") as stream:
             if os.fstat(descriptor).st_mode & 0o077:
                 raise ConfigError(f"the vault {self.path} may be read by other users", hint=f"chmod 600 {self.path}")
@@ -203,7 +205,10 @@ class VaultFile:
     @contextmanager
     def locked(self) -> Iterator[None]:
         """Hold the vault's lock. Raises ``Conflict``, naming the holder, when it stays taken."""
-        descriptor = os.open(self._lock_path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            descriptor = os.open(self._lock_path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise Conflict(f"the vault's lock cannot be taken: {error.strerror}", hint="mend the disk") from None
         try:
             deadline = time.monotonic() + self._lock_timeout_s
             while True:
@@ -350,6 +355,16 @@ class OpenVault:
     # -- writing ---------------------------------------------------------------------------------------------------
 
     def _change(self, change: Callable[[Document], Document], audit: Audit | None, *, above: int = 0) -> int:
+        try:
+            return self._written(change, audit, above)
+        except OSError as error:
+            raise Conflict(
+                f"the vault cannot be written: {error.strerror}",
+                hint="make room or mend the disk, then try again; no half-written vault is left",
+                details={"errno": error.errno},
+            ) from error
+
+    def _written(self, change: Callable[[Document], Document], audit: Audit | None, above: int) -> int:
         with self._file.locked():
             self.reload()
             generation = max(self._document.generation, above) + 1
