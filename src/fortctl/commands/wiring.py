@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from fortctl.services.vault import VaultService
     from fortctl.services.views import AccountViews
     from fortctl.store.mailbox import SqliteMailbox
+    from fortctl.store.postgres import PostgresMailbox
     from fortctl.vault.slots import Unlocker
     from fortctl.vault.store import OpenVault, VaultFile
 
@@ -153,16 +154,27 @@ class Wiring:
         return LocalRobot(self.home.path, self.account, self.robot_home.path)
 
     @cached_property
-    def mailbox(self) -> SqliteMailbox:
+    def mailbox(self) -> SqliteMailbox | PostgresMailbox:
         from fortctl.store.mailbox import SqliteMailbox
 
-        if not self.config.mailbox:
+        url = self.config.mailbox
+        if not url:
             return SqliteMailbox(self.home.mailbox)
-        return SqliteMailbox(shared_mailbox(self.config.mailbox), shared=True)
+        if url.startswith("postgresql://"):
+            from fortctl.store.postgres import PostgresMailbox
+
+            return PostgresMailbox(url)
+        return SqliteMailbox(shared_mailbox(url), shared=True)
 
     def use_mailbox(self, url: str) -> None:
         """Meet robots and operators at another mailbox from now on. Raises ``ConfigError``."""
-        shared_mailbox(url)
+        if url.startswith("postgresql://"):
+            from fortctl.store.postgres import check_url, import_driver
+
+            check_url(url)
+            import_driver()
+        else:
+            shared_mailbox(url)
         self.config = replace(self.config, mailbox=url)
         save_config(self.home, self.config)
 
@@ -308,7 +320,9 @@ def shared_mailbox(url: str) -> Path:
     """
     path = Path(url.removeprefix("sqlite://"))
     if not url.startswith("sqlite:///") or not path.is_absolute():
-        raise ConfigError("the mailbox's URL is not of the form sqlite:///PATH", hint="see docs/sealed-mailbox.md")
+        raise ConfigError(
+            "the mailbox's URL is neither sqlite:///PATH nor postgresql://…", hint="see docs/sealed-mailbox.md"
+        )
     try:
         mode = path.parent.stat().st_mode
     except OSError as error:

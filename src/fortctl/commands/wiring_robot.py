@@ -185,7 +185,11 @@ class RobotProcess:
         if key is not None:
             await runner.set_key(key.pair, uid=key.uid)
         desk = Desk(box, wiring.mailbox, runner, parse_settings, wiring.clock, self._latch, self._log)
-        desk.publish()
+        try:
+            desk.publish()
+        except FortctlError as error:
+            # A robot trades whether or not somebody can speak to it.
+            self._log.error("the mailbox cannot be written: %s", error.message)
         self._runner, self._desk = runner, desk
         self._woken, self._end = asyncio.Event(), asyncio.Event()
         endpoint = Endpoint(self._place.path, self._handlers(runner))

@@ -1,0 +1,228 @@
+"""The mailbox in PostgreSQL, for operators and robots on different hosts (adapter).
+
+Whoever administers the database is not trusted: it holds sealed and signed bytes, and nothing is believed of it.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeVar
+from urllib.parse import parse_qs, urlsplit
+
+from fortctl.errors import ConfigError, Conflict, RobotUnreachable
+from fortctl.ports import MailboxRow
+
+if TYPE_CHECKING:
+    import psycopg
+
+# A robot trades on the thread that looks into the mailbox: it waits this long, and not at all for a while afterwards.
+CONNECT_S, STATEMENT_MS, REST_S = 2, 2000, 5.0
+SCHEMA = """
+CREATE TABLE IF NOT EXISTS fortctl_command (
+    account TEXT NOT NULL,
+    number BIGINT NOT NULL,
+    envelope BYTEA NOT NULL,
+    sealed BYTEA,
+    signature BYTEA NOT NULL,
+    claimed_at BIGINT,
+    finished_at BIGINT,
+    result BYTEA,
+    result_signature BYTEA,
+    PRIMARY KEY (account, number)
+);
+CREATE TABLE IF NOT EXISTS fortctl_card (
+    account TEXT PRIMARY KEY,
+    body BYTEA NOT NULL,
+    signature BYTEA NOT NULL,
+    published_at BIGINT NOT NULL
+);
+CREATE TABLE IF NOT EXISTS fortctl_pairing (
+    account TEXT NOT NULL,
+    step TEXT NOT NULL,
+    body BYTEA NOT NULL,
+    PRIMARY KEY (account, step)
+);
+"""
+# Two first users at once: CREATE TABLE IF NOT EXISTS alone may fail for one of them.
+_SCHEMA_LOCK = 0x666F727463746C
+_COLUMNS = "account, number, envelope, sealed, signature, claimed_at, finished_at, result, result_signature"
+T = TypeVar("T")
+
+
+def check_url(url: str) -> None:
+    """Refuse a URL that would give the password or the connection away.
+
+    Raises:
+        ConfigError: it holds a password, or a remote host without a verified TLS connection.
+    """
+    parts = urlsplit(url)
+    asked = parse_qs(parts.query)
+    host = parts.hostname or asked.get("host", [""])[0]
+    if parts.password or "password" in asked:
+        raise ConfigError(
+            "the mailbox's URL holds a password", hint="put it into ~/.pgpass (0600), or use a client certificate"
+        )
+    near = not host or host.startswith("/") or host in ("localhost", "127.0.0.1", "::1")
+    if not near and asked.get("sslmode", [""])[0] not in ("verify-full", "verify-ca"):
+        raise ConfigError(
+            "the mailbox is on another host, and its URL does not ask for a verified connection",
+            hint="add sslmode=verify-full",
+        )
+
+
+class PostgresMailbox:
+    """The command queue of robots; implements :class:`fortctl.ports.Mailbox` and the pairing board.
+
+    Args:
+        url: ``postgresql://…`` as libpq takes it.
+        clock: monotonic seconds.
+    """
+
+    def __init__(self, url: str, clock: Callable[[], float] = time.monotonic) -> None:
+        check_url(url)
+        self._url = url
+        self._clock = clock
+        self._connection: psycopg.Connection[Any] | None = None
+        self._rests_until = 0.0
+
+    # -- commands --------------------------------------------------------------------------------------------------
+
+    def append(self, row: MailboxRow) -> None:
+        from psycopg.errors import UniqueViolation
+
+        words = (
+            "INSERT INTO fortctl_command (account, number, envelope, sealed, signature) VALUES (%s, %s, %s, %s, %s)",
+            (row.account, row.number, row.envelope, row.sealed, row.signature),
+        )
+        try:
+            # Never tried again: it may have been stored, and a command is sent once.
+            self._do(lambda connection: connection.execute(*words), again=False)
+        except UniqueViolation:
+            raise Conflict(f"command {row.number} of account {row.account} is taken") from None
+
+    def last_number(self, account: str) -> int:
+        found = self._one("SELECT MAX(number) FROM fortctl_command WHERE account = %s", account)
+        return int(found[0] or 0) if found else 0
+
+    def pending(self, account: str) -> tuple[MailboxRow, ...]:
+        words = f"SELECT {_COLUMNS} FROM fortctl_command WHERE account = %s AND result IS NULL ORDER BY number"
+        rows = self._do(lambda connection: connection.execute(words, (account,)).fetchall())
+        return tuple(MailboxRow(*row) for row in rows)
+
+    def row(self, account: str, number: int) -> MailboxRow | None:
+        found = self._one(f"SELECT {_COLUMNS} FROM fortctl_command WHERE account = %s AND number = %s", account, number)
+        return MailboxRow(*found) if found else None
+
+    def claim(self, account: str, number: int, at: int) -> None:
+        self._run("UPDATE fortctl_command SET claimed_at = %s WHERE account = %s AND number = %s", at, account, number)
+
+    def finish(self, account: str, number: int, result: bytes, signature: bytes, at: int) -> None:
+        self._run(
+            "UPDATE fortctl_command SET result = %s, result_signature = %s, finished_at = %s, sealed = NULL"
+            " WHERE account = %s AND number = %s",
+            *(result, signature, at, account, number),
+        )
+
+    def waiting(self, account: str) -> list[tuple[int, int]]:
+        """Return ``(number, created at in ms)`` of the commands without an answer."""
+        return [(row.number, int(json.loads(row.envelope)["created_at"])) for row in self.pending(account)]
+
+    def withdraw(self, account: str, at: int) -> None:
+        """Take the robot's card away and erase every sealed payload (panic)."""
+        self._run("DELETE FROM fortctl_card WHERE account = %s", account)
+        self._run(
+            "UPDATE fortctl_command SET sealed = NULL, finished_at = COALESCE(finished_at, %s),"
+            " result = COALESCE(result, ''::bytea) WHERE account = %s",
+            *(at, account),
+        )
+
+    # -- cards and pairings ----------------------------------------------------------------------------------------
+
+    def publish_card(self, account: str, body: bytes, signature: bytes, at: int) -> None:
+        self._run(
+            "INSERT INTO fortctl_card (account, body, signature, published_at) VALUES (%s, %s, %s, %s)"
+            " ON CONFLICT (account) DO UPDATE SET body = excluded.body, signature = excluded.signature,"
+            " published_at = excluded.published_at",
+            *(account, body, signature, at),
+        )
+
+    def card(self, account: str) -> tuple[bytes, bytes] | None:
+        found = self._one("SELECT body, signature FROM fortctl_card WHERE account = %s", account)
+        return (found[0], found[1]) if found else None
+
+    def post_pairing(self, account: str, step: str, body: bytes) -> None:
+        self._run(
+            "INSERT INTO fortctl_pairing (account, step, body) VALUES (%s, %s, %s)"
+            " ON CONFLICT (account, step) DO UPDATE SET body = excluded.body",
+            *(account, step, body),
+        )
+
+    def pairing(self, account: str, step: str) -> bytes | None:
+        found = self._one("SELECT body FROM fortctl_pairing WHERE account = %s AND step = %s", account, step)
+        return bytes(found[0]) if found else None
+
+    def clear_pairing(self, account: str) -> None:
+        self._run("DELETE FROM fortctl_pairing WHERE account = %s", account)
+
+    def close(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.close()
+
+    # -- connecting ------------------------------------------------------------------------------------------------
+
+    def _run(self, words: str, *values: Any) -> None:
+        self._do(lambda connection: connection.execute(words.encode(), values))
+
+    def _one(self, words: str, *values: Any) -> Any:
+        return self._do(lambda connection: connection.execute(words.encode(), values).fetchone())
+
+    def _do(self, work: Callable[[Any], T], *, again: bool = True) -> T:
+        """Do one statement; a connection that broke is made anew, once."""
+        import_driver()
+        import psycopg
+
+        if self._clock() < self._rests_until:
+            raise _unreachable("it could not be reached just now")
+        for last in (False, True):
+            try:
+                return work(self._made())
+            except (psycopg.OperationalError, psycopg.InterfaceError) as error:
+                self.close()
+                if last or not again or isinstance(error, psycopg.errors.QueryCanceled):
+                    self._rests_until = self._clock() + REST_S
+                    raise _unreachable(type(error).__name__) from None
+        raise AssertionError("unreachable")
+
+    def _made(self) -> Any:
+        import psycopg
+
+        if self._connection is None or self._connection.closed:
+            options = f"-c statement_timeout={STATEMENT_MS} -c lock_timeout={STATEMENT_MS}"
+            made = psycopg.connect(
+                self._url, autocommit=True, connect_timeout=CONNECT_S, options=options, application_name="fortctl"
+            )
+            with made.transaction():
+                made.execute("SELECT pg_advisory_xact_lock(%s)", (_SCHEMA_LOCK,))
+                made.execute(SCHEMA)
+            self._connection = made
+        return self._connection
+
+
+def import_driver() -> None:
+    """Raise ``ConfigError`` where the driver is not installed."""
+    try:
+        import psycopg  # noqa: F401
+    except ImportError:
+        raise ConfigError(
+            "a PostgreSQL mailbox needs a driver that is not installed", hint="install 'fortctl[postgres]'"
+        ) from None
+
+
+def _unreachable(why: str) -> RobotUnreachable:
+    # The driver's own text may quote the URL.
+    return RobotUnreachable(
+        f"the mailbox's database cannot be used: {why}", hint="see that it runs, and that the URL, TLS and rights fit"
+    )
