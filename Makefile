@@ -8,7 +8,7 @@ CLIENTS := sdk ccxt python_binance
 PYTHON := $(shell for p in $(FORTCTL_PYTHON) python3.13 python3.12 python3.11 python3; do \
 	$$p -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; break; }; done)
 
-.PHONY: help venv demo test compat compat-freqtrade compat-table lint bench nightly fuzz lock clean
+.PHONY: help venv demo test compat compat-freqtrade compat-table lint bench nightly fuzz audit sbom lock clean
 
 help: ## show this list
 	@grep -E '^[a-z-]+:.*##' Makefile | sed 's/:.*## /	/' | expand -t 18
@@ -43,14 +43,24 @@ lint: $(STAMP) ## style, types, and who may know whom
 	$(BIN)/python -m mypy
 	$(BIN)/lint-imports --no-cache
 
-nightly: $(STAMP) ## the long campaign: any sequence of commands, 100,000 steps; resumable
+nightly: $(STAMP) ## the long campaigns: fuzzing, any sequence of commands (resumable), every bit of a slot
 	$(BIN)/python tests/nightly.py
+	FORTCTL_FLIPS=1000000 $(BIN)/pytest -q -o timeout=7200 tests/vault/test_vault.py -k flips_of_a_passphrase_slot
 
 fuzz: $(STAMP) ## the long campaign of hostile clients: other requests each time (EXAMPLES=500 of each kind)
 	FORTCTL_FUZZ_EXAMPLES=$(or $(EXAMPLES),500) $(BIN)/pytest -n 2 -q tests/hostile
 
 bench: $(STAMP) ## measure beside the peers; writes docs/performance.md
 	@set -e; for b in benchmarks/[a-z]*.py; do echo "$$b"; $(BIN)/python "$$b"; done
+
+audit: $(STAMP) ## known vulnerabilities of what is locked, where their list can be reached
+	$(BIN)/uv --no-config tool run --quiet pip-audit --require-hashes --disable-pip -r requirements/lock.txt
+
+sbom: $(STAMP) ## what the product is made of, CycloneDX: build/sbom.json
+	@mkdir -p build
+	$(BIN)/uv --no-config tool run --quiet --from cyclonedx-bom cyclonedx-py requirements requirements/lock.txt \
+		--pyproject pyproject.toml --output-reproducible --of JSON -o build/sbom.json
+	@echo build/sbom.json
 
 lock: $(STAMP) ## renew the lock files
 	$(BIN)/uv --no-config pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \

@@ -332,3 +332,4 @@ class KeyCard:
     created_at: int | None = None
     verified_at: int | None = None
     expires_at: int | None = None
+    rejected_since: int | None = None

@@ -24,6 +24,7 @@ def card_to_wire(card: KeyCard) -> dict[str, Any]:
         "created_at": card.created_at,
         "verified_at": card.verified_at,
         "expires_at": card.expires_at,
+        "rejected_since": card.rejected_since,
     }
 
 
@@ -42,6 +43,7 @@ def card_from_wire(fields: Mapping[str, Any]) -> KeyCard:
         created_at=fields["created_at"],
         verified_at=fields["verified_at"],
         expires_at=fields["expires_at"],
+        rejected_since=fields.get("rejected_since"),
     )
 
 

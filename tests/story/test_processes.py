@@ -192,6 +192,7 @@ def test_a_site_key_deleted_at_the_exchange(keyed: Shell) -> None:
     assert (ran.code, ran.error["code"]) == (3, "KEY_REJECTED")
     site = next(key for key in keyed.ok("keys", "list")["keys"] if key["role"] == "site")
     assert site["status"] == "rejected", "and nothing switches to the robot key silently"
+    assert site["rejected_since"] and site["rejected_since"] >= site["verified_at"]
     verified = keyed.run("keys", "verify", "--role", "site")
     assert (verified.code, verified.error["details"]["reason"]) == (3, "unknown_key")
     assert verified.data["results"][0]["accepted"] is False

@@ -6,6 +6,7 @@ import errno
 import hashlib
 import multiprocessing
 import os
+import random
 import stat
 import tomllib
 from dataclasses import replace
@@ -63,9 +64,9 @@ def test_it_is_toml_with_nothing_in_clear(file: VaultFile, vault: OpenVault) -> 
 def test_every_single_bit_flip_is_refused(file: VaultFile, vault: OpenVault) -> None:
     good = file.path.read_bytes()
     head = good[: good.rindex(b"sha256 = ")]
-    for at in range(len(good)):
+    for at, bit in ((at, bit) for at in range(len(good)) for bit in range(8)):
         bad = bytearray(good)
-        bad[at] ^= 1 << (at % 8)
+        bad[at] ^= 1 << bit
         with pytest.raises(VaultDamaged):
             decode(bytes(bad))
         if at < len(head):
@@ -76,6 +77,55 @@ def test_every_single_bit_flip_is_refused(file: VaultFile, vault: OpenVault) -> 
                 reopened(file)
     file.path.write_bytes(good)
     assert reopened(file).get("plain").reveal() == "kept"
+
+
+SAMPLES = int(os.environ.get("FORTCTL_FLIPS", "200"))
+
+
+def test_bit_flips_of_a_passphrase_slot_are_refused(file: VaultFile) -> None:
+    """The slot's own lines, with the closing hash made right: 200 sampled (``make nightly``: all of them)."""
+    source = Passphrase(Secret("a passphrase"))
+    file.create([source])
+    good = file.path.read_bytes()
+    head = good[: good.rindex(b"sha256 = ")]
+    start, end = head.index(b"[[slot]]"), head.index(b"[seal]")
+    flips = [(at, bit) for at in range(start, end) for bit in range(8)]
+    for at, bit in random.Random(1).sample(flips, min(SAMPLES, len(flips))):
+        bad = bytearray(head)
+        bad[at] ^= 1 << bit
+        file.path.write_bytes(bytes(bad) + f'sha256 = "{hashlib.sha256(bad).hexdigest()}"\n'.encode())
+        with pytest.raises((VaultDamaged, VaultLocked)):
+            file.unlock([source])
+
+
+@pytest.mark.parametrize("part", ["slots", "records", "vault_id", "generation", "tag"])
+def test_parts_swapped_between_vaults_and_generations_are_refused(
+    file: VaultFile, vault: OpenVault, tmp_path: Path, part: str
+) -> None:
+    (tmp_path / "other").mkdir(mode=0o700)
+    other = VaultFile(tmp_path / "other" / "vault.toml", file.erasure_root)
+    other.create([KeyFile(file.path.with_name("vault.key"))]).update([record("plain", "other")])
+    older = decode(file.path.read_bytes())
+    vault.update([record("plain", "later")])
+    good = decode(file.path.read_bytes())
+    for source in (decode(other.path.read_bytes()), older):
+        if getattr(source, part) == getattr(good, part):
+            continue
+        file.path.write_bytes(encode(replace(good, **{part: getattr(source, part)})))
+        with pytest.raises((VaultDamaged, VaultLocked)):
+            reopened(file)
+
+
+@pytest.mark.parametrize("field", ["id", "kind", "hint", "salt", "nonce", "wrapped"])
+def test_every_field_swapped_between_two_slots_is_refused(file: VaultFile, vault: OpenVault, field: str) -> None:
+    vault.add_slot(Passphrase(Secret("a passphrase")), FLOOR)
+    document = decode(file.path.read_bytes())
+    first, second = document.slots
+    swapped = (replace(first, **{field: getattr(second, field)}), replace(second, **{field: getattr(first, field)}))
+    file.path.write_bytes(encode(replace(document, slots=swapped)))
+    for source in (KeyFile(file.path.with_name("vault.key")), Passphrase(Secret("a passphrase"))):
+        with pytest.raises((VaultDamaged, VaultLocked)):
+            file.unlock([source])
 
 
 @pytest.mark.parametrize(

@@ -396,8 +396,8 @@ def _new_card(pair: KeyPair, verdict: KeyVerdict, fingerprint_key: bytes, now: i
 def _seen_again(card: KeyCard, verdict: KeyVerdict, now: int) -> KeyCard:
     """Return the card as it stands after the exchange was asked about the key."""
     if not verdict.accepted:
-        return replace(card, status="rejected")
-    card = replace(card, status="ok", verified_at=now)
+        return replace(card, status="rejected", rejected_since=card.rejected_since or now)
+    card = replace(card, status="ok", verified_at=now, rejected_since=None)
     restrictions = verdict.restrictions
     if restrictions is None:
         return card

@@ -265,6 +265,7 @@ class Custody:
             created_at=(restrictions.created_at if restrictions else None) or key.added_at,
             verified_at=key.verified_at,
             expires_at=restrictions.trading_expires_at if restrictions else None,
+            rejected_since=key.rejected_since,
         )
 
     def _uid_records(self, uid: int | None) -> list[NewRecord]:

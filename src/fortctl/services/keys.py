@@ -381,7 +381,7 @@ def failure_of(results: list[dict[str, Any]], warnings: Warnings) -> FortctlErro
 def card_json(card: KeyCard, now: int) -> dict[str, Any]:
     """Return the contract's ``key{…}``."""
     shown = card_to_wire(card)
-    times = {name: rfc3339(shown[name]) for name in ("created_at", "verified_at", "expires_at")}
+    times = {name: rfc3339(shown[name]) for name in ("created_at", "verified_at", "expires_at", "rejected_since")}
     return {**shown, **times, "age_days": age_days(card.created_at, now)}
 
 
