@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fortctl.config import (
+    ROBOTS,
     AccountConfig,
     Config,
     Home,
@@ -100,7 +101,9 @@ def test_no_home_is_not_found_and_makes_nothing(tmp_path: Path) -> None:
         "vault = 5\n",
         '[vault]\nslot = "floppy"\n',
         '[vault]\nslot = "keyfile"\naccounts = []\n'.replace("[vault]\n", "accounts = 1\n[vault]\n"),
-        GOOD + 'robot = "remote"\n',
+        GOOD + 'robot = "elsewhere"\n',
+        GOOD + "[mailbox]\nurl = 5\n",
+        "mailbox = 5\n" + GOOD,
         GOOD.replace('exchange = "paper"', "exchange = 5"),
         GOOD.replace("accounts.default", 'accounts."../x"'),
         GOOD.replace('[accounts.default]\nexchange = "paper"', '[accounts]\ndefault = "paper"'),
@@ -128,18 +131,25 @@ NAMES = st.from_regex(r"\A[A-Za-z0-9][A-Za-z0-9._-]{0,63}\Z")
 @given(
     names=st.lists(NAMES, unique=True, max_size=4),
     exchange=st.text(st.characters(exclude_categories=["Cs"]), max_size=30),
-    robot=st.sampled_from(["local", "none"]),
+    robot=st.sampled_from(ROBOTS),
+    mailbox=st.text(st.characters(exclude_categories=["Cs"]), max_size=30),
     other=st.dictionaries(
-        st.text(min_size=1, max_size=8).filter(lambda name: name not in ("vault", "accounts")),
+        st.text(min_size=1, max_size=8).filter(lambda name: name not in ("vault", "accounts", "mailbox")),
         st.integers(-9, 9) | st.text(st.characters(exclude_categories=["Cs"]), max_size=8),
         max_size=3,
     ),
 )
 def test_what_is_saved_is_what_is_loaded(
-    tmp_path_factory: pytest.TempPathFactory, names: list[str], exchange: str, robot: str, other: dict[str, object]
+    tmp_path_factory: pytest.TempPathFactory,
+    names: list[str],
+    exchange: str,
+    robot: str,
+    mailbox: str,
+    other: dict[str, object],
 ) -> None:
     home = Home(tmp_path_factory.mktemp("saved"))
-    config = Config("passphrase", {name: AccountConfig(name, exchange, robot) for name in names}, other)
+    accounts = {name: AccountConfig(name, exchange, robot) for name in names}
+    config = Config("passphrase", accounts, mailbox=mailbox, other=other)
     save_config(home, config)
     assert load_config(home) == config
     assert mode(home.config) == 0o600
