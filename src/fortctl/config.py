@@ -8,9 +8,12 @@ import stat
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fortctl.errors import ConfigError, NotFound, UsageError
+
+if TYPE_CHECKING:
+    from fortctl.preferences import Preferences, Setting
 
 ACCOUNT_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 # On this machine; on another host, paired with; none: the account is only watched.
@@ -127,11 +130,17 @@ class RobotHome(_VaultFolder):
 
 @dataclass(frozen=True)
 class AccountConfig:
-    """One account as the configuration names it; ``robot`` is one of :data:`ROBOTS`."""
+    """One account as the configuration names it.
+
+    Attributes:
+        robot: one of :data:`ROBOTS`.
+        other: what else the file says of it, kept as it is; ``settings`` in it hold for this account alone.
+    """
 
     name: str
     exchange: str
     robot: str = "local"
+    other: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -142,7 +151,7 @@ class Config:
         slot: how vaults of this home are unlocked (chosen at ``init``).
         accounts: by name.
         mailbox: where the mailbox is, as a URL; empty: a file in the home.
-        other: sections that this version does not interpret, kept as they are.
+        other: every other section: the settings (:mod:`fortctl.preferences`), and what this version does not know.
     """
 
     slot: str
@@ -151,10 +160,31 @@ class Config:
     other: Mapping[str, Any] = field(default_factory=dict)
 
     def with_account(self, account: AccountConfig) -> Config:
+        known = self.accounts.get(account.name)
+        if known is not None and not account.other:
+            account = replace(account, other=known.other)
         return replace(self, accounts={**self.accounts, account.name: account})
 
     def without_account(self, name: str) -> Config:
         return replace(self, accounts={key: value for key, value in self.accounts.items() if key != name})
+
+    def preferences(self, account: str) -> Preferences:
+        """Return the settings in force for an account: its own, then the home's, then the defaults."""
+        from fortctl.preferences import Preferences
+
+        known = self.accounts.get(account)
+        own = known.other.get("settings", {}) if known else {}
+        return Preferences(own if isinstance(own, Mapping) else {}, self.other)
+
+    def with_setting(self, setting: Setting[Any], raw: Any | None, account: str | None = None) -> Config:
+        """Return the configuration with a setting put in, or taken out with None; for one account alone if named."""
+        from fortctl.preferences import replaced
+
+        if account is None:
+            return replace(self, other=replaced(self.other, setting.path, raw))
+        known = self.accounts[account]
+        other = replaced(known.other, ("settings", *setting.path), raw)
+        return replace(self, accounts={**self.accounts, account: replace(known, other=other)})
 
 
 def mode_problem(path: Path) -> str:
@@ -228,7 +258,8 @@ def _interpret(parsed: dict[str, Any], home: Home) -> Config:
         robot = fields.get("robot", "local")
         if robot not in ROBOTS:
             raise ConfigError(f"robot of account '{name}' is none of {', '.join(ROBOTS)}")
-        found[name] = AccountConfig(name, fields["exchange"], robot)
+        other = {key: value for key, value in fields.items() if key not in ("exchange", "robot")}
+        found[name] = AccountConfig(name, fields["exchange"], robot, other)
     mailbox = parsed.pop("mailbox", {})
     url = mailbox.get("url", "") if isinstance(mailbox, dict) else None
     if not isinstance(url, str):
@@ -245,7 +276,8 @@ def save_config(home: Home, config: Config) -> None:
         "vault": {"slot": config.slot},
         **({"mailbox": {"url": config.mailbox}} if config.mailbox else {}),
         "accounts": {
-            name: {"exchange": account.exchange, "robot": account.robot} for name, account in config.accounts.items()
+            name: {**account.other, "exchange": account.exchange, "robot": account.robot}
+            for name, account in config.accounts.items()
         },
     }
     write_private(home.config, tomli_w.dumps(document).encode())

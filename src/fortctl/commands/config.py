@@ -5,7 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from fortctl.commands.context import App, Result, group
+import click
+
+from fortctl.commands.context import App, Result, group, refuse
+from fortctl.commands.render import table
+from fortctl.errors import ConfigError
+from fortctl.preferences import KNOWN, Preferences, Setting, known, unknown
 
 config = group("config", "The configuration.")
 
@@ -16,18 +21,89 @@ def path(app: App) -> Result:
     return Result({"path": str(found), "exists": found.exists()}, text=str(found))
 
 
-@config.command("show", help="The configuration as it is read.")
+@config.command("show", help="The configuration as it is read, and every setting in force.")
 def show(app: App) -> Result:
     loaded = app.wiring.config
     data = {
         "vault": {"slot": loaded.slot},
         "accounts": {
-            account.name: {"exchange": account.exchange, "robot": account.robot} for account in loaded.accounts.values()
+            account.name: {"exchange": account.exchange, "robot": account.robot, **_as_json(account.other)}
+            for account in loaded.accounts.values()
         },
         **({"mailbox": {"url": loaded.mailbox}} if loaded.mailbox else {}),
         **{name: _as_json(value) for name, value in loaded.other.items()},
     }
-    return Result({"path": str(app.wiring.home.config), "config": data})
+    preferences = app.wiring.preferences
+    rows = []
+    for setting in KNOWN.values():
+        try:
+            rows.append(_row(setting, preferences))
+        except ConfigError as error:
+            # What is to be mended must be seen.
+            app.warn(error.code, error.message)
+            rows.append({**_row(setting, Preferences()), "value": _as_json(preferences.raw(setting)), "set": True})
+    for name in unknown(loaded.other):
+        app.warn("SETTING_UNKNOWN", f"{name} in {app.wiring.home.config} is no setting of this version, and is kept")
+
+    def text() -> str:
+        shown = [[row["name"], _plain(row["value"]), "set" if row["set"] else "default", row["help"]] for row in rows]
+        return table(["setting", "value", "", "meaning"], shown)
+
+    return Result({"path": str(app.wiring.home.config), "config": data, "settings": rows}, text=text)
+
+
+@config.command("get", help="One setting: its value, its default, its type.")
+@click.argument("name")
+def get(app: App, name: str) -> Result:
+    row = _row(known(name), app.wiring.preferences)
+    return Result(row, text=_plain(row["value"]))
+
+
+@config.command("set", help="Change a setting. A list of arguments is given as words ('--' before options of theirs).")
+@click.argument("name")
+@click.argument("words", metavar="VALUE…", nargs=-1)
+@click.option("--default", "reset", is_flag=True, help="Go back to the default.")
+@click.option("--this-account", is_flag=True, help="For the account of --account alone.")
+def set_(app: App, name: str, words: tuple[str, ...], reset: bool, this_account: bool) -> Result:
+    from fortctl.config import save_config
+
+    setting = known(name)
+    if reset == bool(words):
+        refuse("give a value, or --default")
+    raw = None if reset else setting.kind.write(setting.of_words(words))
+    if this_account:
+        app.wiring.entry  # noqa: B018
+    account = app.wiring.account if this_account else None
+    before = app.wiring.config
+    after = before.with_setting(setting, raw, account)
+    changed = after != before
+    if changed:
+        save_config(app.wiring.home, after)
+        app.wiring.config = after
+        app.wiring.audit.append(
+            "setting changed", account=account or "", result="done", best_effort=True, setting=name, value=_plain(raw)
+        )
+    row = _row(setting, app.wiring.preferences)
+    return Result(row, changed, text=f"{name} is {_plain(row['value'])}")
+
+
+def _row(setting: Setting[Any], preferences: Preferences) -> dict[str, Any]:
+    return {
+        "name": setting.name,
+        "value": setting.kind.write(preferences.get(setting)),
+        "default": setting.kind.write(setting.default),
+        "set": preferences.raw(setting) is not None,
+        "type": setting.kind.name,
+        "help": setting.help,
+    }
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    if isinstance(value, list):
+        return " ".join(value) or "off"
+    return str(value)
 
 
 def _as_json(value: Any) -> Any:

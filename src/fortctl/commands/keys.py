@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -182,15 +181,17 @@ def generate(app: App, role: str, key_type: str) -> Result:
 
 
 @keys.command("age", help="Exit 13 when a key is older than it may be; for cron.")
-@click.option("--max-age", default="90d", show_default=True, metavar="90d", help="Days (d), weeks (w) or hours (h).")
-def age(app: App, max_age: str) -> Result:
+@click.option("--max-age", metavar="90d", help="Default: the setting keys.max_age.")
+def age(app: App, max_age: str | None) -> Result:
+    from fortctl.preferences import KEYS_MAX_AGE
     from fortctl.services.keys import card_json, too_old
 
     now = app.wiring.clock.now_ms()
-    limit = age_limit(max_age)
+    given = None if max_age is None else _age_limit(max_age)
     app.wiring.entry  # noqa: B018
     cards = app.wiring.keys.listed()
     rows = [card_json(card, now) for card in cards]
+    limit = app.wiring.preferences.get(KEYS_MAX_AGE) if given is None else given
     failure = too_old(cards, limit, now, {"keys": rows})
     if failure is not None:
         raise failure
@@ -198,12 +199,13 @@ def age(app: App, max_age: str) -> Result:
     return Result({"keys": rows}, text=table(["role", "name", "created at", "age days"], shown))
 
 
-def age_limit(text: str) -> int:
-    """Return an age in milliseconds. Raises ``UsageError``."""
-    match = re.fullmatch(r"([0-9]{1,5})([hdw])", text)
-    if match is None:
-        refuse("--max-age is a number with h, d or w, such as 90d")
-    return int(match[1]) * {"h": 3_600_000, "d": 86_400_000, "w": 604_800_000}[match[2]]
+def _age_limit(text: str) -> int:
+    from fortctl.preferences import parse_duration
+
+    try:
+        return parse_duration(text)
+    except ValueError as error:
+        refuse(f"--max-age is no age: {error}")
 
 
 @keys.command("list", help="Both keys, a row each; never the key itself.")

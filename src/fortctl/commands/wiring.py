@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from fortctl.audit import AuditFile
     from fortctl.commands.context import App
     from fortctl.ports import Exchange, Latch, RobotProcess
+    from fortctl.preferences import Preferences
     from fortctl.services.accounts import AccountEntry, AccountService
     from fortctl.services.control import RobotControl
     from fortctl.services.custody import Custody
@@ -52,6 +53,11 @@ class Wiring:
     @cached_property
     def config(self) -> Config:
         return load_config(self.home)
+
+    @property
+    def preferences(self) -> Preferences:
+        """The settings in force for the account that the command is about."""
+        return self.config.preferences(self.account)
 
     @cached_property
     def entry(self) -> AccountEntry:

@@ -21,7 +21,9 @@ from fortctl.secret import Secret, install_redaction
 
 if TYPE_CHECKING:
     from fortctl.commands.wiring import Wiring
+    from fortctl.preferences import Preferences
     from fortctl.robot.desk import Desk
+    from fortctl.robot.reconcile import Limits
     from fortctl.robot.runner import Runner
     from fortctl.robot.strongbox import StrongBox
     from fortctl.vault.slots import Unlocker
@@ -176,6 +178,7 @@ class RobotProcess:
             latch=self._latch,
             connect=wiring.connect,
             log=self._log,
+            limits=_limits(wiring.preferences),
             resume_running=not self._brought_up,
         )
         settings = box.settings()
@@ -275,6 +278,13 @@ class RobotProcess:
             "halt": halt,
             "halt-result": halt_result,
         }
+
+
+def _limits(preferences: Preferences) -> Limits:
+    from fortctl.preferences import RESUME_MAX_DRIFT, RESUME_MAX_GAP
+    from fortctl.robot.reconcile import Limits
+
+    return Limits(preferences.get(RESUME_MAX_GAP), preferences.get(RESUME_MAX_DRIFT))
 
 
 class _JsonLines(logging.Formatter):
