@@ -26,6 +26,7 @@ from fortctl.robot.events import (
     Wished,
 )
 from fortctl.robot.lifecycle import Wish
+from fortctl.robot.rounding import floor_to
 from fortctl.robot.settings import GridSettings, parse_settings
 
 ZERO = Decimal(0)
@@ -72,6 +73,7 @@ class Cycle:
         spent: quote paid, commission in quote included.
         dust, dust_cost: taken over from the dust pool.
         sold, received: base sold (commission in base included), quote received net of commission in quote.
+        sell_price, sell_step: the first sell that was made durable with the buy; price 0 where none was.
     """
 
     id: int
@@ -88,6 +90,15 @@ class Cycle:
     orders: dict[str, str] = field(default_factory=dict)
     profit: Decimal = ZERO
     closed_at: int = 0
+    sell_price: Decimal = ZERO
+    sell_step: Decimal = ZERO
+
+    @property
+    def promised(self) -> Decimal:
+        """What the promised first sell offers; 0 where none is promised, or another attempt was journaled."""
+        if not self.sell_price or self.attempts["sell"]:
+            return ZERO
+        return floor_to(self.bought, self.sell_step)
 
     @property
     def live(self) -> bool:
@@ -117,6 +128,8 @@ class Book:
         self.live: set[int] = set()
         self.orders: dict[str, Order] = {}
         self.open_orders: set[str] = set()
+        # Cycles whose promised sell may have left under a process that died before it could write that down.
+        self.doubted: set[int] = set()
         self.trades: set[int] = set()
         self.dust = ZERO
         self.dust_cost = ZERO
@@ -137,6 +150,16 @@ class Book:
     @property
     def next_cycle(self) -> int:
         return len(self.cycles) + 1
+
+    def doubt_promises(self) -> None:
+        """A process ended: what it promised it may have sent. Each promised sell is looked up before another leaves."""
+        self.doubted = {cycle.id for cycle in self.live_cycles() if cycle.sell_price and not cycle.attempts["sell"]}
+
+    def next_attempt(self, cycle: Cycle, leg: str, price: Decimal, quantity: Decimal) -> int:
+        """Return the attempt number of an order; a promised sell's number 1 is kept for that very order."""
+        if leg == "sell" and cycle.sell_price and not cycle.attempts["sell"]:
+            return 1 if (price, quantity) == (cycle.sell_price, cycle.promised) else 2
+        return cycle.attempts[leg] + 1
 
     def live_cycles(self) -> list[Cycle]:
         return [self.cycles[number] for number in sorted(self.live)]
@@ -211,7 +234,10 @@ class Book:
         cycle = self.cycles.get(event.cycle)
         if cycle is None:
             cycle = self.cycles[event.cycle] = Cycle(event.cycle, event.level, event.price)
+            cycle.sell_price, cycle.sell_step = event.sell_price, event.sell_step
             self.live.add(event.cycle)
+        if event.leg == "sell":
+            self.doubted.discard(event.cycle)
         sent = CycleEvent.BUY_SENT if event.leg == "buy" else CycleEvent.SELL_SENT
         cycle.state = advance(cycle.state, sent)
         cycle.attempts[event.leg] = event.attempt
@@ -292,6 +318,7 @@ class Book:
 
     def _finish(self, cycle: Cycle) -> None:
         self.live.discard(cycle.id)
+        self.doubted.discard(cycle.id)
         left, unit = cycle.held_quantity, cycle.unit_cost
         self.dust += left
         self.dust_cost += left * unit

@@ -71,6 +71,9 @@ class RobotCore:
         self._limits = limits or Limits()
         self.book = Book()
         self.book.replay(journal.events())
+        self.book.doubt_promises()
+        # Events that the book has and the journal has not yet: written with the next ones, in order.
+        self._unwritten: list[Event] = []
         self._key, self._books, self._candidate = Key.NONE, Books.STALE, False
         self._exchange: Exchange | None = None
         self._public: Exchange | None = None
@@ -114,13 +117,33 @@ class RobotCore:
         """Journal events, then take them into the book."""
         if not events:
             return
-        self._journal.append(events)
+        self._write(events)
+        self._take_in(events)
+        self._dirty.set()
+
+    def take(self, *events: Event) -> None:
+        """Take events into the book now, and journal them with the next write.
+
+        Only for what the exchange tells again after a crash: a fill, and a sell that was made durable with its buy.
+        """
+        self._unwritten += events
+        self._take_in(events)
+
+    def flush(self) -> None:
+        """Journal what was taken in and not written yet."""
+        if self._unwritten:
+            self._write(())
+
+    def _write(self, events: Sequence[Event]) -> None:
+        self._journal.append([*self._unwritten, *events])
+        self._unwritten.clear()
+
+    def _take_in(self, events: Sequence[Event]) -> None:
         try:
             self.book.replay(events)
         except (IllegalTransition, KeyError) as error:
             self._log.error("the book cannot follow the exchange: %s", error)
             self._hold([f"BOOKS: {error}"])
-        self._dirty.set()
 
     def _wish(self, event: WishEvent, reason: str) -> None:
         wish = WISH[self.book.wish, event]
@@ -130,7 +153,7 @@ class RobotCore:
 
     def _hold(self, reasons: list[str]) -> None:
         if tuple(reasons) != self.book.hold:
-            self._journal.append([Held(reasons)])
+            self._write([Held(reasons)])
             self.book.apply(Held(reasons))
             self._log.warning("held: %s", "; ".join(reasons))
 
@@ -180,6 +203,16 @@ class RobotCore:
     def may_place(self) -> bool:
         """Return whether an order may leave this instant (lease and halt; the latch is read under its lock)."""
         return not self._stopping and not self._suspect and self._key is Key.LOADED and self._journal.owns()
+
+    @property
+    def step_size(self) -> Decimal:
+        return self._rules.step_size if self._rules is not None else Decimal(0)
+
+    def spawn(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
+        return self._spawn(work, name)
+
+    async def sleep(self, seconds: float) -> None:
+        await self._clock.sleep(seconds)
 
     def accepted(self) -> None:
         self._accepted()

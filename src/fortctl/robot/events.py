@@ -69,9 +69,15 @@ class Trailed(Event):
 class Intended(Event):
     """An order is about to leave. ``attempt`` counts the tries of this leg of the cycle.
 
+    A buy that names ``sell_price`` makes its cycle's first sell durable too: attempt 1, at that price, for what the buy
+    executed less commission in base, rounded down to ``sell_step``; valid once the buy is finished. That sell may
+    leave before its own event is written (robot.md, rule 1).
+
     Attributes:
         dust: base quantity taken out of the dust pool into this sell.
         at: the request's timestamp (exchange clock, ms).
+        sell_price: of the first sell that is promised with this buy; 0 where none is (older journals).
+        sell_step: what its quantity is rounded down to.
     """
 
     kind: ClassVar[str] = "intended"
@@ -84,6 +90,8 @@ class Intended(Event):
     quantity: Decimal
     dust: Decimal
     at: int
+    sell_price: Decimal = Decimal(0)
+    sell_step: Decimal = Decimal(0)
 
 
 @dataclass(frozen=True)
@@ -178,7 +186,7 @@ def event_from_json(kind: str, body: Mapping[str, Any]) -> Event:
 
 @dataclass(frozen=True)
 class Place:
-    """Wanted: an order. ``cycle`` is None for a buy that begins a new one."""
+    """Wanted: an order. ``cycle`` is None for a buy that begins a new one; ``sell_price`` promises its first sell."""
 
     cycle: int | None
     level: int
@@ -186,6 +194,7 @@ class Place:
     price: Decimal
     quantity: Decimal
     dust: Decimal = Decimal(0)
+    sell_price: Decimal = Decimal(0)
 
 
 @dataclass(frozen=True)

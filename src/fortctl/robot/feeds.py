@@ -27,6 +27,10 @@ class Feeds(RobotCore, ABC):
     def _fetch_fills(self, name: str) -> None:
         """Fetch an order's trades soon, unless the stream brings them first."""
 
+    @abstractmethod
+    def _sell_at_once(self, name: str) -> bool:
+        """Send the sell that was made durable with a buy which has just finished; True when it is on its way."""
+
     # -- streams ---------------------------------------------------------------------------------------------------
 
     def _watcher(self) -> Exchange:
@@ -78,7 +82,12 @@ class Feeds(RobotCore, ABC):
         if update.fill is not None and update.fill.trade_id not in self.book.trades:
             events.append(booked_of(update.fill, name))
         events.append(told_of(update.order))
-        self.record(*events)
+        self.take(*events)
+        if self._sell_at_once(name):
+            # The write waits for the order to leave: what is lost by a crash until then, the exchange tells again.
+            return
+        self.flush()
+        self._dirty.set()
         self._accepted()
         if self.book.orders[name].missing:
             self._fetch_fills(name)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass
-from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal, localcontext
+from decimal import Decimal, localcontext
 
 from fortctl.errors import BadInput
 from fortctl.model import OrderStatus, SymbolRules
@@ -12,6 +12,7 @@ from fortctl.robot.book import Book, Cycle
 from fortctl.robot.cycle import CycleState
 from fortctl.robot.events import Anchored, Cancel, DustLeft, Event, Intent, Place, Trailed
 from fortctl.robot.lifecycle import Wish
+from fortctl.robot.rounding import ceil_to, floor_to
 from fortctl.robot.settings import GridSettings
 
 ZERO, ONE, HUNDRED = Decimal(0), Decimal(1), Decimal(100)
@@ -42,16 +43,6 @@ class Plan:
 
     events: tuple[Event, ...] = ()
     intents: tuple[Intent, ...] = ()
-
-
-def floor_to(value: Decimal, step: Decimal) -> Decimal:
-    """Round down to a multiple of a tick or step (0: no rounding)."""
-    return value if not step else (value / step).to_integral_value(ROUND_FLOOR) * step
-
-
-def ceil_to(value: Decimal, step: Decimal) -> Decimal:
-    """Round up to a multiple of a tick or step (0: no rounding)."""
-    return value if not step else (value / step).to_integral_value(ROUND_CEILING) * step
 
 
 def level_price(settings: GridSettings, anchor: Decimal, level: int, tick: Decimal) -> Decimal:
@@ -112,6 +103,30 @@ def plan(book: Book, view: View) -> Plan:
     return Plan(dust_events, (*sells, *_buys(book, book.settings, view)))
 
 
+def first_sell(book: Book, cycle: Cycle, view: View) -> Place | None:
+    """Return the sell that was made durable with a cycle's buy, when it may leave as it was promised.
+
+    None when another one is wanted instead: it is below the exchange's minimum, or dust makes it a step larger.
+    """
+    quantity = cycle.promised
+    if (
+        book.wish is Wish.STOPPED
+        or cycle.state is not CycleState.BOUGHT
+        or cycle.id in view.blocked_sells
+        or cycle.id in book.doubted
+        or not sellable(quantity, cycle.sell_price, view.rules)
+        or quantity != _offered(cycle, book.dust, view.rules)
+    ):
+        return None
+    return Place(cycle.id, cycle.level, "sell", cycle.sell_price, quantity)
+
+
+def _offered(cycle: Cycle, pool: Decimal, rules: SymbolRules) -> Decimal:
+    """Return what a sell offers: the inventory and the dust that makes whole steps with it."""
+    quantity = floor_to(cycle.held_quantity + pool, rules.step_size)
+    return min(quantity, rules.max_quantity) if rules.max_quantity else quantity
+
+
 def drained(book: Book) -> bool:
     """Return whether a drain has nothing left to wait for."""
     return book.wish is Wish.DRAINING and not book.live
@@ -122,13 +137,11 @@ def _sells(book: Book, settings: GridSettings, view: View) -> tuple[tuple[Event,
     intents: list[Intent] = []
     pool = book.dust
     for cycle in book.live_cycles():
-        if cycle.state is not CycleState.BOUGHT or cycle.id in view.blocked_sells:
+        if cycle.state is not CycleState.BOUGHT or cycle.id in view.blocked_sells or cycle.id in book.doubted:
             continue
         price = _price_for(cycle, settings, view)
         have = cycle.held_quantity
-        quantity = floor_to(have + pool, view.rules.step_size)
-        if view.rules.max_quantity:
-            quantity = min(quantity, view.rules.max_quantity)
+        quantity = _offered(cycle, pool, view.rules)
         if not sellable(quantity, price, view.rules):
             events.append(DustLeft(cycle.id))
             continue
@@ -140,6 +153,8 @@ def _sells(book: Book, settings: GridSettings, view: View) -> tuple[tuple[Event,
 
 
 def _price_for(cycle: Cycle, settings: GridSettings, view: View) -> Decimal:
+    if cycle.sell_price and not cycle.attempts["sell"]:
+        return cycle.sell_price
     # The buy's own price, not the unit cost: commission is in the formula, and dust never raises the price.
     return sell_price(settings, cycle.buy_price, view.rate, view.rules.tick_size)
 
@@ -202,7 +217,8 @@ def _buys(book: Book, settings: GridSettings, view: View) -> tuple[Intent, ...]:
         if settings.max_quote is not None and bound + quantity * price > settings.max_quote:
             continue
         bound += quantity * price
-        intents.append(Place(None, level, "buy", price, quantity))
+        promised = sell_price(settings, price, view.rate, view.rules.tick_size)
+        intents.append(Place(None, level, "buy", price, quantity, sell_price=promised))
     return tuple(intents)
 
 

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 
 from fortctl.model import Fill, OrderRequest, OrderState, OrderType, Side, SymbolRules
 from fortctl.ports import Exchange, ExchangeFault, Outcome
-from fortctl.robot.book import Order
+from fortctl.robot.book import Cycle, Order
+from fortctl.robot.cycle import CycleState
 from fortctl.robot.events import Absent, Booked, Cancel, Intended, Intent, Place
-from fortctl.robot.grid import View
+from fortctl.robot.grid import View, first_sell
 from fortctl.robot.ids import client_order_id
 from fortctl.robot.reconcile import booked_of, told_of
 
@@ -36,6 +37,8 @@ class OrderDesk:
         self._busy_until = 0.0
         self._fetching: dict[str, asyncio.Task[None]] = {}
         self._slots = asyncio.Semaphore(AT_ONCE)
+        # Whoever owned the account before us sent nothing after this (exchange's clock, ms; 0: not measured yet).
+        self._owner_since = 0
 
     def view(self, price: Decimal, rules: SymbolRules, rate: Decimal) -> View:
         """Return what the strategy looks at; levels and sells refused a moment ago are left out."""
@@ -59,27 +62,57 @@ class OrderDesk:
     def _journal(self, places: Sequence[Place]) -> list[tuple[OrderRequest, int]]:
         """Make the intents durable, all in one write; only then may any of them leave."""
         runner, book = self._runner, self._runner.book
-        settings = book.settings
-        assert settings is not None
-        kind = OrderType.LIMIT_MAKER if settings.maker_only else OrderType.LIMIT
         events, requests, number = [], [], book.next_cycle
         for place in places:
             cycle, attempt = place.cycle, 1
             if cycle is None:
                 cycle, number = number, number + 1
             else:
-                attempt = book.cycles[cycle].attempts[place.leg] + 1
-            name = client_order_id(runner.robot_id, cycle, place.leg, attempt)
-            # The timestamp is fixed before the lease is checked: what is delayed after that is refused (rule 5).
-            at = runner.exchange_now()
-            events.append(
-                Intended(cycle, place.level, place.leg, attempt, name, place.price, place.quantity, place.dust, at)
-            )
-            side = Side.BUY if place.leg == "buy" else Side.SELL
-            stp = settings.self_trade_prevention
-            requests.append((OrderRequest(settings.symbol, side, kind, place.quantity, place.price, name, stp), at))
+                attempt = book.next_attempt(book.cycles[cycle], place.leg, place.price, place.quantity)
+            event = self._intended(place, cycle, attempt)
+            events.append(event)
+            requests.append((self._request(event), event.at))
         runner.record(*events)
         return requests
+
+    def _intended(self, place: Place, cycle: int, attempt: int) -> Intended:
+        runner = self._runner
+        return Intended(
+            *(cycle, place.level, place.leg, attempt, client_order_id(runner.robot_id, cycle, place.leg, attempt)),
+            *(place.price, place.quantity, place.dust),
+            # The timestamp is fixed before the lease is checked: what is delayed after that is refused (rule 5).
+            at=runner.exchange_now(),
+            sell_price=place.sell_price,
+            sell_step=runner.step_size if place.sell_price else Decimal(0),
+        )
+
+    def _request(self, event: Intended) -> OrderRequest:
+        settings = self._runner.book.settings
+        assert settings is not None
+        return OrderRequest(
+            settings.symbol,
+            Side.BUY if event.leg == "buy" else Side.SELL,
+            OrderType.LIMIT_MAKER if settings.maker_only else OrderType.LIMIT,
+            event.quantity,
+            event.price,
+            event.client_order_id,
+            settings.self_trade_prevention,
+        )
+
+    def sell_at_once(self, name: str, view: View) -> bool:
+        """Send a finished buy's promised sell without a write in between; True when it is on its way (rule 1)."""
+        runner, book = self._runner, self._runner.book
+        order, exchange = book.orders[name], runner.exchange
+        if order.leg != "buy" or not order.settled or exchange is None or runner.monotonic() < self._busy_until:
+            return False
+        cycle = book.cycles[order.cycle]
+        place = first_sell(book, cycle, view)
+        if place is None:
+            return False
+        event = self._intended(place, cycle.id, 1)
+        runner.take(event)
+        runner.spawn(self._place(exchange, self._request(event), event.at), f"sell {event.client_order_id}")
+        return True
 
     async def _place(self, exchange: Exchange, request: OrderRequest, at: int) -> None:
         runner, name = self._runner, request.client_order_id
@@ -100,6 +133,7 @@ class OrderDesk:
 
     async def _not_placed(self, exchange: Exchange, name: str, fault: ExchangeFault) -> None:
         runner = self._runner
+        runner.flush()
         order = runner.book.orders[name]
         if fault.outcome in (Outcome.UNKNOWN, Outcome.DUPLICATE):
             runner.log.warning("order %s: outcome unknown (%s); looking it up", name, fault)
@@ -171,7 +205,8 @@ class OrderDesk:
     async def resolve_unknown(self, exchange: Exchange) -> None:
         """Look up every order whose outcome is unknown."""
         for name in sorted(self._unknown):
-            found = await self.look_up(exchange, self._runner.book.orders[name])
+            order = self._runner.book.orders[name]
+            found = await self.look_up(exchange, name, order.at)
             self._unknown.discard(name)
             if found is None:
                 self._runner.record(Absent(name, "not found at the exchange"))
@@ -180,20 +215,56 @@ class OrderDesk:
             booked: list[Booked] = [booked_of(fill, name) for fill in fills.get(name, ())]
             self._runner.record(*booked, told_of(found))
 
-    async def look_up(self, exchange: Exchange, order: Order) -> OrderState | None:
-        """Return an order as the exchange has it; None only once it is proved absent (robot.md, rule 2)."""
+    async def resolve_doubts(self, exchange: Exchange, open_orders: Iterable[OrderState]) -> None:
+        """Look up every promised sell that a process before this one may have sent (robot.md, rule 1).
+
+        Args:
+            open_orders: the symbol's open orders as the exchange told them just now; a buy among them has not finished,
+                so its sell never left.
+        """
+        runner, book = self._runner, self._runner.book
+        if not book.doubted:
+            return
+        self._owner_since = self._owner_since or runner.exchange_now()
+        there = {order.client_order_id: order for order in open_orders}
+        for cycle in [book.cycles[number] for number in sorted(book.doubted)]:
+            if cycle.orders["buy"] in there:
+                book.doubted.discard(cycle.id)
+            elif cycle.state is CycleState.BOUGHT:
+                name = client_order_id(runner.robot_id, cycle.id, "sell", 1)
+                found = there.get(name) or await self.look_up(exchange, name, self._owner_since)
+                await self._settle_doubt(exchange, cycle, name, found)
+
+    async def _settle_doubt(self, exchange: Exchange, cycle: Cycle, name: str, found: OrderState | None) -> None:
+        runner = self._runner
+        price, quantity = (found.price, found.quantity) if found else (cycle.sell_price, cycle.promised)
+        at = found.time if found else self._owner_since
+        # Its number is spent either way: an id that may have left is never sent again.
+        runner.record(Intended(cycle.id, cycle.level, "sell", 1, name, price, quantity, Decimal(0), at))
+        if found is None:
+            runner.record(Absent(name, "not found at the exchange"))
+            return
+        fills = await self.missing_fills(exchange, [found])
+        runner.record(*(booked_of(fill, name) for fill in fills.get(name, ())), told_of(found))
+
+    async def look_up(self, exchange: Exchange, name: str, at: int) -> OrderState | None:
+        """Return an order as the exchange has it; None only once it is proved absent (robot.md, rule 2).
+
+        Args:
+            at: when its request can have been stamped at the latest (exchange's clock, ms).
+        """
         settings = self._runner.book.settings
         assert settings is not None
         while True:
             try:
-                return await exchange.order(settings.symbol, order.client_order_id)
+                return await exchange.order(settings.symbol, name)
             except ExchangeFault as fault:
                 if fault.outcome is not Outcome.ABSENT:
                     raise
-            left_ms = order.at + PROVED_AFTER_MS - self._runner.exchange_now()
+            left_ms = at + PROVED_AFTER_MS - self._runner.exchange_now()
             if left_ms < 0:
                 return None
-            await asyncio.sleep(max(0.05, left_ms / 1000 / 4))
+            await self._runner.sleep(max(0.05, left_ms / 1000 / 4))
 
     async def missing_fills(self, exchange: Exchange, orders: Iterable[OrderState]) -> dict[str, tuple[Fill, ...]]:
         """Return the trades of those orders of ours that executed more than is booked."""

@@ -40,6 +40,11 @@ class Runner(Feeds):
     def _fetch_fills(self, name: str) -> None:
         self._orders.fetch_fills_of(name)
 
+    def _sell_at_once(self, name: str) -> bool:
+        if not may_trade(self.facts) or self._suspect or self._rules is None or self._price is None:
+            return False
+        return self._orders.sell_at_once(name, self._orders.view(self._price, self._rules, self._rate))
+
     # -- what the desk asks ----------------------------------------------------------------------------------------
 
     async def verify_candidate(
@@ -192,6 +197,7 @@ class Runner(Feeds):
 
     async def close(self) -> None:
         """End the streams and the connections."""
+        self.flush()
         await self._end_user_stream()
         if self._market_task is not None:
             self._market_task.cancel()
@@ -217,6 +223,7 @@ class Runner(Feeds):
         elif self._clock.monotonic() - self._heard_at >= SILENCE_S:
             await self._break_silence(self._exchange)
         await self._orders.resolve_unknown(self._exchange)
+        await self._orders.resolve_doubts(self._exchange, ())
         if not may_trade(self.facts) or self._suspect or self._rules is None or self._price is None:
             return
         view = self._orders.view(self._price, self._rules, self._rate)
@@ -265,11 +272,12 @@ class Runner(Feeds):
         self._rules, self._price = rules, await exchange.last_price(settings.symbol)
         open_orders = await exchange.open_orders(settings.symbol)
         looked = {
-            order.client_order_id: await self._orders.look_up(exchange, order)
+            order.client_order_id: await self._orders.look_up(exchange, order.client_order_id, order.at)
             for order in to_look_up(self.book, open_orders)
         }
         fills = await self._orders.missing_fills(exchange, [*open_orders, *filter(None, looked.values())])
         self.record(*agree(self.book, open_orders, looked, fills))
+        await self._orders.resolve_doubts(exchange, open_orders)
         held = reasons_to_hold(
             *(self.book, self._robot_id, open_orders, account, self._price, self.exchange_now()),
             *(self._mark, self._limits),
