@@ -76,6 +76,14 @@ class Home(_VaultFolder):
         return self.path / "mailbox.sqlite"
 
     @property
+    def operations(self) -> Path:
+        return self.path / "operations.sqlite"
+
+    @property
+    def issuer(self) -> IssuerHome:
+        return IssuerHome(self.path / "issuer")
+
+    @property
     def paper(self) -> Path:
         return self.path / "paper"
 
@@ -105,6 +113,11 @@ class Home(_VaultFolder):
                 if problem:
                     found.append(problem)
         return found
+
+
+@dataclass(frozen=True)
+class IssuerHome(_VaultFolder):
+    """The folder of the master accounts' keys, with a vault and slots of its own."""
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ CORE: dict[str, tuple[str, str, str]] = {
     "init": ("fortctl.commands.init", "init", "Make the home, the vault and the first account."),
     "accounts": ("fortctl.commands.accounts", "accounts", "More accounts in one home."),
     "keys": ("fortctl.commands.keys", "keys", "The two keys of an account."),
+    "issuer": ("fortctl.commands.issuer", "issuer", "Who makes and deletes keys at the exchange."),
     "robot": ("fortctl.commands.robot", "robot", "The trading robot."),
     "panic-disconnect": ("fortctl.commands.panic", "panic_disconnect", "Cut every link between account and robot."),
     "panic-clear": ("fortctl.commands.panic", "panic_clear", "Lift the latch after a panic."),

@@ -58,6 +58,23 @@ def judge(
     return PolicyVerdict(not missing and not excess, missing, excess, tuple(warnings))
 
 
+# Making, deleting and restricting a sub-account's keys asks for the master's trading right (binance.md, section 9).
+ISSUER_REQUIRED = ("reading", "spot_trading")
+
+
+def judge_issuer(restrictions: KeyRestrictions, allow: Collection[str] = ()) -> PolicyVerdict:
+    """Compare a master key's rights with what an issuer needs; whatever is more could rob the master account."""
+    held = restrictions.permissions()
+    missing = tuple(name for name in ISSUER_REQUIRED if name not in held)
+    excess = tuple(name for name in held if name not in ISSUER_REQUIRED and name not in _HARMLESS and name not in allow)
+    open_to_all = (
+        "IP_UNRESTRICTED",
+        "the master key may be used from any address; restrict it to trusted IPs on Binance's page",
+    )
+    warnings = () if restrictions.ip_restricted else (open_to_all,)
+    return PolicyVerdict(not missing and not excess, missing, excess, warnings)
+
+
 def expect_fit(verdict: KeyVerdict, role: Role) -> KeyVerdict:
     """Return the verdict if the key may be taken in; raise what is wrong otherwise.
 

@@ -5,7 +5,7 @@ Every implementation translates the exceptions of its own library: only errors n
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from enum import StrEnum
@@ -113,6 +113,48 @@ class Exchange(Protocol):
 
     def market_events(self, symbol: str) -> AsyncIterator[MarketEvent]:
         """The public trade stream of one symbol; needs no accepted key; reconnects by itself."""
+
+    async def close(self) -> None: ...
+
+
+@dataclass(frozen=True)
+class IssuedKey:
+    """A sub-account's key as the exchange's list names it.
+
+    Attributes:
+        permissions: the rights ticked, as :data:`fortctl.model.PERMISSIONS` names them.
+        created_at: milliseconds since the epoch, or None where the exchange did not say.
+    """
+
+    name: str
+    api_key: Secret
+    permissions: tuple[str, ...] = ()
+    created_at: int | None = None
+
+
+class Issuer(Protocol):
+    """Makes and deletes the keys of one sub-account through its master account's key.
+
+    Every method but ``close`` raises ``ExchangeFault``. After ``UNKNOWN`` the caller lists before it believes anything.
+    """
+
+    async def create(
+        self, name: str, public_key: str, permissions: Collection[str], addresses: Sequence[str]
+    ) -> IssuedKey:
+        """Make a key of a public half (PEM) made here; rights and IP list are set from its birth.
+
+        Args:
+            addresses: the only addresses that the key is accepted from; empty: from any.
+        """
+
+    async def listed(self) -> tuple[IssuedKey, ...]:
+        """Return every key of the sub-account; paged inside."""
+
+    async def addresses(self, api_key: Secret) -> tuple[str, ...]:
+        """Return a key's IP list; empty when it is accepted from any address."""
+
+    async def delete(self, api_key: Secret) -> None:
+        """Delete a key at the exchange."""
 
     async def close(self) -> None: ...
 

@@ -77,7 +77,7 @@ async def _take(
         app.wiring.entry  # noqa: B018
         pair = app.wiring.keys.pending(wanted, api_key, shown)
     else:
-        pair = _entered(app, wanted, name, kind, source, key_passphrase_file)
+        pair = enter_key(app, f"{role} key", name, kind, source, key_passphrase_file)
         app.wiring.entry  # noqa: B018 (the account is checked before the vault is unlocked)
     service = app.wiring.keys
     if wanted is Role.SITE:
@@ -107,9 +107,15 @@ async def _take(
     return Result(data, True, taken.warnings, text)
 
 
-def _entered(
-    app: App, role: Role, name: str | None, key_type: KeyType | None, source: str | None, passphrase_file: str | None
+def enter_key(
+    app: App,
+    default_name: str,
+    name: str | None,
+    key_type: KeyType | None,
+    source: str | None,
+    passphrase_file: str | None,
 ) -> KeyPair:
+    """Read a key from ``--input`` or hidden prompts. Raises ``BadInput``, ``ConfirmationNeeded``."""
     from fortctl.commands.unlocking import read_passphrase
     from fortctl.services.entering import parse_key, parse_object
 
@@ -125,7 +131,6 @@ def _entered(
         if key_type in (KeyType.ED25519, KeyType.RSA):
             raise BadInput("a private key is given in a file: --input FILE")
         fields["secret_key"] = app.read_hidden("secret key").reveal()
-    default_name = f"{role.value} key"
     return parse_key(fields, name=name, key_type=key_type, default_name=default_name, passphrase=passphrase)
 
 

@@ -15,13 +15,20 @@ if TYPE_CHECKING:
     from fortctl.vault.slots import Unlocker
 
 
+_UNLOCK_HINT = {
+    "": "give --passphrase-file, set FORTCTL_PASSPHRASE_FILE, or bring the key file back",
+    "robot": "give --robot-passphrase-file, or set FORTCTL_ROBOT_PASSPHRASE_FILE",
+    "issuer": "set FORTCTL_ISSUER_PASSPHRASE_FILE, or bring the key file back",
+}
+
+
 def existing_source(app: App, kinds: Sequence[str], keyfile: Path, who: str, given: str | None) -> Unlocker:
     """Return the first unlock source there is, in the order of contract.md.
 
     Args:
         kinds: the kinds of slot that the vault has.
         keyfile: where its key file lies.
-        who: ``""`` for the site's vault, ``"robot"`` for the robot's.
+        who: ``""`` for the site's vault, ``"robot"`` for the robot's, ``"issuer"`` for the issuer's.
         given: the value of the passphrase file option.
 
     Raises:
@@ -49,9 +56,7 @@ def existing_source(app: App, kinds: Sequence[str], keyfile: Path, who: str, giv
             pass
     raise VaultLocked(
         f"nothing unlocks the {who or 'site'} vault",
-        hint="give --robot-passphrase-file, or set FORTCTL_ROBOT_PASSPHRASE_FILE"
-        if who
-        else "give --passphrase-file, set FORTCTL_PASSPHRASE_FILE, or bring the key file back",
+        hint=_UNLOCK_HINT[who],
     )
 
 

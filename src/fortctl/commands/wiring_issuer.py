@@ -1,0 +1,85 @@
+"""Wires the issuer: its own vault with its own slots, and the adapter over a master account's key."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from fortctl.config import make_private_folder
+from fortctl.errors import VaultDamaged
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from fortctl.commands.context import App
+    from fortctl.config import Home
+    from fortctl.model import KeyPair
+    from fortctl.ports import Issuer
+    from fortctl.services.issuer import IssuerService
+    from fortctl.vault.store import OpenVault, VaultFile
+
+
+def issuer_file(home: Home) -> VaultFile:
+    """Return the issuer's vault file; it may not exist yet."""
+    from fortctl.vault.store import VaultFile
+
+    return VaultFile(home.issuer.vault, home.issuer.erasure)
+
+
+def issuer_kind(home: Home, account: str) -> str:
+    """Return who issues an account's keys, without unlocking anything. Raises ``VaultDamaged``."""
+    from fortctl.services.issuer import PERSON, SUB_ACCOUNT, master_id
+
+    file = issuer_file(home)
+    if not file.exists():
+        return PERSON
+    header = file.header()
+    there = any(meta.record_id == master_id(account) for meta in header.records)
+    return SUB_ACCOUNT if there and master_id(account) not in header.destroyed else PERSON
+
+
+def issuer_service(app: App) -> IssuerService:
+    """Return the issuer's service over its vault, unlocked. Raises ``VaultLocked``, ``VaultDamaged``."""
+    home = app.wiring.home
+    file = issuer_file(home)
+    if not file.exists():
+        raise VaultDamaged(f"the issuer's vault {file.path} is missing", hint="'fortctl issuer set' makes a new one")
+    kinds = [slot.kind for slot in file.header().slots]
+    return _service(app, file.unlock([app.wiring.unlocker(kinds, home.issuer.keyfile, "issuer", None)]))
+
+
+def founded_issuer_service(app: App, slot: str | None) -> IssuerService:
+    """The same, with the vault made where there is none yet; ``slot`` is what unlocks it then."""
+    from fortctl.commands.unlocking import new_source
+
+    home = app.wiring.home
+    file = issuer_file(home)
+    if file.exists():
+        return issuer_service(app)
+    make_private_folder(home.issuer.path)
+    kind = slot or app.wiring.config.slot
+    given = os.environ.get("FORTCTL_ISSUER_PASSPHRASE_FILE")
+    source = new_source(app, kind, home.issuer.keyfile, given, None, "the issuer's vault")
+    return _service(app, file.create([source], kdf=app.wiring.vaults.cost(kind)))
+
+
+def _service(app: App, vault: OpenVault) -> IssuerService:
+    from fortctl.services.issuer import IssuerService
+
+    wiring = app.wiring
+    exchange, place = wiring.entry.exchange, wiring.home.path
+
+    def open_issuer(pair: KeyPair, email: str) -> Issuer:
+        return sub_account_issuer(exchange, place, pair, email)
+
+    fingerprint_key = wiring.custody.fingerprint_key()
+    audit, clock = wiring.audit, wiring.clock
+    return IssuerService(wiring.account, exchange, vault, wiring.connect, open_issuer, fingerprint_key, clock, audit)
+
+
+def sub_account_issuer(exchange: str, home: Path, pair: KeyPair, email: str) -> Issuer:
+    """Return the issuer's adapter for a master key and a sub-account."""
+    from fortctl.exchange.issuer import SubAccountIssuer
+    from fortctl.exchange.targets import resolve
+
+    return SubAccountIssuer(resolve(exchange, home), pair, email)

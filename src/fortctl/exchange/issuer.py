@@ -1,0 +1,174 @@
+"""The issuer port over a master account's key: the keys of one sub-account (adapter).
+
+Source: binance-sdk-sub-account, ``api_management_api.py``; the pages "Create V1", "Create V2", "Delete API Key". Not
+over python-binance: it signs an e-mail address otherwise than it sends it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+from urllib.parse import quote, urlencode
+
+from fortctl.clock import SystemClock
+from fortctl.exchange.codes import classify
+from fortctl.exchange.signing import sign
+from fortctl.exchange.targets import ExchangeTarget
+from fortctl.model import KeyPair
+from fortctl.ports import ExchangeFault, IssuedKey, Outcome
+from fortctl.secret import Secret, redact
+
+TIMEOUT_S = 10.0
+RECV_WINDOW_MS = 5_000
+PAGE = 100
+KEYS = "/sub-account/subAccountApi"
+ANY_ADDRESS, LISTED_ADDRESSES = "1", "2"
+# The right as it is named here → the flag of the call. Reading is every key's.
+FLAGS = {
+    "spot_trading": "canTrade",
+    "margin": "canMarginLoanRepay",
+    "futures": "canFuturesTrade",
+    "universal_transfer": "canUniversalTransfer",
+    "options": "canVanillaOptions",
+}
+
+
+class SubAccountIssuer:
+    """Makes and deletes one sub-account's keys; implements :class:`fortctl.ports.Issuer`.
+
+    Args:
+        target: where.
+        master: the master account's key.
+        email: what the master's calls name the sub-account by.
+        clock: the machine's clock.
+    """
+
+    def __init__(self, target: ExchangeTarget, master: KeyPair, email: str, clock: SystemClock | None = None) -> None:
+        self._target = target
+        self._master = master
+        self._email = email
+        self._clock = clock or SystemClock()
+        self._offset_ms = 0
+        self._session: Any = None
+
+    async def create(
+        self, name: str, public_key: str, permissions: Collection[str], addresses: Sequence[str]
+    ) -> IssuedKey:
+        fields = {
+            "email": self._email,
+            "apiName": name,
+            "status": LISTED_ADDRESSES if addresses else ANY_ADDRESS,
+            **{flag: "true" for right, flag in FLAGS.items() if right in permissions},
+            **({"ipAddress": ",".join(addresses)} if addresses else {}),
+            "publicKey": public_key,
+        }
+        try:
+            made = await self._ask("POST", f"/sapi/v2{KEYS}", fields)
+        except ExchangeFault as fault:
+            # Only where v2 itself is refused has nothing happened: everything else is for the caller to look up.
+            if fault.outcome is not Outcome.REFUSED:
+                raise
+            made = await self._ask("POST", f"/sapi/v1{KEYS}", fields)
+        return _key(made, "apiKey")
+
+    async def listed(self) -> tuple[IssuedKey, ...]:
+        found: list[IssuedKey] = []
+        page = 1
+        while True:
+            told = await self._ask(
+                "GET", f"/sapi/v1{KEYS}", {"email": self._email, "page": str(page), "size": str(PAGE)}
+            )
+            rows = told.get("rows")
+            if not isinstance(rows, list):
+                raise ExchangeFault(Outcome.UNKNOWN, "the exchange's answer has no list of keys")
+            found += [_key(row, "apikey") for row in rows]
+            if len(rows) < PAGE:
+                return tuple(found)
+            page += 1
+
+    async def addresses(self, api_key: Secret) -> tuple[str, ...]:
+        told = await self._ask("GET", f"/sapi/v1{KEYS}/ipRestriction", self._named(api_key))
+        restricted = str(told.get("ipRestrict")).lower() == "true"
+        return tuple(str(address) for address in told.get("ipList") or ()) if restricted else ()
+
+    async def delete(self, api_key: Secret) -> None:
+        await self._ask("DELETE", f"/sapi/v1{KEYS}", self._named(api_key))
+
+    async def close(self) -> None:
+        session, self._session = self._session, None
+        if session is not None:
+            await session.close()
+
+    # -- calling ---------------------------------------------------------------------------------------------------
+
+    def _named(self, api_key: Secret) -> dict[str, str]:
+        return {"email": self._email, "subAccountApiKey": api_key.reveal()}
+
+    async def _ask(self, method: str, path: str, fields: Mapping[str, str]) -> dict[str, Any]:
+        """Make a signed call; where the clock is refused (nothing happened then), measure it once and ask again."""
+        if not self._target.has_sapi:
+            raise ExchangeFault(Outcome.REFUSED, "this target has no /sapi: it has no sub-accounts to ask about")
+        try:
+            return await self._send(method, path, self._signed(fields))
+        except ExchangeFault as fault:
+            if fault.outcome is not Outcome.CLOCK:
+                raise
+        before = self._clock.now_ms()
+        theirs = int((await self._send("GET", "/api/v3/time", ""))["serverTime"])
+        self._offset_ms = theirs - (before + self._clock.now_ms()) // 2
+        return await self._send(method, path, self._signed(fields))
+
+    def _signed(self, fields: Mapping[str, str]) -> str:
+        stamped = {**fields, "recvWindow": RECV_WINDOW_MS, "timestamp": self._clock.now_ms() + self._offset_ms}
+        # Values are percent-encoded before they are signed (rest-api.md, since 2026-01-15).
+        payload = urlencode(stamped, quote_via=quote)
+        return f"{payload}&signature={quote(sign(self._master, payload.encode()), safe='')}"
+
+    async def _send(self, method: str, path: str, payload: str) -> dict[str, Any]:
+        """Send one request; every foreign exception becomes an ``ExchangeFault``."""
+        import aiohttp
+        from yarl import URL
+
+        if self._session is None:
+            self._session = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=TIMEOUT_S))
+        base, body = f"{self._target.rest_url}{path}", None
+        headers = {"X-MBX-APIKEY": self._master.api_key.reveal()} if payload else {}
+        if method == "POST":
+            # The public key is taken in the body alone ("Create V2").
+            body, headers["Content-Type"] = payload, "application/x-www-form-urlencoded"
+        elif payload:
+            base = f"{base}?{payload}"
+        try:
+            async with self._session.request(method, URL(base, encoded=True), data=body, headers=headers) as answer:
+                text = await answer.text()
+                return _read(answer.status, text, answer.headers.get("Retry-After"))
+        except aiohttp.ClientConnectorError as error:
+            raise ExchangeFault(Outcome.UNREACHABLE, f"no connection ({type(error).__name__})") from None
+        except (aiohttp.ClientError, TimeoutError, OSError, UnicodeDecodeError) as error:
+            raise ExchangeFault(Outcome.UNKNOWN, f"the connection broke ({type(error).__name__})") from None
+
+
+def _read(status: int, text: str, retry_after: str | None) -> dict[str, Any]:
+    try:
+        told = json.loads(text)
+    except ValueError:
+        told = None
+    if status < 300 and isinstance(told, dict):
+        return told
+    code = told.get("code") if isinstance(told, dict) else None
+    code = code if isinstance(code, int) else None
+    message = redact(str(told.get("msg", ""))) if told and code else f"HTTP {status} without Binance's body"
+    # A path or method that is not there was obeyed by nobody, whatever the body says.
+    outcome = Outcome.REFUSED if status in (404, 405, 410) else classify(status, code, message)
+    wait = float(retry_after) if retry_after and retry_after.isdigit() else None
+    raise ExchangeFault(outcome, message, code=code, http_status=status, retry_after=wait)
+
+
+def _key(row: Mapping[str, Any], field: str) -> IssuedKey:
+    try:
+        rights = ("reading", *(right for right, flag in FLAGS.items() if row.get(flag)))
+        made = row.get("timestamp")
+        return IssuedKey(str(row["apiName"]), Secret(str(row[field])), rights, int(made) if made else None)
+    except (KeyError, TypeError, ValueError):
+        raise ExchangeFault(Outcome.UNKNOWN, "the exchange's answer names no key") from None

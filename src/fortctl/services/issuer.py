@@ -1,0 +1,324 @@
+"""Who makes and deletes keys at the exchange: a person on Binance's page, or a master account's key (the issuer).
+
+The master key lies in a vault of its own, with its own slots, and signs nothing but the calls on a sub-account's keys.
+Who the issuer is, and of which sub-account, is believed from that vault alone.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from fortctl.errors import BadInput, ConfigError, ExchangeAnswer, KeyPolicy, KeyRejected, NotFound
+from fortctl.keycheck import check_entered
+from fortctl.model import KeyPair, KeyRestrictions, KeyType, KeyVerdict, Role
+from fortctl.policy import REQUIRED, judge_issuer, remedy_of, ticking_hint, words_of
+from fortctl.ports import AuditLog, Clock, Exchange, ExchangeFault, IssuedKey, Issuer, NewRecord, Outcome, VaultPort
+from fortctl.secret import Secret
+from fortctl.services.faults import error_of
+from fortctl.times import rfc3339
+from fortctl.vault.seal import fingerprint
+
+PERSON, SUB_ACCOUNT = "person", "sub-account"
+LOOKS, LOOK_AGAIN_S = 5, 1.0
+Named = Callable[[IssuedKey], bool]
+
+
+@dataclass(frozen=True)
+class MasterKey:
+    """A master account's key.
+
+    Attributes:
+        pair: the key itself.
+        email: what its calls name the sub-account by.
+        shown: its fingerprint.
+        verified_at: when the exchange accepted it (ms).
+        restrictions: its rights then, where the target tells them.
+        allow: rights that the operator accepted although an issuer needs none of them.
+    """
+
+    pair: KeyPair
+    email: str
+    shown: str
+    verified_at: int
+    restrictions: KeyRestrictions | None = None
+    allow: tuple[str, ...] = ()
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the contract's ``issuer{kind, email, key{…}}``."""
+        rights = self.restrictions
+        key = {
+            "name": self.pair.name,
+            "type": self.pair.type.value,
+            "fingerprint": self.shown,
+            "tail": self.pair.api_key.reveal()[-4:],
+            "permissions": list(rights.permissions()) if rights else [],
+            "ip_restricted": rights.ip_restricted if rights else None,
+            "created_at": rfc3339(rights.created_at) if rights else None,
+            "verified_at": rfc3339(self.verified_at),
+        }
+        return {"kind": SUB_ACCOUNT, "email": self.email, "key": key}
+
+
+NOBODY: dict[str, Any] = {"kind": PERSON, "email": None, "key": None}
+
+
+def master_id(account: str) -> str:
+    """Return the id of an account's record in the issuer's vault."""
+    return f"issuer/{account}"
+
+
+class IssuerService:
+    """The issuer of one account.
+
+    Args:
+        account, exchange: the account and its pinned target.
+        vault: the issuer's own vault, unlocked.
+        connect: makes an exchange adapter (to look at the master key itself).
+        open_issuer: makes the issuer adapter of a master key and a sub-account's e-mail address.
+        fingerprint_key: of the home.
+        clock, audit: as named.
+    """
+
+    def __init__(
+        self,
+        account: str,
+        exchange: str,
+        vault: VaultPort,
+        connect: Callable[[KeyPair | None], Exchange],
+        open_issuer: Callable[[KeyPair, str], Issuer],
+        fingerprint_key: bytes,
+        clock: Clock,
+        audit: AuditLog,
+    ) -> None:
+        self._account = account
+        self._exchange = exchange
+        self._vault = vault
+        self._connect = connect
+        self._open = open_issuer
+        self._fingerprint_key = fingerprint_key
+        self._clock = clock
+        self._audit = audit
+
+    def master(self) -> MasterKey | None:
+        """Return the master key that issues for this account, or None: a person does.
+
+        Raises:
+            ConfigError: it was entered for another exchange target.
+        """
+        return read_master(self._vault, self._account, self._exchange)
+
+    def issuer(self) -> Issuer:
+        """Return the issuer's adapter. Raises ``NotFound`` where a person issues the keys."""
+        master = self.master()
+        if master is None:
+            raise NotFound(
+                f"the keys of account {self._account} are made by a person on Binance's page",
+                hint="'fortctl issuer set sub-account' hands that to a master account's key",
+            )
+        return self._open(master.pair, master.email)
+
+    async def appoint(
+        self, pair: KeyPair, email: str, allow: Collection[str]
+    ) -> tuple[MasterKey, tuple[tuple[str, str], ...]]:
+        """Have a master account's key issue the keys from now on, once it proved that it can; return it, and warnings.
+
+        Raises:
+            KeyRejected: the exchange does not accept it.
+            KeyPolicy: its rights are too many or too few.
+            BadInput: the master knows no sub-account of that address.
+        """
+        verdict = await check_entered(self._connect, pair, Role.ROBOT)
+        warnings = _fit(verdict, allow)
+        await self._expect_sub_account(pair, email)
+        shown = fingerprint(pair.api_key, self._fingerprint_key)
+        master = MasterKey(pair, email, shown, self._clock.now_ms(), verdict.restrictions, tuple(sorted(allow)))
+        self._audit.append("issuer set", account=self._account, result="intent", issuer=SUB_ACCOUNT, fingerprint=shown)
+        self._vault.update([_record(master, self._account, self._exchange)])
+        self._audit.append("issuer set", account=self._account, result="result", issuer=SUB_ACCOUNT, fingerprint=shown)
+        return master, warnings
+
+    async def _expect_sub_account(self, pair: KeyPair, email: str) -> None:
+        issuer = self._open(pair, email)
+        try:
+            await issuer.listed()
+        except ExchangeFault as fault:
+            if fault.outcome is Outcome.REFUSED:
+                raise BadInput(
+                    f"the master account cannot look at the keys of this sub-account: {fault.message}",
+                    hint="check --email, and that the key is the master account's",
+                    exchange=ExchangeAnswer(fault.http_status, fault.code, fault.message),
+                ) from None
+            raise error_of(fault, "asking about the sub-account's keys") from None
+        finally:
+            await issuer.close()
+
+    def dismiss(self) -> bool:
+        """Have a person issue the keys again; destroy the master key. Return whether anything changed."""
+        if all(meta.record_id != master_id(self._account) for meta in self._vault.records()):
+            return False
+        self._audit.append("issuer set", account=self._account, result="intent", issuer=PERSON)
+        self._vault.update(delete=[master_id(self._account)])
+        self._audit.append("issuer set", account=self._account, result="result", issuer=PERSON)
+        return True
+
+
+# -- what is done with an issuer ---------------------------------------------------------------------------------------
+
+
+async def make_key(
+    issuer: Issuer, name: str, public_key: str, role: Role, addresses: Sequence[str], clock: Clock
+) -> IssuedKey:
+    """Make a key of a public half whose private half is durable already, under a name that was journaled before.
+
+    A lost answer is resolved by listing: a key of that name is this one.
+
+    Raises:
+        FortctlError: no key was made, or it cannot be known yet; nothing is lost by calling again.
+    """
+    found = await named(issuer, name)
+    if found is not None:
+        return found
+    try:
+        return await issuer.create(name, public_key, REQUIRED[role], addresses)
+    except ExchangeFault as fault:
+        if fault.outcome not in (Outcome.UNKNOWN, Outcome.REFUSED):
+            raise error_of(fault, f"making the {role} key") from None
+        lost = fault
+    for look in range(LOOKS if lost.outcome is Outcome.UNKNOWN else 1):
+        if look:
+            await clock.sleep(LOOK_AGAIN_S)
+        found = await named(issuer, name)
+        if found is not None:
+            return found
+    raise error_of(lost, f"making the {role} key")
+
+
+async def named(issuer: Issuer, name: str) -> IssuedKey | None:
+    """Return the sub-account's key of a name, or None. Raises ``FortctlError``."""
+    return next((key for key in await keys_of(issuer) if key.name == name), None)
+
+
+async def keys_of(issuer: Issuer) -> tuple[IssuedKey, ...]:
+    """Return the sub-account's keys. Raises ``FortctlError``."""
+    try:
+        return await issuer.listed()
+    except ExchangeFault as fault:
+        raise error_of(fault, "listing the sub-account's keys") from None
+
+
+async def addresses_of(issuer: Issuer, api_key: Secret) -> tuple[str, ...]:
+    """Return a key's IP list. Raises ``FortctlError``."""
+    try:
+        return await issuer.addresses(api_key)
+    except ExchangeFault as fault:
+        raise error_of(fault, "asking for the key's IP list") from None
+
+
+async def delete_keys(issuer: Issuer, meant: Named) -> tuple[str, ...]:
+    """Delete those of the sub-account's keys that are meant; return the names of those that are gone.
+
+    Raises:
+        FortctlError: one of them is still listed.
+    """
+    gone = []
+    for key in await keys_of(issuer):
+        if meant(key):
+            await _delete(issuer, key)
+            gone.append(key.name)
+    return tuple(gone)
+
+
+async def _delete(issuer: Issuer, key: IssuedKey) -> None:
+    try:
+        await issuer.delete(key.api_key)
+    except ExchangeFault as fault:
+        # A lost answer, or somebody else deleted it meanwhile: the list knows.
+        listed = {one.api_key.reveal() for one in await keys_of(issuer)}
+        if key.api_key.reveal() in listed:
+            raise error_of(fault, f"deleting the key '{key.name}'") from None
+
+
+# -- the record --------------------------------------------------------------------------------------------------------
+
+
+def read_master(vault: VaultPort, account: str, exchange: str | None) -> MasterKey | None:
+    """Return an account's master key out of the issuer's vault, or None.
+
+    Args:
+        exchange: the account's target, or None to take the record's own (panic, with the configuration unreadable).
+
+    Raises:
+        ConfigError: it was entered for another exchange target.
+    """
+    meta = next((meta for meta in vault.records() if meta.record_id == master_id(account)), None)
+    if meta is None:
+        return None
+    if exchange is not None and meta.exchange != exchange:
+        raise ConfigError(
+            f"account {account} is set to {exchange}, but its issuer's key was entered for {meta.exchange}",
+            hint="set the exchange back in config.toml, or 'fortctl issuer set' again",
+        )
+    try:
+        body = json.loads(vault.get(meta.record_id).reveal_bytes())
+    except NotFound:
+        return None
+    pair = KeyPair(body["name"], KeyType(body["type"]), Secret(body["api_key"]), Secret(body["secret"]))
+    rights = KeyRestrictions(**body["restrictions"]) if body["restrictions"] else None
+    return MasterKey(pair, body["email"], body["fingerprint"], body["verified_at"], rights, tuple(body["allow"]))
+
+
+def _record(master: MasterKey, account: str, exchange: str) -> NewRecord:
+    rights = master.restrictions
+    body = {
+        "name": master.pair.name,
+        "type": master.pair.type.value,
+        "api_key": master.pair.api_key.reveal(),
+        "secret": master.pair.secret.reveal(),
+        "email": master.email,
+        "fingerprint": master.shown,
+        "verified_at": master.verified_at,
+        "restrictions": {name: getattr(rights, name) for name in rights.__dataclass_fields__} if rights else None,
+        "allow": list(master.allow),
+    }
+    return NewRecord(
+        record_id=master_id(account),
+        account=account,
+        exchange=exchange,
+        role="issuer",
+        name=master.pair.name,
+        type=master.pair.type.value,
+        plaintext=Secret(json.dumps(body, sort_keys=True)),
+        erasable=True,
+        created_at=master.verified_at,
+        purpose="master",
+    )
+
+
+def _fit(verdict: KeyVerdict, allow: Collection[str]) -> tuple[tuple[str, str], ...]:
+    """Raise what is wrong with a master key; return its warnings."""
+    if not verdict.accepted:
+        raise KeyRejected(
+            f"the exchange does not accept the master key: {words_of(verdict.reason)}",
+            hint=remedy_of(verdict.reason),
+            details={"role": "issuer", "reason": verdict.reason, **verdict.details},
+            exchange=ExchangeAnswer(verdict.http_status, verdict.exchange_code, verdict.exchange_message),
+        )
+    if verdict.restrictions is None:
+        return (("RIGHTS_UNKNOWN", "the exchange does not tell the master key's rights: look at them on its page"),)
+    policy = judge_issuer(verdict.restrictions, allow)
+    if not policy.ok:
+        wrong = [*(f"missing {name}" for name in policy.missing), *(f"too much: {name}" for name in policy.excess)]
+        raise KeyPolicy(
+            f"the exchange accepts the master key, but its permissions are not an issuer's: {', '.join(wrong)}",
+            hint=ticking_hint(Role.ROBOT, policy.missing, policy.excess),
+            details={
+                "role": "issuer",
+                "reason": "policy",
+                "missing": list(policy.missing),
+                "excess": list(policy.excess),
+            },
+        )
+    return policy.warnings
