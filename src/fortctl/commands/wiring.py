@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from fortctl.services.accounts import AccountEntry, AccountService
     from fortctl.services.control import RobotControl
     from fortctl.services.custody import Custody
+    from fortctl.services.hooks import Hooks
     from fortctl.services.keys import KeyService
     from fortctl.services.pairing import PairingService
     from fortctl.services.robot import RobotService, RobotWatch
@@ -263,6 +264,11 @@ class Wiring:
         return KeyService(self.custody, self.control, self.connect, self.clock, self.audit)
 
     @cached_property
+    def hooks(self) -> Hooks:
+        """The account's hooks and notifications. Raises ``ConfigError``."""
+        return make_hooks(self.account, self.preferences, self.clock)
+
+    @cached_property
     def robot(self) -> RobotService:
         from fortctl.services.robot import RobotService
 
@@ -339,6 +345,21 @@ def shared_mailbox(url: str) -> Path:
             hint="give it to a group that the operator and the robot share: chmod 2770",
         )
     return path
+
+
+def make_hooks(account: str, preferences: Preferences, clock: SystemClock) -> Hooks:
+    """Return an account's hooks as its settings have them. Raises ``ConfigError``."""
+    from fortctl.hooks.runner import HookRunner, notification
+    from fortctl.preferences import HOOKS, HOOKS_TIMEOUT, NOTIFY_EVENTS, NOTIFY_URLS_FILE
+    from fortctl.services.hooks import HookPlan, Hooks
+
+    urls, told = preferences.get(NOTIFY_URLS_FILE), preferences.get(NOTIFY_EVENTS)
+    limit_ms = preferences.get(HOOKS_TIMEOUT)
+    commands: dict[str, tuple[str, ...]] = {}
+    for event, setting in HOOKS.items():
+        commands[event] = preferences.get(setting)
+    plan = HookPlan(commands, notification(Path(urls)) if urls else (), told, limit_ms / 1000)
+    return Hooks(account, host_name(), plan, HookRunner(), clock)
 
 
 def host_name() -> str:

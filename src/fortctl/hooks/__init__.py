@@ -1,0 +1,1 @@
+"""Run what an operator asked for when something happens: hooks and notifications (adapters)."""

@@ -1,0 +1,116 @@
+"""Say what happened: an operator's hooks and notifications. Their failure is reported, and never fatal.
+
+A hook is an argument list that the operator configured; it gets one JSON event on its standard input::
+
+    {"v": 1, "event": "on-held", "account": "default", "host": "trader", "at": "2026-11-24T12:00:00.000Z", "facts": {…}}
+
+with nothing secret in it, an environment without anything of fortctl's, and limited time.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from fortctl.ports import Clock, HookReport, HookRunner, RunningHook
+from fortctl.secret import redact
+from fortctl.times import rfc3339
+
+# Beyond its own limit, what its end may take to be told.
+_TOLD_WITHIN_S = 3.0
+
+
+@dataclass(frozen=True)
+class HookPlan:
+    """What is to be run.
+
+    Attributes:
+        commands: by event, an argument list; events without one run nothing.
+        notification: the argument list that notifies, or empty.
+        notify_events: the events that are notified.
+        limit_s: seconds that a hook may take.
+    """
+
+    commands: Mapping[str, Sequence[str]]
+    notification: Sequence[str] = ()
+    notify_events: Sequence[str] = ()
+    limit_s: float = 30.0
+
+    def of(self, event: str) -> list[tuple[str, Sequence[str]]]:
+        """Return what an event runs, as (name, argument list)."""
+        command = self.commands.get(event) or ()
+        found = [(event, command)] if command else []
+        if self.notification and event in self.notify_events:
+            found.append(("notify", self.notification))
+        return found
+
+
+class Hooks:
+    """One account's hooks; implements :class:`fortctl.ports.Hooks`.
+
+    Args:
+        account, host: named in each event.
+        plan: what is to be run.
+        runner: starts it.
+        clock: the clock.
+    """
+
+    def __init__(self, account: str, host: str, plan: HookPlan, runner: HookRunner, clock: Clock) -> None:
+        self._account = account
+        self._host = host
+        self._plan = plan
+        self._runner = runner
+        self._clock = clock
+
+    def fire(self, event: str, facts: Mapping[str, Any], *, wait_s: float | None = None) -> tuple[HookReport, ...]:
+        """Run an event's hook and notification side by side; never raises.
+
+        Args:
+            event: its name.
+            facts: JSON values that may be shown to anybody.
+            wait_s: how long to wait for their end (s), by default as long as they may take. What has not ended then
+                goes on, and is ended at its limit.
+        """
+        planned = self._plan.of(event)
+        if not planned:
+            return ()
+        body = {
+            "v": 1,
+            "event": event,
+            "account": self._account,
+            "host": self._host,
+            "at": rfc3339(self._clock.now_ms()),
+            "facts": dict(facts),
+        }
+        document = redact(json.dumps(body, ensure_ascii=False)).encode() + b"\n"
+        started = [(name, self._start(argv, document)) for name, argv in planned]
+        patience = self._plan.limit_s + _TOLD_WITHIN_S if wait_s is None else wait_s
+        deadline = self._clock.monotonic() + patience
+        return tuple(self._report(name, running, deadline) for name, running in started)
+
+    def _start(self, argv: Sequence[str], document: bytes) -> RunningHook | str:
+        try:
+            return self._runner.start(argv, document, limit_s=self._plan.limit_s)
+        except OSError as error:
+            return error.strerror or "it cannot be started"
+
+    def _report(self, name: str, running: RunningHook | str, deadline: float) -> HookReport:
+        if isinstance(running, str):
+            return HookReport(name, "failed", running)
+        outcome = running.outcome(max(0.0, deadline - self._clock.monotonic()))
+        if outcome is None:
+            return HookReport(name, "running", f"it goes on, at most {self._plan.limit_s:.0f} s in all")
+        if outcome.timed_out:
+            return HookReport(name, "failed", f"it was ended after {self._plan.limit_s:.0f} s")
+        if outcome.exit_code == 0:
+            return HookReport(name, "done", "")
+        said = f": {outcome.said}" if outcome.said else ""
+        ended = "it could not be started" if outcome.exit_code is None else f"it ended with {outcome.exit_code}"
+        return HookReport(name, "failed", f"{ended}{said}")
+
+
+def warnings_of(reports: Sequence[HookReport]) -> tuple[tuple[str, str], ...]:
+    """Return a ``HOOK_FAILED`` warning for each hook that failed."""
+    return tuple(("HOOK_FAILED", f"{report.name}: {report.detail}") for report in reports if report.state == "failed")
