@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from fortctl.services.vault import VaultService
     from fortctl.services.views import AccountViews
     from fortctl.store.mailbox import SqliteMailbox
+    from fortctl.store.operations import SqliteOperations
     from fortctl.store.postgres import PostgresMailbox
     from fortctl.vault.slots import Unlocker
     from fortctl.vault.store import OpenVault, VaultFile
@@ -172,6 +173,13 @@ class Wiring:
 
             return PostgresMailbox(url)
         return SqliteMailbox(shared_mailbox(url), shared=True)
+
+    @cached_property
+    def operations(self) -> SqliteOperations:
+        """The journal of long operations; it is not kept open by anything but rotations, doctor and panic."""
+        from fortctl.store.operations import SqliteOperations
+
+        return SqliteOperations(self.home.operations)
 
     def use_mailbox(self, url: str) -> None:
         """Meet robots and operators at another mailbox from now on. Raises ``ConfigError``."""

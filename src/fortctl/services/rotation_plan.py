@@ -1,0 +1,261 @@
+"""What a rotation is: its steps for each mode and role, and how it goes from one to the next. Pure.
+
+A step is journaled as ``doing`` before anything of it is done and as ``done`` after it; whoever finds it ``doing``
+looks what became of it before doing it again. The diagrams and the table in docs/rotation.md are drawn from here.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from typing import Any
+
+from fortctl.errors import Conflict, VaultDamaged
+from fortctl.model import Role
+from fortctl.times import rfc3339
+
+
+class Mode(StrEnum):
+    DRAIN = "drain"
+    OVERLAP = "overlap"
+    URGENT = "urgent"
+
+
+class Scope(StrEnum):
+    """Whose key is rotated."""
+
+    SITE = "site"
+    ROBOT = "robot"
+    BOTH = "both"
+
+    @property
+    def roles(self) -> tuple[Role, ...]:
+        return (Role.SITE, Role.ROBOT) if self is Scope.BOTH else (Role(self.value),)
+
+
+@dataclass(frozen=True)
+class StepKind:
+    """One step.
+
+    Attributes:
+        does: what it does.
+        waits_for: what it waits for; empty when for nobody.
+        resumes: what is done when it is found half done.
+        aborts: what ``--abort`` does when the rotation stands there.
+    """
+
+    name: str
+    does: str
+    waits_for: str
+    resumes: str
+    aborts: str
+
+
+_BEFORE = "the robot trades on as before, with the old key; nothing was changed"
+_AFTER = "the new key stays in use, the robot goes on; the old key must still be deleted at the exchange"
+
+KINDS: dict[str, StepKind] = {
+    kind.name: kind
+    for kind in (
+        StepKind("check", "verifies the present state: keys, robot, latch", "", "checks again", "nothing was changed"),
+        StepKind(
+            "drain",
+            "has the robot finish its open cycles and begin none",
+            "the last open cycle (--timeout, --on-timeout)",
+            "goes on waiting for the same drain",
+            _BEFORE,
+        ),
+        StepKind("stop", "has the robot stand still", "", "sees whether it stands still", _BEFORE),
+        StepKind(
+            "create",
+            "has the new key made at the exchange: by a person, or by the issuer under a name journaled before",
+            "the new key (a person), or the exchange's answer (the issuer)",
+            "asks the person again; of the issuer's keys, lists them and takes up the one of the journaled name",
+            f"{_BEFORE}; a key that the issuer made for it is deleted",
+        ),
+        StepKind(
+            "store",
+            "checks the new site key at the exchange and stores it, in one write with the old one as retiring",
+            "the exchange's answer",
+            "looks whether the vault holds the new key; else goes back to the key",
+            _BEFORE,
+        ),
+        StepKind(
+            "deliver",
+            "seals the new key to the robot, which verifies it and swaps, in one write with the old one as retiring",
+            "the robot's receipt",
+            "waits for the command that is under way, then looks whether the robot shows the new key",
+            _BEFORE,
+        ),
+        StepKind("verify", "sees that the robot's books agree under the new key", "the robot", "looks again", _AFTER),
+        StepKind("start", "has the robot trade again, if it did before", "", "starts it unless it runs", _AFTER),
+        StepKind(
+            "delete",
+            "has the old key deleted at the exchange",
+            "a person, or the exchange's answer (the issuer)",
+            "looks whether it is gone",
+            _AFTER,
+        ),
+        StepKind(
+            "prove",
+            "proves the old key dead, then destroys its retiring copy",
+            "the exchange refusing the old key as unknown",
+            "asks again",
+            _AFTER,
+        ),
+    )
+}
+
+_SITE = ("check", "create", "store", "delete", "prove")
+_SWAP = ("deliver", "verify")
+PLAN: dict[tuple[Mode, Scope], tuple[str, ...]] = {
+    (Mode.DRAIN, Scope.SITE): _SITE,
+    (Mode.DRAIN, Scope.ROBOT): ("check", "drain", "stop", "create", *_SWAP, "start", "delete", "prove"),
+    (Mode.DRAIN, Scope.BOTH): ("check", "drain", "stop", "create", "store", *_SWAP, "start", "delete", "prove"),
+    (Mode.OVERLAP, Scope.SITE): _SITE,
+    (Mode.OVERLAP, Scope.ROBOT): ("check", "create", *_SWAP, "delete", "prove"),
+    (Mode.OVERLAP, Scope.BOTH): ("check", "create", "store", *_SWAP, "delete", "prove"),
+    (Mode.URGENT, Scope.SITE): _SITE,
+    (Mode.URGENT, Scope.ROBOT): ("check", "create", *_SWAP, "delete", "prove"),
+    (Mode.URGENT, Scope.BOTH): ("check", "create", "store", *_SWAP, "delete", "prove"),
+}
+
+TODO, DOING, DONE = "todo", "doing", "done"
+OPEN, FINISHED, ABORTED = "open", "done", "aborted"
+
+
+@dataclass(frozen=True)
+class Step:
+    """Where one step stands; ``at`` is when that became so (ms)."""
+
+    name: str
+    state: str = TODO
+    at: int | None = None
+
+
+@dataclass(frozen=True)
+class Operation:
+    """One rotation.
+
+    Attributes:
+        state: ``open``, ``done`` or ``aborted``.
+        facts: JSON values that later steps need; never a key.
+        reason: why it was aborted.
+    """
+
+    id: str
+    account: str
+    mode: Mode
+    scope: Scope
+    started_at: int
+    updated_at: int
+    steps: tuple[Step, ...]
+    state: str = OPEN
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    reason: str = ""
+
+    @property
+    def step(self) -> str:
+        """The step that it stands at; ``done`` or ``aborted`` when it is over."""
+        if self.state != OPEN:
+            return self.state
+        return next((step.name for step in self.steps if step.state != DONE), FINISHED)
+
+    def is_done(self, name: str) -> bool:
+        return any(step.name == name and step.state == DONE for step in self.steps)
+
+    def begun(self, name: str, at: int, **facts: Any) -> Operation:
+        """Return it with a step begun. Raises ``Conflict`` when it is not that step's turn."""
+        if self.step != name:
+            raise Conflict(f"the rotation stands at '{self.step}', not at '{name}'")
+        return self._with(name, DOING, at, facts)
+
+    def ended(self, name: str, at: int, **facts: Any) -> Operation:
+        """Return it with a step done. Raises ``Conflict`` when the step was not begun."""
+        if self.step != name or all(step.state != DOING for step in self.steps):
+            raise Conflict(f"the rotation's step '{name}' was not begun")
+        return self._with(name, DONE, at, facts)
+
+    def noted(self, at: int, **facts: Any) -> Operation:
+        """Return it with more facts."""
+        if self.state != OPEN:
+            raise Conflict("the rotation is over")
+        return replace(self, updated_at=at, facts={**self.facts, **facts})
+
+    def finished(self, at: int) -> Operation:
+        """Return it as done. Raises ``Conflict`` while a step is left."""
+        if self.step != FINISHED or self.state != OPEN:
+            raise Conflict(f"the rotation stands at '{self.step}'")
+        return replace(self, state=FINISHED, updated_at=at)
+
+    def aborted(self, at: int, reason: str, **facts: Any) -> Operation:
+        """Return it as aborted. Raises ``Conflict`` when it is over."""
+        return replace(self.noted(at, **facts), state=ABORTED, reason=reason)
+
+    def _with(self, name: str, state: str, at: int, facts: Mapping[str, Any]) -> Operation:
+        steps = tuple(Step(name, state, at) if step.name == name else step for step in self.steps)
+        return replace(self.noted(at, **facts), steps=steps)
+
+    @property
+    def swapped(self) -> bool:
+        """Whether a new key is in use already."""
+        return any(self.is_done(name) for name in ("store", "deliver"))
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the contract's ``operation{…}``, with what more is known."""
+        kind = KINDS.get(self.step)
+        return {
+            "id": self.id,
+            "account": self.account,
+            "mode": self.mode.value,
+            "role": self.scope.value,
+            "state": self.state,
+            "step": self.step,
+            "waits_for": (kind.waits_for or None) if kind else None,
+            "steps": [{"name": one.name, "state": one.state, "at": rfc3339(one.at)} for one in self.steps],
+            "trading_gap_s": self.facts.get("trading_gap_s"),
+            "issuer": self.facts.get("issuer"),
+            "started_at": rfc3339(self.started_at),
+            "updated_at": rfc3339(self.updated_at),
+            "reason": self.reason or None,
+        }
+
+
+def begin(operation_id: str, account: str, mode: Mode, scope: Scope, at: int, **facts: Any) -> Operation:
+    """Return a new rotation, nothing of it done."""
+    steps = tuple(Step(name) for name in PLAN[mode, scope])
+    return Operation(operation_id, account, mode, scope, at, at, steps, facts=facts)
+
+
+def to_text(operation: Operation) -> str:
+    """Serialise a rotation for the store."""
+    body = {
+        "mode": operation.mode.value,
+        "scope": operation.scope.value,
+        "steps": [[step.name, step.state, step.at] for step in operation.steps],
+        "facts": dict(operation.facts),
+        "reason": operation.reason,
+    }
+    return json.dumps(body, sort_keys=True)
+
+
+def from_text(operation_id: str, account: str, state: str, body: str, started_at: int, updated_at: int) -> Operation:
+    """Read back what :func:`to_text` wrote. Raises ``VaultDamaged``."""
+    try:
+        told = json.loads(body)
+        steps = tuple(Step(str(name), str(was), at) for name, was, at in told["steps"])
+        return Operation(
+            *(operation_id, account, Mode(told["mode"]), Scope(told["scope"]), started_at, updated_at, steps),
+            state=state,
+            facts=told["facts"],
+            reason=told["reason"],
+        )
+    except (ValueError, KeyError, TypeError):
+        raise VaultDamaged("the operation store holds what no rotation wrote", hint="see 'fortctl doctor'") from None
+
+
+def issued_names(operation: Operation) -> tuple[str, ...]:
+    """Return the unique names under which this rotation had keys made, oldest first."""
+    return tuple(name for one in operation.facts.get("issue", {}).values() for name in one["names"])
