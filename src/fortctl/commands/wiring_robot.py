@@ -6,8 +6,6 @@ import asyncio
 import base64
 import contextlib
 import json
-import logging
-import logging.handlers
 import os
 import signal
 import sqlite3
@@ -17,12 +15,13 @@ from typing import TYPE_CHECKING, Any
 
 from fortctl.config import write_private
 from fortctl.errors import Conflict, FortctlError, InternalError, NotFound
-from fortctl.secret import Secret, install_redaction
+from fortctl.secret import Secret
 
 if TYPE_CHECKING:
     from fortctl.commands.wiring import Wiring
     from fortctl.preferences import Preferences
     from fortctl.robot.desk import Desk
+    from fortctl.robot.logfile import LogShape, RobotLog
     from fortctl.robot.reconcile import Limits
     from fortctl.robot.runner import Runner
     from fortctl.robot.strongbox import StrongBox
@@ -30,7 +29,10 @@ if TYPE_CHECKING:
 
 # Nobody can wake a robot on another host: it looks by itself.
 MAILBOX_POLL_S, SHARED_POLL_S = 5.0, 0.5
-LOG_BYTES, LOG_FILES = 8 * 1024 * 1024, 3
+# A request may take 10 s, and a lookup follows it.
+FINISH_WITHIN_S = 25.0
+# Long beyond any step of the worker: a thousand lookups, each answered, move it a thousand times.
+STUCK_AFTER_S = 300.0
 
 
 def run_robot(wiring: Wiring, *, brought_up: bool) -> int:
@@ -45,14 +47,14 @@ def run_robot(wiring: Wiring, *, brought_up: bool) -> int:
 
     from fortctl.robot.process import announce
 
+    robot: RobotProcess | None = None
     try:
         robot = RobotProcess(wiring, brought_up=brought_up)
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as loop:
             return loop.run(robot.serve())
     except Exception as error:
-        log = logging.getLogger("fortctl.robot")
-        if log.handlers:
-            log.exception("the robot ended")
+        if robot is not None:
+            robot.broke(error)
         if not brought_up:
             raise
         fault = error if isinstance(error, FortctlError) else InternalError(f"{type(error).__name__} in the robot")
@@ -67,8 +69,10 @@ class RobotProcess:
     def __init__(self, wiring: Wiring, *, brought_up: bool) -> None:
         from fortctl.commands.wiring import host_name
         from fortctl.memory import guard_memory
+        from fortctl.robot.incidents import Incidents
         from fortctl.robot.journal import SqliteJournal
         from fortctl.robot.process import OwnerLock
+        from fortctl.robot.supervision import ServiceManager
 
         self._wiring = wiring
         self._brought_up = brought_up
@@ -83,9 +87,18 @@ class RobotProcess:
             )
         if not self._place.path.is_dir():
             raise NotFound(f"account {wiring.account} has no robot folder", hint="'fortctl accounts add' makes it")
+        # A configuration that is not valid is told before anything is touched.
+        wiring.preferences.check()
         self._lock = OwnerLock(self._place.path)
         self._lock.acquire(host_name())
-        self._log = self._open_log()
+        self._logging = self._open_log()
+        self._log = self._logging.logger
+        self._incidents = Incidents(self._place.path, wiring.account)
+        left = self._incidents.watch(wiring.clock.now_ms())
+        if left is not None:
+            self._log.error("the last robot crashed: %s", left.name)
+        self._manager = ServiceManager({} if brought_up else os.environ)
+        self._runner: Runner | None = None
         self._box = self._open_box()
         self._journal = SqliteJournal(self._place.journal, account=wiring.account, clock=wiring.clock)
         self._ended = False
@@ -93,24 +106,11 @@ class RobotProcess:
 
     # -- coming up -------------------------------------------------------------------------------------------------
 
-    def _open_log(self) -> logging.Logger:
-        log = logging.getLogger("fortctl.robot")
-        log.setLevel(logging.INFO)
-        log.propagate = False
-        previous = os.umask(0o077)
-        try:
-            handlers: list[logging.Handler] = [
-                logging.handlers.RotatingFileHandler(self._place.log, maxBytes=LOG_BYTES, backupCount=LOG_FILES)
-            ]
-        finally:
-            os.umask(previous)
-        if not self._brought_up:
-            handlers.append(logging.StreamHandler(sys.stderr))
-        for handler in handlers:
-            handler.setFormatter(_JsonLines(self._wiring.account))
-            log.addHandler(handler)
-        install_redaction(handlers)
-        return log
+    def _open_log(self) -> RobotLog:
+        from fortctl.robot.logfile import RobotLog
+
+        shape = _log_shape(self._wiring.preferences)
+        return RobotLog(self._place.log, self._wiring.account, shape, echo=not self._brought_up)
 
     def _open_box(self) -> StrongBox:
         from fortctl.robot.strongbox import StrongBox
@@ -197,17 +197,21 @@ class RobotProcess:
         self._woken, self._end = asyncio.Event(), asyncio.Event()
         endpoint = Endpoint(self._place.path, self._handlers(runner))
         await endpoint.open()
+        loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
-            asyncio.get_running_loop().add_signal_handler(number, self._end.set)
+            loop.add_signal_handler(number, self._end.set)
+        loop.add_signal_handler(signal.SIGHUP, self.reload)
         if self._brought_up:
             announce({"ok": True})
         self._log.info("robot up: account %s, pid %d", wiring.account, os.getpid())
+        self._manager.ready(runner.state)
         try:
             await self._until_end(runner, desk)
         finally:
             await endpoint.close()
             await runner.close()
             self._journal.close()
+            self._incidents.close()
             self._log.info("robot down: account %s", wiring.account)
         return 0
 
@@ -215,19 +219,78 @@ class RobotProcess:
         trading = asyncio.create_task(runner.run(), name="runner")
         reading = asyncio.create_task(self._read_mailbox(desk), name="mailbox")
         ending = asyncio.create_task(self._end.wait(), name="end")
-        tasks = {trading, reading, ending}
+        beating = asyncio.create_task(self._answer_watchdog(runner), name="watchdog")
+        tasks = {trading, reading, ending, beating}
         try:
             done, _pending = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             for task in done - {ending}:
                 task.result()
+            await self._finish(runner, reading)
         finally:
             for task in tasks:
                 task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _read_mailbox(self, desk: Desk) -> None:
+    async def _finish(self, runner: Runner, reading: asyncio.Task[None]) -> None:
+        """End with no order in doubt and no command half applied, as far as the exchange answers in time."""
+        self._log.info("ending: what is under way is finished first")
+        self._manager.stopping("finishing what is under way", FINISH_WITHIN_S + 10)
+        self._woken.set()
+        try:
+            async with asyncio.timeout(FINISH_WITHIN_S):
+                doubts = await runner.finish()
+                await asyncio.wait({reading})
+        except TimeoutError:
+            self._log.warning("not everything was finished in %.0f s; the next start looks it up", FINISH_WITHIN_S)
+            return
+        if doubts:
+            self._log.warning("%d orders are in doubt; the next start looks them up", len(doubts))
+
+    async def _answer_watchdog(self, runner: Runner) -> None:
+        """Answer the watchdog while the worker moves: a loop that only spins is not alive."""
+        within = self._manager.watchdog_s
+        silent = False
         while True:
+            stuck = runner.stuck_for()
+            if stuck < STUCK_AFTER_S:
+                self._manager.alive(runner.state)
+            elif not silent:
+                self._log.error("the worker has not moved for %.0f s; the watchdog gets no answer any more", stuck)
+            silent = stuck >= STUCK_AFTER_S
+            await asyncio.sleep(within / 3 if within else STUCK_AFTER_S / 3)
+
+    def reload(self) -> None:
+        """Read the configuration again (SIGHUP); one that is not valid changes nothing."""
+        from fortctl.config import load_config
+
+        self._manager.reloading()
+        try:
+            config = load_config(self._wiring.home)
+            config.preferences(self._wiring.account).check()
+        except FortctlError as error:
+            self._log.error("the configuration is refused, what was in force goes on: %s", error.message)
+        else:
+            self._wiring.config = config
+            self._logging.reshape(_log_shape(self._wiring.preferences))
+            if self._runner is not None:
+                self._runner.limit(_limits(self._wiring.preferences))
+            self._log.info("configuration read again")
+        self._manager.ready(self._runner.state if self._runner is not None else "starting")
+
+    def broke(self, error: Exception) -> None:
+        """Leave an incident file; a plain refusal before anything ran is none."""
+        self._log.error("the robot ended: %s", type(error).__name__, exc_info=error)
+        if self._runner is None and isinstance(error, FortctlError):
+            return
+        where = "start" if self._runner is None else "run"
+        state = self._runner.status() if self._runner is not None else {}
+        self._incidents.note(
+            error, at_ms=self._wiring.clock.now_ms(), where=where, state=state, log=self._logging.last_lines()
+        )
+
+    async def _read_mailbox(self, desk: Desk) -> None:
+        while not self._end.is_set():
             self._woken.clear()
             try:
                 await desk.poll()
@@ -287,24 +350,8 @@ def _limits(preferences: Preferences) -> Limits:
     return Limits(preferences.get(RESUME_MAX_GAP), preferences.get(RESUME_MAX_DRIFT))
 
 
-class _JsonLines(logging.Formatter):
-    """One JSON object a line."""
+def _log_shape(preferences: Preferences) -> LogShape:
+    from fortctl.preferences import LOG_FILES, LOG_LEVEL, LOG_MAX_SIZE
+    from fortctl.robot.logfile import LogShape
 
-    def __init__(self, account: str) -> None:
-        super().__init__()
-        self._account = account
-
-    def format(self, record: logging.LogRecord) -> str:
-        from fortctl.times import rfc3339
-
-        entry = {
-            "time": rfc3339(int(record.created * 1000)),
-            "level": record.levelname.lower(),
-            "account": self._account,
-            "message": record.getMessage(),
-        }
-        if record.exc_info and not record.exc_text:
-            record.exc_text = self.formatException(record.exc_info)
-        if record.exc_text:
-            entry["trace"] = record.exc_text
-        return json.dumps(entry, ensure_ascii=False)
+    return LogShape(preferences.get(LOG_LEVEL), preferences.get(LOG_MAX_SIZE), preferences.get(LOG_FILES))

@@ -87,6 +87,7 @@ class RobotCore:
         self._mark_kept = self._mark.at if self._mark else 0
         self._loss: KeyLoss | None = None
         self._heard_at = clock.monotonic()
+        self._beat_at = clock.monotonic()
         self._dirty = asyncio.Event()
         # Reasons that a person has looked at; after a restart somebody looks again.
         self._excused: frozenset[str] = frozenset()
@@ -98,6 +99,16 @@ class RobotCore:
         self._market_task: asyncio.Task[None] | None = None
         if not resume_running and self.book.wish is Wish.RUNNING:
             self._wish(WishEvent.BROUGHT_UP, "was_running")
+
+    # -- life ------------------------------------------------------------------------------------------------------
+
+    def beat(self, ahead_s: float = 0.0) -> None:
+        """Note that the worker moves, or will not before ``ahead_s`` seconds have passed, and rightly so."""
+        self._beat_at = max(self._beat_at, self._clock.monotonic() + ahead_s)
+
+    def stuck_for(self) -> float:
+        """Return for how many seconds the worker has not moved although it should have."""
+        return max(0.0, self._clock.monotonic() - self._beat_at)
 
     # -- facts -----------------------------------------------------------------------------------------------------
 
@@ -163,6 +174,7 @@ class RobotCore:
     def _accepted(self) -> None:
         """Note that the exchange accepted a signed request just now."""
         self._heard_at = self._clock.monotonic()
+        self.beat()
         if self._price is None or self.book.hold:
             return
         self._mark = Mark(self.exchange_now(), self._price)

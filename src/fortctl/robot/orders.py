@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
@@ -39,6 +40,9 @@ class OrderDesk:
         self._slots = asyncio.Semaphore(AT_ONCE)
         # Whoever owned the account before us sent nothing after this (exchange's clock, ms; 0: not measured yet).
         self._owner_since = 0
+        self._flying = 0
+        self._landed = asyncio.Event()
+        self._landed.set()
 
     def view(self, price: Decimal, rules: SymbolRules, rate: Decimal) -> View:
         """Return what the strategy looks at; levels and sells refused a moment ago are left out."""
@@ -50,14 +54,36 @@ class OrderDesk:
     async def carry_out(self, exchange: Exchange, intents: Sequence[Intent]) -> None:
         """Carry out intents side by side; sells and cancels first."""
         if self._runner.monotonic() < self._busy_until:
-            await asyncio.sleep(self._busy_until - self._runner.monotonic())
+            wait = self._busy_until - self._runner.monotonic()
+            self._runner.beat(wait)
+            await asyncio.sleep(wait)
         places = [intent for intent in intents if isinstance(intent, Place)]
         cancels = [intent.client_order_id for intent in intents if isinstance(intent, Cancel)]
-        requests = self._journal(places)
-        await asyncio.gather(
-            *(self._place(exchange, request, at) for request, at in requests),
-            *(self.cancel(exchange, name) for name in cancels if name not in self._cancelling),
-        )
+        with self._under_way():
+            requests = self._journal(places)
+            await asyncio.gather(
+                *(self._place(exchange, request, at) for request, at in requests),
+                *(self.cancel(exchange, name) for name in cancels if name not in self._cancelling),
+            )
+
+    @contextmanager
+    def _under_way(self) -> Iterator[None]:
+        self._flying += 1
+        self._landed.clear()
+        try:
+            yield
+        finally:
+            self._flying -= 1
+            if not self._flying:
+                self._landed.set()
+
+    async def landed(self) -> None:
+        """Wait until every order that was sent has been answered, or has become unknown."""
+        await self._landed.wait()
+
+    def in_doubt(self) -> list[str]:
+        """Return the orders whose outcome is unknown."""
+        return sorted(self._unknown)
 
     def _journal(self, places: Sequence[Place]) -> list[tuple[OrderRequest, int]]:
         """Make the intents durable, all in one write; only then may any of them leave."""

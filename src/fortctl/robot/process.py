@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 LOCK_NAME = "robot.lock"
 SOCKET_NAME = "socket"
 BRING_UP_LOCK = "bringup.lock"
-LOG_NAME = "robot.log"
 _ANSWER_LIMIT = 8 * 1024 * 1024
 # sun_path holds 108 bytes on Linux and 104 elsewhere, the final NUL included.
 _SOCKET_PATH_LIMIT = 100

@@ -22,7 +22,7 @@ from fortctl.robot.events import AssetsNamed, Configured, KeyMarked, Released
 from fortctl.robot.feeds import RETRY_S, Feeds
 from fortctl.robot.lifecycle import Books, Key, KeyEvent, WishEvent, may_trade
 from fortctl.robot.orders import OrderDesk
-from fortctl.robot.reconcile import Mark, agree, reasons_to_hold, to_look_up
+from fortctl.robot.reconcile import Limits, Mark, agree, reasons_to_hold, to_look_up
 from fortctl.robot.settings import GridSettings
 
 SECOND_LOOK_S = 30.0
@@ -181,6 +181,7 @@ class Runner(Feeds):
         self._restart_market()
         while True:
             self._dirty.clear()
+            self.beat()
             if self._failure is not None:
                 raise self._failure
             try:
@@ -194,6 +195,25 @@ class Runner(Feeds):
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(SECOND_LOOK_S):
                     await self._dirty.wait()
+
+    async def finish(self) -> list[str]:
+        """Place nothing more and leave no order in doubt: wait for what is under way, then look up what is unknown.
+
+        Returns:
+            The orders that the exchange could not be asked about; the next start looks them up.
+        """
+        self.place_nothing_more()
+        await self._orders.landed()
+        if self._exchange is not None and self._key is Key.LOADED:
+            try:
+                await self._orders.resolve_unknown(self._exchange)
+            except ExchangeFault as fault:
+                self._log.warning("looking up what is unknown: %s", fault)
+        return self._orders.in_doubt()
+
+    def limit(self, limits: Limits) -> None:
+        """Take other limits for the breaks that are bridged alone."""
+        self._limits = limits
 
     async def close(self) -> None:
         """End the streams and the connections."""
@@ -212,7 +232,9 @@ class Runner(Feeds):
             await self.confirm_key_loss(fault)
             return
         self._log.warning("the exchange: %s", fault)
-        await asyncio.sleep(fault.retry_after if fault.retry_after is not None else RETRY_S)
+        wait = fault.retry_after if fault.retry_after is not None else RETRY_S
+        self.beat(wait)
+        await asyncio.sleep(wait)
         self._dirty.set()
 
     async def _step(self) -> None:
