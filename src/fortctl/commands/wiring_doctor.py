@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from fortctl.commands.init import KEYFILE_BESIDE
 
@@ -45,6 +45,11 @@ def doctor_ports(app: App) -> DoctorPorts:
     def audit_intact() -> str:
         return f"{wiring.audit.check().entries} entries, the chain is whole"
 
+    def incidents() -> list[dict[str, Any]]:
+        from fortctl.robot.incidents import listed
+
+        return listed(wiring.robot_home.path)
+
     return DoctorPorts(
         home=str(wiring.home.path),
         account=wiring.account,
@@ -57,5 +62,6 @@ def doctor_ports(app: App) -> DoctorPorts:
         watch=wiring.watch,
         pending=pending,
         audit_intact=audit_intact,
+        incidents=incidents,
         clock=wiring.clock,
     )

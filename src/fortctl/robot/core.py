@@ -97,6 +97,7 @@ class RobotCore:
         self._failure: BaseException | None = None
         self._user_task: asyncio.Task[None] | None = None
         self._market_task: asyncio.Task[None] | None = None
+        self._beside: set[asyncio.Task[None]] = set()
         if not resume_running and self.book.wish is Wish.RUNNING:
             self._wish(WishEvent.BROUGHT_UP, "was_running")
 
@@ -185,6 +186,9 @@ class RobotCore:
     def _spawn(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
         """Start work beside the worker; should it break, the robot ends rather than go on half-deaf."""
         task = asyncio.create_task(work, name=name)
+        # The loop itself holds tasks weakly.
+        self._beside.add(task)
+        task.add_done_callback(self._beside.discard)
         task.add_done_callback(self._ended)
         return task
 

@@ -10,6 +10,7 @@ import sys
 from collections import deque
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from fortctl.secret import install_redaction
 from fortctl.times import rfc3339
@@ -43,13 +44,7 @@ class RobotLog:
     """
 
     def __init__(self, path: Path, account: str, shape: LogShape, *, echo: bool) -> None:
-        previous = os.umask(0o077)
-        try:
-            self._file = logging.handlers.RotatingFileHandler(
-                path, maxBytes=shape.max_bytes, backupCount=shape.files, encoding="utf-8"
-            )
-        finally:
-            os.umask(previous)
+        self._file = _PrivateFile(path, maxBytes=shape.max_bytes, backupCount=shape.files, encoding="utf-8")
         self._memory = _LastLines()
         handlers: list[logging.Handler] = [self._file, self._memory]
         if echo:
@@ -80,6 +75,16 @@ class RobotLog:
         for handler in self._handlers:
             root.removeHandler(handler)
             handler.close()
+
+
+class _PrivateFile(logging.handlers.RotatingFileHandler):
+    """Makes every file 0600, the one after a rotation too, whatever the process's umask."""
+
+    def _open(self) -> Any:
+        def private(name: str, flags: int) -> int:
+            return os.open(name, flags | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+
+        return open(self.baseFilename, self.mode, encoding=self.encoding, opener=private)
 
 
 class _LastLines(logging.Handler):

@@ -79,6 +79,7 @@ class OrderDesk:
 
     async def landed(self) -> None:
         """Wait until every order that was sent has been answered, or has become unknown."""
+        await asyncio.sleep(0)  # what was spawned this instant takes off first
         await self._landed.wait()
 
     def in_doubt(self) -> list[str]:
@@ -141,6 +142,10 @@ class OrderDesk:
         return True
 
     async def _place(self, exchange: Exchange, request: OrderRequest, at: int) -> None:
+        with self._under_way():
+            await self._send(exchange, request, at)
+
+    async def _send(self, exchange: Exchange, request: OrderRequest, at: int) -> None:
         runner, name = self._runner, request.client_order_id
         async with self._slots:
             with runner.latch.placing() as free:

@@ -209,6 +209,7 @@ class Runner(Feeds):
                 await self._orders.resolve_unknown(self._exchange)
             except ExchangeFault as fault:
                 self._log.warning("looking up what is unknown: %s", fault)
+        self.flush()
         return self._orders.in_doubt()
 
     def limit(self, limits: Limits) -> None:

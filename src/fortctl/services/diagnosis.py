@@ -64,6 +64,7 @@ class DoctorPorts:
         connect: makes an exchange adapter.
         pending: ``(number, created_at)`` of the commands that the robot has not answered.
         audit_intact: checks the audit log; returns one line.
+        incidents: what broken robots left behind, oldest first, each with ``at``, ``where``, ``error``, ``path``.
     """
 
     home: str
@@ -77,6 +78,7 @@ class DoctorPorts:
     watch: RobotWatch
     pending: Callable[[], list[tuple[int, int]]]
     audit_intact: Callable[[], str]
+    incidents: Callable[[], list[dict[str, Any]]]
     clock: Clock
 
 
@@ -99,6 +101,7 @@ class Doctor:
             ("robot key", self._robot_key),
             ("robot", self._robot),
             ("pending commands", self._commands),
+            ("incidents", self._incidents),
         ]
         return [await self._contained(name, check) for name, check in checks]
 
@@ -221,6 +224,19 @@ class Doctor:
                 "ROBOT_TIMEOUT",
             )
         return Finding("pending commands", "ok", "none is waiting")
+
+    async def _incidents(self) -> Finding:
+        found = self._ports.incidents()
+        if not found:
+            return Finding("incidents", "ok", "no robot of this account broke")
+        last = found[-1]
+        return Finding(
+            "incidents",
+            "warn",
+            f"{len(found)} incident(s), the last at {last['at']} ({last['where']}): {last['error']}",
+            f"read {last['path']}, report it, and delete it once it is understood",
+            "INTERNAL",
+        )
 
 
 _ROBOT_REMEDY = {
