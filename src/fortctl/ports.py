@@ -208,6 +208,31 @@ class Mailbox(Protocol):
 
 
 @dataclass(frozen=True)
+class PanicRow:
+    """A panic order as it lies in the mailbox; ``answer`` is the robot's, signed."""
+
+    nonce: str
+    body: bytes
+    signature: bytes
+    answer: bytes | None = None
+    answer_signature: bytes | None = None
+
+
+class PanicBoard(Protocol):
+    """Where panic orders wait without end. Raises ``FortctlError`` only."""
+
+    def post_panic(self, account: str, nonce: str, body: bytes, signature: bytes) -> None:
+        """Leave an order; one that lies there under this nonce already stays, with its answer."""
+
+    def open_panics(self, account: str) -> tuple[PanicRow, ...]:
+        """Return the orders without an answer."""
+
+    def panic(self, account: str, nonce: str) -> PanicRow | None: ...
+
+    def answer_panic(self, account: str, nonce: str, answer: bytes, signature: bytes) -> None: ...
+
+
+@dataclass(frozen=True)
 class RecordMeta:
     """What is visible of a vault record without unlocking, and is bound to it as associated data."""
 
@@ -368,6 +393,11 @@ class Latch(LatchGuard, Protocol):
     def set(self, facts: Mapping[str, Any]) -> None: ...
 
     def clear(self) -> None: ...
+
+    def cleared(self) -> dict[str, Any] | None:
+        """Return what the latch said that was lifted since the robot last came up, or None."""
+
+    def forget_cleared(self) -> None: ...
 
     def drain_placers(self, timeout_s: float) -> bool: ...
 

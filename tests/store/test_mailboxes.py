@@ -137,3 +137,20 @@ def test_urls_that_give_something_away(url: str) -> None:
 )
 def test_urls_that_are_good(url: str) -> None:
     check_url(url)
+
+
+def test_panic_orders_wait_without_end(make: Make) -> None:
+    sender, robot = make(), make()
+    assert robot.open_panics("a") == () and sender.panic("a", "n1") is None
+    sender.post_panic("a", "n1", b"order", b"signature")
+    sender.post_panic("a", "n1", b"another order", b"another signature")
+    sender.post_panic("b", "n1", b"of another account", b"signature")
+    (found,) = robot.open_panics("a")
+    assert (found.nonce, found.body, found.signature, found.answer) == ("n1", b"order", b"signature", None)
+    robot.answer_panic("a", "n1", b"latched", b"s1")
+    robot.answer_panic("a", "n1", b"halted", b"s2")
+    assert robot.open_panics("a") == () and len(robot.open_panics("b")) == 1
+    answered = sender.panic("a", "n1")
+    assert answered is not None and (answered.answer, answered.answer_signature) == (b"halted", b"s2")
+    sender.withdraw("a", 5)
+    assert sender.panic("a", "n1") is not None, "what a panic leaves in the mailbox stays"

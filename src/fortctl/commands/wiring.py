@@ -141,10 +141,7 @@ class Wiring:
 
     @cached_property
     def latch(self) -> Latch:
-        if self.entry.robot == "remote":
-            from fortctl.robot.elsewhere import NoLatch
-
-            return NoLatch()
+        # The latch of a robot on another host is there; the one here keeps this home from speaking to it.
         from fortctl.robot.latch import LatchFile
 
         return LatchFile(self.robot_home.path)

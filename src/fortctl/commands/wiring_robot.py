@@ -79,18 +79,15 @@ class RobotProcess:
         self._place = wiring.robot_home
         guard_memory(lock=True)
         self._latch = wiring.latch
-        if self._latch.is_latched():
-            raise Conflict(
-                f"the robot of account {wiring.account} is latched after a panic",
-                hint="look at the account first, then 'fortctl panic-clear'",
-                details={"state": "latched"},
-            )
+        self._refuse_latched()
         if not self._place.path.is_dir():
             raise NotFound(f"account {wiring.account} has no robot folder", hint="'fortctl accounts add' makes it")
         # A configuration that is not valid is told before anything is touched.
         wiring.preferences.check()
         self._lock = OwnerLock(self._place.path)
         self._lock.acquire(host_name())
+        # A panic that looked for an owner just before has found none.
+        self._refuse_latched()
         self._logging = self._open_log()
         self._log = self._logging.logger
         self._incidents = Incidents(self._place.path, wiring.account)
@@ -101,8 +98,14 @@ class RobotProcess:
         self._runner: Runner | None = None
         self._box = self._open_box()
         self._journal = SqliteJournal(self._place.journal, account=wiring.account, clock=wiring.clock)
-        self._ended = False
-        self._halted: asyncio.Future[dict[str, Any]] | None = None
+
+    def _refuse_latched(self) -> None:
+        if self._latch.is_latched():
+            raise Conflict(
+                f"the robot of account {self._wiring.account} is latched after a panic",
+                hint="look at the account first, then 'fortctl panic-clear'",
+                details={"state": "latched"},
+            )
 
     # -- coming up -------------------------------------------------------------------------------------------------
 
@@ -162,6 +165,7 @@ class RobotProcess:
 
     async def serve(self) -> int:
         """Serve until halted, or told to end by a signal."""
+        from fortctl.commands.wiring_obedience import HookBell, RobotPanic
         from fortctl.robot.desk import Desk
         from fortctl.robot.endpoint import Endpoint
         from fortctl.robot.process import announce
@@ -170,6 +174,7 @@ class RobotProcess:
 
         wiring, box = self._wiring, self._box
         self._introduce()
+        bell = HookBell(wiring.hooks, self._log)
         runner = Runner(
             account=wiring.account,
             robot_id=box.identity().id,
@@ -180,7 +185,11 @@ class RobotProcess:
             log=self._log,
             limits=_limits(wiring.preferences),
             resume_running=not self._brought_up,
+            announce=bell.ring,
         )
+        self._woken, self._end = asyncio.Event(), asyncio.Event()
+        # Before the key is loaded: it may silence or hold the robot.
+        self._panic = RobotPanic(wiring, box, runner, bell, self._log, self._end.set)
         settings = box.settings()
         if settings is not None:
             await runner.configure(parse_settings(settings))
@@ -194,7 +203,6 @@ class RobotProcess:
             # A robot trades whether or not somebody can speak to it.
             self._log.error("the mailbox cannot be written: %s", error.message)
         self._runner, self._desk = runner, desk
-        self._woken, self._end = asyncio.Event(), asyncio.Event()
         endpoint = Endpoint(self._place.path, self._handlers(runner))
         await endpoint.open()
         loop = asyncio.get_running_loop()
@@ -213,7 +221,8 @@ class RobotProcess:
             self._journal.close()
             self._incidents.close()
             self._log.info("robot down: account %s", wiring.account)
-        return 0
+        # A service manager need not start a latched robot again.
+        return Conflict.exit_code if self._panic.halted else 0
 
     async def _until_end(self, runner: Runner, desk: Desk) -> None:
         trading = asyncio.create_task(runner.run(), name="runner")
@@ -225,7 +234,8 @@ class RobotProcess:
             done, _pending = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             for task in done - {ending}:
                 task.result()
-            await self._finish(runner, reading)
+            if not self._panic.halted:
+                await self._finish(runner, reading)
         finally:
             for task in tasks:
                 task.cancel()
@@ -293,6 +303,8 @@ class RobotProcess:
         while not self._end.is_set():
             self._woken.clear()
             try:
+                if await self._panic.look():
+                    return
                 await desk.poll()
                 desk.publish_news()
             except FortctlError as error:
@@ -300,6 +312,7 @@ class RobotProcess:
             except sqlite3.Error as error:
                 # A store that is locked or full for a while must not end a robot that trades.
                 self._log.error("the mailbox cannot be read: %s", type(error).__name__)
+            self._panic.check_deadman()
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(SHARED_POLL_S if self._wiring.config.mailbox else MAILBOX_POLL_S):
                     await self._woken.wait()
@@ -318,28 +331,12 @@ class RobotProcess:
             self._woken.set()
             return {}
 
-        async def halt(request: Mapping[str, Any]) -> Mapping[str, Any]:
-            if self._halted is None:
-                runner.place_nothing_more()
-                self._halted = asyncio.ensure_future(runner.halt(cancel_orders=bool(request.get("cancel_orders"))))
-            return {"acknowledged": True}
-
-        async def halt_result(request: Mapping[str, Any]) -> Mapping[str, Any]:
-            if self._halted is None:
-                raise Conflict("no halt was asked for")
-            try:
-                return await self._halted
-            finally:
-                # After the answer has left: the robot ends, its key forgotten with its memory.
-                asyncio.get_running_loop().call_later(0.05, self._end.set)
-
         return {
             "ping": ping,
             "status": status,
             "cycles": cycles,
             "wake": wake,
-            "halt": halt,
-            "halt-result": halt_result,
+            **self._panic.handlers(),
         }
 
 

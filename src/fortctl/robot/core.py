@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from decimal import Decimal
 from typing import Any, Protocol
 
@@ -46,6 +46,7 @@ class RobotCore:
         connect: makes an exchange adapter; without a key it can only watch the market.
         limits: how long a break it bridges alone.
         resume_running: go on trading where the journal says ``running`` (a service manager's restart).
+        announce: hears of what a person wants to know (an event's name, its facts); returns at once.
     """
 
     def __init__(
@@ -60,6 +61,7 @@ class RobotCore:
         log: logging.Logger,
         limits: Limits | None = None,
         resume_running: bool = False,
+        announce: Callable[[str, Mapping[str, Any]], None] = lambda event, facts: None,
     ) -> None:
         self._account = account
         self._robot_id = robot_id
@@ -69,6 +71,9 @@ class RobotCore:
         self._connect = connect
         self._log = log
         self._limits = limits or Limits()
+        self._announce = announce
+        # Why it places nothing for the moment, whatever the book says (deadman).
+        self._silenced = ""
         self.book = Book()
         self.book.replay(journal.events())
         self.book.doubt_promises()
@@ -115,7 +120,8 @@ class RobotCore:
 
     @property
     def facts(self) -> Facts:
-        return Facts(self.book.wish, self._key, self._candidate, self._books, self.book.hold, self._latch.is_latched())
+        hold = (*self.book.hold, self._silenced) if self._silenced else self.book.hold
+        return Facts(self.book.wish, self._key, self._candidate, self._books, hold, self._latch.is_latched())
 
     @property
     def state(self) -> str:
@@ -168,6 +174,20 @@ class RobotCore:
             self._write([Held(reasons)])
             self.book.apply(Held(reasons))
             self._log.warning("held: %s", "; ".join(reasons))
+            self._announce("on-held", {"reasons": list(reasons)})
+
+    def fall_silent(self, reason: str) -> None:
+        """Place nothing for a reason, until called with an empty one (deadman); cancelling goes on."""
+        if reason != self._silenced:
+            self._silenced = reason
+            self._dirty.set()
+            if reason:
+                self._log.warning("silent: %s", reason)
+
+    def hold_for(self, reason: str) -> None:
+        """Hold until a person has looked, beside what holds already."""
+        if reason not in self.book.hold:
+            self._hold([*self.book.hold, reason])
 
     def _turn_key(self, event: KeyEvent) -> None:
         self._key = KEY_TABLE[self._key, event]
@@ -218,7 +238,8 @@ class RobotCore:
 
     def may_place(self) -> bool:
         """Return whether an order may leave this instant (lease and halt; the latch is read under its lock)."""
-        return not self._stopping and not self._suspect and self._key is Key.LOADED and self._journal.owns()
+        calm = not self._stopping and not self._suspect and not self._silenced
+        return calm and self._key is Key.LOADED and self._journal.owns()
 
     @property
     def step_size(self) -> Decimal:

@@ -1,9 +1,8 @@
-"""A robot that is not on this machine, or not at all; implements :class:`fortctl.ports.RobotProcess` and ``Latch``."""
+"""A robot that is not on this machine, or not at all; implements :class:`fortctl.ports.RobotProcess`."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from typing import Any
 
 from fortctl.errors import NotFound, RobotUnreachable
@@ -41,26 +40,3 @@ class NoRobot(RemoteRobot):
             f"account {self._account} is only watched: it has no robot",
             hint=f"'fortctl accounts set {self._account} --robot local' gives it one",
         )
-
-
-class NoLatch:
-    """The latch of a robot on another host lies there."""
-
-    def is_latched(self) -> bool:
-        return False
-
-    @contextmanager
-    def placing(self) -> Iterator[bool]:
-        yield True
-
-    def read(self) -> dict[str, Any]:
-        return {}
-
-    def set(self, facts: Mapping[str, Any]) -> None:
-        raise RobotUnreachable("the robot is on another host, and so is its latch")
-
-    def clear(self) -> None:
-        raise RobotUnreachable("the robot is on another host, and so is its latch")
-
-    def drain_placers(self, timeout_s: float) -> bool:
-        return True

@@ -143,4 +143,5 @@ class Feeds(RobotCore, ABC):
         if self._mark is not None:
             self._journal.keep_mark(self._mark)
         self._log.error("key lost: %s (%s); no order call from here on", reason, fault)
+        self._announce("on-key-lost", {"reason": reason, "code": self._loss.code})
         await self._end_user_stream()

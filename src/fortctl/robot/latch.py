@@ -20,6 +20,8 @@ from fortctl.errors import Conflict
 
 LATCH_NAME = "latch"
 LOCK_NAME = "latch.lock"
+# What a lifted latch leaves: the robot holds until a person has looked, and remembers the orders that were used.
+CLEARED_NAME = "latch.cleared"
 
 
 class LatchFile:
@@ -41,11 +43,17 @@ class LatchFile:
 
     def read(self) -> dict[str, Any]:
         """Return what panic wrote (who, when, the keys to delete); empty when unreadable or absent."""
-        try:
-            value = json.loads(self._path.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            return {}
-        return value if isinstance(value, dict) else {}
+        return _facts(self._path)
+
+    def cleared(self) -> dict[str, Any] | None:
+        """Return what the latch said that was lifted since the robot last came up, or None."""
+        path = self._folder / CLEARED_NAME
+        return _facts(path) if os.path.lexists(path) else None
+
+    def forget_cleared(self) -> None:
+        """The robot has taken over what :meth:`cleared` says."""
+        (self._folder / CLEARED_NAME).unlink(missing_ok=True)
+        self._sync_folder()
 
     def set(self, facts: Mapping[str, Any]) -> None:
         """Write the latch durably. An existing latch stays on at every instant of the replacement.
@@ -64,9 +72,9 @@ class LatchFile:
         self._sync_folder()
 
     def clear(self) -> None:
-        """Lift the latch. Raises ``Conflict`` when there is none."""
+        """Lift the latch; the robot will hold at its next start. Raises ``Conflict`` when there is none."""
         try:
-            os.unlink(self._path)
+            os.rename(self._path, self._folder / CLEARED_NAME)
         except FileNotFoundError:
             raise Conflict("the robot is not latched", hint="nothing to clear") from None
         self._sync_folder()
@@ -125,3 +133,11 @@ class LatchFile:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
+
+
+def _facts(path: Path) -> dict[str, Any]:
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return value if isinstance(value, dict) else {}

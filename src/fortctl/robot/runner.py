@@ -28,6 +28,9 @@ from fortctl.robot.settings import GridSettings
 SECOND_LOOK_S = 30.0
 # Asking costs as much as a glance at the open orders of one symbol; a lost fill or key costs more.
 SILENCE_S = 30.0
+# After a panic only 'robot resume' lets a robot go on.
+PANIC = "PANIC"
+LAND_S = 1.0
 
 
 class Runner(Feeds):
@@ -91,7 +94,8 @@ class Runner(Feeds):
         if self.state == "running":
             raise Conflict("the robot is running already", details={"state": "running"})
         await self._check_settings(self.book.settings)
-        if by_person and not self.book.live and self.book.hold:
+        panicked = any(reason.startswith(PANIC) for reason in self.book.hold)
+        if by_person and not self.book.live and self.book.hold and not panicked:
             self.record(Released())
         self._wish(WishEvent.START, "started")
 
@@ -148,6 +152,10 @@ class Runner(Feeds):
     async def halt(self, *, cancel_orders: bool) -> dict[str, Any]:
         """Panic: place nothing more, cancel our own orders, forget the key."""
         self.place_nothing_more()
+        # A cancel that overtakes its order would leave it at the exchange.
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(LAND_S):
+                await self._orders.landed()
         cancelled = await self._orders.cancel_all() if cancel_orders and self._exchange else []
         left = self.open_orders()
         await self.forget_key()
@@ -162,6 +170,9 @@ class Runner(Feeds):
     def status(self) -> dict[str, Any]:
         """Return the contract's ``robot{…}`` as far as the robot knows it."""
         shown = describe(self.book, self.state, self._price)
+        if self._silenced and self.state == "held":
+            shown["hold"] = list(self.facts.hold)
+            shown["reason"] = "; ".join(shown["hold"])
         if self.book.key_mark is not None and self._key is Key.LOST and self._loss is not None:
             shown["reason"] = self._loss.reason
             shown["key_loss"] = self._loss.describe(self._price, self.book)

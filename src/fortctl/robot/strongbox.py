@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -88,6 +88,16 @@ class StrongBox:
             self._vault.update([self._recipient_record(fresh)])
             return fresh
 
+    def used_orders(self) -> frozenset[str]:
+        """Return the nonces of the panic orders that were obeyed."""
+        return frozenset((self._read("panics") or {}).get("nonces", ()))
+
+    def use_orders(self, nonces: Collection[str]) -> None:
+        """Remember that panic orders were obeyed: each is good for one use."""
+        used = self.used_orders()
+        if not used.issuperset(nonces):
+            self._vault.update([self._record("panics", json.dumps({"nonces": sorted({*used, *nonces})}))])
+
     def key(self) -> InstalledKey | None:
         """Return the installed key, or None (also when its erasure key was destroyed)."""
         meta = next((meta for meta in self._vault.records() if meta.record_id == f"key/{self.account}/robot"), None)
@@ -121,23 +131,6 @@ class StrongBox:
 
     def _has(self, record_id: str) -> bool:
         return any(meta.record_id == record_id for meta in self._vault.records())
-
-    def secrets(self) -> list[Secret]:
-        """Return the secrets of every record that can be destroyed: keys, pairs, the recipient key."""
-        found = []
-        for meta in self._vault.records():
-            try:
-                plaintext = self._vault.get(meta.record_id) if meta.erasable else None
-            except NotFound:
-                continue
-            if plaintext is None:
-                continue
-            if meta.record_id == f"recipient/{self.account}":
-                found.append(plaintext)
-                continue
-            body = json.loads(plaintext.reveal_bytes())
-            found += [Secret(body[name]) for name in ("api_key", "secret") if body.get(name)]
-        return found
 
     def write(
         self,

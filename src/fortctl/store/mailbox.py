@@ -6,7 +6,7 @@ import sqlite3
 from pathlib import Path
 
 from fortctl.errors import Conflict
-from fortctl.ports import MailboxRow
+from fortctl.ports import MailboxRow, PanicRow
 from fortctl.store.sqlite import connect, transaction
 
 MIGRATIONS = (
@@ -39,20 +39,37 @@ MIGRATIONS = (
         PRIMARY KEY (account, step)
     );
     """,
+    """
+    CREATE TABLE panic (
+        account TEXT NOT NULL,
+        nonce TEXT NOT NULL,
+        body BLOB NOT NULL,
+        signature BLOB NOT NULL,
+        answer BLOB,
+        answer_signature BLOB,
+        PRIMARY KEY (account, nonce)
+    );
+    """,
 )
 _COLUMNS = "account, number, envelope, sealed, signature, claimed_at, finished_at, result, result_signature"
+_PANIC_COLUMNS = "nonce, body, signature, answer, answer_signature"
 
 
 class SqliteMailbox:
     """The command queue of a home's robots; implements :class:`fortctl.ports.Mailbox`."""
 
-    def __init__(self, path: Path, *, shared: bool = False) -> None:
+    def __init__(
+        self, path: Path, *, shared: bool = False, busy_timeout_ms: int = 5000, any_thread: bool = False
+    ) -> None:
         """
         Args:
             path: the store.
             shared: it lies in a folder that both an operator's and a robot's OS user may write.
+            busy_timeout_ms: how long a writer waits for another one.
+            any_thread: the caller sees to it that one thread at a time uses it.
         """
-        self._connection = connect(path, MIGRATIONS, mode=0o660 if shared else 0o600)
+        mode = 0o660 if shared else 0o600
+        self._connection = connect(path, MIGRATIONS, mode=mode, busy_timeout_ms=busy_timeout_ms, any_thread=any_thread)
 
     def append(self, row: MailboxRow) -> None:
         try:
@@ -125,6 +142,29 @@ class SqliteMailbox:
     def clear_pairing(self, account: str) -> None:
         with transaction(self._connection):
             self._connection.execute("DELETE FROM pairing WHERE account = ?", (account,))
+
+    def post_panic(self, account: str, nonce: str, body: bytes, signature: bytes) -> None:
+        with transaction(self._connection):
+            self._connection.execute(
+                "INSERT INTO panic (account, nonce, body, signature) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING",
+                (account, nonce, body, signature),
+            )
+
+    def open_panics(self, account: str) -> tuple[PanicRow, ...]:
+        words = f"SELECT {_PANIC_COLUMNS} FROM panic WHERE account = ? AND answer IS NULL"
+        return tuple(PanicRow(*row) for row in self._connection.execute(words, (account,)))
+
+    def panic(self, account: str, nonce: str) -> PanicRow | None:
+        words = f"SELECT {_PANIC_COLUMNS} FROM panic WHERE account = ? AND nonce = ?"
+        found = self._connection.execute(words, (account, nonce)).fetchone()
+        return PanicRow(*found) if found else None
+
+    def answer_panic(self, account: str, nonce: str, answer: bytes, signature: bytes) -> None:
+        with transaction(self._connection):
+            self._connection.execute(
+                "UPDATE panic SET answer = ?, answer_signature = ? WHERE account = ? AND nonce = ?",
+                (answer, signature, account, nonce),
+            )
 
     def waiting(self, account: str) -> list[tuple[int, int]]:
         """Return ``(number, created at in ms)`` of the commands without an answer."""

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import parse_qs, urlsplit
 
 from fortctl.errors import ConfigError, Conflict, RobotUnreachable
-from fortctl.ports import MailboxRow
+from fortctl.ports import MailboxRow, PanicRow
 
 if TYPE_CHECKING:
     import psycopg
@@ -44,10 +44,20 @@ CREATE TABLE IF NOT EXISTS fortctl_pairing (
     body BYTEA NOT NULL,
     PRIMARY KEY (account, step)
 );
+CREATE TABLE IF NOT EXISTS fortctl_panic (
+    account TEXT NOT NULL,
+    nonce TEXT NOT NULL,
+    body BYTEA NOT NULL,
+    signature BYTEA NOT NULL,
+    answer BYTEA,
+    answer_signature BYTEA,
+    PRIMARY KEY (account, nonce)
+);
 """
 # Two first users at once: CREATE TABLE IF NOT EXISTS alone may fail for one of them.
 _SCHEMA_LOCK = 0x666F727463746C
 _COLUMNS = "account, number, envelope, sealed, signature, claimed_at, finished_at, result, result_signature"
+_PANIC_COLUMNS = "nonce, body, signature, answer, answer_signature"
 T = TypeVar("T")
 
 
@@ -136,6 +146,31 @@ class PostgresMailbox:
             "UPDATE fortctl_command SET sealed = NULL, finished_at = COALESCE(finished_at, %s),"
             " result = COALESCE(result, ''::bytea) WHERE account = %s",
             *(at, account),
+        )
+
+    # -- panic orders ----------------------------------------------------------------------------------------------
+
+    def post_panic(self, account: str, nonce: str, body: bytes, signature: bytes) -> None:
+        self._run(
+            "INSERT INTO fortctl_panic (account, nonce, body, signature) VALUES (%s, %s, %s, %s)"
+            " ON CONFLICT DO NOTHING",
+            *(account, nonce, body, signature),
+        )
+
+    def open_panics(self, account: str) -> tuple[PanicRow, ...]:
+        words = f"SELECT {_PANIC_COLUMNS} FROM fortctl_panic WHERE account = %s AND answer IS NULL"
+        rows = self._do(lambda connection: connection.execute(words, (account,)).fetchall())
+        return tuple(PanicRow(*row) for row in rows)
+
+    def panic(self, account: str, nonce: str) -> PanicRow | None:
+        words = f"SELECT {_PANIC_COLUMNS} FROM fortctl_panic WHERE account = %s AND nonce = %s"
+        found = self._one(words, account, nonce)
+        return PanicRow(*found) if found else None
+
+    def answer_panic(self, account: str, nonce: str, answer: bytes, signature: bytes) -> None:
+        self._run(
+            "UPDATE fortctl_panic SET answer = %s, answer_signature = %s WHERE account = %s AND nonce = %s",
+            *(answer, signature, account, nonce),
         )
 
     # -- cards and pairings ----------------------------------------------------------------------------------------

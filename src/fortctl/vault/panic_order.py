@@ -1,0 +1,219 @@
+"""Pre-signed panic orders: what stops a robot on another host without anything being unlocked. Pure.
+
+An operator signs one when it is paired and again after each use. It lies in clear: whoever steals it can stop the robot
+once, and nothing else. It has no end; its nonce is good for one use. Specified in docs/sealed-mailbox.md, "Panic
+orders".
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from fortctl.errors import VaultDamaged
+from fortctl.vault.command import Refused
+from fortctl.vault.seal import Identity, canonical_json, verify
+
+VERSION = 1
+NONCE_BYTES = 16
+_BODY_LIMIT = 4096
+_TYPES: dict[str, type] = {
+    "v": int,
+    "account": str,
+    "robot_id": str,
+    "operator_id": str,
+    "nonce": str,
+    "cancel_orders": bool,
+}
+
+
+@dataclass(frozen=True)
+class SignedOrder:
+    """One order as it is sent."""
+
+    body: bytes
+    signature: bytes
+
+
+@dataclass(frozen=True)
+class PanicOrder:
+    """What an order says, once it was checked."""
+
+    operator_id: str
+    nonce: str
+    cancel_orders: bool
+
+
+@dataclass(frozen=True)
+class OrderFile:
+    """A pre-signed order with all that is needed to send it: neither vault nor configuration.
+
+    Attributes:
+        account, robot_id: whom it stops.
+        robot_public: checks the robot's answer.
+        mailbox: the mailbox's URL; a database's password is in a 0600 file of its own.
+        nonce: names the order; both of its forms share it, so that only one of them is ever obeyed.
+        cancel, keep: with the robot's orders cancelled, and with them left.
+        used: it was sent.
+    """
+
+    account: str
+    robot_id: str
+    robot_public: bytes
+    mailbox: str
+    nonce: str
+    cancel: SignedOrder
+    keep: SignedOrder
+    used: bool = False
+
+    def form(self, cancel_orders: bool) -> SignedOrder:
+        return self.cancel if cancel_orders else self.keep
+
+    def as_bytes(self) -> bytes:
+        return canonical_json(
+            {
+                "v": VERSION,
+                "account": self.account,
+                "robot_id": self.robot_id,
+                "robot_public": _text(self.robot_public),
+                "mailbox": self.mailbox,
+                "nonce": self.nonce,
+                "cancel": [self.cancel.body.decode(), _text(self.cancel.signature)],
+                "keep": [self.keep.body.decode(), _text(self.keep.signature)],
+                "used": self.used,
+            }
+        )
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> OrderFile:
+        """Read an order file. Raises ``VaultDamaged``."""
+        try:
+            fields = json.loads(data)
+            if fields.pop("v") != VERSION:
+                raise ValueError
+            cancel, keep = (_signed(fields.pop(name)) for name in ("cancel", "keep"))
+            return cls(robot_public=_bytes(fields.pop("robot_public")), cancel=cancel, keep=keep, **fields)
+        except (ValueError, KeyError, TypeError, AttributeError):
+            raise VaultDamaged(
+                "the pre-signed panic order cannot be read", hint="any command that unlocks the vault signs it anew"
+            ) from None
+
+
+def sign_orders(operator: Identity, account: str, robot_id: str, robot_public: bytes, mailbox: str) -> OrderFile:
+    """Sign a fresh order, in both forms."""
+    nonce = os.urandom(NONCE_BYTES).hex()
+
+    def signed(cancel_orders: bool) -> SignedOrder:
+        body = canonical_json(
+            {
+                "v": VERSION,
+                "account": account,
+                "robot_id": robot_id,
+                "operator_id": operator.id,
+                "nonce": nonce,
+                "cancel_orders": cancel_orders,
+            }
+        )
+        return SignedOrder(body, operator.sign("panic", body))
+
+    return OrderFile(account, robot_id, robot_public, mailbox, nonce, signed(True), signed(False))
+
+
+def check_order(
+    body: bytes,
+    signature: bytes,
+    *,
+    operators: Mapping[str, bytes],
+    account: str,
+    robot_id: str,
+    used: Collection[str],
+) -> PanicOrder:
+    """Check an order out of the mailbox in the order of trust.
+
+    Args:
+        operators: the paired operators' public keys by id.
+        used: the nonces that were obeyed before.
+
+    Raises:
+        Refused: ``malformed``, ``unpaired``, ``bad_signature``, ``other_account``, ``other_robot`` or ``replayed``.
+    """
+    facts = _read(body)
+    public = operators.get(facts["operator_id"])
+    if public is None:
+        raise Refused("unpaired")
+    if not verify(public, "panic", body, signature):
+        raise Refused("bad_signature")
+    if facts["account"] != account:
+        raise Refused("other_account")
+    if facts["robot_id"] != robot_id:
+        raise Refused("other_robot")
+    if facts["nonce"] in used:
+        raise Refused("replayed")
+    return PanicOrder(facts["operator_id"], facts["nonce"], facts["cancel_orders"])
+
+
+def _read(body: bytes) -> dict[str, Any]:
+    try:
+        if len(body) > _BODY_LIMIT:
+            raise ValueError
+        facts = json.loads(body)
+        well_formed = (
+            isinstance(facts, dict)
+            and facts.keys() == _TYPES.keys()
+            and all(type(facts[name]) is kind for name, kind in _TYPES.items())
+            and facts["v"] == VERSION
+            and len(facts["nonce"]) == 2 * NONCE_BYTES
+            and canonical_json(facts) == body
+        )
+    except (ValueError, TypeError, RecursionError):
+        well_formed = False
+    if not well_formed:
+        raise Refused("malformed")
+    return dict(facts)
+
+
+def answer(robot: Identity, account: str, nonce: str, outcome: str, at: int, data: Mapping[str, Any]) -> SignedOrder:
+    """Return a robot's signed answer to an order.
+
+    Args:
+        outcome: ``latched`` (it places nothing more), ``halted`` (it is done) or ``refused``.
+        at: milliseconds since the epoch.
+        data: JSON values without fractions; ``reason`` where it was refused.
+    """
+    body = canonical_json(
+        {
+            "v": VERSION,
+            "account": account,
+            "robot_id": robot.id,
+            "nonce": nonce,
+            "outcome": outcome,
+            "at": at,
+            "data": dict(data),
+        }
+    )
+    return SignedOrder(body, robot.sign("panic-answer", body))
+
+
+def read_answer(body: bytes, signature: bytes, order: OrderFile) -> dict[str, Any] | None:
+    """Return a robot's answer to an order, or None where it is not that robot's answer to that order."""
+    if not verify(order.robot_public, "panic-answer", body, signature):
+        return None
+    facts: dict[str, Any] = json.loads(body)
+    return facts if facts.get("nonce") == order.nonce and facts.get("account") == order.account else None
+
+
+def _signed(pair: Any) -> SignedOrder:
+    body, signature = pair
+    return SignedOrder(body.encode(), _bytes(signature))
+
+
+def _text(data: bytes) -> str:
+    return base64.b64encode(data).decode()
+
+
+def _bytes(text: str) -> bytes:
+    return base64.b64decode(text, validate=True)

@@ -1,0 +1,300 @@
+"""Pre-signed panic orders, against a real mailbox and a real vault: what stops a robot, and what a thief can do."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fortctl.errors import RobotUnreachable, VaultDamaged
+from fortctl.ports import MailboxRow
+from fortctl.robot.latch import LatchFile
+from fortctl.robot.obedience import NOT_YET, Obedience
+from fortctl.robot.strongbox import StrongBox
+from fortctl.store.mailbox import SqliteMailbox
+from fortctl.vault.command import Refused, open_row
+from fortctl.vault.panic_order import OrderFile, check_order, read_answer, sign_orders
+from fortctl.vault.seal import Identity, canonical_json
+from fortctl.vault.slots import KeyFile
+from fortctl.vault.store import VaultFile
+
+
+class Hands:
+    """A clock that is turned by hand."""
+
+    def __init__(self) -> None:
+        self.at = 1_000.0
+
+    def now_ms(self) -> int:
+        return int(self.at * 1000)
+
+    def monotonic(self) -> float:
+        return self.at
+
+    async def sleep(self, seconds: float) -> None:
+        self.at += seconds
+
+
+class Runner:
+    """What the robot was told."""
+
+    def __init__(self) -> None:
+        self.told: list[str] = []
+        self.silent = ""
+
+    def fall_silent(self, reason: str) -> None:
+        self.silent = reason
+
+    def place_nothing_more(self) -> None:
+        self.told.append("place nothing more")
+
+    async def halt(self, *, cancel_orders: bool) -> dict[str, Any]:
+        raise AssertionError("the process halts it")
+
+
+class World:
+    """A robot's vault, mailbox and latch; two operators; the process around them."""
+
+    def __init__(self, folder: Path, deadman_s: float | None = None) -> None:
+        self.folder, self.clock, self.runner = folder, Hands(), Runner()
+        self.operators = [Identity.generate(), Identity.generate()]
+        known = {one.id: one.public_bytes() for one in self.operators}
+        file = VaultFile(folder / "vault.toml", folder / "erasure")
+        vault = file.create([KeyFile(folder / "vault.key")])
+        self.box = StrongBox.provision("a", "paper", vault, self.clock, known)
+        self.robot = self.box.identity()
+        self.mailbox = SqliteMailbox(folder / "mailbox.sqlite")
+        self.latch = LatchFile(folder)
+        self.deadman_s = deadman_s
+        self.destroyed = 0
+        self.halts: list[bool] = []
+        self.fails: set[str] = set()
+        self.start()
+
+    def start(self) -> None:
+        self.runner = Runner()
+        self.obedience = Obedience(
+            self.box,
+            self.mailbox,
+            self.runner,
+            self.latch,
+            self._destroy,
+            self._halt,
+            self.clock,
+            logging.getLogger("test"),
+            self.deadman_s,
+        )
+
+    def _destroy(self) -> tuple[str, ...]:
+        self._break("destroy")
+        self.destroyed += 1
+        return ("key",)
+
+    async def _halt(self, cancel_orders: bool) -> Mapping[str, Any]:
+        self.halts.append(cancel_orders)
+        self._break("halt")
+        return {"cancelled": ["one"], "left": []}
+
+    def _break(self, name: str) -> None:
+        if name in self.fails:
+            raise OSError(28, "No space left on device")
+
+    def sign(self, operator: int = 0) -> OrderFile:
+        return sign_orders(self.operators[operator], "a", self.robot.id, self.robot.public_bytes(), "sqlite:///nowhere")
+
+    def post(self, order: OrderFile, *, cancel_orders: bool = True) -> None:
+        form = order.form(cancel_orders)
+        self.mailbox.post_panic("a", order.nonce, form.body, form.signature)
+
+    def answer(self, order: OrderFile) -> dict[str, Any]:
+        row = self.mailbox.panic("a", order.nonce)
+        assert row is not None and row.answer is not None and row.answer_signature is not None
+        facts = read_answer(row.answer, row.answer_signature, order)
+        assert facts is not None
+        return facts
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> World:
+    return World(tmp_path)
+
+
+@pytest.mark.parametrize("cancel_orders", [True, False])
+async def test_an_order_stops_the_robot_once(world: World, cancel_orders: bool) -> None:
+    order = OrderFile.from_bytes(world.sign().as_bytes())
+    assert not await world.obedience.look()
+    world.post(order, cancel_orders=cancel_orders)
+    assert await world.obedience.look()
+    assert world.runner.told == ["place nothing more"] and world.halts == [cancel_orders] and world.destroyed == 1
+    assert world.latch.is_latched() and world.latch.read()["cancel_orders"] is cancel_orders
+    answer = world.answer(order)
+    assert answer["outcome"] == "halted" and answer["data"]["cancelled"] == 1 and answer["data"]["left"] == 0
+    # The mailbox's administrator takes the answer away: the order was used all the same.
+    world.mailbox._connection.execute("UPDATE panic SET answer = NULL, answer_signature = NULL")
+    world.latch.clear()
+    world.start()
+    assert not await world.obedience.look()
+    assert world.answer(order)["data"] == {"reason": "replayed"}
+
+
+@pytest.mark.parametrize("broken", [{"destroy"}, {"halt"}, {"destroy", "halt"}], ids=str)
+async def test_whatever_fails_the_rest_is_done(world: World, broken: set[str]) -> None:
+    order = world.sign()
+    world.fails = broken
+    world.post(order)
+    assert await world.obedience.look()
+    assert world.latch.is_latched() and world.halts == [True]
+    data = world.answer(order)["data"]
+    assert data["destroyed"] is ("destroy" not in broken) and (data["left"] is None) is ("halt" in broken)
+
+
+async def test_a_latch_that_cannot_be_written_still_halts(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(_facts: object) -> None:
+        raise OSError(30, "Read-only file system")
+
+    monkeypatch.setattr(world.latch, "set", fail)
+    order = world.sign()
+    world.post(order)
+    assert await world.obedience.look() and world.halts == [True] and world.destroyed == 1
+    assert world.answer(order)["data"]["latched"] is False
+
+
+async def test_a_clear_never_voids_another_operators_unused_order(world: World) -> None:
+    mine, theirs = world.sign(0), world.sign(1)
+    world.post(mine)
+    assert await world.obedience.look()
+    world.latch.clear()
+    world.start()
+    assert not await world.obedience.look()
+    world.post(theirs)
+    assert await world.obedience.look() and world.answer(theirs)["outcome"] == "halted"
+
+
+# -- the thief ---------------------------------------------------------------------------------------------------------
+
+
+def changed(body: bytes, **fields: Any) -> bytes:
+    return canonical_json({**json.loads(body), **fields})
+
+
+async def test_a_thief_of_the_order_can_only_stop_the_robot(world: World) -> None:
+    """Whoever steals the file, and may write the mailbox, makes nothing of it but the one order that it is."""
+    order = world.sign()
+    stolen = order.cancel
+    forged = {
+        "another account": changed(stolen.body, account="b"),
+        "another robot": changed(stolen.body, robot_id="0" * 16),
+        "another operator": changed(stolen.body, operator_id=world.operators[1].id),
+        "a stranger": changed(stolen.body, operator_id="0" * 16),
+        "a fresh nonce": changed(stolen.body, nonce="0" * 32),
+        "orders kept": changed(stolen.body, cancel_orders=False),
+        "more in it": canonical_json({**json.loads(stolen.body), "kind": "start"}),
+        "not canonical": stolen.body + b" ",
+        "no JSON": b"[" * 2000,
+    }
+    for number, body in enumerate(forged.values()):
+        world.mailbox.post_panic("a", f"{number}", body, stolen.signature)
+    assert not await world.obedience.look()
+    assert world.halts == [] and not world.latch.is_latched() and world.mailbox.open_panics("a") == ()
+    # Nor does it pass for a command, an operator's identity or a card.
+    for envelope in (stolen.body, changed(stolen.body, kind="start")):
+        row = MailboxRow("a", 1, envelope, b"", stolen.signature)
+        with pytest.raises(Refused):
+            open_row(
+                row,
+                operators=world.box.operators(),
+                recipient=lambda _id: world.box.recipient(),
+                account="a",
+                robot_id=world.robot.id,
+                now_ms=world.clock.now_ms(),
+                last_number=0,
+            )
+    text = order.as_bytes().decode()
+    for operator in world.operators:
+        for secret in (operator.private().reveal_bytes(), world.robot.private().reveal_bytes()):
+            assert secret.hex() not in text and secret not in order.as_bytes()
+
+
+def test_an_order_of_another_account_or_robot_is_refused(world: World) -> None:
+    for known, reason in (
+        ({"account": "b"}, "other_account"),
+        ({"robot_id": "0" * 16}, "other_robot"),
+        ({"operators": {}}, "unpaired"),
+        ({"used": {world.sign().nonce}}, None),
+    ):
+        order = world.sign()
+        facts: dict[str, Any] = {
+            "operators": world.box.operators(),
+            "account": "a",
+            "robot_id": world.robot.id,
+            "used": (),
+            **known,
+        }
+        if reason is None:
+            assert check_order(order.keep.body, order.keep.signature, **facts).cancel_orders is False
+            continue
+        with pytest.raises(Refused, match=reason):
+            check_order(order.cancel.body, order.cancel.signature, **facts)
+
+
+def test_an_answer_of_another_robot_is_none(world: World) -> None:
+    order = world.sign()
+    impostor = replace(order, robot_public=Identity.generate().public_bytes())
+    assert read_answer(b"{}", b"no signature", order) is None
+    world.mailbox.post_panic("a", order.nonce, order.cancel.body, order.cancel.signature)
+    world.obedience._answer(world.mailbox.open_panics("a")[0], "halted", {})
+    row = world.mailbox.panic("a", order.nonce)
+    assert row is not None and row.answer is not None and row.answer_signature is not None
+    assert read_answer(row.answer, row.answer_signature, impostor) is None
+    assert read_answer(row.answer, row.answer_signature, replace(order, nonce="0" * 32)) is None
+
+
+@pytest.mark.parametrize("damage", [b"", b"[]", b"{}", b'{"v":2}', b'{"v":1,"cancel":1,"keep":2}'])
+def test_a_damaged_order_file_is_told(damage: bytes) -> None:
+    with pytest.raises(VaultDamaged):
+        OrderFile.from_bytes(damage)
+
+
+# -- the deadman -------------------------------------------------------------------------------------------------------
+
+
+async def test_a_robot_that_hears_nothing_falls_silent_and_goes_on_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = World(tmp_path, deadman_s=300.0)
+    assert world.runner.silent == NOT_YET, "an order may lie there from before it came up"
+    assert not await world.obedience.look() and world.runner.silent == ""
+
+    def gone(_account: str) -> None:
+        raise RobotUnreachable("the mailbox's database cannot be used")
+
+    with monkeypatch.context() as cut:
+        cut.setattr(world.mailbox, "open_panics", gone)
+        for _ in range(3):
+            world.clock.at += 100.0
+            with pytest.raises(RobotUnreachable):
+                await world.obedience.look()
+            world.obedience.check_deadman()
+            assert world.runner.silent == ""
+        world.clock.at += 1.0
+        world.obedience.check_deadman()
+        assert world.runner.silent.startswith("DEADMAN")
+    assert not await world.obedience.look() and world.runner.silent == ""
+
+
+async def test_the_deadman_never_lifts_over_a_waiting_order(tmp_path: Path) -> None:
+    world = World(tmp_path, deadman_s=300.0)
+    world.post(world.sign())
+    assert await world.obedience.look()
+    assert world.runner.silent == NOT_YET and world.halts == [True]
+
+
+async def test_a_robot_without_a_deadman_never_falls_silent(world: World) -> None:
+    world.clock.at += 1e6
+    world.obedience.check_deadman()
+    assert world.runner.silent == ""
