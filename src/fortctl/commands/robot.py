@@ -9,9 +9,11 @@ import click
 
 from fortctl.commands.context import App, Result, group, refuse
 from fortctl.commands.render import render_data, table
+from fortctl.commands.robot_service import add_service
 from fortctl.errors import ActionRequired, BadInput
 
 robot = group("robot", "The robot that trades with the robot key.")
+add_service(robot)
 
 
 @robot.command("run", help="The robot process in the foreground (what a service manager runs).")

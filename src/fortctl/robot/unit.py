@@ -26,20 +26,22 @@ class UnitFacts:
     Attributes:
         account: as the file's reader shall see it (``%i`` in a template).
         command: the program and its arguments, without ``robot run``.
-        home: the folder that the robot writes to.
+        writable: the folders that the robot writes to.
         user: who runs it; None for a unit of the user's own service manager.
         credential: the passphrase file of the robot's vault, or None; encrypted if it ends in ``.cred``.
         systemd: the service manager's version.
-        home_is_private: the home or the program lies below ``/home``, ``/root`` or ``/run/user``.
+        in_homes: the home or the program lies below ``/home``, ``/root`` or ``/run/user``.
+        in_tmp: the home lies in a folder that a private ``/tmp`` would hide.
     """
 
     account: str
     command: Sequence[str]
-    home: str
+    writable: Sequence[str]
     user: str | None = None
     credential: str | None = None
     systemd: int = STEPS_SINCE
-    home_is_private: bool = False
+    in_homes: bool = False
+    in_tmp: bool = False
 
 
 def unit_text(facts: UnitFacts) -> str:
@@ -51,7 +53,7 @@ def unit_text(facts: UnitFacts) -> str:
             # It is tried for ever; the pauses below keep that harmless.
             "StartLimitIntervalSec=0",
         ],
-        "Service": [*_service(facts), "", *_hardening(facts)],
+        "Service": [*_service(facts), *_hardening(facts)],
         "Install": [f"WantedBy={'multi-user.target' if facts.user else 'default.target'}"],
     }
     return "\n".join(f"[{name}]\n" + "\n".join(lines) + "\n" for name, lines in sections.items())
@@ -101,10 +103,10 @@ def _hardening(facts: UnitFacts) -> list[str]:
         "LimitMEMLOCK=infinity",
         "CapabilityBoundingSet=",
         "PrivateDevices=yes",
-        "PrivateTmp=yes",
+        *([] if facts.in_tmp else ["PrivateTmp=yes"]),
         "ProtectClock=yes",
         "ProtectControlGroups=yes",
-        f"ProtectHome={'read-only' if facts.home_is_private else 'yes'}",
+        f"ProtectHome={'read-only' if facts.in_homes else 'yes'}",
         "ProtectHostname=yes",
         "ProtectKernelLogs=yes",
         "ProtectKernelModules=yes",
@@ -112,7 +114,7 @@ def _hardening(facts: UnitFacts) -> list[str]:
         "ProtectProc=invisible",
         "ProtectSystem=strict",
         "RemoveIPC=yes",
-        f"ReadWritePaths={_word(facts.home)}",
+        f"ReadWritePaths={' '.join(map(_word, facts.writable))}",
     ]
 
 

@@ -1,0 +1,135 @@
+"""``fortctl robot service``: the robot as a systemd service."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from fortctl.commands.context import App, Group, Result, refuse
+
+if TYPE_CHECKING:
+    from fortctl.robot.service import Systemd
+    from fortctl.robot.unit import UnitFacts
+
+
+def add_service(robot: Group) -> None:
+    """Add the group to ``fortctl robot``."""
+    service = robot.subgroup("service", "The robot as a systemd service.")
+
+    @service.command("install", help="Write the account's unit, have systemd check it, load it.")
+    @click.option(
+        "--system/--user", "system", default=None, help="Whose service manager (default: the system's for root)."
+    )
+    @click.option("--credential", metavar="FILE", help="The passphrase file of the robot's vault (.cred: encrypted).")
+    @click.option("--now", is_flag=True, help="Also start it, now and at each boot.")
+    @click.option("--print", "only_print", is_flag=True, help="Show the unit; install nothing.")
+    def install(app: App, system: bool | None, credential: str | None, now: bool, only_print: bool) -> Result:
+        return _install(app, system, credential, now=now, only_print=only_print)
+
+    @service.command("uninstall", help="Stop the service and remove the unit.")
+    @click.option(
+        "--system/--user", "system", default=None, help="Whose service manager (default: the system's for root)."
+    )
+    def uninstall(app: App, system: bool | None) -> Result:
+        app.wiring.entry  # noqa: B018
+        manager, name = _manager(system), _name(app)
+        changed = manager.uninstall(name, _mark(app))
+        text = f"{manager.folder / name} removed" if changed else "no such unit is installed"
+        return Result({"unit": name, "path": str(manager.folder / name)}, changed, text=text)
+
+
+def _install(app: App, system: bool | None, credential: str | None, *, now: bool, only_print: bool) -> Result:
+    from fortctl.robot.service import give_way
+    from fortctl.robot.unit import unit_text
+
+    entry = app.wiring.entry
+    if entry.robot == "none":
+        refuse(f"account {app.wiring.account} is only watched: it has no robot")
+    manager, name = _manager(system), _name(app)
+    text = f"{_mark(app)}\n{unit_text(_facts(app, manager, credential))}"
+    problem = manager.problem(name, text)
+    if problem:
+        app.warn("UNIT_NOT_VERIFIED" if "was not checked" in problem else "UNIT_WARNING", problem)
+    path = manager.folder / name
+    data = {"unit": name, "path": str(path), "text": text, "system": manager.system, "loaded": manager.manage}
+    if only_print:
+        return Result(data, text=text.rstrip())
+    changed = manager.install(name, text, _mark(app))
+    if now:
+        pid = give_way(app.wiring.robot_home.path)
+        if pid is not None:
+            app.progress(f"the robot that a command brought up (pid {pid}) has ended; the service goes on from there")
+        manager.enable(name)
+    flag = "" if manager.system else " --user"
+    lines = [f"{path} {'written' if changed else 'is as it should be'}"]
+    if not manager.manage:
+        app.warn("NO_SYSTEMD", "systemd does not run here: the unit was only written")
+    elif not now:
+        lines.append(f"start it with: systemctl{flag} enable --now {name}")
+    if not manager.system:
+        lines.append("it ends with the last session unless: loginctl enable-linger")
+    return Result(data, changed, text="\n".join(lines))
+
+
+def _facts(app: App, manager: Systemd, credential: str | None) -> UnitFacts:
+    import pwd
+
+    from fortctl.robot.service import in_homes, in_tmp, systemd_version
+    from fortctl.robot.unit import UnitFacts
+
+    wiring = app.wiring
+    home = wiring.home.path.resolve()
+    program = Path(sys.prefix).resolve()
+    user = None
+    if manager.system:
+        user = pwd.getpwuid(home.stat().st_uid).pw_name
+        if user == "root":
+            app.warn(
+                "SERVICE_AS_ROOT", "the home belongs to root, so the robot runs as root: a user of its own is safer"
+            )
+    if credential is not None:
+        credential = str(Path(credential).expanduser().absolute())
+        if not Path(credential).is_file():
+            refuse("--credential is no file")
+    elif _needs_passphrase(app):
+        app.warn("NO_CREDENTIAL", "only a passphrase opens the robot's vault: give --credential FILE")
+    writable = [str(home)]
+    if wiring.config.mailbox.startswith("sqlite://"):
+        writable.append(str(Path(wiring.config.mailbox.removeprefix("sqlite://")).parent))
+    # -P keeps the current folder out of sys.path.
+    command = [sys.executable, "-P", "-m", "fortctl", "--home", str(home), "--account", wiring.account, "--no-input"]
+    return UnitFacts(
+        wiring.account,
+        command,
+        writable,
+        user,
+        credential,
+        systemd_version(),
+        in_homes=in_homes([home, program, Path(sys.executable).resolve()]),
+        in_tmp=in_tmp([home, program]),
+    )
+
+
+def _needs_passphrase(app: App) -> bool:
+    file = app.wiring.robot_vault_file
+    kinds = [slot.kind for slot in file.header().slots] if file.exists() else [app.wiring.config.slot]
+    return kinds == ["passphrase"]
+
+
+def _manager(system: bool | None) -> Systemd:
+    import os
+
+    from fortctl.robot.service import manager
+
+    return manager(os.geteuid() == 0 if system is None else system, os.environ)
+
+
+def _name(app: App) -> str:
+    return f"fortctl-robot-{app.wiring.account}.service"
+
+
+def _mark(app: App) -> str:
+    return f"# fortctl robot service install: account {app.wiring.account} of {app.wiring.home.path.resolve()}"
