@@ -2,21 +2,38 @@
 
 Core dumps are switched off (setrlimit(2)); on Linux other processes of the same user may neither attach nor read the
 memory (prctl(2), PR_SET_DUMPABLE); a long-lived process is kept out of swap where its limit allows (mlockall(2)).
+What CPython and its libraries copied of a secret is searched for and overwritten once the secret is to be forgotten.
 """
 
 from __future__ import annotations
 
+import base64
+import contextlib
+import mmap
+import os
 import resource
 import sys
+from collections.abc import Iterable, Iterator
+
+from fortctl.secret import Secret
 
 _PR_SET_DUMPABLE, _MCL_CURRENT, _MCL_FUTURE = 4, 1, 2
+# A piece shorter than this is no trace: it is found by chance.
+PIECE = 8
+_WORD = 4
+_CHUNK, _OVERLAP, _BLOCK = 512 * 1024, 8 * 1024, 1024
+# What every private key of a kind begins with (RFC 8410, RFC 8017): base64 characters and bytes that tell nothing.
+_COMMON = {"ed25519": (22, 16), "rsa": (52, 39)}
+
+# /proc/self/mem, opened before it belongs to root (proc(5)): a robot is not root.
+_own_memory: list[int] = []
 
 
 def guard_memory(*, lock: bool = False) -> bool:
     """Guard this process's memory; what the system refuses is left out.
 
     Args:
-        lock: also keep it out of swap.
+        lock: also keep it out of swap, and be ready to :func:`scrub` it: for a process that stays.
 
     Returns:
         Whether the memory is locked.
@@ -26,8 +43,145 @@ def guard_memory(*, lock: bool = False) -> bool:
         return False
     import ctypes
 
+    if lock and not _own_memory:
+        _own_memory.extend(_open_own_memory())
     libc = ctypes.CDLL(None)
     libc.prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
     # Under a limit, a later allocation would fail instead of being swapped.
     unlimited = resource.getrlimit(resource.RLIMIT_MEMLOCK)[1] == resource.RLIM_INFINITY
     return bool(lock and unlimited and libc.mlockall(_MCL_CURRENT | _MCL_FUTURE) == 0)
+
+
+def _open_own_memory() -> list[int]:
+    try:
+        return [os.open("/proc/self/mem", os.O_RDWR | os.O_CLOEXEC)]
+    except OSError:
+        return []
+
+
+def scrub(forgotten: Iterable[Secret], kept: Iterable[Secret] = ()) -> int:
+    """Overwrite every copy of secrets in this process's memory, whole or in pieces of :data:`PIECE` bytes and more.
+
+    It also overwrites what is still in use: nothing may need the secrets any more. May run in a thread of its own.
+
+    Args:
+        forgotten: API keys, secret keys, PEM private keys, raw keys.
+        kept: secrets that stay in use; one that is among the forgotten, too, is left alone.
+
+    Returns:
+        How many places were overwritten; 0 where the system has no ``/proc/self/mem``.
+    """
+    memory = _own_memory or _open_own_memory()
+    if not memory:
+        return 0
+    stay = {form for secret in kept for form in _forms(secret)}
+    forms = [form for secret in forgotten for form in _forms(secret) if form not in stay and len(form) >= PIECE]
+    if not forms:
+        return 0
+    # The patterns and the window lie outside what is searched, and are overwritten at the end.
+    own = mmap.mmap(-1, _CHUNK + sum(len(form) for form in forms))
+    try:
+        spans, at = [], _CHUNK
+        for form in forms:
+            own[at : at + len(form)] = form
+            spans.append((at, at + len(form)))
+            at += len(form)
+        del form, forms, stay
+        return _overwrite(memory[0], own, spans)
+    finally:
+        own[:] = bytes(len(own))
+        own.close()
+
+
+def _forms(secret: Secret) -> Iterator[bytes]:
+    """Yield the writings of a secret that a library may have made of it."""
+    text = secret.reveal_bytes()
+    if b"-----BEGIN" not in text:
+        yield text
+        return
+    lines = [line for line in text.splitlines() if line and not line.startswith(b"-----")]
+    body = b"".join(lines)
+    characters, octets = _COMMON["ed25519" if len(body) <= 64 else "rsa"]
+    with contextlib.suppress(ValueError):
+        raw = base64.b64decode(body)[octets:]
+        # A number lies in memory with its last byte first, too.
+        yield from (raw, raw[::-1])
+    for number, line in enumerate(lines):
+        yield line[characters:] if number == 0 else line
+
+
+def _overwrite(memory: int, own: mmap.mmap, spans: list[tuple[int, int]]) -> int:
+    """Overwrite what is equal to a piece of the patterns in ``own``; return in how many places."""
+    places: dict[int, list[int]] = {}
+    for start, end in spans:
+        for at in range(start, end - _WORD + 1):
+            places.setdefault(int.from_bytes(own[at : at + _WORD], sys.byteorder), []).append(at)
+    limits = {at: span for span in spans for at in range(*span)}
+    words, found = frozenset(places), 0
+    for address, size in _chunks(own):
+        try:
+            got = os.preadv(memory, [memoryview(own)[:size]], address)
+        except OSError:
+            continue  # the mapping is gone, or is none to be read
+        for at, word in _hits(own, got, words):
+            for pattern in places[word]:
+                start, end = _common(own, at, pattern, got, limits[pattern])
+                if end - start >= PIECE:
+                    os.pwrite(memory, bytes(end - start), address + start)
+                    own[start:end] = bytes(end - start)
+                    found += 1
+                    break
+    return found
+
+
+def _hits(own: mmap.mmap, got: int, words: frozenset[int]) -> Iterator[tuple[int, int]]:
+    """Yield where in the window one of the words stands, and which; a piece holds at least one that is aligned."""
+    with memoryview(own)[: got - got % _WORD].cast("I") as view:
+        if words.isdisjoint(view):
+            return
+        for first in range(0, len(view), _BLOCK):
+            for word in words.intersection(view[first : first + _BLOCK]):
+                needle, at = word.to_bytes(_WORD, sys.byteorder), first * _WORD - 1
+                end = min(got, (first + _BLOCK) * _WORD)
+                while (at := own.find(needle, at + 1, end)) >= 0:
+                    yield at, word
+
+
+def _common(own: mmap.mmap, at: int, pattern: int, got: int, span: tuple[int, int]) -> tuple[int, int]:
+    """Return from where to where the window equals the pattern around a word that both hold."""
+    start, left = at, pattern
+    while start > 0 and left > span[0] and own[start - 1] == own[left - 1]:
+        start, left = start - 1, left - 1
+    end, right = at + _WORD, pattern + _WORD
+    while end < got and right < span[1] and own[end] == own[right]:
+        end, right = end + 1, right + 1
+    return start, end
+
+
+def _chunks(own: mmap.mmap) -> Iterator[tuple[int, int]]:
+    """Yield address and size of the pieces of this process's writable memory, without ``own``."""
+    import ctypes
+
+    place = ctypes.addressof(ctypes.c_char.from_buffer(own))
+    behind = place + -(-len(own) // mmap.PAGESIZE) * mmap.PAGESIZE
+    with open("/proc/self/maps", encoding="utf-8", errors="replace") as maps:
+        lines = maps.read().splitlines()
+    for line in lines:
+        fields = line.split(maxsplit=5)
+        start, _dash, end = fields[0].partition("-")
+        if not fields[1].startswith("rw"):
+            continue
+        # The kernel shows neighbouring mappings as one.
+        for first, last in _without(int(start, 16), int(end, 16), place, behind):
+            for address in range(first, last, _CHUNK - _OVERLAP):
+                yield address, min(_CHUNK, last - address)
+
+
+def _without(first: int, last: int, hole: int, behind: int) -> Iterator[tuple[int, int]]:
+    if hole >= last or behind <= first:
+        yield first, last
+        return
+    if first < hole:
+        yield first, hole
+    if behind < last:
+        yield behind, last

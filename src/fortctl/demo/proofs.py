@@ -64,16 +64,23 @@ def lost_orders(before: Iterable[str], after: Iterable[str], executed: Iterable[
     return sorted(set(before) - set(after) - set(executed))
 
 
+def writings(secret: str) -> set[bytes]:
+    """Return every piece of a secret of eight characters: plain, reversed, URL-encoded, hex, base64."""
+    raw = secret.encode()
+    found: set[bytes] = set()
+    for form, width in (
+        (raw, PIECE),
+        (raw[::-1], PIECE),
+        (quote(secret, safe="").encode(), PIECE),
+        (raw.hex().encode(), 2 * PIECE),
+        (raw.hex().upper().encode(), 2 * PIECE),
+        # Eight characters fill 12 of base64, less what they share with their neighbours.
+        *((base64.b64encode(bytes(offset) + raw)[4:-4], 12) for offset in range(3)),
+    ):
+        found.update(form[at : at + width] for at in range(max(1, len(form) - width + 1)))
+    return found
+
+
 def traces(secret: str, data: bytes) -> bool:
-    """Return whether data holds a piece of a secret of eight characters or more: plain, hex, base64, URL, reversed."""
-    forms = {secret, secret[::-1], quote(secret, safe=""), secret.encode().hex()}
-    for form in forms:
-        raw = form.encode()
-        width = PIECE if form != secret.encode().hex() else 2 * PIECE
-        if any(raw[at : at + width] in data for at in range(max(1, len(raw) - width + 1))):
-            return True
-    for offset in range(3):
-        encoded = base64.b64encode(b"\0" * offset + secret.encode())[4:-4]
-        if any(encoded[at : at + 12] in data for at in range(max(1, len(encoded) - 11))):
-            return True
-    return False
+    """Return whether data holds a piece of a secret of eight characters or more, in any of its :func:`writings`."""
+    return any(piece in data for piece in writings(secret))

@@ -7,6 +7,7 @@ too, so that a robot killed between the write and the answer gives the same answ
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import logging
 from collections.abc import Awaitable, Callable, Mapping
@@ -14,6 +15,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 from fortctl.errors import BadInput, Conflict, FortctlError, InternalError, NotFound, UsageError
+from fortctl.memory import scrub
 from fortctl.model import KeyCard, KeyPair, KeyType, KeyVerdict, PendingPair, Role
 from fortctl.policy import expect_fit, refuse_foreign
 from fortctl.ports import Clock, LatchGuard, Mailbox, MailboxRow
@@ -182,9 +184,21 @@ class Desk:
             self._refuse(row, refused.reason)
             return
         self._mailbox.claim(self._account, row.number, self._clock.now_ms())
-        await self._apply(row, command)
+        before = self._box.secrets()
+        await self._apply(row, command, before)
+        await self._forget_leftovers(command, before)
 
-    async def _apply(self, row: MailboxRow, command: Command) -> None:
+    async def _forget_leftovers(self, command: Command, before: list[Secret]) -> None:
+        """Overwrite what this process's memory still holds of keys that left the vault, or never came into it."""
+        delivered = [Secret(value) for name, value in command.args.items() if name in ("api_key", "secret") and value]
+        kept = self._box.secrets()
+        gone = [secret for secret in (*before, *delivered) if secret not in kept]
+        before.clear()
+        if gone:
+            places = await asyncio.to_thread(scrub, gone, kept)
+            self._log.info("memory cleaned in %d places", places)
+
+    async def _apply(self, row: MailboxRow, command: Command, secrets: list[Secret]) -> None:
         sites = _seen(self._box.applied().sites, command)
         # What the operator's home tells of itself is no argument of the command.
         command = replace(command, args={name: value for name, value in command.args.items() if name != "site"})
@@ -214,6 +228,9 @@ class Desk:
         )
         if change.install is not None:
             body, signature = await self._install(change.install, command, applied, (body, signature))
+        if change.forget:
+            # Its receipt says that it is destroyed.
+            await self._forget_leftovers(command, secrets)
         if change.alters_card or sites != before.sites:
             self.publish()
         self._finish(row, body, signature)

@@ -132,6 +132,23 @@ class StrongBox:
     def _has(self, record_id: str) -> bool:
         return any(meta.record_id == record_id for meta in self._vault.records())
 
+    def secrets(self) -> list[Secret]:
+        """Return the secrets of every record that can be destroyed: keys, pairs, the recipient key."""
+        found = []
+        for meta in self._vault.records():
+            try:
+                plaintext = self._vault.get(meta.record_id) if meta.erasable else None
+            except NotFound:
+                continue
+            if plaintext is None:
+                continue
+            if meta.record_id == f"recipient/{self.account}":
+                found.append(plaintext)
+                continue
+            body = json.loads(plaintext.reveal_bytes())
+            found += [Secret(body[name]) for name in ("api_key", "secret") if body.get(name)]
+        return found
+
     def write(
         self,
         applied: Applied,
