@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Collection
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from fortctl.clock import SystemClock
@@ -142,6 +142,63 @@ async def _check_once(
         return await check_key(exchange, role, allow=allow, pinned_uid=pinned_uid)
     finally:
         await exchange.close()
+
+
+@dataclass(frozen=True)
+class Death:
+    """What the exchange says of a key that ought to be dead.
+
+    Attributes:
+        state: ``dead`` (unknown to the exchange), ``dead_by_refusal`` (refused beside an accepted call of the new key,
+            on a target that tells no more), ``refused`` (may be this address or a ban), ``alive``, ``unproved``.
+        fault: the answer that it was read from, where it was one.
+    """
+
+    state: str
+    fault: ExchangeFault | None = None
+
+    @property
+    def proved(self) -> bool:
+        return self.state in ("dead", "dead_by_refusal")
+
+
+UNKNOWN_KEY = -2008
+
+
+async def ask_if_dead(old: Exchange, new: Exchange | None) -> Death:
+    """Ask the exchange whether a key is dead (robot.md, "Rotation"); no call here has an effect.
+
+    Args:
+        old: signs with the key that ought to be dead.
+        new: signs with the key in its place, from the same address; None where there is none.
+    """
+    try:
+        await old.key_restrictions()
+        return Death("alive")
+    except ExchangeFault as fault:
+        if fault.code == UNKNOWN_KEY:
+            return Death("dead", fault)
+        if fault.outcome is Outcome.KEY_REFUSED:
+            return Death("refused", fault)
+        if fault.outcome is not Outcome.REFUSED or fault.http_status is not None:
+            return Death("unproved", fault)
+    return await _by_refusal(old, new)
+
+
+async def _by_refusal(old: Exchange, new: Exchange | None) -> Death:
+    """Ask on a target without /sapi: there -2015 is all that is ever said of a key that does not exist."""
+    try:
+        await old.account()
+        return Death("alive")
+    except ExchangeFault as fault:
+        refused = Death("refused" if fault.outcome is Outcome.KEY_REFUSED else "unproved", fault)
+    if refused.state == "unproved" or new is None:
+        return refused
+    try:
+        await new.account()
+    except ExchangeFault:
+        return refused
+    return Death("dead_by_refusal", refused.fault)
 
 
 def transient(fault: ExchangeFault, skew: float | None = None) -> FortctlError:

@@ -17,6 +17,7 @@ from fortctl.robot.keyloss import KeyLoss
 from fortctl.robot.lifecycle import KEY as KEY_TABLE
 from fortctl.robot.lifecycle import WISH, Books, Facts, Key, KeyEvent, Wish, WishEvent, derive_state
 from fortctl.robot.reconcile import Limits, Mark
+from fortctl.times import rfc3339
 
 MARK_EVERY_MS = 5_000
 
@@ -101,6 +102,12 @@ class RobotCore:
         self._stopping = False
         self._failure: BaseException | None = None
         self._user_task: asyncio.Task[None] | None = None
+        # A key swapped in between two orders: the old one's stream is heard until the new one's is up.
+        self._up: set[Exchange] = set()
+        self._outgoing: Exchange | None = None
+        self._seeing_out: asyncio.Task[None] | None = None
+        self._gap_from: float | None = None
+        self._key_swap: dict[str, str] | None = None
         self._market_task: asyncio.Task[None] | None = None
         self._beside: set[asyncio.Task[None]] = set()
         if not resume_running and self.book.wish is Wish.RUNNING:
@@ -191,6 +198,18 @@ class RobotCore:
 
     def _turn_key(self, event: KeyEvent) -> None:
         self._key = KEY_TABLE[self._key, event]
+
+    def _open_gap(self) -> None:
+        """Note from when on no order can leave, if the robot trades (or would, once its books agree)."""
+        trading = self.state in ("running", "draining", "reconciling")
+        self._gap_from = self._clock.monotonic() if trading else None
+
+    def _close_gap(self) -> None:
+        """Note how long no order could leave since a key was to be replaced, if one was while it traded."""
+        if self._gap_from is not None:
+            gap = self._clock.monotonic() - self._gap_from
+            self._key_swap = {"at": rfc3339(self._clock.now_ms()) or "", "gap_s": f"{gap:.6f}"}
+            self._gap_from = None
 
     def _accepted(self) -> None:
         """Note that the exchange accepted a signed request just now."""

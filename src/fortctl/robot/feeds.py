@@ -17,6 +17,8 @@ from fortctl.robot.lifecycle import Books, Key, KeyEvent
 from fortctl.robot.reconcile import booked_of, told_of
 
 RETRY_S = 1.0
+# A request that went out with the old key has its answer by then, or never (exchange.client.TIMEOUT_S).
+SEE_OUT_S = 10.0
 _KEY_CODES = (-2008, -2014, -2015, -1022)
 
 
@@ -55,7 +57,7 @@ class Feeds(RobotCore, ABC):
 
     async def _follow_user(self, exchange: Exchange) -> None:
         async for event in exchange.user_events():
-            if exchange is not self._exchange:
+            if exchange is not self._exchange and exchange is not self._outgoing:
                 return
             self._heard_at = self._clock.monotonic()
             if isinstance(event, OrderUpdate):
@@ -63,10 +65,15 @@ class Feeds(RobotCore, ABC):
             elif isinstance(event, BalanceUpdate):
                 self._balanced(event)
             elif isinstance(event, StreamUp):
-                # What happened while nobody listened is not repeated.
-                self._books = Books.STALE
-                self._dirty.set()
+                if not self._up - {exchange}:
+                    # What happened while nobody listened is not repeated.
+                    self._books = Books.STALE
+                    self._dirty.set()
+                self._up.add(exchange)
             elif isinstance(event, StreamDown):
+                self._up.discard(exchange)
+                if exchange is not self._exchange:
+                    return
                 self._log.warning("user stream down: %s", event.reason)
                 self._suspecting = self._spawn(self._suspect_key(event), "second look")
 
@@ -100,8 +107,34 @@ class Feeds(RobotCore, ABC):
         self._balances = replace(self._balances, balances=(*kept, *update.balances))
 
     async def _end_user_stream(self) -> None:
+        if self._exchange is not None:
+            self._up.discard(self._exchange)
         task, self._user_task = self._user_task, None
         if task is not None and task is not asyncio.current_task():
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+    def _retire_stream(self, old: Exchange) -> None:
+        """Go on hearing a replaced key's stream until the new one's is up and what is under way has come."""
+        follower, self._user_task = self._user_task, None
+        self._outgoing = old
+        self._seeing_out = self._spawn(self._see_out(old, follower), "old key's stream")
+
+    async def _see_out(self, old: Exchange, follower: asyncio.Task[None] | None) -> None:
+        try:
+            await asyncio.sleep(SEE_OUT_S)
+        finally:
+            self._outgoing = None
+            self._up.discard(old)
+            if follower is not None:
+                follower.cancel()
+                await asyncio.gather(follower, return_exceptions=True)
+            await old.close()
+
+    async def _end_retired(self) -> None:
+        """Hear the replaced key's stream no longer."""
+        task, self._seeing_out = self._seeing_out, None
+        if task is not None:
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
 

@@ -12,7 +12,7 @@ from functools import cached_property
 from typing import Any
 
 from fortctl.errors import BadInput, Conflict, FortctlError
-from fortctl.keycheck import check_entered
+from fortctl.keycheck import Death, ask_if_dead, check_entered
 from fortctl.model import KeyPair, KeyVerdict, Role
 from fortctl.ports import Exchange, ExchangeFault, Outcome
 from fortctl.robot import grid
@@ -63,6 +63,7 @@ class Runner(Feeds):
     async def set_key(self, pair: KeyPair, *, uid: int) -> None:
         """Load a verified key: the next order goes out with it, after the books agree."""
         old = self._exchange
+        self._open_gap()
         await self._end_user_stream()
         self._exchange = self._connect(pair)
         self._uid = uid
@@ -74,6 +75,42 @@ class Runner(Feeds):
         if old is not None:
             await old.close()
         self._dirty.set()
+
+    async def swap_key(self, pair: KeyPair, *, uid: int) -> None:
+        """Put a verified second key of the same account in the loaded one's place, between two orders.
+
+        The books stay as they are, since somebody listens throughout: the old key's stream ends once the new one's is
+        up. Where that cannot be, the key is loaded as any other (:meth:`set_key`).
+        """
+        await self._end_retired()
+        old, fresh = self._exchange, self._connect(pair)
+        try:
+            # Opens the connection that the next order will use; the old key trades on meanwhile.
+            account = await fresh.account()
+        except ExchangeFault as fault:
+            self._log.warning("the new key's first call: %s", fault)
+            account = None
+        continuous = old is self._exchange and old in self._up and self._books is Books.AGREED
+        if old is None or account is None or {account.uid, self._uid} != {uid} or not continuous:
+            await fresh.close()
+            await self.set_key(pair, uid=uid)
+            return
+        self._open_gap()
+        self._exchange = fresh
+        self._close_gap()
+        self.record(KeyMarked("set", self._clock.now_ms()))
+        self._log.info("key swapped between two orders")
+        self._retire_stream(old)
+        self._user_task = self._spawn(self._follow_user(fresh), "user stream")
+        self._dirty.set()
+
+    async def ask_if_dead(self, old: KeyPair) -> Death:
+        """Ask the exchange whether a key that was replaced is dead."""
+        exchange = self._connect(old)
+        try:
+            return await ask_if_dead(exchange, self._exchange)
+        finally:
+            await exchange.close()
 
     async def forget_key(self) -> None:
         """Forget the key; its orders stay at the exchange."""
@@ -176,6 +213,8 @@ class Runner(Feeds):
         if self.book.key_mark is not None and self._key is Key.LOST and self._loss is not None:
             shown["reason"] = self._loss.reason
             shown["key_loss"] = self._loss.describe(self._price, self.book)
+        if self._key_swap is not None:
+            shown["key_swap"] = dict(self._key_swap)
         if self._balances is not None:
             assets = {self.book.base, self.book.quote, *self.book.moved}
             shown["balances"] = [
@@ -231,6 +270,7 @@ class Runner(Feeds):
         """End the streams and the connections."""
         self.flush()
         await self._end_user_stream()
+        await self._end_retired()
         if self._market_task is not None:
             self._market_task.cancel()
             await asyncio.gather(self._market_task, return_exceptions=True)
@@ -320,5 +360,6 @@ class Runner(Feeds):
         if held:
             self._hold(held)
         self._books, self._loss = Books.AGREED, None
+        self._close_gap()
         self._accepted()
         self._log.info("books agree: %d orders open, %d cycles", len(self.book.open_orders), len(self.book.live))

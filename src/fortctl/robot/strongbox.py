@@ -100,7 +100,14 @@ class StrongBox:
 
     def key(self) -> InstalledKey | None:
         """Return the installed key, or None (also when its erasure key was destroyed)."""
-        meta = next((meta for meta in self._vault.records() if meta.record_id == f"key/{self.account}/robot"), None)
+        return self._installed(self._key_id)
+
+    def retiring(self) -> InstalledKey | None:
+        """Return the key that a rotation replaced and nobody has proved dead yet, or None."""
+        return self._installed(self._retiring_id)
+
+    def _installed(self, record_id: str) -> InstalledKey | None:
+        meta = next((meta for meta in self._vault.records() if meta.record_id == record_id), None)
         if meta is None:
             return None
         if meta.exchange != self.exchange:
@@ -124,6 +131,14 @@ class StrongBox:
             return pending_from(self._vault.get(self._pending_id))
         except NotFound:
             return None
+
+    @property
+    def _key_id(self) -> str:
+        return f"key/{self.account}/robot"
+
+    @property
+    def _retiring_id(self) -> str:
+        return f"retiring/{self.account}/robot"
 
     @property
     def _pending_id(self) -> str:
@@ -159,13 +174,17 @@ class StrongBox:
         key: InstalledKey | None = None,
         recipient: RecipientKey | None = None,
         forget: bool = False,
+        retiring: InstalledKey | None = None,
+        forget_retiring: bool = False,
     ) -> None:
         """Write what one command changed, with its number and receipt, as one; a new key ends the wait for another."""
         put = [self._record("applied", json.dumps(applied.__dict__, sort_keys=True))]
         if settings is not None:
             put.append(self._record("settings", json.dumps(dict(settings), sort_keys=True)))
         if key is not None:
-            put.append(self._key_record(key))
+            put.append(self._key_record(self._key_id, key, "key"))
+        if retiring is not None:
+            put.append(self._key_record(self._retiring_id, retiring, "retiring"))
         if recipient is not None:
             put.append(self._recipient_record(recipient))
         if operators is not None:
@@ -175,12 +194,13 @@ class StrongBox:
             put.append(
                 self._record(self._pending_id, body, name=pending.id, type_=pending.type.value, purpose="pending")
             )
-        gone = [f"key/{self.account}/robot"] if forget else []
+        gone = [self._key_id] if forget else []
+        gone += [self._retiring_id] if forget or forget_retiring else []
         # A key comes with a fresh recipient key; a card that was only looked at again does not.
         gone += [self._pending_id] if key is not None and recipient is not None else []
         self._vault.update(put, [record_id for record_id in gone if self._has(record_id)])
 
-    def _key_record(self, key: InstalledKey) -> NewRecord:
+    def _key_record(self, record_id: str, key: InstalledKey, purpose: str) -> NewRecord:
         body = {
             "name": key.pair.name,
             "type": key.pair.type.value,
@@ -191,11 +211,11 @@ class StrongBox:
             "card": card_to_wire(key.card),
         }
         return self._record(
-            f"key/{self.account}/robot",
+            record_id,
             json.dumps(body, sort_keys=True),
             name=key.pair.name,
             type_=key.pair.type.value,
-            purpose="key",
+            purpose=purpose,
         )
 
     def _recipient_record(self, key: RecipientKey) -> NewRecord:
