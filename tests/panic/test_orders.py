@@ -142,7 +142,7 @@ async def test_an_order_stops_the_robot_once(world: World, cancel_orders: bool) 
     assert world.answer(order)["data"] == {"reason": "replayed"}
 
 
-@pytest.mark.parametrize("broken", [{"destroy"}, {"halt"}, {"destroy", "halt"}], ids=str)
+@pytest.mark.parametrize("broken", [{"destroy"}, {"halt"}, {"destroy", "halt"}], ids=["destroy", "halt", "both"])
 async def test_whatever_fails_the_rest_is_done(world: World, broken: set[str]) -> None:
     order = world.sign()
     world.fails = broken
