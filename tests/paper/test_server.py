@@ -410,7 +410,8 @@ async def test_a_socket_ends_with_its_life() -> None:
     from dataclasses import replace
 
     from fortctl.paper.market import load
-    from fortctl.paper.server import ServerOptions, start
+    from fortctl.paper.server import ServerOptions
+    from fortctl.paper.serving import start
 
     with tempfile.TemporaryDirectory() as folder:
         tape = load("synthetic:1")

@@ -60,7 +60,7 @@ def serve(
     from fortctl.errors import Conflict
     from fortctl.paper.market import load
     from fortctl.paper.server import ServerOptions
-    from fortctl.paper.server import serve as run
+    from fortctl.paper.serving import serve as run
 
     if host not in ("127.0.0.1", "::1", "localhost"):
         app.progress(f"warning: {host} is not loopback; anybody who reaches it can trade on this paper exchange")

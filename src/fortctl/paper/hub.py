@@ -24,9 +24,13 @@ PILE_BYTES, CATCH_UP_LOOKS, QUEUED_BYTES = 1024 * 1024, 200, 16 * 1024 * 1024
 class Peer:
     """One WebSocket connection.
 
+    What is sent goes out at the end of the turn of the loop, in one write.
+
     Attributes:
+        queued: bytes that wait to be handed to the transport.
         subscriptions: subscription id → (account, API key, whether session.logon carries it).
         micros: it asked for times in µs.
+        stalled: whether nothing may be sent now.
         opened_at, ponged_at, pinged_at: monotonic seconds.
     """
 
@@ -36,8 +40,10 @@ class Peer:
         self.socket = socket
         self._transport = transport
         self.address = address
-        self.queue: asyncio.Queue[bytes] = asyncio.Queue(QUEUE_LIMIT)
         self.queued = 0
+        self._frames: list[bytes] = []
+        self._flushing: asyncio.Handle | None = None
+        self.stalled: Callable[[], bool] = lambda: False
         self.subscriptions: dict[int, tuple[str, str, bool]] = {}
         self.next_subscription = 0
         self.streams: dict[str, None] = {}
@@ -53,17 +59,40 @@ class Peer:
         self._closing: asyncio.Task[bool] | None = None
 
     def send(self, document: Any) -> None:
-        self.send_bytes(orjson.dumps(document))
+        self.send_frame(framed(orjson.dumps(document)))
 
-    def send_bytes(self, data: bytes) -> None:
-        self.queued += len(data)
-        try:
-            if self.queued > QUEUED_BYTES:
-                raise asyncio.QueueFull
-            self.queue.put_nowait(data)
-        except asyncio.QueueFull:
-            # A peer that does not read is cut, as Binance does; memory stays bounded.
+    def send_frame(self, frame: bytes) -> None:
+        """Queue what :func:`framed` made; a peer that does not read is cut, as Binance does: memory stays bounded."""
+        if self.queued > QUEUED_BYTES or len(self._frames) >= QUEUE_LIMIT:
+            self._drop()
             self.cut()
+            return
+        self.queued += len(frame)
+        self._frames.append(frame)
+        if self._flushing is None:
+            self._flushing = asyncio.get_running_loop().call_soon(self._flush)
+
+    def _flush(self) -> None:
+        self._flushing = None
+        transport = self._transport
+        if transport is None or transport.is_closing() or self.socket.closed:
+            self._drop()
+        elif self.stalled() or transport.get_write_buffer_size() > PILE_BYTES:
+            self._flushing = asyncio.get_running_loop().call_later(STALL_LOOK_S, self._flush)
+        elif self._frames:
+            transport.write(self._frames[0] if len(self._frames) == 1 else b"".join(self._frames))
+            self._drop()
+
+    def _drop(self) -> None:
+        self._frames.clear()
+        self.queued = 0
+
+    def gone(self) -> None:
+        """The connection has ended."""
+        if self._flushing is not None:
+            self._flushing.cancel()
+            self._flushing = None
+        self._drop()
 
     async def catches_up(self) -> bool:
         """Wait while too much is queued for the peer; return False when it does not read it in time."""
@@ -78,6 +107,10 @@ class Peer:
             self._closing = asyncio.create_task(self._close(code))
 
     async def _close(self, code: int) -> bool:
+        if self._flushing is not None:
+            # What was said before the farewell goes out before it.
+            self._flushing.cancel()
+            self._flush()
         try:
             async with asyncio.timeout(1.0):
                 return await self.socket.close(code=code)
@@ -88,17 +121,15 @@ class Peer:
             if self._transport is not None:
                 self._transport.abort()
 
-    async def write(self, stalled: Callable[[], bool]) -> None:
-        """Send what is queued until the connection ends."""
-        while True:
-            data = await self.queue.get()
-            self.queued -= len(data)
-            while stalled():
-                await asyncio.sleep(STALL_LOOK_S)
-            try:
-                await self.socket.send_str(data.decode())
-            except (ConnectionError, RuntimeError):
-                return
+
+def framed(data: bytes) -> bytes:
+    """Return a text message as a frame of the WebSocket protocol (RFC 6455 section 5.2: a server does not mask)."""
+    size = len(data)
+    if size < 126:
+        return b"\x81" + size.to_bytes(1, "big") + data
+    if size < 65_536:
+        return b"\x81\x7e" + size.to_bytes(2, "big") + data
+    return b"\x81\x7f" + size.to_bytes(8, "big") + data
 
 
 class Hub:
@@ -121,10 +152,12 @@ class Hub:
         self._clock = clock
 
     def join(self, peer: Peer) -> None:
+        peer.stalled = self.stalled
         self.peers.add(peer)
 
     def leave(self, peer: Peer) -> None:
         self.peers.discard(peer)
+        peer.gone()
         for subscription in list(peer.subscriptions):
             self.unsubscribe_user(peer, subscription)
         for name in list(peer.streams):
@@ -154,7 +187,7 @@ class Hub:
     def tell_user(self, account: str, event: dict[str, Any]) -> None:
         for peer, number in list(self.users.get(account, ())):
             shown = event_in_micros(event) if peer.micros else event
-            self._deliver(peer, orjson.dumps({"subscriptionId": number, "event": shown}), event["e"])
+            self._deliver(peer, framed(orjson.dumps({"subscriptionId": number, "event": shown})), event["e"])
 
     # -- market streams --------------------------------------------------------------------------------------------
 
@@ -180,27 +213,27 @@ class Hub:
             kind = (peer.combined, peer.micros)
             if kind not in made:
                 shown = event_in_micros(event) if peer.micros else event
-                made[kind] = orjson.dumps({"stream": name, "data": shown} if peer.combined else shown)
+                made[kind] = framed(orjson.dumps({"stream": name, "data": shown} if peer.combined else shown))
             self._deliver(peer, made[kind], name)
 
     # -- delivery --------------------------------------------------------------------------------------------------
 
-    def _deliver(self, peer: Peer, data: bytes, what: str) -> None:
+    def _deliver(self, peer: Peer, frame: bytes, what: str) -> None:
         fault = self._faults.hit("event", "EVENT", what, self._clock()) if self._faults.set_faults else None
         if fault is None:
-            peer.send_bytes(data)
+            peer.send_frame(frame)
             if peer.held is not None:
                 held, peer.held = peer.held, None
-                peer.send_bytes(held)
+                peer.send_frame(held)
         elif fault.kind == "event-doubled":
-            peer.send_bytes(data)
-            peer.send_bytes(data)
+            peer.send_frame(frame)
+            peer.send_frame(frame)
         elif fault.kind == "event-delayed":
-            asyncio.get_running_loop().call_later(fault.value, peer.send_bytes, data)
+            asyncio.get_running_loop().call_later(fault.value, peer.send_frame, frame)
         elif fault.kind == "event-reordered":
             if peer.held is not None:
-                peer.send_bytes(peer.held)
-            peer.held = data
+                peer.send_frame(peer.held)
+            peer.held = frame
 
     def stalled(self) -> bool:
         return bool(self._faults.set_faults) and self._faults.in_force("ws-stalled", self._clock()) is not None

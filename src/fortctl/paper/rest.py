@@ -6,6 +6,7 @@ import asyncio
 import random
 import re
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -41,6 +42,35 @@ class Cut(Exception):
     """The connection is to be cut here."""
 
 
+@dataclass(slots=True)
+class Asked:
+    """One HTTP request.
+
+    Attributes:
+        path, query: the target's parts, as sent.
+        api_key, unit: the headers ``X-MBX-APIKEY`` and ``X-MBX-TIME-UNIT``.
+        entry: what the request log will say of it.
+    """
+
+    method: str
+    path: str
+    query: str
+    body: str
+    api_key: str
+    unit: str | None
+    address: str
+    entry: dict[str, Any]
+
+
+@dataclass(slots=True)
+class Reply:
+    """The answer to an HTTP request."""
+
+    status: int
+    body: bytes
+    headers: dict[str, str]
+
+
 class Rest:
     """Answers HTTP requests."""
 
@@ -48,9 +78,12 @@ class Rest:
         self._server = server
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        """Answer a request of any form, also under faults; the plain ones come by :mod:`fortctl.paper.lane`."""
         server, method = self._server, request.method
         path, _, query = request.raw_path.partition("?")
+        api_key, unit = request.headers.get("X-MBX-APIKEY", ""), request.headers.get("X-MBX-TIME-UNIT")
         entry: dict[str, Any] = {"method": method[:LOGGED], "path": _clean(path)[:LOGGED], "via": "rest"}
+        asked = Asked(method, path, query, "", api_key, unit, request.remote or "", entry)
         fault = None
         if server.faults.set_faults:
             fault = server.faults.hit("request", method, path, server.clock.monotonic())
@@ -58,8 +91,8 @@ class Rest:
             if fault is not None and fault.kind == "cut-before":
                 entry["fault"] = fault.kind
                 raise Cut
-            body = (await request.read()).decode("utf-8", "surrogateescape")
-            answered = await self._with_fault(request, method, path, query, body, fault, entry)
+            asked.body = (await request.read()).decode("utf-8", "surrogateescape")
+            answered = await self._with_fault(request, asked, fault)
         except web.HTTPException as refused:
             server.log_request({**entry, "status": refused.status})
             return web.Response(text=HTML.format(refused.reason), status=refused.status, content_type="text/html")
@@ -74,62 +107,48 @@ class Rest:
         server.log_request({**entry, "status": answered.status})
         return answered
 
-    async def _with_fault(
-        self,
-        request: web.BaseRequest,
-        method: str,
-        path: str,
-        query: str,
-        body: str,
-        fault: Fault | None,
-        entry: dict[str, Any],
-    ) -> web.StreamResponse:
+    async def _with_fault(self, request: web.BaseRequest, asked: Asked, fault: Fault | None) -> web.StreamResponse:
         kind = fault.kind if fault is not None else ""
         if kind:
-            entry["fault"] = kind
+            asked.entry["fault"] = kind
         if kind == "slow" and fault is not None:
             await asyncio.sleep(fault.value)
         early = early_answer(kind)
         if early is not None:
             with suppress(refusals.Refusal):
-                _describe(request, query, body, entry)
-            return early
-        response = self._answer(request, method, path, query, body, entry)
+                _describe(asked)
+            return _response(early)
+        reply = self.answer(asked)
         try:
             await self._server.durable()
         except refusals.Refusal as refusal:
-            entry["code"] = refusal.code
-            return _json(refusal.body(), refusal.status)
-        if not kind:
-            return response
+            return _response(not_kept(asked, refusal))
         if kind == "executed-1007":
-            return _json({"code": -1007, "msg": CODES[-1007][0]}, 504)
+            return _response(_json({"code": -1007, "msg": CODES[-1007][0]}, 504))
         if kind == "cut-after-execute":
             raise Cut
-        whole = bytes(response.body)  # type: ignore[arg-type]
         if kind == "wrong-type":
-            return web.Response(body=whole, status=response.status, content_type="text/html")
+            return web.Response(body=reply.body, status=reply.status, content_type="text/html")
         if kind == "truncated":
-            return web.Response(body=whole[: len(whole) // 2], status=response.status, headers={"Content-Type": JSON})
+            reply.body = reply.body[: len(reply.body) // 2]
         if kind == "cut-body":
-            return await _half(request, whole)
-        return response
+            return await _half(request, reply.body)
+        return _response(reply)
 
-    def _answer(
-        self, request: web.BaseRequest, method: str, path: str, query: str, body: str, entry: dict[str, Any]
-    ) -> web.Response:
-        server, address = self._server, request.remote or ""
+    def answer(self, asked: Asked) -> Reply:
+        """Carry a request out; its effect is durable when the server's commit is."""
+        server, address, entry = self._server, asked.address, asked.entry
         headers = {"x-mbx-uuid": f"{random.getrandbits(128):032x}"}
-        call = CALLS.get((method, path))
+        call = CALLS.get((asked.method, asked.path))
         if call is None:
             with suppress(refusals.Refusal):
-                _describe(request, query, body, entry)
-            return _unknown(method, path)
-        sapi = path.startswith("/sapi/")
+                _describe(asked)
+            return _unknown(asked.method, asked.path)
+        sapi = asked.path.startswith("/sapi/")
         weight, pool = 0, ""
         try:
-            values = _describe(request, query, body, entry)
-            micros = unit_of(request.headers.get("X-MBX-TIME-UNIT"))
+            values = _describe(asked)
+            micros = unit_of(asked.unit)
             if micros is None:
                 text = "Invalid value for time unit; expected either MICROSECOND or MILLISECOND."
                 raise refusals.Refusal(-1194, text)
@@ -137,17 +156,17 @@ class Rest:
             pool = "" if not sapi else "uid:" if weight >= UID_WEIGHT else "sapi:"
             used = server.limits.spend(address, weight, server.seconds(), pool)
             self._weight_headers(headers, pool, used)
-            _check_places(call, query, values)
-            answer = self._carry_out(request, call, path, query, body, values, entry)
+            _check_places(call, asked.query, values)
+            answer = self._carry_out(asked, call, values, sapi=sapi)
             if call.free:
                 used = server.limits.refund(address, weight, server.seconds())
                 self._weight_headers(headers, pool, used)
             account = entry.get("account")
             if call.orders and account:
                 tens, days = server.limits.order_counts(account, server.seconds())
-                headers |= {"X-MBX-ORDER-COUNT-10S": str(tens), "X-MBX-ORDER-COUNT-1D": str(days)}
+                headers["X-MBX-ORDER-COUNT-10S"], headers["X-MBX-ORDER-COUNT-1D"] = str(tens), str(days)
             if micros:
-                answer = answer_in_micros(answer, klines=path.lower().endswith("klines"))
+                answer = answer_in_micros(answer, klines=asked.path.lower().endswith("klines"))
             return _json(answer, 200, headers)
         except refusals.Refusal as refusal:
             entry["code"] = refusal.code
@@ -157,35 +176,24 @@ class Rest:
                     self._weight_headers(headers, pool, server.limits.used(address, server.seconds()))
             return _json(refusal.body(), refusal.status, headers)
 
-    def _carry_out(
-        self,
-        request: web.BaseRequest,
-        call: Call,
-        path: str,
-        query: str,
-        body: str,
-        values: dict[str, str],
-        entry: dict[str, Any],
-    ) -> Any:
-        server, address = self._server, request.remote or ""
+    def _carry_out(self, asked: Asked, call: Call, values: dict[str, str], *, sapi: bool) -> Any:
+        server = self._server
         key, fault = None, ""
         if call.security != "NONE":
             if server.faults.set_faults:
-                met = server.faults.hit("key", request.method, path, server.clock.monotonic())
+                met = server.faults.hit("key", asked.method, asked.path, server.clock.monotonic())
                 fault = met.kind if met is not None else ""
-            bare_query, signature = security.strip_signature(query)
-            bare_body, in_body = security.strip_signature(body)
+            bare_query, signature = security.strip_signature(asked.query)
+            bare_body, in_body = security.strip_signature(asked.body)
             payload = (bare_query + bare_body).encode("utf-8", "surrogateescape")
-            api_key = request.headers.get("X-MBX-APIKEY", "")
-            sapi = path.startswith("/sapi/")
             key = server.authenticate(
-                *(call, values, api_key, address, payload, signature or in_body),
+                *(call, values, asked.api_key, asked.address, payload, signature or in_body),
                 sapi=sapi,
                 encoded=True,
                 fault=fault,
             )
-            entry["account"] = key.account if key else None
-        return server.answer(call, key, values, address, fault)
+            asked.entry["account"] = key.account if key else None
+        return server.answer(call, key, values, asked.address, fault)
 
     @staticmethod
     def _weight_headers(headers: dict[str, str], pool: str, used: int) -> None:
@@ -195,22 +203,37 @@ class Rest:
             headers["x-mbx-used-weight"] = headers["x-mbx-used-weight-1m"] = str(used)
 
 
-def _describe(request: web.BaseRequest, query: str, body: str, entry: dict[str, Any]) -> dict[str, str]:
+def not_kept(asked: Asked, refusal: refusals.Refusal) -> Reply:
+    """Return the answer to a request whose effect could not be made durable."""
+    asked.entry["code"] = refusal.code
+    return _json(refusal.body(), refusal.status)
+
+
+def _describe(asked: Asked) -> dict[str, str]:
     """Return the parameters (the query's win), and note for the log what may be noted: never a signature."""
-    entry["key"] = _clean(request.headers.get("X-MBX-APIKEY", ""))[-4:]
+    entry, query, body = asked.entry, asked.query, asked.body
+    entry["key"] = _clean(asked.api_key)[-4:]
     try:
         in_body, in_query = _pairs(body), _pairs(query)
     except ValueError:
         raise refusals.Refusal(-1101, "Too many parameters sent for this endpoint.") from None
-    values = dict(in_body) | dict(in_query)
+    values = dict(in_body)
+    values.update(in_query)
     entry["client_order_id"] = (values.get("newClientOrderId") or values.get("origClientOrderId") or "")[:64] or None
-    shown = {name: value for name, value in values.items() if name not in ("signature", "apiKey")}
+    shown = dict(values)
+    shown.pop("signature", None)
+    shown.pop("apiKey", None)
     if len(query) + len(body) > LOGGED * 10:
         shown = {name[:LOGGED]: value[:LOGGED] for name, value in shown.items()}
     entry["query"] = shown
-    if len(dict(in_body)) < len(in_body) or len(dict(in_query)) < len(in_query):
+    if len(in_body) + len(in_query) > len(values) and _twice(in_body, in_query):
         raise refusals.DUPLICATE_PARAMETER
     return values
+
+
+def _twice(*parts: list[tuple[str, str]]) -> bool:
+    """Return whether a name stands twice in the query, or twice in the body."""
+    return any(len(dict(part)) < len(part) for part in parts)
 
 
 def _pairs(text: str) -> list[tuple[str, str]]:
@@ -236,26 +259,33 @@ def _check_places(call: Call, query: str, values: dict[str, str]) -> None:
                 raise refusals.Refusal(-1104, f"Parameter '{name}' must be sent in the request body.")
 
 
-def _json(answer: Any, status: int, headers: dict[str, str] | None = None) -> web.Response:
-    found = {"Content-Type": JSON, "Server": "nginx", **(headers or {})}
-    return web.Response(body=orjson.dumps(answer), status=status, headers=found)
+def _json(answer: Any, status: int, headers: dict[str, str] | None = None) -> Reply:
+    return Reply(status, orjson.dumps(answer), {"Content-Type": JSON, "Server": "nginx", **(headers or {})})
 
 
-def _unknown(method: str, path: str) -> web.Response:
+def _html(text: str, status: int) -> Reply:
+    return Reply(status, text.encode(), {"Content-Type": "text/html; charset=utf-8"})
+
+
+def _response(reply: Reply) -> web.Response:
+    return web.Response(body=reply.body, status=reply.status, headers=reply.headers)
+
+
+def _unknown(method: str, path: str) -> Reply:
     if path in LISTEN_KEYS:
-        return web.Response(text=GONE, status=410, content_type="text/html")
+        return _html(GONE, 410)
     if path in _KNOWN_PATHS:
         return _json({"code": -1000, "msg": f"Request method '{method}' is not supported."}, 405)
-    return web.Response(text=HTML.format("404 Not Found"), status=404, content_type="text/html")
+    return _html(HTML.format("404 Not Found"), 404)
 
 
-def early_answer(kind: str) -> web.Response | None:
+def early_answer(kind: str) -> Reply | None:
     """Return the answer of a fault that keeps the request from being processed."""
     if kind.startswith("http-"):
         status = int(kind[5:])
         if status in (418, 429):
             return _json({"code": -1003, "msg": CODES[-1003][0]}, status, {"Retry-After": "1"})
-        return web.Response(text=HTML.format(status), status=status, content_type="text/html")
+        return _html(HTML.format(status), status)
     if kind.startswith("code-"):
         code = int(kind[4:])
         text, status = CODES[code]

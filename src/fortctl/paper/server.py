@@ -4,41 +4,33 @@ from __future__ import annotations
 
 import asyncio
 import json
-import logging
 import os
 import secrets
-import signal
 import string
 from collections import defaultdict, deque
-from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from collections.abc import Mapping
 from dataclasses import dataclass
-from decimal import Decimal, getcontext
+from decimal import Decimal
 from pathlib import Path
 from typing import Any, TextIO
-
-from aiohttp import WSCloseCode, web
-from aiohttp.http_exceptions import HttpProcessingError
 
 from fortctl.clock import SystemClock
 from fortctl.paper import market_calls, refusals, security
 from fortctl.paper.accounts import ApiKey
-from fortctl.paper.door import Door
 from fortctl.paper.engine import Engine
 from fortctl.paper.faults import Faults
 from fortctl.paper.hub import Hub
+from fortctl.paper.keeping import Keeper
 from fortctl.paper.limits import Limits
 from fortctl.paper.market import Tape, Trade
 from fortctl.paper.pacing import Pacer
 from fortctl.paper.parameters import Call, Context, check_parameters
-from fortctl.paper.state import STATE_ERRORS, Batch, StateFile, collect
+from fortctl.paper.state import StateFile
 from fortctl.paper.streams import Publisher
 
 REQUESTS_KEPT, LOG_BYTES, ENTRY_BYTES = 100_000, 64 * 1024 * 1024, 600
 DEFAULT_ACCOUNT = "default"
 PUBLISH_S, PLACE_S = 0.1, 1.0
-LINGER_S, BUSY_S = 0.0005, 0.005
 DAY_S = 86_400.0
 _ALPHABET = string.ascii_letters + string.digits
 
@@ -86,14 +78,8 @@ class PaperServer:
         self.arrivals: dict[str, int] = defaultdict(int)
         self._arrived = asyncio.Event()
         self._sequence = self._log_size = 0
-        self._saved_position = -1
         self._log: TextIO | None = None
-        self.state = StateFile(options.state) if options.state else None
-        # Events that wait for the commit of what they tell.
-        self._held: list[tuple[str, dict[str, Any]]] = []
-        self._commit: asyncio.Future[None] | None = None
-        self._writing, self._lingers, self._committed_at = False, False, 0.0
-        self._writer = ThreadPoolExecutor(1, "paper-state")
+        self.keeper = Keeper(self, StateFile(options.state)) if options.state else None
         self.engine.emit = self._emit
         self.engine.key_dropped = lambda key: self.hub.revoke(key.api_key, self.now)
         self.engine.first_fill = lambda account, maker: self.limits.give_back(account, maker, self.seconds())
@@ -221,10 +207,14 @@ class PaperServer:
         Args:
             place: also when nothing changed but the market's place.
         """
-        if self.state is None:
+        if self.keeper is None:
             self.engine.changed.clear()
-        elif self.engine.changed or (place and self.pacer.position != self._saved_position):
-            self._schedule_commit()
+        else:
+            self.keeper.save(place=place)
+
+    def commit(self) -> asyncio.Future[None] | None:
+        """Return what an answer has to wait for: the commit of all that it may tell; None when nothing is to come."""
+        return self.keeper.commit() if self.keeper is not None else None
 
     async def durable(self) -> None:
         """Wait until what was changed is on disk.
@@ -232,68 +222,15 @@ class PaperServer:
         Raises:
             Refusal: it cannot be kept; HTTP 500, which tells nobody that the request did not happen.
         """
-        if self._commit is not None:
-            await asyncio.shield(self._commit)
+        commit = self.commit()
+        if commit is not None:
+            await asyncio.shield(commit)
 
     def _emit(self, account: str, kind: str, event: dict[str, Any]) -> None:
-        if self.state is None:
+        if self.keeper is None:
             self.hub.tell_user(account, event)
         else:
-            # Nobody hears of an order that a crash could still undo.
-            self._held.append((account, event))
-            self._schedule_commit()
-
-    def _schedule_commit(self) -> None:
-        if self._commit is None:
-            loop = asyncio.get_running_loop()
-            self._commit = loop.create_future()
-            # Its failure concerns who waits for it, and perhaps nobody does.
-            self._commit.add_done_callback(lambda done: done.exception())
-            if not self._writing and not self._lingers:
-                self._lingers = True
-                # Under load a short wait lets more requests share the disk's answer.
-                busy = self.clock.monotonic() - self._committed_at < BUSY_S
-                loop.call_later(LINGER_S if busy else 0.0, self._begin_commit)
-
-    def _begin_commit(self) -> None:
-        """Hand what changed to the writing thread; what changes meanwhile goes with the next commit."""
-        self._lingers = False
-        assert self._commit is not None and self.state is not None
-        waiting, self._commit = self._commit, None
-        held, self._held = self._held, []
-        changed, self.engine.changed = self.engine.changed, set()
-        batch, position = self._batch(changed), self.pacer.position
-        self._writing = True
-
-        def ended(done: asyncio.Future[None]) -> None:
-            self._writing, self._committed_at = False, self.clock.monotonic()
-            if done.cancelled() or done.exception() is not None:
-                # It stays among what changed, and is written with the next commit.
-                self.engine.changed |= changed
-                self._held = held + self._held
-                if not waiting.done():
-                    waiting.set_exception(refusals.INTERNAL)
-            else:
-                self._saved_position = position
-                for account, event in held:
-                    self.hub.tell_user(account, event)
-                if not waiting.done():
-                    waiting.set_result(None)
-            if self._commit is not None:
-                self._lingers = True
-                asyncio.get_running_loop().call_later(LINGER_S, self._begin_commit)
-
-        asyncio.get_running_loop().run_in_executor(self._writer, self._write, batch).add_done_callback(ended)
-
-    def _batch(self, changed: set[tuple[str, str]]) -> Batch:
-        ranks = {name: book.next_rank for name, book in self.engine.books.items()}
-        return collect(self.engine, changed, self.pacer.position, ranks)
-
-    def _write(self, batch: Batch) -> None:
-        if self.faults.set_faults and self.faults.strikes("disk-full", self.clock.monotonic()):
-            raise OSError("disk full, by a fault")
-        assert self.state is not None
-        self.state.write(batch)
+            self.keeper.hold(account, event)
 
     def log_request(self, entry: dict[str, Any]) -> None:
         self._sequence += 1
@@ -329,9 +266,9 @@ class PaperServer:
 
     def restore(self) -> bool:
         """Bring back what ``--state`` kept; True when there was something."""
-        if self.state is None:
+        if self.keeper is None:
             return False
-        position = self.state.restore(self.engine)
+        position = self.keeper.state.restore(self.engine)
         if position is None:
             return False
         self.pacer.restore(position, self.now())
@@ -339,11 +276,8 @@ class PaperServer:
 
     def close(self) -> None:
         """Write what is left, and close the files."""
-        self._writer.shutdown()
-        if self.state is not None:
-            with suppress(*STATE_ERRORS):
-                self.state.write(self._batch(self.engine.changed))
-            self.state.close()
+        if self.keeper is not None:
+            self.keeper.close()
         if self._log is not None:
             self._log.close()
 
@@ -374,101 +308,6 @@ class PaperServer:
                 path.unlink()
         except (OSError, ValueError, KeyError):
             pass
-
-
-class RunningServer:
-    """A server that takes requests.
-
-    Attributes:
-        server: the exchange.
-        ready: url, ws_url, pid, symbols.
-        replay: the task of the market's replay and the streams.
-    """
-
-    def __init__(self, server: PaperServer, runner: web.ServerRunner, ready: dict[str, Any]) -> None:
-        self.server = server
-        self.ready = ready
-        self.replay = asyncio.create_task(self._run())
-        self._runner = runner
-
-    async def _run(self) -> None:
-        async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self.server.pacer.run(self.server.clock.monotonic))
-            tasks.create_task(self.server.publish())
-
-    async def stop(self) -> None:
-        """Say goodbye on every socket, and end."""
-        server = self.server
-        self.replay.cancel()
-        server.hub.shut_down(server.now())
-        await asyncio.sleep(0.02)
-        server.hub.cut_all(WSCloseCode.GOING_AWAY)
-        server.remove_server_file()
-        await self._runner.cleanup()
-        server.close()
-
-
-async def start(options: ServerOptions) -> RunningServer:
-    """Begin to serve; to be called in the event loop that then serves.
-
-    Raises:
-        OSError: the port cannot be used.
-    """
-    from fortctl.paper.admin import Admin
-    from fortctl.paper.page import Page
-    from fortctl.paper.rest import Rest
-    from fortctl.paper.sockets import Sockets
-
-    # Products of prices, quantities and rates are exact, also of large balances.
-    getcontext().prec = 60
-    server = PaperServer(options)
-    server.open_log()
-    door = Door(Rest(server).handle)
-    Admin(server).open(door)
-    Sockets(server).open(door)
-    Page(options.host).open(door)
-    now = server.now()
-    if not server.restore():
-        server.pacer.serve_history(now, server.clock.monotonic())
-        server.engine.create_account(DEFAULT_ACCOUNT, server.default_deposits(), now)
-        server.save()
-    else:
-        server.pacer.resume(server.clock.monotonic())
-    logging.getLogger("aiohttp.server").addFilter(_ours)
-    runner = web.ServerRunner(web.Server(door, access_log=None), handle_signals=False, shutdown_timeout=1.0)
-    await runner.setup()
-    await web.TCPSite(runner, options.host, options.port).start()
-    ready = server.ready(runner.addresses[0][1])
-    server.write_server_file(ready)
-    return RunningServer(server, runner, ready)
-
-
-async def serve(options: ServerOptions, on_ready: Callable[[dict[str, Any]], None]) -> None:
-    """Serve until SIGINT or SIGTERM.
-
-    Args:
-        options: how.
-        on_ready: called with the ready document once requests are taken.
-    """
-    running = await start(options)
-    end = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, end.set)
-    on_ready(running.ready)
-    ending = asyncio.create_task(end.wait())
-    try:
-        done, _ = await asyncio.wait({running.replay, ending}, return_when=asyncio.FIRST_COMPLETED)
-        if running.replay in done:
-            running.replay.result()
-    finally:
-        ending.cancel()
-        await running.stop()
-
-
-def _ours(record: logging.LogRecord) -> bool:
-    """Return whether a complaint of the web server is about us: what a client sends amiss fills no log."""
-    error = record.exc_info[1] if record.exc_info else None
-    return not isinstance(error, HttpProcessingError | ConnectionError | web.RequestPayloadError)
 
 
 def new_api_key() -> str:

@@ -11,7 +11,7 @@ import orjson
 from fortctl.paper import calls, refusals, security
 from fortctl.paper.accounts import ApiKey
 from fortctl.paper.faults import CODES, Fault
-from fortctl.paper.hub import ALL_SUBSCRIPTIONS, MOST_SUBSCRIPTIONS, Peer
+from fortctl.paper.hub import ALL_SUBSCRIPTIONS, MOST_SUBSCRIPTIONS, Peer, framed
 from fortctl.paper.limits import Limited
 from fortctl.paper.parameters import Call
 from fortctl.paper.server import PaperServer
@@ -91,9 +91,8 @@ class SocketApi:
             peer.cut()
             return
         data = orjson.dumps(reply)
-        peer.send_bytes(
-            data[: len(data) // 2] if fault is not None and fault.kind in ("truncated", "cut-body") else data
-        )
+        half = fault is not None and fault.kind in ("truncated", "cut-body")
+        peer.send_frame(framed(data[: len(data) // 2] if half else data))
         if fault is not None and fault.kind == "cut-body":
             peer.cut()
 

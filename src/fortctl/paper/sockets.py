@@ -61,7 +61,7 @@ class Sockets:
         if micros is None:
             text = "Invalid value for time unit; expected either MICROSECOND or MILLISECOND."
             return web.json_response({"code": -1194, "msg": text}, status=400)
-        socket = web.WebSocketResponse(autoping=False, max_msg_size=MESSAGE_LIMIT)
+        socket = web.WebSocketResponse(autoping=False, max_msg_size=MESSAGE_LIMIT, compress=False)
         if not _upgradable(socket, request):
             return web.Response(status=400, text="WebSocket upgrade expected")
         await socket.prepare(request)
@@ -69,7 +69,7 @@ class Sockets:
         peer = Peer(socket, request.remote or "", clock(), request.transport)
         peer.connected_at, peer.micros = server.now(), micros
         server.hub.join(peer)
-        tasks = [asyncio.create_task(peer.write(server.hub.stalled)), asyncio.create_task(self._keep(peer))]
+        keeper = asyncio.create_task(self._keep(peer))
         try:
             opened(peer)
             async for message in socket:
@@ -93,8 +93,7 @@ class Sockets:
             pass
         finally:
             server.hub.leave(peer)
-            for task in tasks:
-                task.cancel()
+            keeper.cancel()
         return socket
 
     def _too_fast(self, peer: Peer, most: int) -> bool:

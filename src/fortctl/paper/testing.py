@@ -161,8 +161,9 @@ def in_process(
         limits: ``real``, ``scaled`` or ``off``.
     """
     from fortctl.paper.market import load
-    from fortctl.paper.server import RunningServer, ServerOptions
-    from fortctl.paper.server import start as begin
+    from fortctl.paper.server import ServerOptions
+    from fortctl.paper.serving import RunningServer
+    from fortctl.paper.serving import start as begin
 
     tapes = {tape.symbol.name: tape for tape in (load(str(source), symbol) for source in market)}
     with tempfile.TemporaryDirectory(prefix="paper-exchange-") as name:
