@@ -157,12 +157,7 @@ class Engine:
     def open_orders(self, account: str, symbol: str | None = None) -> list[PaperOrder]:
         """Return an account's open orders, oldest first."""
         books = [self.books[symbol]] if symbol else list(self.books.values())
-        found = [
-            order
-            for book in books
-            for order in (*book.resting.values(), *book.waiting.values())
-            if order.account == account
-        ]
+        found = [order for book in books for order in book.of.get(account, {}).values()]
         for number in self.open_lists:
             listed = self.lists[number]
             if listed.account == account and symbol in (None, listed.symbol):

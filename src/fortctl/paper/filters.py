@@ -49,7 +49,7 @@ KNOWN = (
 
 def text(value: Decimal) -> str:
     """Return a number as Binance prints it: eight decimals, no exponent."""
-    return f"{value:.8f}"
+    return f"{value:.8f}" if value else "0.00000000"
 
 
 def default_filters(quote: str, tick: Decimal, step: Decimal) -> Filters:
@@ -91,7 +91,7 @@ def default_filters(quote: str, tick: Decimal, step: Decimal) -> Filters:
     return {row["filterType"]: row for row in rows}
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class Candidate:
     """What of an order the filters look at.
 

@@ -59,6 +59,8 @@ class Book:
     ask_sizes: deque[Decimal] = field(default_factory=lambda: deque(maxlen=DEPTH))
     update_id: int = 0
     next_rank: int = 1
+    # account → its orders that rest or wait
+    of: dict[str, dict[int, PaperOrder]] = field(default_factory=dict)
 
     def see(self, trade: Trade) -> None:
         """Take a recorded trade into the derived book."""
@@ -159,13 +161,21 @@ class Book:
         if order.iceberg:
             order.shown = min(order.iceberg, order.left)
         order.rank, self.next_rank = self.next_rank, self.next_rank + 1
-        self.resting[order.id] = order
+        self.keep(order)
         self.update_id += 1
+
+    def keep(self, order: PaperOrder) -> None:
+        """Take an open order in, where its status says: among those that rest or those that wait for their trigger."""
+        (self.waiting if order.waits else self.resting)[order.id] = order
+        self.of.setdefault(order.account, {})[order.id] = order
 
     def remove(self, order: PaperOrder) -> None:
         if self.resting.pop(order.id, None) is not None:
             self.update_id += 1
         self.waiting.pop(order.id, None)
+        mine = self.of.get(order.account)
+        if mine is not None and mine.pop(order.id, None) is not None and not mine:
+            del self.of[order.account]
 
     # -- takers ----------------------------------------------------------------------------------------------------
 

@@ -71,7 +71,7 @@ class Lists:
         engine, trading = self._engine, self._trading
         first = orders[0]
         book = engine.books[first.symbol]
-        counts = trading.counts(first.account, book)
+        counts = {"MAX_NUM_ORDER_LISTS": self.open_count(first.account, first.symbol)}
         check_counts(book.symbol.filters, counts, lists=True)
         names = [order.client_order_id for order in orders if order.client_order_id]
         if len(set(names)) < len(names):

@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
+from functools import cached_property
 from typing import Any
 
 from fortctl.paper import refusals
@@ -26,7 +27,7 @@ LARGEST = 2**63 - 1
 Values = Mapping[str, str]
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class Context:
     """What a handler may look at.
 
@@ -78,6 +79,12 @@ class Call:
     body_only: tuple[str, ...] = ()
     lenient: bool = False
 
+    @cached_property
+    def known(self) -> frozenset[str]:
+        """Every parameter that the call reads."""
+        signed = SIGNED if self.security != "NONE" else ()
+        return frozenset((*self.needed, *self.optional, *signed, "apiKey", "returnRateLimits"))
+
     def weighs(self, values: Values) -> int:
         return self.weight if isinstance(self.weight, int) else self.weight(values)
 
@@ -87,24 +94,22 @@ def check_parameters(call: Call, values: Values) -> None:
     for name in call.needed:
         if not values.get(name):
             raise refusals.missing(name)
-    known = {*call.needed, *call.optional, *(SIGNED if call.security != "NONE" else ()), "apiKey", "returnRateLimits"}
-    unknown = [name for name in values if name not in known]
+    unknown = [name for name in values if name not in call.known]
     if unknown and not call.lenient:
         read = len(values) - len(unknown)
         text_ = f"Not all sent parameters were read; read '{read}' parameter(s) but was sent '{len(values)}'."
         raise refusals.Refusal(-1104, text_)
-    for name in call.optional:
-        # What some order types demand is reported as missing by who reads the order.
-        if values.get(name) == "" and name not in CONDITIONAL:
-            raise refusals.Refusal(-1105, f"Parameter '{name}' was empty.")
+    if "" in values.values():
+        for name in call.optional:
+            # What some order types demand is reported as missing by who reads the order.
+            if values.get(name) == "" and name not in CONDITIONAL:
+                raise refusals.Refusal(-1105, f"Parameter '{name}' was empty.")
 
 
 def find_symbol(context: Context, name: str) -> Symbol:
-    if not re.fullmatch(r"[\w\-.]{1,20}", name):
-        raise refusals.illegal("symbol", SYMBOL)
     found = context.engine.symbols.get(name)
     if found is None:
-        raise refusals.BAD_SYMBOL
+        raise refusals.BAD_SYMBOL if re.fullmatch(r"[\w\-.]{1,20}", name) else refusals.illegal("symbol", SYMBOL)
     return found
 
 

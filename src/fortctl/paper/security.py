@@ -11,7 +11,6 @@ import base64
 import hmac
 import re
 from collections.abc import Mapping
-from decimal import Decimal
 from urllib.parse import unquote
 
 from fortctl.paper import refusals
@@ -19,14 +18,14 @@ from fortctl.paper.accounts import ApiKey
 
 KEY_FORMAT = re.compile(r"[A-Za-z0-9]{64}")
 WINDOW = re.compile(r"([0-9]{1,5})(\.[0-9]{1,3})?")
-DEFAULT_WINDOW = Decimal(5000)
+DEFAULT_WINDOW = 5_000_000
 _SIGNATURE = re.compile(r"(?:^|&)signature=([^&]*)")
-_2017_MS = 1_483_228_800_000
+_2017_US = 1_483_228_800_000_000
 
 
 def strip_signature(raw: str) -> tuple[str, str]:
     """Return a raw query or body without its signature, and the signature, still encoded."""
-    match = _SIGNATURE.search(raw)
+    match = _SIGNATURE.search(raw) if raw else None
     if match is None:
         return raw, ""
     rest = raw[: match.start()] + raw[match.end() :]
@@ -72,24 +71,25 @@ def check_time(parameters: Mapping[str, object], now: int) -> None:
     text = str(parameters["timestamp"])
     if not (text.isascii() and text.isdigit() and len(text) <= 20):
         raise refusals.illegal("timestamp", "^[0-9]{1,20}$")
-    stamp = Decimal(text)
-    window = DEFAULT_WINDOW
+    # In microseconds, so that both units and a window with decimals are whole numbers.
+    stamp, window = int(text), DEFAULT_WINDOW
     if parameters.get("recvWindow") not in (None, ""):
         window = _window(str(parameters["recvWindow"]))
-        if window > 60_000:
+        if window > 60_000_000:
             raise refusals.WIDE_WINDOW
-    if stamp > 10**14:
-        stamp /= 1000
-    if stamp >= now + 1000:
+    if stamp <= 10**14:
+        stamp *= 1000
+    if stamp >= (now + 1000) * 1000:
         raise refusals.EARLY
-    if now - stamp > window or stamp < _2017_MS:
+    if now * 1000 - stamp > window or stamp < _2017_US:
         raise refusals.LATE
 
 
-def _window(text: str) -> Decimal:
-    if WINDOW.fullmatch(text) is None:
+def _window(text: str) -> int:
+    match = WINDOW.fullmatch(text)
+    if match is None:
         raise refusals.illegal("recvWindow", f"^{WINDOW.pattern}$")
-    return Decimal(text)
+    return int(match[1]) * 1000 + int((match[2] or ".0")[1:].ljust(3, "0"))
 
 
 def check_signature(key: ApiKey, payload: bytes, signature: str, *, encoded: bool) -> None:

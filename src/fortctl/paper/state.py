@@ -115,8 +115,7 @@ def _restore_orders(engine: Engine, found: dict[str, dict[str, Any]]) -> None:
     for order in orders:
         engine.remember(order)
         if order.open and order.symbol in engine.books:
-            book = engine.books[order.symbol]
-            (book.waiting if order.waits else book.resting)[order.id] = order
+            engine.books[order.symbol].keep(order)
     for value in sorted(found.get("list", {}).values(), key=lambda one: int(one["id"])):
         listed = OrderList.from_json(value)
         engine.lists[listed.id] = listed

@@ -60,7 +60,7 @@ class Trading:
             trailing_above=order.rises,
             position=self._position(order.account, symbol.base, book) if "MAX_POSITION" in symbol.filters else ZERO,
         )
-        check(symbol.filters, candidate, self.counts(order.account, book))
+        check(symbol.filters, candidate, self.counts(order, book))
 
     def reference_price(self, order: PaperOrder) -> Decimal:
         """Return the average price over five minutes, or the last price where nothing traded."""
@@ -71,19 +71,19 @@ class Trading:
         last = engine.books[order.symbol].last
         return last.price if last else order.price
 
-    def counts(self, account: str, book: Book) -> dict[str, int]:
-        """Return how many orders of an account count against each filter."""
-        mine = [one for one in (*book.resting.values(), *book.waiting.values()) if one.account == account]
-        return {
-            "MAX_NUM_ORDERS": len(mine),
-            "MAX_NUM_ALGO_ORDERS": sum(one.stop for one in mine),
-            "MAX_NUM_ICEBERG_ORDERS": sum(bool(one.iceberg) for one in mine),
-            "MAX_NUM_ORDER_LISTS": self.lists.open_count(account, book.symbol.name),
-        }
+    def counts(self, order: PaperOrder, book: Book) -> dict[str, int]:
+        """Return how many orders of the account count against each filter that concerns an order."""
+        mine = book.of.get(order.account, {})
+        found = {"MAX_NUM_ORDERS": len(mine)}
+        if order.stop:
+            found["MAX_NUM_ALGO_ORDERS"] = sum(one.stop for one in mine.values())
+        if order.iceberg:
+            found["MAX_NUM_ICEBERG_ORDERS"] = sum(bool(one.iceberg) for one in mine.values())
+        return found
 
     def _position(self, account: str, base: str, book: Book) -> Decimal:
         found = self._engine.accounts[account]
-        buys = (one.left for one in book.resting.values() if one.account == account and one.side == "BUY")
+        buys = (one.left for one in book.of.get(account, {}).values() if one.side == "BUY")
         return found.free.get(base, ZERO) + found.locked.get(base, ZERO) + sum(buys, ZERO)
 
     # -- the matching engine's own checks --------------------------------------------------------------------------
@@ -169,7 +169,7 @@ class Trading:
         if order.stop:
             if order.trailing_delta is not None and not order.stop_price and book.last is not None:
                 order.trailing_time, order.extreme = now, book.last.price
-            book.waiting[order.id] = order
+            book.keep(order)
             return []
         return self._work(order, now)
 
@@ -323,7 +323,7 @@ class Trading:
         for order in book.triggered(book.last.price, now):
             if order.id not in book.waiting:
                 continue
-            del book.waiting[order.id]
+            book.remove(order)
             if order.list_id != -1:
                 self.lists.leg_executes(order, now)
             order.triggered, order.working_time, order.update_time = True, now, now
