@@ -39,6 +39,8 @@ from hostile_client import (
 @given(data=st.data())
 @examples(8)
 def test_every_call(exchange: Exchange, keys: Keys, route: tuple[str, str], data: st.DataObject) -> None:
+    # A new connection: what was odd before has sent the old one the long way.
+    exchange.hang_up()
     (method, path), call = route, CALLS[route]
     pairs = data.draw(parameters(call), "parameters")
     pairs = [(name, keys.sub["api_key"].encode() if value == b"SUB-KEY" else value) for name, value in pairs]
@@ -105,6 +107,7 @@ NAMED_CASES: dict[str, tuple[str, str, dict[str, str]]] = {
 
 @pytest.mark.parametrize("name", NAMED_CASES)
 def test_named_case(exchange: Exchange, keys: Keys, name: str) -> None:
+    exchange.hang_up()
     method, path, values = NAMED_CASES[name]
     pairs = [("symbol", SYMBOL.encode()), *((key, value.encode()) for key, value in values.items())]
     if CALLS[method, path].security != "NONE":

@@ -12,6 +12,7 @@ import logging
 import re
 from collections.abc import Callable
 from email.utils import formatdate
+from functools import lru_cache
 from http import HTTPStatus
 from typing import cast
 
@@ -25,6 +26,7 @@ from fortctl.paper.server import PaperServer
 BODY_LIMIT, HEAD_LIMIT, AHEAD_LIMIT = 64 * 1024, 8 * 1024, 128 * 1024
 REQUEST_LINE = re.compile(rb"(GET|POST|PUT|DELETE) (/[!-~]*) HTTP/1\.1")
 HEADER = re.compile(rb"([A-Za-z0-9-]+):[ \t]*([ -~]*?)[ \t]*")
+HEADS_KEPT = 256
 # Headers that change how a request is read: what bears one of them is not plain.
 ODD = frozenset([b"transfer-encoding", b"upgrade", b"expect", b"content-encoding", b"connection", b"trailer"])
 STATUS_LINES = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n" for status in HTTPStatus}
@@ -179,16 +181,28 @@ class Lane(asyncio.Protocol):
 
 def _read(head: bytes, address: str) -> tuple[Asked, int] | None:
     """Return a request without its body, and the body's length; None when it is not plain."""
-    lines = head.split(b"\r\n")
-    line = REQUEST_LINE.fullmatch(lines[0])
-    if line is None:
+    first, _, rest = head.partition(b"\r\n")
+    line = REQUEST_LINE.fullmatch(first)
+    headers = _headers(rest)
+    if line is None or headers is None:
         return None
     method, target = line[1].decode(), line[2].decode()
     path, _, query = target.partition("?")
     if (method, path) not in CALLS or "#" in target:
         return None
+    length, api_key, unit = headers
+    entry = {"method": method, "path": path[:LOGGED], "via": "rest"}
+    return Asked(method, path, query, "", api_key, unit, address, entry), length
+
+
+@lru_cache(HEADS_KEPT)
+def _headers(rest: bytes) -> tuple[int, str, str | None] | None:
+    """Return the body's length, the API key and the time unit, or None when the headers are not plain.
+
+    A client sends the same headers again and again: what they say is remembered.
+    """
     found: dict[bytes, bytes] = {}
-    for one in lines[1:]:
+    for one in rest.split(b"\r\n"):
         match = HEADER.fullmatch(one)
         if match is None:
             return None
@@ -199,12 +213,8 @@ def _read(head: bytes, address: str) -> tuple[Asked, int] | None:
     length = found.get(b"content-length", b"0")
     if not (length.isdigit() and len(length) <= 5) or int(length) > BODY_LIMIT or b"host" not in found:
         return None
-    entry = {"method": method, "path": path[:LOGGED], "via": "rest"}
     unit = found.get(b"x-mbx-time-unit")
-    api_key = found.get(b"x-mbx-apikey", b"").decode()
-    return Asked(method, path, query, "", api_key, unit.decode() if unit is not None else None, address, entry), int(
-        length
-    )
+    return int(length), found.get(b"x-mbx-apikey", b"").decode(), unit.decode() if unit is not None else None
 
 
 class _Clock:
@@ -234,5 +244,7 @@ class LaneServer:
         """End every connection; who waits for an answer gets it, within the time-out (s)."""
         for lane in list(self._lanes):
             lane.close()
+        # What was answered in this turn of the loop goes out.
+        await asyncio.sleep(0)
         self._aiohttp.pre_shutdown()
         await self._aiohttp.shutdown(timeout)

@@ -96,13 +96,16 @@ class PaperOrder:
         """Its trigger lies above the market: STOP_LOSS BUY, TAKE_PROFIT SELL."""
         return self.type.startswith("STOP_LOSS") == (self.side == "BUY")
 
-    def as_json(self) -> dict[str, Any]:
-        """Return its fields; numbers stay decimals, and are written as texts."""
-        return dict(zip(self.__slots__, _FIELDS(self), strict=True))
+    def as_json(self) -> tuple[Any, ...]:
+        """Return its fields in their order; numbers stay decimals, and are written as texts."""
+        found: tuple[Any, ...] = _FIELDS(self)
+        return found
 
     @classmethod
-    def from_json(cls, body: dict[str, Any]) -> PaperOrder:
-        values: dict[str, Any] = {name: Decimal(value) if name in _NUMBERS else value for name, value in body.items()}
+    def from_json(cls, body: list[Any] | dict[str, Any]) -> PaperOrder:
+        """Return the order that :meth:`as_json` told, or a file of before, which had names."""
+        fields = body.items() if isinstance(body, dict) else zip(cls.__slots__, body, strict=False)
+        values: dict[str, Any] = {name: Decimal(value) if name in _NUMBERS else value for name, value in fields}
         return cls(**values)
 
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import heapq
 from collections.abc import Callable
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from fortctl.paper.market import Tape, Trade
+from fortctl.paper.refusals import Refusal
 
 if TYPE_CHECKING:
     from fortctl.paper.server import PaperServer
@@ -141,6 +143,11 @@ class Pacer:
             seen = dict(self._server.arrivals) if self._server.hub.connected() else {}
             touched = self._server.happen(name, trade, self._server.now())
             waiting = [account for account in touched if self._server.hub.connected(account)]
+            if waiting and self._server.commit() is not None:
+                # The events leave once they are kept, and only then can they be answered.
+                with suppress(Refusal):
+                    await self._server.durable()
+                seen = dict(self._server.arrivals)
             if waiting:
                 await self._await_requests(waiting, seen, clock)
         if self._server.hub.connected():

@@ -94,7 +94,8 @@ def check_parameters(call: Call, values: Values) -> None:
     for name in call.needed:
         if not values.get(name):
             raise refusals.missing(name)
-    unknown = [name for name in values if name not in call.known]
+    known = call.known
+    unknown = [name for name in values if name not in known]
     if unknown and not call.lenient:
         read = len(values) - len(unknown)
         text_ = f"Not all sent parameters were read; read '{read}' parameter(s) but was sent '{len(values)}'."

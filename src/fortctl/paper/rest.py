@@ -145,7 +145,7 @@ class Rest:
                 _describe(asked)
             return _unknown(asked.method, asked.path)
         sapi = asked.path.startswith("/sapi/")
-        weight, pool = 0, ""
+        weight, pool, seconds = 0, "", server.seconds()
         try:
             values = _describe(asked)
             micros = unit_of(asked.unit)
@@ -154,16 +154,14 @@ class Rest:
                 raise refusals.Refusal(-1194, text)
             weight = call.weighs(values)
             pool = "" if not sapi else "uid:" if weight >= UID_WEIGHT else "sapi:"
-            used = server.limits.spend(address, weight, server.seconds(), pool)
-            self._weight_headers(headers, pool, used)
+            self._weight_headers(headers, pool, server.limits.spend(address, weight, seconds, pool))
             _check_places(call, asked.query, values)
             answer = self._carry_out(asked, call, values, sapi=sapi)
             if call.free:
-                used = server.limits.refund(address, weight, server.seconds())
-                self._weight_headers(headers, pool, used)
+                self._weight_headers(headers, pool, server.limits.refund(address, weight, seconds))
             account = entry.get("account")
             if call.orders and account:
-                tens, days = server.limits.order_counts(account, server.seconds())
+                tens, days = server.limits.order_counts(account, seconds)
                 headers["X-MBX-ORDER-COUNT-10S"], headers["X-MBX-ORDER-COUNT-1D"] = str(tens), str(days)
             if micros:
                 answer = answer_in_micros(answer, klines=asked.path.lower().endswith("klines"))
@@ -173,7 +171,7 @@ class Rest:
             if isinstance(refusal, Limited):
                 headers["Retry-After"] = str(refusal.retry_after)
                 if not pool:
-                    self._weight_headers(headers, pool, server.limits.used(address, server.seconds()))
+                    self._weight_headers(headers, pool, server.limits.used(address, seconds))
             return _json(refusal.body(), refusal.status, headers)
 
     def _carry_out(self, asked: Asked, call: Call, values: dict[str, str], *, sapi: bool) -> Any:
@@ -183,8 +181,8 @@ class Rest:
             if server.faults.set_faults:
                 met = server.faults.hit("key", asked.method, asked.path, server.clock.monotonic())
                 fault = met.kind if met is not None else ""
-            bare_query, signature = security.strip_signature(asked.query)
-            bare_body, in_body = security.strip_signature(asked.body)
+            bare_query, signature = security.strip_signature(asked.query) if asked.query else ("", "")
+            bare_body, in_body = security.strip_signature(asked.body) if asked.body else ("", "")
             payload = (bare_query + bare_body).encode("utf-8", "surrogateescape")
             key = server.authenticate(
                 *(call, values, asked.api_key, asked.address, payload, signature or in_body),

@@ -6,12 +6,14 @@ import asyncio
 import logging
 import signal
 from collections.abc import Callable
+from contextlib import suppress
 from decimal import getcontext
 from typing import Any
 
 from aiohttp import WSCloseCode, web
 from aiohttp.http_exceptions import HttpProcessingError
 
+from fortctl.paper import refusals
 from fortctl.paper.admin import Admin
 from fortctl.paper.door import Door
 from fortctl.paper.lane import LaneServer
@@ -55,6 +57,10 @@ class RunningServer:
         server.hub.cut_all(WSCloseCode.GOING_AWAY)
         server.remove_server_file()
         self._listening.close()
+        # Who waits for the disk gets an answer.
+        with suppress(refusals.Refusal, TimeoutError):
+            async with asyncio.timeout(ENDS_WITHIN_S):
+                await server.durable()
         await self._lanes.shutdown(ENDS_WITHIN_S)
         server.close()
 

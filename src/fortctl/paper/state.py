@@ -53,7 +53,7 @@ def collect(engine: Engine, changed: set[tuple[str, str]], position: int, ranks:
     return Batch([*rows, ("place", "", _text(place))], gone)
 
 
-def _text(body: dict[str, Any]) -> str:
+def _text(body: Any) -> str:
     return orjson.dumps(body, default=str).decode()
 
 
@@ -132,7 +132,7 @@ def _rows(found: dict[str, Any], field: str) -> dict[tuple[str, str], list[dict[
     return rows
 
 
-def _body(engine: Engine, kind: str, name: str) -> dict[str, Any] | None:
+def _body(engine: Engine, kind: str, name: str) -> Any:
     if kind == "account":
         return engine.accounts[name].as_json()
     if kind == "key":

@@ -1,0 +1,273 @@
+"""The short way of plain requests: the answers of the long way, whole, in order, and never before they are kept."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sqlite3
+import threading
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fortctl.paper.lane import Lane
+from fortctl.paper.market import Tape, load
+from fortctl.paper.server import ServerOptions
+from fortctl.paper.serving import RunningServer, start
+from fortctl.paper.state import Batch, StateFile
+from paper_client import SignedClient
+
+PING = b"GET /api/v3/ping HTTP/1.1\r\nHost: a\r\n\r\n"
+NEVER_SAME = ("date", "x-mbx-uuid")
+
+
+@pytest.fixture
+async def running(tmp_path: Path) -> AsyncIterator[RunningServer]:
+    async with served(tmp_path) as one:
+        yield one
+
+
+@cache
+def recorded() -> Tape:
+    whole = load("synthetic:3")
+    return Tape(whole.symbol, whole.trades[:100])
+
+
+@asynccontextmanager
+async def served(folder: Path, state: Path | None = None) -> AsyncIterator[RunningServer]:
+    tape = recorded()
+    running = await start(ServerOptions({tape.symbol.name: tape}, folder, port=0, start=0.5, state=state))
+    running.server.pacer.pause()
+    try:
+        yield running
+    finally:
+        await running.stop()
+
+
+class Wire:
+    """One HTTP connection, by hand."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.reader, self.writer = reader, writer
+
+    @classmethod
+    async def to(cls, running: RunningServer) -> Wire:
+        port = int(running.ready["url"].rpartition(":")[2])
+        return cls(*await asyncio.open_connection("127.0.0.1", port))
+
+    def say(self, data: bytes) -> None:
+        self.writer.write(data)
+
+    async def hear(self) -> tuple[int, dict[str, str], Any]:
+        async with asyncio.timeout(20):
+            head = (await self.reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
+            headers = {name.lower(): value for name, _, value in (line.partition(": ") for line in head[1:] if line)}
+            body = await self.reader.readexactly(int(headers["content-length"]))
+        parsed = json.loads(body) if headers["content-type"].startswith("application/json") else body
+        return int(head[0].split(" ")[1]), headers, parsed
+
+
+def lanes(running: RunningServer) -> set[Lane]:
+    return running._lanes._lanes
+
+
+def order(running: RunningServer, **more: Any) -> bytes:
+    """Return a signed order far from the market, as a request with a body."""
+    from fortctl.paper.accounts import ApiKey
+
+    key = ApiKey("bot", "default", "k" * 64, "hmac", ("reading", "spot_trading"), 0, secret="s" * 64)
+    running.server.engine.keys[key.api_key] = key
+    client = SignedClient("http://a", {"api_key": key.api_key, "secret_key": key.secret})
+    values = {"symbol": "BTCUSDT", "side": "BUY", "type": "LIMIT", "timeInForce": "GTC", "quantity": "0.001"}
+    values |= {"price": "20000", "timestamp": int(time.time() * 1000), **more}
+    body = "&".join(f"{name}={value}" for name, value in values.items())
+    body += f"&signature={client.sign(body)}"
+    head = f"POST /api/v3/order HTTP/1.1\r\nHost: a\r\nX-MBX-APIKEY: {key.api_key}\r\nContent-Length: {len(body)}\r\n"
+    return f"{head}Content-Type: application/x-www-form-urlencoded\r\n\r\n{body}".encode()
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        "/api/v3/time",
+        "/api/v3/exchangeInfo",
+        "/api/v3/klines?symbol=BTCUSDT&interval=1m&limit=2",
+        "/api/v3/klines?symbol=BTCUSDT&interval=7m",
+        '/api/v3/ticker/price?symbols=["BTCUSDT"]',
+        "/api/v3/depth?symbol=%42TCUSDT&limit=5",
+        "/api/v3/account?timestamp=1",
+        "/sapi/v1/system/status",
+        "/sapi/v1/account/apiRestrictions?timestamp=1&signature=x",
+    ],
+)
+async def test_both_ways_give_the_same_answer(running: RunningServer, target: str) -> None:
+    short, long = await Wire.to(running), await Wire.to(running)
+    answers = []
+    for wire, more in ((short, ""), (long, "Connection: close\r\n")):
+        wire.say(f"GET {target} HTTP/1.1\r\nHost: a\r\nX-MBX-APIKEY: {'k' * 64}\r\n{more}\r\n".encode())
+        status, headers, body = await wire.hear()
+        shown = {name: value for name, value in headers.items() if name not in (*NEVER_SAME, "connection")}
+        if target.endswith("time"):
+            body = sorted(body)
+        weights = {name for name in shown if "weight" in name}
+        answers.append((status, {name: shown[name] for name in shown if name not in weights}, weights, body))
+    assert answers[0] == answers[1]
+    assert len(lanes(running)) == 1, "one went the short way, one did not"
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        "GET /api/v3/ping HTTP/1.0\r\nHost: a",
+        "GET /nowhere HTTP/1.1\r\nHost: a",
+        "HEAD /api/v3/ping HTTP/1.1\r\nHost: a",
+        "GET /api/v3/ping HTTP/1.1",
+        "GET /api/v3/ping HTTP/1.1\r\nHost: a\r\nHost: b",
+        "GET /api/v3/ping HTTP/1.1\r\nHost: a\r\n folded: b",
+        "GET /api/v3/ping HTTP/1.1\r\nHost : a",
+        "GET /api/v3/ping HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade",
+        "GET /api/v3/ping HTTP/1.1\r\nHost: a\r\nContent-Length: 99999999",
+        "POST /api/v3/order HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\nContent-Length: 2",
+        "POST /api/v3/order HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\nTransfer-Encoding: chunked",
+        "POST /api/v3/order HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked",
+        "POST /api/v3/order HTTP/1.1\r\nHost: a\r\nContent-Length: +2",
+        "POST /api/v3/order HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\nContent-Encoding: gzip",
+        "GET /api/v3/ping HTTP/1.1\r\nHost: a\r\nX: \xe4",
+    ],
+)
+async def test_what_is_not_plain_goes_the_long_way(
+    running: RunningServer, monkeypatch: pytest.MonkeyPatch, head: str
+) -> None:
+    handed, hand_over = asyncio.Event(), Lane._hand_over
+
+    def seen(lane: Lane) -> None:
+        handed.set()
+        hand_over(lane)
+
+    monkeypatch.setattr(Lane, "_hand_over", seen)
+    wire = await Wire.to(running)
+    wire.say(f"{head}\r\n\r\n".encode("latin-1"))
+    async with asyncio.timeout(20):
+        await handed.wait()
+    assert not lanes(running)
+
+
+async def test_answers_come_in_the_order_of_the_requests(running: RunningServer) -> None:
+    wire = await Wire.to(running)
+    wire.say(b"".join(order(running, newClientOrderId=f"n-{number}") + PING for number in range(40)))
+    for number in range(40):
+        assert (await wire.hear())[2]["clientOrderId"] == f"n-{number}"
+        assert (await wire.hear())[2] == {}
+    assert lanes(running)
+
+
+async def test_a_request_may_come_in_pieces(running: RunningServer) -> None:
+    whole = order(running, newClientOrderId="pieces")
+    head = whole.index(b"\r\n\r\n") + 4
+    for cut in (head, head + 1, len(whole) - 1):
+        wire = await Wire.to(running)
+        wire.say(whole[:cut])
+        await wire.writer.drain()
+        await asyncio.sleep(0.01)
+        wire.say(whole[cut:])
+        status, _headers, body = await wire.hear()
+        assert (status, body.get("clientOrderId") or body["msg"]) in ((200, "pieces"), (400, "Duplicate order sent."))
+        assert lanes(running)
+
+
+async def test_who_does_not_read_is_not_read(running: RunningServer) -> None:
+    """Requests without end from one who takes no answer: what the server keeps of them is bounded."""
+    wire = await Wire.to(running)
+    ask, asked = b"GET /api/v3/exchangeInfo HTTP/1.1\r\nHost: a\r\n\r\n", 0
+    transport = wire.writer.transport
+    wire.reader._transport.pause_reading()  # type: ignore[attr-defined]
+    wire.reader._paused = True  # type: ignore[attr-defined]
+    lane = next(iter(lanes(running))) if lanes(running) else None
+    while transport.get_write_buffer_size() < 1_000_000 and asked < 200_000:
+        wire.say(ask * 100)
+        asked += 100
+        await asyncio.sleep(0)
+    lane = lane or next(iter(lanes(running)))
+    await asyncio.sleep(0.05)
+    assert len(lane._buffer) < 1_000_000
+    wire.reader._paused = False  # type: ignore[attr-defined]
+    wire.reader._transport.resume_reading()  # type: ignore[attr-defined]
+    for _ in range(50):
+        assert (await wire.hear())[0] == 200
+
+
+class Gate:
+    """Holds the writing of the state until it is let go, or lets it fail."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.open, self.entered = threading.Event(), threading.Event()
+        self.error: Exception | None = None
+        self.open.set()
+        write = StateFile.write
+
+        def gated(state: StateFile, batch: Batch) -> None:
+            self.entered.set()
+            assert self.open.wait(20)
+            if self.error is not None:
+                raise self.error
+            write(state, batch)
+
+        monkeypatch.setattr(StateFile, "write", gated)
+
+    async def has_begun(self) -> None:
+        async with asyncio.timeout(20):
+            while not self.entered.is_set():
+                await asyncio.sleep(0.001)
+
+
+async def test_no_answer_tells_what_a_crash_could_undo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    gate = Gate(monkeypatch)
+    async with served(tmp_path, tmp_path / "state.db") as running:
+        await running.server.durable()
+        gate.open.clear()
+        gate.entered.clear()
+        places, looks = await Wire.to(running), await Wire.to(running)
+        places.say(order(running, newClientOrderId="kept"))
+        await gate.has_begun()
+        # The order is being written: who asks for it now must wait as well.
+        looks.say(PING)
+        heard = asyncio.create_task(looks.hear())
+        await asyncio.sleep(0.05)
+        assert not heard.done() and running.server.engine.orders
+        gate.open.set()
+        assert (await heard)[0] == 200 and (await places.hear())[2]["clientOrderId"] == "kept"
+
+
+async def test_what_cannot_be_kept_is_told_as_unknown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    gate = Gate(monkeypatch)
+    async with served(tmp_path, tmp_path / "state.db") as running:
+        await running.server.durable()
+        gate.error = sqlite3.OperationalError("disk full")
+        wire = await Wire.to(running)
+        wire.say(order(running, newClientOrderId="unknown"))
+        status, _headers, body = await wire.hear()
+        assert (status, body["code"]) == (500, -1000) and lanes(running)
+        gate.error = None
+        wire.say(order(running, newClientOrderId="next"))
+        assert (await wire.hear())[2]["clientOrderId"] == "next"
+    kept = sqlite3.connect(tmp_path / "state.db").execute("SELECT body FROM item WHERE kind = 'order'").fetchall()
+    assert {"unknown", "next"} == {json.loads(body)[3] for (body,) in kept}
+
+
+async def test_an_end_gives_the_answer_that_is_under_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    gate = Gate(monkeypatch)
+    async with served(tmp_path, tmp_path / "state.db") as running:
+        await running.server.durable()
+        gate.open.clear()
+        gate.entered.clear()
+        wire = await Wire.to(running)
+        wire.say(order(running, newClientOrderId="last"))
+        await gate.has_begun()
+        asyncio.get_running_loop().call_later(0.05, gate.open.set)
+    assert (await wire.hear())[2]["clientOrderId"] == "last"
+    assert await wire.reader.read() == b""
