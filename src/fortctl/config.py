@@ -140,6 +140,11 @@ class RobotHome(_VaultFolder):
     def identity(self) -> Path:
         return self.path / "identity.json"
 
+    @property
+    def panic_order(self) -> Path:
+        """The pre-signed order that stops a robot on another host."""
+        return self.path / "panic-order.json"
+
 
 @dataclass(frozen=True)
 class AccountConfig:

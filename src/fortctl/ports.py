@@ -381,6 +381,9 @@ class RobotProcess(Protocol):
     def bring_up(self, passphrase: Secret | None, *, timeout_s: float = 20.0) -> None:
         """Start the robot, not trading, unless one runs; return once it answers."""
 
+    def is_stopped(self, owner: Any) -> bool:
+        """Return whether the owner was stopped: it answers nobody."""
+
     def kill(self, owner: Any) -> bool:
         """SIGKILL the owner if it is still that very process; True when its lock is free afterwards."""
 
@@ -391,6 +394,9 @@ class Latch(LatchGuard, Protocol):
     def read(self) -> dict[str, Any]: ...
 
     def set(self, facts: Mapping[str, Any]) -> None: ...
+
+    def update(self, change: Callable[[dict[str, Any]], Mapping[str, Any]]) -> None:
+        """Change what it says, one change at a time."""
 
     def clear(self) -> None: ...
 

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
 from fortctl.commands.context import App, Result, command, refuse
-from fortctl.commands.render import duration
-from fortctl.errors import ActionRequired
+from fortctl.commands.render import duration, paint
 
 if TYPE_CHECKING:
-    from fortctl.services.panic import PanicReport
+    from fortctl.services.panic_report import PanicReport
 
 
 @command("panic-disconnect", help="Cut every link: latch the robot off, cancel its orders, destroy both key copies.")
@@ -32,52 +30,50 @@ async def panic_disconnect(
     timeout: float,
 ) -> Result:
     import asyncio
+    from concurrent.futures import ThreadPoolExecutor
 
     from fortctl.commands.wiring_panic import accounts_of, panic_ports
     from fortctl.services.panic import Panic
-    from fortctl.services.panic import dry_run as planned
+    from fortctl.services.panic_plan import dry_run as planned
+    from fortctl.services.panic_report import data_of, failure_of
 
     if cancel_orders and keep_orders:
         refuse("--cancel-orders and --keep-orders exclude each other")
     names = accounts_of(app, all_accounts)
-    ports = [panic_ports(App(replace(app.globals, account=name))) for name in names]
+    if not dry_run:
+        app.confirm(f"Cut every link of account {', '.join(names)} now?")
+    # One account's slow disk or database keeps no other one waiting.
+    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(8 * len(names) + 4))
+    ports = [panic_ports(app, name) for name in names]
     if dry_run:
-        steps = [step for port in ports for step in planned(port, cancel_orders=not keep_orders)]
-        return Result({"steps": steps, "elapsed_ms": 0, "actions": []})
-    app.confirm(f"Cut every link of account {', '.join(names)} now?")
-    reports = await asyncio.gather(
-        *(Panic(port, cancel_orders=not keep_orders, timeout_s=timeout).run(wait_dead_s=wait_dead) for port in ports)
-    )
-    data, text = _data(reports), "\n".join(_text(report) for report in reports)
-    actions = data["actions"]
-    if actions:
-        raise ActionRequired(
-            "the robot is cut off and both key copies are destroyed; the keys still live at the exchange",
-            hint="; ".join(action["text"] for action in actions),
-            details={"actions": actions},
-            data=data,
-            text=text,
-        )
-    return Result(data, True, text=text)
+        plans = await asyncio.gather(*(planned(port, cancel_orders=not keep_orders) for port in ports))
+        return Result(data_of(plans), False, text="\n".join(_text(plan) for plan in plans))
+    works = (Panic(port, cancel_orders=not keep_orders, timeout_s=timeout) for port in ports)
+    reports = await asyncio.gather(*(work.run(wait_dead_s=wait_dead) for work in works))
+    for report in reports:
+        for step in report.steps:
+            if step.name.startswith("hook") and step.state == "failed":
+                app.warn("HOOK_FAILED", f"{step.name.removeprefix('hook ')}: {step.detail}")
+    text = "\n".join(_text(report) for report in reports)
+    failure = failure_of(reports, text)
+    if failure is not None:
+        raise failure
+    return Result(data_of(reports), True, text=text)
 
 
-def _data(reports: list[PanicReport]) -> dict[str, Any]:
-    first = reports[0]
-    data = {
-        "steps": [step.as_json() for step in first.steps],
-        "elapsed_ms": round(max(report.elapsed_ms for report in reports), 1),
-        "actions": [action for report in reports for action in report.actions],
-    }
-    if len(reports) > 1:
-        data["accounts"] = [report.as_json() for report in reports]
-    return data
+_COLOURS = {"done": "green", "failed": "red", "queued": "red", "unproved": "yellow", "skipped": "dim"}
 
 
 def _text(report: PanicReport) -> str:
+    """Return a report as a frightened person reads it: what was done, then what is left to do, in red."""
     lines = [f"account {report.account}: {duration(report.elapsed_ms)}"]
-    lines += [
-        f"  {step.state:<8} {step.name:<14} {duration(step.elapsed_ms):>8}  {step.detail}" for step in report.steps
-    ]
+    for step in report.steps:
+        state = paint(f"{step.state:<8}", _COLOURS.get(step.state, "bold"))
+        lines.append(f"  {state} {step.name:<24} {duration(step.elapsed_ms):>8}  {step.detail}")
+    if report.actions:
+        lines.append(paint("  what you must do now:", "red"))
+        lines += [paint(f"  {number}. {one['text']}", "red") for number, one in enumerate(report.actions, 1)]
+        lines.append("  see 'fortctl explain panic'")
     return "\n".join(lines)
 
 
@@ -87,11 +83,35 @@ def panic_clear(app: App, confirm: str | None) -> Result:
     from fortctl.errors import Conflict
 
     wiring = app.wiring
-    wiring.entry  # noqa: B018
+    remote = wiring.entry.robot == "remote"
     if not wiring.latch.is_latched():
         raise Conflict(f"the robot of account {wiring.account} is not latched", hint="nothing to clear")
     app.confirm_typed(wiring.account, confirm, f"Let a robot trade account {wiring.account} again?")
+    keys = wiring.latch.read().get("keys", ())
     wiring.latch.clear()
-    wiring.audit.append("panic cleared", account=wiring.account, result="done")
-    text = "the latch is lifted; enter new keys, then 'fortctl robot start'"
-    return Result({"account": wiring.account, "latched": False}, True, text=text)
+    wiring.audit.append("panic cleared", account=wiring.account, result="done", best_effort=True)
+    if keys:
+        names = ", ".join(f"'{key.get('name')}'" for key in keys)
+        app.warn("OLD_KEYS_MAY_LIVE", f"the old keys {names} were not proved dead: delete them on Binance's page")
+    return Result({"account": wiring.account, "latched": False, "next": _next(remote)}, True, text=_way_back(remote))
+
+
+def _next(remote: bool) -> list[str]:
+    elsewhere = ["on the robot's host: fortctl panic-clear, then start its service again"] if remote else []
+    return [
+        *elsewhere,
+        "fortctl keys add --role site",
+        "fortctl keys add --role robot",
+        "fortctl robot start",
+        "fortctl robot status",
+        "fortctl robot resume",
+    ]
+
+
+def _way_back(remote: bool) -> str:
+    steps = "\n".join(f"  {number}. {step}" for number, step in enumerate(_next(remote), 1))
+    return (
+        "the latch is lifted. The way back:\n"
+        f"{steps}\n"
+        "The robot makes its books agree with the exchange and then holds until 'robot resume': look first."
+    )

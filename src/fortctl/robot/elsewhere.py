@@ -25,6 +25,9 @@ class RemoteRobot:
     def bring_up(self, passphrase: Secret | None, *, timeout_s: float = 20.0) -> None:
         """Nothing: a command waits in the mailbox until the robot looks."""
 
+    def is_stopped(self, owner: Any) -> bool:
+        return False
+
     def kill(self, owner: Any) -> bool:
         return False
 

@@ -7,12 +7,13 @@ order either left before the latch or is never sent.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import os
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ LATCH_NAME = "latch"
 LOCK_NAME = "latch.lock"
 # What a lifted latch leaves: the robot holds until a person has looked, and remembers the orders that were used.
 CLEARED_NAME = "latch.cleared"
+_ALONE_WITHIN_S = 0.3
 
 
 class LatchFile:
@@ -58,18 +60,80 @@ class LatchFile:
     def set(self, facts: Mapping[str, Any]) -> None:
         """Write the latch durably. An existing latch stays on at every instant of the replacement.
 
+        On a full disk it is only a name without facts; a folder that its owner has made read-only is opened first.
+
         Raises:
-            OSError: the folder cannot be written (the caller goes on with its other steps and says so).
+            OSError: it cannot be made at all (the caller goes on with its other steps and says so).
         """
-        temporary = self._folder / f".latch-{os.getpid()}-{time.monotonic_ns()}"
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         try:
-            os.write(descriptor, (json.dumps(dict(facts), sort_keys=True) + "\n").encode())
-            os.fsync(descriptor)
+            self._write(facts)
+        except PermissionError:
+            os.chmod(self._folder, 0o700)
+            self._write(facts)
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+                raise
+            self._make_name()
+
+    def update(self, change: Callable[[dict[str, Any]], Mapping[str, Any]]) -> None:
+        """Change what the latch says; of several panics at once none loses what another wrote.
+
+        Raises:
+            OSError: as :meth:`set`.
+        """
+        with self._alone():
+            self.set(change(self.read()))
+
+    def _write(self, facts: Mapping[str, Any]) -> None:
+        temporary = self._folder / f".latch-{os.getpid()}-{time.monotonic_ns()}"
+        data = (json.dumps(dict(facts), sort_keys=True) + "\n").encode()
+        try:
+            descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+            try:
+                if os.write(descriptor, data) != len(data):
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+            os.replace(temporary, self._path)
+        except BaseException:
+            with suppress(OSError):
+                temporary.unlink(missing_ok=True)
+            raise
+        self._sync_folder()
+
+    def _make_name(self) -> None:
+        """Make the latch without writing a byte: another name of the lock file, or a link that leads nowhere."""
+        if self.is_latched():
+            return
+        try:
+            os.link(self._folder / LOCK_NAME, self._path)
+        except FileExistsError:
+            return
+        except OSError:
+            os.symlink("full", self._path)
+        with suppress(OSError):
+            self._sync_folder()
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Hold the folder's own lock, for a moment; without it the work is done all the same."""
+        try:
+            descriptor = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        except PermissionError:
+            os.chmod(self._folder, 0o700)
+            descriptor = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            deadline = time.monotonic() + _ALONE_WITHIN_S
+            while time.monotonic() < deadline:
+                try:
+                    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    break
+                except OSError:
+                    time.sleep(0.005)
+            yield
         finally:
             os.close(descriptor)
-        os.replace(temporary, self._path)
-        self._sync_folder()
 
     def clear(self) -> None:
         """Lift the latch; the robot will hold at its next start. Raises ``Conflict`` when there is none."""

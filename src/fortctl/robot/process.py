@@ -43,6 +43,15 @@ class Owner:
     host: str
 
 
+def process_state(pid: int) -> str:
+    """Return the kernel's one-letter state of a process (proc(5): ``T`` stopped, ``Z`` zombie), or an empty text."""
+    try:
+        text = Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace")
+    except OSError:
+        return ""
+    return text.rpartition(")")[2].split()[0]
+
+
 def process_start_time(pid: int) -> str | None:
     """Return the kernel's start time of a process, or None when there is no such process.
 
@@ -240,6 +249,10 @@ class LocalRobot:
             )
             self._hand_over(child, passphrase)
             self._await_ready(child, timeout_s)
+
+    def is_stopped(self, owner: Owner) -> bool:
+        """Return whether it was stopped (SIGSTOP, a debugger): it answers nobody."""
+        return process_state(owner.pid) in ("T", "t")
 
     def kill(self, owner: Owner) -> bool:
         """SIGKILL the owner if it is still that very process. True when the lock is free afterwards."""

@@ -1,55 +1,29 @@
 """Cut every link between an account and its robot, whatever state the world is in (robot.md, "Panic").
 
 Nothing here needs a passphrase, the configuration or a plugin. Every step is tried whatever became of the others, is
-timed, and says in words what could not be done.
+timed, and says in words what could not be done; steps that don't depend on each other run side by side.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from typing import Any
 
-from fortctl.errors import FortctlError, RobotUnreachable
+from fortctl.errors import FortctlError
 from fortctl.model import KeyPair
-from fortctl.ports import Clock, Exchange, ExchangeFault, Latch, RobotProcess
+from fortctl.ports import Clock, Exchange, ExchangeFault, HookReport, Issuer, Latch, RobotProcess
+from fortctl.services.issuer import delete_keys
+from fortctl.services.panic_death import DeathWatch
+from fortctl.services.panic_exchange import cancel_own, is_ours
+from fortctl.services.panic_halt import Halted, LocalHalt, Nothing, RemoteHalt
+from fortctl.services.panic_report import UNREACHED, KnownKey, PanicReport, Step, united
 from fortctl.times import rfc3339
 
-ACKNOWLEDGE_WITHIN_S = 0.3
-DRAIN_PLACERS_S = 0.2
-
-
-@dataclass
-class Step:
-    """One step of the panic: what became of it, in how many milliseconds."""
-
-    name: str
-    state: str = "skipped"
-    elapsed_ms: float = 0.0
-    detail: str = ""
-
-    def as_json(self) -> dict[str, Any]:
-        return {
-            "name": self.name,
-            "state": self.state,
-            "elapsed_ms": round(self.elapsed_ms, 1),
-            "detail": self.detail,
-        }
-
-
-@dataclass(frozen=True)
-class KnownKey:
-    """A key that a person must delete at Binance; ``pair`` is there only where it could be read in time."""
-
-    role: str
-    name: str
-    tail: str = ""
-    fingerprint: str = ""
-    pair: KeyPair | None = field(default=None, repr=False)
-
-    def as_json(self) -> dict[str, Any]:
-        return {"role": self.role, "name": self.name, "tail": self.tail, "fingerprint": self.fingerprint}
+READ_WITHIN_S = 3.0
+HOOKS_WAIT_S = 1.0
 
 
 @dataclass(frozen=True)
@@ -59,43 +33,33 @@ class PanicPorts:
     Attributes:
         latch: the robot's latch.
         process: the robot's process on this machine.
-        read_keys: every key that can be read without asking a person (into memory only).
+        remote: halts a robot on another host, or None where the robot is here.
+        read_keys: every key that can be read without asking a person (into memory only), and the names of others.
         own_prefix: the prefix of the robot's client order ids, or None where it cannot be known.
         destroy: destroys every copy's erasure keys; returns what it destroyed.
-        withdraw_card: takes the robot's card out of the mailbox and erases queued deliveries.
+        empty_mailbox: takes the robot's card out of the mailbox and erases queued deliveries.
+        abort_operation: ends a rotation that is under way as aborted; tells which, or None.
         connect: makes an exchange adapter.
+        issuer: the issuer, where its vault opens without asking; None where a person issues keys.
         audit: writes one audit entry, best effort.
+        fire: runs the hooks, waiting at most some seconds.
     """
 
     account: str
     latch: Latch
     process: RobotProcess
+    remote: Callable[[bool, float], RemoteHalt] | None
     read_keys: Callable[[], list[KnownKey]]
     own_prefix: Callable[[], str | None]
     destroy: Callable[[], tuple[str, ...]]
-    withdraw_card: Callable[[], None]
+    empty_mailbox: Callable[[], None]
+    abort_operation: Callable[[], str | None]
     connect: Callable[[KeyPair], Exchange]
+    issuer: Callable[[], Issuer | None]
     audit: Callable[[str, Mapping[str, Any]], None]
+    fire: Callable[[Mapping[str, Any], float], Sequence[HookReport]]
     clock: Clock
     who: str
-
-
-@dataclass(frozen=True)
-class PanicReport:
-    """How one account's panic went; ``actions`` is what a person must still do."""
-
-    account: str
-    steps: tuple[Step, ...]
-    elapsed_ms: float
-    actions: tuple[dict[str, Any], ...]
-
-    def as_json(self) -> dict[str, Any]:
-        return {
-            "account": self.account,
-            "steps": [step.as_json() for step in self.steps],
-            "elapsed_ms": round(self.elapsed_ms, 1),
-            "actions": list(self.actions),
-        }
 
 
 class Panic:
@@ -104,7 +68,7 @@ class Panic:
     Args:
         ports: what can be done.
         cancel_orders: cancel the robot's own open orders (one by one, never a person's).
-        timeout_s: how long the robot may take to halt once it has acknowledged.
+        timeout_s: how long the robot may take to halt once it has acknowledged, or to obey on another host.
     """
 
     def __init__(self, ports: PanicPorts, *, cancel_orders: bool, timeout_s: float) -> None:
@@ -112,30 +76,39 @@ class Panic:
         self._cancel = cancel_orders
         self._timeout_s = timeout_s
         self._steps: list[Step] = []
+        self._actions: list[dict[str, Any]] = []
         self._keys: list[KnownKey] = []
-        self._robot_finished = False
+        self._gone: list[KnownKey] = []
+        self._orders_done = False
+        self._read = asyncio.Event()
 
     async def run(self, *, wait_dead_s: float) -> PanicReport:
         """Do everything, in the order of robot.md, and report."""
         started = self._ports.clock.monotonic()
-        before = self._ports.latch.read()
         await self._step("latch", self._latch)
-        # Reading the keys needs neither the robot nor the network and must come before their destruction.
-        await self._step("read keys", self._read_keys)
-        await asyncio.gather(self._step("halt", self._halt), self._step("destroy keys", self._destroy))
-        await self._step("withdraw card", self._withdraw)
-        if self._cancel:
-            await self._step("cancel orders", self._cancel_left)
-        known = self._known(before)
-        dead = await self._wait_dead(known, wait_dead_s)
-        actions = self._actions([key for key in known if key.fingerprint not in dead or not key.fingerprint])
-        await self._step("record", lambda: self._record(known, actions))
+        halting = asyncio.create_task(self._halts())
+        await asyncio.gather(
+            halting,
+            self._keys_away(),
+            self._step("abort operation", self._abort),
+            self._step("cancel orders", lambda: self._cancel_left(halting)),
+        )
+        # A key deleted at the exchange cancels nothing any more.
+        await self._step("delete at exchange", self._delete_at_exchange)
+        await self._step("look again", self._look_again)
+        await self._step("record", self._record)
+        if wait_dead_s > 0:
+            await self._step("wait dead", lambda: self._wait_dead(wait_dead_s))
         for key in self._keys:
             if key.pair is not None:
                 key.pair.api_key.wipe()
                 key.pair.secret.wipe()
         elapsed = (self._ports.clock.monotonic() - started) * 1000
-        return PanicReport(self._ports.account, tuple(self._steps), elapsed, tuple(actions))
+        report = PanicReport(self._ports.account, tuple(self._steps), elapsed, tuple(self._all_actions()))
+        await self._hooks(report)
+        return replace(report, steps=tuple(self._steps))
+
+    # -- steps -----------------------------------------------------------------------------------------------------
 
     async def _step(self, name: str, work: Callable[[], Awaitable[str]]) -> None:
         step = Step(name)
@@ -143,122 +116,217 @@ class Panic:
         started = self._ports.clock.monotonic()
         try:
             step.detail, step.state = await work(), "done"
-        except _Skipped as skipped:
-            step.detail = str(skipped)
+        except Nothing as nothing:
+            step.state, step.detail = "skipped", str(nothing)
+        except _Ended as ended:
+            step.state, step.detail = ended.state, str(ended)
+        except ExchangeFault as fault:
+            step.state, step.detail = "failed", f"the exchange: {fault.message}"
         except FortctlError as error:
             step.state, step.detail = "failed", f"{error.message}; {error.hint}"
+        except TimeoutError:
+            step.state, step.detail = "failed", "it took too long"
         except Exception as error:  # panic goes on whatever breaks
-            step.state, step.detail = "failed", f"{type(error).__name__}: {_harmless(error)}"
+            step.state, step.detail = "failed", f"{type(error).__name__}{_harmless(error)}"
         step.elapsed_ms = (self._ports.clock.monotonic() - started) * 1000
+        if step.state == "failed":
+            self._failed(step)
+
+    def _failed(self, step: Step) -> None:
+        remedy = _REMEDIES.get(step.name)
+        if remedy is not None:
+            self._act("finish_step", f"{remedy.format(account=self._ports.account)} ({step.detail})", step=step.name)
+
+    def _act(self, what: str, text: str, **facts: Any) -> None:
+        self._actions.append({"what": what, "account": self._ports.account, "text": text, **facts})
 
     async def _latch(self) -> str:
-        facts = dict(self._ports.latch.read())
-        facts.setdefault("at", rfc3339(self._ports.clock.now_ms()))
-        facts.setdefault("who", self._ports.who)
-        self._ports.latch.set(facts)
+        now, who = rfc3339(self._ports.clock.now_ms()), self._ports.who
+
+        def begun(facts: dict[str, Any]) -> Mapping[str, Any]:
+            return {"at": now, "who": who, "cancel_orders": self._cancel, **facts}
+
+        await asyncio.to_thread(self._ports.latch.update, begun)
         return "on"
 
+    async def _halts(self) -> Halted | None:
+        found: list[Halted] = []
+        works = [self._step("halt", lambda: self._halt(found))]
+        if self._ports.remote is not None:
+            works.append(self._step("order to the robot's host", lambda: self._order(found)))
+        await asyncio.gather(*works)
+        return found[0] if found else None
+
+    async def _halt(self, found: list[Halted]) -> str:
+        ports = self._ports
+        local = LocalHalt(
+            ports.process, ports.latch, ports.clock, cancel_orders=self._cancel, timeout_s=self._timeout_s
+        )
+        try:
+            halted = await local.run()
+        except Nothing:
+            if ports.remote is not None:
+                raise Nothing("the robot is on another host") from None
+            raise
+        except FortctlError as error:
+            self._act(UNREACHED, f"{error.message}: {error.hint}", queued=False)
+            raise
+        found.append(halted)
+        return halted.detail
+
+    async def _order(self, found: list[Halted]) -> str:
+        assert self._ports.remote is not None
+        try:
+            halted = await self._ports.remote(self._cancel, self._timeout_s).run()
+        except FortctlError as error:
+            self._act(UNREACHED, f"the robot's host was not reached: {error.message}; {error.hint}", queued=False)
+            raise
+        key = (halted.result or {}).get("key")
+        if key:
+            self._keys = united([*self._keys, KnownKey.from_json(key)])
+        if not halted.reached:
+            text = "the robot was not reached: it obeys at its next contact; end it on its own host if you can"
+            self._act(UNREACHED, text, queued=halted.queued)
+            raise _Ended("queued", halted.detail)
+        found.append(halted)
+        return halted.detail
+
+    async def _keys_away(self) -> None:
+        """Read what can be read, note the names, then destroy; a reading that hangs delays that no longer."""
+        try:
+            await self._step("read keys", self._read_keys)
+        finally:
+            self._read.set()
+        await asyncio.gather(
+            self._step("destroy keys", self._destroy), self._step("empty mailbox", self._empty_mailbox)
+        )
+
     async def _read_keys(self) -> str:
-        self._keys = await asyncio.to_thread(self._ports.read_keys)
+        async with asyncio.timeout(READ_WITHIN_S):
+            found = await asyncio.to_thread(self._ports.read_keys)
+        # What an earlier panic, or one beside this one, knew and nobody proved dead.
+        before = [KnownKey.from_json(entry) for entry in self._ports.latch.read().get("keys", ())]
+        self._keys = united([*found, *before])
+        if self._keys:
+            # Before anything is destroyed: a panic that is run again must still know what lives at the exchange.
+            with suppress(OSError):
+                await asyncio.to_thread(self._ports.latch.update, self._noted)
         return f"{sum(key.pair is not None for key in self._keys)} in memory, of {len(self._keys)}"
 
-    async def _halt(self) -> str:
-        owner = self._ports.process.owner()
-        if owner is None:
-            raise _Skipped("no robot is running")
-        request = {"op": "halt", "cancel_orders": self._cancel}
-        try:
-            await asyncio.to_thread(self._ports.process.query, request, timeout_s=ACKNOWLEDGE_WITHIN_S)
-        except FortctlError:
-            return await self._kill(owner, "it gave no answer")
-        try:
-            result = await asyncio.to_thread(
-                self._ports.process.query, {"op": "halt-result"}, timeout_s=self._timeout_s
-            )
-        except RobotUnreachable:
-            result = None
-        deadline = self._ports.clock.monotonic() + (1.0 if result is not None else 0.0)
-        while self._ports.process.owner() is not None:
-            if self._ports.clock.monotonic() > deadline:
-                return await self._kill(owner, "it did not end in time")
-            await self._ports.clock.sleep(0.005)
-        if result is None:
-            return "the robot ended without saying what it cancelled"
-        self._robot_finished = not result.get("left")
-        return f"the robot halted, cancelled {len(result.get('cancelled', ()))} orders and ended"
-
-    async def _kill(self, owner: Any, why: str) -> str:
-        await asyncio.to_thread(self._ports.latch.drain_placers, DRAIN_PLACERS_S)
-        if not await asyncio.to_thread(self._ports.process.kill, owner):
-            raise RobotUnreachable(f"{why} and could not be killed", hint=f"kill process {owner.pid} as its user")
-        return f"{why}: killed (pid {owner.pid})"
+    def _noted(self, facts: dict[str, Any]) -> Mapping[str, Any]:
+        there = [KnownKey.from_json(entry) for entry in facts.get("keys", ())]
+        keys = [key for key in united([*self._keys, *there]) if not any(key.same_as(gone) for gone in self._gone)]
+        done = self._orders_done or bool(facts.get("orders_done"))
+        return {**facts, "orders_done": done, "keys": [key.as_json() for key in keys]}
 
     async def _destroy(self) -> str:
         destroyed = await asyncio.to_thread(self._ports.destroy)
+        held = [name for name in destroyed if name.partition("/")[2].rpartition("-")[0] not in _NOT_AT_EXCHANGE]
+        if held and not self._keys:
+            self._act("delete_key_at_exchange", _NAMELESS)
         return f"{len(destroyed)} erasure keys overwritten" if destroyed else "nothing was left to destroy"
 
-    async def _withdraw(self) -> str:
-        self._ports.withdraw_card()
+    async def _empty_mailbox(self) -> str:
+        await asyncio.to_thread(self._ports.empty_mailbox)
         return "sealed deliveries erased"
 
-    async def _cancel_left(self) -> str:
-        if self._robot_finished:
-            raise _Skipped("the robot cancelled them itself")
+    async def _abort(self) -> str:
+        aborted = await asyncio.to_thread(self._ports.abort_operation)
+        if aborted is None:
+            raise Nothing("no other operation was under way")
+        return aborted
+
+    async def _cancel_left(self, halting: asyncio.Task[Halted | None]) -> str:
+        if not self._cancel:
+            raise Nothing("--keep-orders: they stay at the exchange")
+        halted = await halting
+        await self._read.wait()
+        if halted is not None and halted.left_nothing:
+            self._orders_done = True
+            raise Nothing("the robot cancelled them itself")
+        if self._ports.latch.read().get("orders_done"):
+            self._orders_done = True
+            raise Nothing("an earlier panic cancelled them")
         pair = next((key.pair for key in self._keys if key.role == "robot" and key.pair is not None), None)
-        prefix = self._ports.own_prefix()
+        prefix = await asyncio.to_thread(self._ports.own_prefix)
         if pair is None or prefix is None:
-            raise _Skipped("no robot key could be read: open orders, if any, stay at the exchange")
-        exchange = self._ports.connect(pair)
+            if not any(key.role == "robot" for key in self._keys):
+                raise Nothing("the account has no robot key")
+            self._act_on_orders("")
+            raise Nothing("no robot key could be read: the robot's open orders, if any, stay at the exchange")
         try:
             async with asyncio.timeout(self._timeout_s):
-                own = [order for order in await exchange.open_orders() if order.client_order_id.startswith(prefix)]
-                await asyncio.gather(*(exchange.cancel(order.symbol, order.client_order_id) for order in own))
-        finally:
-            await exchange.close()
-        return f"{len(own)} orders cancelled"
+                count = await cancel_own(self._ports.connect(pair), prefix)
+        except (ExchangeFault, FortctlError, TimeoutError) as error:
+            why = error.message if isinstance(error, ExchangeFault | FortctlError) else "it took too long"
+            self._act_on_orders(f" ({why})")
+            raise
+        self._orders_done = True
+        return f"{count} orders cancelled"
 
-    def _known(self, before: Mapping[str, Any]) -> list[KnownKey]:
-        """Return the keys found now, and those that an earlier panic had found and nobody proved dead."""
-        known = list(self._keys)
-        for entry in before.get("keys", ()):
-            role, name, tail, shown = (str(entry.get(part, "")) for part in ("role", "name", "tail", "fingerprint"))
-            key = KnownKey(role, name, tail, shown)
-            if all((key.role, key.name, key.tail) != (other.role, other.name, other.tail) for other in known):
-                known.append(key)
-        return known
+    def _act_on_orders(self, why: str) -> None:
+        text = "look for the robot's open orders on Binance's page (their names begin with 'fc') and cancel them"
+        self._act("cancel_orders_at_exchange", f"{text}{why}")
 
-    async def _wait_dead(self, known: list[KnownKey], wait_s: float) -> set[str]:
-        """Return the fingerprints of keys that are proved dead (robot.md: -2008 of apiRestrictions)."""
-        if wait_s <= 0:
-            return set()
-        step = Step("wait dead")
-        self._steps.append(step)
-        started = self._ports.clock.monotonic()
-        dead: set[str] = set()
-        askable = [key for key in known if key.pair is not None]
-        while len(dead) < len(askable) and self._ports.clock.monotonic() - started < wait_s:
-            for key in askable:
-                if key.fingerprint not in dead and key.pair is not None and await self._is_dead(key.pair):
-                    dead.add(key.fingerprint)
-            await self._ports.clock.sleep(0.25)
-        unproved = [key.name for key in known if key.fingerprint not in dead or not key.fingerprint]
-        step.state = "done" if not unproved else "unproved"
-        step.detail = "every old key is proved dead" if not unproved else f"unproved: {', '.join(unproved)}"
-        step.elapsed_ms = (self._ports.clock.monotonic() - started) * 1000
-        return dead
-
-    async def _is_dead(self, pair: KeyPair) -> bool:
-        exchange = self._ports.connect(pair)
+    async def _delete_at_exchange(self) -> str:
+        issuer = await asyncio.to_thread(self._ports.issuer)
+        if issuer is None:
+            raise Nothing("a person issues this account's keys")
         try:
-            await exchange.key_restrictions()
-        except ExchangeFault as fault:
-            return fault.code == -2008
+            async with asyncio.timeout(self._timeout_s):
+                names = await delete_keys(issuer, lambda issued: is_ours(issued, self._keys))
+                listed = await issuer.listed()
         finally:
-            await exchange.close()
-        return False
+            await issuer.close()
+        tails = {key.api_key.reveal()[-4:] for key in listed}
+        self._gone += [key for key in self._keys if key.tail and key.tail not in tails]
+        return f"deleted at the exchange: {', '.join(names)}" if names else "none of ours is left at the exchange"
 
-    def _actions(self, alive: list[KnownKey]) -> list[dict[str, Any]]:
-        actions: list[dict[str, Any]] = [
+    async def _look_again(self) -> str:
+        """A robot that was restarting may have come up since, and whoever delivered a key may have stored it."""
+        ports = self._ports
+        local = LocalHalt(
+            ports.process, ports.latch, ports.clock, cancel_orders=self._cancel, timeout_s=self._timeout_s
+        )
+        destroyed = await asyncio.to_thread(ports.destroy)
+        more = f"; {len(destroyed)} more erasure keys overwritten" if destroyed else ""
+        try:
+            return f"{await local.again()}{more}"
+        except Nothing as nothing:
+            if more:
+                return f"{nothing}{more}"
+            raise
+
+    async def _record(self) -> str:
+        await asyncio.to_thread(self._ports.latch.update, self._noted)
+        facts = {"actions": len(self._all_actions()), "keys": [key.as_json() for key in self._keys]}
+        await asyncio.to_thread(self._ports.audit, "panic", facts)
+        return "the latch and the audit log tell what was done"
+
+    async def _wait_dead(self, wait_s: float) -> str:
+        issuer = await asyncio.to_thread(self._ports.issuer)
+        known = [key for key in self._keys if not any(key is gone for gone in self._gone)]
+
+        async def listed() -> list[KnownKey] | None:
+            if issuer is None:
+                return None
+            return [KnownKey("", key.name, key.api_key.reveal()[-4:]) for key in await issuer.listed()]
+
+        try:
+            left = await DeathWatch(self._ports.connect, listed, self._ports.clock).watch(known, wait_s)
+        finally:
+            if issuer is not None:
+                await issuer.close()
+        self._gone += [key for key in known if not any(key is one for one in left)]
+        with suppress(OSError):
+            await asyncio.to_thread(self._ports.latch.update, self._noted)
+        if left:
+            raise _Ended("unproved", f"unproved: {', '.join(key.name for key in left)}")
+        return "every old key is proved dead"
+
+    def _all_actions(self) -> list[dict[str, Any]]:
+        alive = [key for key in self._keys if not any(key is gone for gone in self._gone)]
+        keys = [
             {
                 "what": "delete_key_at_exchange",
                 "account": self._ports.account,
@@ -269,43 +337,48 @@ class Panic:
             }
             for key in alive
         ]
-        actions += [
-            {"what": "finish_step", "account": self._ports.account, "step": step.name, "text": step.detail}
-            for step in self._steps
-            if step.state == "failed"
-        ]
-        return actions
+        return [*self._actions, *keys]
 
-    async def _record(self, known: list[KnownKey], actions: list[dict[str, Any]]) -> str:
-        alive = {(action.get("role"), action.get("name")) for action in actions}
-        facts = dict(self._ports.latch.read())
-        facts["keys"] = [key.as_json() for key in known if (key.role, key.name) in alive]
-        self._ports.latch.set(facts)
-        self._ports.audit("panic", {"actions": len(actions)})
-        return "the latch and the audit log tell what was done"
+    async def _hooks(self, report: PanicReport) -> None:
+        """Run the hooks last, and wait for them no longer than a moment."""
+        facts = {"by": "panic-disconnect", **report.as_json()}
+        started = self._ports.clock.monotonic()
+        try:
+            reports = await asyncio.to_thread(self._ports.fire, facts, HOOKS_WAIT_S)
+        except Exception as error:  # a configuration that cannot be read, for one
+            detail = error.message if isinstance(error, FortctlError) else f"{type(error).__name__}{_harmless(error)}"
+            reports = [HookReport("hooks", "failed", detail)]
+        elapsed = (self._ports.clock.monotonic() - started) * 1000
+        self._steps += [Step(f"hook {one.name}", one.state, elapsed, one.detail) for one in reports]
 
 
-class _Skipped(Exception):
-    """A step that has nothing to do, and why."""
+class _Ended(Exception):
+    """A step that ended otherwise than done, skipped or failed."""
+
+    def __init__(self, state: str, detail: str) -> None:
+        super().__init__(detail)
+        self.state = state
+
+
+# Purposes of erasure keys whose records are no keys of the exchange (yet).
+_NOT_AT_EXCHANGE = ("recipient", "pending")
+_NAMELESS = (
+    "the keys that were destroyed here cannot be named: delete on Binance's API management page every key that you"
+    " gave to fortctl"
+)
+# What a person does about a step that failed; what is not here is told by an action of its own, or changes nothing.
+_REMEDIES = {
+    "latch": "the latch of account {account} could not be written: stop the robot's service, make the home writable,"
+    " and run this again",
+    "destroy keys": "the key copies of account {account} could not all be destroyed: make the home writable (or do it"
+    " as its user), and run this again",
+    "read keys": _NAMELESS,
+    "look again": "look whether a robot of account {account} still runs, and run this again",
+    "delete at exchange": "the keys of account {account} could not be deleted by the issuer: delete them on Binance's"
+    " page",
+}
 
 
 def _harmless(error: Exception) -> str:
     """Return the text of an operating system's error; other texts could quote anything."""
-    return (error.strerror or "") if isinstance(error, OSError) else ""
-
-
-def dry_run(ports: PanicPorts, *, cancel_orders: bool) -> list[dict[str, Any]]:
-    """Return the steps that a panic would take now; nothing is done."""
-    owner = ports.process.owner()
-    try:
-        keys = [key.name for key in ports.read_keys()]
-    except (FortctlError, OSError):
-        keys = []
-    plan = [
-        ("latch", "the robot is latched off"),
-        ("halt", f"pid {owner.pid} is halted" if owner else "no robot is running"),
-        ("destroy keys", f"both copies are destroyed: {', '.join(keys) or 'none is known'}"),
-    ]
-    if cancel_orders:
-        plan.append(("cancel orders", "the robot's own open orders are cancelled, one by one"))
-    return [Step(name, "would", 0.0, detail).as_json() for name, detail in plan]
+    return f": {error.strerror}" if isinstance(error, OSError) and error.strerror else ""

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-from fortctl.errors import Conflict
+from fortctl.errors import Conflict, RobotUnreachable
 from fortctl.ports import MailboxRow, PanicRow
 from fortctl.store.sqlite import connect, transaction
 
@@ -144,7 +146,7 @@ class SqliteMailbox:
             self._connection.execute("DELETE FROM pairing WHERE account = ?", (account,))
 
     def post_panic(self, account: str, nonce: str, body: bytes, signature: bytes) -> None:
-        with transaction(self._connection):
+        with _told(), transaction(self._connection):
             self._connection.execute(
                 "INSERT INTO panic (account, nonce, body, signature) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING",
                 (account, nonce, body, signature),
@@ -152,15 +154,17 @@ class SqliteMailbox:
 
     def open_panics(self, account: str) -> tuple[PanicRow, ...]:
         words = f"SELECT {_PANIC_COLUMNS} FROM panic WHERE account = ? AND answer IS NULL"
-        return tuple(PanicRow(*row) for row in self._connection.execute(words, (account,)))
+        with _told():
+            return tuple(PanicRow(*row) for row in self._connection.execute(words, (account,)))
 
     def panic(self, account: str, nonce: str) -> PanicRow | None:
         words = f"SELECT {_PANIC_COLUMNS} FROM panic WHERE account = ? AND nonce = ?"
-        found = self._connection.execute(words, (account, nonce)).fetchone()
+        with _told():
+            found = self._connection.execute(words, (account, nonce)).fetchone()
         return PanicRow(*found) if found else None
 
     def answer_panic(self, account: str, nonce: str, answer: bytes, signature: bytes) -> None:
-        with transaction(self._connection):
+        with _told(), transaction(self._connection):
             self._connection.execute(
                 "UPDATE panic SET answer = ?, answer_signature = ? WHERE account = ? AND nonce = ?",
                 (answer, signature, account, nonce),
@@ -174,7 +178,7 @@ class SqliteMailbox:
 
     def withdraw(self, account: str, at: int) -> None:
         """Take the robot's card away and erase every sealed payload (panic)."""
-        with transaction(self._connection):
+        with _told(), transaction(self._connection):
             self._connection.execute("DELETE FROM card WHERE account = ?", (account,))
             self._connection.execute(
                 "UPDATE command SET sealed = NULL, finished_at = COALESCE(finished_at, ?),"
@@ -189,3 +193,14 @@ class SqliteMailbox:
     def _forget_log(self) -> None:
         # secure_delete overwrites pages; the write-ahead log would still hold the sealed bytes.
         self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    """Tell what SQLite refuses as an error of fortctl's own."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise RobotUnreachable(
+            f"the mailbox cannot be used: {error}", hint="another process holds it, or its disk is full or read-only"
+        ) from None

@@ -42,8 +42,8 @@ _OWNER = "pid, host, started, what, taken_at, beat_at"
 class SqliteOperations:
     """The operations of one home; implements :class:`fortctl.ports.OperationStore`."""
 
-    def __init__(self, path: Path) -> None:
-        self._connection = connect(path, MIGRATIONS)
+    def __init__(self, path: Path, *, busy_timeout_ms: int = 5000) -> None:
+        self._connection = connect(path, MIGRATIONS, busy_timeout_ms=busy_timeout_ms)
 
     def close(self) -> None:
         self._connection.close()

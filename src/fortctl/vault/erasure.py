@@ -69,16 +69,48 @@ def read(root: Path, name: str) -> bytes | None:
 
 
 def erase(path: Path) -> None:
-    """Overwrite a file with zeros, fsync, unlink. Raises ``OSError`` when it cannot be overwritten."""
-    descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+    """Overwrite a file with zeros, fsync, unlink; one that its owner has made read-only is opened first.
+
+    Raises:
+        OSError: it can neither be overwritten nor unlinked. (Either is enough: zeros read as no key.)
+    """
+    try:
+        _overwrite(path)
+        kept = None
+    except OSError as error:
+        kept = error
+    try:
+        _unlink(path)
+    except OSError:
+        if kept is not None:
+            raise kept from None
+        return
+    _sync_folder(path.parent)
+
+
+def _overwrite(path: Path) -> None:
+    flags = os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW
+    try:
+        descriptor = os.open(path, flags)
+    except PermissionError:
+        os.chmod(path.parent, 0o700)
+        os.chmod(path, 0o600)
+        descriptor = os.open(path, flags)
     try:
         size = max(KEY_BYTES, os.fstat(descriptor).st_size)
-        os.pwrite(descriptor, bytes(size), 0)
+        if os.pwrite(descriptor, bytes(size), 0) != size:
+            raise OSError(28, "the file could not be overwritten as a whole")
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-    os.unlink(path)
-    _sync_folder(path.parent)
+
+
+def _unlink(path: Path) -> None:
+    try:
+        os.unlink(path)
+    except PermissionError:
+        os.chmod(path.parent, 0o700)
+        os.unlink(path)
 
 
 def destroy(root: Path, account: str, purposes: Collection[str] | None = None) -> tuple[str, ...]:
@@ -92,7 +124,7 @@ def destroy(root: Path, account: str, purposes: Collection[str] | None = None) -
     """
     folder = root / account
     destroyed, problem = [], None
-    for path in sorted(folder.iterdir()) if folder.is_dir() else ():
+    for path in _files(folder):
         if purposes is not None and path.name.rpartition("-")[0] not in purposes:
             continue
         try:
@@ -103,6 +135,16 @@ def destroy(root: Path, account: str, purposes: Collection[str] | None = None) -
     if problem is not None:
         raise problem
     return tuple(destroyed)
+
+
+def _files(folder: Path) -> list[Path]:
+    try:
+        return sorted(folder.iterdir())
+    except FileNotFoundError:
+        return []
+    except PermissionError:
+        os.chmod(folder, 0o700)
+        return sorted(folder.iterdir())
 
 
 def names(root: Path) -> set[str]:

@@ -1,0 +1,330 @@
+"""What a panic can read without asking anybody: keys of vaults that open by themselves, names of those that don't.
+
+Nothing here may fail as a whole: what cannot be had is left out, and the panic says so.
+"""
+
+from __future__ import annotations
+
+import json
+from contextlib import suppress
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from fortctl.commands.unlocking import existing_source
+from fortctl.config import Config, Home, load_config
+from fortctl.errors import ConfigError, FortctlError, NotFound, RobotUnreachable
+from fortctl.model import KeyPair, KeyType
+from fortctl.secret import Secret
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from fortctl.commands.context import App
+    from fortctl.ports import Issuer
+    from fortctl.services.panic_report import KnownKey
+    from fortctl.store.mailbox import SqliteMailbox
+    from fortctl.store.postgres import PostgresMailbox
+    from fortctl.vault.panic_order import OrderFile
+    from fortctl.vault.store import OpenVault, VaultFile
+
+BUSY_MS = 1_000
+_BROKEN = (FortctlError, OSError, ValueError, KeyError, TypeError)
+# Records that can be destroyed and are no keys of the exchange.
+_NO_KEYS = ("recipient/", "pending/")
+
+
+class Emergency:
+    """Reaches for what it can of one account.
+
+    Args:
+        app: the command; nobody is asked.
+        home: its home.
+        account: the account.
+    """
+
+    def __init__(self, app: App, home: Home, account: str) -> None:
+        self._app = type(app)(replace(app.globals, account=account, no_input=True))
+        self._home = home
+        self._account = account
+        self._place = home.robot(account)
+        self._exchange: str | None = None
+
+    # -- the configuration -----------------------------------------------------------------------------------------
+
+    def config(self) -> Config | None:
+        try:
+            return load_config(self._home)
+        except (*_BROKEN, RecursionError):
+            return None
+
+    def is_remote(self) -> bool:
+        """Return whether the robot is on another host, as far as can be known."""
+        config = self.config()
+        entry = config.accounts.get(self._account) if config is not None else None
+        return entry.robot == "remote" if entry is not None else self._place.panic_order.exists()
+
+    def exchange(self) -> str:
+        """Return the account's target: what the vaults bound their records to, else what is configured.
+
+        Raises:
+            ConfigError: neither can be read.
+        """
+        if self._exchange is None:
+            config = self.config()
+            entry = config.accounts.get(self._account) if config is not None else None
+            self._exchange = entry.exchange if entry is not None else None
+        if self._exchange is None:
+            raise ConfigError("the account's exchange cannot be read from its vaults or the configuration")
+        return self._exchange
+
+    # -- keys ------------------------------------------------------------------------------------------------------
+
+    def read_keys(self) -> list[KnownKey]:
+        """Return every key that can be read, and the names of those that cannot."""
+        found: list[KnownKey] = []
+        shown = self._fingerprint_key()
+        for role, open_vault in (("site", self._site_vault), ("robot", self._robot_vault)):
+            try:
+                found += self._keys_in(open_vault(), shown)
+            except _BROKEN:
+                found += self._names_in(role)
+        if not any(key.role == "robot" and key.pair is not None for key in found):
+            with suppress(*_BROKEN):
+                found += self._card()
+        return found
+
+    def _site_vault(self) -> OpenVault:
+        return self._open(self._home.vault, self._home.erasure, self._home.keyfile, "")
+
+    def _robot_vault(self) -> OpenVault:
+        return self._open(self._place.vault, self._place.erasure, self._place.keyfile, "robot")
+
+    def _open(self, path: Path, erasure: Path, keyfile: Path, who: str) -> OpenVault:
+        """Open a vault with what needs nobody: its key file, else a passphrase file that was named."""
+        from fortctl.vault.slots import KeyFile
+        from fortctl.vault.store import VaultFile
+
+        file = VaultFile(path, erasure)
+        if keyfile.exists():
+            with suppress(FortctlError, OSError):
+                return self._learn(file.unlock([KeyFile(keyfile)]))
+        given = self._app.globals
+        option = {"": given.passphrase_file, "robot": given.robot_passphrase_file}.get(who)
+        kinds = [slot.kind for slot in file.header().slots if slot.kind == "passphrase"]
+        return self._learn(file.unlock([existing_source(self._app, kinds, keyfile, who, option)]))
+
+    def _learn(self, vault: OpenVault) -> OpenVault:
+        own = [meta.exchange for meta in vault.records() if meta.account == self._account and meta.exchange]
+        self._exchange = self._exchange or next(iter(own), None)
+        return vault
+
+    def _fingerprint_key(self) -> bytes | None:
+        try:
+            return self._site_vault().get("fingerprint-key").reveal_bytes()
+        except _BROKEN:
+            return None
+
+    def _keys_in(self, vault: OpenVault, shown: bytes | None) -> list[KnownKey]:
+        from fortctl.services.panic_report import KnownKey
+        from fortctl.vault.seal import fingerprint
+
+        found = []
+        for meta in vault.records():
+            if meta.account != self._account or not meta.erasable or meta.record_id.startswith(_NO_KEYS):
+                continue
+            try:
+                pair = _pair(vault.get(meta.record_id))
+            except NotFound:
+                continue  # destroyed already
+            except _BROKEN:
+                found.append(KnownKey(meta.role, meta.name))
+                continue
+            mark = fingerprint(pair.api_key, shown) if shown else ""
+            found.append(KnownKey(meta.role, pair.name, pair.api_key.reveal()[-4:], mark, pair))
+        return found
+
+    def _names_in(self, role: str) -> list[KnownKey]:
+        """Return what a locked vault shows of its keys."""
+        from fortctl.services.panic_report import KnownKey
+
+        try:
+            header = self._file(role).header()
+        except _BROKEN:
+            return []
+        return [
+            KnownKey(meta.role, meta.name)
+            for meta in header.records
+            if meta.account == self._account
+            and meta.erasable
+            and not meta.record_id.startswith(_NO_KEYS)
+            and meta.record_id not in header.destroyed
+        ]
+
+    def _file(self, role: str) -> VaultFile:
+        from fortctl.vault.store import VaultFile
+
+        place = self._home if role == "site" else self._place
+        return VaultFile(place.vault, place.erasure)
+
+    def _card(self) -> list[KnownKey]:
+        """Return the robot's key as its card in the mailbox shows it: with its tail, whatever opens."""
+        from fortctl.services.panic_report import KnownKey
+
+        mailbox = self.mailbox()
+        found = mailbox.card(self._account) if mailbox is not None else None
+        key = json.loads(found[0]).get("key") if found else None
+        return [KnownKey("robot", str(key["name"]), str(key["tail"]), str(key["fingerprint"]))] if key else []
+
+    def own_prefix(self) -> str | None:
+        """Return the prefix of the robot's orders."""
+        from fortctl.robot.ids import prefix_of
+
+        try:
+            return prefix_of(str(json.loads(self._place.identity.read_text(encoding="utf-8"))["robot_id"]))
+        except _BROKEN:
+            pass
+        try:
+            return prefix_of(self.read_order().robot_id)
+        except _BROKEN:
+            return None
+
+    def destroy(self) -> tuple[str, ...]:
+        """Destroy every copy's erasure keys. Raises ``OSError``: one could not be; every other one was tried."""
+        from fortctl.vault.erasure import destroy
+
+        done: list[str] = []
+        problem: OSError | None = None
+        for root in (self._home.erasure, self._place.erasure):
+            try:
+                done += destroy(root, self._account)
+            except OSError as error:
+                problem = error
+        if problem is not None:
+            raise problem
+        return tuple(done)
+
+    # -- stores ----------------------------------------------------------------------------------------------------
+
+    def mailbox(self) -> SqliteMailbox | PostgresMailbox | None:
+        """Open the account's mailbox; None where there is none."""
+        url = self._mailbox_url()
+        if url:
+            return open_board(url)
+        if not self._home.mailbox.exists():
+            return None
+        from fortctl.store.mailbox import SqliteMailbox
+
+        return SqliteMailbox(self._home.mailbox, busy_timeout_ms=BUSY_MS)
+
+    def _mailbox_url(self) -> str:
+        config = self.config()
+        if config is not None:
+            return config.mailbox
+        try:
+            return self.read_order().mailbox
+        except _BROKEN:
+            return ""
+
+    def empty_mailbox(self, now_ms: int) -> None:
+        mailbox = self.mailbox()
+        if mailbox is not None:
+            mailbox.withdraw(self._account, now_ms)
+            mailbox.close()
+
+    def abort_operation(self, now_ms: int) -> str | None:
+        from fortctl.store.operations import SqliteOperations
+
+        if not self._home.operations.exists():
+            return None
+        operations = SqliteOperations(self._home.operations, busy_timeout_ms=BUSY_MS)
+        try:
+            aborted = operations.abort_for_panic(self._account, now_ms)
+        finally:
+            operations.close()
+        return f"the {aborted.kind} {aborted.id} was aborted" if aborted is not None else None
+
+    def issuer(self) -> Issuer | None:
+        """Return the issuer where its vault opens without asking; None where a person issues the keys.
+
+        Raises:
+            FortctlError: its vault does not open.
+        """
+        from fortctl.commands.wiring_issuer import issuer_kind, sub_account_issuer
+        from fortctl.services.issuer import SUB_ACCOUNT, read_master
+
+        if issuer_kind(self._home, self._account) != SUB_ACCOUNT:
+            return None
+        place = self._home.issuer
+        master = read_master(self._open(place.vault, place.erasure, place.keyfile, "issuer"), self._account, None)
+        if master is None:
+            return None
+        return sub_account_issuer(self.exchange(), self._home.path, master.pair, master.email)
+
+    # -- the order for a robot on another host ---------------------------------------------------------------------
+
+    def read_order(self) -> OrderFile:
+        """Return the order that lies in the home. Raises ``OSError``, ``VaultDamaged``."""
+        from fortctl.vault.panic_order import OrderFile
+
+        return OrderFile.from_bytes(self._place.panic_order.read_bytes())
+
+    def order(self) -> OrderFile:
+        """Return an unused order: the pre-signed one, else a fresh one where the site's vault opens by itself.
+
+        Raises:
+            RobotUnreachable: there is none.
+        """
+        found: OrderFile | None = None
+        with suppress(*_BROKEN):
+            found = self.read_order()
+        if found is not None and not found.used:
+            return found
+        with suppress(*_BROKEN):
+            return self._fresh_order()
+        if found is not None:
+            # A robot that was never cleared since answers it; it is better than none.
+            return found
+        raise RobotUnreachable(
+            "there is no pre-signed order for the robot", hint="panic on the robot's own host: nothing else stops it"
+        )
+
+    def used(self, order: OrderFile) -> None:
+        """Note that an order was sent; best effort."""
+        from fortctl.config import write_private
+
+        with suppress(*_BROKEN):
+            write_private(self._place.panic_order, replace(order, used=True).as_bytes())
+
+    def _fresh_order(self) -> OrderFile:
+        from base64 import b64decode
+
+        from fortctl.vault.panic_order import sign_orders
+        from fortctl.vault.seal import Identity
+
+        vault = self._site_vault()
+        pin = json.loads(vault.get(f"robot/{self._account}").reveal_bytes())
+        operator = Identity.from_private(vault.get("identity/operator"))
+        url = self._mailbox_url()
+        return sign_orders(operator, self._account, pin["robot_id"], b64decode(pin["public"]), url)
+
+
+def open_board(url: str) -> SqliteMailbox | PostgresMailbox:
+    """Open a shared mailbox for a moment. Raises ``FortctlError``."""
+    from pathlib import Path
+
+    from fortctl.store.mailbox import SqliteMailbox
+    from fortctl.store.postgres import PostgresMailbox
+
+    if url.startswith("postgresql://"):
+        return PostgresMailbox(url)
+    path = Path(url.removeprefix("sqlite://"))
+    try:
+        return SqliteMailbox(path, shared=True, busy_timeout_ms=BUSY_MS, any_thread=True)
+    except OSError as error:
+        raise RobotUnreachable(f"the mailbox {path} cannot be opened: {error.strerror}") from None
+
+
+def _pair(record: Secret) -> KeyPair:
+    """Return the key of a record, in whichever vault. Raises ``ValueError``, ``KeyError``, ``TypeError``."""
+    body = json.loads(record.reveal_bytes())
+    return KeyPair(body["name"], KeyType(body["type"]), Secret(body["api_key"]), Secret(body["secret"]))

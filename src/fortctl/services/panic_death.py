@@ -1,0 +1,74 @@
+"""Watch old keys until they are *proved* dead (robot.md, "Dead"): -2008 of apiRestrictions, or the issuer's list."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+
+from fortctl.errors import FortctlError
+from fortctl.model import KeyPair
+from fortctl.ports import Clock, Exchange, ExchangeFault
+from fortctl.services.panic_report import KnownKey
+
+UNKNOWN_KEY = -2008
+FIRST_LOOK_S, LONGEST_S = 0.25, 10.0
+Listed = Callable[[], Awaitable[Sequence[KnownKey] | None]]
+
+
+class DeathWatch:
+    """Asks again and again, ever more slowly.
+
+    Args:
+        connect: makes an exchange adapter for a key.
+        alive: the keys of the account that the issuer's list names, or None where no issuer can be asked.
+        clock: the clock.
+    """
+
+    def __init__(self, connect: Callable[[KeyPair], Exchange], alive: Listed, clock: Clock) -> None:
+        self._connect = connect
+        self._alive = alive
+        self._clock = clock
+
+    async def watch(self, keys: Sequence[KnownKey], wait_s: float) -> list[KnownKey]:
+        """Return the keys of which it is not proved that they are dead, after ``wait_s`` seconds at most."""
+        deadline = self._clock.monotonic() + wait_s
+        left, pause = list(keys), FIRST_LOOK_S
+        while True:
+            left, wait = await self._once(left)
+            now = self._clock.monotonic()
+            # What cannot be asked about will not be proved by waiting, unless an issuer lists it.
+            hopeless = all(key.pair is None for key in left) and await self._list() is None
+            if not left or hopeless or now >= deadline:
+                return left
+            await self._clock.sleep(min(max(pause, wait), max(0.0, deadline - now)))
+            pause = min(pause * 1.5, LONGEST_S)
+
+    async def _once(self, keys: list[KnownKey]) -> tuple[list[KnownKey], float]:
+        listed = await self._list()
+        if listed is not None:
+            keys = [key for key in keys if not key.tail or any(key.tail == one.tail for one in listed)]
+        looks = await asyncio.gather(*(self._look(key) for key in keys))
+        left = [key for key, (dead, _wait) in zip(keys, looks, strict=True) if not dead]
+        return left, max((wait for _dead, wait in looks), default=0.0)
+
+    async def _list(self) -> Sequence[KnownKey] | None:
+        try:
+            return await self._alive()
+        except (FortctlError, ExchangeFault):
+            return None
+
+    async def _look(self, key: KnownKey) -> tuple[bool, float]:
+        """Return whether a key is proved dead, and how long the exchange wants to be left alone (s)."""
+        if key.pair is None:
+            return False, 0.0
+        try:
+            exchange = self._connect(key.pair)
+        except FortctlError:
+            return False, 0.0
+        try:
+            await exchange.key_restrictions()
+        except ExchangeFault as fault:
+            return fault.code == UNKNOWN_KEY, fault.retry_after or 0.0
+        finally:
+            await exchange.close()
+        return False, 0.0

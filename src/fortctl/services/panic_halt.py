@@ -1,0 +1,215 @@
+"""Halt a robot: the local one over its socket or by SIGKILL, one on another host by its pre-signed order."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from fortctl.errors import FortctlError, RobotUnreachable
+from fortctl.ports import Clock, Latch, PanicBoard, RobotOwner, RobotProcess
+from fortctl.vault.panic_order import OrderFile, read_answer
+
+ACKNOWLEDGE_WITHIN_S = 0.3
+DRAIN_PLACERS_S = 0.2
+END_WITHIN_S = 1.0
+_LOOK_S = 0.05
+Result = Mapping[str, Any]
+
+
+class Nothing(Exception):
+    """A step that has nothing to do, and why."""
+
+
+@dataclass(frozen=True)
+class Halted:
+    """How a robot was halted.
+
+    Attributes:
+        detail: for a person.
+        result: what it says that it cancelled and left, or None where it said nothing.
+        reached: it places nothing more for certain.
+        queued: the order to halt waits for it.
+    """
+
+    detail: str
+    result: Result | None = None
+    reached: bool = True
+    queued: bool = False
+
+    @property
+    def left_nothing(self) -> bool:
+        return self.result is not None and not self.result.get("left")
+
+
+class LocalHalt:
+    """Halts the robot on this machine.
+
+    Args:
+        process, latch: the robot's.
+        clock: the clock.
+        cancel_orders: have it cancel its own orders first.
+        timeout_s: how long that may take once it has acknowledged.
+    """
+
+    def __init__(
+        self, process: RobotProcess, latch: Latch, clock: Clock, *, cancel_orders: bool, timeout_s: float
+    ) -> None:
+        self._process = process
+        self._latch = latch
+        self._clock = clock
+        self._cancel = cancel_orders
+        self._timeout_s = timeout_s
+
+    async def run(self) -> Halted:
+        """Halt it.
+
+        Raises:
+            Nothing: none is running.
+            RobotUnreachable: it could not be ended.
+        """
+        owner = await asyncio.to_thread(self._process.owner)
+        if owner is None:
+            raise Nothing("no robot is running here")
+        if await asyncio.to_thread(self._process.is_stopped, owner):
+            # A stopped process answers nobody and hands nothing to the kernel.
+            return await self._kill(owner, "it was stopped")
+        try:
+            await self._query({"op": "halt", "cancel_orders": self._cancel}, ACKNOWLEDGE_WITHIN_S)
+        except FortctlError:
+            await asyncio.to_thread(self._latch.drain_placers, DRAIN_PLACERS_S)
+            return await self._kill(owner, "it gave no answer")
+        try:
+            result: Result | None = await self._query({"op": "halt-result"}, self._timeout_s)
+        except FortctlError:
+            result = None
+        if result is None or not await self._ended():
+            killed = await self._kill(owner, "it did not end in time" if result else "it did not finish in time")
+            return Halted(killed.detail, result)
+        count = len(result.get("cancelled", ()))
+        return Halted(f"the robot halted, cancelled {count} orders and ended", result)
+
+    async def again(self) -> str:
+        """End a robot that came up in the meantime. Raises ``Nothing``, ``RobotUnreachable``."""
+        owner = await asyncio.to_thread(self._process.owner)
+        if owner is None:
+            raise Nothing("none came up meanwhile")
+        return (await self._kill(owner, "it came up meanwhile")).detail
+
+    async def _query(self, request: Result, timeout_s: float) -> Result:
+        return await asyncio.to_thread(self._process.query, request, timeout_s=timeout_s)
+
+    async def _ended(self) -> bool:
+        deadline = self._clock.monotonic() + END_WITHIN_S
+        while await asyncio.to_thread(self._process.owner) is not None:
+            if self._clock.monotonic() > deadline:
+                return False
+            await self._clock.sleep(0.005)
+        return True
+
+    async def _kill(self, owner: RobotOwner, why: str) -> Halted:
+        if not await asyncio.to_thread(self._process.kill, owner):
+            raise RobotUnreachable(
+                f"{why} and could not be killed (pid {owner.pid})", hint=f"end process {owner.pid} as its user, or root"
+            )
+        return Halted(f"{why}: killed (pid {owner.pid})")
+
+
+class OrderSource(Protocol):
+    """Where the order for a robot on another host comes from."""
+
+    def order(self) -> OrderFile:
+        """Return an unused order. Raises ``FortctlError``: there is none, and none can be signed."""
+
+    def used(self, order: OrderFile) -> None:
+        """Note that an order was sent; best effort."""
+
+
+class RemoteHalt:
+    """Halts a robot on another host.
+
+    Args:
+        orders: the pre-signed order.
+        open_board: opens the mailbox that an order names; called and used in one thread.
+        clock: the clock.
+        cancel_orders, timeout_s: as for :class:`LocalHalt`.
+    """
+
+    def __init__(
+        self,
+        orders: OrderSource,
+        open_board: Callable[[str], PanicBoard],
+        clock: Clock,
+        *,
+        cancel_orders: bool,
+        timeout_s: float,
+    ) -> None:
+        self._orders = orders
+        self._open = open_board
+        self._clock = clock
+        self._cancel = cancel_orders
+        self._timeout_s = timeout_s
+
+    async def run(self) -> Halted:
+        """Send the order, and wait for the robot's answer.
+
+        Raises:
+            FortctlError: it could not even be queued.
+        """
+        deadline = self._clock.monotonic() + self._timeout_s
+        order = await asyncio.to_thread(self._orders.order)
+        try:
+            board = await asyncio.to_thread(self._send, order, deadline)
+        except FortctlError as error:
+            raise RobotUnreachable(
+                f"the mailbox could not take the order: {error.message}",
+                hint="run this again as soon as the mailbox can be reached, or panic on the robot's own host;"
+                " its deadman stops it by itself",
+            ) from None
+        return await self._await_answer(board, order, deadline)
+
+    def _send(self, order: OrderFile, deadline: float) -> PanicBoard:
+        form = order.form(self._cancel)
+        while True:
+            try:
+                board = self._open(order.mailbox)
+                board.post_panic(order.account, order.nonce, form.body, form.signature)
+                break
+            except FortctlError:
+                if self._clock.monotonic() >= deadline - 1.0:
+                    raise
+        self._orders.used(order)
+        return board
+
+    async def _await_answer(self, board: PanicBoard, order: OrderFile, deadline: float) -> Halted:
+        latched = False
+        while True:
+            facts = await asyncio.to_thread(_answer_of, board, order)
+            if facts is not None and facts["outcome"] == "refused":
+                reason = facts["data"].get("reason")
+                raise RobotUnreachable(
+                    f"the robot does not obey this order: {reason}", hint="panic on the robot's own host"
+                )
+            if facts is not None and facts["outcome"] == "halted":
+                data = facts["data"]
+                left = data.get("left")
+                result = {"left": ["?"] * left if left is not None else ["?"], "key": data.get("key")}
+                return Halted(f"the robot obeyed, cancelled {data['cancelled']} orders and ended", result)
+            latched = latched or facts is not None
+            if self._clock.monotonic() >= deadline:
+                break
+            await self._clock.sleep(_LOOK_S)
+        if latched:
+            return Halted("the robot has latched and is still cancelling", None)
+        return Halted("NOT REACHED in time; the order waits for the robot without end", None, False, True)
+
+
+def _answer_of(board: PanicBoard, order: OrderFile) -> dict[str, Any] | None:
+    try:
+        row = board.panic(order.account, order.nonce)
+    except FortctlError:
+        return None
+    if row is None or row.answer is None or row.answer_signature is None:
+        return None
+    return read_answer(row.answer, row.answer_signature, order)

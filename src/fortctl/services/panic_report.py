@@ -1,0 +1,123 @@
+"""What a panic did, step by step, and what of it a person must still do. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from fortctl.errors import ActionRequired, ExchangeUnreachable, FortctlError, RobotTimeout
+from fortctl.model import KeyPair
+
+# The gravest first: a robot that may still trade outranks what a person must do at Binance (contract.md, "Exit codes").
+UNREACHED = "robot_unreached"
+
+
+@dataclass
+class Step:
+    """One step of the panic: what became of it, in how many milliseconds.
+
+    Attributes:
+        state: ``done``, ``skipped``, ``failed``, ``unproved``, ``queued``, ``running`` or ``would``.
+    """
+
+    name: str
+    state: str = "running"
+    elapsed_ms: float = 0.0
+    detail: str = ""
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "name": self.name,
+            "state": self.state,
+            "elapsed_ms": round(self.elapsed_ms, 1),
+            "detail": self.detail,
+        }
+
+
+@dataclass(frozen=True)
+class KnownKey:
+    """A key that lives at the exchange until somebody deletes it; ``pair`` is there only where it could be read."""
+
+    role: str
+    name: str
+    tail: str = ""
+    fingerprint: str = ""
+    pair: KeyPair | None = field(default=None, repr=False)
+
+    def as_json(self) -> dict[str, Any]:
+        return {"role": self.role, "name": self.name, "tail": self.tail, "fingerprint": self.fingerprint}
+
+    def same_as(self, other: KnownKey) -> bool:
+        """Two sightings of one key; of a locked vault there is only the name."""
+        tails = {self.tail, other.tail} - {""}
+        return (self.role, self.name) == (other.role, other.name) and len(tails) <= 1
+
+    @classmethod
+    def from_json(cls, entry: Mapping[str, Any]) -> KnownKey:
+        role, name, tail, shown = (str(entry.get(part) or "") for part in ("role", "name", "tail", "fingerprint"))
+        return cls(role, name, tail, shown)
+
+
+def united(keys: Iterable[KnownKey]) -> list[KnownKey]:
+    """Return each key once, as it is known best."""
+    found: list[KnownKey] = []
+    for key in sorted(keys, key=lambda one: (one.pair is None, not one.tail)):
+        if not any(key.same_as(other) for other in found):
+            found.append(key)
+    return found
+
+
+@dataclass(frozen=True)
+class PanicReport:
+    """How one account's panic went; ``actions`` is what a person must still do."""
+
+    account: str
+    steps: tuple[Step, ...]
+    elapsed_ms: float
+    actions: tuple[dict[str, Any], ...]
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "account": self.account,
+            "steps": [step.as_json() for step in self.steps],
+            "elapsed_ms": round(self.elapsed_ms, 1),
+            "actions": list(self.actions),
+        }
+
+
+def data_of(reports: Sequence[PanicReport]) -> dict[str, Any]:
+    """Return the contract's ``steps[], elapsed_ms, actions[]``; with several accounts each one's besides."""
+    several = len(reports) > 1
+    steps = [
+        {**step.as_json(), **({"account": report.account} if several else {})}
+        for report in reports
+        for step in report.steps
+    ]
+    data: dict[str, Any] = {
+        "steps": steps,
+        "elapsed_ms": round(max((report.elapsed_ms for report in reports), default=0.0), 1),
+        "actions": [action for report in reports for action in report.actions],
+    }
+    if several:
+        data["accounts"] = [report.as_json() for report in reports]
+    return data
+
+
+def failure_of(reports: Sequence[PanicReport], text: str) -> FortctlError | None:
+    """Return the error that the command ends with, the gravest first, or None when nothing is left to do."""
+    data = data_of(reports)
+    actions = data["actions"]
+    if not actions:
+        return None
+    unreached = [action for action in actions if action["what"] == UNREACHED]
+    for_a_person = [action for action in actions if not action.get("exchange_only")]
+    hint = "; ".join(dict.fromkeys(action["text"] for action in actions))
+    facts: dict[str, Any] = {"details": {"actions": actions}, "data": data, "text": text, "hint": hint}
+    if unreached:
+        facts["details"]["queued"] = all(action.get("queued") for action in unreached)
+        names = ", ".join(dict.fromkeys(action["account"] for action in unreached))
+        return RobotTimeout(f"the robot of account {names} was NOT reached: it may still be trading", **facts)
+    if for_a_person:
+        return ActionRequired("cut off as far as can be done from here; what is left must be done by a person", **facts)
+    return ExchangeUnreachable("the exchange could not be asked", **facts)
