@@ -133,6 +133,8 @@ class SymbolRules:
     ask_multiplier_up: Decimal = Decimal(0)
     ask_multiplier_down: Decimal = Decimal(0)
     max_orders: int = 0
+    order_types: tuple[str, ...] = ()
+    stp_modes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from fortctl.robot.cycle import ILLEGAL, TRANSITIONS, CycleEvent, CycleState, Il
 from fortctl.robot.ids import client_order_id, parse, prefix_of
 from fortctl.robot.lifecycle import KEY, WISH, Books, Facts, Key, KeyEvent, Wish, WishEvent, derive_state, may_trade
 from fortctl.robot.settings import GridSettings, parse_settings
+from fortctl.robot.strategy import sell_price
 
 
 def test_every_state_and_event_has_an_entry() -> None:
@@ -79,7 +80,7 @@ def test_levels_fall_and_lie_on_the_tick(price: Decimal, step: Decimal, level: i
 @given(price=prices, profit=st.decimals("0.1", "5", places=2), rate=st.decimals("0", "0.002", places=4))
 def test_a_sell_earns_its_profit_after_both_commissions(price: Decimal, profit: Decimal, rate: Decimal) -> None:
     settings = GridSettings("XRPETH", 5, Decimal(1), profit, Decimal(1))
-    sell = grid.sell_price(settings, price, rate, Decimal("0.00000001"))
+    sell = sell_price(settings.take_profit, price, rate, Decimal("0.00000001"))
     received = sell * (1 - rate) * (1 - rate)
     assert received >= price * (1 + profit / 100) * (1 - Decimal("1e-20"))
 

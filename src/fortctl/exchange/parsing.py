@@ -124,6 +124,8 @@ def symbol_rules(row: Mapping[str, Any]) -> SymbolRules:
         ask_multiplier_up=number(sided, "askMultiplierUp") or number(plain, "multiplierUp"),
         ask_multiplier_down=number(sided, "askMultiplierDown") or number(plain, "multiplierDown"),
         max_orders=int(filters.get("MAX_NUM_ORDERS", {}).get("maxNumOrders", 0)),
+        order_types=tuple(row.get("orderTypes", ())),
+        stp_modes=tuple(row.get("allowedSelfTradePreventionModes", ())),
     )
 
 

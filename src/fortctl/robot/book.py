@@ -20,6 +20,8 @@ from fortctl.robot.events import (
     Held,
     Intended,
     KeyMarked,
+    Noted,
+    Priced,
     Released,
     Told,
     Trailed,
@@ -27,7 +29,7 @@ from fortctl.robot.events import (
 )
 from fortctl.robot.lifecycle import Wish
 from fortctl.robot.rounding import floor_to
-from fortctl.robot.settings import GridSettings, parse_settings
+from fortctl.robot.settings import GridSettings, Settings, parse_settings
 
 ZERO = Decimal(0)
 
@@ -70,9 +72,10 @@ class Cycle:
 
     Attributes:
         bought: base received, net of commission in base.
-        spent: quote paid, commission in quote included.
+        spent: quote paid.
         dust, dust_cost: taken over from the dust pool.
-        sold, received: base sold (commission in base included), quote received net of commission in quote.
+        sold, received: base sold (commission in base included), quote received.
+        fees: what commissions in quote, and in assets whose worth is known, were worth in quote.
         sell_price, sell_step: the first sell that was made durable with the buy; price 0 where none was.
     """
 
@@ -86,6 +89,7 @@ class Cycle:
     dust_cost: Decimal = ZERO
     sold: Decimal = ZERO
     received: Decimal = ZERO
+    fees: Decimal = ZERO
     attempts: dict[str, int] = field(default_factory=lambda: {"buy": 0, "sell": 0})
     orders: dict[str, str] = field(default_factory=dict)
     profit: Decimal = ZERO
@@ -118,7 +122,7 @@ class Book:
     """Everything the robot knows of its work. Only :meth:`apply` changes it."""
 
     def __init__(self) -> None:
-        self.settings: GridSettings | None = None
+        self.settings: Settings | None = None
         self.wish = Wish.STOPPED
         self.reason = ""
         self.since = 0
@@ -138,7 +142,12 @@ class Book:
         self.hold: tuple[str, ...] = ()
         self.key_mark: KeyMarked | None = None
         self.moved: dict[str, Decimal] = {}
+        # Commissions in assets whose worth in quote was not known; in no cycle's profit.
         self.other_commissions: dict[str, Decimal] = {}
+        # One unit's worth in quote, and when it was seen.
+        self.prices: dict[str, Decimal] = {}
+        self.priced_at: dict[str, int] = {}
+        self.notes: dict[str, str] = {}
         self.last_at = 0
         self.base = ""
         self.quote = ""
@@ -169,8 +178,8 @@ class Book:
         return [self.orders[name] for name in sorted(self.open_orders)]
 
     def committed_quote(self) -> Decimal:
-        """Return quote bound in open buys and inventory."""
-        bound = ZERO
+        """Return quote bound in open buys and inventory (dust included), at the prices paid."""
+        bound = self.dust_cost
         for cycle in self.live_cycles():
             bound += cycle.held_quantity * cycle.unit_cost
             if cycle.state is CycleState.BUYING:
@@ -188,7 +197,7 @@ class Book:
         """Take one event in. Raises ``IllegalTransition`` or ``KeyError`` for one that cannot have happened."""
         match event:
             case Configured():
-                self.settings = parse_settings(event.settings)
+                self._configured(parse_settings(event.settings))
             case AssetsNamed():
                 self.base, self.quote = event.base, event.quote
             case Wished():
@@ -210,6 +219,12 @@ class Book:
                 cycle = self.cycles[event.cycle]
                 cycle.state = advance(cycle.state, CycleEvent.TOO_SMALL)
                 self._finish(cycle)
+            case Noted():
+                self.notes[event.name] = event.value
+                if not event.value:
+                    del self.notes[event.name]
+            case Priced():
+                self.prices[event.asset], self.priced_at[event.asset] = event.price, event.at
             case Held():
                 self.hold = tuple(event.reasons)
             case Released():
@@ -219,14 +234,19 @@ class Book:
             case _:
                 raise TypeError(f"unknown event {type(event).__name__}")
 
+    def _configured(self, settings: Settings) -> None:
+        if self.settings is not None and settings.strategy != self.settings.strategy:
+            self.anchor, self.levels, self.notes = None, set(), {}
+        self.settings = settings
+
     def _wished(self, event: Wished) -> None:
         if event.wish == Wish.RUNNING and not self.live:
             # A fresh start lays a fresh grid at the price of then.
-            self.anchor, self.levels = None, set()
+            self.anchor, self.levels, self.notes = None, set(), {}
         self.wish, self.reason, self.since = Wish(event.wish), event.reason, event.at
 
     def _anchored(self, event: Anchored) -> None:
-        assert self.settings is not None
+        assert isinstance(self.settings, GridSettings)
         self.anchor = event.price
         self.levels = set(range(1, self.settings.levels + 1))
 
@@ -280,18 +300,22 @@ class Book:
         order.executed = max(order.executed, order.booked)
         in_base = event.commission if event.commission_asset == self.base else ZERO
         in_quote = event.commission if event.commission_asset == self.quote else ZERO
-        if event.commission_asset not in (self.base, self.quote):
+        if event.commission and event.commission_asset not in (self.base, self.quote):
             asset = event.commission_asset
-            self.other_commissions[asset] = self.other_commissions.get(asset, ZERO) + event.commission
+            if asset in self.prices:
+                in_quote = event.commission * self.prices[asset]
+            else:
+                self.other_commissions[asset] = self.other_commissions.get(asset, ZERO) + event.commission
+        cycle.fees += in_quote
         self._move(event.commission_asset, -event.commission)
         if order.leg == "buy":
             cycle.bought += event.quantity - in_base
-            cycle.spent += event.quote + in_quote
+            cycle.spent += event.quote
             self._move(self.base, event.quantity)
             self._move(self.quote, -event.quote)
         else:
             cycle.sold += event.quantity + in_base
-            cycle.received += event.quote - in_quote
+            cycle.received += event.quote
             self._move(self.base, -event.quantity)
             self._move(self.quote, event.quote)
         self._settle(order)
@@ -322,11 +346,11 @@ class Book:
         left, unit = cycle.held_quantity, cycle.unit_cost
         self.dust += left
         self.dust_cost += left * unit
-        if cycle.state is CycleState.CLOSED:
-            cycle.profit = cycle.received - cycle.sold * unit
-            cycle.closed_at = self.last_at
-            self.profit += cycle.profit
-            self.closed += 1
+        # What is left goes to the pool at the price paid; the cycle bears its commissions, whatever became of it.
+        cycle.profit = cycle.received - cycle.sold * unit - cycle.fees
+        cycle.closed_at = self.last_at
+        self.profit += cycle.profit
+        self.closed += cycle.state is CycleState.CLOSED
 
     # -- what people see -------------------------------------------------------------------------------------------
 

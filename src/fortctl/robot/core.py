@@ -13,10 +13,12 @@ from fortctl.ports import Clock, Exchange, LatchGuard
 from fortctl.robot.book import Book
 from fortctl.robot.cycle import IllegalTransition
 from fortctl.robot.events import Event, Held, Wished
+from fortctl.robot.grid import builtin
 from fortctl.robot.keyloss import KeyLoss
 from fortctl.robot.lifecycle import KEY as KEY_TABLE
 from fortctl.robot.lifecycle import WISH, Books, Facts, Key, KeyEvent, Wish, WishEvent, derive_state
 from fortctl.robot.reconcile import Limits, Mark
+from fortctl.robot.strategy import Strategy
 from fortctl.times import rfc3339
 
 MARK_EVERY_MS = 5_000
@@ -46,6 +48,7 @@ class RobotCore:
         clock, latch, log: as named.
         connect: makes an exchange adapter; without a key it can only watch the market.
         limits: how long a break it bridges alone.
+        strategies: finds a strategy by name.
         resume_running: go on trading where the journal says ``running`` (a service manager's restart).
         announce: hears of what a person wants to know (an event's name, its facts); returns at once.
     """
@@ -61,6 +64,7 @@ class RobotCore:
         connect: Callable[[KeyPair | None], Exchange],
         log: logging.Logger,
         limits: Limits | None = None,
+        strategies: Callable[[str], Strategy] = builtin,
         resume_running: bool = False,
         announce: Callable[[str, Mapping[str, Any]], None] = lambda event, facts: None,
     ) -> None:
@@ -75,6 +79,7 @@ class RobotCore:
         self._announce = announce
         # Why it places nothing for the moment, whatever the book says (deadman).
         self._silenced = ""
+        self._strategies = strategies
         self.book = Book()
         self.book.replay(journal.events())
         self.book.doubt_promises()
@@ -263,6 +268,14 @@ class RobotCore:
     @property
     def step_size(self) -> Decimal:
         return self._rules.step_size if self._rules is not None else Decimal(0)
+
+    def hold(self, reasons: list[str]) -> None:
+        self._hold(reasons)
+
+    def holds(self, asset: str) -> bool:
+        """Return whether the account has something of an asset, as far as it was told."""
+        found = self._balances.balance(asset) if self._balances is not None else None
+        return found is not None and found.free + found.locked > 0
 
     def spawn(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
         return self._spawn(work, name)

@@ -23,7 +23,7 @@ class Event:
 
 @dataclass(frozen=True)
 class Configured(Event):
-    """New settings, as :meth:`GridSettings.as_json` writes them."""
+    """New settings, as :meth:`Settings.as_json` writes them."""
 
     kind: ClassVar[str] = "configured"
     settings: dict[str, Any]
@@ -138,6 +138,25 @@ class DustLeft(Event):
 
 
 @dataclass(frozen=True)
+class Noted(Event):
+    """What a strategy wants to remember; an empty value forgets the name."""
+
+    kind: ClassVar[str] = "noted"
+    name: str
+    value: str
+
+
+@dataclass(frozen=True)
+class Priced(Event):
+    """What one unit of an asset is worth in quote: commissions charged in it are valued by this from now on."""
+
+    kind: ClassVar[str] = "priced"
+    asset: str
+    price: Decimal
+    at: int
+
+
+@dataclass(frozen=True)
 class Held(Event):
     """It waits for a person, for these reasons (``code: text``)."""
 
@@ -168,7 +187,7 @@ _KINDS: dict[str, type[Event]] = {
     cls.kind: cls
     for cls in (
         *(Configured, AssetsNamed, Wished, Anchored, Trailed, Intended, Told),
-        *(Absent, Booked, DustLeft, Held, Released, KeyMarked),
+        *(Absent, Booked, DustLeft, Noted, Priced, Held, Released, KeyMarked),
     )
 }
 

@@ -8,14 +8,14 @@ from contextlib import contextmanager
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
-from fortctl.model import Fill, OrderRequest, OrderState, OrderType, Side, SymbolRules
+from fortctl.model import Fill, OrderRequest, OrderState, OrderStatus, OrderType, Side, SymbolRules
 from fortctl.ports import Exchange, ExchangeFault, Outcome
 from fortctl.robot.book import Cycle, Order
 from fortctl.robot.cycle import CycleState
 from fortctl.robot.events import Absent, Booked, Cancel, Intended, Intent, Place
-from fortctl.robot.grid import View, first_sell
 from fortctl.robot.ids import client_order_id
 from fortctl.robot.reconcile import booked_of, told_of
+from fortctl.robot.strategy import View, first_sell
 
 if TYPE_CHECKING:
     from fortctl.robot.runner import Runner
@@ -24,6 +24,7 @@ RECV_WINDOW_MS = 1_000
 PROVED_AFTER_MS = RECV_WINDOW_MS + 1_000
 BACK_OFF_S = {Outcome.WOULD_TAKE: 1.0, Outcome.NO_FUNDS: 30.0, Outcome.REFUSED: 30.0}
 AT_ONCE = 16
+ENDED_BY_EXCHANGE = (OrderStatus.EXPIRED, OrderStatus.EXPIRED_IN_MATCH, OrderStatus.REJECTED)
 
 
 class OrderDesk:
@@ -33,6 +34,8 @@ class OrderDesk:
         self._runner = runner
         self._levels: dict[int, float] = {}
         self._sells: dict[int, float] = {}
+        # Refusals in a row because the order would have matched at once, by level and by cycle.
+        self._taking: dict[str, dict[int, int]] = {"buy": {}, "sell": {}}
         self._cancelling: set[str] = set()
         self._unknown: set[str] = set()
         self._busy_until = 0.0
@@ -49,7 +52,14 @@ class OrderDesk:
         now = self._runner.monotonic()
         self._levels = {level: until for level, until in self._levels.items() if until > now}
         self._sells = {cycle: until for cycle, until in self._sells.items() if until > now}
-        return View(price, rules, rate, frozenset(self._levels), frozenset(self._sells))
+        self._taking["sell"] = {
+            cycle: count for cycle, count in self._taking["sell"].items() if cycle in self._runner.book.live
+        }
+        return View(
+            *(price, rules, rate, frozenset(self._levels), frozenset(self._sells), self._runner.exchange_now()),
+            nudged=self._taking["buy"],
+            nudged_sells=self._taking["sell"],
+        )
 
     async def carry_out(self, exchange: Exchange, intents: Sequence[Intent]) -> None:
         """Carry out intents side by side; sells and cancels first."""
@@ -157,7 +167,9 @@ class OrderDesk:
                 except ExchangeFault as fault:
                     await self._not_placed(exchange, name, fault)
                     return
+        self._taking[runner.book.orders[name].leg].pop(self._place_of(name), None)
         runner.record(told_of(order))
+        self.noted(name)
         runner.accepted()
         if runner.book.orders[name].missing:
             self.fetch_fills_of(name)
@@ -174,7 +186,10 @@ class OrderDesk:
         runner.record(Absent(name, f"{fault.outcome.value} {fault.code or ''}".strip()))
         wait = BACK_OFF_S.get(fault.outcome, fault.retry_after or 1.0)
         self._block(order, wait)
-        if fault.outcome is Outcome.KEY_REFUSED:
+        if fault.outcome is Outcome.WOULD_TAKE:
+            taking, place = self._taking[order.leg], self._place_of(name)
+            taking[place] = taking.get(place, 0) + 1
+        elif fault.outcome is Outcome.KEY_REFUSED:
             await runner.confirm_key_loss(fault)
         elif fault.outcome is Outcome.CLOCK:
             runner.resync()
@@ -184,11 +199,19 @@ class OrderDesk:
         asyncio.get_running_loop().call_later(wait, runner.look_again)
 
     def _block(self, order: Order, seconds: float) -> None:
-        until = self._runner.monotonic() + seconds
-        if order.leg == "buy":
-            self._levels[self._runner.book.cycles[order.cycle].level] = until
-        else:
-            self._sells[order.cycle] = until
+        blocked = self._levels if order.leg == "buy" else self._sells
+        blocked[self._place_of(order.client_order_id)] = self._runner.monotonic() + seconds
+
+    def _place_of(self, name: str) -> int:
+        """Return what must wait when an order is refused: a buy's level, or a sell's cycle."""
+        order = self._runner.book.orders[name]
+        return self._runner.book.cycles[order.cycle].level if order.leg == "buy" else order.cycle
+
+    def noted(self, name: str) -> None:
+        """Wait before the next try of an order that the exchange ended by itself (self-trade prevention, a halt)."""
+        order = self._runner.book.orders[name]
+        if order.status in ENDED_BY_EXCHANGE:
+            self._block(order, BACK_OFF_S[Outcome.REFUSED])
 
     # -- cancelling ------------------------------------------------------------------------------------------------
 

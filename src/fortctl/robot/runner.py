@@ -15,7 +15,6 @@ from fortctl.errors import BadInput, Conflict, FortctlError
 from fortctl.keycheck import Death, ask_if_dead, check_entered
 from fortctl.model import KeyPair, KeyVerdict, Role
 from fortctl.ports import Exchange, ExchangeFault, Outcome
-from fortctl.robot import grid
 from fortctl.robot.book import order_row
 from fortctl.robot.describe import describe
 from fortctl.robot.events import AssetsNamed, Configured, KeyMarked, Released
@@ -23,7 +22,9 @@ from fortctl.robot.feeds import RETRY_S, Feeds
 from fortctl.robot.lifecycle import Books, Key, KeyEvent, WishEvent, may_trade
 from fortctl.robot.orders import OrderDesk
 from fortctl.robot.reconcile import Limits, Mark, agree, reasons_to_hold, to_look_up
-from fortctl.robot.settings import GridSettings
+from fortctl.robot.settings import Settings
+from fortctl.robot.strategy import drained
+from fortctl.robot.trader import Trader
 
 SECOND_LOOK_S = 30.0
 # Asking costs as much as a glance at the open orders of one symbol; a lost fill or key costs more.
@@ -40,10 +41,15 @@ class Runner(Feeds):
     def _orders(self) -> OrderDesk:
         return OrderDesk(self)
 
+    @cached_property
+    def _trader(self) -> Trader:
+        return Trader(self, self._strategies)
+
     def _fetch_fills(self, name: str) -> None:
         self._orders.fetch_fills_of(name)
 
     def _sell_at_once(self, name: str) -> bool:
+        self._orders.noted(name)
         if not may_trade(self.facts) or self._suspect or self._rules is None or self._price is None:
             return False
         return self._orders.sell_at_once(name, self._orders.view(self._price, self._rules, self._rate))
@@ -155,14 +161,19 @@ class Runner(Feeds):
         self._books = Books.STALE
         self._dirty.set()
 
-    async def configure(self, settings: GridSettings) -> None:
-        """Take new settings. Raises ``Conflict`` when cycles of another symbol are open, ``BadInput``."""
+    async def configure(self, settings: Settings) -> None:
+        """Take new settings. Raises ``Conflict`` when cycles of another symbol or strategy are open, ``BadInput``."""
         old = self.book.settings
         if old == settings:
             return
         if old is not None and old.symbol != settings.symbol and self.book.live:
             raise Conflict(
                 f"cycles in {old.symbol} are open", hint="drain first ('fortctl robot stop'), then change the symbol"
+            )
+        if old is not None and old.strategy != settings.strategy and self.book.live:
+            raise Conflict(
+                f"cycles of the strategy '{old.strategy}' are open",
+                hint="drain first ('fortctl robot stop'), then change the strategy",
             )
         await self._check_settings(settings)
         self.record(Configured(settings.as_json()))
@@ -171,8 +182,9 @@ class Runner(Feeds):
             self._books = Books.STALE
             self._restart_market()
 
-    async def _check_settings(self, settings: GridSettings) -> None:
+    async def _check_settings(self, settings: Settings) -> None:
         """Check settings against the symbol's filters where the exchange can be asked."""
+        self._trader.validate(settings)
         try:
             rules = await self._watcher().symbol_rules(settings.symbol)
             price = self._price or await self._watcher().last_price(settings.symbol)
@@ -180,7 +192,7 @@ class Runner(Feeds):
             if fault.outcome is Outcome.REFUSED:
                 raise BadInput(f"the exchange does not trade {settings.symbol}: {fault.message}") from None
             return
-        grid.check_settings(settings, price, rules, self._rate)
+        self._trader.check(settings, price, rules, self._rate)
 
     def place_nothing_more(self) -> None:
         """From this call on no order leaves (panic); cancels still may."""
@@ -300,12 +312,13 @@ class Runner(Feeds):
         await self._orders.resolve_doubts(self._exchange, ())
         if not may_trade(self.facts) or self._suspect or self._rules is None or self._price is None:
             return
+        self._rules = await self._trader.refresh(self._exchange, self._rules)
         view = self._orders.view(self._price, self._rules, self._rate)
-        wanted = grid.plan(self.book, view)
+        wanted = self._trader.wanted(view)
         self.record(*wanted.events)
         if wanted.intents:
             await self._orders.carry_out(self._exchange, wanted.intents)
-        elif grid.drained(self.book):
+        elif drained(self.book):
             self._wish(WishEvent.DRAINED, "drained")
 
     async def _break_silence(self, exchange: Exchange) -> None:

@@ -1,16 +1,70 @@
-"""The grid's settings. Pure."""
+"""What to trade, and how: the grid's settings, and those of any other strategy. Pure."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, fields
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import MISSING, dataclass, field, fields
 from decimal import Decimal, InvalidOperation
-from typing import Any
+from typing import Any, ClassVar, Protocol
 
 from fortctl.errors import BadInput
 
 SPACINGS = ("geometric", "arithmetic")
+OPTION_LENGTH = 200
+_NAME = re.compile(r"[a-z][a-z0-9-]{0,31}")
 STP_MODES = ("NONE", "EXPIRE_MAKER", "EXPIRE_TAKER", "EXPIRE_BOTH", "DECREMENT", "TRANSFER")
+
+
+class Settings(Protocol):
+    """What every strategy's settings have; money in quote, ``take_profit`` in per cent net of commissions."""
+
+    @property
+    def strategy(self) -> str: ...
+    @property
+    def symbol(self) -> str: ...
+    @property
+    def take_profit(self) -> Decimal: ...
+    @property
+    def order_quote(self) -> Decimal: ...
+    @property
+    def max_quote(self) -> Decimal | None: ...
+    @property
+    def price_floor(self) -> Decimal | None: ...
+    @property
+    def price_ceiling(self) -> Decimal | None: ...
+    @property
+    def maker_only(self) -> bool: ...
+    @property
+    def self_trade_prevention(self) -> str | None: ...
+    def as_json(self) -> dict[str, Any]:
+        """Return the settings with decimal strings."""
+
+
+@dataclass(frozen=True)
+class PluginSettings:
+    """The settings of a strategy from another distribution; it reads ``options`` itself."""
+
+    strategy: str
+    symbol: str
+    take_profit: Decimal
+    order_quote: Decimal
+    max_quote: Decimal | None = None
+    price_floor: Decimal | None = None
+    price_ceiling: Decimal | None = None
+    maker_only: bool = False
+    self_trade_prevention: str | None = None
+    options: Mapping[str, str] = field(default_factory=dict)
+
+    def as_json(self) -> dict[str, Any]:
+        return {**_shown(self), "options": dict(self.options)}
+
+    def validate(self) -> None:
+        """Raise ``BadInput`` when the settings make no sense."""
+        named = all(
+            isinstance(part, str) and len(part) <= OPTION_LENGTH for pair in self.options.items() for part in pair
+        )
+        _check((*_common(self), (bool(_NAME.fullmatch(self.strategy)), "strategy"), (named, "set")))
 
 
 @dataclass(frozen=True)
@@ -30,6 +84,7 @@ class GridSettings:
         self_trade_prevention: Binance's mode, or None.
     """
 
+    strategy: ClassVar[str] = "grid"
     symbol: str
     levels: int
     step: Decimal
@@ -44,50 +99,70 @@ class GridSettings:
     self_trade_prevention: str | None = None
 
     def as_json(self) -> dict[str, Any]:
-        """Return the settings with decimal strings."""
-        shown = {part.name: getattr(self, part.name) for part in fields(self)}
-        return {name: f"{value:f}" if isinstance(value, Decimal) else value for name, value in shown.items()}
+        return _shown(self)
 
     def validate(self) -> None:
         """Raise ``BadInput`` when the settings make no sense."""
-        checks = (
-            (self.symbol.isascii() and self.symbol.isalnum() and self.symbol == self.symbol.upper(), "symbol"),
-            (1 <= self.levels <= 500, "levels"),
-            (0 < self.step < 50, "step"),
-            (0 < self.take_profit < 100, "take_profit"),
-            (self.order_quote > 0, "order_quote"),
-            (self.max_quote is None or self.max_quote >= self.order_quote, "max_quote"),
-            (self.price_floor is None or self.price_floor > 0, "price_floor"),
-            (self.price_ceiling is None or self.price_ceiling > (self.price_floor or 0), "price_ceiling"),
-            (self.spacing in SPACINGS, "spacing"),
-            (self.self_trade_prevention in (None, *STP_MODES), "stp"),
-            (self.spacing == "geometric" or self.step * self.levels < 100, "levels"),
+        _check(
+            (
+                *_common(self),
+                (1 <= self.levels <= 500, "levels"),
+                (0 < self.step < 50, "step"),
+                (self.spacing in SPACINGS, "spacing"),
+                (self.spacing == "geometric" or self.step * self.levels < 100, "levels"),
+            )
         )
-        for good, name in checks:
-            if not good:
-                raise BadInput(
-                    f"the setting {name.replace('_', '-')} is out of range", hint="see 'robot configure --help'"
-                )
+
+
+def _common(settings: Settings) -> tuple[tuple[bool, str], ...]:
+    symbol, floor = settings.symbol, settings.price_floor
+    return (
+        (symbol.isascii() and symbol.isalnum() and symbol == symbol.upper(), "symbol"),
+        (0 < settings.take_profit < 100, "take_profit"),
+        (settings.order_quote > 0, "order_quote"),
+        (settings.max_quote is None or settings.max_quote >= settings.order_quote, "max_quote"),
+        (floor is None or floor > 0, "price_floor"),
+        (settings.price_ceiling is None or settings.price_ceiling > (floor or 0), "price_ceiling"),
+        (settings.self_trade_prevention in (None, *STP_MODES), "stp"),
+    )
+
+
+def _check(checks: Iterable[tuple[bool, str]]) -> None:
+    for good, name in checks:
+        if not good:
+            raise BadInput(f"the setting {name.replace('_', '-')} is out of range", hint="see 'robot configure --help'")
+
+
+def _shown(settings: GridSettings | PluginSettings) -> dict[str, Any]:
+    values = {"strategy": settings.strategy} | {part.name: getattr(settings, part.name) for part in fields(settings)}
+    return {name: f"{value:f}" if isinstance(value, Decimal) else value for name, value in values.items()}
 
 
 _DECIMALS = ("step", "take_profit", "order_quote", "max_quote", "price_floor", "price_ceiling")
 
 
-def parse_settings(given: Mapping[str, Any]) -> GridSettings:
-    """Make settings of names and values (decimal strings).
+def parse_settings(given: Mapping[str, Any]) -> Settings:
+    """Make settings of names and values (decimal strings); without a ``strategy`` they are the grid's.
 
     Raises:
         BadInput: a value is missing, malformed or out of range.
     """
-    known = {part.name for part in fields(GridSettings)}
-    if not {"symbol", "levels", "step", "take_profit", "order_quote"} <= given.keys() <= known:
-        raise BadInput("the robot's settings are not complete", hint="see 'robot configure --help'")
     values = dict(given)
+    plugin = values.get("strategy", GridSettings.strategy) != GridSettings.strategy
+    kind: type[GridSettings] | type[PluginSettings] = PluginSettings if plugin else GridSettings
+    if not plugin:
+        values.pop("strategy", None)
+    parts = fields(kind)
+    needed = {part.name for part in parts if part.default is MISSING and part.default_factory is MISSING}
+    if not needed <= values.keys() <= {part.name for part in parts}:
+        raise BadInput("the robot's settings are not complete", hint="see 'robot configure --help'")
     for name in _DECIMALS:
         if values.get(name) is not None:
             values[name] = _decimal(name, values[name])
     try:
-        settings = GridSettings(**{**values, "levels": int(values["levels"])})
+        if not plugin:
+            values["levels"] = int(values["levels"])
+        settings = kind(**values)
         settings.validate()
     except (TypeError, ValueError, AttributeError):
         raise BadInput("the robot's settings are malformed", hint="see 'robot configure --help'") from None

@@ -1,0 +1,320 @@
+"""The interface of strategies: the book and a view of the market in, events and intents out. Pure.
+
+The grid is one strategy; others are plugins (entry points ``fortctl.strategies``, docs/plugins.md). What every strategy
+of buy-sell cycles needs is here; :func:`guarded` keeps any of them within what the robot may do (robot.md, rule 4).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from decimal import Decimal, localcontext
+from typing import Protocol
+
+from fortctl.errors import BadInput
+from fortctl.model import OrderStatus, SymbolRules
+from fortctl.robot.book import Book, Cycle
+from fortctl.robot.cycle import CycleState
+from fortctl.robot.events import Anchored, Cancel, DustLeft, Event, Intent, Noted, Place, Trailed
+from fortctl.robot.filters import most, refusal, sellable
+from fortctl.robot.lifecycle import Wish
+from fortctl.robot.rounding import ceil_to, floor_to
+from fortctl.robot.settings import Settings
+
+ZERO, ONE, HUNDRED = Decimal(0), Decimal(1), Decimal(100)
+NOTE_LENGTH = 200
+
+
+@dataclass(frozen=True)
+class View:
+    """What a strategy looks at besides the book.
+
+    Attributes:
+        price: the market's last price.
+        rules: the symbol's filters.
+        rate: the commission rate to reckon with (a fraction).
+        blocked: levels that must wait (a refusal a moment ago).
+        blocked_sells: cycles whose sell must wait.
+        now: the exchange's time (ms).
+        nudged: how often in a row a level's buy was refused because it would have matched at once.
+        nudged_sells: the same of a cycle's sell.
+    """
+
+    price: Decimal
+    rules: SymbolRules
+    rate: Decimal
+    blocked: Collection[int] = ()
+    blocked_sells: Collection[int] = ()
+    now: int = 0
+    nudged: Mapping[int, int] = field(default_factory=dict)
+    nudged_sells: Mapping[int, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Events to journal at once, then intents to carry out."""
+
+    events: tuple[Event, ...] = ()
+    intents: tuple[Intent, ...] = ()
+
+
+class Strategy(Protocol):
+    """A way to trade. Every method is pure: no clock, no randomness, no I/O; state lives in the book alone."""
+
+    @property
+    def name(self) -> str: ...
+
+    def validate(self, settings: Settings) -> None:
+        """Raise ``BadInput`` for options that make no sense."""
+
+    def check(self, settings: Settings, price: Decimal, rules: SymbolRules, rate: Decimal) -> None:
+        """Raise ``BadInput`` when no buy of these settings could be placed and sold again."""
+
+    def plan(self, book: Book, view: View) -> Plan:
+        """Return what is wanted now. Called whenever something happened; must want nothing twice."""
+
+
+# -- selling ---------------------------------------------------------------------------------------------------------
+
+
+def sell_price(take_profit: Decimal, unit: Decimal, rate: Decimal, tick: Decimal) -> Decimal:
+    """Return the price at which a unit bought for ``unit`` is sold (robot.md, "A cycle"), rounded up to the tick.
+
+    Args:
+        take_profit: per cent, net of both commissions.
+        unit: what one unit cost at the exchange before commission.
+    """
+    with localcontext(prec=28):
+        return ceil_to(unit * (ONE + take_profit / HUNDRED) / ((ONE - rate) * (ONE - rate)), tick)
+
+
+def first_sell(book: Book, cycle: Cycle, view: View) -> Place | None:
+    """Return the sell that was made durable with a cycle's buy, when it may leave as it was promised.
+
+    None when another one is wanted instead: a filter forbids it, or dust makes it a step larger.
+    """
+    quantity, price = cycle.promised, cycle.sell_price
+    if (
+        book.wish is Wish.STOPPED
+        or not _sells_now(book, cycle, view)
+        or refusal(view.rules, "sell", price, quantity, view.price)
+        or quantity != most(cycle.held_quantity + book.dust, price, view.rules)
+    ):
+        return None
+    return Place(cycle.id, cycle.level, "sell", price, quantity)
+
+
+def sells(book: Book, settings: Settings, view: View) -> tuple[list[Event], list[Intent]]:
+    """Return the sells of what is bought, with the dust that makes whole steps; what is too small becomes dust."""
+    events: list[Event] = []
+    intents: list[Intent] = []
+    pool = book.dust
+    for cycle in book.live_cycles():
+        if not _sells_now(book, cycle, view):
+            continue
+        price = _price_of_sell(cycle, settings, view)
+        have = cycle.held_quantity
+        quantity = most(have + pool, price, view.rules)
+        if not sellable(quantity, price, view.rules):
+            events.append(DustLeft(cycle.id))
+        elif not refusal(view.rules, "sell", price, quantity, view.price):
+            dust = max(ZERO, quantity - have)
+            pool -= dust
+            intents.append(Place(cycle.id, cycle.level, "sell", price, quantity, dust))
+    return events, intents
+
+
+def _sells_now(book: Book, cycle: Cycle, view: View) -> bool:
+    return cycle.state is CycleState.BOUGHT and cycle.id not in view.blocked_sells and cycle.id not in book.doubted
+
+
+def _price_of_sell(cycle: Cycle, settings: Settings, view: View) -> Decimal:
+    if cycle.sell_price and not cycle.attempts["sell"]:
+        price = cycle.sell_price
+    else:
+        # The buy's own price, not the unit cost: commission is in the formula, and dust never raises the price.
+        price = sell_price(settings.take_profit, cycle.buy_price, view.rate, view.rules.tick_size)
+    refusals = view.nudged_sells.get(cycle.id, 0)
+    if not refusals:
+        return price
+    return max(price, ceil_to(view.price + nudge(refusals, view.rules), view.rules.tick_size))
+
+
+def nudge(refusals: int, rules: SymbolRules) -> Decimal:
+    """Return how far from the last price an order goes that was refused so often because it would have matched.
+
+    Doubled each time: the last price may lie far from the other side of the book.
+    """
+    return rules.tick_size * Decimal(2 ** min(refusals - 1, 16))
+
+
+def check_rules(settings: Settings, rules: SymbolRules) -> None:
+    """Raise ``BadInput`` when the symbol does not allow the kind of orders that the settings want."""
+    mode = settings.self_trade_prevention
+    if mode is not None and rules.stp_modes and mode not in rules.stp_modes:
+        raise BadInput(
+            f"{rules.symbol} does not allow the self-trade prevention mode {mode}",
+            hint=f"it allows {', '.join(rules.stp_modes)}",
+        )
+    kind = "LIMIT_MAKER" if settings.maker_only else "LIMIT"
+    if rules.order_types and kind not in rules.order_types:
+        raise BadInput(f"{rules.symbol} does not allow {kind} orders", hint=f"it allows {', '.join(rules.order_types)}")
+
+
+# -- buying ----------------------------------------------------------------------------------------------------------
+
+
+def buy_quantity(order_quote: Decimal, price: Decimal, rules: SymbolRules) -> Decimal:
+    """Return the quantity of one buy for a quote amount, rounded down to the step."""
+    return most(order_quote / price, price, rules)
+
+
+def buy(book: Book, settings: Settings, view: View, level: int, price: Decimal, bound: Decimal) -> Place | None:
+    """Return a buy with its promised sell, or None where a filter, a bound or the budget forbids it.
+
+    Args:
+        price: rounded to the tick.
+        bound: quote that is bound already, orders of this plan included.
+    """
+    if level in view.blocked or price <= 0 or not _bounded(settings, price):
+        return None
+    quantity = buy_quantity(settings.order_quote, price, view.rules)
+    after = floor_to(quantity * (ONE - view.rate), view.rules.step_size)
+    if refusal(view.rules, "buy", price, quantity, view.price) or not sellable(after, price, view.rules):
+        return None
+    if settings.max_quote is not None and bound + quantity * price > settings.max_quote:
+        return None
+    promised = sell_price(settings.take_profit, price, view.rate, view.rules.tick_size)
+    return Place(None, level, "buy", price, quantity, sell_price=promised)
+
+
+def _bounded(settings: Settings, price: Decimal) -> bool:
+    floor, ceiling = settings.price_floor, settings.price_ceiling
+    return (floor is None or price >= floor) and (ceiling is None or price <= ceiling)
+
+
+def on_the_market(book: Book, cycle: Cycle) -> bool:
+    """Return whether a cycle's buy is open at the exchange."""
+    return cycle.state is CycleState.BUYING and book.orders[cycle.orders["buy"]].status in (
+        OrderStatus.NEW,
+        OrderStatus.PARTIALLY_FILLED,
+    )
+
+
+def empty_buy(book: Book, cycle: Cycle) -> bool:
+    """Return whether a cycle's buy is open and has bought nothing."""
+    return cycle.bought == 0 and on_the_market(book, cycle)
+
+
+def cancel_buys(book: Book) -> list[Intent]:
+    """Return cancels of every open buy: empty ones vanish, partly filled ones are cut to what they have."""
+    return [Cancel(cycle.orders["buy"]) for cycle in book.live_cycles() if on_the_market(book, cycle)]
+
+
+def draining(book: Book, settings: Settings, view: View) -> Plan:
+    """Return the plan of a drain: sell what there is, take the buys back."""
+    events, intents = sells(book, settings, view)
+    return Plan(tuple(events), (*intents, *cancel_buys(book)))
+
+
+def drained(book: Book) -> bool:
+    """Return whether a drain has nothing left to wait for."""
+    return book.wish is Wish.DRAINING and not book.live
+
+
+# -- the guard -------------------------------------------------------------------------------------------------------
+
+
+def guarded(plan: Plan, book: Book, view: View) -> tuple[Plan, list[str]]:
+    """Keep of a plan what the robot may do, whoever wrote the strategy; say of the rest why not.
+
+    No event but a strategy's own; no sell of what its cycle did not buy; no buy beyond budget, bounds and filters, at a
+    level that is taken, or while draining.
+    """
+    complaints: list[str] = []
+    events = [event for event in plan.events if _may_note(event, book, view)]
+    if len(events) < len(plan.events):
+        complaints.append("an event that is not the strategy's to write")
+    intents: list[Intent] = []
+    state = _Allowance(book, view)
+    if book.settings is not None and book.wish is not Wish.STOPPED:
+        for intent in plan.intents:
+            why = state.refuses(intent)
+            if why is None:
+                intents.append(intent)
+            else:
+                complaints.append(f"{type(intent).__name__.lower()}: {why}")
+    return Plan(tuple(events), tuple(intents)), complaints
+
+
+def _may_note(event: Event, book: Book, view: View) -> bool:
+    match event:
+        case Anchored():
+            return event.price > 0 and book.settings is not None and book.settings.strategy == "grid"
+        case Trailed():
+            return book.anchor is not None
+        case Noted():
+            return len(event.name) + len(event.value) <= NOTE_LENGTH
+        case DustLeft():
+            cycle = book.cycles.get(event.cycle)
+            # Only what cannot be sold alone at its own price may be written off to the pool.
+            return (
+                cycle is not None
+                and cycle.state is CycleState.BOUGHT
+                and not sellable(floor_to(cycle.held_quantity, view.rules.step_size), cycle.buy_price, view.rules)
+            )
+    return False
+
+
+class _Allowance:
+    """What one plan may still do."""
+
+    def __init__(self, book: Book, view: View) -> None:
+        self._book, self._view = book, view
+        self._bound = book.committed_quote()
+        self._dust = book.dust
+        self._taken = {cycle.level for cycle in book.live_cycles()}
+        self._selling: set[int] = set()
+        # Each cycle has one order at a time: a buy leaves room for its sell.
+        self._cycles = len(book.live)
+
+    def refuses(self, intent: Intent) -> str | None:
+        if isinstance(intent, Cancel):
+            order = self._book.orders.get(intent.client_order_id)
+            return None if order is not None and not order.final else "no open order of ours"
+        broken = refusal(self._view.rules, intent.leg, intent.price, intent.quantity, self._view.price)
+        if broken:
+            return f"breaks {broken}"
+        return self._buy(intent) if intent.leg == "buy" else self._sell(intent)
+
+    def _buy(self, place: Place) -> str | None:
+        settings, limit = self._book.settings, self._view.rules.max_orders
+        assert settings is not None
+        cost = place.price * place.quantity
+        checks = (
+            ("a buy begins a new cycle, without dust", place.cycle is None and place.dust == 0),
+            ("the robot drains", self._book.wish is Wish.RUNNING),
+            ("the level is taken", place.level not in self._taken),
+            ("the level must wait", place.level not in self._view.blocked),
+            ("outside floor and ceiling", _bounded(settings, place.price)),
+            ("over the budget", settings.max_quote is None or self._bound + cost <= settings.max_quote),
+            ("the promised sell is not on the tick", place.sell_price % (self._view.rules.tick_size or ONE) == 0),
+            ("MAX_NUM_ORDERS", not limit or self._cycles < limit),
+        )
+        why = next((text for text, kept in checks if not kept), None)
+        if why is None:
+            self._bound += cost
+            self._cycles += 1
+            self._taken.add(place.level)
+        return why
+
+    def _sell(self, place: Place) -> str | None:
+        cycle = self._book.cycles.get(place.cycle or 0)
+        if cycle is None or cycle.id in self._selling or not _sells_now(self._book, cycle, self._view):
+            return "the cycle has nothing to sell now"
+        extra = max(ZERO, place.quantity - cycle.held_quantity)
+        if place.dust != extra or extra > self._dust:
+            return "more than its cycle bought"
+        self._dust -= extra
+        self._selling.add(cycle.id)
+        return None
