@@ -138,6 +138,11 @@ _TICK = {
 }
 
 
+def ticks(right: str) -> str:
+    """Return a right as Binance's page names it."""
+    return _TICK[right]
+
+
 def ticking_hint(role: Role, missing: tuple[str, ...], excess: tuple[str, ...]) -> str:
     steps = [f"tick '{_TICK[name]}'" for name in missing] + [f"untick '{_TICK[name]}'" for name in excess]
     hint = "on Binance's API management page: " + ", ".join(steps)

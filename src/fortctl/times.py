@@ -18,3 +18,8 @@ def rfc3339(milliseconds: int | None) -> str | None:
 def age_days(since: int | None, now: int) -> int | None:
     """Return whole days between two times in milliseconds, or None."""
     return None if since is None else max(0, (now - since) // DAY_MS)
+
+
+def milliseconds(text: str) -> int:
+    """Return an RFC 3339 time in milliseconds since the epoch. Raises ``ValueError``."""
+    return round(datetime.fromisoformat(text).timestamp() * 1000)

@@ -9,6 +9,7 @@ import click
 
 from fortctl.commands.context import App, Result, group, refuse
 from fortctl.commands.render import duration, table
+from fortctl.commands.rotate import rotate
 from fortctl.errors import BadInput, Conflict, NotFound
 from fortctl.model import PERMISSIONS, KeyPair, KeyType, Role
 from fortctl.secret import Secret
@@ -270,3 +271,6 @@ def delete(app: App, role: str, wait: float, without_unlocking: bool) -> Result:
         f"  {order['client_order_id']} {order['side']} {order['quantity']} at {order['price']}" for order in orders
     ]
     return Result(data, True, text="\n".join(lines))
+
+
+keys.add_command(rotate)

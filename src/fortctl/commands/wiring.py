@@ -254,10 +254,10 @@ class Wiring:
         from fortctl.vault.erasure import destroy
 
         if role is Role.SITE:
-            return destroy(self.home.erasure, self.account, ("site", "pending"))
+            return destroy(self.home.erasure, self.account, ("site", "pending", "retiring"))
         if role is Role.ROBOT:
             here = destroy(self.home.erasure, self.account, ("copy",))
-            return (*here, *destroy(self.robot_home.erasure, self.account, ("key", "pending")))
+            return (*here, *destroy(self.robot_home.erasure, self.account, ("key", "pending", "retiring")))
         return (*destroy(self.home.erasure, self.account), *destroy(self.robot_home.erasure, self.account))
 
     # -- services --------------------------------------------------------------------------------------------------

@@ -116,6 +116,7 @@ class Duties:
             "forget-key": self._forget_key,
             "verify-key": self._verify_key,
             "prove-retired": self._prove_retired,
+            "show-pending": self._show_pending,
             "start": self._start,
             "drain": self._drain,
             "stop": self._stop,
@@ -126,8 +127,10 @@ class Duties:
     async def _deliver_key(self, command: Command) -> Change:
         args = command.args
         pair = self._delivered(args)
-        allow = tuple(args["allow"])
         installed = self._box.key()
+        # What the operator accepted of the key before holds for the one that a rotation puts in its place.
+        accepted = installed.allow if installed is not None and args.get("retire") else ()
+        allow = tuple(sorted({*args["allow"], *accepted}))
         pinned = installed.uid if installed else args.get("uid")
         verdict = expect_fit(await self._runner.verify_candidate(pair, allow=allow, pinned_uid=pinned), Role.ROBOT)
         if verdict.uid is None:
@@ -165,6 +168,10 @@ class Duties:
     async def _generate_key(self, command: Command) -> Change:
         made = make_pending(KeyType(command.args["type"]), self._clock.now_ms())
         return Change({"public_key": made.public, "pending_id": made.id}, pending=made)
+
+    async def _show_pending(self, command: Command) -> Change:
+        made = self._box.pending()
+        return Change({"pending_id": made.id if made is not None else None})
 
     async def _forget_key(self, command: Command) -> Change:
         installed = self._box.key()

@@ -200,6 +200,16 @@ class RobotControl:
             number = self._append(ticket.kind, ticket.args)
             self._process.wake()
 
+    def quiet(self, wait_s: float) -> bool:
+        """Wait until every command that was sent has its receipt; False when time runs out."""
+        deadline = self._clock.monotonic() + wait_s
+        while any(row.result is None for row in self._mailbox.pending(self.account)):
+            if self._clock.monotonic() >= deadline:
+                return False
+            self._process.wake()
+            self._sleep(_POLL_S)
+        return True
+
     def _append(self, kind: str, args: Mapping[str, Any]) -> int:
         card = self.card()
         pin = self._pin()

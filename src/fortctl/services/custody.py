@@ -1,6 +1,7 @@
 """What the site's vault holds for one account, as typed values over the vault port.
 
 Records: ``identity/operator`` and ``fingerprint-key`` (one a home), and for each account ``key/ACCOUNT/site``,
+``retiring/ACCOUNT/site`` (a key that a rotation replaced, until it is proved dead),
 ``copy/ACCOUNT/robot`` (only while there is no site key), ``robot/ACCOUNT`` (the pinned robot) and ``uid/ACCOUNT``.
 """
 
@@ -105,6 +106,10 @@ class Custody:
         return f"copy/{self.account}/robot"
 
     @property
+    def _retiring_id(self) -> str:
+        return f"retiring/{self.account}/site"
+
+    @property
     def _pending_id(self) -> str:
         return f"pending/{self.account}/site"
 
@@ -125,6 +130,10 @@ class Custody:
 
     def robot_copy(self) -> StoredKey | None:
         return self._key(self._copy_id)
+
+    def retiring(self) -> StoredKey | None:
+        """Return the site key that a rotation replaced and nobody has proved dead yet, or None."""
+        return self._key(self._retiring_id)
 
     def uid(self) -> int | None:
         """Return the account's pinned number at the exchange."""
@@ -163,9 +172,15 @@ class Custody:
         record = self._record(record_id, text, role="robot", name="pairing", type_="pairing")
         self._write("pairing begun", [record], [], {})
 
-    def keep_site_key(self, key: StoredKey, what: str) -> None:
-        """Store the site key; a copy of the robot's key is destroyed in the same write."""
+    def keep_site_key(self, key: StoredKey, what: str, *, retiring: StoredKey | None = None) -> None:
+        """Store the site key; a copy of the robot's key is destroyed in the same write.
+
+        Args:
+            retiring: the key before, kept for the proof of its death alone.
+        """
         put = [self._key_record(self._site_id, key, Role.SITE, "site"), *self._uid_records(key.uid)]
+        if retiring is not None:
+            put.append(self._key_record(self._retiring_id, retiring, Role.SITE, "retiring"))
         # The key that was waiting for its API key is in use now, or another was entered in its place.
         delete = [record_id for record_id in (self._copy_id, self._pending_id) if self.has(record_id)]
         self._write(what, put, delete, {"role": "site", "fingerprint": self.fingerprint(key.pair)})
@@ -233,8 +248,16 @@ class Custody:
         if key is None:
             raise NotFound(f"account {self.account} has no site key", hint="see 'fortctl keys list'")
         shown = self.fingerprint(key.pair)
-        self._write("key deleted", [], [self._site_id], {"role": "site", "fingerprint": shown})
+        gone = [self._site_id, *([self._retiring_id] if self.has(self._retiring_id) else [])]
+        self._write("key deleted", [], gone, {"role": "site", "fingerprint": shown})
         return shown
+
+    def destroy_retiring(self) -> bool:
+        """Destroy the site key that a rotation replaced, if there is one; return whether there was."""
+        if not self.has(self._retiring_id):
+            return False
+        self._write("replaced key destroyed", [], [self._retiring_id], {"role": "site"})
+        return True
 
     def destroy_robot_copy(self) -> bool:
         """Destroy the copy of the robot's key, if there is one; return whether there was."""

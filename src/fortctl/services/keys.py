@@ -132,7 +132,9 @@ class KeyService:
 
     # -- taking in -------------------------------------------------------------------------------------------------
 
-    async def take_site(self, pair: KeyPair, *, allow: Collection[str], replacing: bool, force: bool) -> Taken:
+    async def take_site(
+        self, pair: KeyPair, *, allow: Collection[str], replacing: bool, force: bool, retire: bool = False
+    ) -> Taken:
         """Check a site key at the exchange, then store it.
 
         Args:
@@ -140,6 +142,7 @@ class KeyService:
             allow: rights accepted although the role forbids them.
             replacing: it takes the place of the key that is there (``keys change``).
             force: destroy the old key first.
+            retire: keep the old key for the proof of its death (rotation).
 
         Raises:
             Conflict, NotFound: there is a key already, or none to change.
@@ -150,6 +153,8 @@ class KeyService:
         self._expect(Role.SITE, old is not None, replacing)
         replaced = self._custody.fingerprint(old.pair) if old is not None else None
         self._refuse_shared(pair, Role.SITE)
+        if retire and replaced == self._custody.fingerprint(pair):
+            raise same_key(Role.SITE)
         if force and old is not None:
             self._custody.destroy_site_key()
         verdict = await self._accepted(pair, allow)
@@ -157,7 +162,8 @@ class KeyService:
         now = self._clock.now_ms()
         key = StoredKey(pair, now, now, None, verdict.uid, verdict.restrictions, tuple(allow))
         had_copy = self._custody.robot_copy() is not None
-        self._custody.keep_site_key(key, "key changed" if replacing else "key added")
+        what = "key rotated" if retire else "key changed" if replacing else "key added"
+        self._custody.keep_site_key(key, what, retiring=old if retire else None)
         self._undo_if_panic_came(latched_before, self._custody.destroy_site_key)
         warnings = verdict.policy.warnings if verdict.policy else ()
         if had_copy:
@@ -173,8 +179,14 @@ class KeyService:
         force: bool,
         wait_s: float = ANSWER_WITHIN_S,
         site_copy: bool = True,
+        retire: bool = False,
+        overlap: bool = False,
     ) -> Taken:
         """Seal a key to the robot, which alone verifies and stores it; wait for its receipt (0: do not wait).
+
+        Args:
+            retire: the robot keeps the old key for the proof of its death (rotation).
+            overlap: the old key is good still: the robot swaps between two orders.
 
         Raises:
             Conflict, NotFound: there is a key already, or none to change; or the robot is latched.
@@ -187,7 +199,8 @@ class KeyService:
         self._refuse_shared(pair, Role.ROBOT)
         if force and old is not None:
             self._control.send("forget-key")
-        ticket = self._control.post("deliver-key", self._delivery(pair, allow))
+        more = {"retire": retire, "overlap": overlap} if retire else {}
+        ticket = self._control.post("deliver-key", {**self._delivery(pair, allow), **more})
         if wait_s <= 0:
             return self._queued(pair, ticket.number, old)
         receipt = self._control.collect(ticket, wait_s=wait_s)
@@ -338,6 +351,15 @@ class KeyService:
         receipt = self._control.send("forget-key", wait_s=wait_s)
         self._audit.append("key deleted", account=self.account, result="result", role="robot", fingerprint=shown)
         return shown, list(receipt.data.get("orders_left", ()))
+
+
+def same_key(role: Role) -> KeyPolicy:
+    """Return the error for a new key that is the old one."""
+    return KeyPolicy(
+        f"this is the {role} key that is in use already: a rotation needs a new one",
+        hint="create a second key on Binance's API management page",
+        details={"role": role.value, "reason": "same_key"},
+    )
 
 
 def _pairs(value: Iterable[Sequence[Any]]) -> Warnings:

@@ -1,0 +1,269 @@
+"""``fortctl keys rotate``: the whole sequence, guided, in two calls, or with no hands."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from fortctl.commands.context import App, Result, command, refuse
+from fortctl.errors import BadInput, Conflict, FortctlError
+from fortctl.model import KeyPair, Role
+from fortctl.secret import Secret
+from fortctl.services.rotation_plan import FINISHED, Mode, Operation, Scope
+
+if TYPE_CHECKING:
+    from fortctl.services.rotation import Ended, RotationJournal, RotationService
+
+CHOICES = ("wait", "keep", "cancel", "abort")
+GOING_ON = ("begin", "finish", "resume", "abort", "status")
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """The options of one call.
+
+    Attributes:
+        how: one of :data:`GOING_ON`, or empty: begin, or go on with what is open.
+    """
+
+    scope: Scope | None
+    mode: Mode | None
+    how: str
+    timeout: float
+    on_timeout: str | None
+
+
+@command("rotate", help="Rotate keys: finish the cycles, stop, new keys, deliver, start, prove the old ones dead.")
+@click.option("--role", type=click.Choice([scope.value for scope in Scope]), help="Whose key.")
+@click.option("--mode", type=click.Choice([mode.value for mode in Mode]), help="drain (default), overlap or urgent.")
+@click.option("--input", "source", metavar="FILE", help="The new keys ('-': stdin); with both: {site: …, robot: …}.")
+@click.option("--timeout", type=click.FloatRange(0), default=600.0, show_default=True, help="Seconds to drain.")
+@click.option("--on-timeout", type=click.Choice(CHOICES), help="What to do then (unattended: abort).")
+@click.option("--begin", is_flag=True, help="Up to what a person must do at Binance; exit 12 says what.")
+@click.option("--finish", is_flag=True, help="With the new keys: verify, deliver, start, prove the old ones dead.")
+@click.option("--resume", is_flag=True, help="Go on with the rotation that is open.")
+@click.option("--abort", is_flag=True, help="End it; say what that leaves.")
+@click.option("--status", is_flag=True, help="Where it stands, and what it waits for.")
+@click.option("--key-passphrase-file", metavar="FILE", help="Opens an encrypted private key.")
+async def rotate(
+    app: App,
+    role: str | None,
+    mode: str | None,
+    source: str | None,
+    timeout: float,
+    on_timeout: str | None,
+    key_passphrase_file: str | None,
+    **flags: bool,
+) -> Result:
+    chosen = [name for name in GOING_ON if flags[name]]
+    if len(chosen) > 1:
+        refuse(f"--{chosen[0]} and --{chosen[1]} exclude each other")
+    how = chosen[0] if chosen else ""
+    if source is not None and how in ("begin", "abort", "status"):
+        refuse(f"--input does not go with --{how}")
+    wanted = Wanted(Scope(role) if role else None, Mode(mode) if mode else None, how, timeout, on_timeout)
+    given = _given(app, source, key_passphrase_file)
+    app.wiring.entry  # noqa: B018
+    return await _Rotation(app, wanted, given).run()
+
+
+def _given(app: App, source: str | None, passphrase_file: str | None) -> dict[Role | None, KeyPair]:
+    """Read ``--input``: one key (under None), or both by role. Raises ``BadInput``."""
+    from fortctl.commands.unlocking import read_passphrase
+    from fortctl.services.entering import parse_key, parse_object
+
+    if source is None:
+        return {}
+
+    def passphrase() -> Secret:
+        if passphrase_file is not None:
+            return read_passphrase(app, passphrase_file)
+        return app.read_hidden("passphrase of the private key")
+
+    def parse(fields: Mapping[str, Any], default_name: str) -> KeyPair:
+        return parse_key(fields, name=None, key_type=None, default_name=default_name, passphrase=passphrase)
+
+    fields = parse_object(app.read_input(source))
+    by_role = {role: fields[role.value] for role in Role if role.value in fields}
+    if not by_role:
+        return {None: parse(fields, "rotated key")}
+    found: dict[Role | None, KeyPair] = {}
+    for role, one in by_role.items():
+        if isinstance(one, dict) and one.get("ok") is True and isinstance(one.get("data"), dict):
+            one = one["data"]
+        if not isinstance(one, dict):
+            raise BadInput(f"{role} is no JSON object")
+        found[role] = parse(one, f"{role} key")
+    return found
+
+
+class _Rotation:
+    """One call of the command."""
+
+    def __init__(self, app: App, wanted: Wanted, given: dict[Role | None, KeyPair]) -> None:
+        from fortctl.commands.wiring_rotation import rotation_journal
+
+        self._app = app
+        self._wanted = wanted
+        self._given = given
+        self._journal: RotationJournal = rotation_journal(app, f"keys rotate ({wanted.how or 'run'})")
+
+    async def run(self) -> Result:
+        from fortctl.services.rotation import no_operation
+
+        wanted, journal = self._wanted, self._journal
+        if wanted.how == "status":
+            return self._status()
+        journal.take()
+        try:
+            found = journal.expect(wanted.mode, wanted.scope)
+            if wanted.how == "abort":
+                if found is None:
+                    raise no_operation(journal.account)
+                return self._shown(await self._service().abort(found))
+            self._refuse_latched()
+            if found is None and wanted.how == "finish":
+                return self._finished_already()
+            if found is None and wanted.how == "resume":
+                raise no_operation(journal.account)
+            return self._shown(await self._go_on(found))
+        finally:
+            journal.release()
+
+    async def _go_on(self, found: Operation | None) -> Ended:
+        from fortctl.commands.wiring_issuer import issuer_kind
+
+        wiring, fresh = self._app.wiring, found is None
+        if found is None and self._wanted.scope is None:
+            refuse("say whose key: --role site, robot or both")
+        scope = found.scope if found is not None else self._wanted.scope
+        assert scope is not None
+        given = self._of(scope)
+        service = self._service()
+        if found is None:
+            kind = issuer_kind(wiring.home, wiring.account)
+            found = self._journal.begin(self._wanted.mode or Mode.DRAIN, scope, kind)
+        until = "create" if self._wanted.how == "begin" else None
+        return await service.run(found, given, until=until, fresh=fresh)
+
+    def _of(self, scope: Scope) -> dict[Role, KeyPair]:
+        """Return the entered keys by role. Raises ``BadInput`` when they are not those of the rotation."""
+        if None in self._given:
+            if scope is Scope.BOTH:
+                raise BadInput(
+                    "both keys are rotated: the input has one", hint='give {"site": {…}, "robot": {…}} as --input'
+                )
+            return {scope.roles[0]: self._given[None]}
+        found = {role: pair for role, pair in self._given.items() if role is not None}
+        strange = [role for role in found if role not in scope.roles]
+        if strange:
+            raise BadInput(f"the {strange[0]} key is not rotated", hint=f"the rotation is of: {scope}")
+        return found
+
+    def _service(self) -> RotationService:
+        from fortctl.commands.wiring_rotation import rotation_service
+
+        guide = TerminalGuide(self._app, self._wanted.on_timeout)
+        return rotation_service(self._app, self._journal, guide, self._wanted.timeout)
+
+    def _refuse_latched(self) -> None:
+        if self._app.wiring.latch.is_latched():
+            raise Conflict(
+                f"the robot of account {self._app.wiring.account} is latched after a panic",
+                hint="look at the account first, then 'fortctl panic-clear'",
+                details={"state": "latched"},
+            )
+
+    def _finished_already(self) -> Result:
+        """``--finish`` again with the same key changes nothing. Raises ``NotFound``."""
+        from fortctl.services.rotation import Ended, no_operation
+
+        last = self._journal.last()
+        if last is None or last.state != FINISHED or not self._given:
+            raise no_operation(self._journal.account)
+        custody = self._app.wiring.custody
+        shown = {role.value: custody.fingerprint(pair) for role, pair in self._of(last.scope).items()}
+        if shown != last.facts.get("new"):
+            raise no_operation(self._journal.account)
+        return self._shown(Ended(last, changed=False))
+
+    def _status(self) -> Result:
+        from fortctl.services.rotation import no_operation, status_of
+
+        last = self._journal.current() or self._journal.last()
+        if last is None:
+            raise no_operation(self._journal.account)
+        data = status_of(last, self._journal.owner(), self._app.wiring.clock.now_ms())
+        todo = "\n".join(f"- {one['text']}" for one in data["actions"])
+        return Result(data, text=lambda: "\n".join(filter(None, (_steps_text(last), todo))))
+
+    def _shown(self, ended: Ended) -> Result:
+        def text() -> str:
+            lines = [_steps_text(ended.operation)]
+            if ended.left:
+                lines.append(f"left: {ended.left}")
+            return "\n".join([*lines, *(f"- {one['text']}" for one in ended.actions)])
+
+        return Result(ended.as_json(), ended.changed, ended.warnings, text)
+
+
+def _steps_text(operation: Operation) -> str:
+    shown = operation.as_json()
+    lines = [f"rotation {operation.id} ({operation.mode}, {operation.scope}): {operation.step}"]
+    lines += [f"  {one['name']:<8} {one['state']:<6} {one['at'] or ''}".rstrip() for one in shown["steps"]]
+    if shown["trading_gap_s"] is not None:
+        lines.append(f"trading gap: {shown['trading_gap_s']} s")
+    return "\n".join(lines)
+
+
+class TerminalGuide:
+    """The person at the terminal; implements :class:`fortctl.services.rotation_steps.Guide`."""
+
+    def __init__(self, app: App, on_timeout: str | None) -> None:
+        self._app = app
+        self._on_timeout = on_timeout
+
+    def progress(self, line: str) -> None:
+        self._app.progress(line)
+
+    def keys(self, todo: list[dict[str, Any]], roles: Collection[Role]) -> dict[Role, KeyPair] | None:
+        from fortctl.commands.keys import enter_key
+
+        if not self._app.may_ask:
+            return None
+        self._tell(one for one in todo if one["what"] != "enter_key")
+        found = {}
+        for role in roles:
+            name = self._app.read_answer(f"Name of the new {role} key in the Binance account: ") or f"{role} key"
+            found[role] = enter_key(self._app, f"{role} key", name, None, None, None)
+        return found
+
+    def refused(self, error: FortctlError) -> bool:
+        if not self._app.may_ask:
+            return False
+        print(f"refused: {error.message}\nhint: {error.hint}", file=sys.stderr, flush=True)
+        return True
+
+    def on_timeout(self, cycles_open: int) -> str:
+        if self._on_timeout is not None:
+            return self._on_timeout
+        if not self._app.may_ask:
+            return "abort"
+        answer = self._app.read_answer(
+            f"Still draining: {cycles_open} cycles open. wait, keep their orders, cancel them, or abort? [wait] "
+        )
+        return answer if answer in CHOICES else "wait"
+
+    def deleted(self, todo: list[dict[str, Any]]) -> bool:
+        if not self._app.may_ask:
+            return False
+        self._tell(todo)
+        return self._app.read_answer("Press Enter when that is done ('later' ends here): ").lower() != "later"
+
+    def _tell(self, todo: Any) -> None:
+        for number, one in enumerate(todo, 1):
+            print(f"{number}. {one['text']}", file=sys.stderr, flush=True)

@@ -1,0 +1,64 @@
+"""Wires rotations: the journal and its lock (nothing unlocked), then what the steps use."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from fortctl.commands.wiring import host_name
+
+if TYPE_CHECKING:
+    from fortctl.commands.context import App
+    from fortctl.ports import Issuer, OperationOwner
+    from fortctl.services.rotation import RotationJournal, RotationService
+    from fortctl.services.rotation_steps import Guide
+
+# Whoever works on a rotation on another host says so at least this often.
+SILENT_MS = 60_000
+
+
+def rotation_journal(app: App, what: str) -> RotationJournal:
+    """Return the account's rotations, as this process ``what`` works on them."""
+    from fortctl.ports import OperationOwner
+    from fortctl.robot.process import process_start_time
+    from fortctl.services.rotation import RotationJournal
+
+    wiring = app.wiring
+    now, here = wiring.clock.now_ms(), host_name()
+    me = OperationOwner(os.getpid(), here, process_start_time(os.getpid()) or "", what, now, now)
+
+    def alive(owner: OperationOwner) -> bool:
+        if owner.host != here:
+            return wiring.clock.now_ms() - owner.beat_at < SILENT_MS
+        return process_start_time(owner.pid) == owner.started
+
+    return RotationJournal(wiring.account, wiring.operations, me, alive, wiring.clock)
+
+
+def rotation_service(app: App, journal: RotationJournal, guide: Guide, timeout_s: float) -> RotationService:
+    """Return what drives a rotation; the site's vault is unlocked here, the issuer's when it is needed."""
+    from fortctl.services.rotation import RotationService
+    from fortctl.services.rotation_proof import Proofs
+    from fortctl.services.rotation_steps import StepTools
+
+    wiring = app.wiring
+
+    def issuer() -> Issuer:
+        from fortctl.commands.wiring_issuer import issuer_service
+
+        return issuer_service(app).issuer()
+
+    tools = StepTools(
+        custody=wiring.custody,
+        keys=wiring.keys,
+        control=wiring.control,
+        robot=wiring.robot,
+        watch=wiring.watch,
+        issuer=issuer,
+        proofs=Proofs(wiring.custody, wiring.control, wiring.connect, wiring.clock),
+        guide=guide,
+        clock=wiring.clock,
+        sleep=wiring.clock.wait,
+        timeout_s=timeout_s,
+    )
+    return RotationService(journal, tools, wiring.hooks, wiring.audit, wiring.clock)

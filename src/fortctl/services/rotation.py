@@ -1,0 +1,260 @@
+"""Rotate the keys of an account: a journaled sequence that goes on from wherever it was killed (robot.md, "Rotation").
+
+The steps are in :mod:`rotation_plan`, what each does in :mod:`rotation_steps`. Here: who may begin, who goes on, how it
+ends.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, NoReturn
+
+from fortctl.errors import ActionRequired, Conflict, FortctlError, NotFound
+from fortctl.model import KeyPair, Role
+from fortctl.ports import AuditLog, Clock, Hooks, OperationOwner, OperationRow, OperationStore
+from fortctl.services import rotation_actions as actions
+from fortctl.services.hooks import warnings_of
+from fortctl.services.rotation_plan import ABORTED, FINISHED, OPEN, Mode, Operation, Scope, begin, from_text, to_text
+from fortctl.services.rotation_steps import Drained, Steps, StepTools
+from fortctl.services.rotation_undo import Undo
+
+KIND = "rotation"
+Warnings = tuple[tuple[str, str], ...]
+
+
+class RotationJournal:
+    """One account's rotations in the store, and the lock of the one who works on them. Nothing here is unlocked.
+
+    Args:
+        account: the account.
+        store: the operation store.
+        me: this process.
+        alive: whether another owner still lives.
+        clock: the clock.
+    """
+
+    def __init__(
+        self,
+        account: str,
+        store: OperationStore,
+        me: OperationOwner,
+        alive: Callable[[OperationOwner], bool],
+        clock: Clock,
+    ) -> None:
+        self.account = account
+        self._store = store
+        self._me = me
+        self._alive = alive
+        self._clock = clock
+
+    def current(self) -> Operation | None:
+        """Return the open rotation, or None."""
+        return _read(self._store.current(self.account))
+
+    def last(self) -> Operation | None:
+        """Return the rotation that was begun last, or None."""
+        return _read(self._store.last(self.account))
+
+    def owner(self) -> OperationOwner | None:
+        """Return the living process that works on it, or None."""
+        found = self._store.owner(self.account)
+        return found if found is not None and self._alive(found) else None
+
+    def take(self) -> OperationOwner | None:
+        """Take the lock; return the dead owner that it was taken from, or None. Raises ``Conflict``."""
+        return self._store.take(self.account, self._me, self._alive)
+
+    def release(self) -> None:
+        self._store.release(self.account, self._me)
+
+    def beat(self) -> None:
+        """Say that this process lives. Raises ``Conflict`` when a panic or another command has taken over."""
+        self._store.beat(self.account, self._me, self._clock.now_ms())
+
+    def put(self, operation: Operation) -> Operation:
+        """Make where it stands durable; return it. Raises ``Conflict`` when it was closed meanwhile."""
+        row = OperationRow(
+            *(operation.id, operation.account, KIND, operation.state, to_text(operation)),
+            *(operation.started_at, operation.updated_at),
+        )
+        self._store.put(row, self._me)
+        return operation
+
+    def begin(self, mode: Mode, scope: Scope, issuer: str) -> Operation:
+        """Begin a rotation. Raises ``Conflict`` when one is open."""
+        now = self._clock.now_ms()
+        return self.put(begin(f"r{os.urandom(4).hex()}", self.account, mode, scope, now, issuer=issuer))
+
+    def expect(self, mode: Mode | None, scope: Scope | None) -> Operation | None:
+        """Return the open rotation if it is the one that is meant, or None where none is open.
+
+        Raises:
+            Conflict: another one is open.
+        """
+        found = self.current()
+        if found is None or (mode in (None, found.mode) and scope in (None, found.scope)):
+            return found
+        raise Conflict(
+            f"another rotation of account {self.account} is open: {found.id} ({found.mode}, {found.scope}), at"
+            f" '{found.step}'",
+            hint="'fortctl keys rotate --resume' goes on with it, '--abort' ends it",
+            details={"operation": found.as_json()},
+        )
+
+
+def _read(row: OperationRow | None) -> Operation | None:
+    if row is None:
+        return None
+    return from_text(row.id, row.account, row.state, row.body, row.started_at, row.updated_at)
+
+
+@dataclass
+class Ended:
+    """How far a rotation came.
+
+    Attributes:
+        changed: something was done.
+        left: what an abort leaves, in words.
+        actions: what a person must still do.
+    """
+
+    operation: Operation
+    changed: bool = True
+    warnings: Warnings = ()
+    left: str = ""
+    actions: list[dict[str, Any]] = field(default_factory=list)
+
+    def as_json(self) -> dict[str, Any]:
+        data: dict[str, Any] = {"operation": self.operation.as_json()}
+        if self.operation.state == ABORTED:
+            data |= {"left": self.left, "actions": self.actions}
+        return data
+
+
+class RotationService:
+    """Drives one account's rotation.
+
+    Args:
+        journal: where it is written down; this process holds its lock.
+        tools: what the steps use.
+        hooks: run before and after.
+        audit, clock: as named.
+    """
+
+    def __init__(self, journal: RotationJournal, tools: StepTools, hooks: Hooks, audit: AuditLog, clock: Clock) -> None:
+        self._journal = journal
+        self._tools = tools
+        self._hooks = hooks
+        self._audit = audit
+        self._clock = clock
+        self._warnings: Warnings = ()
+
+    async def run(
+        self, operation: Operation, given: Mapping[Role, KeyPair], *, until: str | None = None, fresh: bool = False
+    ) -> Ended:
+        """Go on from where it stands.
+
+        Args:
+            given: keys that were entered already.
+            until: the step at which a person takes over (``--begin``), whatever could be asked here.
+            fresh: it was begun just now.
+
+        Raises:
+            ActionRequired: a person must act first; ``details.actions`` says what. It stays open.
+            FortctlError: a step failed; it stays open, unless nothing had been changed yet.
+        """
+        if fresh:
+            self._fire("pre-rotate", operation)
+        steps = Steps(self._tools, self._journal, operation, dict(given), until)
+        try:
+            while steps.operation.step != FINISHED:
+                await steps.next()
+        except Drained as unfinished:
+            await self._drain_timed_out(steps.operation, unfinished)
+        except ActionRequired as error:
+            error.data = {"operation": steps.operation.as_json()}
+            error.warnings = (*self._warnings, *steps.warnings, *error.warnings)
+            raise
+        except FortctlError as error:
+            self._failed(steps.operation, error)
+            raise
+        done = self._journal.put(steps.operation.finished(self._clock.now_ms()))
+        self._audit_end(done, "done")
+        self._fire("post-rotate", done)
+        return Ended(done, True, (*self._warnings, *steps.warnings))
+
+    def _failed(self, operation: Operation, error: FortctlError) -> None:
+        """Leave it open to be gone on with, but close one that failed before it changed anything."""
+        if operation.step == "check":
+            # Where a panic has closed it meanwhile, it stays as the panic left it.
+            with contextlib.suppress(Conflict):
+                closed = self._journal.put(operation.aborted(self._clock.now_ms(), error.code.lower()))
+                self._audit_end(closed, "refused")
+        error.data = {**(error.data or {}), "operation": operation.as_json()}
+        error.warnings = (*self._warnings, *error.warnings)
+
+    async def _drain_timed_out(self, operation: Operation, unfinished: Drained) -> NoReturn:
+        ended = await self.abort(operation, "drain_timed_out")
+        raise Conflict(
+            f"the drain did not finish in time ({unfinished.cycles_open} cycles open): the rotation was aborted,"
+            f" {ended.left}",
+            hint="give --timeout more seconds, or --on-timeout wait|keep|cancel",
+            details={"reason": "drain_timed_out", "cycles_open": unfinished.cycles_open},
+            data=ended.as_json(),
+            warnings=ended.warnings,
+        )
+
+    async def abort(self, operation: Operation, reason: str = "aborted") -> Ended:
+        """End it where it stands; say exactly what that leaves.
+
+        Raises:
+            Conflict: the old key is dead and no new one is in use: aborting would leave the account without a key.
+        """
+        left = await Undo(self._tools, operation).run()
+        closed = self._journal.put(
+            operation.aborted(self._clock.now_ms(), reason, left=left.text, actions=left.actions)
+        )
+        self._audit_end(closed, "aborted")
+        self._fire("post-rotate", closed)
+        return Ended(closed, True, self._warnings, left.text, left.actions)
+
+    def _audit_end(self, operation: Operation, result: str) -> None:
+        self._audit.append(
+            "rotation",
+            account=operation.account,
+            result=result,
+            operation=operation.id,
+            mode=operation.mode.value,
+            role=operation.scope.value,
+        )
+
+    def _fire(self, event: str, operation: Operation) -> None:
+        shown = operation.as_json()
+        facts = {name: shown[name] for name in ("id", "mode", "role", "state", "step", "trading_gap_s")}
+        self._warnings += warnings_of(self._hooks.fire(event, {"operation": facts}))
+
+
+def no_operation(account: str) -> NotFound:
+    """Return the error where none is open."""
+    return NotFound(
+        f"no rotation of account {account} is open", hint="'fortctl keys rotate --role site|robot|both' begins one"
+    )
+
+
+def status_of(operation: Operation, owner: OperationOwner | None, now: int) -> dict[str, Any]:
+    """Return the contract's ``operation{…}`` with who works on it and what a person must do."""
+    data: dict[str, Any] = {"operation": operation.as_json(), "actions": []}
+    data["operation"]["owner"] = (
+        {"pid": owner.pid, "host": owner.host, "age_s": (now - owner.taken_at) // 1000} if owner else None
+    )
+    if operation.state == OPEN and operation.facts.get("issuer") == "person":
+        if operation.step == "create":
+            data["actions"] = actions.to_create(operation, operation.scope.roles)
+        elif operation.step in ("delete", "prove"):
+            data["actions"] = actions.to_delete(operation, operation.scope.roles)
+    if operation.state == ABORTED:
+        data["left"], data["actions"] = operation.facts.get("left"), operation.facts.get("actions", [])
+    return data

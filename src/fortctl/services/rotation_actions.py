@@ -1,0 +1,78 @@
+"""What a person must do at Binance in the middle of a rotation, as data and in words. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from fortctl.model import Role
+from fortctl.policy import REQUIRED, ticks
+from fortctl.services.rotation_plan import Mode, Operation
+
+Action = dict[str, Any]
+PAGE = "Binance's API management page"
+
+
+def to_create(operation: Operation, roles: Collection[Role]) -> list[Action]:
+    """Return what is to be done before the new keys can be entered."""
+    actions = []
+    for role in roles:
+        old = _old(operation, role)
+        actions.append(_create(operation, role, old))
+        if operation.mode is Mode.DRAIN and old:
+            # The robot stands still: nothing needs the old key any more.
+            actions.append(_delete(operation, role, old))
+    roles_given = "|".join(role.value for role in roles)
+    command = f"fortctl --account {operation.account} keys rotate --finish --input -"
+    shape = '{"name": …, "api_key": …, "secret_key": …}'
+    if len(operation.scope.roles) > 1:
+        shape = "{" + ", ".join(f'"{role.value}": {shape}' for role in roles) + "}"
+    actions.append(
+        {
+            "what": "enter_key",
+            "account": operation.account,
+            "role": roles_given,
+            "command": command,
+            "text": f"hand the new key over: {command}, with {shape} on its standard input",
+        }
+    )
+    return actions
+
+
+def to_delete(operation: Operation, roles: Collection[Role]) -> list[Action]:
+    """Return which old keys are still to be deleted at the exchange."""
+    return [_delete(operation, role, _old(operation, role)) for role in roles]
+
+
+def _old(operation: Operation, role: Role) -> Mapping[str, str]:
+    found: Mapping[str, str] = operation.facts.get("old", {}).get(role.value, {})
+    return found
+
+
+def _create(operation: Operation, role: Role, old: Mapping[str, str]) -> Action:
+    tick = [ticks(right) for right in REQUIRED[role]]
+    where = "the robot's host" if role is Role.ROBOT else "the host that reads the account"
+    as_before = f", the addresses of '{old['name']}'" if old.get("name") else ""
+    return {
+        "what": "create_key_at_exchange",
+        "account": operation.account,
+        "role": role.value,
+        "permissions": list(REQUIRED[role]),
+        "tick": tick,
+        "ip": f"restrict to trusted IPs: {where}{as_before}",
+        "text": f"on {PAGE} create a new {role} key (self-generated Ed25519, or HMAC): tick {', '.join(tick)} and"
+        f" nothing else, and restrict it to trusted IPs: {where}{as_before}",
+    }
+
+
+def _delete(operation: Operation, role: Role, old: Mapping[str, str]) -> Action:
+    tail = f" (…{old['tail']})" if old.get("tail") else ""
+    return {
+        "what": "delete_key_at_exchange",
+        "account": operation.account,
+        "role": role.value,
+        "name": old.get("name", ""),
+        "tail": old.get("tail", ""),
+        "fingerprint": old.get("fingerprint", ""),
+        "text": f"delete the old {role} key '{old.get('name', '')}'{tail} on {PAGE}",
+    }

@@ -1,0 +1,79 @@
+"""Have the issuer make a new key in the middle of a rotation: private half and name durable before it is asked."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from fortctl.model import KeyPair, KeyType, Role
+from fortctl.ports import Clock, Issuer
+from fortctl.secret import Secret
+from fortctl.services.control import RobotControl
+from fortctl.services.custody import Custody
+from fortctl.services.issuer import addresses_of, delete_keys, keys_of, make_key
+from fortctl.services.keys import KeyService
+from fortctl.services.rotation_plan import Operation
+from fortctl.vault.seal import fingerprint
+
+Note = Callable[[Role, Mapping[str, Any]], Operation]
+
+
+class KeyMaker:
+    """Makes one key, or finds the one that was made before a crash.
+
+    Args:
+        custody, keys, control: where the private half is kept.
+        clock: the clock.
+    """
+
+    def __init__(self, custody: Custody, keys: KeyService, control: RobotControl, clock: Clock) -> None:
+        self._custody = custody
+        self._keys = keys
+        self._control = control
+        self._clock = clock
+
+    async def make(self, issuer: Issuer, operation: Operation, role: Role, note: Note) -> KeyPair:
+        """Return the new key; the robot's without its private half, which is with the robot.
+
+        A key under a journaled name whose private half is lost is deleted, never adopted; no other key is touched.
+
+        Raises:
+            FortctlError: nothing is lost by calling again.
+        """
+        facts: dict[str, Any] = dict(operation.facts.get("issue", {}).get(role.value, {"names": []}))
+        if facts.get("pending") is None or not self._has_half(role, facts["pending"]):
+            facts = await self._begin(issuer, operation, role, facts, note)
+        name = str(facts["names"][-1])
+        made = await make_key(issuer, name, str(facts["public"]), role, facts["addresses"], self._clock)
+        if role is Role.ROBOT:
+            return KeyPair(name, KeyType.ED25519, made.api_key, Secret(b""))
+        return self._keys.pending(role, made.api_key, name)
+
+    async def _begin(
+        self, issuer: Issuer, operation: Operation, role: Role, facts: dict[str, Any], note: Note
+    ) -> dict[str, Any]:
+        orphans = set(facts["names"])
+        if orphans:
+            await delete_keys(issuer, lambda key: key.name in orphans)
+        addresses = await self._addresses(issuer, operation, role)
+        public, pending = self._keys.generate(role, KeyType.ED25519)
+        # Unique: the operation's id is random, and each attempt has a name of its own.
+        name = f"fortctl-{role.value}-{operation.id}-{len(facts['names']) + 1}"
+        begun = {"names": [*facts["names"], name], "pending": pending, "public": public, "addresses": list(addresses)}
+        note(role, begun)
+        return begun
+
+    def _has_half(self, role: Role, pending: str) -> bool:
+        if role is Role.ROBOT:
+            return bool(self._control.send("show-pending").data.get("pending_id") == pending)
+        made = self._custody.pending()
+        return made is not None and made.id == pending
+
+    async def _addresses(self, issuer: Issuer, operation: Operation, role: Role) -> tuple[str, ...]:
+        """Return the IP list of the old key, which the new one is born with."""
+        shown = operation.facts.get("old", {}).get(role.value, {}).get("fingerprint")
+        under = self._custody.fingerprint_key()
+        for key in await keys_of(issuer):
+            if fingerprint(key.api_key, under) == shown:
+                return await addresses_of(issuer, key.api_key)
+        return ()

@@ -1,0 +1,139 @@
+"""Delete the old keys through the issuer, and prove them dead (robot.md, "Rotation")."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+
+from fortctl.errors import FortctlError
+from fortctl.keycheck import ask_if_dead
+from fortctl.model import Role
+from fortctl.ports import Clock, Issuer
+from fortctl.services.control import RobotControl
+from fortctl.services.custody import Custody
+from fortctl.services.issuer import delete_keys, keys_of
+from fortctl.services.keys import Connect
+from fortctl.services.rotation_plan import Operation, issued_names
+from fortctl.vault.seal import fingerprint
+
+# How fast a deletion bites is not documented (binance.md, section 12).
+TRIES, PAUSE_S = 10, 0.5
+PROVED = ("dead", "dead_by_refusal", "none")
+NoteDead = Callable[[Role, str], Operation]
+
+
+class Proofs:
+    """What is known of old keys.
+
+    Args:
+        custody: holds the site's retiring key.
+        control: the line to the robot, which holds its own.
+        connect: makes an exchange adapter for a key.
+        clock: the clock.
+    """
+
+    def __init__(self, custody: Custody, control: RobotControl, connect: Connect, clock: Clock) -> None:
+        self._custody = custody
+        self._control = control
+        self._connect = connect
+        self._clock = clock
+
+    async def prove(
+        self,
+        operation: Operation,
+        roles: Collection[Role],
+        note: NoteDead,
+        issuer: Issuer | None,
+        *,
+        patient: bool = True,
+    ) -> list[Role]:
+        """Ask about each old key that is not proved dead yet; destroy the retiring copy of one that is.
+
+        Args:
+            note: journals a death.
+            issuer: its list counts too: a key that it names no longer is dead.
+            patient: ask again for some seconds.
+
+        Returns:
+            The roles whose old key is not proved dead.
+        """
+        alive = [role for role in roles if role.value not in operation.facts.get("dead", {})]
+        for attempt in range(TRIES if patient else 1):
+            if attempt and alive:
+                await self._clock.sleep(PAUSE_S)
+            for role in list(alive):
+                how = await self._ask(operation, role, issuer)
+                if how is not None:
+                    operation = note(role, how)
+                    alive.remove(role)
+            if not alive:
+                break
+        return alive
+
+    async def _ask(self, operation: Operation, role: Role, issuer: Issuer | None) -> str | None:
+        """Return how the old key is proved dead, or None."""
+        state = await (self._ask_site(operation) if role is Role.SITE else self._ask_robot(operation))
+        if state in PROVED:
+            return state
+        if issuer is not None and not await self._listed(issuer, operation, role):
+            await self.drop(role)
+            return "unlisted"
+        return None
+
+    async def _ask_site(self, operation: Operation) -> str:
+        old, new = self._custody.retiring(), self._custody.site_key()
+        if old is None:
+            return "none"
+        if self._custody.fingerprint(old.pair) != operation.facts["old"][Role.SITE.value]["fingerprint"]:
+            return "unproved"
+        asking, beside = self._connect(old.pair), self._connect(new.pair) if new is not None else None
+        try:
+            death = await ask_if_dead(asking, beside)
+        finally:
+            await asking.close()
+            if beside is not None:
+                await beside.close()
+        if death.proved:
+            self._custody.destroy_retiring()
+        return death.state
+
+    async def _ask_robot(self, operation: Operation) -> str:
+        found = self._control.send("prove-retired").data
+        shown = found.get("fingerprint")
+        if shown and shown != operation.facts["old"][Role.ROBOT.value]["fingerprint"]:
+            return "unproved"
+        return str(found["state"])
+
+    async def _listed(self, issuer: Issuer, operation: Operation, role: Role) -> bool:
+        shown = operation.facts["old"][role.value]["fingerprint"]
+        under = self._custody.fingerprint_key()
+        return any(fingerprint(key.api_key, under) == shown for key in await keys_of(issuer))
+
+    async def delete(self, issuer: Issuer, operation: Operation) -> tuple[str, ...]:
+        """Delete the old keys, and whatever this rotation had made and did not take up; return their names.
+
+        Raises:
+            FortctlError: one of them is still listed.
+        """
+        under, new = self._custody.fingerprint_key(), set(operation.facts.get("new", {}).values())
+        old = {operation.facts["old"][role.value]["fingerprint"] for role in operation.scope.roles}
+        own = set(issued_names(operation))
+
+        def meant(name: str, shown: str) -> bool:
+            return shown not in new and (shown in old or name in own)
+
+        return await delete_keys(issuer, lambda key: meant(key.name, fingerprint(key.api_key, under)))
+
+    async def delete_named(self, issuer: Issuer, names: Collection[str]) -> tuple[str, ...]:
+        """Delete keys that bear names which this rotation journaled; return what is gone."""
+        return await delete_keys(issuer, lambda key: key.name in names)
+
+    async def drop(self, role: Role) -> None:
+        """Destroy a retiring copy without a proof: the issuer's list has told, or the rotation ends."""
+        if role is Role.SITE:
+            self._custody.destroy_retiring()
+            return
+        try:
+            self._control.send("prove-retired", {"drop": True})
+        except FortctlError:
+            # A robot that cannot be reached now keeps it until its next rotation or panic.
+            return
