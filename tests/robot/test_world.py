@@ -17,6 +17,8 @@ from fortctl.model import OrderUpdate
 from fortctl.ports import ExchangeFault, Outcome
 from fortctl.robot.book import Book
 from robot.world import SETTINGS, SYMBOL, Robot, World
+from simulation.loop import Killed, simulated
+from simulation.loop import play as play_scene
 
 PRICE = Decimal("0.0014")
 
@@ -44,6 +46,7 @@ async def walk(robot: Robot, world: World, seed: int, steps: int, width: float =
         await robot.settle(12)
 
 
+@simulated
 async def test_cycles_close_with_the_profit_that_was_asked_for(tmp_path: Path) -> None:
     world = World()
     before = world.balances()
@@ -64,6 +67,7 @@ async def test_cycles_close_with_the_profit_that_was_asked_for(tmp_path: Path) -
     await robot.down()
 
 
+@simulated
 async def test_a_drain_finishes_every_cycle_and_says_stopped(tmp_path: Path) -> None:
     world = World()
     before = world.balances()
@@ -83,6 +87,7 @@ async def test_a_drain_finishes_every_cycle_and_says_stopped(tmp_path: Path) -> 
     await robot.down()
 
 
+@simulated
 async def test_a_lost_key_stops_every_order_call_and_a_new_one_goes_on_from_the_same_orders(tmp_path: Path) -> None:
     world = World()
     before = world.balances()
@@ -112,6 +117,7 @@ async def test_a_lost_key_stops_every_order_call_and_a_new_one_goes_on_from_the_
     await robot.down()
 
 
+@simulated
 async def test_one_refusal_alone_is_not_a_lost_key(tmp_path: Path) -> None:
     world = World()
     robot = Robot(world, tmp_path, world.key("a"))
@@ -126,15 +132,13 @@ async def test_one_refusal_alone_is_not_a_lost_key(tmp_path: Path) -> None:
     world.before = once
     await robot.runner.start(by_person=True)
     await robot.settle(100)
-    for _ in range(30):
-        await asyncio.sleep(0.1)
-        world.clock.ms += 200
-        await robot.settle(20)
+    await robot.wait(6)
     assert robot.runner.state == "running"
     assert robot.runner.status()["orders_open"] == 4
     await robot.down()
 
 
+@simulated
 async def test_a_removed_trading_right_is_a_lost_key(tmp_path: Path) -> None:
     world = World()
     robot = Robot(world, tmp_path, world.key("a"))
@@ -150,6 +154,7 @@ async def test_a_removed_trading_right_is_a_lost_key(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("executed", [True, False], ids=["executed", "never-arrived"])
+@simulated
 async def test_an_unknown_outcome_is_looked_up_never_assumed(tmp_path: Path, executed: bool) -> None:
     world = World()
     before = world.balances()
@@ -167,10 +172,7 @@ async def test_an_unknown_outcome_is_looked_up_never_assumed(tmp_path: Path, exe
     else:
         world.before = cut
     await robot.runner.start(by_person=True)
-    for _ in range(12):
-        await robot.settle(20)
-        world.clock.ms += 500
-        await asyncio.sleep(0.06)
+    await robot.wait(6)
     names = [order["client_order_id"] for order in robot.runner.open_orders()]
     assert len(names) == 4 and len(set(names)) == 4
     open_there = [order.client_order_id for order in world.engine.books[SYMBOL].resting.values()]
@@ -179,6 +181,7 @@ async def test_an_unknown_outcome_is_looked_up_never_assumed(tmp_path: Path, exe
     await robot.down()
 
 
+@simulated
 async def test_after_the_latch_nothing_leaves(tmp_path: Path) -> None:
     world = World()
     robot = Robot(world, tmp_path, world.key("a"))
@@ -199,6 +202,7 @@ async def test_after_the_latch_nothing_leaves(tmp_path: Path) -> None:
     await robot.down()
 
 
+@simulated
 async def test_an_older_owner_writes_and_places_nothing_more(tmp_path: Path) -> None:
     world = World()
     first = Robot(world, tmp_path, world.key("a"))
@@ -216,6 +220,7 @@ async def test_an_older_owner_writes_and_places_nothing_more(tmp_path: Path) -> 
     await second.down()
 
 
+@simulated
 async def test_held_after_a_long_break_until_a_person_looked(tmp_path: Path) -> None:
     world = World()
     pair = world.key("a")
@@ -224,7 +229,7 @@ async def test_held_after_a_long_break_until_a_person_looked(tmp_path: Path) -> 
     await robot.runner.start(by_person=True)
     await walk(robot, world, seed=1, steps=10, width=0.002)
     await robot.down()
-    world.clock.ms += 7 * 3600 * 1000
+    await asyncio.sleep(7 * 3600)
     again = Robot(world, tmp_path, pair)
     await again.up()
     assert again.runner.state == "held" and "GAP" in again.runner.status()["reason"]
@@ -238,6 +243,7 @@ async def test_held_after_a_long_break_until_a_person_looked(tmp_path: Path) -> 
     await again.down()
 
 
+@simulated
 async def test_started_by_a_person_after_a_long_break_with_cycles_open_it_is_held(tmp_path: Path) -> None:
     world = World()
     pair = world.key("a")
@@ -247,7 +253,7 @@ async def test_started_by_a_person_after_a_long_break_with_cycles_open_it_is_hel
     await walk(robot, world, seed=1, steps=10)
     assert robot.runner.book.live
     await robot.down()
-    world.clock.ms += 7 * 3600 * 1000
+    await asyncio.sleep(7 * 3600)
     again = Robot(world, tmp_path, pair, resume=False)
     await again.up()
     assert again.runner.book.wish == "stopped" and again.runner.state == "held"
@@ -260,6 +266,7 @@ async def test_started_by_a_person_after_a_long_break_with_cycles_open_it_is_hel
     await again.down()
 
 
+@simulated
 async def test_an_unknown_order_with_our_prefix_is_held_until_a_person_looked(tmp_path: Path) -> None:
     world = World()
     robot = Robot(world, tmp_path, world.key("a"))
@@ -299,29 +306,24 @@ def test_killed_anywhere_the_books_equal_the_exchange(seed: int, at: int, after:
             before = world.balances()
             pair = world.key("a")
             countdown = [at]
-            dead = [False]
             robot = Robot(world, Path(folder), pair)
 
             def kill(name: str) -> None:
                 countdown[0] -= 1
-                if countdown[0] <= 0 or dead[0]:
-                    # From here on this process does nothing more: every call of it hangs until it is taken down.
-                    dead[0] = True
-                    raise asyncio.CancelledError
+                if countdown[0] == 0:
+                    robot.process.kill()
+                    raise Killed
 
             await robot.up()
-            await robot.runner.start(by_person=True)
+            await robot.does(robot.runner.start(by_person=True))
             if after:
                 world.after = kill
             else:
                 world.before = kill
-            try:
-                await walk(robot, world, seed, 40)
-            except asyncio.CancelledError:
-                pass
+            await walk(robot, world, seed, 40)
             await robot.down()
             world.before = world.after = lambda name: None
-            world.clock.ms += 10_000
+            await asyncio.sleep(10)
             again = Robot(world, Path(folder), pair)
             await again.up()
             await again.settle(200)
@@ -334,7 +336,7 @@ def test_killed_anywhere_the_books_equal_the_exchange(seed: int, at: int, after:
             assert ours == booked, "an order was forgotten or invented"
             await again.down()
 
-    asyncio.run(play())
+    play_scene(play())
 
 
 @settings(max_examples=25, deadline=None)
@@ -369,9 +371,8 @@ def test_events_doubled_dropped_and_late_change_nothing(seed: int) -> None:
             # The second source: a reconnected stream makes the robot look everything up.
             robot.runner.resync()
             await robot.settle(300)
-            await asyncio.sleep(0.3)
-            await robot.settle(100)
+            await robot.wait(1)
             agree(world, robot.runner.book, before)
             await robot.down()
 
-    asyncio.run(play())
+    play_scene(play())

@@ -1,300 +1,366 @@
-"""A little deterministic world: the real runner and journal over the paper exchange's real engine, in one process.
+"""A deterministic world: the real runner and journal over the paper exchange's real engine, on simulated time.
 
-Faults are asked for by name; a kill is an exception that ends the runner where it stands.
+Without weather it is a quiet place for one scene at a time; :mod:`simulation.campaign` lets everything go wrong in it.
+What the world sees (each order that leaves, arrives or is journaled) it checks at once against robot.md's invariants.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import logging
-from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractContextManager, nullcontext
+from collections import Counter
+from collections.abc import Callable, Coroutine, Iterator, Sequence
+from contextlib import contextmanager
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 from fortctl.exchange import parsing
-from fortctl.exchange.codes import classify
 from fortctl.model import (
-    AccountState,
-    Fill,
     KeyPair,
-    KeyRestrictions,
     KeyType,
     MarketEvent,
-    OrderRequest,
-    OrderState,
     PublicTrade,
     StreamDown,
-    StreamUp,
-    SymbolRules,
     UserEvent,
 )
-from fortctl.paper import calls, refusals
 from fortctl.paper.accounts import ApiKey
 from fortctl.paper.engine import Engine
 from fortctl.paper.market import Tape, Trade
-from fortctl.paper.parameters import Context
 from fortctl.paper.symbols import symbol_of
-from fortctl.ports import ExchangeFault, Outcome
+from fortctl.robot.events import Event
 from fortctl.robot.journal import SqliteJournal
+from fortctl.robot.reconcile import Limits
 from fortctl.robot.runner import Runner
 from fortctl.robot.settings import GridSettings
 from fortctl.secret import Secret
+from simulation.exchange import PREFIX, ROBOT_ID, EngineExchange, Stream
+from simulation.loop import Killed, SimProcess, present_process
+from simulation.weather import Weather
 
 SYMBOL = "XRPETH"
 START_MS = 1_700_000_000_000
+SETTINGS = GridSettings(SYMBOL, 4, Decimal("0.5"), Decimal("0.5"), Decimal("0.05"), max_quote=Decimal(2))
 
 
-class Killed(BaseException):
-    """SIGKILL, as far as one process can play it."""
+class Violation(AssertionError):
+    """An invariant of robot.md does not hold."""
 
 
 class WorldClock:
-    """Time that passes only when the world says so; sleeping is instant but counted."""
+    """A host's clocks. Setting ``ms`` sets its wall clock forward or back; its monotonic clock only follows time."""
 
     def __init__(self) -> None:
-        self.ms = START_MS
+        self.offset_ms = 0
+        self.asleep_s = 0.0
+
+    @property
+    def ms(self) -> int:
+        return START_MS + round(asyncio.get_running_loop().time() * 1000) + self.offset_ms
 
     def now_ms(self) -> int:
         return self.ms
 
     def monotonic(self) -> float:
-        return self.ms / 1000
+        return asyncio.get_running_loop().time() - self.asleep_s
 
     async def sleep(self, seconds: float) -> None:
-        self.ms += int(seconds * 1000)
-        await asyncio.sleep(0)
+        await asyncio.sleep(seconds)
 
 
 class OpenLatch:
-    """A latch that can be put on."""
+    """A latch that can be put on; :meth:`halted` is panic's halt step."""
 
     def __init__(self) -> None:
         self.on = False
+        self.halt_done = False
+        self._placing = 0
+        self._panics = False
 
     def is_latched(self) -> bool:
         return self.on
 
-    def placing(self) -> AbstractContextManager[bool]:
-        return nullcontext(not self.on)
+    @contextmanager
+    def placing(self) -> Iterator[bool]:
+        if self._panics:
+            yield False
+            return
+        self._placing += 1
+        try:
+            yield not self.on
+        finally:
+            self._placing -= 1
+
+    async def halted(self, robot: Robot, within_s: float = 0.2) -> None:
+        """Latch, wait for whoever is placing, and kill the robot if that takes too long (robot.md, "Panic")."""
+        self.on = True
+        deadline = asyncio.get_running_loop().time() + within_s
+        while self._placing and asyncio.get_running_loop().time() < deadline:
+            await asyncio.sleep(0.005)
+        if self._placing:
+            robot.process.kill()
+        self.halt_done = True
 
 
 class World:
-    """The exchange's side of the world."""
+    """The exchange's side of the world, and what is true in it.
 
-    def __init__(self, price: str = "0.00140000") -> None:
+    Attributes:
+        placed: client order ids that the exchange accepted, in order.
+        calls: what was asked of the exchange.
+        before, after: hear of each call before it leaves and after its answer came; may raise.
+        mangle: what becomes of a user event.
+        weather: what goes wrong by chance.
+        journaled: the client order ids whose intents are durable.
+        broken: the invariants that did not hold.
+    """
+
+    def __init__(self, price: str = "0.00140000", weather: Weather | None = None, model: str = "through") -> None:
         symbol = symbol_of(SYMBOL, Decimal("0.00000001"), Decimal(1))
         first = Trade(1, Decimal(price), Decimal(1000), START_MS, True)
-        self.engine = Engine({SYMBOL: Tape(symbol, (first,))}, "through")
+        self.engine = Engine({SYMBOL: Tape(symbol, (first,))}, model)
         self.clock = WorldClock()
+        self.weather = weather or Weather()
         self.engine.create_account("default", {"ETH": Decimal(30), "XRP": Decimal(1000)}, START_MS)
         self.engine.trade(SYMBOL, first, START_MS)
-        self.listeners: list[asyncio.Queue[UserEvent]] = []
-        self.watchers: list[asyncio.Queue[MarketEvent]] = []
+        self.listeners: list[Stream] = []
+        self.watchers: list[tuple[SimProcess | None, asyncio.Queue[MarketEvent]]] = []
         self.engine.emit = self._emit
         self.placed: list[str] = []
         self.calls: list[str] = []
         self.before: Callable[[str], None] = lambda name: None
         self.after: Callable[[str], None] = lambda name: None
         self.mangle: Callable[[UserEvent], list[UserEvent]] = lambda event: [event]
+        self.journaled: set[str] = set()
+        self.left: Counter[str] = Counter()
+        self.broken: list[str] = []
+        self.trace: list[str] = []
+        self.robots: list[Robot] = []
+        self.has_sapi = True
+        self.budget_holds = True
+        self.clock_ahead_ms = 0
         self._trade_id = 1
+
+    # -- time ------------------------------------------------------------------------------------------------------
+
+    @property
+    def now(self) -> int:
+        """The exchange's clock."""
+        return START_MS + round(asyncio.get_running_loop().time() * 1000) + self.clock_ahead_ms
+
+    def note(self, text: str) -> None:
+        self.trace.append(f"{asyncio.get_running_loop().time():12.3f} {text}")
+
+    def spawn(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
+        """Start something that no process's death ends: a packet on its way, another person."""
+        return asyncio.get_running_loop().create_task(work, context=contextvars.Context())
+
+    def breaks(self, invariant: str) -> None:
+        self.note(f"VIOLATION {invariant}")
+        self.broken.append(invariant)
+
+    # -- keys ------------------------------------------------------------------------------------------------------
 
     def key(self, name: str, permissions: tuple[str, ...] = ("reading", "spot_trading")) -> KeyPair:
         text = (name * 64)[:64].replace("-", "0")
-        self.engine.add_key(ApiKey(name, "default", text, "hmac", permissions, START_MS, secret="s" * 64))
-        return KeyPair(name, KeyType.HMAC, Secret(text), Secret("s" * 64))
+        secret = f"secret{name}" + "s" * 58
+        self.engine.add_key(ApiKey(name, "default", text, "hmac", permissions, self._at(), secret=secret))
+        return KeyPair(name, KeyType.HMAC, Secret(text), Secret(secret))
 
-    def delete_key(self, name: str) -> None:
-        self.engine.delete_key(name)
-        for queue in self.listeners:
-            queue.put_nowait(StreamDown("eventStreamTerminated"))
-            queue.put_nowait(StreamDown("refused", -2015))
+    def _at(self) -> int:
+        try:
+            return self.now
+        except RuntimeError:
+            return START_MS
+
+    def delete_key(self, name: str, *, streams: str = "at-once") -> None:
+        """Delete a key; its streams end at once, or go on without a word (``silent``)."""
+        key = self.engine.delete_key(name)
+        for stream in [one for one in self.listeners if one.api_key == key.api_key]:
+            if streams == "at-once":
+                stream.put(StreamDown("eventStreamTerminated"))
+                stream.put(StreamDown("refused", -2015))
+            stream.live = False
+
+    # -- the market ------------------------------------------------------------------------------------------------
 
     def trade(self, price: str | Decimal, quantity: str | Decimal = "1000") -> None:
         """Let somebody trade at a price."""
         self._trade_id += 1
-        self.clock.ms += 1
-        trade = Trade(self._trade_id, Decimal(price), Decimal(quantity), self.clock.ms, False)
-        self.engine.trade(SYMBOL, trade, self.clock.ms)
-        for queue in self.watchers:
-            queue.put_nowait(PublicTrade(SYMBOL, trade.price, trade.quantity, self.clock.ms))
+        trade = Trade(self._trade_id, Decimal(price), Decimal(quantity), self.now, False)
+        self.engine.trade(SYMBOL, trade, self.now)
+        for _process, queue in self.watchers:
+            queue.put_nowait(PublicTrade(SYMBOL, trade.price, trade.quantity, self.now))
 
     def _emit(self, account: str, kind: str, event: dict[str, Any]) -> None:
         if kind == "balance":
             return
         parsed: UserEvent = parsing.order_update(event) if kind == "order" else parsing.balance_update(event)
-        for queue in self.listeners:
+        for stream in list(self.listeners):
             for one in self.mangle(parsed):
-                queue.put_nowait(one)
+                stream.deliver(one)
 
     def connect(self, pair: KeyPair | None) -> EngineExchange:
         return EngineExchange(self, pair)
+
+    # -- what is true ----------------------------------------------------------------------------------------------
 
     def balances(self) -> dict[str, Decimal]:
         account = self.engine.accounts["default"]
         zero = Decimal(0)
         return {asset: account.free.get(asset, zero) + account.locked.get(asset, zero) for asset in account.assets()}
 
+    def ours(self) -> dict[str, Any]:
+        """Return the exchange's newest order of each client order id with the robot's prefix."""
+        orders = self.engine.orders.values()
+        return {order.client_order_id: order for order in orders if order.client_order_id.startswith(PREFIX)}
 
-class EngineExchange:
-    """The exchange port straight over the paper engine: Binance's parameters and answers, no network."""
+    def fills_of_ours(self) -> list[dict[str, Any]]:
+        numbers = {order.id for order in self.engine.orders.values() if order.client_order_id.startswith(PREFIX)}
+        return [row for row in self.engine.fills.get(("default", SYMBOL), []) if row["orderId"] in numbers]
 
-    def __init__(self, world: World, pair: KeyPair | None) -> None:
+    def order_leaves(self, name: str) -> None:
+        """Check what must be true of an order that leaves a robot (invariants 1, 5, 6)."""
+        robot = next((one for one in self.robots if one.process is present_process()), None)
+        self.left[name] += 1
+        if self.left[name] > 1:
+            self.breaks(f"1: {name} left twice")
+        if name not in self.journaled:
+            self.breaks(f"1: {name} left before its intent was durable")
+        if robot is None:
+            return
+        if robot.latch.halt_done:
+            self.breaks(f"6: {name} left after the halt")
+        if robot.runner.state == "key_lost":
+            self.breaks(f"key: {name} left after the key was lost")
+        limit, order = robot.runner.book.settings, robot.runner.book.orders[name]
+        if order.leg == "buy" and limit is not None and limit.max_quote is not None and self.budget_holds:
+            if robot.runner.book.committed_quote() > limit.max_quote:
+                self.breaks(f"4: {name} exceeds the budget")
+
+    def order_accepted(self, name: str, robot: Robot | None) -> None:
+        """Check what must be true of an order that the exchange took in (invariants 1, 4, 5)."""
+        self.placed.append(name)
+        if self.placed.count(name) > 1:
+            self.breaks(f"1: {name} was accepted twice")
+        if robot is not None and robot.replaced_at is not None and self.now > robot.replaced_at + 2_000:
+            self.breaks(f"5: {name} of an older owner was accepted {self.now - robot.replaced_at} ms after the new one")
+        ours = self.ours().values()
+        base = Decimal(0)
+        for row in self.fills_of_ours():
+            base += Decimal(row["qty"]) * (1 if row["isBuyer"] else -1)
+            base -= Decimal(row["commission"]) if row["commissionAsset"] == "XRP" else 0
+        offered = sum((order.left for order in ours if order.open and order.side == "SELL"), Decimal(0))
+        if offered > base:
+            self.breaks(f"4: {name} offers {offered} of {base} that our cycles have bought")
+
+
+class WatchedJournal(SqliteJournal):
+    """The real journal; the world hears of each write, may kill before or after it, and may fill the disk."""
+
+    def __init__(self, world: World, process: SimProcess, path: Path, clock: WorldClock) -> None:
         self._world = world
-        self._pair = pair
+        self._process = process
+        self.before_write: Callable[[Sequence[Event]], None] = lambda events: None
+        self.after_write: Callable[[Sequence[Event]], None] = lambda events: None
+        super().__init__(path, account="default", clock=clock)
+        # SIGKILL takes nothing from the kernel's cache: waiting for the disk would only cost time here.
+        self._connection.execute("PRAGMA synchronous=OFF")
 
-    async def _ask(self, method: str, path: str, **values: Any) -> Any:
-        name = f"{method} {path}"
-        world, call = self._world, calls.CALLS[method, path]
-        world.calls.append(name)
-        await asyncio.sleep(0)
-        world.before(name)
-        try:
-            key = None
-            if call.security != "NONE":
-                assert self._pair is not None
-                key = world.engine.keys.get(self._pair.api_key.reveal())
-                if key is None:
-                    raise refusals.UNKNOWN_KEY_SAPI if path.startswith("/sapi") else refusals.bad_key()
-                if call.security == "TRADE" and not key.may("spot_trading", world.clock.ms):
-                    raise refusals.bad_key()
-            texts = {name: str(value) for name, value in values.items()}
-            context = Context(world.engine, world.clock.ms, key, [])
-            answer = call.handler(context, texts)
-        except refusals.Refusal as refusal:
-            outcome = classify(refusal.status, refusal.code, refusal.message)
-            raise ExchangeFault(outcome, refusal.message, code=refusal.code, http_status=refusal.status) from None
-        if method == "POST" and path == "/api/v3/order":
-            world.placed.append(str(values["newClientOrderId"]))
-        world.after(name)
-        return answer
-
-    async def server_time(self) -> int:
-        return int((await self._ask("GET", "/api/v3/time"))["serverTime"])
-
-    async def symbol_rules(self, symbol: str) -> SymbolRules:
-        return parsing.symbol_rules((await self._ask("GET", "/api/v3/exchangeInfo", symbol=symbol))["symbols"][0])
-
-    async def last_price(self, symbol: str) -> Decimal:
-        return Decimal((await self._ask("GET", "/api/v3/ticker/price", symbol=symbol))["price"])
-
-    async def account(self) -> AccountState:
-        return parsing.account_state(await self._ask("GET", "/api/v3/account"))
-
-    async def key_restrictions(self) -> KeyRestrictions:
-        return parsing.restrictions(await self._ask("GET", "/sapi/v1/account/apiRestrictions"))
-
-    async def test_order(self, request: OrderRequest) -> None:
-        raise ExchangeFault(Outcome.REFUSED, "not played here")
-
-    async def place(self, request: OrderRequest, *, timestamp: int, recv_window: int) -> OrderState:
-        answer = await self._ask(
-            "POST",
-            "/api/v3/order",
-            symbol=request.symbol,
-            side=request.side.value,
-            type=request.type.value,
-            timeInForce="GTC",
-            quantity=f"{request.quantity:f}",
-            price=f"{request.price:f}",
-            newClientOrderId=request.client_order_id,
-            newOrderRespType="RESULT",
-        )
-        return parsing.order_state(answer)
-
-    async def cancel(self, symbol: str, client_order_id: str) -> OrderState:
-        answer = await self._ask("DELETE", "/api/v3/order", symbol=symbol, origClientOrderId=client_order_id)
-        return parsing.order_state(answer)
-
-    async def order(self, symbol: str, client_order_id: str) -> OrderState:
-        answer = await self._ask("GET", "/api/v3/order", symbol=symbol, origClientOrderId=client_order_id)
-        return parsing.order_state(answer)
-
-    async def open_orders(self, symbol: str | None = None) -> tuple[OrderState, ...]:
-        rows = await self._ask("GET", "/api/v3/openOrders", **({"symbol": symbol} if symbol else {}))
-        return tuple(parsing.order_state(row) for row in rows)
-
-    async def all_orders(self, symbol: str, *, start_time: int | None = None) -> tuple[OrderState, ...]:
-        rows = await self._ask("GET", "/api/v3/allOrders", symbol=symbol, orderId=0)
-        return tuple(parsing.order_state(row) for row in rows)
-
-    async def trades(self, symbol: str, *, order_id: int | None = None, from_id: int | None = None) -> tuple[Fill, ...]:
-        values = {"symbol": symbol, "fromId": from_id or 0, "limit": 1000}
-        if order_id is not None:
-            values["orderId"] = order_id
-        return tuple(parsing.fill(row) for row in await self._ask("GET", "/api/v3/myTrades", **values))
-
-    async def user_events(self) -> AsyncIterator[UserEvent]:
-        queue: asyncio.Queue[UserEvent] = asyncio.Queue()
-        self._world.listeners.append(queue)
-        try:
-            yield StreamUp()
-            while True:
-                yield await queue.get()
-        finally:
-            self._world.listeners.remove(queue)
-
-    async def market_events(self, symbol: str) -> AsyncIterator[MarketEvent]:
-        queue: asyncio.Queue[MarketEvent] = asyncio.Queue()
-        self._world.watchers.append(queue)
-        try:
-            yield StreamUp()
-            while True:
-                yield await queue.get()
-        finally:
-            self._world.watchers.remove(queue)
-
-    async def close(self) -> None:
-        return None
+    def append(self, events: Sequence[Event]) -> None:
+        if self._process.dead:
+            raise Killed
+        self.before_write(events)
+        super().append(events)
+        for event in events:
+            name = getattr(event, "client_order_id", None)
+            self._world.note(f"journal {event}")
+            if event.kind == "intended":
+                self._world.journaled.add(str(name))
+        self.after_write(events)
 
 
-SETTINGS = GridSettings(SYMBOL, 4, Decimal("0.5"), Decimal("0.5"), Decimal("0.05"), max_quote=Decimal(2))
+class _Trace(logging.Handler):
+    """The robot's log goes into the world's trace."""
+
+    def __init__(self, world: World) -> None:
+        super().__init__()
+        self._world = world
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._world.note(f"log {record.levelname.lower()} {record.getMessage()}")
 
 
 class Robot:
     """One robot process in the world, over a journal that outlives it."""
 
-    def __init__(self, world: World, folder: Path, pair: KeyPair, *, resume: bool = True) -> None:
+    def __init__(
+        self, world: World, folder: Path, pair: KeyPair | None, *, resume: bool = True, limits: Limits | None = None
+    ) -> None:
         self.world = world
+        self.clock = world.clock
         self.latch = OpenLatch()
-        self._journal = SqliteJournal(folder / "journal.sqlite", account="default", clock=world.clock)
-        log = logging.getLogger("test.robot")
-        log.addHandler(logging.NullHandler())
-        log.propagate = False
+        self.process = SimProcess()
+        self.replaced_at: int | None = None
+        for other in world.robots:
+            if other.replaced_at is None and not other.process.dead:
+                other.replaced_at = world.now
+        self.journal = WatchedJournal(world, self.process, folder / "journal.sqlite", self.clock)
+        log = logging.Logger("test.robot")
+        log.addHandler(_Trace(world))
         self.runner = Runner(
             account="default",
-            robot_id="0123456789abcdef",
-            journal=self._journal,
-            clock=world.clock,
+            robot_id=ROBOT_ID,
+            journal=self.journal,
+            clock=self.clock,
             latch=self.latch,
             connect=world.connect,
             log=log,
+            limits=limits,
             resume_running=resume,
         )
         self._pair = pair
-        self._task: asyncio.Task[None] | None = None
+        self.task: asyncio.Task[None] | None = None
+        world.robots.append(self)
 
-    async def up(self) -> None:
-        await self.runner.configure(SETTINGS)
-        await self.runner.set_key(self._pair, uid=self.world.engine.accounts["default"].uid)
-        self._task = asyncio.create_task(self.runner.run())
+    async def up(self, settings: GridSettings | None = SETTINGS) -> None:
+        await self.does(self._come_up(settings))
         await self.settle()
+
+    async def _come_up(self, settings: GridSettings | None) -> None:
+        if settings is not None:
+            await self.runner.configure(settings)
+        if self._pair is not None:
+            await self.runner.set_key(self._pair, uid=self.world.engine.accounts["default"].uid)
+        self.task = self.process.spawn(self.runner.run())
+
+    async def does(self, work: Coroutine[Any, Any, Any]) -> Any:
+        """Do something as this process; None when it is killed meanwhile."""
+        task = self.process.spawn(work)
+        while not task.done() and not self.process.dead:
+            await asyncio.wait({task}, timeout=0.05)
+        return task.result() if task.done() and not self.process.dead else None
 
     async def settle(self, turns: int = 60) -> None:
         """Let everything that can happen now, happen. Raises what ended the robot."""
         for _ in range(turns):
             await asyncio.sleep(0)
-            if self._task is not None and self._task.done():
-                self._task.result()
+        self.check()
+
+    async def wait(self, seconds: float) -> None:
+        """Let time pass. Raises what ended the robot."""
+        await asyncio.sleep(seconds)
+        self.check()
+
+    def check(self) -> None:
+        if self.task is not None and self.task.done() and not self.process.dead:
+            self.task.result()
 
     async def down(self) -> None:
-        """End it, however it stands."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
-        for task in (self.runner._user_task, self.runner._market_task):
-            if task is not None:
-                task.cancel()
-                await asyncio.gather(task, return_exceptions=True)
-        self._journal.close()
+        """Kill it."""
+        self.process.kill()
+        self.journal.close()
+        world = self.world
+        world.listeners = [stream for stream in world.listeners if stream.process is not self.process]
+        world.watchers = [watcher for watcher in world.watchers if watcher[0] is not self.process]
