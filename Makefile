@@ -8,7 +8,7 @@ CLIENTS := sdk ccxt python_binance
 PYTHON := $(shell for p in $(FORTCTL_PYTHON) python3.13 python3.12 python3.11 python3; do \
 	$$p -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; break; }; done)
 
-.PHONY: help venv demo test compat compat-freqtrade compat-table lint bench nightly fuzz audit sbom lock clean
+.PHONY: help venv demo test compat compat-freqtrade compat-table lint bench sim nightly fuzz audit sbom lock clean
 
 help: ## show this list
 	@grep -E '^[a-z-]+:.*##' Makefile | sed 's/:.*## /	/' | expand -t 18
@@ -43,6 +43,9 @@ lint: $(STAMP) ## style, types, and who may know whom
 	$(BIN)/python -m mypy
 	$(BIN)/lint-imports --no-cache
 
+sim: $(STAMP) ## ten thousand simulated worlds, in pieces; goes on where it was interrupted (WORLDS=10000)
+	cd tests && ../$(BIN)/python -m simulation.many $(or $(WORLDS),10000)
+
 nightly: $(STAMP) ## the long campaigns: fuzzing, any sequence of commands (resumable), every bit of a slot
 	$(BIN)/python tests/nightly.py
 	FORTCTL_FLIPS=1000000 $(BIN)/pytest -q -o timeout=7200 tests/vault/test_vault.py -k flips_of_a_passphrase_slot
@@ -73,4 +76,4 @@ lock: $(STAMP) ## renew the lock files
 		tests/compat/with_$$client/requirements.in -o tests/compat/with_$$client/requirements.txt || exit 1; done
 
 clean: ## remove what the targets made
-	rm -rf $(VENV) .compat .nightly .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist
+	rm -rf $(VENV) .compat .nightly .sim .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist

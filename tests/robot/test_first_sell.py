@@ -20,6 +20,8 @@ from fortctl.robot.events import AssetsNamed, Booked, Configured, Intended, Told
 from fortctl.robot.journal import read_events
 from robot.test_world import agree, walk
 from robot.world import SETTINGS, SYMBOL, Robot, World
+from simulation.loop import play as play_scene
+from simulation.loop import simulated
 
 DEEP = "0.00139000"
 
@@ -58,6 +60,7 @@ async def _trading(world: World, folder: Path) -> tuple[Robot, Trace]:
     return robot, trace
 
 
+@simulated
 async def test_the_first_sell_leaves_before_anything_is_written(tmp_path: Path) -> None:
     world = World()
     before = world.balances()
@@ -81,6 +84,7 @@ def _replayed(folder: Path) -> Book:
 
 
 @pytest.mark.parametrize("arrived", [True, False], ids=["executed", "never-arrived"])
+@simulated
 async def test_killed_before_the_sell_was_written_down_it_is_looked_up_not_sent_again(
     tmp_path: Path, arrived: bool
 ) -> None:
@@ -107,7 +111,7 @@ async def test_killed_before_the_sell_was_written_down_it_is_looked_up_not_sent_
     assert not [order for order in _replayed(tmp_path).orders.values() if order.leg == "sell"]
     again = Robot(world, tmp_path, world.key("b"))
     await again.up()
-    await again.settle(200)
+    await again.wait(10)
     assert again.runner.state == "running"
     lookups = world.calls.count("GET /api/v3/order")
     sells = [order for order in again.runner.book.orders.values() if order.leg == "sell"]
@@ -122,6 +126,7 @@ async def test_killed_before_the_sell_was_written_down_it_is_looked_up_not_sent_
     await again.down()
 
 
+@simulated
 async def test_open_buys_cost_no_look_up_at_a_restart(tmp_path: Path) -> None:
     world = World()
     robot, _trace = await _trading(world, tmp_path)
@@ -134,6 +139,7 @@ async def test_open_buys_cost_no_look_up_at_a_restart(tmp_path: Path) -> None:
     await again.down()
 
 
+@simulated
 async def test_a_buy_cut_short_sells_what_it_has_at_the_price_of_then(tmp_path: Path) -> None:
     world = World()
     before = world.balances()
@@ -151,6 +157,7 @@ async def test_a_buy_cut_short_sells_what_it_has_at_the_price_of_then(tmp_path: 
     await robot.down()
 
 
+@simulated
 async def test_a_journal_of_the_version_before_still_replays_and_goes_on(tmp_path: Path) -> None:
     world = World()
     before = world.balances()
@@ -203,7 +210,7 @@ def test_a_process_that_dies_at_any_call_loses_and_repeats_nothing(seed: int, at
             again = Robot(world, Path(folder), world.key("b"))
             await again.up()
             await walk(again, world, seed + 1, 40)
-            await again.settle(200)
+            await again.wait(10)
             assert again.runner.state == "running"
             agree(world, again.runner.book, before)
             ours = set(world.engine.books[SYMBOL].resting)
@@ -211,7 +218,7 @@ def test_a_process_that_dies_at_any_call_loses_and_repeats_nothing(seed: int, at
             await again.down()
             assert _replayed(Path(folder)).moved == again.runner.book.moved
 
-    asyncio.run(play())
+    play_scene(play())
 
 
 quantities = st.decimals("0.001", "1000", places=3)

@@ -13,6 +13,7 @@ from fortctl.ports import ExchangeFault, Outcome
 from fortctl.robot.lifecycle import Books
 from robot.test_world import agree, walk
 from robot.world import Robot, World
+from simulation.loop import simulated
 
 
 async def running(world: World, folder: Path) -> Robot:
@@ -24,6 +25,7 @@ async def running(world: World, folder: Path) -> Robot:
     return robot
 
 
+@simulated
 async def test_it_trades_on_through_three_swaps_and_the_old_keys_deletion(tmp_path: Path) -> None:
     world = World()
     before, uid = world.balances(), world.engine.accounts["default"].uid
@@ -49,13 +51,14 @@ async def test_it_trades_on_through_three_swaps_and_the_old_keys_deletion(tmp_pa
 
 
 @pytest.mark.parametrize("trouble", ["the stream is down", "the books are stale", "the new key's first call fails"])
+@simulated
 async def test_where_it_cannot_be_between_two_orders_the_books_are_made_to_agree(tmp_path: Path, trouble: str) -> None:
     world = World()
     before, uid = world.balances(), world.engine.accounts["default"].uid
     robot = await running(world, tmp_path)
     pair = world.key("b")
     if trouble == "the stream is down":
-        world.listeners[0].put_nowait(StreamDown("cut"))
+        world.listeners[0].put(StreamDown("cut"))
         await robot.settle()
     elif trouble == "the books are stale":
         robot.runner._books = Books.STALE
@@ -78,6 +81,7 @@ async def test_where_it_cannot_be_between_two_orders_the_books_are_made_to_agree
     await robot.down()
 
 
+@simulated
 async def test_a_key_of_another_account_never_takes_part(tmp_path: Path) -> None:
     """The uid is checked when the key is verified; should the exchange say otherwise at the swap, nothing is placed."""
     world = World()

@@ -326,9 +326,9 @@ def test_killed_anywhere_the_books_equal_the_exchange(seed: int, at: int, after:
             await asyncio.sleep(10)
             again = Robot(world, Path(folder), pair)
             await again.up()
-            await again.settle(200)
+            await again.wait(5)
             await walk(again, world, seed + 1, 60)
-            await again.settle(100)
+            await again.wait(5)
             assert again.runner.state == "running"
             agree(world, again.runner.book, before)
             ours = set(world.engine.books[SYMBOL].resting)

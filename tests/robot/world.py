@@ -29,7 +29,8 @@ from fortctl.paper.accounts import ApiKey
 from fortctl.paper.engine import Engine
 from fortctl.paper.market import Tape, Trade
 from fortctl.paper.symbols import symbol_of
-from fortctl.robot.events import Event
+from fortctl.robot.events import Event, Intended
+from fortctl.robot.ids import client_order_id
 from fortctl.robot.journal import SqliteJournal
 from fortctl.robot.reconcile import Limits
 from fortctl.robot.runner import Runner
@@ -235,9 +236,9 @@ class World:
         if robot.runner.state == "key_lost":
             self.breaks(f"key: {name} left after the key was lost")
         limit, order = robot.runner.book.settings, robot.runner.book.orders[name]
-        if order.leg == "buy" and limit is not None and limit.max_quote is not None and self.budget_holds:
-            if robot.runner.book.committed_quote() > limit.max_quote:
-                self.breaks(f"4: {name} exceeds the budget")
+        budget = limit.max_quote if limit is not None and self.budget_holds and order.leg == "buy" else None
+        if budget is not None and robot.runner.book.committed_quote() > budget:
+            self.breaks(f"4: {name} exceeds the budget")
 
     def order_accepted(self, name: str, robot: Robot | None) -> None:
         """Check what must be true of an order that the exchange took in (invariants 1, 4, 5)."""
@@ -274,10 +275,12 @@ class WatchedJournal(SqliteJournal):
         self.before_write(events)
         super().append(events)
         for event in events:
-            name = getattr(event, "client_order_id", None)
             self._world.note(f"journal {event}")
-            if event.kind == "intended":
-                self._world.journaled.add(str(name))
+            if isinstance(event, Intended):
+                self._world.journaled.add(event.client_order_id)
+                if event.sell_price:
+                    # Its cycle's first sell is durable with it (rule 1).
+                    self._world.journaled.add(client_order_id(ROBOT_ID, event.cycle, "sell", 1))
         self.after_write(events)
 
 

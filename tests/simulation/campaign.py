@@ -64,7 +64,7 @@ class Campaign:
         self.settings = self._settings()
         self.price = PRICE
         self.counts: dict[str, int] = {}
-        self.persons: dict[str, str] = {}
+        self.persons: set[str] = set()
         self._keys = 0
         self._disk = ""
         self.vault = self._new_key()
@@ -264,7 +264,7 @@ class Campaign:
 
     async def _act_person_trades(self) -> None:
         name = f"person-{len(self.persons)}"
-        self.persons[name] = "placed"
+        self.persons.add(name)
         side = self.chance.choice(["BUY", "SELL"])
         price = (self.price * (Decimal("0.97") if side == "BUY" else Decimal("1.03"))).quantize(TICK)
         fields = {"side": side, "type": "LIMIT", "timeInForce": "GTC", "price": price, "quantity": 30}
@@ -287,7 +287,9 @@ class Campaign:
         self.world.engine.edit_symbol(SYMBOL, {"status": "TRADING"})
 
     async def _act_filters_change(self) -> None:
-        self.world.engine.edit_symbol(SYMBOL, {"PRICE_FILTER.tickSize": self.chance.choice(["0.00000001", "0.00000010"])})
+        self.world.engine.edit_symbol(
+            SYMBOL, {"PRICE_FILTER.tickSize": self.chance.choice(["0.00000001", "0.00000010"])}
+        )
 
     async def _act_fees_change(self) -> None:
         symbol = self.world.engine.symbols[SYMBOL]
@@ -374,6 +376,9 @@ class Campaign:
         self._fuse, self._disk = None, ""
         world.engine.edit_symbol(SYMBOL, {"status": "TRADING"})
         world.engine.accounts["default"].can_trade = True
+        if (key := self._key()) is not None:
+            # A right that is missing shows only when it is needed.
+            key.permissions, key.ips, key.trading_expires_at = ("reading", "spot_trading"), (), None
         self.robot.process.go_on()
         # A key may be dead on a stream that says nothing: it is noticed within a silence.
         await asyncio.sleep(120)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from fortctl.robot import grid
 from fortctl.robot.book import Book
 from fortctl.robot.ids import parse
-from simulation.exchange import PREFIX, ROBOT_ID
+from simulation.exchange import ROBOT_ID
 
 if TYPE_CHECKING:
     from robot.world import Robot, World
@@ -74,14 +74,13 @@ def names_are_pure(book: Book) -> list[str]:
     ]
 
 
-def persons_orders_untouched(world: World, persons: dict[str, str]) -> list[str]:
-    """Return a person's orders that somebody else has ended (invariant 7). ``persons``: name → what the person did."""
+def persons_orders_untouched(world: World, persons: set[str]) -> list[str]:
+    """Return a person's orders that somebody else has ended (invariant 7)."""
     found = []
     for order in world.engine.orders.values():
         name = order.client_order_id
-        if order.account == "default" and not name.startswith(PREFIX) and order.status == "CANCELED":
-            if persons.get(name) != "cancelled":
-                found.append(f"7: {name} is a person's, and was cancelled")
+        if name in persons and order.status == "CANCELED":
+            found.append(f"7: {name} is a person's, and was cancelled")
     return found
 
 
@@ -89,7 +88,9 @@ def secrets_stay_inside(world: World, folder: Path) -> list[str]:
     """Return where a key's secret has come out (invariant 8): the journal's files and the log are searched."""
     texts = [path.read_bytes() for path in folder.iterdir()] + ["\n".join(world.trace).encode()]
     secrets = [key.secret.encode() for key in world.engine.keys.values()]
-    return ["8: a secret is in the journal or in the log" for secret in secrets if any(secret in text for text in texts)]
+    return [
+        "8: a secret is in the journal or in the log" for secret in secrets if any(secret in text for text in texts)
+    ]
 
 
 def at_work(robot: Robot) -> list[str]:

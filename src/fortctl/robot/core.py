@@ -93,7 +93,8 @@ class RobotCore:
         self._balances: AccountState | None = None
         self._price: Decimal | None = None
         self._uid: int | None = None
-        self._offset_ms = 0
+        # The exchange's time (ms) and our monotonic time (s) when it was measured.
+        self._measured: tuple[int, float] | None = None
         self._mark = journal.mark()
         self._mark_kept = self._mark.at if self._mark else 0
         self._loss: KeyLoss | None = None
@@ -140,8 +141,11 @@ class RobotCore:
         return derive_state(self.facts)
 
     def exchange_now(self) -> int:
-        """Return the exchange's time (ms), by the offset last measured."""
-        return self._clock.now_ms() + self._offset_ms
+        """Return the exchange's time (ms), as last measured and carried on by a clock that nobody sets."""
+        if self._measured is None:
+            return self._clock.now_ms()
+        theirs, here = self._measured
+        return theirs + round((self._clock.monotonic() - here) * 1000)
 
     def record(self, *events: Event) -> None:
         """Journal events, then take them into the book."""

@@ -339,12 +339,15 @@ class Runner(Feeds):
                 self._dirty.set()
         self._accepted()
 
+    async def _measure_time(self, exchange: Exchange) -> None:
+        before = self._clock.monotonic()
+        theirs = await exchange.server_time()
+        self._measured = (theirs, (before + self._clock.monotonic()) / 2)
+
     async def _reconcile(self, exchange: Exchange) -> None:
         """Make the books agree; until then nothing is placed."""
         settings = self.book.settings
-        before = self._clock.now_ms()
-        server = await exchange.server_time()
-        self._offset_ms = server - (before + self._clock.now_ms()) // 2
+        await self._measure_time(exchange)
         account = await exchange.account()
         self._balances, self._rate = account, max(account.maker_rate, account.taker_rate)
         if self._uid is not None and account.uid != self._uid:
