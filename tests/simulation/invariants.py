@@ -6,7 +6,6 @@ from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fortctl.robot import grid
 from fortctl.robot.book import Book
 from fortctl.robot.ids import parse
 from simulation.exchange import ROBOT_ID
@@ -100,5 +99,5 @@ def at_work(robot: Robot) -> list[str]:
         return [f"live: it is {runner.state}: {runner.status()['reason']}"]
     if runner._rules is None or runner._price is None:
         return ["live: it knows no price"]
-    wanted = grid.plan(runner.book, runner._orders.view(runner._price, runner._rules, runner._rate))
+    wanted = runner._trader.wanted(runner._orders.view(runner._price, runner._rules, runner._rate))
     return [f"live: it still wants {len(wanted.intents)} orders"] if wanted.intents else []

@@ -176,7 +176,7 @@ def buy(book: Book, settings: Settings, view: View, level: int, price: Decimal, 
         price: rounded to the tick.
         bound: quote that is bound already, orders of this plan included.
     """
-    if level in view.blocked or price <= 0 or not _bounded(settings, price):
+    if level in view.blocked or price <= 0 or not _bounded(settings, price) or meets_ourselves(book, price):
         return None
     quantity = buy_quantity(settings.order_quote, price, view.rules)
     after = floor_to(quantity * (ONE - view.rate), view.rules.step_size)
@@ -186,6 +186,19 @@ def buy(book: Book, settings: Settings, view: View, level: int, price: Decimal, 
         return None
     promised = sell_price(settings.take_profit, price, view.rate, view.rules.tick_size)
     return Place(None, level, "buy", price, quantity, sell_price=promised)
+
+
+def meets_ourselves(book: Book, price: Decimal) -> bool:
+    """Return whether a buy at a price would meet a sell of ours, at the exchange or promised."""
+    for cycle in book.live_cycles():
+        offered = cycle.sell_price
+        if cycle.state is CycleState.SELLING:
+            offered = book.orders[cycle.orders["sell"]].price
+        elif cycle.state is not CycleState.BOUGHT:
+            continue
+        if offered and price >= offered:
+            return True
+    return False
 
 
 def _bounded(settings: Settings, price: Decimal) -> bool:
@@ -298,6 +311,7 @@ class _Allowance:
             ("the level must wait", place.level not in self._view.blocked),
             ("outside floor and ceiling", _bounded(settings, place.price)),
             ("over the budget", settings.max_quote is None or self._bound + cost <= settings.max_quote),
+            ("it would meet a sell of ours", not meets_ourselves(self._book, place.price)),
             ("the promised sell is not on the tick", place.sell_price % (self._view.rules.tick_size or ONE) == 0),
             ("MAX_NUM_ORDERS", not limit or self._cycles < limit),
         )
