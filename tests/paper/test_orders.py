@@ -9,6 +9,7 @@ import pytest
 
 from fortctl.paper import refusals
 from fortctl.paper.engine import Engine
+from fortctl.paper.history import History
 from fortctl.paper.market import Tape, Trade
 from fortctl.paper.symbols import symbol_of
 from paper_exchange import NOW, SYMBOL, ask, book_depth, limit, made, trade
@@ -169,6 +170,26 @@ def test_self_trade_prevention(mode: str, maker: str, taker: str, prevented: boo
     for order in ask(engine, "alice", "GET", "openOrders"):
         ask(engine, "alice", "DELETE", "order", orderId=order["orderId"])
     assert locked(engine, "USDT") == locked(engine, "BTC") == 0
+
+
+def test_a_prevented_match_tells_what_would_have_traded() -> None:
+    """user-data-stream.md, pl pL pY; stp_faq.md: a taker's TRANSFER needs that of the maker, else it is DECREMENT."""
+    engine = made()
+    engine.books[SYMBOL].bid_sizes.clear()
+    events = events_of(engine)
+    limit(engine, "alice", "BUY", "99", "2", selfTradePreventionMode="NONE")
+    limit(engine, "alice", "SELL", "98", "0.5", selfTradePreventionMode="EXPIRE_MAKER")
+    told = next(one for one in events if one.get("x") == "TRADE_PREVENTION")
+    assert (told["B"], told["A"], told["pl"], told["pL"], told["pY"]) == (
+        *("2.00000000", "2.00000000", "0.50000000", "99.00000000"),
+        "49.50000000",
+    )
+    for mode, effective in (("TRANSFER", "TRANSFER"), ("NONE", "DECREMENT")):
+        ask(engine, "alice", "DELETE", "openOrders")
+        limit(engine, "alice", "BUY", "99", "1", selfTradePreventionMode=mode)
+        taker = limit(engine, "alice", "SELL", "98", "1.5", selfTradePreventionMode="TRANSFER")
+        found = ask(engine, "alice", "GET", "myPreventedMatches", orderId=taker["orderId"])
+        assert found[0]["selfTradePreventionMode"] == effective
 
 
 def test_a_mode_that_the_symbol_does_not_allow_is_refused() -> None:
@@ -442,6 +463,43 @@ def test_what_a_symbol_refuses(changes: dict[str, str], order: dict[str, str], r
     values = {"side": "BUY", "type": "LIMIT", "timeInForce": "GTC", "price": "99", "quantity": "1", **order}
     answer = code(lambda: ask(engine, "alice", "POST", "order", **values))
     assert answer[0] == refused[0] and refused[1] in (None, answer[1])
+
+
+def test_the_filters_look_at_their_own_minutes() -> None:
+    """filters.md: ``avgPriceMins`` minutes, at 0 the last price; a quote amount is its own notional."""
+    engine = made()
+    minute = 60_000
+
+    def at(minutes: int, price: str, quantity: str) -> None:
+        engine.trade(SYMBOL, Trade(9, Decimal(price), Decimal(quantity), NOW, False), NOW - minutes * minute)
+
+    engine.history[SYMBOL] = History()
+    at(20, "50", "1")
+    at(3, "100", "3")
+    at(0, "200", "1")
+    assert engine.history[SYMBOL].average(NOW) == 125
+    wide = {"PERCENT_PRICE_BY_SIDE.bidMultiplierUp": "1", "PERCENT_PRICE_BY_SIDE.bidMultiplierDown": "1"}
+
+    def allowed(minutes: int, price: str) -> bool:
+        engine.edit_symbol(SYMBOL, {**wide, "PERCENT_PRICE_BY_SIDE.avgPriceMins": str(minutes)})
+        order = {"side": "BUY", "type": "LIMIT", "timeInForce": "GTC", "price": price, "quantity": "1"}
+        try:
+            ask(engine, "alice", "POST", "order/test", **order)
+        except refusals.Refusal as refusal:
+            assert refusal.message == "Filter failure: PERCENT_PRICE_BY_SIDE"
+            return False
+        return True
+
+    for minutes, price in ((0, "200"), (1, "200"), (5, "125"), (30, "110")):
+        assert allowed(minutes, price) and not allowed(minutes, "111")
+    market: dict[str, Any] = {"side": "BUY", "type": "MARKET"}
+    engine.edit_symbol(SYMBOL, {"NOTIONAL.minNotional": "150", "NOTIONAL.avgPriceMins": "5"})
+    refused = (-1013, "Filter failure: NOTIONAL")
+    assert code(lambda: ask(engine, "alice", "POST", "order/test", **market, quantity="1")) == refused
+    engine.edit_symbol(SYMBOL, {"NOTIONAL.avgPriceMins": "0"})
+    ask(engine, "alice", "POST", "order/test", **market, quantity="1")
+    ask(engine, "alice", "POST", "order/test", **market, quoteOrderQty="150")
+    assert code(lambda: ask(engine, "alice", "POST", "order/test", **market, quoteOrderQty="149.99")) == refused
 
 
 def test_lists_count_against_their_own_filter() -> None:

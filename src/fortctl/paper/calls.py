@@ -107,6 +107,7 @@ CALLS: dict[tuple[str, str], Call] = {
             "orderRateLimitExceededMode",
         ),
         orders=1,
+        over=order_calls.replace_over_limit,
         free=True,
     ),
     ("PUT", "/api/v3/order/amend/keepPriority"): Call(

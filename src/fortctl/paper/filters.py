@@ -5,7 +5,7 @@ Filters are kept as ``exchangeInfo`` shows them, so that what is checked is what
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
@@ -23,10 +23,6 @@ COUNTED = {
     "MAX_NUM_ALGO_ORDERS": "maxNumAlgoOrders",
     "MAX_NUM_ICEBERG_ORDERS": "maxNumIcebergOrders",
     "MAX_NUM_ORDER_LISTS": "maxNumOrderLists",
-    "EXCHANGE_MAX_NUM_ORDERS": "maxNumOrders",
-    "EXCHANGE_MAX_NUM_ALGO_ORDERS": "maxNumAlgoOrders",
-    "EXCHANGE_MAX_NUM_ICEBERG_ORDERS": "maxNumIcebergOrders",
-    "EXCHANGE_MAX_NUM_ORDER_LISTS": "maxNumOrderLists",
 }
 # Filters that no symbol has of itself, as they begin when one is given to it.
 EXTRA: Filters = {
@@ -43,7 +39,7 @@ EXTRA: Filters = {
 KNOWN = (
     *("PRICE_FILTER", "LOT_SIZE", "ICEBERG_PARTS", "MARKET_LOT_SIZE", "TRAILING_DELTA", "PERCENT_PRICE"),
     *("PERCENT_PRICE_BY_SIDE", "NOTIONAL", "MIN_NOTIONAL", "MAX_POSITION", "MAX_NUM_ORDER_AMENDS"),
-    *(name for name in COUNTED if not name.startswith("EXCHANGE_")),
+    *COUNTED,
 )
 
 
@@ -99,8 +95,8 @@ class Candidate:
         price: the limit price, or None.
         stop_price: the trigger price, or None.
         quantity: in base asset; for an order by quote amount, what that would buy.
-        by_quote: the order is by quote amount.
-        reference: the average price over the filter's minutes.
+        average: returns the average price over so many minutes, at 0 the last price.
+        worth: the quote amount of an order that states it, or 0.
         market: the order takes at any price (MARKET).
         algo: STOP_LOSS*, TAKE_PROFIT*.
         trailing_above: a trailing delta counts against the above bounds (STOP_LOSS BUY, TAKE_PROFIT SELL).
@@ -111,10 +107,10 @@ class Candidate:
     price: Decimal | None
     stop_price: Decimal | None
     quantity: Decimal
-    reference: Decimal
+    average: Callable[[int], Decimal]
     market: bool = False
     algo: bool = False
-    by_quote: bool = False
+    worth: Decimal = ZERO
     iceberg: Decimal = ZERO
     trailing: int | None = None
     trailing_above: bool = False
@@ -131,7 +127,7 @@ def check(filters: Filters, order: Candidate, counts: Mapping[str, int]) -> None
         if price is not None:
             _price(filters, price)
     if order.price is not None:
-        _percent(filters, order.side, order.price, order.reference)
+        _percent(filters, order.side, order.price, order.average)
     _lots(filters, order)
     _notional(filters, order)
     if order.iceberg and "ICEBERG_PARTS" in filters:
@@ -168,18 +164,17 @@ def _price(filters: Filters, price: Decimal) -> None:
         raise filter_failure("PRICE_FILTER")
 
 
-def _percent(filters: Filters, side: str, price: Decimal, reference: Decimal) -> None:
-    if not reference:
-        return
+def _percent(filters: Filters, side: str, price: Decimal, average: Callable[[int], Decimal]) -> None:
     rule = filters.get("PERCENT_PRICE_BY_SIDE")
     if rule is not None:
-        who = "bid" if side == "BUY" else "ask"
+        who, reference = "bid" if side == "BUY" else "ask", average(rule["avgPriceMins"])
         low, high = Decimal(rule[f"{who}MultiplierDown"]), Decimal(rule[f"{who}MultiplierUp"])
         if not reference * low <= price <= reference * high:
             raise filter_failure("PERCENT_PRICE_BY_SIDE")
     rule = filters.get("PERCENT_PRICE")
     if rule is not None:
         low, high = Decimal(rule["multiplierDown"]), Decimal(rule["multiplierUp"])
+        reference = average(rule["avgPriceMins"])
         if not reference * low <= price <= reference * high:
             raise filter_failure("PERCENT_PRICE")
 
@@ -192,22 +187,29 @@ def _lots(filters: Filters, order: Candidate) -> None:
             continue
         low, high, step = (Decimal(rule[field]) for field in ("minQty", "maxQty", "stepSize"))
         for quantity in quantities:
-            uneven = bool(step) and not order.by_quote and bool(quantity % step)
+            uneven = bool(step) and not order.worth and bool(quantity % step)
             if (low and quantity < low) or (high and quantity > high) or uneven:
                 raise filter_failure(name)
 
 
 def _notional(filters: Filters, order: Candidate) -> None:
-    price = order.price or order.stop_price or order.reference
-    if order.market:
-        price = order.reference
-    worth = price * order.quantity
     rule = filters.get("NOTIONAL")
     if rule is not None:
+        worth = _worth(order, rule)
         least = rule["applyMinToMarket"] or not order.market
         most = rule["applyMaxToMarket"] or not order.market
         if (least and worth < Decimal(rule["minNotional"])) or (most and worth > Decimal(rule["maxNotional"])):
             raise filter_failure("NOTIONAL")
     rule = filters.get("MIN_NOTIONAL")
-    if rule is not None and (rule["applyToMarket"] or not order.market) and worth < Decimal(rule["minNotional"]):
+    if rule is None or (order.market and not rule["applyToMarket"]):
+        return
+    if _worth(order, rule) < Decimal(rule["minNotional"]):
         raise filter_failure("MIN_NOTIONAL")
+
+
+def _worth(order: Candidate, rule: Mapping[str, Any]) -> Decimal:
+    """Return price × quantity; a market order has the average price, and one by quote amount is worth that."""
+    if order.worth:
+        return order.worth
+    price = None if order.market else order.price or order.stop_price
+    return (price or order.average(rule["avgPriceMins"])) * order.quantity

@@ -15,8 +15,8 @@ from fortctl.paper.filters import ZERO
 from fortctl.paper.market import Trade
 
 KEPT = 1_000_000
-AVERAGE_MS = 300_000
-MINUTE_MS = 60_000
+AVERAGE_MINUTES, MINUTE_MS = 5, 60_000
+AVERAGE_MS = AVERAGE_MINUTES * MINUTE_MS
 SECOND_MS = 1000
 DAY_MS = 86_400_000
 SECONDS_KEPT = 100_000
@@ -320,10 +320,18 @@ class History:
 
     # -- averages --------------------------------------------------------------------------------------------------
 
-    def average(self, now: int) -> Decimal | None:
-        """Return the volume-weighted price of the last five minutes, or None where nothing traded in them."""
-        self._average_to(now)
-        return self._worth / self._volume if self._volume else None
+    def average(self, now: int, minutes: int = AVERAGE_MINUTES) -> Decimal | None:
+        """Return the volume-weighted price of the last minutes, or None where nothing traded in them.
+
+        Args:
+            minutes: five is what ``avgPrice`` tells and filters begin with; it is kept, any other is counted here.
+        """
+        if minutes == AVERAGE_MINUTES:
+            self._average_to(now)
+            return self._worth / self._volume if self._volume else None
+        trades = self._trades[bisect_right(self.times, now - minutes * MINUTE_MS) :]
+        volume = sum((trade.quantity for trade in trades), ZERO)
+        return sum((trade.price * trade.quantity for trade in trades), ZERO) / volume if volume else None
 
     def _average_to(self, now: int) -> None:
         while self._averaged < len(self):

@@ -124,10 +124,22 @@ def cancel_open_orders(context: Context, values: Values) -> list[Row]:
 
 def cancel_replace(context: Context, values: Values) -> Row:
     """``POST order/cancelReplace``: the new order's parameters and filters first, then the cancel, then the order."""
+    return _cancel_replace(context, values, None)
+
+
+def replace_over_limit(context: Context, values: Values, over: refusals.Refusal) -> Row:
+    """The same, of an account whose count of unfilled orders is used up: ``CANCEL_ONLY`` cancels all the same."""
+    if values.get("orderRateLimitExceededMode") != "CANCEL_ONLY":
+        raise over
+    return _cancel_replace(context, values, over)
+
+
+def _cancel_replace(context: Context, values: Values, over: refusals.Refusal | None) -> Row:
     symbol = symbol_named(context, values)
     if not symbol.flags["cancelReplaceAllowed"]:
         raise refusals.NO_REPLACE
     mode = choice_of(values, "cancelReplaceMode", ("STOP_ON_FAILURE", "ALLOW_FAILURE"))
+    choice_of(values, "orderRateLimitExceededMode", ("DO_NOTHING", "CANCEL_ONLY"), "DO_NOTHING")
     if not values.get("cancelOrderId") and not values.get("cancelOrigClientOrderId"):
         raise refusals.either("cancelOrigClientOrderId", "cancelOrderId")
     order = read_order(context, values)
@@ -146,6 +158,8 @@ def cancel_replace(context: Context, values: Values) -> Row:
         new_result = "NOT_ATTEMPTED"
     else:
         try:
+            if over is not None:
+                raise over
             new_answer = _place(context, order, kind)
         except refusals.Refusal as refusal:
             new_result, new_answer = "FAILURE", refusal.body()

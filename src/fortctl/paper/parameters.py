@@ -64,6 +64,7 @@ class Call:
         weight: request weight, or a function of the parameters (rest-api.md).
         needed, optional: parameter names besides the signed ones.
         orders: how many orders it counts as.
+        over: says what becomes of a request that would be one order too many; by default it is refused.
         free: a success weighs nothing (since 2026-04-02).
         body_only: parameters that are refused in the URL.
         lenient: unknown parameters are not read and not refused, as under ``/sapi``.
@@ -75,6 +76,7 @@ class Call:
     needed: tuple[str, ...] = ()
     optional: tuple[str, ...] = ()
     orders: int = 0
+    over: Callable[[Context, Values, refusals.Refusal], Any] | None = None
     free: bool = False
     body_only: tuple[str, ...] = ()
     lenient: bool = False

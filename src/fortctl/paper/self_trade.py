@@ -18,12 +18,13 @@ def prevent(engine: Engine, trading: Trading, taker: PaperOrder, match: Match, n
     maker = match.against
     assert maker is not None
     taker_left = engine.books[taker.symbol].wanted(taker, match.price)
-    # TRANSFER between orders of one account is DECREMENT.
-    both = taker.stp in ("DECREMENT", "TRANSFER")
+    # TRANSFER needs it of both orders, and between orders of one account moves nothing: it works as DECREMENT.
+    mode = "DECREMENT" if taker.stp == "TRANSFER" != maker.stp else taker.stp
+    both = mode in ("DECREMENT", "TRANSFER")
     number, engine.next_prevented = engine.next_prevented, engine.next_prevented + 1
     quantities = {taker.id: taker_left, maker.id: maker.left}
+    smaller = min(quantities.values())
     if both:
-        smaller = min(quantities.values())
         quantities = {taker.id: smaller, maker.id: smaller}
     row: dict[str, Any] = {
         "symbol": taker.symbol,
@@ -32,7 +33,7 @@ def prevent(engine: Engine, trading: Trading, taker: PaperOrder, match: Match, n
         "makerSymbol": maker.symbol,
         "makerOrderId": maker.id,
         "tradeGroupId": -1,
-        "selfTradePreventionMode": taker.stp,
+        "selfTradePreventionMode": mode,
         "price": text(match.price),
         "transactTime": now,
     }
@@ -40,7 +41,7 @@ def prevent(engine: Engine, trading: Trading, taker: PaperOrder, match: Match, n
         (maker, "makerPreventedQuantity", ("EXPIRE_MAKER", "EXPIRE_BOTH")),
         (taker, "takerPreventedQuantity", ("EXPIRE_TAKER", "EXPIRE_BOTH")),
     ):
-        if not both and taker.stp not in modes:
+        if not both and mode not in modes:
             continue
         quantity = quantities[order.id]
         row[field] = text(quantity)
@@ -50,7 +51,7 @@ def prevent(engine: Engine, trading: Trading, taker: PaperOrder, match: Match, n
             order.shown = min(order.shown, order.left)
         other = taker if order is maker else maker
         event = {"B": text(quantity), "u": -1, "U": other.id, "Cs": order.symbol}
-        event |= {"pl": "0.00000000", "pL": text(match.price), "pY": "0.00000000"}
+        event |= {"pl": text(smaller), "pL": text(match.price), "pY": text(smaller * match.price)}
         if order.left <= 0 or order.quote_quantity:
             trading.end(order, "EXPIRED_IN_MATCH", now, kind="TRADE_PREVENTION", prevented=event)
         else:

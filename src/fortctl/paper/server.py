@@ -176,12 +176,20 @@ class PaperServer:
         self, call: Call, key: ApiKey | None, values: Mapping[str, str], address: str = "", fault: str = ""
     ) -> Any:
         """Carry a call out; return its answer. What it changed is durable when :meth:`durable` returns."""
+        over: refusals.Refusal | None = None
         if call.orders and key is not None:
-            self.limits.count_orders(key.account, call.orders, self.seconds())
+            try:
+                self.limits.count_orders(key.account, call.orders, self.seconds())
+            except refusals.Refusal as refusal:
+                if call.over is None:
+                    raise
+                over = refusal
         check_parameters(call, values)
         context = self.context(key, address)
         try:
-            answer = call.handler(context, values)
+            answer = (
+                call.handler(context, values) if over is None or call.over is None else call.over(context, values, over)
+            )
         finally:
             # A refusal may have changed something all the same: a cancel-replace that half succeeded.
             self.save()

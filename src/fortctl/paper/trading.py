@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from fortctl.paper import refusals, reports
 from fortctl.paper.filters import Candidate, check, text
+from fortctl.paper.history import AVERAGE_MINUTES
 from fortctl.paper.order_lists import Lists
 from fortctl.paper.orders import ZERO, PaperOrder
 from fortctl.paper.self_trade import prevent
@@ -39,9 +40,9 @@ class Trading:
         """Refuse what breaks a filter or finds no book (-1013)."""
         engine = self._engine
         symbol, book = engine.symbols[order.symbol], engine.books[order.symbol]
-        reference = self.reference_price(order)
         quantity = order.quantity
         if order.quote_quantity:
+            reference = self.average_price(order, AVERAGE_MINUTES)
             if not reference:
                 raise refusals.NO_BOOK
             quantity = order.quote_quantity / reference // symbol.step * symbol.step
@@ -51,10 +52,10 @@ class Trading:
             price=limit_price,
             stop_price=order.stop_price or None,
             quantity=quantity,
-            reference=reference,
+            average=lambda minutes: self.average_price(order, minutes),
             market=order.type == "MARKET",
             algo=order.stop,
-            by_quote=bool(order.quote_quantity),
+            worth=order.quote_quantity,
             iceberg=order.iceberg,
             trailing=order.trailing_delta,
             trailing_above=order.rises,
@@ -62,10 +63,10 @@ class Trading:
         )
         check(symbol.filters, candidate, self.counts(order, book))
 
-    def reference_price(self, order: PaperOrder) -> Decimal:
-        """Return the average price over five minutes, or the last price where nothing traded."""
+    def average_price(self, order: PaperOrder, minutes: int) -> Decimal:
+        """Return the average price over a filter's minutes; the last price at 0, or where nothing traded in them."""
         engine = self._engine
-        average = engine.history[order.symbol].average(order.time)
+        average = engine.history[order.symbol].average(order.time, minutes) if minutes else None
         if average is not None:
             return average
         last = engine.books[order.symbol].last
