@@ -103,14 +103,16 @@ def test_more_streams_than_there_may_be(exchange: Exchange) -> None:
 def test_streams_of_those_who_left_are_forgotten(exchange: Exchange) -> None:
     """Invented streams cost memory only as long as somebody listens to them."""
     sizes = []
-    for turn in range(60):
-        with Raw(exchange, "/ws") as one:
-            invented = [f"btcusdt@{turn}x{n}".ljust(100, "y") for n in range(1024)]
-            one.send(json.dumps({"id": 1, "method": "SUBSCRIBE", "params": invented}))
-            assert one.answer() == {"result": None, "id": 1}
+    for turn in range(12):
+        with contextlib.ExitStack() as stack:
+            for number in range(5):
+                one = stack.enter_context(Raw(exchange, "/ws"))
+                invented = [f"btcusdt@{turn}x{number}x{n}".ljust(100, "y") for n in range(1024)]
+                one.send(json.dumps({"id": 1, "method": "SUBSCRIBE", "params": invented}))
+                assert one.answer() == {"result": None, "id": 1}
             # Longer than the publisher's pace.
             time.sleep(0.11)
-        if turn >= 10:
+        if turn >= 2:
             sizes.append(exchange.mib())
     assert sizes[-1] - sizes[0] < 8, sizes
 
@@ -151,7 +153,7 @@ def test_who_never_reads_is_cut(exchange: Exchange) -> None:
         for one in flood:
             one.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
             one.settimeout(0.05)
-        until = time.monotonic() + 30
+        until = time.monotonic() + 240
         while rest and time.monotonic() < until:
             for one in list(rest):
                 try:

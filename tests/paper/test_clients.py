@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import json
 import time
 from collections.abc import AsyncIterator, Iterator
@@ -18,25 +19,49 @@ from binance.exceptions import BinanceAPIException
 from fortctl.exchange.client import BinanceExchange
 from fortctl.exchange.targets import resolve
 from fortctl.model import KeyPair, KeyType, OrderRequest, OrderType, OrderUpdate, Side, StreamDown, StreamUp
+from fortctl.paper.client import ask
 from fortctl.ports import ExchangeFault, Outcome
 from fortctl.secret import Secret
 from harness import Paper, Shell, serve_paper
 
 SYMBOL = "BTCUSDT"
+ACCOUNTS = itertools.count()
 
 
-@pytest.fixture
-def served(tmp_path: Path) -> Iterator[tuple[Shell, Paper]]:
-    shell = Shell(tmp_path / "home")
+@contextlib.contextmanager
+def serving(home: Path) -> Iterator[tuple[Shell, Paper]]:
+    shell = Shell(home)
     paper = serve_paper(shell, "--market", "synthetic:3", "--speed", "1", "--limits", "real")
-    shell.ok("paper", "market", "pause")
+    page(shell, "market", action="pause")
     yield shell, paper
     paper.stop()
 
 
-def key(shell: Shell, name: str, permissions: str, kind: str = "hmac", *more: str) -> dict[str, Any]:
-    made: dict[str, Any] = json.loads(shell.paper_key(name, permissions, "--type", kind, *more))
-    return made
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Shell, Paper]]:
+    with serving(tmp_path_factory.mktemp("shared") / "home") as one:
+        yield one
+
+
+@pytest.fixture
+def served(shared: tuple[Shell, Paper]) -> Iterator[tuple[Shell, Paper]]:
+    """One exchange for all tests here; each has keys of its own, of accounts of their own."""
+    shell, _paper = shared
+    yield shared
+    page(shell, "fault/clear")
+    for one in page(shell, "keys/list")["keys"]:
+        page(shell, "keys/delete", name=one["name"])
+
+
+def page(shell: Shell, what: str, **body: Any) -> dict[str, Any]:
+    return ask(shell.home / "paper", what, body)
+
+
+def key(shell: Shell, name: str, permissions: str, kind: str = "hmac", **more: Any) -> dict[str, Any]:
+    account = f"account-{next(ACCOUNTS)}"
+    page(shell, "accounts/create", name=account, deposits={"BTC": "1", "USDT": "10000"})
+    rights = permissions.split(",")
+    return page(shell, "keys/create", name=name, permissions=rights, type=kind, account=account, **more)
 
 
 def redirected(base: type, url: str) -> type:
@@ -101,7 +126,7 @@ def test_each_refusal_is_binances(served: tuple[Shell, Paper]) -> None:
     assert refused(unknown.get_account) == (401, -2015)
     assert refused(unknown.get_account_api_permissions) == (400, -2008)
     assert refused(made("short", "Z" * 64).get_account) == (401, -2014)
-    elsewhere = key(shell, "elsewhere", "reading", "hmac", "--ip", "203.0.113.7")
+    elsewhere = key(shell, "elsewhere", "reading", ips=["203.0.113.7"])
     away = made(elsewhere["api_key"], elsewhere["secret_key"])
     assert refused(away.get_account) == (401, -2015)
     assert refused(away.get_account_api_permissions) == (400, -2015)
@@ -112,7 +137,7 @@ def test_each_refusal_is_binances(served: tuple[Shell, Paper]) -> None:
 
 def test_a_lapsed_trading_right(served: tuple[Shell, Paper]) -> None:
     shell, paper = served
-    made = key(shell, "short", "reading,spot_trading", "hmac", "--expires-in", "0")
+    made = key(shell, "short", "reading,spot_trading", expires_in=0)
     client = redirected(Client, paper.ready["url"])(made["api_key"], made["secret_key"])
     assert client.get_account()["canTrade"] is True
     assert refused(lambda: client.order_limit_buy(symbol=SYMBOL, quantity="0.01", price="39000")) == (401, -2015)
@@ -125,7 +150,8 @@ async def test_async_client_and_its_user_socket(served: tuple[Shell, Paper]) -> 
     client = await redirected(AsyncClient, paper.ready["url"]).create(made["api_key"], made["secret_key"])
     try:
         async with BinanceSocketManager(client).user_socket() as socket:
-            await asyncio.sleep(0.3)
+            # How long its read loop waits before it looks whether it shall end.
+            client.ws_api.TIMEOUT = 0.1
             await client.order_market_buy(symbol=SYMBOL, quantity="0.001")
             seen = [await asyncio.wait_for(socket.recv(), 5) for _ in range(3)]
         kinds = [event["e"] for event in seen]
@@ -217,24 +243,23 @@ async def test_each_fault_of_an_order_is_read_rightly(
     shell, _paper = served
     async with adapter(shell, key(shell, "r", "reading,spot_trading")) as exchange:
         await exchange.account()
-        shell.ok("paper", "fault", "set", fault, "--match", "POST", "/api/v3/order", "--count", "1")
+        page(shell, "fault/set", kind=fault, method="POST", path="/api/v3/order", count=1)
         with pytest.raises(ExchangeFault) as caught:
             await place(exchange, "o-1")
         assert caught.value.outcome is outcome
         assert bool(await exchange.open_orders(SYMBOL)) is there
-    faults = shell.ok("paper", "fault", "list")["faults"]
+    faults = page(shell, "fault/list")["faults"]
     assert [one["hits"] for one in faults] == [1]
 
 
-async def test_nobody_there_is_unreachable(served: tuple[Shell, Paper]) -> None:
-    shell, paper = served
-    made = key(shell, "r", "reading")
-    async with adapter(shell, made) as exchange:
-        paper.process.kill()
-        paper.process.wait()
-        with pytest.raises(ExchangeFault) as caught:
-            await exchange.account()
-        assert caught.value.outcome is Outcome.UNREACHABLE
+async def test_nobody_there_is_unreachable(tmp_path: Path) -> None:
+    with serving(tmp_path / "home") as (shell, paper):
+        async with adapter(shell, key(shell, "r", "reading")) as exchange:
+            paper.process.kill()
+            paper.process.wait()
+            with pytest.raises(ExchangeFault) as caught:
+                await exchange.account()
+            assert caught.value.outcome is Outcome.UNREACHABLE
 
 
 async def test_the_user_stream_comes_back_by_itself_until_the_key_is_gone(served: tuple[Shell, Paper]) -> None:
@@ -262,7 +287,7 @@ def test_state_survives_sigkill_with_every_accepted_order(tmp_path: Path) -> Non
     shell, state = Shell(tmp_path / "home"), str(tmp_path / "paper.sqlite")
     words = ("--market", "synthetic:3", "--speed", "1", "--state", state)
     paper = serve_paper(shell, *words)
-    made = key(shell, "r", "reading,spot_trading")
+    made = json.loads(shell.paper_key("r", "reading,spot_trading"))
     client = redirected(Client, paper.ready["url"])(made["api_key"], made["secret_key"])
     names = [f"o-{number}" for number in range(10)]
     for name in names:

@@ -18,7 +18,7 @@ MOST_SUBSCRIPTIONS = 1000
 ALL_SUBSCRIPTIONS = 65_535
 STALL_LOOK_S = 0.05
 # What may wait for a peer before its next request is read; how long; and what may wait at all.
-PILE_BYTES, CATCH_UP_LOOKS, QUEUED_BYTES = 1024 * 1024, 200, 16 * 1024 * 1024
+PILE_BYTES, CATCH_UP_LOOKS, QUEUED_BYTES = 1024 * 1024, 100, 16 * 1024 * 1024
 
 
 class Peer:
