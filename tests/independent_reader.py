@@ -111,7 +111,7 @@ def open_record(found: dict[str, Any], dek: bytes, record: dict[str, Any], erasu
     key = bytes(32)
     if record["erasure"]:
         key = erasure.get(record["erasure"], bytes(32))
-        if key == bytes(32):
+        if key[:8] == bytes(8):
             raise Unreadable("destroyed")
     info = b"fortctl-vault/1 record" + bind(record["id"], record["version"])
     names = ("id", "account", "exchange", "role", "name", "type", "version", "created", "erasure")

@@ -11,18 +11,20 @@ import hashlib
 import hmac
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from fortctl.clock import SystemClock
-from fortctl.errors import VaultDamaged
+from fortctl.durable import write_all
+from fortctl.errors import Conflict, VaultDamaged
 from fortctl.secret import Secret, redact
 from fortctl.times import rfc3339
 
 GENESIS = "0" * 64
-_LINE_LIMIT = 64 * 1024
+_BLOCK = 64 * 1024
 _BEGIN_AGAIN = "see 'fortctl doctor'; move audit.jsonl aside to begin a new chain, then 'fortctl vault accept'"
 
 
@@ -63,11 +65,19 @@ class AuditFile:
             facts: more JSON values, nothing secret.
 
         Raises:
-            VaultDamaged: the log's end is not an entry, or it cannot be written.
+            VaultDamaged: the log's end is not an entry.
+            Conflict: the disk does not take the entry; the log is as it was.
         """
         try:
             self._append({"what": what, "account": account, "result": result, **facts})
-        except (OSError, ValueError, KeyError) as error:
+        except OSError as error:
+            if not best_effort:
+                raise Conflict(
+                    f"the audit log cannot be written: {error.strerror}",
+                    hint="make room or mend the disk, then try again",
+                    details={"errno": error.errno},
+                ) from error
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
             if not best_effort:
                 raise VaultDamaged(
                     f"the audit log cannot be continued ({type(error).__name__})",
@@ -75,38 +85,63 @@ class AuditFile:
                 ) from error
 
     def _append(self, facts: dict[str, Any]) -> None:
-        descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX)
-            last = _last_line(descriptor)
+            size = os.fstat(descriptor).st_size
+            end, last = _last_line(descriptor, size)
             before = json.loads(last) if last else None
-            entry = {
-                "seq": before["seq"] + 1 if before else 1,
-                "time": rfc3339(SystemClock().now_ms()),
-                "who": {"user": _user(), "host": os.uname().nodename, "pid": os.getpid()},
-                **facts,
-                "prev": before["hash"] if before else GENESIS,
-            }
-            entry["hash"] = _hash(entry)
-            entry["seal"] = hmac.digest(self._key, entry["hash"].encode(), "sha256").hex() if self._key else None
-            line = redact_values(entry)
-            os.write(descriptor, (json.dumps(line, ensure_ascii=False) + "\n").encode())
-            os.fsync(descriptor)
+            if end < size:
+                # A crash or a full disk left half an entry, whose operation never went on.
+                os.ftruncate(descriptor, end)
+                torn = {"what": "torn end removed", "account": "", "result": "done", "bytes": size - end}
+                before, end = self._written(descriptor, end, before, torn)
+            self._written(descriptor, end, before, facts)
         finally:
             os.close(descriptor)
 
+    def _written(
+        self, descriptor: int, end: int, before: dict[str, Any] | None, facts: dict[str, Any]
+    ) -> tuple[dict[str, Any], int]:
+        """Write one entry at the end; return it and the new end. What the disk does not take leaves nothing behind."""
+        entry = {
+            "seq": before["seq"] + 1 if before else 1,
+            "time": rfc3339(SystemClock().now_ms()),
+            "who": {"user": _user(), "host": os.uname().nodename, "pid": os.getpid()},
+            **facts,
+            "prev": before["hash"] if before else GENESIS,
+        }
+        entry["hash"] = _hash(entry)
+        entry["seal"] = hmac.digest(self._key, entry["hash"].encode(), "sha256").hex() if self._key else None
+        line = _line(redact_values(entry))
+        try:
+            os.lseek(descriptor, end, os.SEEK_SET)
+            write_all(descriptor, line)
+            os.fsync(descriptor)
+        except OSError:
+            with suppress(OSError):
+                os.ftruncate(descriptor, end)
+            raise
+        return entry, end + len(line)
+
     def entries(self) -> Iterator[dict[str, Any]]:
-        """Yield every entry, oldest first. Raises ``VaultDamaged`` at a line that is no entry."""
+        """Yield every entry, oldest first. Raises ``VaultDamaged`` at a line that is not as an entry is written."""
         if not self._path.exists():
             return
         with self._path.open("rb") as stream:
             for number, line in enumerate(stream, 1):
                 try:
                     entry = json.loads(line)
-                except ValueError:
-                    entry = None
-                if not isinstance(entry, dict):
-                    raise VaultDamaged(f"line {number} of the audit log is no entry")
+                    whole = isinstance(entry, dict) and _line(entry) == line
+                except (ValueError, RecursionError):
+                    whole = False
+                if not whole:
+                    torn = not line.endswith(b"\n")
+                    raise VaultDamaged(
+                        f"line {number} of the audit log is {'half an' if torn else 'no'} entry",
+                        hint="a crash may leave it so: the next command that writes takes it away" if torn else None,
+                        details={"entry": number, "reason": "torn_end" if torn else "no_entry"},
+                    )
                 yield entry
 
     def generations(self) -> tuple[int, int] | None:
@@ -121,22 +156,22 @@ class AuditFile:
             return None
         intended = 0
         try:
-            for line in _backwards(self._path):
+            for line in _whole_lines(self._path):
                 entry = json.loads(line)
                 generation = int(entry.get("generation") or 0)
                 intended = max(intended, generation)
                 if generation and entry["result"] in ("result", "accepted"):
                     return intended, generation
-        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
             raise VaultDamaged("the audit log's end is no entry", hint=_BEGIN_AGAIN) from None
         return (intended, 0) if intended else None
 
     def head(self) -> tuple[int, str] | None:
         """Return the last entry's number and hash, or None where there is none to be read."""
         try:
-            last = json.loads(next(_backwards(self._path)))
+            last = json.loads(next(_whole_lines(self._path)))
             return int(last["seq"]), str(last["hash"])
-        except (OSError, ValueError, KeyError, TypeError, StopIteration):
+        except (OSError, ValueError, KeyError, TypeError, StopIteration, RecursionError):
             return None
 
     def check(self, anchor: tuple[int, str] | None = None) -> Checked:
@@ -159,11 +194,8 @@ class AuditFile:
                     hint="compare it with a backup; the chain breaks there",
                     details={"entry": count},
                 )
-            if seal is not None and self._key is not None:
-                expected = hmac.digest(self._key, str(claimed).encode(), "sha256").hex()
-                if not hmac.compare_digest(expected.encode(), str(seal).encode()):
-                    raise VaultDamaged(f"the seal of audit entry {count} is not this home's", details={"entry": count})
-                sealed += 1
+            if self._key is not None:
+                sealed += self._seal_fits(entry, str(claimed), seal, count)
             before = str(claimed)
             if anchor is not None and anchor[0] == count and anchor[1] != before:
                 raise VaultDamaged(f"audit entry {count} is not the one that the robot saw", details={"entry": count})
@@ -174,13 +206,37 @@ class AuditFile:
             )
         return Checked(count, sealed, before)
 
+    def _seal_fits(self, entry: Mapping[str, Any], claimed: str, seal: object, count: int) -> bool:
+        """Return whether an entry bears a seal. Raises ``VaultDamaged``: a wrong one, or none where there must be one.
+
+        A change of the vault is told by whoever has unlocked it, and the vault's generation asks for that entry: so
+        nobody can strip the seals of a log that he has written anew.
+        """
+        if seal is None:
+            if entry.get("generation"):
+                raise VaultDamaged(f"audit entry {count} bears no seal, though it must", details={"entry": count})
+            return False
+        expected = hmac.digest(self._key or b"", claimed.encode(), "sha256").hex()
+        if not hmac.compare_digest(expected.encode(), str(seal).encode()):
+            raise VaultDamaged(f"the seal of audit entry {count} is not this home's", details={"entry": count})
+        return True
+
 
 def redact_values(entry: dict[str, Any]) -> dict[str, Any]:
     """Mask what looks like key material in the free texts (the hashes of the chain are left alone)."""
-    chain = ("prev", "hash", "seal")
-    return {
-        name: redact(value) if isinstance(value, str) and name not in chain else value for name, value in entry.items()
-    }
+    return {name: value if name in ("prev", "hash", "seal") else _masked(value) for name, value in entry.items()}
+
+
+def _masked(value: Any) -> Any:
+    if isinstance(value, str):
+        return redact(value)
+    if isinstance(value, Mapping):
+        return {str(name): _masked(item) for name, item in value.items()}
+    return [_masked(item) for item in value] if isinstance(value, list | tuple) else value
+
+
+def _line(entry: Mapping[str, Any]) -> bytes:
+    return (json.dumps(entry, ensure_ascii=False) + "\n").encode()
 
 
 def _hash(entry: dict[str, Any]) -> str:
@@ -189,14 +245,31 @@ def _hash(entry: dict[str, Any]) -> str:
     return hashlib.sha256(canonical.encode()).hexdigest()
 
 
-def _last_line(descriptor: int) -> bytes:
-    size = os.fstat(descriptor).st_size
-    tail = os.pread(descriptor, _LINE_LIMIT, max(0, size - _LINE_LIMIT))
-    if not tail:
-        return b""
-    if not tail.endswith(b"\n"):
-        raise ValueError("the last line is not complete")
-    return tail[:-1].rpartition(b"\n")[2]
+def _last_line(descriptor: int, size: int) -> tuple[int, bytes]:
+    """Return where the last whole line ends, and the line; what follows it is half an entry."""
+    tail, start, end = b"", size, -1
+    while start > 0:
+        step = min(_BLOCK, start)
+        start -= step
+        tail = os.pread(descriptor, step, start) + tail
+        if end < 0 and (found := tail.rfind(b"\n")) >= 0:
+            end = start + found + 1
+        if end >= 0 and (found := tail.rfind(b"\n", 0, end - 1 - start)) >= 0:
+            return end, tail[found + 1 : end - 1 - start]
+    return (end, tail[: end - 1]) if end >= 0 else (0, b"")
+
+
+def _whole_lines(path: Path) -> Iterator[bytes]:
+    """Yield a file's lines, the last one first, without what a crash left of an entry behind them."""
+    lines = _backwards(path)
+    first = next(lines, None)
+    if first is None:
+        return
+    with path.open("rb") as stream:
+        stream.seek(-1, os.SEEK_END)
+        if stream.read(1) == b"\n":
+            yield first
+    yield from lines
 
 
 def _backwards(path: Path) -> Iterator[bytes]:
@@ -204,7 +277,7 @@ def _backwards(path: Path) -> Iterator[bytes]:
     with path.open("rb") as stream:
         position, rest = stream.seek(0, os.SEEK_END), b""
         while position > 0:
-            size = min(_LINE_LIMIT, position)
+            size = min(_BLOCK, position)
             position -= size
             stream.seek(position)
             lines = (stream.read(size) + rest).split(b"\n")

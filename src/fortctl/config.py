@@ -10,7 +10,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fortctl.errors import ConfigError, NotFound, UsageError
+from fortctl.durable import replace_file
+from fortctl.errors import ConfigError, Conflict, NotFound, UsageError
 
 if TYPE_CHECKING:
     from fortctl.preferences import Preferences, Setting
@@ -302,20 +303,15 @@ def save_config(home: Home, config: Config) -> None:
 
 
 def write_private(path: Path, data: bytes) -> None:
-    """Replace a file's content durably; it is 0600 and never half-written."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    """Replace a file's content durably; it is 0600 and never half-written.
+
+    Raises:
+        Conflict: the disk refuses.
+    """
     try:
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-        with open(descriptor, "wb") as stream:
-            stream.write(data)
-            stream.flush()
-            os.fsync(descriptor)
-        os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+        replace_file(path, data)
+    except OSError as error:
+        raise Conflict(
+            f"{path} cannot be written: {error.strerror}",
+            hint="make room or mend the disk, then try again; nothing half-written is left",
+        ) from error

@@ -409,6 +409,9 @@ class Latch(LatchGuard, Protocol):
 
 
 class AuditLog(Protocol):
+    def seal_with(self, key: Secret) -> None:
+        """Seal the entries of this process from here on."""
+
     def append(self, what: str, *, account: str, result: str, best_effort: bool = False, **facts: Any) -> None:
         """Append one entry durably; ``best_effort`` writes what can be written and never raises."""
 

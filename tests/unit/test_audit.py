@@ -54,16 +54,52 @@ def test_every_change_is_found(path: Path, change: str) -> None:
         checked(path)
 
 
-def test_a_torn_end_is_refused_and_panic_goes_on(path: Path) -> None:
+def test_a_torn_end_is_told_then_taken_away(path: Path) -> None:
     with path.open("a") as stream:
         stream.write('{"half')
-    with pytest.raises(VaultDamaged):
-        AuditFile(path).append("x", account="a", result="done")
+    with pytest.raises(VaultDamaged) as found:
+        checked(path)
+    assert found.value.details["reason"] == "torn_end"
     AuditFile(path).append("panic", account="a", result="done", best_effort=True)
+    assert [entry["what"] for entry in AuditFile(path).entries()][-2:] == ["torn end removed", "panic"]
+    assert checked(path) == 7
+
+
+def test_a_log_whose_seals_were_stripped_is_found(tmp_path: Path) -> None:
+    """Somebody writes the whole chain anew, without the key: an entry of a generation must bear a seal."""
+    log = AuditFile(tmp_path / "a.jsonl")
+    log.append("key added", account="a", result="result", generation=3)
+    assert log.check().entries == 1, "locked, only the chain is checked"
+    log.seal_with(Secret(b"k" * 32))
+    with pytest.raises(VaultDamaged, match="no seal"):
+        log.check()
+
+
+@pytest.mark.parametrize("change", ["spaces", "doubled field", "no newline", "half a character"])
+def test_an_entry_has_one_writing(path: Path, change: str) -> None:
+    lines = path.read_text().splitlines(keepends=True)
+    if change == "spaces":
+        lines[1] = lines[1].replace(": ", ":  ", 1)
+    elif change == "doubled field":
+        lines[1] = lines[1].replace('"what": "later"', '"what": "nothing", "what": "later"')
+    elif change == "half a character":
+        lines[1] = lines[1].replace("later", "\\ud800")
+    else:
+        lines[-1] = lines[-1].rstrip("\n")
+    path.write_text("".join(lines))
+    with pytest.raises(VaultDamaged):
+        checked(path)
+
+
+def test_long_entries_are_continued(tmp_path: Path) -> None:
+    log = AuditFile(tmp_path / "a.jsonl")
+    for _ in range(3):
+        log.append("restored", account="a", result="done", comes_back=["é" * 50] * 4000)
+    assert log.check().entries == 3 and log.head() == (3, log.check().head)
 
 
 def test_what_looks_like_a_key_is_masked(tmp_path: Path) -> None:
     log = AuditFile(tmp_path / "a.jsonl")
-    log.append("oops", account="a", result="done", note="K" * 64)
+    log.append("oops", account="a", result="done", note="K" * 64, more=[{"deep": "K" * 64}])
     assert "K" * 64 not in (tmp_path / "a.jsonl").read_text()
     assert log.check().entries == 1

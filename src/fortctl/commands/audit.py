@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import click
 
 from fortctl.commands.context import App, Result, group
@@ -13,11 +15,17 @@ audit = group("audit", "The record of every operation.")
 
 @audit.command("log", help="The entries, oldest first.")
 @click.option("--lines", "-n", type=click.IntRange(1), help="Only the last so many.")
-def log(app: App, lines: int | None) -> Result:
+@click.option("--export", is_flag=True, help="As JSON lines, an entry a line, as they were written.")
+def log(app: App, lines: int | None, export: bool) -> Result | None:
     app.wiring.config  # noqa: B018 (a missing home is told before a missing log)
     entries = [dict(entry) for entry in app.wiring.audit.entries()]
     if lines is not None:
         entries = entries[-lines:]
+    if export:
+        for entry in entries:
+            line = json.dumps(entry, ensure_ascii=False)
+            app.stream(entry, line)
+        return None
     headings = ("time", "what", "account", "role", "fingerprint", "result")
     shown = [[entry.get(heading) for heading in headings] for entry in entries]
     return Result({"entries": entries}, text=table(headings, shown))

@@ -21,6 +21,12 @@ if TYPE_CHECKING:
     from fortctl.commands.wiring import Wiring
 
 INPUT_LIMIT = 256 * 1024
+# The groups whose failures the audit log tells of, and what of them only reads.
+_CHANGING = ("accounts", "issuer", "keys", "panic-clear", "panic-disconnect", "robot", "vault")
+_READING = (
+    *("accounts list", "issuer status", "keys age", "keys list", "robot cycles", "robot logs", "robot report"),
+    *("robot run", "robot status", "vault status"),
+)
 
 
 @dataclass(frozen=True)
@@ -120,6 +126,18 @@ class App:
         from fortctl.commands.wiring import Wiring
 
         return Wiring(self)
+
+    def note_failure(self, error: FortctlError) -> None:
+        """Enter a refusal or a failure into the audit log: of what changes something, and of every unlocking."""
+        changes = self.command.split()[0] in _CHANGING and self.command not in _READING
+        if "wiring" not in self.__dict__ or error.code in ("USAGE", "CONFIG", "ACTION_REQUIRED", "KEY_TOO_OLD"):
+            return
+        if not (changes or error.code in ("VAULT_LOCKED", "VAULT_DAMAGED")) or not self.wiring.home.audit.exists():
+            return
+        facts = {name: error.details[name] for name in ("role", "reason") if isinstance(error.details.get(name), str)}
+        self.wiring.audit.append(
+            f"{self.command} refused", account=self.globals.account, result=error.code, best_effort=True, **facts
+        )
 
     # -- speaking --------------------------------------------------------------------------------------------------
 
@@ -280,6 +298,7 @@ class Command(_WithGlobals):
                 result = asyncio.run(result)
         except FortctlError as error:
             error.warnings = (*app.warnings, *error.warnings)
+            app.note_failure(error)
             raise
         except (EOFError, BrokenPipeError) as error:
             # click would take a socket's end for the terminal's: for Ctrl-D, and for a reader that went away.

@@ -54,7 +54,8 @@ class AccountRegistry(Protocol):
 
 def found_vault(vault: VaultPort, exchange: str, clock: Clock, audit: AuditLog, account: str) -> None:
     """Fill a new site vault: the operator's identity, the fingerprint key, the audit key."""
-    now = clock.now_ms()
+    now, audit_key = clock.now_ms(), os.urandom(32)
+    audit.seal_with(Secret(audit_key))
 
     def record(record_id: str, plaintext: Secret) -> NewRecord:
         return NewRecord(record_id, "", exchange, "", record_id, record_id.split("/")[0], plaintext, False, now)
@@ -63,7 +64,7 @@ def found_vault(vault: VaultPort, exchange: str, clock: Clock, audit: AuditLog, 
         [
             record(OPERATOR, Identity.generate().private()),
             record(FINGERPRINT_KEY, Secret(os.urandom(32))),
-            record(AUDIT_KEY, Secret(os.urandom(32))),
+            record(AUDIT_KEY, Secret(audit_key)),
         ],
         audit=audited(audit, "home made", account, {}),
     )

@@ -259,12 +259,7 @@ class KeyService:
             )
 
     async def _accepted(self, pair: KeyPair, allow: Collection[str]) -> KeyVerdict:
-        try:
-            return expect_fit(await self._ask(pair, allow), Role.SITE)
-        except (KeyRejected, KeyPolicy) as error:
-            reason = error.details.get("reason")
-            self._audit.append("key refused", account=self.account, result=error.code, role="site", reason=reason)
-            raise
+        return expect_fit(await self._ask(pair, allow), Role.SITE)
 
     async def _ask(self, pair: KeyPair, allow: Collection[str]) -> KeyVerdict:
         from fortctl.keycheck import check_entered

@@ -7,6 +7,8 @@ from typing import Any, Protocol
 
 from fortctl.errors import FortctlError, VaultDamaged
 from fortctl.ports import AuditLog, Clock, RecordMeta
+from fortctl.secret import Secret
+from fortctl.services.accounts import AUDIT_KEY
 from fortctl.services.custody import audited
 from fortctl.vault.backup import Backup, read_backup
 from fortctl.vault.slots import FLOOR, KdfCost, Keyring, Passphrase, SlotMeta, Unlocker, calibrate
@@ -32,6 +34,8 @@ class ManagedVault(Protocol):
     def generation(self) -> int: ...
 
     def records(self) -> tuple[RecordMeta, ...]: ...
+
+    def get(self, record_id: str) -> Secret: ...
 
     def add_slot(self, source: Unlocker, cost: KdfCost, *, audit: Audit | None = None) -> SlotMeta: ...
 
@@ -152,6 +156,7 @@ class VaultService:
         except FortctlError:
             known = (0, 0)
         restored = file.restore(backup, sources, older=older, above=max(known))
+        self._audit.seal_with(restored.vault.get(AUDIT_KEY))
         self._audit.append(
             "vault restored",
             account=self._account,

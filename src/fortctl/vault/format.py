@@ -16,6 +16,8 @@ from fortctl.errors import VaultDamaged
 
 FORMAT = "fortctl-vault/1"
 SIZE_LIMIT = 8 * 1024 * 1024
+# Each passphrase slot may cost an Argon2id of its own before the file is known to be good.
+SLOTS_MOST = 8
 _INT_LIMIT = 2**53
 
 
@@ -109,10 +111,13 @@ def decode(data: bytes) -> Document:
         raise VaultDamaged("the vault file is damaged: its closing SHA-256 does not match")
     try:
         document = _parse(head.decode("utf-8"))
+        canonical = encode(document)
     except (ValueError, KeyError, IndexError) as error:
         raise VaultDamaged(f"the vault file is not of the format {FORMAT}") from error
-    if encode(document) != data:
+    if canonical != data:
         raise VaultDamaged("the vault file is not in its canonical form")
+    if not 0 < len(document.slots) <= SLOTS_MOST:
+        raise VaultDamaged(f"the vault file has not 1 to {SLOTS_MOST} slots")
     return document
 
 

@@ -8,11 +8,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
+from fortctl.durable import create_file, read_file
 from fortctl.errors import ConfigError, VaultDamaged, VaultLocked
 from fortctl.secret import Secret
 
 KEY_BYTES = 32
-KEYFILE_LIMIT = 4096
 
 
 @dataclass(frozen=True)
@@ -119,9 +119,15 @@ def stretch(passphrase: Secret, salt: bytes, cost: KdfCost) -> bytes:
         raise VaultDamaged("a passphrase slot asks for an Argon2id cost outside the allowed bounds")
     from cryptography.hazmat.primitives.kdf.argon2 import Argon2id
 
-    return Argon2id(
-        salt=salt, length=KEY_BYTES, iterations=cost.iterations, lanes=cost.lanes, memory_cost=cost.memory_kib
-    ).derive(passphrase.reveal_bytes())
+    try:
+        return Argon2id(
+            salt=salt, length=KEY_BYTES, iterations=cost.iterations, lanes=cost.lanes, memory_cost=cost.memory_kib
+        ).derive(passphrase.reveal_bytes())
+    except MemoryError:
+        raise VaultLocked(
+            f"the passphrase slot asks for {cost.memory_kib // 1024} MiB of memory, which cannot be had now",
+            hint="try again with more memory, or use another slot",
+        ) from None
 
 
 def read_keyfile(path: Path) -> bytes:
@@ -132,16 +138,13 @@ def read_keyfile(path: Path) -> bytes:
         ConfigError: others may read it.
     """
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        data, status = read_file(path, KEY_BYTES, follow=True)
     except OSError as error:
         raise VaultLocked(f"the key file {path} cannot be read: {error.strerror}") from None
-    try:
-        status = os.fstat(descriptor)
-        if status.st_mode & 0o077:
-            raise ConfigError(f"the key file {path} may be read by other users", hint=f"chmod 600 {path}")
-        data = os.read(descriptor, KEYFILE_LIMIT)
-    finally:
-        os.close(descriptor)
+    except VaultDamaged as error:
+        raise VaultLocked(error.message, hint=error.hint) from None
+    if status.st_mode & 0o077:
+        raise ConfigError(f"the key file {path} may be read by other users", hint=f"chmod 600 {path}")
     if len(data) != KEY_BYTES:
         raise VaultLocked(f"the key file {path} does not hold {KEY_BYTES} bytes")
     return data
@@ -149,14 +152,9 @@ def read_keyfile(path: Path) -> bytes:
 
 def make_keyfile(path: Path) -> bytes:
     """Make a key file, or return the one that is there (it may serve more than one vault)."""
-    try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-    except FileExistsError:
-        return read_keyfile(path)
     key = os.urandom(KEY_BYTES)
     try:
-        os.write(descriptor, key)
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        create_file(path, key)
+    except FileExistsError:
+        return read_keyfile(path)
     return key

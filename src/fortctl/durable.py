@@ -1,0 +1,162 @@
+"""Write files so that a crash, a full disk or a broken one leaves the old or the new state, never neither (adapter)."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import stat
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from fortctl.errors import Conflict, VaultDamaged
+
+
+def write_all(descriptor: int, data: bytes) -> None:
+    """Write all of the data; ``os.write`` may write less of it."""
+    view = memoryview(data)
+    while view:
+        view = view[os.write(descriptor, view) :]
+
+
+def sync_folder(path: Path) -> None:
+    """Make what was created, renamed or unlinked in a folder last."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def replace_file(path: Path, data: bytes, *, alone: bool = False) -> None:
+    """Replace a file's content as one; it is 0600 (temporary file, fsync, read back, rename, fsync of the folder).
+
+    Args:
+        alone: the caller holds a lock, so that a crash's leftover may be taken away.
+
+    Raises:
+        OSError: the old content is untouched, or the new one is in place.
+        VaultDamaged: the disk did not keep what was written; the old content is untouched.
+    """
+    temporary = path.with_name(f".{path.name}.new" if alone else f".{path.name}.{os.getpid()}")
+    with suppress(FileNotFoundError):
+        os.unlink(temporary)
+    try:
+        _write_new(temporary, data)
+        os.replace(temporary, path)
+    except BaseException:
+        with suppress(OSError):
+            os.unlink(temporary)
+        raise
+    sync_folder(path.parent)
+
+
+def create_file(path: Path, data: bytes) -> None:
+    """Make a file with its content as one, 0600. Raises ``FileExistsError``: it is there; ``OSError``, as above."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    with suppress(FileNotFoundError):
+        os.unlink(temporary)
+    try:
+        _write_new(temporary, data)
+        os.link(temporary, path)
+    finally:
+        with suppress(OSError):
+            os.unlink(temporary)
+    sync_folder(path.parent)
+
+
+def _write_new(path: Path, data: bytes) -> None:
+    flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
+    descriptor = os.open(path, flags, 0o600)
+    try:
+        write_all(descriptor, data)
+        os.fsync(descriptor)
+        if os.pread(descriptor, len(data) + 1, 0) != data:
+            raise VaultDamaged(f"the disk did not keep what was written to {path.name}", hint="nothing was replaced")
+    finally:
+        os.close(descriptor)
+
+
+def read_file(path: Path, most: int, *, follow: bool = False) -> tuple[bytes, os.stat_result]:
+    """Read a plain file of at most ``most`` bytes, and one more where it is longer; a pipe or a device is not opened.
+
+    Args:
+        follow: it may be a symbolic link.
+
+    Raises:
+        OSError: it cannot be read.
+        VaultDamaged: it is a link, or no plain file.
+    """
+    flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | (0 if follow else os.O_NOFOLLOW)
+    if not follow and path.is_symlink():
+        raise VaultDamaged(f"{path} is a symbolic link", hint="put the file itself there")
+    descriptor = os.open(path, flags)
+    try:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            raise VaultDamaged(f"{path} is no file", hint="see what was put in its place")
+        pieces, left = [], most + 1
+        while left and (piece := os.read(descriptor, min(left, 1 << 20))):
+            pieces.append(piece)
+            left -= len(piece)
+        return b"".join(pieces), status
+    finally:
+        os.close(descriptor)
+
+
+def holder_of(path: Path) -> str | None:
+    """Return the process id that holds a lock just now, or None."""
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
+    except OSError:
+        return None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return _named(descriptor)
+    finally:
+        os.close(descriptor)
+    return None
+
+
+@contextmanager
+def locked(path: Path, what: str, timeout_s: float) -> Iterator[None]:
+    """Hold a lock file (flock(2)) that names its holder.
+
+    Args:
+        what: what the lock is for, in words.
+
+    Raises:
+        Conflict: it stays taken (``details.holder_pid``), or cannot be taken at all.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    except OSError as error:
+        raise Conflict(f"the lock of {what} cannot be taken: {error.strerror}", hint="mend the disk") from None
+    try:
+        deadline = time.monotonic() + timeout_s
+        while True:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() >= deadline:
+                    holder = _named(descriptor) or "unknown"
+                    raise Conflict(
+                        f"another process (pid {holder}) is writing {what}",
+                        hint="wait for it, or see what it does",
+                        details={"holder_pid": holder},
+                    ) from None
+                time.sleep(0.01)
+        with suppress(OSError):  # a full disk takes no name, but locks
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _named(descriptor: int) -> str | None:
+    text = os.pread(descriptor, 64, 0).decode("ascii", "replace").strip()
+    return text if text.isdigit() else None

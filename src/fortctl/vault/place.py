@@ -1,0 +1,129 @@
+"""Where a vault lies: its file, its lock, its erasure keys; read and written as one (adapter)."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from fortctl.durable import holder_of, locked, read_file, replace_file
+from fortctl.errors import ConfigError, Conflict, VaultDamaged
+from fortctl.ports import RecordMeta
+from fortctl.vault import erasure
+from fortctl.vault.format import SIZE_LIMIT, Document, Record, Slot, decode, encode
+from fortctl.vault.slots import KdfCost, SlotMeta
+
+
+@dataclass(frozen=True)
+class VaultHeader:
+    """What is visible of a vault without unlocking it.
+
+    Attributes:
+        written_at: milliseconds since the epoch.
+        destroyed: the records whose erasure keys are gone.
+    """
+
+    vault_id: str
+    generation: int
+    slots: tuple[SlotMeta, ...]
+    records: tuple[RecordMeta, ...]
+    written_at: int
+    destroyed: frozenset[str]
+
+
+class VaultPlace:
+    """A vault file and the folder of its erasure keys, nothing unlocked.
+
+    Args:
+        path: ``vault.toml``; its folder must exist and be private.
+        erasure_root: the folder of the erasure keys.
+        lock_timeout_s: how long a change waits for another one.
+    """
+
+    def __init__(self, path: Path, erasure_root: Path, *, lock_timeout_s: float = 10.0) -> None:
+        self.path = path
+        self.erasure_root = erasure_root
+        self._lock_timeout_s = lock_timeout_s
+
+    def exists(self) -> bool:
+        return os.path.lexists(self.path)
+
+    def header(self) -> VaultHeader:
+        """Return what is visible. Raises ``VaultDamaged``."""
+        document = self.read()
+        return VaultHeader(
+            document.vault_id,
+            document.generation,
+            tuple(slot_meta(slot) for slot in document.slots),
+            tuple(record_meta(record) for record in document.records),
+            self.path.stat().st_mtime_ns // 1_000_000,
+            frozenset(
+                record.id
+                for record in document.records
+                if record.erasure and erasure.read(self.erasure_root, record.erasure) is None
+            ),
+        )
+
+    def read(self) -> Document:
+        """Read the file.
+
+        Raises:
+            VaultDamaged: it is missing or was changed, or is no plain file.
+            ConfigError: others may read it, or it belongs to somebody else.
+            Conflict: the disk does not give it.
+        """
+        try:
+            data, status = read_file(self.path, SIZE_LIMIT)
+        except FileNotFoundError:
+            raise VaultDamaged(
+                f"the vault {self.path} is missing", hint="restore it from a backup; 'fortctl init' makes a new home"
+            ) from None
+        except OSError as error:
+            raise Conflict(f"the vault {self.path} cannot be read: {error.strerror}", hint="mend the disk") from None
+        if status.st_mode & 0o077:
+            raise ConfigError(f"the vault {self.path} may be read by other users", hint=f"chmod 600 {self.path}")
+        if status.st_uid not in (os.geteuid(), 0):
+            raise ConfigError(f"the vault {self.path} belongs to another user", hint="run fortctl as its owner")
+        return decode(data)
+
+    def write(self, document: Document) -> None:
+        """Replace the file durably; only under the lock."""
+        replace_file(self.path, encode(document), alone=True)
+
+    def holder(self) -> int | None:
+        """Return the process that is writing the vault just now, or None."""
+        holder = holder_of(self._lock_path)
+        return int(holder) if holder else None
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the vault's lock. Raises ``Conflict``, naming the holder, when it stays taken."""
+        with locked(self._lock_path, "the vault", self._lock_timeout_s):
+            yield
+
+    @property
+    def _lock_path(self) -> Path:
+        return self.path.with_name(f".{self.path.name}.lock")
+
+
+def slot_meta(slot: Slot) -> SlotMeta:
+    """Return what is visible of a slot."""
+    cost = KdfCost(slot.memory_kib, slot.iterations, slot.lanes) if slot.memory_kib else None
+    return SlotMeta(slot.id, slot.kind, slot.hint, cost)
+
+
+def record_meta(record: Record) -> RecordMeta:
+    """Return what is visible of a record."""
+    return RecordMeta(
+        record.id,
+        record.account,
+        record.exchange,
+        record.role,
+        record.name,
+        record.type,
+        record.version,
+        record.created,
+        bool(record.erasure),
+    )
