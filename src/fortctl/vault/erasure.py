@@ -67,8 +67,8 @@ def erase(root: Path, name: str) -> None:
     """Overwrite an erasure key with zeros, fsync, unlink; no error when it is not there.
 
     Raises:
-        OSError: it can neither be overwritten nor unlinked (either is enough: zeros read as no key); or it was a symbolic
-            link, which is taken away, but not followed.
+        OSError: it can neither be overwritten nor unlinked (either is enough: zeros read as no key); or it was a link,
+            which is taken away, but not followed.
     """
     account, file = _split(name)
     try:
