@@ -20,6 +20,7 @@ from fortctl.times import rfc3339
 if TYPE_CHECKING:
     from fortctl.audit import AuditFile
     from fortctl.commands.context import App
+    from fortctl.exchange.connections import Connections
     from fortctl.ports import Exchange, Latch, RobotProcess
     from fortctl.preferences import Preferences
     from fortctl.services.accounts import AccountEntry, AccountService
@@ -285,12 +286,13 @@ class Wiring:
 
         return AccountViews(self.custody, self.connect)
 
-    def connect(self, pair: KeyPair | None) -> Exchange:
-        """Make an exchange adapter for the account's target."""
+    def connect(self, pair: KeyPair | None, connections: Connections | None = None) -> Exchange:
+        """Make an exchange adapter for the account's target; a process of long life shares its connections."""
         from fortctl.exchange.client import BinanceExchange
         from fortctl.exchange.targets import resolve
 
-        return BinanceExchange(resolve(self.entry.exchange, self.home.path), pair)
+        target = resolve(self.entry.exchange, self.home.path)
+        return BinanceExchange(target, pair, connections=connections, account=self.account)
 
 
 class Registry:

@@ -166,6 +166,7 @@ class RobotProcess:
     async def serve(self) -> int:
         """Serve until halted, or told to end by a signal."""
         from fortctl.commands.wiring_obedience import HookBell, RobotPanic
+        from fortctl.exchange.connections import Connections
         from fortctl.robot.desk import Desk
         from fortctl.robot.endpoint import Endpoint
         from fortctl.robot.process import announce
@@ -174,6 +175,7 @@ class RobotProcess:
 
         wiring, box = self._wiring, self._box
         self._introduce()
+        connections = Connections()
         bell = HookBell(wiring.hooks, self._log)
         runner = Runner(
             account=wiring.account,
@@ -181,7 +183,7 @@ class RobotProcess:
             journal=self._journal,
             clock=wiring.clock,
             latch=self._latch,
-            connect=wiring.connect,
+            connect=lambda pair: wiring.connect(pair, connections),
             log=self._log,
             limits=_limits(wiring.preferences),
             resume_running=not self._brought_up,
@@ -218,6 +220,7 @@ class RobotProcess:
         finally:
             await endpoint.close()
             await runner.close()
+            await connections.close()
             self._journal.close()
             self._incidents.close()
             self._log.info("robot down: account %s", wiring.account)

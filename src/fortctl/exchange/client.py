@@ -6,7 +6,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable
 from decimal import Decimal
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from fortctl.clock import SystemClock
 from fortctl.exchange import parsing
@@ -28,6 +28,9 @@ from fortctl.model import (
 from fortctl.ports import ExchangeFault, Outcome
 from fortctl.secret import redact
 
+if TYPE_CHECKING:
+    from fortctl.exchange.connections import Connections
+
 T = TypeVar("T")
 TIMEOUT_S = 10.0
 RECV_WINDOW_MS = 5_000
@@ -35,7 +38,7 @@ PAGE = 1_000
 _CODE_CLOCK = -1021
 
 
-def _make_client(target: ExchangeTarget, pair: KeyPair | None, clock: SystemClock) -> Any:
+def _make_client(target: ExchangeTarget, pair: KeyPair | None, clock: SystemClock, connector: Any) -> Any:
     """Make python-binance's client, pointed at the target, keeping a caller's own timestamp and receive window."""
     from binance import AsyncClient
 
@@ -62,6 +65,7 @@ def _make_client(target: ExchangeTarget, pair: KeyPair | None, clock: SystemCloc
         api_secret=pair.secret.reveal() if pair and not private else None,
         private_key=pair.secret.reveal() if pair and private else None,
         loop=asyncio.get_running_loop(),
+        session_params={"connector": connector, "connector_owner": False},
     )
 
 
@@ -72,13 +76,26 @@ class BinanceExchange:
         target: where.
         pair: the key, or None for public calls alone.
         clock: the machine's clock.
+        connections: what this process's accounts share; without, it has its own.
+        account: a name that two keys of one account share.
     """
 
-    def __init__(self, target: ExchangeTarget, pair: KeyPair | None, clock: SystemClock | None = None) -> None:
+    def __init__(
+        self,
+        target: ExchangeTarget,
+        pair: KeyPair | None,
+        clock: SystemClock | None = None,
+        *,
+        connections: Connections | None = None,
+        account: str = "",
+    ) -> None:
         self._target = target
         self._pair = pair
         self._clock = clock or SystemClock()
         self._client: Any = None
+        self._shared = connections
+        self._own: Connections | None = None
+        self._account = account
 
     async def server_time(self) -> int:
         return int((await self._ask(self._made().get_server_time()))["serverTime"])
@@ -149,20 +166,21 @@ class BinanceExchange:
             at = found[-1].trade_id + 1
 
     def user_events(self) -> AsyncIterator[UserEvent]:
-        from fortctl.exchange.streams import user_events
-
         assert self._pair is not None
-        return user_events(self._target.ws_api_url, self._pair, lambda: self._clock.now_ms() + self._offset)
+        streams = self._connections.user_streams(self._target.ws_api_url)
+        return streams.events(self._pair, lambda: self._clock.now_ms() + self._offset, self._account)
 
     def market_events(self, symbol: str) -> AsyncIterator[MarketEvent]:
-        from fortctl.exchange.streams import market_events
-
-        return market_events(self._target.stream_url, symbol)
+        url = f"{self._target.stream_url}/ws/{symbol.lower()}@trade"
+        return self._connections.market_stream(url).events()
 
     async def close(self) -> None:
         client, self._client = self._client, None
         if client is not None:
             await client.close_connection()
+        own, self._own = self._own, None
+        if own is not None:
+            await own.close()
 
     # -- calling ---------------------------------------------------------------------------------------------------
 
@@ -170,9 +188,19 @@ class BinanceExchange:
     def _offset(self) -> int:
         return int(self._client.timestamp_offset) if self._client is not None else 0
 
+    @property
+    def _connections(self) -> Connections:
+        if self._shared is not None:
+            return self._shared
+        if self._own is None:
+            from fortctl.exchange.connections import Connections
+
+            self._own = Connections()
+        return self._own
+
     def _made(self) -> Any:
         if self._client is None:
-            self._client = _make_client(self._target, self._pair, self._clock)
+            self._client = _make_client(self._target, self._pair, self._clock, self._connections.connector)
         return self._client
 
     async def _signed(self, call: Any) -> Any:

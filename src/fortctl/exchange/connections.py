@@ -1,0 +1,63 @@
+"""What all accounts of one process share: one TLS context, one connector, few WebSocket-API connections (adapter).
+
+A connector and a TLS context of each account's own cost a megabyte an account (performance.md); here they cost nothing.
+"""
+
+from __future__ import annotations
+
+from contextlib import AbstractAsyncContextManager
+
+import aiohttp
+
+from fortctl.exchange.marketstreams import MarketStream
+from fortctl.exchange.userstreams import UserStreams
+
+# Binance pings every 20 s and cuts a silent peer after 60 s; silence beyond that means a dead connection.
+SILENCE_S = 60.0
+# What is idle longer is closed: the next order must not pay for a handshake more often than it has to.
+KEEP_IDLE_S = 45.0
+# Requests of many accounts wait for one another rather than open a connection each (55 KiB of TLS apiece).
+MOST_REQUESTS_AT_ONCE = 128
+HANDSHAKE_WITHIN_S = 15.0
+
+
+class Connections:
+    """Made on the event loop that uses it; closed by who made it."""
+
+    def __init__(self) -> None:
+        # aiohttp keeps one verifying TLS context for the whole process, and every connector uses that one.
+        self.connector = aiohttp.TCPConnector(limit=MOST_REQUESTS_AT_ONCE, keepalive_timeout=KEEP_IDLE_S)
+        # Streams are open for ever and must not take the requests' places.
+        self._sockets = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=0),
+            timeout=aiohttp.ClientTimeout(total=None, connect=HANDSHAKE_WITHIN_S),
+        )
+        self._streams: dict[str, UserStreams] = {}
+        self._markets: dict[str, MarketStream] = {}
+
+    def socket(self, url: str) -> AbstractAsyncContextManager[aiohttp.ClientWebSocketResponse]:
+        """Open a WebSocket."""
+        return self._sockets.ws_connect(url, heartbeat=SILENCE_S / 2, max_msg_size=0)
+
+    def user_streams(self, url: str) -> UserStreams:
+        """Return what carries the user streams of every account at a WebSocket API."""
+        found = self._streams.get(url)
+        if found is None:
+            found = self._streams[url] = UserStreams(lambda: self.socket(url))
+        return found
+
+    def market_stream(self, url: str) -> MarketStream:
+        """Return one symbol's public trades, whoever listens."""
+        found = self._markets.get(url)
+        if found is None:
+            found = self._markets[url] = MarketStream(lambda: self.socket(url))
+        return found
+
+    async def close(self) -> None:
+        for market in self._markets.values():
+            market.end()
+        for streams in self._streams.values():
+            await streams.close()
+        self._streams.clear()
+        await self._sockets.close()
+        await self.connector.close()
