@@ -3,12 +3,13 @@
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.ready
+CRASH_TESTS := tests/panic
 CLIENTS := sdk ccxt python_binance
 # The newest interpreter from 3.11 on that can make a virtual environment.
 PYTHON := $(shell for p in $(FORTCTL_PYTHON) python3.13 python3.12 python3.11 python3; do \
 	$$p -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; break; }; done)
 
-.PHONY: help venv demo test compat compat-freqtrade compat-table lint bench sim nightly fuzz audit sbom lock clean
+.PHONY: help venv demo test compat compat-freqtrade compat-table lint bench sim crash nightly fuzz audit sbom lock clean
 
 help: ## show this list
 	@grep -E '^[a-z-]+:.*##' Makefile | sed 's/:.*## /	/' | expand -t 18
@@ -45,6 +46,9 @@ lint: $(STAMP) ## style, types, and who may know whom
 
 sim: $(STAMP) ## ten thousand simulated worlds, in pieces; goes on where it was interrupted (WORLDS=10000)
 	cd tests && ../$(BIN)/python -m simulation.many $(or $(WORLDS),10000)
+
+crash: $(STAMP) ## every row of the matrices with real processes, kills and broken disks; some minutes
+	FORTCTL_CRASH=1 $(BIN)/python -m pytest -n 2 $(CRASH_TESTS)
 
 nightly: $(STAMP) ## the long campaigns: fuzzing, any sequence of commands (resumable), every bit of a slot
 	$(BIN)/python tests/nightly.py

@@ -17,6 +17,9 @@ import pytest
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 
+# Rows with real processes beyond the few that 'make test' can afford.
+campaign = pytest.mark.skipif(not os.environ.get("FORTCTL_CRASH"), reason="a row of 'make crash'")
+
 
 def recording(name: str) -> Path:
     """Return a recording's path, from FORTCTL_MARKET_DATA or the shared folder beside the repository; else skip."""

@@ -175,6 +175,18 @@ async def test_a_clear_never_voids_another_operators_unused_order(world: World) 
     assert await world.obedience.look() and world.answer(theirs)["outcome"] == "halted"
 
 
+async def test_two_orders_of_one_operator_are_obeyed_once(world: World) -> None:
+    """Whoever panics twice while the robot is away must not find it latched again after the clear."""
+    orders = [world.sign(), world.sign()]
+    for order in orders:
+        world.post(order)
+    assert await world.obedience.look() and world.halts == [True]
+    assert {world.answer(order)["outcome"] for order in orders} == {"halted"}
+    world.latch.clear()
+    world.start()
+    assert not await world.obedience.look()
+
+
 # -- the thief ---------------------------------------------------------------------------------------------------------
 
 
@@ -247,7 +259,7 @@ def test_an_answer_of_another_robot_is_none(world: World) -> None:
     impostor = replace(order, robot_public=Identity.generate().public_bytes())
     assert read_answer(b"{}", b"no signature", order) is None
     world.mailbox.post_panic("a", order.nonce, order.cancel.body, order.cancel.signature)
-    world.obedience._answer(world.mailbox.open_panics("a")[0], "halted", {})
+    world.obedience._answer(world.mailbox.open_panics("a"), "halted", {})
     row = world.mailbox.panic("a", order.nonce)
     assert row is not None and row.answer is not None and row.answer_signature is not None
     assert read_answer(row.answer, row.answer_signature, impostor) is None

@@ -155,6 +155,7 @@ def pair(app: App, confirm: str | None, mailbox: str | None, revoke: str | None,
         raise BadInput("the codes differ: do not trust this mailbox, somebody may have changed it", hint="begin again")
     app.progress("waiting for the robot")
     service.confirm(found, timeout_s=timeout)
+    wiring.keep_panic_order()
     who = "robot" if found.side == "operator" else "operator"
     data = {"side": found.side, "other": found.other_id}
     return Result(data, True, text=f"paired with {who} {found.other_id}")

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from fortctl.services.hooks import Hooks
     from fortctl.services.keys import KeyService
     from fortctl.services.pairing import PairingService
+    from fortctl.services.panic_orders import PanicOrders
     from fortctl.services.robot import RobotService, RobotWatch
     from fortctl.services.vault import VaultService
     from fortctl.services.views import AccountViews
@@ -197,10 +198,24 @@ class Wiring:
 
         return PairingService(self.custody, self.mailbox, self.control, self.audit, self.clock, self.clock.wait)
 
+    @property
+    def panic_orders(self) -> PanicOrders:
+        from fortctl.services.panic_orders import PanicOrders
+
+        return PanicOrders(self.account, Shelf(self.robot_home.panic_order), self.mailbox, self.config.mailbox)
+
+    def keep_panic_order(self) -> None:
+        """Have a pre-signed panic order ready where the robot is on another host; the vault is open by now."""
+        from fortctl.services.panic_orders import kept_ready
+
+        if self.entry.robot == "remote" and self.config.mailbox:
+            kept_ready(self.panic_orders, self.custody, self._app.warn)
+
     @cached_property
     def control(self) -> RobotControl:
         from fortctl.services.control import RobotControl
 
+        self.keep_panic_order()
         return RobotControl(
             self.custody,
             self.mailbox,
@@ -293,6 +308,22 @@ class Wiring:
 
         target = resolve(self.entry.exchange, self.home.path)
         return BinanceExchange(target, pair, connections=connections, account=self.account)
+
+
+class Shelf:
+    """A 0600 file that is replaced as a whole; implements :class:`services.panic_orders.OrderShelf`."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def read(self) -> bytes | None:
+        try:
+            return self._path.read_bytes()
+        except FileNotFoundError:
+            return None
+
+    def write(self, data: bytes) -> None:
+        write_private(self._path, data)
 
 
 class Registry:

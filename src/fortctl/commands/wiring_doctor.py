@@ -45,6 +45,9 @@ def doctor_ports(app: App) -> DoctorPorts:
     def audit_intact() -> str:
         return f"{wiring.audit.check().entries} entries, the chain is whole"
 
+    def panic_order() -> str:
+        return wiring.panic_orders.state() if wiring.entry.robot == "remote" else ""
+
     def incidents() -> list[dict[str, Any]]:
         from fortctl.robot.incidents import listed
 
@@ -62,6 +65,7 @@ def doctor_ports(app: App) -> DoctorPorts:
         watch=wiring.watch,
         pending=pending,
         audit_intact=audit_intact,
+        panic_order=panic_order,
         incidents=incidents,
         clock=wiring.clock,
     )

@@ -8,9 +8,11 @@ again.
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any, Protocol
 
+from fortctl.model import KeyCard
 from fortctl.ports import Clock, Latch, PanicBoard, PanicRow
 from fortctl.robot.strongbox import StrongBox
 from fortctl.vault.command import Refused
@@ -75,21 +77,11 @@ class Obedience:
         Raises:
             FortctlError: the mailbox cannot be looked into.
         """
-        for row in self._board.open_panics(self._box.account):
-            try:
-                order = check_order(
-                    row.body,
-                    row.signature,
-                    operators=self._box.operators(),
-                    account=self._box.account,
-                    robot_id=self._identity.id,
-                    used=self._box.used_orders(),
-                )
-            except Refused as refused:
-                self._log.warning("a panic order in the mailbox is not obeyed: %s", refused.reason)
-                self._answer(row, "refused", {"reason": refused.reason})
-                continue
-            await self._obey(row, order)
+        valid = [(row, order) for row, order in self._checked() if order is not None]
+        if valid:
+            first = valid[0][1]
+            # What the same operator has sent twice is obeyed once; another operator's order stays what it is.
+            await self._obey([row for row, order in valid if order.operator_id == first.operator_id], first)
             return True
         if self._heard_at is not None and self._silent_for() > (self._deadman_s or 0):
             self._log.warning("the mailbox is back and holds no panic order: the robot goes on")
@@ -97,6 +89,25 @@ class Obedience:
         if self._deadman_s is not None:
             self._runner.fall_silent("")
         return False
+
+    def _checked(self) -> Iterator[tuple[PanicRow, PanicOrder | None]]:
+        for row in self._board.open_panics(self._box.account):
+            try:
+                yield (
+                    row,
+                    check_order(
+                        row.body,
+                        row.signature,
+                        operators=self._box.operators(),
+                        account=self._box.account,
+                        robot_id=self._identity.id,
+                        used=self._box.used_orders(),
+                    ),
+                )
+            except Refused as refused:
+                self._log.warning("a panic order in the mailbox is not obeyed: %s", refused.reason)
+                self._answer([row], "refused", {"reason": refused.reason})
+                yield row, None
 
     def check_deadman(self) -> None:
         """Fall silent when the mailbox was not looked into for too long."""
@@ -107,26 +118,26 @@ class Obedience:
     def _silent_for(self) -> float:
         return self._clock.monotonic() - (self._heard_at or 0.0)
 
-    async def _obey(self, row: PanicRow, order: PanicOrder) -> None:
+    async def _obey(self, rows: Sequence[PanicRow], order: PanicOrder) -> None:
         """Latch, say so, destroy the key, cancel, say that too. Whatever fails, the rest is done."""
         self._log.error("panic: obeying the order of operator %s", order.operator_id)
         self._runner.place_nothing_more()
-        key = self._box.key()
-        card = key.card if key is not None else None
+        nonces = [row.nonce for row in rows]
+        card = self._card()
         shown = (
             {"role": "robot", "name": card.name, "tail": card.tail, "fingerprint": card.fingerprint} if card else None
         )
         facts = {
             "at": self._clock.now_ms(),
             "who": f"operator {order.operator_id}",
-            "orders": [order.nonce],
+            "orders": nonces,
             "keys": [shown] if shown else [],
             "cancel_orders": order.cancel_orders,
         }
         latched = self._try("the latch could not be written", lambda: self._latch.set(facts))
-        self._answer(row, "latched", {"latched": latched, "key": shown})
+        self._answer(rows, "latched", {"latched": latched, "key": shown})
         destroyed = self._try("the key could not be destroyed", self._destroy)
-        self._try("the order's use could not be noted", lambda: self._box.use_orders([order.nonce]))
+        self._try("the order's use could not be noted", lambda: self._box.use_orders(nonces))
         halted: Mapping[str, Any] = {}
         try:
             halted = await self._halt(order.cancel_orders)
@@ -139,7 +150,15 @@ class Obedience:
             "left": len(halted.get("left", ())) if halted else None,
             "key": shown,
         }
-        self._answer(row, "halted", done)
+        self._answer(rows, "halted", done)
+
+    def _card(self) -> KeyCard | None:
+        try:
+            key = self._box.key()
+        except Exception:
+            self._log.exception("panic: the key cannot be named")
+            return None
+        return key.card if key is not None else None
 
     def _try(self, complaint: str, work: Callable[[], object]) -> bool:
         try:
@@ -149,9 +168,8 @@ class Obedience:
             return False
         return True
 
-    def _answer(self, row: PanicRow, outcome: str, data: Mapping[str, Any]) -> None:
-        signed = answer(self._identity, self._box.account, row.nonce, outcome, self._clock.now_ms(), data)
-        self._try(
-            "the order could not be answered",
-            lambda: self._board.answer_panic(self._box.account, row.nonce, signed.body, signed.signature),
-        )
+    def _answer(self, rows: Sequence[PanicRow], outcome: str, data: Mapping[str, Any]) -> None:
+        for row in rows:
+            signed = answer(self._identity, self._box.account, row.nonce, outcome, self._clock.now_ms(), data)
+            words = (self._box.account, row.nonce, signed.body, signed.signature)
+            self._try("the order could not be answered", partial(self._board.answer_panic, *words))

@@ -64,6 +64,7 @@ class DoctorPorts:
         connect: makes an exchange adapter.
         pending: ``(number, created_at)`` of the commands that the robot has not answered.
         audit_intact: checks the audit log; returns one line.
+        panic_order: ``ready``, ``used`` or ``missing``; empty where the robot is on this host, or there is none.
         incidents: what broken robots left behind, oldest first, each with ``at``, ``where``, ``error``, ``path``.
     """
 
@@ -78,6 +79,7 @@ class DoctorPorts:
     watch: RobotWatch
     pending: Callable[[], list[tuple[int, int]]]
     audit_intact: Callable[[], str]
+    panic_order: Callable[[], str]
     incidents: Callable[[], list[dict[str, Any]]]
     clock: Clock
 
@@ -101,6 +103,7 @@ class Doctor:
             ("robot key", self._robot_key),
             ("robot", self._robot),
             ("pending commands", self._commands),
+            ("panic order", self._panic_order),
             ("incidents", self._incidents),
         ]
         return [await self._contained(name, check) for name, check in checks]
@@ -224,6 +227,15 @@ class Doctor:
                 "ROBOT_TIMEOUT",
             )
         return Finding("pending commands", "ok", "none is waiting")
+
+    async def _panic_order(self) -> Finding:
+        state = self._ports.panic_order()
+        if state in ("", "ready"):
+            reason = "one is ready for the robot's host" if state else "the robot is on this host: its latch stops it"
+            return Finding("panic order", "ok", reason)
+        code = f"PANIC_ORDER_{state.upper()}"
+        remedy = "'fortctl robot stop' or any other command that speaks to the robot signs one"
+        return Finding("panic order", "warn", f"{code}: panic has no unused order for the robot's host", remedy)
 
     async def _incidents(self) -> Finding:
         found = self._ports.incidents()

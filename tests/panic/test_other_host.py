@@ -1,0 +1,211 @@
+"""A robot on another host, in real processes: two homes that share a mailbox, and the panic between them."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sqlite3
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness import Paper, Shell, campaign, end_robots, serve_paper
+
+SETTINGS = (
+    *("robot", "configure", "--symbol", "BTCUSDT", "--levels", "3", "--step", "0.3"),
+    *("--take-profit", "0.3", "--order-quote", "50"),
+)
+
+
+class Hosts:
+    """The operator's home and the robot's, paired, the robot under ``robot run`` and trading."""
+
+    def __init__(self, folder: Path, page: Shell, paper: Paper, database: str | None) -> None:
+        self.page = page
+        self.operator, self.robot = Shell(folder / "operator"), Shell(folder / "robot")
+        self.shared = folder / "shared"
+        self.shared.mkdir(mode=0o770)
+        self.url = database or f"sqlite://{self.shared / 'mailbox.sqlite'}"
+        self.process: subprocess.Popen[bytes] | None = None
+        for shell in (self.operator, self.robot):
+            shell.ok("init", "--exchange", paper.ready["url"], "--slot", "keyfile")
+        self.operator.ok("accounts", "set", "default", "--robot", "remote")
+        self._pair()
+        key = page.paper_key("robot-1", "reading,spot_trading")
+        self.operator.ok("keys", "add", "--role", "robot", "--input", "-", stdin=key)
+        self.operator.ok(*SETTINGS)
+        # From here on under a service manager.
+        end_robots(self.robot.home)
+        self.run_robot()
+        self.operator.ok("robot", "start")
+        self.robot.await_status(lambda status: status["orders_open"] == 3)
+
+    def _pair(self) -> None:
+        words = ("robot", "pair", "--mailbox", self.url, "--timeout", "60")
+        other = subprocess.Popen(
+            self.robot.argv(*words, "--json"),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            env=self.robot.environment,
+        )
+        code = self.operator.run(*words).data["code"]
+        other.communicate(timeout=60)
+        self.robot.ok("robot", "pair", "--confirm", code)
+        self.operator.ok("robot", "pair", "--confirm", code)
+
+    def run_robot(self) -> None:
+        self.process = subprocess.Popen(
+            self.robot.argv("robot", "run"),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            env=self.robot.environment,
+        )
+        self.robot.await_status(lambda status: status["pid"] == self.process.pid)  # type: ignore[union-attr]
+
+    def ended(self) -> int:
+        assert self.process is not None
+        return self.process.wait(30)
+
+    def placed(self) -> int:
+        requests = self.page.ok("paper", "requests")["requests"]
+        return len([one for one in requests if one["method"] == "POST" and one["path"] == "/api/v3/order"])
+
+    def lock_out(self) -> None:
+        """Take away all that could unlock or tell: panic has the order's file alone."""
+        for name in ("vault.toml", "vault.key", "config.toml"):
+            (self.operator.home / name).unlink()
+
+
+@pytest.fixture
+def hosts(tmp_path: Path, shell: Shell, request: pytest.FixtureRequest) -> Iterator[Hosts]:
+    database = request.getfixturevalue("postgres") if getattr(request, "param", None) == "postgresql" else None
+    paper = serve_paper(shell, "--market", "synthetic:7", "--speed", "1")
+    both: Hosts | None = None
+    try:
+        both = Hosts(tmp_path, shell, paper, database)
+        yield both
+    finally:
+        for home in (tmp_path / "operator", tmp_path / "robot"):
+            end_robots(home)
+        if both is not None and both.process is not None:
+            both.process.wait(10)
+        paper.stop()
+
+
+def step(data: dict[str, Any], name: str) -> dict[str, Any]:
+    found: dict[str, Any] = next(one for one in data["steps"] if one["name"] == name)
+    return found
+
+
+@pytest.mark.parametrize("hosts", ["sqlite", pytest.param("postgresql", marks=campaign)], indirect=True)
+def test_the_order_alone_stops_it(hosts: Hosts) -> None:
+    """Neither vault, nor key file, nor configuration: the pre-signed order stops the robot within its wake-up."""
+    order = hosts.operator.home / "robots" / "default" / "panic-order.json"
+    assert order.stat().st_mode & 0o777 == 0o600
+    assert step_of_doctor(hosts.operator)["state"] == "ok"
+    hosts.lock_out()
+    done = hosts.operator.run("panic-disconnect", "--yes", "--timeout", "20")
+    assert (done.code, done.error["code"]) == (12, "ACTION_REQUIRED")
+    assert step(done.data, "order to the robot's host")["state"] == "done"
+    assert [one["name"] for one in done.error["details"]["actions"]] == ["robot-1"]
+    assert hosts.ended() == 8, "what its service manager does not start again"
+    status = hosts.robot.status()
+    assert (status["state"], status["pid"]) == ("latched", None)
+    assert not list((hosts.robot.home / "robots" / "default" / "erasure").rglob("key-*"))
+    assert hosts.page.ok("paper", "requests")["requests"][-1]["method"] == "DELETE"
+    # It stays latched, and the order is good for one use.
+    assert hosts.robot.run("robot", "run").code == 8
+
+
+def step_of_doctor(shell: Shell) -> dict[str, Any]:
+    checks = shell.ok("doctor")["checks"]
+    found: dict[str, Any] = next(one for one in checks if one["name"] == "panic order")
+    return found
+
+
+@campaign
+def test_a_robot_that_is_not_there_obeys_at_its_next_contact(hosts: Hosts) -> None:
+    end_robots(hosts.robot.home)
+    hosts.ended()
+    before = hosts.placed()
+    done = hosts.operator.run("panic-disconnect", "--yes", "--timeout", "1")
+    assert (done.code, done.error["code"]) == (9, "ROBOT_TIMEOUT") and done.error["details"]["queued"] is True
+    assert step(done.data, "order to the robot's host")["state"] == "queued"
+    assert step_of_doctor(hosts.operator)["reason"].startswith("PANIC_ORDER_USED")
+    plain = hosts.operator.run("panic-disconnect", "--yes", "--timeout", "1", json_mode=False)
+    assert plain.code == 9 and "NOT REACHED" in plain.out
+    hosts.process = subprocess.Popen(
+        hosts.robot.argv("robot", "run"),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        env=hosts.robot.environment,
+    )
+    assert hosts.ended() == 8
+    assert hosts.robot.status()["state"] == "latched" and hosts.placed() == before
+    # The way back, on both hosts; the next unlocked contact signs a fresh order.
+    hosts.robot.ok("panic-clear", "--confirm", "default")
+    hosts.operator.ok("panic-clear", "--confirm", "default")
+    hosts.run_robot()
+    assert hosts.robot.status()["hold"][0].startswith("PANIC")
+    key = hosts.page.paper_key("robot-2", "reading,spot_trading")
+    hosts.operator.ok("keys", "add", "--role", "robot", "--input", "-", stdin=key)
+    assert step_of_doctor(hosts.operator)["state"] == "ok"
+    hosts.robot.await_status(lambda status: status["state"] == "held")
+    hosts.operator.ok("robot", "resume")
+    hosts.robot.await_status(lambda status: status["state"] == "running")
+
+
+@campaign
+def test_a_mailbox_that_cannot_be_reached_is_said_and_the_deadman_silences_the_robot(hosts: Hosts) -> None:
+    end_robots(hosts.robot.home)
+    hosts.ended()
+    hosts.robot.ok("config", "set", "robot.deadman", "10s")
+    away = hosts.shared.with_name("away")
+    hosts.shared.rename(away)
+    done = hosts.operator.run("panic-disconnect", "--yes", "--timeout", "1")
+    assert (done.code, done.error["code"]) == (9, "ROBOT_TIMEOUT") and done.error["details"]["queued"] is False
+    # It comes up deaf: before it has heard anything it places nothing.
+    away.rename(hosts.shared)
+    mailbox = sqlite3.connect(hosts.shared / "mailbox.sqlite", isolation_level=None)
+    mailbox.execute("ALTER TABLE panic RENAME TO away")
+    before = hosts.placed()
+    hosts.run_robot()
+    status = hosts.robot.await_status(lambda one: one["state"] == "held")
+    assert status["reason"].startswith("DEADMAN") and hosts.placed() == before
+    mailbox.execute("ALTER TABLE away RENAME TO panic")
+    hosts.robot.await_status(lambda one: one["state"] == "running")
+    # And deaf for longer than its deadman's time it falls silent again.
+    mailbox.execute("ALTER TABLE panic RENAME TO away")
+    hosts.robot.await_status(lambda one: one["state"] == "held", timeout=40)
+    mailbox.execute("ALTER TABLE away RENAME TO panic")
+    hosts.robot.await_status(lambda one: one["state"] == "running")
+    mailbox.close()
+
+
+@campaign
+def test_a_stolen_order_stops_the_robot_and_no_more(hosts: Hosts, tmp_path: Path) -> None:
+    """Whoever copies the file, to a home of his own, can stop the robot once: he gets no key and steers nothing."""
+    thief = Shell(tmp_path / "thief")
+    folder = thief.home / "robots" / "default"
+    folder.mkdir(parents=True, mode=0o700)
+    thief.home.chmod(0o700)
+    shutil.copy(hosts.operator.home / "robots" / "default" / "panic-order.json", folder)
+    for words in (("robot", "start"), ("keys", "list"), ("robot", "resume"), ("keys", "verify")):
+        assert thief.run(*words).code != 0
+    done = thief.run("panic-disconnect", "--yes", "--timeout", "20")
+    assert done.code == 12 and hosts.ended() == 8
+    assert {path.name for path in folder.iterdir()} <= {"panic-order.json", "latch", "latch.lock"}
+    assert "secret" not in json.dumps(done.doc)
+    hosts.robot.ok("panic-clear", "--confirm", "default")
+    hosts.run_robot()
+    again = thief.run("panic-disconnect", "--yes", "--timeout", "3")
+    assert again.code in (9, 12)
+    time.sleep(1.5)
+    assert hosts.process is not None and hosts.process.poll() is None, "it is good for one use"
+    assert step_of_doctor(hosts.operator)["reason"].startswith("PANIC_ORDER_USED")
