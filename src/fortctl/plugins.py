@@ -1,4 +1,4 @@
-"""Commands from other distributions, through entry points of the group ``fortctl.commands``.
+"""Commands and strategies from other distributions: entry points ``fortctl.commands`` and ``fortctl.strategies``.
 
 Discovery reads metadata alone; a plugin is imported only when it is named. It never overrides a core command, and
 whatever it does at import is contained.
@@ -20,14 +20,16 @@ if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
 
 GROUP = "fortctl.commands"
+STRATEGIES = "fortctl.strategies"
+OWN_STRATEGIES = ("grid",)
 
 
 @dataclass(frozen=True)
 class Plugin:
-    """A plugin command as its metadata tells it.
+    """A plugin command or strategy as its metadata tells it.
 
     Attributes:
-        name: the command's name.
+        name: the command's or strategy's name.
         distribution, version: where it comes from.
         target: ``module:attribute``.
     """
@@ -40,11 +42,11 @@ class Plugin:
 
     @property
     def shadowed(self) -> bool:
-        return self.name in CORE
+        return self.name in (CORE if self.entry.group == GROUP else OWN_STRATEGIES)
 
 
-def discover() -> list[Plugin]:
-    """Return every plugin's metadata, by name; nothing is imported.
+def discover(group: str = GROUP) -> list[Plugin]:
+    """Return the metadata of every plugin of a group, by name; nothing is imported.
 
     Broken metadata hide the plugins of their own distribution alone.
     """
@@ -54,7 +56,7 @@ def discover() -> list[Plugin]:
     for distribution in distributions():
         try:
             label, version = str(distribution.name), str(distribution.version)
-            for entry in distribution.entry_points.select(group=GROUP):
+            for entry in distribution.entry_points.select(group=group):
                 # The first of two installations of one distribution is the one that would be imported.
                 found.setdefault((entry.name, label), Plugin(entry.name, label, version, entry.value, entry))
         except Exception:  # noqa: S112 (somebody else's metadata, read on the way to every --help)
@@ -73,8 +75,18 @@ def load(plugin: Plugin) -> Any:
     Raises:
         InternalError: it breaks at import, whatever it raises; it is not a click or Typer command.
     """
+    command = _imported(plugin)
+    if _kind(command) is None:
+        raise InternalError(
+            f"the plugin '{plugin.name}' of {plugin.distribution} is neither a Typer app nor a click command",
+            hint="its entry point must name a typer.Typer or a click.Command",
+        )
+    return command
+
+
+def _imported(plugin: Plugin) -> Any:
     try:
-        command = plugin.entry.load()
+        return plugin.entry.load()
     except (KeyboardInterrupt, Terminated):
         raise
     except BaseException as error:
@@ -84,22 +96,55 @@ def load(plugin: Plugin) -> Any:
             hint=f"upgrade or remove the distribution {plugin.distribution}",
             details={"distribution": plugin.distribution, "target": plugin.target},
         ) from error
-    if _kind(command) is None:
+
+
+def find_strategy(name: str) -> Any:
+    """Return a trading strategy (:class:`fortctl.robot.strategy.Strategy`): our own, or a plugin's.
+
+    Raises:
+        NotFound: there is none of that name.
+        InternalError: it breaks at import, or is no strategy.
+    """
+    from fortctl.robot.grid import builtin
+
+    plugin = None
+    if name not in OWN_STRATEGIES:
+        plugin = next((one for one in discover(STRATEGIES) if one.name == name), None)
+    return builtin(name) if plugin is None else load_strategy(plugin)
+
+
+def load_strategy(plugin: Plugin) -> Any:
+    """Import a plugin's strategy: the object that its entry point names, or an instance of the class.
+
+    Raises:
+        InternalError: it breaks at import, or is no strategy.
+    """
+    found = _imported(plugin)
+    strategy = found() if isinstance(found, type) else found
+    wanted = all(callable(getattr(strategy, part, None)) for part in ("plan", "check", "validate"))
+    if not wanted or getattr(strategy, "name", None) != plugin.name:
         raise InternalError(
-            f"the plugin '{plugin.name}' of {plugin.distribution} is neither a Typer app nor a click command",
-            hint="its entry point must name a typer.Typer or a click.Command",
+            f"the plugin '{plugin.name}' of {plugin.distribution} is no strategy of that name",
+            hint="its entry point must name what docs/plugins.md calls a strategy",
         )
-    return command
+    return strategy
 
 
 def inspect() -> list[dict[str, Any]]:
     """Return every plugin with its state; each is imported, and none can stop the others."""
+    return [*_inspect(GROUP), *_inspect(STRATEGIES)]
+
+
+def _inspect(group: str) -> list[dict[str, Any]]:
     seen: set[str] = set()
     rows = []
-    for plugin in discover():
-        state, error, kind = "ok", None, None
+    for plugin in discover(group):
+        state, error, kind = "ok", None, None if group == GROUP else "strategy"
         if plugin.shadowed:
-            state, error = "shadowed", "a core command has this name"
+            state, error = (
+                "shadowed",
+                f"{'a core command' if group == GROUP else 'a strategy of our own'} has this name",
+            )
         elif plugin.name in seen:
             state, error = "shadowed", "another plugin has this name"
         else:
@@ -107,7 +152,10 @@ def inspect() -> list[dict[str, Any]]:
             try:
                 # What it prints at import must not stand beside the one JSON document on stdout.
                 with redirect_stdout(sys.stderr):
-                    kind = _kind(load(plugin))
+                    if group == GROUP:
+                        kind = _kind(load(plugin))
+                    else:
+                        load_strategy(plugin)
             except FortctlError as broken:
                 state, error = "failed", broken.message
         rows.append(

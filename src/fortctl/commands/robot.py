@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from typing import Any
 
@@ -93,6 +94,24 @@ def cycles(app: App) -> Result:
     return Result({"cycles": rows}, text=table(["cycle", "level", "state", "buy", "sell", "profit"], shown))
 
 
+@robot.command("report", help="What it earned, from its journal alone; no robot needs to run.")
+@click.option("--by", type=click.Choice(["cycle", "day", "symbol"]), default="symbol", show_default=True)
+@click.option(
+    "--format", "form", type=click.Choice(["json", "csv"]), help="Print the report as JSON, or its rows as CSV."
+)
+def report(app: App, by: str, form: str | None) -> Result:
+    app.wiring.entry  # noqa: B018
+    found = app.wiring.watch.report(by)
+    if form == "csv":
+        from fortctl.robot.report import as_csv
+
+        text = as_csv(found["rows"], by)
+        return Result({**found, "csv": text}, text=text.removesuffix("\n"))
+    if form == "json":
+        return Result(found, text=json.dumps(found, indent=2))
+    return Result(found, text=lambda: render_data({by: found["rows"], **found["totals"]}))
+
+
 @robot.command("resume", help="Let a held robot go on after a person has looked.")
 def resume(app: App) -> Result:
     app.wiring.entry  # noqa: B018
@@ -101,24 +120,59 @@ def resume(app: App) -> Result:
 
 @robot.command("configure", help="What to trade, and how.")
 @click.option("--symbol", required=True, help="For example BTCUSDT.")
-@click.option("--levels", required=True, type=click.IntRange(1, 500), help="Number of grid levels.")
-@click.option("--step", required=True, help="Per cent between levels.")
+@click.option("--levels", type=click.IntRange(1, 500), help="Number of grid levels.")
+@click.option("--step", help="Per cent between levels.")
 @click.option("--take-profit", required=True, help="Per cent per cycle, net of commissions.")
 @click.option("--order-quote", required=True, help="Quote amount of one buy.")
 @click.option("--max-quote", help="Budget: open buys and inventory never exceed it.")
 @click.option("--price-floor", help="No buy below this price.")
 @click.option("--price-ceiling", help="No buy above this price.")
-@click.option("--trail-up/--no-trail-up", default=True, help="Follow a rising market (default on).")
-@click.option("--spacing", type=click.Choice(["geometric", "arithmetic"]), default="geometric", show_default=True)
+@click.option("--trail-up/--no-trail-up", default=None, help="Follow a rising market (default on).")
+@click.option("--spacing", type=click.Choice(["geometric", "arithmetic"]), help="Of the levels (default geometric).")
 @click.option("--maker-only", is_flag=True, help="Only orders that rest (LIMIT_MAKER).")
 @click.option("--stp", metavar="MODE", help="Self-trade prevention mode.")
-def configure(app: App, **options: Any) -> Result:
+@click.option("--strategy", metavar="NAME", default="grid", show_default=True, help="Another strategy (a plugin).")
+@click.option("--set", "chosen", metavar="NAME=VALUE", multiple=True, help="An option of that strategy; repeatable.")
+def configure(app: App, strategy: str, chosen: tuple[str, ...], **options: Any) -> Result:
     from fortctl.robot.settings import parse_settings
 
     options["self_trade_prevention"] = options.pop("stp")
-    settings = parse_settings({name: value for name, value in options.items() if value is not None})
+    given = {name: value for name, value in options.items() if value is not None}
+    if strategy == "grid":
+        _grid_options(given, chosen)
+    else:
+        given |= {"strategy": strategy, "options": _plugin_options(given, chosen)}
+    settings = parse_settings(given)
+    if strategy != "grid":
+        from fortctl.plugins import find_strategy
+
+        find_strategy(strategy).validate(settings)
     app.wiring.entry  # noqa: B018
     return _shown(app.wiring.robot.configure(settings.as_json()), changed=True)
+
+
+_GRID_ONLY = ("levels", "step", "trail_up", "spacing")
+
+
+def _grid_options(given: dict[str, Any], chosen: tuple[str, ...]) -> None:
+    if chosen:
+        refuse("--set goes with --strategy: the grid has options of its own")
+    for name in ("levels", "step"):
+        if name not in given:
+            refuse(f"missing option '--{name}'")
+
+
+def _plugin_options(given: dict[str, Any], chosen: tuple[str, ...]) -> dict[str, str]:
+    for name in _GRID_ONLY:
+        if name in given:
+            refuse(f"--{name.replace('_', '-')} is the grid's; give the strategy's own options with --set NAME=VALUE")
+    options: dict[str, str] = {}
+    for pair in chosen:
+        name, equals, value = pair.partition("=")
+        if not equals or not name or name in options:
+            refuse(f"--set takes NAME=VALUE, each name once, not '{pair}'")
+        options[name] = value
+    return options
 
 
 @robot.command("pair", help="Trust between an operator and a robot on another host: run it on both, compare the codes.")

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from fortctl.clock import SystemClock
 from fortctl.config import Config, Home, RobotHome, load_config, make_private_folder, save_config, write_private
-from fortctl.errors import ConfigError, FortctlError
+from fortctl.errors import ConfigError, FortctlError, NotFound
 from fortctl.model import KeyPair, Role
 from fortctl.secret import Secret
 from fortctl.times import rfc3339
@@ -243,7 +243,17 @@ class Wiring:
     def watch(self) -> RobotWatch:
         from fortctl.services.robot import RobotWatch
 
-        return RobotWatch(self.process, self.latch, self._offline_status, self._shown_key)
+        return RobotWatch(self.process, self.latch, self._offline_status, self._shown_key, self._report)
+
+    def _report(self, by: str) -> dict[str, Any]:
+        from fortctl.robot.offline import offline_report
+
+        if self.entry.robot == "remote":
+            raise NotFound(
+                "the journal of a robot on another host lies there",
+                hint="run 'fortctl robot report' on the robot's host",
+            )
+        return offline_report(self.robot_home.journal, by)
 
     def _offline_status(self) -> dict[str, Any]:
         from fortctl.robot.offline import offline_status

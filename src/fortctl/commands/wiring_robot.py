@@ -167,6 +167,7 @@ class RobotProcess:
         """Serve until halted, or told to end by a signal."""
         from fortctl.commands.wiring_obedience import HookBell, RobotPanic
         from fortctl.exchange.connections import Connections
+        from fortctl.plugins import find_strategy
         from fortctl.robot.desk import Desk
         from fortctl.robot.endpoint import Endpoint
         from fortctl.robot.process import announce
@@ -186,6 +187,7 @@ class RobotProcess:
             connect=lambda pair: wiring.connect(pair, connections),
             log=self._log,
             limits=_limits(wiring.preferences),
+            strategies=find_strategy,
             resume_running=not self._brought_up,
             announce=bell.ring,
         )

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections import deque
+from collections.abc import Callable, Iterable
 from decimal import Decimal
 from typing import Any
 
 from fortctl.model import OrderStatus
-from fortctl.robot.cycle import FINAL, CycleEvent, CycleState, advance
+from fortctl.robot.cycle import CycleEvent, CycleState, advance
 from fortctl.robot.events import (
     Absent,
     Anchored,
@@ -28,100 +28,31 @@ from fortctl.robot.events import (
     Wished,
 )
 from fortctl.robot.lifecycle import Wish
-from fortctl.robot.rounding import floor_to
+from fortctl.robot.records import Cycle, Order, order_row
 from fortctl.robot.settings import GridSettings, Settings, parse_settings
 
 ZERO = Decimal(0)
-
-
-@dataclass
-class Order:
-    """One order of ours. ``status`` is None until the exchange has told one; ``absent`` once proved not there."""
-
-    client_order_id: str
-    cycle: int
-    leg: str
-    attempt: int
-    price: Decimal
-    quantity: Decimal
-    at: int
-    status: OrderStatus | None = None
-    absent: bool = False
-    order_id: int = 0
-    executed: Decimal = ZERO
-    booked: Decimal = ZERO
-
-    @property
-    def final(self) -> bool:
-        return self.absent or (self.status is not None and not self.status.is_open)
-
-    @property
-    def settled(self) -> bool:
-        """Final, and every fill that the exchange told of is booked."""
-        return self.final and self.booked == self.executed
-
-    @property
-    def missing(self) -> Decimal:
-        """What was executed and is not booked yet."""
-        return self.executed - self.booked
-
-
-@dataclass
-class Cycle:
-    """One buy-sell cycle. Quantities in base; ``spent``, ``received`` and ``cost`` in quote.
-
-    Attributes:
-        bought: base received, net of commission in base.
-        spent: quote paid.
-        dust, dust_cost: taken over from the dust pool.
-        sold, received: base sold (commission in base included), quote received.
-        fees: what commissions in quote, and in assets whose worth is known, were worth in quote.
-        sell_price, sell_step: the first sell that was made durable with the buy; price 0 where none was.
-    """
-
-    id: int
-    level: int
-    buy_price: Decimal
-    state: CycleState = CycleState.PLANNED
-    bought: Decimal = ZERO
-    spent: Decimal = ZERO
-    dust: Decimal = ZERO
-    dust_cost: Decimal = ZERO
-    sold: Decimal = ZERO
-    received: Decimal = ZERO
-    fees: Decimal = ZERO
-    attempts: dict[str, int] = field(default_factory=lambda: {"buy": 0, "sell": 0})
-    orders: dict[str, str] = field(default_factory=dict)
-    profit: Decimal = ZERO
-    closed_at: int = 0
-    sell_price: Decimal = ZERO
-    sell_step: Decimal = ZERO
-
-    @property
-    def promised(self) -> Decimal:
-        """What the promised first sell offers; 0 where none is promised, or another attempt was journaled."""
-        if not self.sell_price or self.attempts["sell"]:
-            return ZERO
-        return floor_to(self.bought, self.sell_step)
-
-    @property
-    def live(self) -> bool:
-        return self.state not in FINAL
-
-    @property
-    def held_quantity(self) -> Decimal:
-        return self.bought + self.dust - self.sold
-
-    @property
-    def unit_cost(self) -> Decimal:
-        got = self.bought + self.dust
-        return (self.spent + self.dust_cost) / got if got else ZERO
+# How many finished cycles stay in memory: those that bought something, and those that bought nothing.
+KEPT, KEPT_EMPTY = 500, 100
 
 
 class Book:
-    """Everything the robot knows of its work. Only :meth:`apply` changes it."""
+    """Everything the robot knows of its work. Only :meth:`apply` changes it.
 
-    def __init__(self) -> None:
+    Settled cycles leave it again after a while, so that it does not grow; the journal keeps all (``robot report``).
+
+    Args:
+        finished: hears of each cycle that is over.
+    """
+
+    def __init__(self, finished: Callable[[Cycle], None] = lambda cycle: None) -> None:
+        self._finished = finished
+        self._over: deque[int] = deque()
+        self._over_empty: deque[int] = deque()
+        self._last_cycle = 0
+        # The dust pool and the profit of other symbols and quotes than the present ones.
+        self._pools: dict[tuple[str, str], tuple[Decimal, Decimal]] = {}
+        self.profits: dict[str, Decimal] = {}
         self.settings: Settings | None = None
         self.wish = Wish.STOPPED
         self.reason = ""
@@ -134,10 +65,8 @@ class Book:
         self.open_orders: set[str] = set()
         # Cycles whose promised sell may have left under a process that died before it could write that down.
         self.doubted: set[int] = set()
-        self.trades: set[int] = set()
         self.dust = ZERO
         self.dust_cost = ZERO
-        self.profit = ZERO
         self.closed = 0
         self.hold: tuple[str, ...] = ()
         self.key_mark: KeyMarked | None = None
@@ -158,7 +87,35 @@ class Book:
 
     @property
     def next_cycle(self) -> int:
-        return len(self.cycles) + 1
+        return self._last_cycle + 1
+
+    @property
+    def profit(self) -> Decimal:
+        """Realised profit in the present quote, commissions of known worth taken off."""
+        return self.profits.get(self.quote, ZERO)
+
+    @property
+    def symbol(self) -> str:
+        return self.settings.symbol if self.settings is not None else ""
+
+    @property
+    def trades(self) -> set[int]:
+        """The exchange's numbers of the fills of all orders that are kept."""
+        return {number for order in self.orders.values() for number in order.trades}
+
+    def worth(self, asset: str, commission: Decimal) -> Decimal:
+        """Return what a commission in quote, or in an asset of known price, is worth in quote.
+
+        0 for one in base: it leaves less to sell.
+        """
+        if asset == self.quote:
+            return commission
+        return commission * self.prices.get(asset, ZERO) if asset != self.base else ZERO
+
+    def has_booked(self, name: str, trade_id: int) -> bool:
+        """Return whether a fill of an order is booked (trade ids are unique within a symbol only)."""
+        order = self.orders.get(name)
+        return order is not None and trade_id in order.trades
 
     def doubt_promises(self) -> None:
         """A process ended: what it promised it may have sent. Each promised sell is looked up before another leaves."""
@@ -199,7 +156,7 @@ class Book:
             case Configured():
                 self._configured(parse_settings(event.settings))
             case AssetsNamed():
-                self.base, self.quote = event.base, event.quote
+                self._named(event.base, event.quote)
             case Wished():
                 self._wished(event)
             case Anchored():
@@ -234,6 +191,13 @@ class Book:
             case _:
                 raise TypeError(f"unknown event {type(event).__name__}")
 
+    def _named(self, base: str, quote: str) -> None:
+        if (base, quote) != (self.base, self.quote):
+            # Dust is of one symbol: it waits until that is traded again.
+            self._pools[self.base, self.quote] = (self.dust, self.dust_cost)
+            self.dust, self.dust_cost = self._pools.pop((base, quote), (ZERO, ZERO))
+            self.base, self.quote = base, quote
+
     def _configured(self, settings: Settings) -> None:
         if self.settings is not None and settings.strategy != self.settings.strategy:
             self.anchor, self.levels, self.notes = None, set(), {}
@@ -253,7 +217,8 @@ class Book:
     def _intended(self, event: Intended) -> None:
         cycle = self.cycles.get(event.cycle)
         if cycle is None:
-            cycle = self.cycles[event.cycle] = Cycle(event.cycle, event.level, event.price)
+            cycle = self.cycles[event.cycle] = Cycle(event.cycle, event.level, event.price, self.symbol, event.at)
+            self._last_cycle = max(self._last_cycle, event.cycle)
             cycle.sell_price, cycle.sell_step = event.sell_price, event.sell_step
             self.live.add(event.cycle)
         if event.leg == "sell":
@@ -271,6 +236,7 @@ class Book:
         self.orders[event.client_order_id] = Order(
             event.client_order_id, event.cycle, event.leg, event.attempt, event.price, event.quantity, event.at
         )
+        cycle.names.append(event.client_order_id)
         self.open_orders.add(event.client_order_id)
 
     def _told(self, event: Told) -> None:
@@ -290,23 +256,20 @@ class Book:
         self._settle(order)
 
     def _booked(self, event: Booked) -> None:
-        if event.trade_id in self.trades:
-            return
-        self.trades.add(event.trade_id)
         order = self.orders[event.client_order_id]
+        if event.trade_id in order.trades:
+            return
+        order.trades.add(event.trade_id)
         cycle = self.cycles[order.cycle]
         self.last_at = max(self.last_at, event.at)
         order.booked += event.quantity
         order.executed = max(order.executed, order.booked)
         in_base = event.commission if event.commission_asset == self.base else ZERO
-        in_quote = event.commission if event.commission_asset == self.quote else ZERO
-        if event.commission and event.commission_asset not in (self.base, self.quote):
-            asset = event.commission_asset
-            if asset in self.prices:
-                in_quote = event.commission * self.prices[asset]
-            else:
-                self.other_commissions[asset] = self.other_commissions.get(asset, ZERO) + event.commission
+        in_quote, asset = self.worth(event.commission_asset, event.commission), event.commission_asset
+        if event.commission and asset not in (self.base, self.quote) and asset not in self.prices:
+            self.other_commissions[asset] = self.other_commissions.get(asset, ZERO) + event.commission
         cycle.fees += in_quote
+        cycle.charge(event.commission_asset, event.commission)
         self._move(event.commission_asset, -event.commission)
         if order.leg == "buy":
             cycle.bought += event.quantity - in_base
@@ -349,8 +312,21 @@ class Book:
         # What is left goes to the pool at the price paid; the cycle bears its commissions, whatever became of it.
         cycle.profit = cycle.received - cycle.sold * unit - cycle.fees
         cycle.closed_at = self.last_at
-        self.profit += cycle.profit
+        self.profits[self.quote] = self.profit + cycle.profit
         self.closed += cycle.state is CycleState.CLOSED
+        self._finished(cycle)
+        over, kept = (self._over, KEPT) if cycle.bought else (self._over_empty, KEPT_EMPTY)
+        over.append(cycle.id)
+        if len(over) > kept:
+            self._drop(over.popleft())
+
+    def _drop(self, number: int) -> None:
+        names = [name for name in self.cycles[number].names if name in self.orders]
+        if not self.open_orders.isdisjoint(names):
+            return  # the exchange told of one again: it stays
+        del self.cycles[number]
+        for name in names:
+            del self.orders[name]
 
     # -- what people see -------------------------------------------------------------------------------------------
 
@@ -366,7 +342,7 @@ class Book:
     def cycle_rows(self) -> list[dict[str, Any]]:
         """Return the contract's ``cycles[]``."""
         rows = []
-        for cycle in self.cycles.values():
+        for _number, cycle in sorted(self.cycles.items()):
             rows.append(
                 {
                     "id": cycle.id,
@@ -384,16 +360,3 @@ class Book:
         if name is None:
             return {}
         return order_row(self.orders[name])
-
-
-def order_row(order: Order) -> dict[str, Any]:
-    """Return an order as people see it."""
-    return {
-        "client_order_id": order.client_order_id,
-        "order_id": order.order_id,
-        "side": order.leg.upper(),
-        "price": f"{order.price:f}",
-        "quantity": f"{order.quantity:f}",
-        "filled": f"{order.booked:f}",
-        "status": "ABSENT" if order.absent else order.status.value if order.status else "UNKNOWN",
-    }

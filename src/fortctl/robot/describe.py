@@ -5,7 +5,8 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import Any
 
-from fortctl.robot.book import Book, order_row
+from fortctl.robot.book import Book
+from fortctl.robot.records import order_row
 from fortctl.times import rfc3339
 
 

@@ -86,7 +86,7 @@ class Feeds(RobotCore, ABC):
         if name not in self.book.orders:
             return
         events: list[Event] = []
-        if update.fill is not None and update.fill.trade_id not in self.book.trades:
+        if update.fill is not None and not self.book.has_booked(name, update.fill.trade_id):
             events.append(booked_of(update.fill, name))
         events.append(told_of(update.order))
         self.take(*events)

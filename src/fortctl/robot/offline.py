@@ -3,12 +3,29 @@
 from __future__ import annotations
 
 import sqlite3
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 from fortctl.robot.book import Book
 from fortctl.robot.describe import describe
 from fortctl.robot.journal import read_events
+from fortctl.robot.report import report
+
+
+def offline_report(path: Path, by: str) -> dict[str, Any]:
+    """Return what the robot earned (:func:`fortctl.robot.report.report`), from its journal alone.
+
+    Inventory is valued at the last price that came with an accepted signed answer.
+    """
+    if not path.exists():
+        return report((), by)
+    connection = sqlite3.connect(f"file:{path}?mode=ro", uri=True)
+    try:
+        mark = connection.execute("SELECT price FROM mark").fetchone()
+        return report(read_events(connection), by, Decimal(mark[0]) if mark else None)
+    finally:
+        connection.close()
 
 
 def offline_status(path: Path) -> dict[str, Any]:

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 
 from fortctl.model import Fill, OrderRequest, OrderState, OrderStatus, OrderType, Side, SymbolRules
 from fortctl.ports import Exchange, ExchangeFault, Outcome
-from fortctl.robot.book import Cycle, Order
 from fortctl.robot.cycle import CycleState
 from fortctl.robot.events import Absent, Booked, Cancel, Intended, Intent, Place
 from fortctl.robot.ids import client_order_id
 from fortctl.robot.reconcile import booked_of, told_of
+from fortctl.robot.records import Cycle, Order
 from fortctl.robot.strategy import View, first_sell
 
 if TYPE_CHECKING:
@@ -348,4 +348,4 @@ class OrderDesk:
             runner.log.warning("the trades of %s: %s", name, fault)
             runner.resync()
             return
-        runner.record(*(booked_of(fill, name) for fill in fills if fill.trade_id not in runner.book.trades))
+        runner.record(*(booked_of(fill, name) for fill in fills if not runner.book.has_booked(name, fill.trade_id)))

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from decimal import Decimal
 
 from fortctl.model import AccountState, Fill, OrderState
-from fortctl.robot.book import Book, Order
+from fortctl.robot.book import Book
 from fortctl.robot.events import Absent, Booked, Event, Told
 from fortctl.robot.ids import prefix_of
+from fortctl.robot.records import Order
 
 HUNDRED = Decimal(100)
 
@@ -76,7 +77,7 @@ def agree(
     events: list[Event] = []
     for name, found in fills.items():
         if name in book.orders:
-            events += [booked_of(fill, name) for fill in found if fill.trade_id not in book.trades]
+            events += [booked_of(fill, name) for fill in found if not book.has_booked(name, fill.trade_id)]
     for order in open_orders:
         if order.client_order_id in book.orders:
             events.append(told_of(order))

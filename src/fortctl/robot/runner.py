@@ -15,13 +15,13 @@ from fortctl.errors import BadInput, Conflict, FortctlError
 from fortctl.keycheck import Death, ask_if_dead, check_entered
 from fortctl.model import KeyPair, KeyVerdict, Role
 from fortctl.ports import Exchange, ExchangeFault, Outcome
-from fortctl.robot.book import order_row
 from fortctl.robot.describe import describe
 from fortctl.robot.events import AssetsNamed, Configured, KeyMarked, Released
 from fortctl.robot.feeds import RETRY_S, Feeds
 from fortctl.robot.lifecycle import Books, Key, KeyEvent, WishEvent, may_trade
 from fortctl.robot.orders import OrderDesk
 from fortctl.robot.reconcile import Limits, Mark, agree, reasons_to_hold, to_look_up
+from fortctl.robot.records import order_row
 from fortctl.robot.settings import Settings
 from fortctl.robot.strategy import drained
 from fortctl.robot.trader import Trader

@@ -13,11 +13,12 @@ from typing import Protocol
 
 from fortctl.errors import BadInput
 from fortctl.model import OrderStatus, SymbolRules
-from fortctl.robot.book import Book, Cycle
+from fortctl.robot.book import Book
 from fortctl.robot.cycle import CycleState
 from fortctl.robot.events import Anchored, Cancel, DustLeft, Event, Intent, Noted, Place, Trailed
 from fortctl.robot.filters import most, refusal, sellable
 from fortctl.robot.lifecycle import Wish
+from fortctl.robot.records import Cycle
 from fortctl.robot.rounding import ceil_to, floor_to
 from fortctl.robot.settings import Settings
 

@@ -15,11 +15,12 @@ from decimal import Decimal
 from typing import Any
 
 from fortctl.model import SymbolRules
-from fortctl.robot.book import Book, Order
+from fortctl.robot.book import Book
 from fortctl.robot.cycle import CycleState
 from fortctl.robot.events import Absent, AssetsNamed, Booked, Cancel, Configured, Event, Intended, Place, Told, Wished
 from fortctl.robot.ids import client_order_id
 from fortctl.robot.lifecycle import Wish
+from fortctl.robot.records import Order
 from fortctl.robot.settings import Settings
 from fortctl.robot.strategy import Plan, Strategy, View, drained, first_sell, guarded
 

@@ -20,6 +20,7 @@ class RobotWatch:
         process: the robot's process on this machine.
         latch: its latch.
         offline: tells what the robot's journal says while no robot runs.
+        report: what the robot earned, by its journal alone.
         key: the robot's key as its card in the mailbox shows it, unchecked, or None.
     """
 
@@ -29,11 +30,13 @@ class RobotWatch:
         latch: Latch,
         offline: Callable[[], Status],
         key: Callable[[], Mapping[str, Any] | None],
+        report: Callable[[str], dict[str, Any]],
     ) -> None:
         self._process = process
         self._latch = latch
         self._offline = offline
         self._key = key
+        self._report = report
 
     def status(self) -> Status:
         """Return the contract's ``robot{…}``; ``pid`` is None when no robot runs."""
@@ -50,6 +53,10 @@ class RobotWatch:
         if self._latch.is_latched():
             status.update(state="latched", reason="panic")
         return status
+
+    def report(self, by: str) -> dict[str, Any]:
+        """Return what the robot earned: ``{by, rows[], totals{}}``, by ``cycle``, ``day`` or ``symbol``."""
+        return self._report(by)
 
     def cycles(self) -> list[dict[str, Any]]:
         if self._process.owner() is not None:

@@ -1,0 +1,132 @@
+"""Reports come from the journal alone, add up, and agree with what the account has."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from dataclasses import replace
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fortctl.robot import book as book_module
+from fortctl.robot.book import Book
+from fortctl.robot.events import AssetsNamed, Booked, Configured, Intended, Priced, Told
+from fortctl.robot.grid import Grid
+from fortctl.robot.offline import offline_report, offline_status
+from fortctl.robot.report import BY, COLUMNS, as_csv, report
+from fortctl.robot.settings import GridSettings
+from fortctl.robot.testing import KINDS, Playground, Step
+from robot.test_world import walk
+from robot.world import Robot, World
+
+SETTINGS = GridSettings("XRPETH", 6, Decimal("0.5"), Decimal("0.5"), Decimal("0.05"), max_quote=Decimal("0.3"))
+NEAR = Decimal("1e-15")
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    history=st.lists(
+        st.builds(Step, st.sampled_from(KINDS), st.decimals("-4", "4", places=2), st.integers(0, 50)),
+        min_size=10,
+        max_size=50,
+    ),
+    commission=st.sampled_from(["", "BNB", "ETH"]),
+)
+def test_realised_and_unrealised_profit_are_what_the_account_gained(history: list[Step], commission: str) -> None:
+    played = Playground(Grid(), SETTINGS, commission=commission)
+    played.record(Priced("BNB", Decimal("0.2"), played.now))
+    played.step(Step("start"))
+    for step in history:
+        played.step(step)
+    found = {by: report(played.journal, by, played.price) for by in BY}
+    profit = found["symbol"]["totals"]["profit"].get("ETH", {"realised": "0", "unrealised": "0"})
+    moved = played.moved
+    gained = (
+        moved.get("ETH", Decimal(0))
+        + moved.get("XRP", Decimal(0)) * played.price
+        + moved.get("BNB", 0) * Decimal("0.2")
+    )
+    assert abs(Decimal(profit["realised"]) + Decimal(profit["unrealised"]) - gained) < NEAR
+    for by in ("cycle", "day"):
+        summed = sum(Decimal(row["realised_profit"] or 0) for row in found[by]["rows"])
+        assert abs(summed - Decimal(profit["realised"])) < NEAR
+    days = found["day"]["rows"]
+    assert sum(row["fills"] for row in days) == sum(isinstance(event, Booked) for event in played.journal)
+    for by, one in found.items():
+        read = list(csv.DictReader(io.StringIO(as_csv(one["rows"], by))))
+        assert [row[COLUMNS[by][0]] for row in read] == [str(row[COLUMNS[by][0]]) for row in one["rows"]]
+        assert json.loads(json.dumps(one)) == one
+
+
+def test_commissions_in_another_asset_count_where_their_worth_is_known_and_are_named_where_not() -> None:
+    price = Decimal("0.002")
+
+    def earned(*known: Priced) -> dict[str, object]:
+        events = [
+            *(Configured(SETTINGS.as_json()), AssetsNamed("XRP", "ETH"), *known),
+            Intended(1, 1, "buy", 1, "b", price, Decimal(100), Decimal(0), 1),
+            *(
+                Booked("b", 1, price, Decimal(100), Decimal("0.2"), Decimal("0.001"), "BNB", 2),
+                Told("b", 1, "FILLED", Decimal(100)),
+            ),
+            Intended(1, 1, "sell", 1, "s", price * 2, Decimal(100), Decimal(0), 3),
+            *(
+                Booked("s", 2, price * 2, Decimal(100), Decimal("0.4"), Decimal("0.002"), "BNB", 4),
+                Told("s", 2, "FILLED", Decimal(100)),
+            ),
+        ]
+        return report(events, "symbol")["totals"]
+
+    known = earned(Priced("BNB", Decimal(10), 0))
+    assert known["profit"] == {"ETH": {"realised": "0.17", "unrealised": "0", "fees": "0.03"}}
+    assert known["commissions_without_price"] == {}
+    unknown = earned()
+    assert unknown["profit"]["ETH"]["realised"] == "0.2"  # type: ignore[index]
+    assert unknown["commissions_without_price"] == {"BNB": "0.003"}
+
+
+async def test_settled_cycles_leave_the_memory_and_stay_in_the_report(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(book_module, "KEPT", 5)
+    monkeypatch.setattr(book_module, "KEPT_EMPTY", 2)
+    world = World()
+    robot = Robot(world, tmp_path, world.key("a"))
+    await robot.up()
+    await robot.runner.start(by_person=True)
+    await walk(robot, world, seed=3, steps=300)
+    book = robot.runner.book
+    assert book.closed > 6
+    assert len(book.cycles) <= 5 + 2 + len(book.live) and len(book.orders) <= 4 * len(book.cycles)
+    assert book.next_cycle > len(book.cycles) + 1, "numbers are never given twice"
+    await robot.down()
+    found = offline_report(tmp_path / "journal.sqlite", "cycle")
+    assert len([row for row in found["rows"] if row["state"] == "closed"]) == book.closed
+    shown = offline_status(tmp_path / "journal.sqlite")
+    assert Decimal(shown["realised_profit"]) == book.profit
+    assert abs(Decimal(found["totals"]["profit"]["ETH"]["realised"]) - book.profit) < NEAR
+
+
+def test_a_change_of_symbol_keeps_dust_and_profit_apart() -> None:
+    book = Book()
+    price = Decimal("0.002")
+    for symbol, base, quote, cycle in (("XRPETH", "XRP", "ETH", 1), ("BNBBTC", "BNB", "BTC", 2)):
+        book.apply(Configured(replace(SETTINGS, symbol=symbol).as_json()))
+        book.apply(AssetsNamed(base, quote))
+        for leg, gain in (("buy", 1), ("sell", 2)):
+            name = f"{leg}{cycle}"
+            offered = Decimal(100) if leg == "buy" else Decimal(99)
+            book.apply(Intended(cycle, 1, leg, 1, name, price * gain, offered, Decimal(0), 1))
+            # The same trade id in both symbols: ids are unique within a symbol only.
+            commission = Decimal("0.5") if leg == "buy" else Decimal(0)
+            book.apply(Booked(name, gain, price * gain, offered, offered * price * gain, commission, base, 2))
+            book.apply(Told(name, gain, "FILLED", offered))
+        assert book.dust == Decimal("0.5") and book.profit > 0
+    assert set(book.profits) == {"ETH", "BTC"}
+    book.apply(AssetsNamed("XRP", "ETH"))
+    assert book.dust == Decimal("0.5") and book.inventory() == Decimal("0.5")
