@@ -83,7 +83,8 @@ def set_(app: App, name: str, words: tuple[str, ...], reset: bool, this_account:
         app.wiring.audit.append(
             "setting changed", account=account or "", result="done", best_effort=True, setting=name, value=_plain(raw)
         )
-    row = _row(setting, app.wiring.preferences)
+    told = app.wiring.reload_robots() if changed else []
+    row = {**_row(setting, app.wiring.preferences), "robots": told}
     return Result(row, changed, text=f"{name} is {_plain(row['value'])}")
 
 

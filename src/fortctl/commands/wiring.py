@@ -63,6 +63,22 @@ class Wiring:
         """The settings in force for the account that the command is about."""
         return self.config.preferences(self.account)
 
+    def reload_robots(self) -> list[str]:
+        """Have the robots that run on this machine read the configuration again; return their accounts."""
+        from fortctl.robot.process import owner_of, query
+
+        told = []
+        for name in self.config.accounts:
+            folder = self.home.robot(name).path
+            if owner_of(folder) is not None:
+                try:
+                    query(folder, {"op": "reload"}, timeout_s=2.0)
+                except FortctlError as error:
+                    self._app.warn(error.code, f"the robot of {name} has not read the configuration: {error.message}")
+                else:
+                    told.append(name)
+        return told
+
     @cached_property
     def entry(self) -> AccountEntry:
         """The account that the command is about. Raises ``NotFound``."""

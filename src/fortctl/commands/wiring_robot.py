@@ -165,23 +165,25 @@ class RobotProcess:
 
     async def serve(self) -> int:
         """Serve until halted, or told to end by a signal."""
+        from fortctl.commands.wiring_metrics import RobotMetrics
         from fortctl.commands.wiring_obedience import HookBell, RobotPanic
         from fortctl.exchange.connections import Connections
         from fortctl.plugins import find_strategy
         from fortctl.robot.desk import Desk
         from fortctl.robot.endpoint import Endpoint
+        from fortctl.robot.metrics import Meter, MeteredJournal
         from fortctl.robot.process import announce
         from fortctl.robot.runner import Runner
         from fortctl.robot.settings import parse_settings
 
         wiring, box = self._wiring, self._box
         self._introduce()
-        connections = Connections()
+        connections, meter = Connections(), Meter()
         bell = HookBell(wiring.hooks, self._log)
         runner = Runner(
             account=wiring.account,
             robot_id=box.identity().id,
-            journal=self._journal,
+            journal=MeteredJournal(self._journal, meter, wiring.clock.monotonic),
             clock=wiring.clock,
             latch=self._latch,
             connect=lambda pair: wiring.connect(pair, connections),
@@ -209,6 +211,8 @@ class RobotProcess:
         self._runner, self._desk = runner, desk
         endpoint = Endpoint(self._place.path, self._handlers(runner))
         await endpoint.open()
+        self._metrics = RobotMetrics(wiring, box, runner, connections, meter, self._log)
+        await self._metrics.apply()
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._end.set)
@@ -221,6 +225,7 @@ class RobotProcess:
             await self._until_end(runner, desk)
         finally:
             await endpoint.close()
+            await self._metrics.close()
             await runner.close()
             await connections.close()
             self._journal.close()
@@ -290,6 +295,7 @@ class RobotProcess:
             self._logging.reshape(_log_shape(self._wiring.preferences))
             if self._runner is not None:
                 self._runner.limit(_limits(self._wiring.preferences))
+            self._applying = asyncio.ensure_future(self._metrics.apply())
             self._log.info("configuration read again")
         self._manager.ready(self._runner.state if self._runner is not None else "starting")
 
@@ -336,11 +342,16 @@ class RobotProcess:
             self._woken.set()
             return {}
 
+        async def reload(request: Mapping[str, Any]) -> Mapping[str, Any]:
+            self.reload()
+            return {}
+
         return {
             "ping": ping,
             "status": status,
             "cycles": cycles,
             "wake": wake,
+            "reload": reload,
             **self._panic.handlers(),
         }
 

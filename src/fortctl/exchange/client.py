@@ -38,7 +38,7 @@ PAGE = 1_000
 _CODE_CLOCK = -1021
 
 
-def _make_client(target: ExchangeTarget, pair: KeyPair | None, clock: SystemClock, connector: Any) -> Any:
+def _make_client(target: ExchangeTarget, pair: KeyPair | None, clock: SystemClock, connections: Connections) -> Any:
     """Make python-binance's client, pointed at the target, keeping a caller's own timestamp and receive window."""
     from binance import AsyncClient
 
@@ -58,6 +58,10 @@ def _make_client(target: ExchangeTarget, pair: KeyPair | None, clock: SystemCloc
                 data["signature"] = self._generate_signature(data)
             return super()._get_request_kwargs(method, False, force_params, **given)
 
+        async def _handle_response(self, response: Any) -> Any:
+            connections.note_weight(response.headers)
+            return await super()._handle_response(response)
+
     logging.getLogger("binance").setLevel(logging.CRITICAL)
     private = pair is not None and pair.type is not KeyType.HMAC
     return Client(
@@ -65,7 +69,7 @@ def _make_client(target: ExchangeTarget, pair: KeyPair | None, clock: SystemCloc
         api_secret=pair.secret.reveal() if pair and not private else None,
         private_key=pair.secret.reveal() if pair and private else None,
         loop=asyncio.get_running_loop(),
-        session_params={"connector": connector, "connector_owner": False},
+        session_params={"connector": connections.connector, "connector_owner": False},
     )
 
 
@@ -200,7 +204,7 @@ class BinanceExchange:
 
     def _made(self) -> Any:
         if self._client is None:
-            self._client = _make_client(self._target, self._pair, self._clock, self._connections.connector)
+            self._client = _make_client(self._target, self._pair, self._clock, self._connections)
         return self._client
 
     async def _signed(self, call: Any) -> Any:

@@ -5,6 +5,7 @@ A connector and a TLS context of each account's own cost a megabyte an account (
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager
 
 import aiohttp
@@ -32,8 +33,16 @@ class Connections:
             connector=aiohttp.TCPConnector(limit=0),
             timeout=aiohttp.ClientTimeout(total=None, connect=HANDSHAKE_WITHIN_S),
         )
+        # What this address has used of its request weight in this minute, as the exchange last told it.
+        self.weight_used: int | None = None
         self._streams: dict[str, UserStreams] = {}
         self._markets: dict[str, MarketStream] = {}
+
+    def note_weight(self, headers: Mapping[str, str]) -> None:
+        """Read ``X-MBX-USED-WEIGHT-1M`` (rest-api.md, "IP Limits")."""
+        told = headers.get("X-MBX-USED-WEIGHT-1M", "")
+        if told.isdecimal():
+            self.weight_used = int(told)
 
     def socket(self, url: str) -> AbstractAsyncContextManager[aiohttp.ClientWebSocketResponse]:
         """Open a WebSocket."""

@@ -125,6 +125,10 @@ class RobotCore:
         """Note that the worker moves, or will not before ``ahead_s`` seconds have passed, and rightly so."""
         self._beat_at = max(self._beat_at, self._clock.monotonic() + ahead_s)
 
+    def silent_for(self) -> float:
+        """Return since how many seconds neither the exchange nor its stream was heard."""
+        return max(0.0, self._clock.monotonic() - self._heard_at)
+
     def stuck_for(self) -> float:
         """Return for how many seconds the worker has not moved although it should have."""
         return max(0.0, self._clock.monotonic() - self._beat_at)

@@ -158,7 +158,7 @@ def query(folder: Path, request: Mapping[str, Any], *, timeout_s: float) -> dict
 
     Args:
         folder: the robot's folder.
-        request: ``{"op": "status" | "cycles" | "wake" | "halt", …}``.
+        request: ``{"op": "status" | "cycles" | "wake" | "reload" | "halt", …}``.
         timeout_s: seconds for the whole exchange.
 
     Raises:
