@@ -33,6 +33,8 @@ ANSWER_WITHIN_S = 30.0
 # How long a command may lie in the mailbox before the robot refuses it as stale.
 VALID_FOR_S = 900.0
 _POLL_S = 0.01
+# Every JSON reader keeps integers up to here exact (RFC 8259, section 6).
+NUMBER_LIMIT = 2**53 - 1
 
 
 @dataclass(frozen=True)
@@ -227,6 +229,11 @@ class RobotControl:
         now = self._clock.now_ms()
         for _attempt in range(8):
             number = max(self._mailbox.last_number(self.account), card.number) + 1
+            if number > NUMBER_LIMIT:
+                raise VaultDamaged(
+                    "the mailbox holds a command whose number is absurd: somebody changed it",
+                    hint="take it out of the mailbox, or pair at another one ('fortctl robot pair --mailbox')",
+                )
             command = Command(
                 account=self.account,
                 robot_id=pin.robot_id,

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from fortctl.errors import Conflict, RobotUnreachable
 from fortctl.ports import MailboxRow, PanicRow
@@ -53,7 +54,24 @@ MIGRATIONS = (
     );
     """,
 )
-_COLUMNS = "account, number, envelope, sealed, signature, claimed_at, finished_at, result, result_signature"
+# How many commands are looked at in one turn, and what a number may be.
+AT_ONCE, NUMBER_LIMIT = 100, 2**53
+_NUMBERED = f"typeof(number) = 'integer' AND number BETWEEN 0 AND {NUMBER_LIMIT}"
+# What no command, receipt or card comes near is not read into memory.
+MESSAGE_LIMIT = 1 << 20
+_BLOBS = ("envelope", "sealed", "signature", "result", "result_signature")
+
+
+def bounded_columns(empty: str) -> str:
+    """Return the columns of a command for a SELECT; what is too long reads as ``empty``."""
+    names = ("account", "number", *_BLOBS[:3], "claimed_at", "finished_at", *_BLOBS[3:])
+    return ", ".join(
+        f"CASE WHEN length({name}) > {MESSAGE_LIMIT} THEN {empty} ELSE {name} END" if name in _BLOBS else name
+        for name in names
+    )
+
+
+_COLUMNS = bounded_columns("x''")
 _PANIC_COLUMNS = "nonce, body, signature, answer, answer_signature"
 
 
@@ -71,7 +89,8 @@ class SqliteMailbox:
             any_thread: the caller sees to it that one thread at a time uses it.
         """
         mode = 0o660 if shared else 0o600
-        self._connection = connect(path, MIGRATIONS, mode=mode, busy_timeout_ms=busy_timeout_ms, any_thread=any_thread)
+        made = connect(path, MIGRATIONS, mode=mode, busy_timeout_ms=busy_timeout_ms, any_thread=any_thread)
+        self._connection = _Told(made)
 
     def append(self, row: MailboxRow) -> None:
         try:
@@ -84,20 +103,24 @@ class SqliteMailbox:
             raise Conflict(f"command {row.number} of account {row.account} is taken") from None
 
     def last_number(self, account: str) -> int:
-        found = self._connection.execute("SELECT MAX(number) FROM command WHERE account = ?", (account,)).fetchone()
-        return int(found[0] or 0)
+        found = self._connection.execute(
+            f"SELECT MAX(number) FROM command WHERE account = ? AND {_NUMBERED}", (account,)
+        ).fetchone()
+        return int(found[0] or 0) if found else 0
 
     def pending(self, account: str) -> tuple[MailboxRow, ...]:
         rows = self._connection.execute(
-            f"SELECT {_COLUMNS} FROM command WHERE account = ? AND result IS NULL ORDER BY number", (account,)
+            f"SELECT {_COLUMNS} FROM command WHERE account = ? AND result IS NULL AND {_NUMBERED}"
+            f" ORDER BY number LIMIT {AT_ONCE}",
+            (account,),
         )
-        return tuple(MailboxRow(*row) for row in rows)
+        return tuple(_row(row) for row in rows)
 
     def row(self, account: str, number: int) -> MailboxRow | None:
         found = self._connection.execute(
             f"SELECT {_COLUMNS} FROM command WHERE account = ? AND number = ?", (account, number)
         ).fetchone()
-        return MailboxRow(*found) if found else None
+        return _row(found) if found else None
 
     def claim(self, account: str, number: int, at: int) -> None:
         with transaction(self._connection):
@@ -125,7 +148,7 @@ class SqliteMailbox:
 
     def card(self, account: str) -> tuple[bytes, bytes] | None:
         found = self._connection.execute("SELECT body, signature FROM card WHERE account = ?", (account,)).fetchone()
-        return (found[0], found[1]) if found else None
+        return (_blob(found[0]) or b"", _blob(found[1]) or b"") if found else None
 
     def post_pairing(self, account: str, step: str, body: bytes) -> None:
         with transaction(self._connection):
@@ -139,14 +162,14 @@ class SqliteMailbox:
         found = self._connection.execute(
             "SELECT body FROM pairing WHERE account = ? AND step = ?", (account, step)
         ).fetchone()
-        return bytes(found[0]) if found else None
+        return _blob(found[0]) if found else None
 
     def clear_pairing(self, account: str) -> None:
         with transaction(self._connection):
             self._connection.execute("DELETE FROM pairing WHERE account = ?", (account,))
 
     def post_panic(self, account: str, nonce: str, body: bytes, signature: bytes) -> None:
-        with _told(), transaction(self._connection):
+        with transaction(self._connection):
             self._connection.execute(
                 "INSERT INTO panic (account, nonce, body, signature) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING",
                 (account, nonce, body, signature),
@@ -154,17 +177,15 @@ class SqliteMailbox:
 
     def open_panics(self, account: str) -> tuple[PanicRow, ...]:
         words = f"SELECT {_PANIC_COLUMNS} FROM panic WHERE account = ? AND answer IS NULL"
-        with _told():
-            return tuple(PanicRow(*row) for row in self._connection.execute(words, (account,)))
+        return tuple(PanicRow(str(row[0]), *map(_blob, row[1:])) for row in self._connection.execute(words, (account,)))
 
     def panic(self, account: str, nonce: str) -> PanicRow | None:
         words = f"SELECT {_PANIC_COLUMNS} FROM panic WHERE account = ? AND nonce = ?"
-        with _told():
-            found = self._connection.execute(words, (account, nonce)).fetchone()
-        return PanicRow(*found) if found else None
+        found = self._connection.execute(words, (account, nonce)).fetchone()
+        return PanicRow(str(found[0]), *map(_blob, found[1:])) if found else None
 
     def answer_panic(self, account: str, nonce: str, answer: bytes, signature: bytes) -> None:
-        with _told(), transaction(self._connection):
+        with transaction(self._connection):
             self._connection.execute(
                 "UPDATE panic SET answer = ?, answer_signature = ? WHERE account = ? AND nonce = ?",
                 (answer, signature, account, nonce),
@@ -172,13 +193,11 @@ class SqliteMailbox:
 
     def waiting(self, account: str) -> list[tuple[int, int]]:
         """Return ``(number, created at in ms)`` of the commands without an answer."""
-        import json
-
-        return [(row.number, int(json.loads(row.envelope)["created_at"])) for row in self.pending(account)]
+        return [(row.number, created_at(row)) for row in self.pending(account)]
 
     def withdraw(self, account: str, at: int) -> None:
         """Take the robot's card away and erase every sealed payload (panic)."""
-        with _told(), transaction(self._connection):
+        with transaction(self._connection):
             self._connection.execute("DELETE FROM card WHERE account = ?", (account,))
             self._connection.execute(
                 "UPDATE command SET sealed = NULL, finished_at = COALESCE(finished_at, ?),"
@@ -195,12 +214,55 @@ class SqliteMailbox:
         self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
 
-@contextmanager
-def _told() -> Iterator[None]:
-    """Tell what SQLite refuses as an error of fortctl's own."""
+class _Told:
+    """A connection whose refusals are errors of fortctl's own: whoever can write the store may also spoil it."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+
+    def execute(self, words: str, values: Sequence[Any] = ()) -> _Rows:
+        try:
+            return _Rows(self._connection.execute(words, values).fetchall())
+        except sqlite3.IntegrityError:
+            raise
+        except (sqlite3.Error, OverflowError, UnicodeDecodeError) as error:
+            raise RobotUnreachable(
+                f"the mailbox cannot be used: {error}",
+                hint="another process holds it, its disk is full or read-only, or somebody spoilt it",
+            ) from None
+
+    def close(self) -> None:
+        self._connection.close()
+
+
+class _Rows(list[Any]):
+    def fetchone(self) -> Any:
+        return self[0] if self else None
+
+
+def _row(found: Any) -> MailboxRow:
+    account, number, envelope, sealed, signature, claimed_at, finished_at, result, result_signature = found
+    return MailboxRow(
+        str(account),
+        int(number),
+        _blob(envelope) or b"",
+        _blob(sealed),
+        _blob(signature) or b"",
+        claimed_at,
+        finished_at,
+        _blob(result),
+        _blob(result_signature),
+    )
+
+
+def _blob(value: object) -> Any:
+    """Return a column's bytes; SQLite lets a stranger put anything there."""
+    return value if isinstance(value, bytes) or value is None else b""
+
+
+def created_at(row: MailboxRow) -> int:
+    """Return when a command says that it was made (ms since the epoch); 0 where it is malformed."""
     try:
-        yield
-    except sqlite3.Error as error:
-        raise RobotUnreachable(
-            f"the mailbox cannot be used: {error}", hint="another process holds it, or its disk is full or read-only"
-        ) from None
+        return int(json.loads(row.envelope)["created_at"])
+    except (ValueError, LookupError, TypeError, RecursionError):
+        return 0

@@ -5,7 +5,6 @@ Whoever administers the database is not trusted: it holds sealed and signed byte
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -13,6 +12,7 @@ from urllib.parse import parse_qs, urlsplit
 
 from fortctl.errors import ConfigError, Conflict, RobotUnreachable
 from fortctl.ports import MailboxRow, PanicRow
+from fortctl.store.mailbox import AT_ONCE, NUMBER_LIMIT, bounded_columns, created_at
 
 if TYPE_CHECKING:
     import psycopg
@@ -56,7 +56,7 @@ CREATE TABLE IF NOT EXISTS fortctl_panic (
 """
 # Two first users at once: CREATE TABLE IF NOT EXISTS alone may fail for one of them.
 _SCHEMA_LOCK = 0x666F727463746C
-_COLUMNS = "account, number, envelope, sealed, signature, claimed_at, finished_at, result, result_signature"
+_COLUMNS = bounded_columns("''::bytea")
 _PANIC_COLUMNS = "nonce, body, signature, answer, answer_signature"
 T = TypeVar("T")
 
@@ -113,11 +113,16 @@ class PostgresMailbox:
             raise Conflict(f"command {row.number} of account {row.account} is taken") from None
 
     def last_number(self, account: str) -> int:
-        found = self._one("SELECT MAX(number) FROM fortctl_command WHERE account = %s", account)
+        found = self._one(
+            "SELECT MAX(number) FROM fortctl_command WHERE account = %s AND number <= %s", account, NUMBER_LIMIT
+        )
         return int(found[0] or 0) if found else 0
 
     def pending(self, account: str) -> tuple[MailboxRow, ...]:
-        words = f"SELECT {_COLUMNS} FROM fortctl_command WHERE account = %s AND result IS NULL ORDER BY number"
+        words = (
+            f"SELECT {_COLUMNS} FROM fortctl_command WHERE account = %s AND result IS NULL"
+            f" AND number BETWEEN 0 AND {NUMBER_LIMIT} ORDER BY number LIMIT {AT_ONCE}"
+        )
         rows = self._do(lambda connection: connection.execute(words, (account,)).fetchall())
         return tuple(MailboxRow(*row) for row in rows)
 
@@ -137,7 +142,7 @@ class PostgresMailbox:
 
     def waiting(self, account: str) -> list[tuple[int, int]]:
         """Return ``(number, created at in ms)`` of the commands without an answer."""
-        return [(row.number, int(json.loads(row.envelope)["created_at"])) for row in self.pending(account)]
+        return [(row.number, created_at(row)) for row in self.pending(account)]
 
     def withdraw(self, account: str, at: int) -> None:
         """Take the robot's card away and erase every sealed payload (panic)."""

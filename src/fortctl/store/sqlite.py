@@ -7,6 +7,7 @@ import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Protocol, TypeVar
 
 from fortctl.errors import Conflict, VaultDamaged
 
@@ -89,8 +90,15 @@ def _statements(script: str) -> Iterator[str]:
             pending = ""
 
 
+class Executing(Protocol):
+    def execute(self, words: str, /) -> object: ...
+
+
+C = TypeVar("C", bound=Executing)
+
+
 @contextmanager
-def transaction(connection: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
+def transaction(connection: C) -> Iterator[C]:
     """Run a block in one write transaction; commit on success, roll back on any exception."""
     connection.execute("BEGIN IMMEDIATE")
     try:

@@ -135,7 +135,8 @@ _TYPES: dict[str, tuple[type, ...]] = {
 
 
 def _read_envelope(row: MailboxRow) -> dict[str, Any]:
-    if len(row.envelope) > 4096 or len(row.sealed or b"") > SEALED_LIMIT:
+    typed = all(isinstance(part, bytes) for part in (row.envelope, row.sealed or b"", row.signature))
+    if not typed or len(row.envelope) > 4096 or len(row.sealed or b"") > SEALED_LIMIT:
         raise Refused("malformed")
     try:
         facts = json.loads(row.envelope)

@@ -172,7 +172,7 @@ def verify(public: bytes, purpose: str, body: bytes, signature: bytes) -> bool:
 
     try:
         Ed25519PublicKey.from_public_bytes(public).verify(signature, _domain(purpose, body))
-    except (InvalidSignature, ValueError):
+    except (InvalidSignature, ValueError, TypeError):
         return False
     return True
 
