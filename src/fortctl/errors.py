@@ -131,6 +131,12 @@ class Conflict(FortctlError):
     default_hint = "see 'fortctl robot status'"
 
 
+class JournalUnwritable(Conflict):
+    """The robot's journal cannot be written now: the disk is full or fails, or another process holds the file."""
+
+    default_hint = "make room on its disk, or end what holds the file; the robot goes on by itself"
+
+
 class RobotUnreachable(FortctlError):
     code, exit_code = "ROBOT_UNREACHABLE", 9
     default_hint = "see 'fortctl robot status' and 'fortctl robot logs'"

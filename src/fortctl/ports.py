@@ -99,7 +99,8 @@ class Exchange(Protocol):
 
     async def cancel(self, symbol: str, client_order_id: str) -> OrderState: ...
 
-    async def order(self, symbol: str, client_order_id: str) -> OrderState: ...
+    async def order(self, symbol: str, client_order_id: str, *, order_id: int | None = None) -> OrderState:
+        """Return an order by our name for it, or by the exchange's number where that is given."""
 
     async def open_orders(self, symbol: str | None = None) -> tuple[OrderState, ...]: ...
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import logging
+import sqlite3
 from collections import Counter
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import contextmanager
@@ -16,6 +17,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+from fortctl.errors import JournalUnwritable
 from fortctl.exchange import parsing
 from fortctl.model import (
     KeyPair,
@@ -257,23 +259,39 @@ class World:
             self.breaks(f"4: {name} offers {offered} of {base} that our cycles have bought")
 
 
+# Written, but the writer is told that it failed.
+LOST_COMMIT = "disk I/O error at the commit"
+
+
 class WatchedJournal(SqliteJournal):
     """The real journal; the world hears of each write, may kill before or after it, and may fill the disk."""
 
     def __init__(self, world: World, process: SimProcess, path: Path, clock: WorldClock) -> None:
         self._world = world
         self._process = process
+        self.disk = ""
+        self.cramped = False
         self.before_write: Callable[[Sequence[Event]], None] = lambda events: None
         self.after_write: Callable[[Sequence[Event]], None] = lambda events: None
         super().__init__(path, account="default", clock=clock)
         # SIGKILL takes nothing from the kernel's cache: waiting for the disk would only cost time here.
         self._connection.execute("PRAGMA synchronous=OFF")
 
+    def _check_token(self) -> None:
+        if self.disk and self.disk != LOST_COMMIT:
+            raise sqlite3.OperationalError(self.disk)
+        super()._check_token()
+
+    def room(self) -> int:
+        return 0 if self.cramped else super().room()
+
     def append(self, events: Sequence[Event]) -> None:
         if self._process.dead:
             raise Killed
         self.before_write(events)
         super().append(events)
+        if self.disk == LOST_COMMIT:
+            raise JournalUnwritable(self.disk)
         for event in events:
             self._world.note(f"journal {event}")
             if isinstance(event, Intended):

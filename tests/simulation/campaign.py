@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import random
-import sqlite3
 import sys
 import tempfile
 from collections.abc import Awaitable, Callable
@@ -19,7 +18,7 @@ from typing import Any
 
 from fortctl.errors import FortctlError
 from fortctl.ports import ExchangeFault
-from robot.world import SETTINGS, SYMBOL, Robot, World
+from robot.world import LOST_COMMIT, SETTINGS, SYMBOL, Robot, World
 from simulation import invariants
 from simulation.loop import Killed, play
 from simulation.weather import EXECUTED, NOT_EXECUTED, STREAM, Weather
@@ -66,7 +65,6 @@ class Campaign:
         self.counts: dict[str, int] = {}
         self.persons: set[str] = set()
         self._keys = 0
-        self._disk = ""
         self.vault = self._new_key()
         self.robot = self._new_robot()
         acts: dict[str, Callable[[], Awaitable[None]]] = {
@@ -111,8 +109,6 @@ class Campaign:
         return robot
 
     def _write(self, robot: Robot, when: str) -> None:
-        if self._disk and when == "before":
-            raise sqlite3.OperationalError(self._disk)
         if self._armed("write", when):
             robot.process.kill()
             raise Killed
@@ -142,8 +138,6 @@ class Campaign:
             await self.robot.does(work)
         except (FortctlError, ExchangeFault) as refused:
             self.world.note(f"refused: {refused}")
-        except sqlite3.Error as error:
-            self.world.note(f"store: {error}")
 
     async def _restart(self, *, resume: bool = True) -> None:
         await self.robot.down()
@@ -253,9 +247,19 @@ class Campaign:
         self.world.weather.down = False
 
     async def _act_disk_full(self) -> None:
-        self._disk = self.chance.choice(["database or disk is full", "database is locked", "disk I/O error"])
+        journal = self.robot.journal
+        journal.disk = self.chance.choice(["database or disk is full", "database is locked", LOST_COMMIT])
         await self._pass(self.chance.uniform(1, 120))
-        self._disk = ""
+        journal.disk = ""
+
+    async def _act_disk_runs_full(self) -> None:
+        journal, placed = self.robot.journal, len(self.world.placed)
+        journal.cramped = True
+        await self._pass(self.chance.uniform(20, 120))
+        late = len(self.world.placed) - placed
+        if late > 25:
+            self.world.breaks(f"disk: {late} orders were placed while there was no room")
+        journal.cramped = False
 
     async def _act_person_cancels_ours(self) -> None:
         mine = [order for order in self.world.ours().values() if order.open]
@@ -373,7 +377,7 @@ class Campaign:
         world = self.world
         world.note("healed")
         world.weather.clear()
-        self._fuse, self._disk = None, ""
+        self._fuse = None
         world.engine.edit_symbol(SYMBOL, {"status": "TRADING"})
         world.engine.accounts["default"].can_trade = True
         if (key := self._key()) is not None:

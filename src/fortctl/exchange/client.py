@@ -131,8 +131,9 @@ class BinanceExchange:
         answer = await self._signed(lambda: self._made().cancel_order(symbol=symbol, origClientOrderId=client_order_id))
         return parsing.order_state(answer)
 
-    async def order(self, symbol: str, client_order_id: str) -> OrderState:
-        answer = await self._signed(lambda: self._made().get_order(symbol=symbol, origClientOrderId=client_order_id))
+    async def order(self, symbol: str, client_order_id: str, *, order_id: int | None = None) -> OrderState:
+        named = {"orderId": order_id} if order_id is not None else {"origClientOrderId": client_order_id}
+        answer = await self._signed(lambda: self._made().get_order(symbol=symbol, **named))
         return parsing.order_state(answer)
 
     async def open_orders(self, symbol: str | None = None) -> tuple[OrderState, ...]:

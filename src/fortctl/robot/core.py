@@ -8,6 +8,7 @@ from collections.abc import Callable, Coroutine, Mapping, Sequence
 from decimal import Decimal
 from typing import Any, Protocol
 
+from fortctl.errors import JournalUnwritable
 from fortctl.model import AccountState, KeyPair, SymbolRules
 from fortctl.ports import Clock, Exchange, LatchGuard
 from fortctl.robot.book import Book
@@ -16,12 +17,14 @@ from fortctl.robot.events import Event, Held, Wished
 from fortctl.robot.grid import builtin
 from fortctl.robot.keyloss import KeyLoss
 from fortctl.robot.lifecycle import KEY as KEY_TABLE
-from fortctl.robot.lifecycle import WISH, Books, Facts, Key, KeyEvent, Wish, WishEvent, derive_state
+from fortctl.robot.lifecycle import WISH, Books, Facts, Key, KeyEvent, Wish, WishEvent, derive_state, may_trade
 from fortctl.robot.reconcile import Limits, Mark
 from fortctl.robot.strategy import Strategy
 from fortctl.times import rfc3339
 
 MARK_EVERY_MS = 5_000
+# While it works, something is accepted at least every 30 s; what is longer was a break.
+UNBROKEN_MS = 120_000
 
 
 class Journal(Protocol):
@@ -32,6 +35,12 @@ class Journal(Protocol):
     def events(self) -> Any: ...
 
     def owns(self) -> bool: ...
+
+    def probe(self) -> None:
+        """Try whether it can be written. Raises ``JournalUnwritable``."""
+
+    def room(self) -> int:
+        """Return how many bytes are left for it."""
 
     def keep_mark(self, mark: Mark) -> None: ...
 
@@ -79,12 +88,14 @@ class RobotCore:
         self._announce = announce
         # Why it places nothing for the moment, whatever the book says (deadman).
         self._silenced = ""
+        # Why the journal cannot be written, or will soon not be: nothing leaves until it can.
+        self._unwritable = self._cramped = ""
+        # How often the books were doubted: what was doubted while they were made to agree is doubted still.
+        self._doubts = 0
         self._strategies = strategies
-        self.book = Book()
-        self.book.replay(journal.events())
-        self.book.doubt_promises()
         # Events that the book has and the journal has not yet: written with the next ones, in order.
         self._unwritten: list[Event] = []
+        self.read_again()
         self._key, self._books, self._candidate = Key.NONE, Books.STALE, False
         self._exchange: Exchange | None = None
         self._public: Exchange | None = None
@@ -119,6 +130,13 @@ class RobotCore:
         if not resume_running and self.book.wish is Wish.RUNNING:
             self._wish(WishEvent.BROUGHT_UP, "was_running")
 
+    def read_again(self) -> None:
+        """Make the book anew from the journal, as a process does that was just started."""
+        self._unwritten.clear()
+        self.book = Book()
+        self.book.replay(self._journal.events())
+        self.book.doubt_promises()
+
     # -- life ------------------------------------------------------------------------------------------------------
 
     def beat(self, ahead_s: float = 0.0) -> None:
@@ -137,8 +155,13 @@ class RobotCore:
 
     @property
     def facts(self) -> Facts:
-        hold = (*self.book.hold, self._silenced) if self._silenced else self.book.hold
+        hold = (*self.book.hold, *self.pauses)
         return Facts(self.book.wish, self._key, self._candidate, self._books, hold, self._latch.is_latched())
+
+    @property
+    def pauses(self) -> tuple[str, ...]:
+        """Why nothing is placed for the moment; it goes on by itself when they are over."""
+        return tuple(filter(None, (self._silenced, self._unwritable, self._cramped)))
 
     @property
     def state(self) -> str:
@@ -224,11 +247,19 @@ class RobotCore:
             self._key_swap = {"at": rfc3339(self._clock.now_ms()) or "", "gap_s": f"{gap:.6f}"}
             self._gap_from = None
 
-    def _accepted(self) -> None:
-        """Note that the exchange accepted a signed request just now."""
+    def _accepted(self, *, agreed: bool = False) -> None:
+        """Note that the exchange accepted a signed request just now.
+
+        Args:
+            agreed: the books were just made to agree, and the break until now was judged.
+        """
         self._heard_at = self._clock.monotonic()
         self.beat()
         if self._price is None or self.book.hold:
+            return
+        if not agreed and not self._unbroken():
+            # Whatever the cause (a frozen process, a suspended machine): the break is judged before anything goes on.
+            self._doubt_books()
             return
         self._mark = Mark(self.exchange_now(), self._price)
         if self._mark.at - self._mark_kept >= MARK_EVERY_MS:
@@ -245,12 +276,51 @@ class RobotCore:
         return task
 
     def _ended(self, task: asyncio.Task[None]) -> None:
-        if not task.cancelled() and task.exception() is not None:
+        if task.cancelled() or task.exception() is None:
+            return
+        if isinstance(task.exception(), JournalUnwritable):
+            self._cannot_write(str(task.exception()))
+        else:
             self._log.error("the %s broke: %s", task.get_name(), type(task.exception()).__name__)
             self._failure = task.exception()
-            self._dirty.set()
+        self._dirty.set()
+
+    def _cannot_write(self, why: str) -> None:
+        """The journal cannot be written: nothing leaves any more, until it can (see ``Runner.run``)."""
+        if not self._unwritable:
+            self._unwritable = f"JOURNAL: {why}; no order leaves until it can be"
+            self._log.error("%s", self._unwritable)
 
     # -- what the order desk asks ----------------------------------------------------------------------------------
+
+    @property
+    def account(self) -> str:
+        return self._account
+
+    @property
+    def limits(self) -> Limits:
+        return self._limits
+
+    def foreign(self, account: AccountState) -> bool:
+        """Return whether an account is another than the one whose first key this robot was given."""
+        return self._uid is not None and account.uid != self._uid
+
+    def see_account(self, account: AccountState) -> None:
+        self._balances, self._rate = account, max(account.maker_rate, account.taker_rate)
+
+    def see_market(self, rules: SymbolRules, price: Decimal) -> None:
+        self._rules, self._price = rules, price
+
+    def present_break(self) -> tuple[Mark | None, int, Decimal]:
+        """Return the last accepted signed answer, the exchange's time now (ms), and the last price."""
+        assert self._price is not None
+        return self._mark, self.exchange_now(), self._price
+
+    async def measure_time(self, exchange: Exchange) -> None:
+        """Ask for the exchange's time, and carry it on by a clock that nobody sets."""
+        before = self._clock.monotonic()
+        theirs = await exchange.server_time()
+        self._measured = (theirs, (before + self._clock.monotonic()) / 2)
 
     @property
     def robot_id(self) -> str:
@@ -270,8 +340,12 @@ class RobotCore:
 
     def may_place(self) -> bool:
         """Return whether an order may leave this instant (lease and halt; the latch is read under its lock)."""
-        calm = not self._stopping and not self._suspect and not self._silenced
-        return calm and self._key is Key.LOADED and self._journal.owns()
+        calm = not self._stopping and not self._suspect and self._unbroken()
+        return calm and may_trade(self.facts) and self._journal.owns()
+
+    def _unbroken(self) -> bool:
+        """Return whether no break lies between now and the last accepted signed answer."""
+        return self._mark is None or self.exchange_now() - self._mark.at <= UNBROKEN_MS
 
     @property
     def step_size(self) -> Decimal:
@@ -305,5 +379,10 @@ class RobotCore:
 
     def resync(self) -> None:
         """The clock was refused: measure it again before the next order."""
+        self._doubt_books()
+
+    def _doubt_books(self) -> None:
+        """Make the books agree again before anything is placed."""
         self._books = Books.STALE
+        self._doubts += 1
         self._dirty.set()

@@ -67,8 +67,7 @@ class Feeds(RobotCore, ABC):
             elif isinstance(event, StreamUp):
                 if not self._up - {exchange}:
                     # What happened while nobody listened is not repeated.
-                    self._books = Books.STALE
-                    self._dirty.set()
+                    self._doubt_books()
                 self._up.add(exchange)
             elif isinstance(event, StreamDown):
                 self._up.discard(exchange)
@@ -157,8 +156,7 @@ class Feeds(RobotCore, ABC):
                 if verdict.accepted and (policy is None or "spot_trading" not in policy.missing):
                     self._log.warning("the exchange refused once, and accepts the key: %s", fault)
                     await asyncio.sleep(RETRY_S)
-                    self._books = Books.STALE
-                    self._dirty.set()
+                    self._doubt_books()
                     return
                 if exchange is self._exchange:
                     await self._lose_key(verdict, fault)

@@ -7,12 +7,14 @@ Every append is one transaction, on disk before it returns, and refused when the
 from __future__ import annotations
 
 import json
+import os
 import sqlite3
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from decimal import Decimal
 from pathlib import Path
 
-from fortctl.errors import Conflict
+from fortctl.errors import Conflict, JournalUnwritable
 from fortctl.ports import Clock
 from fortctl.robot.events import Event, event_from_json
 from fortctl.robot.reconcile import Mark
@@ -51,6 +53,7 @@ class SqliteJournal:
 
     def __init__(self, path: Path, *, account: str, clock: Clock) -> None:
         self._connection = connect(path, MIGRATIONS)
+        self._folder = path.parent
         self._account = account
         self._clock = clock
         with transaction(self._connection):
@@ -62,10 +65,15 @@ class SqliteJournal:
             self._token = self._stored_token()
 
     def append(self, events: Sequence[Event]) -> None:
-        """Write events, durably, as one. Raises ``Conflict`` when another robot has taken over."""
+        """Write events, durably, as one.
+
+        Raises:
+            JournalUnwritable: the disk is full or fails, or another process holds the file. Whether the events were
+                written is not known: the journal must be read again.
+            Conflict: another robot has taken over.
+        """
         now = self._clock.now_ms()
-        with transaction(self._connection):
-            self._check_token()
+        with self._writing():
             self._connection.executemany(
                 "INSERT INTO event (account, at, kind, body) VALUES (?, ?, ?, ?)",
                 [(self._account, now, event.kind, json.dumps(event.as_json(), sort_keys=True)) for event in events],
@@ -74,14 +82,33 @@ class SqliteJournal:
     def events(self) -> Iterator[Event]:
         return read_events(self._connection, self._account)
 
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        """One transaction of ours."""
+        try:
+            with transaction(self._connection):
+                self._check_token()
+                yield
+        except sqlite3.OperationalError as error:
+            raise JournalUnwritable(f"the journal cannot be written: {error}") from error
+
+    def probe(self) -> None:
+        """Try whether the journal can be written. Raises as :meth:`append`."""
+        with self._writing():
+            self._connection.execute("UPDATE lease SET token = token WHERE account = ?", (self._account,))
+
+    def room(self) -> int:
+        """Return how many bytes are left on the journal's disk for this process."""
+        told = os.statvfs(self._folder)
+        return told.f_bavail * told.f_frsize
+
     def owns(self) -> bool:
         """Return whether our fencing token is still the newest."""
         return self._stored_token() == self._token
 
     def keep_mark(self, mark: Mark) -> None:
-        """Remember the last accepted signed answer."""
-        with transaction(self._connection):
-            self._check_token()
+        """Remember the last accepted signed answer. Raises as :meth:`append`."""
+        with self._writing():
             self._connection.execute(
                 "INSERT INTO mark (account, at, price) VALUES (?, ?, ?)"
                 " ON CONFLICT (account) DO UPDATE SET at = excluded.at, price = excluded.price",

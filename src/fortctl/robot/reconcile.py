@@ -13,6 +13,7 @@ from fortctl.robot.ids import prefix_of
 from fortctl.robot.records import Order
 
 HUNDRED = Decimal(100)
+BALANCE = "BALANCE"
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,38 @@ class Mark:
 
     at: int
     price: Decimal
+
+
+@dataclass(frozen=True)
+class Break:
+    """From the last accepted signed answer until now.
+
+    Attributes:
+        mark: that answer, or None where there was none.
+        now: the exchange's time (ms).
+        price: the market's last price.
+    """
+
+    mark: Mark | None
+    now: int
+    price: Decimal
+
+    def too_long(self, limits: Limits) -> list[str]:
+        """Return why this break is not bridged without a person; empty when it is."""
+        if self.mark is None:
+            return []
+        reasons = []
+        gap = self.now - self.mark.at
+        if gap > limits.max_gap_ms:
+            allowed = limits.max_gap_ms / 3_600_000
+            reasons.append(f"GAP: the break lasted {gap / 3_600_000:.1f} h, {allowed:.1f} h are bridged alone")
+        drift = abs(self.price - self.mark.price) / self.mark.price * HUNDRED
+        if drift > limits.max_drift:
+            reasons.append(
+                f"DRIFT: the price moved by {drift:.1f} % meanwhile ({self.mark.price:f} to {self.price:f}),"
+                f" {limits.max_drift:f} % are bridged alone"
+            )
+        return reasons
 
 
 def told_of(order: OrderState) -> Told:
@@ -59,6 +92,35 @@ def to_look_up(book: Book, open_orders: Iterable[OrderState]) -> list[Order]:
     """Return our orders that may still change and are not among the open ones: each must be asked for."""
     seen = {order.client_order_id for order in open_orders}
     return [order for order in book.unsettled() if order.client_order_id not in seen]
+
+
+def suspicious(book: Book, open_orders: Iterable[OrderState]) -> list[str]:
+    """Return the orders that the exchange tells less of than it told before; it must be asked again about each."""
+    return [
+        order.client_order_id
+        for order in open_orders
+        if (ours := book.orders.get(order.client_order_id)) is not None
+        and (order.executed < ours.executed or (ours.final and not ours.absent))
+    ]
+
+
+def gone_back(ours: Order, found: OrderState | None) -> str | None:
+    """Return what speaks for an exchange that lost what it had told us, or None.
+
+    Args:
+        ours: as it was before the exchange was asked.
+        found: what it answered; None for an order that it does not know.
+    """
+    name = ours.client_order_id
+    if found is None:
+        return f"ROLLED_BACK: the exchange took {name} in and knows it no more" if ours.status is not None else None
+    if found.executed < ours.executed:
+        return (
+            f"ROLLED_BACK: {name} has executed {found.executed:f} at the exchange, which told us of {ours.executed:f}"
+        )
+    if found.status.is_open and ours.final and not ours.absent:
+        return f"ROLLED_BACK: {name} is open at the exchange, which told us that it had ended"
+    return None
 
 
 def agree(
@@ -87,36 +149,23 @@ def agree(
 
 
 def reasons_to_hold(
-    book: Book,
-    robot_id: str,
-    open_orders: Iterable[OrderState],
-    account: AccountState,
-    price: Decimal,
-    now: int,
-    mark: Mark | None,
-    limits: Limits,
+    book: Book, robot_id: str, open_orders: Iterable[OrderState], account: AccountState, gap: Break, limits: Limits
 ) -> list[str]:
-    """Return why the robot must not go on alone; empty when it may.
-
-    Args:
-        now: the exchange's time (ms).
-        mark: the last accepted signed answer before the break.
-    """
-    reasons = []
-    if mark is not None and book.live:
-        gap = now - mark.at
-        if gap > limits.max_gap_ms:
-            reasons.append(f"GAP: the break lasted {gap / 3_600_000:.1f} h")
-        drift = abs(price - mark.price) / mark.price * HUNDRED
-        if drift > limits.max_drift:
-            reasons.append(f"DRIFT: the price moved by {drift:.1f} % meanwhile")
+    """Return why the robot must not go on alone; empty when it may."""
+    reasons = gap.too_long(limits) if book.live else []
     prefix = prefix_of(robot_id)
     for order in open_orders:
         if order.client_order_id.startswith(prefix) and order.client_order_id not in book.orders:
-            reasons.append(f"UNKNOWN_ORDER: {order.client_order_id} bears our prefix and is not in the journal")
+            worth = order.price * (order.quantity - order.executed)
+            reasons.append(
+                f"UNKNOWN_ORDER: {order.client_order_id} ({order.side} {order.quantity:f} at {order.price:f},"
+                f" {worth:f} {book.quote}) bears our prefix and is not in the journal"
+            )
     held = account.balance(book.base)
-    if held.free + held.locked < book.inventory():
+    there, wanted = held.free + held.locked, book.inventory()
+    if there < wanted:
         reasons.append(
-            f"BALANCE: {held.free + held.locked:f} {book.base} at the exchange, {book.inventory():f} in our cycles"
+            f"{BALANCE}: {there:f} {book.base} at the exchange, {wanted:f} in our cycles;"
+            f" {(wanted - there) * gap.price:f} {book.quote} are missing"
         )
     return reasons

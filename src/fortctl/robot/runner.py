@@ -11,16 +11,18 @@ from collections.abc import Collection
 from functools import cached_property
 from typing import Any
 
-from fortctl.errors import BadInput, Conflict, FortctlError
+from fortctl.errors import BadInput, Conflict, FortctlError, JournalUnwritable
 from fortctl.keycheck import Death, ask_if_dead, check_entered
 from fortctl.model import KeyPair, KeyVerdict, Role
 from fortctl.ports import Exchange, ExchangeFault, Outcome
 from fortctl.robot.describe import describe
-from fortctl.robot.events import AssetsNamed, Configured, KeyMarked, Released
+from fortctl.robot.events import Configured, KeyMarked, Released
 from fortctl.robot.feeds import RETRY_S, Feeds
 from fortctl.robot.lifecycle import Books, Key, KeyEvent, WishEvent, may_trade
+from fortctl.robot.lookups import LookUps, under_our_names
 from fortctl.robot.orders import OrderDesk
-from fortctl.robot.reconcile import Limits, Mark, agree, reasons_to_hold, to_look_up
+from fortctl.robot.reconcile import Limits, Mark, to_look_up
+from fortctl.robot.reconciling import Reconciler
 from fortctl.robot.records import order_row
 from fortctl.robot.settings import Settings
 from fortctl.robot.strategy import drained
@@ -31,11 +33,23 @@ SECOND_LOOK_S = 30.0
 SILENCE_S = 30.0
 # After a panic only 'robot resume' lets a robot go on.
 PANIC = "PANIC"
+# Reasons to hold that reconciling does not find again by itself.
+LASTING = (PANIC, "BOOKS", "STRATEGY")
+MIB = 1024 * 1024
+ROOM_BYTES = 16 * MIB
 LAND_S = 1.0
 
 
 class Runner(Feeds):
     """One account's robot: what its desk asks of it, and its worker."""
+
+    @cached_property
+    def _reconciler(self) -> Reconciler:
+        return Reconciler(self)
+
+    @property
+    def lookups(self) -> LookUps:
+        return self._orders.lookups
 
     @cached_property
     def _orders(self) -> OrderDesk:
@@ -46,11 +60,11 @@ class Runner(Feeds):
         return Trader(self, self._strategies)
 
     def _fetch_fills(self, name: str) -> None:
-        self._orders.fetch_fills_of(name)
+        self.lookups.fetch_fills_of(name)
 
     def _sell_at_once(self, name: str) -> bool:
         self._orders.noted(name)
-        if not may_trade(self.facts) or self._suspect or self._rules is None or self._price is None:
+        if not self.may_place() or self._rules is None or self._price is None:
             return False
         return self._orders.sell_at_once(name, self._orders.view(self._price, self._rules, self._rate))
 
@@ -158,8 +172,7 @@ class Runner(Feeds):
         self._excused = frozenset(self.book.hold)
         self.record(Released())
         self._mark = Mark(self.exchange_now(), self._price) if self._price is not None else None
-        self._books = Books.STALE
-        self._dirty.set()
+        self._doubt_books()
 
     async def configure(self, settings: Settings) -> None:
         """Take new settings. Raises ``Conflict`` when cycles of another symbol or strategy are open, ``BadInput``."""
@@ -179,7 +192,7 @@ class Runner(Feeds):
         self.record(Configured(settings.as_json()))
         if old is None or old.symbol != settings.symbol:
             self._rules = self._price = None
-            self._books = Books.STALE
+            self._doubt_books()
             self._restart_market()
 
     async def _check_settings(self, settings: Settings) -> None:
@@ -219,7 +232,7 @@ class Runner(Feeds):
     def status(self) -> dict[str, Any]:
         """Return the contract's ``robot{…}`` as far as the robot knows it."""
         shown = describe(self.book, self.state, self._price)
-        if self._silenced and self.state == "held":
+        if self.pauses and self.state == "held":
             shown["hold"] = list(self.facts.hold)
             shown["reason"] = "; ".join(shown["hold"])
         if self.book.key_mark is not None and self._key is Key.LOST and self._loss is not None:
@@ -246,13 +259,19 @@ class Runner(Feeds):
             self.beat()
             if self._failure is not None:
                 raise self._failure
+            if self._unwritable:
+                await self._write_again()
             try:
                 await self._step()
             except ExchangeFault as fault:
                 await self._met(fault)
+            except JournalUnwritable as trouble:
+                self._cannot_write(trouble.message)
             except FortctlError as error:
                 self._log.error("stopped working: %s", error.message)
                 raise
+            if self._unwritable:
+                continue
             # asyncio.timeout, not wait_for: that one can swallow a cancellation (fixed in Python 3.12).
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(SECOND_LOOK_S):
@@ -268,11 +287,11 @@ class Runner(Feeds):
         await self._orders.landed()
         if self._exchange is not None and self._key is Key.LOADED:
             try:
-                await self._orders.resolve_unknown(self._exchange)
+                await self.lookups.resolve_unknown(self._exchange)
             except ExchangeFault as fault:
                 self._log.warning("looking up what is unknown: %s", fault)
         self.flush()
-        return self._orders.in_doubt()
+        return self.lookups.unknown
 
     def limit(self, limits: Limits) -> None:
         """Take other limits for the breaks that are bridged alone."""
@@ -308,8 +327,9 @@ class Runner(Feeds):
             await self._reconcile(self._exchange)
         elif self._clock.monotonic() - self._heard_at >= SILENCE_S:
             await self._break_silence(self._exchange)
-        await self._orders.resolve_unknown(self._exchange)
-        await self._orders.resolve_doubts(self._exchange, ())
+        await self.lookups.resolve_unknown(self._exchange)
+        await self.lookups.resolve_doubts(self._exchange, ())
+        self._look_for_room()
         if not may_trade(self.facts) or self._suspect or self._rules is None or self._price is None:
             return
         self._rules = await self._trader.refresh(self._exchange, self._rules)
@@ -321,61 +341,68 @@ class Runner(Feeds):
         elif drained(self.book):
             self._wish(WishEvent.DRAINED, "drained")
 
+    def _look_for_room(self) -> None:
+        """Stop placing before the journal cannot be written any more."""
+        room = self._journal.room()
+        cramped = ""
+        if room < ROOM_BYTES:
+            cramped = (
+                f"DISK: {room // MIB} MiB are left for the journal; no order leaves until there are {ROOM_BYTES // MIB}"
+            )
+        if bool(cramped) != bool(self._cramped):
+            self._log.warning("%s", cramped or "there is room for the journal again")
+        self._cramped = cramped
+
     async def _break_silence(self, exchange: Exchange) -> None:
         """Ask, when nothing was heard for long: a stream can die without a word, and so can a key."""
         settings = self.book.settings
         if settings is None:
             await exchange.account()
         else:
-            open_orders = await exchange.open_orders(settings.symbol)
             ours = self.book.orders
+            open_orders = under_our_names(await exchange.open_orders(settings.symbol), ours)
             if to_look_up(self.book, open_orders) or any(
                 order.executed != ours[order.client_order_id].executed
                 for order in open_orders
                 if order.client_order_id in ours
             ):
                 self._log.warning("the user stream has missed something; reconciling")
-                self._books = Books.STALE
-                self._dirty.set()
+                self._doubt_books()
         self._accepted()
-
-    async def _measure_time(self, exchange: Exchange) -> None:
-        before = self._clock.monotonic()
-        theirs = await exchange.server_time()
-        self._measured = (theirs, (before + self._clock.monotonic()) / 2)
 
     async def _reconcile(self, exchange: Exchange) -> None:
         """Make the books agree; until then nothing is placed."""
-        settings = self.book.settings
-        await self._measure_time(exchange)
-        account = await exchange.account()
-        self._balances, self._rate = account, max(account.maker_rate, account.taker_rate)
-        if self._uid is not None and account.uid != self._uid:
-            self._hold([f"ACCOUNT: the key belongs to another account than {self._account}"])
-            return
-        if settings is None:
-            self._books = Books.AGREED
-            return
-        rules = await exchange.symbol_rules(settings.symbol)
-        if (rules.base, rules.quote) != (self.book.base, self.book.quote):
-            self.record(AssetsNamed(rules.base, rules.quote))
-        self._rules, self._price = rules, await exchange.last_price(settings.symbol)
-        open_orders = await exchange.open_orders(settings.symbol)
-        looked = {
-            order.client_order_id: await self._orders.look_up(exchange, order.client_order_id, order.at)
-            for order in to_look_up(self.book, open_orders)
-        }
-        fills = await self._orders.missing_fills(exchange, [*open_orders, *filter(None, looked.values())])
-        self.record(*agree(self.book, open_orders, looked, fills))
-        await self._orders.resolve_doubts(exchange, open_orders)
-        held = reasons_to_hold(
-            *(self.book, self._robot_id, open_orders, account, self._price, self.exchange_now()),
-            *(self._mark, self._limits),
-        )
-        held = [reason for reason in held if reason not in self._excused]
+        doubts = self._doubts
+        held = await self._reconciler.reconcile(exchange)
+        held = [reason for reason in held or () if reason not in self._excused]
         if held:
-            self._hold(held)
-        self._books, self._loss = Books.AGREED, None
+            # What holds already and cannot be seen again (a book that could not follow, a panic) holds on.
+            kept = [reason for reason in self.book.hold if reason.startswith(LASTING) and reason not in held]
+            self._hold([*kept, *held])
+        self._loss = None
+        if doubts == self._doubts:
+            self._books = Books.AGREED
         self._close_gap()
-        self._accepted()
+        self._accepted(agreed=True)
         self._log.info("books agree: %d orders open, %d cycles", len(self.book.open_orders), len(self.book.live))
+
+    async def _write_again(self) -> None:
+        """Wait until the journal can be written, then go on as after a restart: from what it says."""
+        await self._orders.landed()
+        while True:
+            self.beat(RETRY_S)
+            await asyncio.sleep(RETRY_S)
+            try:
+                self._journal.probe()
+                break
+            except JournalUnwritable as trouble:
+                self._log.error("%s", trouble.message)
+        self.read_again()
+        self._orders.lookups.forget()
+        self._unwritable = ""
+        self._log.warning("the journal can be written again")
+        self._restart_market()
+        if self._exchange is not None and self._key is Key.LOADED:
+            await self._end_user_stream()
+            self._user_task = self._spawn(self._follow_user(self._exchange), "user stream")
+        self._doubt_books()

@@ -1,0 +1,64 @@
+"""The steps by which an order leaves the robot, and what stops it on its way (robot.md, rules 1, 5, 6). Pure.
+
+The runner goes these steps, and the exhaustive exploration (tests/simulation) goes the very same ones. Their order
+is the rule: the timestamp is fixed before the lease is looked at, so that what is delayed after that is refused by the
+exchange once its receive window is over; the latch is read under the shared lock that panic takes exclusively.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from enum import StrEnum
+
+# How long the exchange takes an order after its timestamp (ms).
+RECV_WINDOW_MS = 1_000
+# An order that is not found after this long (ms, the exchange's clock) was never taken in, and never will be.
+PROVED_AFTER_MS = RECV_WINDOW_MS + 1_000
+
+
+class Step(StrEnum):
+    STAMP = "stamp"  # fix the request's timestamp, by the exchange's clock
+    JOURNAL = "journal"  # its intent is durable (or was, with the cycle's buy)
+    LOCK = "lock"  # take the latch's lock, shared
+    LATCH = "latch"  # read the latch under it
+    LEASE = "lease"  # look whether the account is still ours, and trading still wanted
+    SEND = "send"  # hand it to the network
+    UNLOCK = "unlock"
+
+
+LEAVING = (Step.STAMP, Step.JOURNAL, Step.LOCK, Step.LATCH, Step.LEASE, Step.SEND, Step.UNLOCK)
+
+
+@dataclass(frozen=True)
+class Leaving:
+    """One order on its way out.
+
+    Attributes:
+        order: the steps; another order than :data:`LEAVING` is a bug that the exploration must find.
+        at: how many of them are done.
+        stopped: the step that did not let it pass, or None.
+    """
+
+    order: tuple[Step, ...] = LEAVING
+    at: int = 0
+    stopped: Step | None = None
+
+    @property
+    def step(self) -> Step | None:
+        """The step to be taken now; None at the end."""
+        return self.order[self.at] if self.at < len(self.order) else None
+
+    @property
+    def locked(self) -> bool:
+        """Whether the latch's lock is held."""
+        done = self.order[: self.at]
+        return Step.LOCK in done and Step.UNLOCK not in done and self.stopped is not Step.LOCK
+
+    def went(self, well: bool = True) -> Leaving:
+        """Return the state after the present step; one that did not go well leads to the unlocking, or to the end."""
+        if well or self.step is None:
+            return replace(self, at=self.at + 1)
+        refused = self.step
+        held = self.locked and refused is not Step.LOCK
+        end = self.order.index(Step.UNLOCK) if held else len(self.order)
+        return replace(self, at=end, stopped=refused)

@@ -1,0 +1,197 @@
+"""Ask the exchange what became of orders, and for their trades; what is unknown is looked up, never assumed."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from decimal import Decimal
+from typing import TYPE_CHECKING
+
+from fortctl.model import Fill, OrderState, OrderStatus, Side
+from fortctl.ports import Exchange, ExchangeFault, Outcome
+from fortctl.robot.cycle import CycleState
+from fortctl.robot.events import Absent, Booked, Intended
+from fortctl.robot.ids import client_order_id
+from fortctl.robot.leaving import PROVED_AFTER_MS
+from fortctl.robot.reconcile import booked_of, gone_back, told_of
+from fortctl.robot.records import Cycle, Order
+from fortctl.robot.settings import Settings
+
+if TYPE_CHECKING:
+    from fortctl.robot.runner import Runner
+
+NOT_FOUND = "not found at the exchange"
+# The stream usually brings a fill's trade sooner than it could be asked for.
+FILLS_AFTER_S = 0.25
+_ARCHIVED = -2026
+
+
+class _Archived(Exception):
+    """The exchange has put the order away: it ended without a fill over 90 days ago (errors.md, -2026)."""
+
+
+class LookUps:
+    """Looks up the orders of one runner."""
+
+    def __init__(self, runner: Runner) -> None:
+        self._runner = runner
+        self._unknown: set[str] = set()
+        self._fetching: dict[str, asyncio.Task[None]] = {}
+        # Whoever owned the account before us sent nothing after this (exchange's clock, ms; 0: not measured yet).
+        self._owner_since = 0
+
+    @property
+    def unknown(self) -> list[str]:
+        """The orders whose outcome is unknown."""
+        return sorted(self._unknown)
+
+    def forget(self) -> None:
+        """The book was read anew: whatever is open in it is looked up before anything is placed."""
+        self._unknown.clear()
+        self._owner_since = 0
+
+    def doubt(self, name: str) -> None:
+        """An order's outcome is unknown from now on."""
+        self._unknown.add(name)
+        self._runner.look_again()
+
+    async def resolve_unknown(self, exchange: Exchange) -> None:
+        """Look up every order whose outcome is unknown."""
+        for name in self.unknown:
+            order = self._runner.book.orders[name]
+            found = await self.look_up(exchange, order)
+            self._unknown.discard(name)
+            await self._settle(exchange, order, found)
+
+    async def _settle(self, exchange: Exchange, order: Order, found: OrderState | None) -> None:
+        runner, name = self._runner, order.client_order_id
+        reason = gone_back(order, found)
+        if reason is not None:
+            runner.hold_for(reason)
+            return
+        if found is None:
+            runner.record(Absent(name, NOT_FOUND))
+            return
+        fills = await self.missing_fills(exchange, [found])
+        booked: list[Booked] = [booked_of(fill, name) for fill in fills.get(name, ())]
+        runner.record(*booked, told_of(found))
+
+    async def resolve_doubts(self, exchange: Exchange, open_orders: Iterable[OrderState]) -> None:
+        """Look up every promised sell that a process before this one may have sent (robot.md, rule 1).
+
+        Args:
+            open_orders: the symbol's open orders as the exchange told them just now; a buy among them has not finished,
+                so its sell never left.
+        """
+        runner, book = self._runner, self._runner.book
+        if not book.doubted:
+            return
+        self._owner_since = self._owner_since or runner.exchange_now()
+        there = {order.client_order_id: order for order in open_orders}
+        for cycle in [book.cycles[number] for number in sorted(book.doubted)]:
+            if cycle.orders["buy"] in there:
+                book.doubted.discard(cycle.id)
+            elif cycle.state is CycleState.BOUGHT:
+                name = client_order_id(runner.robot_id, cycle.id, "sell", 1)
+                found = there.get(name) or await self._find(exchange, name, self._owner_since)
+                await self._settle_doubt(exchange, cycle, name, found)
+
+    async def _settle_doubt(self, exchange: Exchange, cycle: Cycle, name: str, found: OrderState | None) -> None:
+        runner = self._runner
+        price, quantity = (found.price, found.quantity) if found else (cycle.sell_price, cycle.promised)
+        at = found.time if found else self._owner_since
+        # Its number is spent either way: an id that may have left is never sent again.
+        runner.record(Intended(cycle.id, cycle.level, "sell", 1, name, price, quantity, Decimal(0), at))
+        await self._settle(exchange, runner.book.orders[name], found)
+
+    async def look_up(self, exchange: Exchange, order: Order) -> OrderState | None:
+        """Return an order of ours as the exchange has it, under our name; None only once it is proved absent."""
+        try:
+            found = await self._find(exchange, order.client_order_id, order.at, order.order_id)
+        except _Archived:
+            found = _dead(self._runner.book.settings, order)
+        # Amended by hand, it bears another client order id and is still ours.
+        return replace(found, client_order_id=order.client_order_id) if found is not None else None
+
+    async def _find(self, exchange: Exchange, name: str, at: int, order_id: int = 0) -> OrderState | None:
+        """Return an order as the exchange has it; None only once it is proved absent (robot.md, rule 2).
+
+        Args:
+            at: when its request can have been stamped at the latest (exchange's clock, ms).
+            order_id: the exchange's number, where it told one.
+        """
+        settings = self._runner.book.settings
+        assert settings is not None
+        while True:
+            try:
+                return await exchange.order(settings.symbol, name)
+            except ExchangeFault as fault:
+                if fault.outcome is not Outcome.ABSENT:
+                    raise
+                if fault.code == _ARCHIVED:
+                    raise _Archived from None
+            if order_id:
+                return await self._by_number(exchange, settings.symbol, name, order_id)
+            left_ms = at + PROVED_AFTER_MS - self._runner.exchange_now()
+            if left_ms < 0:
+                return None
+            await self._runner.sleep(max(0.05, left_ms / 1000 / 4))
+
+    async def _by_number(self, exchange: Exchange, symbol: str, name: str, order_id: int) -> OrderState | None:
+        try:
+            return await exchange.order(symbol, name, order_id=order_id)
+        except ExchangeFault as fault:
+            if fault.outcome is not Outcome.ABSENT:
+                raise
+            return None
+
+    async def missing_fills(self, exchange: Exchange, orders: Iterable[OrderState]) -> dict[str, tuple[Fill, ...]]:
+        """Return the trades of those orders of ours that executed more than is booked."""
+        book, found = self._runner.book, {}
+        for order in orders:
+            ours = book.orders.get(order.client_order_id)
+            if ours is not None and order.executed > ours.booked:
+                found[order.client_order_id] = await exchange.trades(order.symbol, order_id=order.order_id)
+        return found
+
+    def fetch_fills_of(self, name: str) -> None:
+        """Fetch an order's trades soon, unless the stream brings them first."""
+        if name not in self._fetching:
+            task = self._runner.spawn(self._fetch(name), f"fills of {name}")
+            self._fetching[name] = task
+            task.add_done_callback(lambda _task: self._fetching.pop(name, None))
+
+    async def _fetch(self, name: str) -> None:
+        runner = self._runner
+        await asyncio.sleep(FILLS_AFTER_S)
+        order, exchange, settings = runner.book.orders[name], runner.exchange, runner.book.settings
+        if not order.missing or exchange is None or settings is None:
+            return
+        try:
+            fills = await exchange.trades(settings.symbol, order_id=order.order_id)
+        except ExchangeFault as fault:
+            runner.log.warning("the trades of %s: %s", name, fault)
+            runner.resync()
+            return
+        runner.record(*(booked_of(fill, name) for fill in fills if not runner.book.has_booked(name, fill.trade_id)))
+
+
+def _dead(settings: Settings | None, order: Order) -> OrderState:
+    assert settings is not None
+    zero, side = Decimal(0), Side.BUY if order.leg == "buy" else Side.SELL
+    return OrderState(
+        *(settings.symbol, order.order_id, order.client_order_id, side, "LIMIT", order.price, order.quantity),
+        *(zero, zero, OrderStatus.CANCELED, order.at, order.at),
+    )
+
+
+def under_our_names(orders: Iterable[OrderState], ours: Mapping[str, Order]) -> tuple[OrderState, ...]:
+    """Return orders as the exchange told them; one that a person amended is given back the name that we know it by."""
+    names = {order.order_id: name for name, order in ours.items() if order.order_id}
+    return tuple(
+        replace(order, client_order_id=names[order.order_id])
+        if order.client_order_id not in ours and order.order_id in names
+        else order
+        for order in orders
+    )
