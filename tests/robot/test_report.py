@@ -23,6 +23,7 @@ from fortctl.robot.settings import GridSettings
 from fortctl.robot.testing import KINDS, Playground, Step
 from robot.test_world import walk
 from robot.world import Robot, World
+from simulation.loop import simulated
 
 SETTINGS = GridSettings("XRPETH", 6, Decimal("0.5"), Decimal("0.5"), Decimal("0.05"), max_quote=Decimal("0.3"))
 NEAR = Decimal("1e-15")
@@ -90,6 +91,7 @@ def test_commissions_in_another_asset_count_where_their_worth_is_known_and_are_n
     assert unknown["commissions_without_price"] == {"BNB": "0.003"}
 
 
+@simulated
 async def test_settled_cycles_leave_the_memory_and_stay_in_the_report(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -59,10 +59,10 @@ class LookUps:
     async def resolve_unknown(self, exchange: Exchange) -> None:
         """Look up every order whose outcome is unknown."""
         for name in self.unknown:
-            order = self._runner.book.orders[name]
-            found = await self.look_up(exchange, order)
+            order = self._runner.book.orders.get(name)
+            if order is not None:
+                await self._settle(exchange, order, await self.look_up(exchange, order))
             self._unknown.discard(name)
-            await self._settle(exchange, order, found)
 
     async def _settle(self, exchange: Exchange, order: Order, found: OrderState | None) -> None:
         runner, name = self._runner, order.client_order_id
@@ -165,8 +165,8 @@ class LookUps:
     async def _fetch(self, name: str) -> None:
         runner = self._runner
         await asyncio.sleep(FILLS_AFTER_S)
-        order, exchange, settings = runner.book.orders[name], runner.exchange, runner.book.settings
-        if not order.missing or exchange is None or settings is None:
+        order, exchange, settings = runner.book.orders.get(name), runner.exchange, runner.book.settings
+        if order is None or not order.missing or exchange is None or settings is None:
             return
         try:
             fills = await exchange.trades(settings.symbol, order_id=order.order_id)
