@@ -42,7 +42,16 @@ def _entering(function: F) -> F:
 
 @keys.command("add", help="Take in a new key: the site's is checked at once, the robot's sealed to the robot.")
 @_entering
-async def add(app: App, **options: Any) -> Result:
+@click.option("--issue", is_flag=True, help="Have the issuer make it ('fortctl issuer set').")
+@click.option("--ip", "addresses", metavar="ADDR,…", help="With --issue: the addresses that it is accepted from.")
+async def add(app: App, issue: bool, addresses: str | None, **options: Any) -> Result:
+    if issue:
+        given = [name for name in ("source", "pending", "key_type", "name") if options[name]]
+        if given:
+            refuse("--issue makes the key itself: it goes with --role and --ip alone")
+        return await _issue(app, Role(options["role"]), addresses)
+    if addresses is not None:
+        refuse("--ip goes with --issue: other keys get their addresses on Binance's page")
     return await _take(app, replacing=False, force=False, **options)
 
 
@@ -51,6 +60,25 @@ async def add(app: App, **options: Any) -> Result:
 @click.option("--force-replace", is_flag=True, help="Destroy the old key first.")
 async def change(app: App, force_replace: bool, **options: Any) -> Result:
     return await _take(app, replacing=True, force=force_replace, **options)
+
+
+async def _issue(app: App, role: Role, addresses: str | None) -> Result:
+    import ipaddress
+
+    from fortctl.commands.rotate import issue_key
+    from fortctl.services.keys import card_json
+
+    try:
+        listed = [str(ipaddress.ip_address(part.strip())) for part in (addresses or "").split(",") if part.strip()]
+    except ValueError:
+        raise BadInput("--ip is no list of addresses", hint="for example --ip 203.0.113.7,203.0.113.8") from None
+    app.wiring.entry  # noqa: B018
+    app.progress("having the issuer make the key")
+    ended = await issue_key(app, role, listed)
+    card = next(card for card in app.wiring.keys.listed() if card.role is role)
+    shown = card_json(card, app.wiring.clock.now_ms())
+    text = f"{role} key '{shown['name']}' (…{shown['tail']}) made by the issuer and taken in"
+    return Result({"key": shown, **ended.as_json()}, ended.changed, ended.warnings, text)
 
 
 async def _take(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +13,7 @@ from fortctl.commands.context import App, Result, command, refuse
 from fortctl.errors import BadInput, Conflict, FortctlError
 from fortctl.model import KeyPair, Role
 from fortctl.secret import Secret
-from fortctl.services.rotation_plan import FINISHED, Mode, Operation, Scope
+from fortctl.services.rotation_plan import FINISHED, ROTATIONS, Mode, Operation, Scope
 
 if TYPE_CHECKING:
     from fortctl.services.rotation import Ended, RotationJournal, RotationService
@@ -39,7 +39,7 @@ class Wanted:
 
 @command("rotate", help="Rotate keys: finish the cycles, stop, new keys, deliver, start, prove the old ones dead.")
 @click.option("--role", type=click.Choice([scope.value for scope in Scope]), help="Whose key.")
-@click.option("--mode", type=click.Choice([mode.value for mode in Mode]), help="drain (default), overlap or urgent.")
+@click.option("--mode", type=click.Choice([mode.value for mode in ROTATIONS]), help="drain (default), overlap, urgent.")
 @click.option("--input", "source", metavar="FILE", help="The new keys ('-': stdin); with both: {site: …, robot: …}.")
 @click.option("--timeout", type=click.FloatRange(0), default=600.0, show_default=True, help="Seconds to drain.")
 @click.option("--on-timeout", type=click.Choice(CHOICES), help="What to do then (unattended: abort).")
@@ -218,6 +218,37 @@ def _steps_text(operation: Operation) -> str:
     if shown["trading_gap_s"] is not None:
         lines.append(f"trading gap: {shown['trading_gap_s']} s")
     return "\n".join(lines)
+
+
+async def issue_key(app: App, role: Role, addresses: Sequence[str]) -> Ended:
+    """Have the issuer make a role's first key (``keys add --issue``); going on with one that was begun.
+
+    Raises:
+        Conflict: a person makes the keys, there is a key already, or another operation is open.
+    """
+    from fortctl.commands.wiring_issuer import issuer_kind
+    from fortctl.commands.wiring_rotation import rotation_journal, rotation_service
+    from fortctl.services.issuer import PERSON
+
+    wiring = app.wiring
+    kind = issuer_kind(wiring.home, wiring.account)
+    if kind == PERSON:
+        raise Conflict(
+            f"the keys of account {wiring.account} are made by a person on Binance's page",
+            hint="'fortctl issuer set sub-account' hands that to a master account's key",
+            details={"issuer": kind},
+        )
+    journal = rotation_journal(app, "keys add --issue")
+    journal.take()
+    try:
+        found = journal.expect(Mode.ISSUE, Scope(role.value))
+        service = rotation_service(app, journal, TerminalGuide(app, "abort"), 0.0)
+        if found is None:
+            wiring.keys.expect_none(role)
+            found = journal.begin(Mode.ISSUE, Scope(role.value), kind, addresses=list(addresses))
+        return await service.run(found, {})
+    finally:
+        journal.release()
 
 
 class TerminalGuide:

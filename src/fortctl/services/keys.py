@@ -266,6 +266,12 @@ class KeyService:
 
         return await check_entered(self._connect, pair, Role.SITE, allow=allow, pinned_uid=self._custody.uid())
 
+    def expect_none(self, role: Role) -> None:
+        """Raise ``Conflict`` when there is a key of the role already."""
+        if role is Role.ROBOT:
+            self._control.bring_up()
+        self._expect(role, any(card.role is role for card in self.listed()), False)
+
     def _expect(self, role: Role, there: bool, replacing: bool) -> None:
         if there and not replacing:
             raise Conflict(

@@ -17,7 +17,18 @@ from fortctl.model import KeyPair, Role
 from fortctl.ports import AuditLog, Clock, Hooks, OperationOwner, OperationRow, OperationStore
 from fortctl.services import rotation_actions as actions
 from fortctl.services.hooks import warnings_of
-from fortctl.services.rotation_plan import ABORTED, FINISHED, OPEN, Mode, Operation, Scope, begin, from_text, to_text
+from fortctl.services.rotation_plan import (
+    ABORTED,
+    FINISHED,
+    OPEN,
+    ROTATIONS,
+    Mode,
+    Operation,
+    Scope,
+    begin,
+    from_text,
+    to_text,
+)
 from fortctl.services.rotation_steps import Drained, Steps, StepTools
 from fortctl.services.rotation_undo import Undo
 
@@ -83,10 +94,10 @@ class RotationJournal:
         self._store.put(row, self._me)
         return operation
 
-    def begin(self, mode: Mode, scope: Scope, issuer: str) -> Operation:
+    def begin(self, mode: Mode, scope: Scope, issuer: str, **facts: Any) -> Operation:
         """Begin a rotation. Raises ``Conflict`` when one is open."""
         now = self._clock.now_ms()
-        return self.put(begin(f"r{os.urandom(4).hex()}", self.account, mode, scope, now, issuer=issuer))
+        return self.put(begin(f"r{os.urandom(4).hex()}", self.account, mode, scope, now, issuer=issuer, **facts))
 
     def expect(self, mode: Mode | None, scope: Scope | None) -> Operation | None:
         """Return the open rotation if it is the one that is meant, or None where none is open.
@@ -166,7 +177,7 @@ class RotationService:
             ActionRequired: a person must act first; ``details.actions`` says what. It stays open.
             FortctlError: a step failed; it stays open, unless nothing had been changed yet.
         """
-        if fresh:
+        if fresh and operation.mode in ROTATIONS:
             self._fire("pre-rotate", operation)
         steps = Steps(self._tools, self._journal, operation, dict(given), until)
         try:
@@ -183,7 +194,8 @@ class RotationService:
             raise
         done = self._journal.put(steps.operation.finished(self._clock.now_ms()))
         self._audit_end(done, "done")
-        self._fire("post-rotate", done)
+        if operation.mode in ROTATIONS:
+            self._fire("post-rotate", done)
         return Ended(done, True, (*self._warnings, *steps.warnings))
 
     def _failed(self, operation: Operation, error: FortctlError) -> None:

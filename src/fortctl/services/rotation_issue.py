@@ -70,7 +70,9 @@ class KeyMaker:
         return made is not None and made.id == pending
 
     async def _addresses(self, issuer: Issuer, operation: Operation, role: Role) -> tuple[str, ...]:
-        """Return the IP list of the old key, which the new one is born with."""
+        """Return the IP list that the new key is born with: as asked for, else the old key's."""
+        if "addresses" in operation.facts:
+            return tuple(operation.facts["addresses"])
         shown = operation.facts.get("old", {}).get(role.value, {}).get("fingerprint")
         under = self._custody.fingerprint_key()
         for key in await keys_of(issuer):

@@ -21,6 +21,11 @@ class Mode(StrEnum):
     DRAIN = "drain"
     OVERLAP = "overlap"
     URGENT = "urgent"
+    # Not a rotation: the issuer makes a role's first key (``keys add --issue``), journaled the same way.
+    ISSUE = "issue"
+
+
+ROTATIONS = (Mode.DRAIN, Mode.OVERLAP, Mode.URGENT)
 
 
 class Scope(StrEnum):
@@ -120,6 +125,8 @@ PLAN: dict[tuple[Mode, Scope], tuple[str, ...]] = {
     (Mode.URGENT, Scope.SITE): _SITE,
     (Mode.URGENT, Scope.ROBOT): ("check", "create", *_SWAP, "delete", "prove"),
     (Mode.URGENT, Scope.BOTH): ("check", "create", "store", *_SWAP, "delete", "prove"),
+    (Mode.ISSUE, Scope.SITE): ("create", "store"),
+    (Mode.ISSUE, Scope.ROBOT): ("create", "deliver"),
 }
 
 TODO, DOING, DONE = "todo", "doing", "done"

@@ -13,7 +13,7 @@ from fortctl.services import rotation_actions as actions
 from fortctl.services.control import RobotControl
 from fortctl.services.custody import Custody
 from fortctl.services.issuer import PERSON, SUB_ACCOUNT
-from fortctl.services.keys import KeyService, failure_of, same_key
+from fortctl.services.keys import NO_COPY_WARNING, KeyService, failure_of, same_key
 from fortctl.services.robot import RobotService, RobotWatch
 from fortctl.services.rotation_issue import KeyMaker
 from fortctl.services.rotation_plan import DOING, Mode, Operation
@@ -264,8 +264,8 @@ class Steps:
 
         async def take(pair: KeyPair) -> None:
             old = custody.site_key()
-            allow = old.allow if old is not None else ()
-            taken = await self._tools.keys.take_site(pair, allow=allow, replacing=True, force=False, retire=True)
+            allow, over = old.allow if old is not None else (), self._replaces
+            taken = await self._tools.keys.take_site(pair, allow=allow, replacing=over, force=False, retire=over)
             self.warnings += taken.warnings
 
         await self._put_in_place(Role.SITE, there, take)
@@ -285,14 +285,27 @@ class Steps:
             return card.fingerprint if card is not None else None
 
         async def take(pair: KeyPair) -> None:
-            overlap = self.operation.mode is Mode.OVERLAP
+            over, overlap = self._replaces, self.operation.mode is Mode.OVERLAP
             taken = await tools.keys.take_robot(
-                pair, allow=(), replacing=True, force=False, site_copy=False, retire=True, overlap=overlap
+                pair, allow=(), replacing=over, force=False, site_copy=False, retire=over, overlap=overlap
             )
             self.warnings += taken.warnings
 
         await self._put_in_place(Role.ROBOT, there, take)
+        self._drop_stale_copy(there())
         return {}
+
+    @property
+    def _replaces(self) -> bool:
+        return self.operation.mode is not Mode.ISSUE
+
+    def _drop_stale_copy(self, shown: str | None) -> None:
+        """Destroy a copy for reading that a crash has left of the old key: it reads nothing any more."""
+        custody = self._tools.custody
+        copy = custody.robot_copy()
+        if copy is not None and custody.fingerprint(copy.pair) != shown:
+            custody.destroy_robot_copy()
+            self.warnings += (NO_COPY_WARNING,)
 
     async def _put_in_place(self, role: Role, there: Callable[[], str | None], take: Callable[[KeyPair], Any]) -> None:
         """Put a new key in the old one's place, unless that was done before this process began."""
@@ -303,7 +316,7 @@ class Steps:
             await self._obtain([role])
             pair = self._pairs[role]
             shown = self._tools.custody.fingerprint(pair)
-            if shown == self.operation.facts["old"][role.value]["fingerprint"]:
+            if shown == self.operation.facts.get("old", {}).get(role.value, {}).get("fingerprint"):
                 error: FortctlError = same_key(role)
             else:
                 # Journaled before it is handed over: whoever comes after a crash knows it when it is in place.

@@ -50,11 +50,14 @@ class Undo:
             start_again(tools)
         for role in new:
             await tools.proofs.drop(role)
-        told = [f"the {role} key is the old one, as before" for role in before]
-        told += [f"the {role} key is the new one; the old one still lives at the exchange" for role in new]
+        first = self._operation.mode is Mode.ISSUE
+        as_before = "none, as before" if first else "the old one, as before"
+        told = [f"the {role} key is {as_before}" for role in before]
+        lives = "" if first else "; the old one still lives at the exchange"
+        told += [f"the {role} key is the new one{lives}" for role in new]
         told += [f"the issuer's key '{name}' was deleted" for name in issued]
         told += [f"the robot is {tools.watch.status()['state']}"] if robot else []
-        return Left("; ".join(told), actions.to_delete(self._operation, new))
+        return Left("; ".join(told), [] if first else actions.to_delete(self._operation, new))
 
     def _new_in_place(self) -> list[Role]:
         new, tools = self._operation.facts.get("new", {}), self._tools
@@ -67,7 +70,7 @@ class Undo:
         return [role for role in found if role in self._roles]
 
     async def _refuse_keyless(self, roles: Collection[Role]) -> None:
-        if self._operation.mode is Mode.URGENT or self._operation.step == "check":
+        if self._operation.mode in (Mode.URGENT, Mode.ISSUE) or self._operation.step == "check":
             return
         results, _warnings = await self._tools.keys.verify(roles)
         gone = [result["role"] for result in results if result["reason"] == "unknown_key"]
