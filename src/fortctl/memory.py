@@ -59,38 +59,69 @@ def _open_own_memory() -> list[int]:
         return []
 
 
-def scrub(forgotten: Iterable[Secret], kept: Iterable[Secret] = ()) -> int:
-    """Overwrite every copy of secrets in this process's memory, whole or in pieces of :data:`PIECE` bytes and more.
+class Traces:
+    """Where copies of secrets lie in this process's memory, whole or in pieces of :data:`PIECE` bytes and more.
 
-    It also overwrites what is still in use: nothing may need the secrets any more. May run in a thread of its own.
+    Looking takes long and may be done in a thread of its own; overwriting is short, and is for the thread that runs the
+    program: whoever else allocates memory meanwhile would find his own overwritten.
 
     Args:
         forgotten: API keys, secret keys, PEM private keys, raw keys.
         kept: secrets that stay in use; one that is among the forgotten, too, is left alone.
-
-    Returns:
-        How many places were overwritten; 0 where the system has no ``/proc/self/mem``.
     """
-    memory = _own_memory or _open_own_memory()
-    if not memory:
-        return 0
-    stay = {form for secret in kept for form in _forms(secret)}
-    forms = [form for secret in forgotten for form in _forms(secret) if form not in stay and len(form) >= PIECE]
-    if not forms:
-        return 0
-    # The patterns and the window lie outside what is searched, and are overwritten at the end.
-    own = mmap.mmap(-1, _CHUNK + sum(len(form) for form in forms))
-    try:
-        spans, at = [], _CHUNK
+
+    def __init__(self, forgotten: Iterable[Secret], kept: Iterable[Secret] = ()) -> None:
+        self._memory = _own_memory or _open_own_memory()
+        self._places: list[tuple[int, int, int]] = []
+        stay = {form for secret in kept for form in _forms(secret)}
+        forms = [form for secret in forgotten for form in _forms(secret) if form not in stay and len(form) >= PIECE]
+        # The patterns and the window lie outside what is searched, and are overwritten at the end.
+        self._own = mmap.mmap(-1, _CHUNK + max(1, sum(len(form) for form in forms)))
+        self._spans, at = [], _CHUNK
         for form in forms:
-            own[at : at + len(form)] = form
-            spans.append((at, at + len(form)))
+            self._own[at : at + len(form)] = form
+            self._spans.append((at, at + len(form)))
             at += len(form)
-        del form, forms, stay
-        return _overwrite(memory[0], own, spans)
-    finally:
-        own[:] = bytes(len(own))
-        own.close()
+
+    def find(self) -> None:
+        """Look for them; nothing where the system has no ``/proc/self/mem``."""
+        if self._memory and self._spans:
+            self._places = _find(self._memory[0], self._own, self._spans)
+            self._own[:_CHUNK] = bytes(_CHUNK)
+
+    def overwrite(self) -> int:
+        """Overwrite what still lies where it was found; return in how many places.
+
+        It also overwrites what is still in use: nothing may need the secrets any more.
+        """
+        try:
+            return sum(self._wipe(*place) for place in self._places)
+        finally:
+            self._own[:] = bytes(len(self._own))
+            self._own.close()
+
+    def _wipe(self, address: int, pattern: int, length: int) -> bool:
+        """Overwrite those pieces that are still there: somebody may use a part of the place by now."""
+        memory, own, wiped, start = self._memory[0], self._own, False, 0
+        try:
+            # Into the window, not into an object: that would be one more copy.
+            got = os.preadv(memory, [memoryview(own)[:length]], address)
+            for at in range(got + 1):
+                if at < got and own[at] == own[pattern + at]:
+                    continue
+                if at - start >= PIECE:
+                    wiped = os.pwrite(memory, bytes(at - start), address + start) > 0
+                start = at + 1
+        except OSError:
+            pass  # the mapping is gone
+        return wiped
+
+
+def scrub(forgotten: Iterable[Secret], kept: Iterable[Secret] = ()) -> int:
+    """Find and overwrite copies of secrets, all in this thread (see :class:`Traces`); return in how many places."""
+    traces = Traces(forgotten, kept)
+    traces.find()
+    return traces.overwrite()
 
 
 def _forms(secret: Secret) -> Iterator[bytes]:
@@ -110,26 +141,25 @@ def _forms(secret: Secret) -> Iterator[bytes]:
         yield line[characters:] if number == 0 else line
 
 
-def _overwrite(memory: int, own: mmap.mmap, spans: list[tuple[int, int]]) -> int:
-    """Overwrite what is equal to a piece of the patterns in ``own``; return in how many places."""
-    places: dict[int, list[int]] = {}
+def _find(memory: int, own: mmap.mmap, spans: list[tuple[int, int]]) -> list[tuple[int, int, int]]:
+    """Return what is equal to a piece of the patterns in ``own``: its address, where in ``own``, and how long."""
+    words: dict[int, list[int]] = {}
     for start, end in spans:
         for at in range(start, end - _WORD + 1):
-            places.setdefault(int.from_bytes(own[at : at + _WORD], sys.byteorder), []).append(at)
+            words.setdefault(int.from_bytes(own[at : at + _WORD], sys.byteorder), []).append(at)
     limits = {at: span for span in spans for at in range(*span)}
-    words, found = frozenset(places), 0
+    found = []
     for address, size in _chunks(own):
         try:
             got = os.preadv(memory, [memoryview(own)[:size]], address)
         except OSError:
             continue  # the mapping is gone, or is none to be read
-        for at, word in _hits(own, got, words):
-            for pattern in places[word]:
+        for at, word in _hits(own, got, frozenset(words)):
+            for pattern in words[word]:
                 start, end = _common(own, at, pattern, got, limits[pattern])
                 if end - start >= PIECE:
-                    os.pwrite(memory, bytes(end - start), address + start)
+                    found.append((address + start, pattern - (at - start), end - start))
                     own[start:end] = bytes(end - start)
-                    found += 1
                     break
     return found
 

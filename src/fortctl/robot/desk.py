@@ -15,7 +15,7 @@ from dataclasses import replace
 from typing import Any
 
 from fortctl.errors import BadInput, Conflict, FortctlError, InternalError, UsageError
-from fortctl.memory import scrub
+from fortctl.memory import Traces
 from fortctl.ports import Clock, LatchGuard, Mailbox, MailboxRow
 from fortctl.robot.duties import Change, Duties, Operable
 from fortctl.robot.strongbox import Applied, Site, StrongBox
@@ -122,8 +122,10 @@ class Desk:
         gone = [secret for secret in (*before, *delivered) if secret not in kept]
         before.clear()
         if gone:
-            places = await asyncio.to_thread(scrub, gone, kept)
-            self._log.info("memory cleaned in %d places", places)
+            traces = Traces(gone, kept)
+            # Trading goes on while it looks. It overwrites in this thread: nothing of the robot's moves meanwhile.
+            await asyncio.to_thread(traces.find)
+            self._log.info("memory cleaned in %d places", traces.overwrite())
 
     async def _apply(self, row: MailboxRow, command: Command, secrets: list[Secret]) -> None:
         sites = _seen(self._box.applied().sites, command)
