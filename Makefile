@@ -78,6 +78,9 @@ lock: $(STAMP) ## renew the lock files
 	for client in $(CLIENTS) freqtrade; do $(BIN)/uv --no-config pip compile --quiet --universal --python-version 3.11 \
 		--generate-hashes --no-header --no-emit-index-url --no-emit-find-links --no-annotate \
 		tests/compat/with_$$client/requirements.in -o tests/compat/with_$$client/requirements.txt || exit 1; done
+	$(BIN)/uv --no-config pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \
+		--no-emit-index-url --no-emit-find-links --no-annotate benchmarks/peers/nautilus/requirements.in \
+		-o benchmarks/peers/nautilus/requirements.txt
 
 clean: ## remove what the targets made
 	rm -rf $(VENV) .compat .nightly .sim .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist

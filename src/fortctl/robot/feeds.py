@@ -53,7 +53,8 @@ class Feeds(RobotCore, ABC):
                 self._price = event.price
                 if self._loss is not None:
                     self._loss.see(event.price)
-                self._dirty.set()
+                if self._quiet_below is None or event.price >= self._quiet_below:
+                    self._dirty.set()
 
     async def _follow_user(self, exchange: Exchange) -> None:
         async for event in exchange.user_events():
@@ -92,11 +93,15 @@ class Feeds(RobotCore, ABC):
         if self._sell_at_once(name):
             # The write waits for the order to leave: what is lost by a crash until then, the exchange tells again.
             return
-        self.flush()
+        # The worker wakes first: what it wants now is written together with what happened.
         self._dirty.set()
-        self._accepted()
+        self._spawn(self._write_soon(), "journal")
         if self.book.orders[name].missing:
             self._fetch_fills(name)
+
+    async def _write_soon(self) -> None:
+        self.flush()
+        self._accepted()
 
     def _balanced(self, update: BalanceUpdate) -> None:
         if self._balances is None:

@@ -7,6 +7,7 @@ from decimal import Decimal, localcontext
 from fortctl.errors import BadInput, NotFound
 from fortctl.model import SymbolRules
 from fortctl.robot.book import Book
+from fortctl.robot.cycle import CycleState
 from fortctl.robot.events import Anchored, Cancel, Event, Intent, Trailed
 from fortctl.robot.filters import sellable
 from fortctl.robot.lifecycle import Wish
@@ -72,7 +73,10 @@ class Grid:
         if trails:
             # The new level is bought at the next look, when the book has it.
             return Plan((*events, *trails), (*intents, *cancels))
-        return Plan(tuple(events), (*intents, *_buys(book, settings, view)))
+        buys = _buys(book, settings, view)
+        if events or intents or buys:
+            return Plan(tuple(events), (*intents, *buys))
+        return Plan(quiet_below=_quiet_below(book, settings, view))
 
 
 def builtin(name: str) -> Strategy:
@@ -108,6 +112,24 @@ def _trail(book: Book, settings: GridSettings, view: View) -> tuple[list[Event],
         if cycle is not None:
             cancels.append(Cancel(cycle.orders["buy"]))
     return events, cancels
+
+
+def _quiet_below(book: Book, settings: GridSettings, view: View) -> Decimal | None:
+    """Return the price below which nothing is wanted until an order changes; None where that cannot be told.
+
+    Above the price wait trailing and the levels that it has fallen below; below it nothing waits once all are taken.
+    """
+    live = book.live_cycles()
+    tick, anchor = view.rules.tick_size, book.anchor
+    if anchor is None or view.nudged or any(cycle.state is CycleState.BOUGHT for cycle in live):
+        return None
+    taken = {cycle.level for cycle in live}
+    waiting = [level_price(settings, anchor, level, tick) for level in book.levels - taken]
+    if any(price < view.price for price in waiting):
+        return None
+    if settings.trail_up:
+        waiting.append(level_price(settings, anchor, min({*book.levels, *taken}) - 2, tick))
+    return min(waiting, default=Decimal("Infinity"))
 
 
 def _buys(book: Book, settings: GridSettings, view: View) -> list[Intent]:

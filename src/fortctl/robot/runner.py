@@ -335,6 +335,7 @@ class Runner(Feeds):
         self._rules = await self._trader.refresh(self._exchange, self._rules)
         view = self._orders.view(self._price, self._rules, self._rate)
         wanted = self._trader.wanted(view)
+        self._quiet_below = wanted.quiet_below
         self.record(*wanted.events)
         if wanted.intents:
             await self._orders.carry_out(self._exchange, wanted.intents)

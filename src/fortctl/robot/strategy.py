@@ -53,10 +53,16 @@ class View:
 
 @dataclass(frozen=True)
 class Plan:
-    """Events to journal at once, then intents to carry out."""
+    """Events to journal at once, then intents to carry out.
+
+    Attributes:
+        quiet_below: an empty plan may promise to stay empty while the price is below this, until something else
+            happens: the strategy is not asked again for each trade of the market.
+    """
 
     events: tuple[Event, ...] = ()
     intents: tuple[Intent, ...] = ()
+    quiet_below: Decimal | None = None
 
 
 class Strategy(Protocol):
@@ -258,7 +264,8 @@ def guarded(plan: Plan, book: Book, view: View) -> tuple[Plan, list[str]]:
                 intents.append(intent)
             else:
                 complaints.append(f"{type(intent).__name__.lower()}: {why}")
-    return Plan(tuple(events), tuple(intents)), complaints
+    quiet = None if events or intents or complaints else plan.quiet_below
+    return Plan(tuple(events), tuple(intents), quiet), complaints
 
 
 def _may_note(event: Event, book: Book, view: View) -> bool:

@@ -185,10 +185,22 @@ class Playground:
             raise Broken("planning changed the book")
         if self.strategy.plan(copy.deepcopy(self.book), view) != plan:
             raise Broken("the same book and view gave two plans")
+        self._check_quiet(plan, view)
         allowed, complaints = guarded(plan, self.book, view)
         if complaints:
             raise Broken(f"the robot would not obey: {'; '.join(complaints)}")
         return allowed
+
+    def _check_quiet(self, plan: Plan, view: View) -> None:
+        """Check that a plan which promises to stay empty below a price does."""
+        if plan.quiet_below is None:
+            return
+        low = self.rules.tick_size * 1000
+        below = self.price if plan.quiet_below.is_infinite() else plan.quiet_below - self.rules.tick_size
+        for price in (below, (below + low) / 2, low):
+            again = self.strategy.plan(self.book, replace(view, price=price - price % self.rules.tick_size))
+            if plan.events or plan.intents or (price > 0 and (again.events or again.intents)):
+                raise Broken(f"it promised to want nothing below {plan.quiet_below}, and does at {price}")
 
     def _carry_out(self, intent: Place | Cancel) -> None:
         if isinstance(intent, Cancel):

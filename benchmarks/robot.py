@@ -1,0 +1,306 @@
+"""The robot beside its peers: fill to opposite order, replay, restart, ten times the work. Writes docs/performance.md.
+
+``FORTCTL_MARKET_DATA`` names the folder of the recordings; without it the replay's rows are left out.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+import venv
+from dataclasses import replace
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+from _page import facts, write_section
+
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parent
+PAIRS, ROUNDS = 15, 20
+SETTINGS = {
+    "symbol": "XRPETH",
+    "levels": 8,
+    "step": "0.3",
+    "take_profit": "0.3",
+    "order_quote": "0.05",
+    "max_quote": "2",
+}
+
+
+def row(what: str, peer: str = "—", budget: str = "—", ours: str = "—", theirs: str = "—", ratio: str = "—") -> str:
+    return f"| {what} | {peer} | {budget} | {ours} | {theirs} | {ratio} |"
+
+
+# -- fill to opposite order ------------------------------------------------------------------------------------------
+
+
+async def trade(url: str, folder: str) -> None:
+    """Be the robot, until killed: runner, client and journal; its own share of each reaction to a file."""
+    from fortctl.clock import SystemClock
+    from fortctl.exchange.client import BinanceExchange
+    from fortctl.exchange.targets import resolve
+    from fortctl.model import KeyPair, KeyType
+    from fortctl.robot.journal import SqliteJournal
+    from fortctl.robot.latch import LatchFile
+    from fortctl.robot.runner import Runner
+    from fortctl.robot.settings import parse_settings
+    from fortctl.secret import Secret
+
+    place, target, clock = Path(folder), resolve(url, Path(folder)), SystemClock()
+    shares = (place / "shares").open("w", buffering=1)
+    heard = [0.0]
+
+    class Timed(BinanceExchange):
+        async def place(self, *words: Any, **named: Any) -> Any:
+            if heard[0]:
+                print(time.perf_counter() - heard[0], words[0].side.value, file=shares)
+                heard[0] = 0.0
+            return await super().place(*words, **named)
+
+    class Heard(Runner):
+        def _updated(self, update: Any) -> None:
+            heard[0] = time.perf_counter() if update.fill is not None else 0.0
+            super()._updated(update)
+
+    log = logging.getLogger("bench")
+    log.addHandler(logging.NullHandler())
+    log.propagate = False
+    runner = Heard(
+        account="default",
+        robot_id="0123456789abcdef",
+        journal=SqliteJournal(place / "journal.sqlite", account="default", clock=clock),
+        clock=clock,
+        latch=LatchFile(place),
+        connect=lambda pair: Timed(target, pair, clock),
+        log=log,
+    )
+    await runner.configure(parse_settings(SETTINGS))
+    await runner.set_key(KeyPair("k", KeyType.HMAC, Secret("k" * 64), Secret("s" * 64)), uid=1)
+    working = asyncio.ensure_future(runner.run())
+    await runner.start(by_person=True)
+    await working
+
+
+class Side:
+    """A stub exchange and the client that trades at it."""
+
+    def __init__(self, *words: str) -> None:
+        self._stub = subprocess.Popen(
+            [sys.executable, str(HERE / "_stub_exchange.py")], stdout=subprocess.PIPE, text=True
+        )
+        assert self._stub.stdout is not None
+        self._url = f"http://127.0.0.1:{int(self._stub.stdout.readline())}"
+        self._client = subprocess.Popen([sys.executable, *(word.replace("URL", self._url) for word in words)])
+        while not json.loads(self._ask("/open")):
+            time.sleep(0.05)
+        time.sleep(1)
+
+    def _ask(self, path: str, data: bytes | None = None) -> bytes:
+        with urllib.request.urlopen(urllib.request.Request(self._url + path, data=data)) as answer:
+            return bytes(answer.read())
+
+    def measure(self) -> tuple[list[float], list[float]]:
+        sells, buys = json.loads(self._ask(f"/bench?rounds={ROUNDS}", b""))
+        return sells, buys
+
+    def end(self) -> None:
+        for process in (self._client, self._stub):
+            process.kill()
+            process.wait()
+
+
+def reactions() -> list[str]:
+    with tempfile.TemporaryDirectory(prefix="fortctl-bench-", dir=os.environ.get("FORTCTL_BENCH_DIR")) as folder:
+        ours, peer = (
+            Side(str(HERE / "robot.py"), "trade", "URL", folder),
+            Side(str(HERE / "peers" / "reactor.py"), "URL"),
+        )
+        try:
+            for side in (ours, peer):
+                side.measure()
+            pairs = [(ours.measure(), peer.measure()) for _ in range(PAIRS)]
+        finally:
+            ours.end()
+            peer.end()
+        shares: dict[str, list[float]] = {"SELL": [], "BUY": []}
+        for line in (Path(folder) / "shares").read_text().splitlines():
+            seconds, side_name = line.split()
+            shares[side_name].append(float(seconds) * 1000)
+    rows = []
+    for index, (what, name) in enumerate((("sell (durable with its buy)", "SELL"), ("buy (journaled first)", "BUY"))):
+        mine = [1000 * statistics.median(pair[0][index]) for pair in pairs]
+        theirs = [1000 * statistics.median(pair[1][index]) for pair in pairs]
+        ratio = statistics.median(one / other for one, other in zip(mine, theirs, strict=True))
+        own = sorted(shares[name])
+        rows += [
+            row(
+                f"fill event → opposite order received: {what}",
+                "python-binance doing only that",
+                "≤ 1.3 ×" if name == "SELL" else "—",
+                f"{statistics.median(mine):.2f} ms",
+                f"{statistics.median(theirs):.2f} ms",
+                f"{ratio:.2f} ×",
+            ),
+            row(
+                f"own share of that ({name.lower()}): event parsed → client called",
+                budget="p50 < 0.5 ms, p99 < 3 ms" if name == "SELL" else "—",
+                ours=f"p50 {own[len(own) // 2]:.2f} ms, p99 {own[len(own) * 99 // 100]:.2f} ms",
+            ),
+        ]
+    return rows
+
+
+# -- replay ----------------------------------------------------------------------------------------------------------
+
+
+def _replayed(path: Path, **changed: Any) -> tuple[float, int, int]:
+    from _replay import Replay
+
+    from fortctl.paper.market import load
+    from fortctl.robot.settings import parse_settings
+
+    settings = replace(parse_settings(SETTINGS), **changed)  # type: ignore[type-var]
+    tape = load(str(path))
+    trades = list(tape.trades)
+    one = Replay(tape, settings, {"ETH": Decimal(30)})
+    began = time.perf_counter()
+    one.run(trades)
+    return len(trades) / (time.perf_counter() - began), one.placed, one.book.closed
+
+
+def _nautilus() -> Path:
+    folder = ROOT / ".compat" / "nautilus"
+    python = folder / "bin" / "python"
+    if not python.exists():
+        venv.create(folder, with_pip=True)
+        lock = str(HERE / "peers" / "nautilus" / "requirements.txt")
+        words = ("install", "--quiet", "--disable-pip-version-check", "--require-hashes", "-r", lock)
+        subprocess.run([str(python), "-m", "pip", *words], check=True)
+    return python
+
+
+def replays() -> list[str]:
+    data = os.environ.get("FORTCTL_MARKET_DATA")
+    path = Path(data or "") / "XRPETH-trades-2019-10-11.csv"
+    if not data or not path.exists():
+        return []
+    words = [str(_nautilus()), str(HERE / "peers" / "nautilus" / "replay.py"), str(path), "1"]
+    ours, theirs, trailing, facts_of = [], [], [], {}
+    for _ in range(PAIRS):
+        ours.append(_replayed(path, trail_up=False))
+        told = json.loads(subprocess.run(words, capture_output=True, text=True, check=True).stdout.splitlines()[-1])
+        theirs.append(told["trades"] / told["seconds"])
+        trailing.append(_replayed(path))
+        facts_of = told
+    ratio = statistics.median(one[0] / other for one, other in zip(ours, theirs, strict=True))
+    moved = statistics.median(one[0] / other for one, other in zip(trailing, theirs, strict=True))
+    peer = f"nautilus_trader {facts_of['version']} backtest, a like grid ({facts_of['placed']} orders)"
+    theirs_shown = f"{statistics.median(theirs):,.0f} trades/s"
+    return [
+        row(
+            f"replay of XRPETH, core and paper matching, fixed grid ({ours[0][1]} orders)",
+            *(
+                peer,
+                "≥ 1 ×",
+                f"{statistics.median(one[0] for one in ours):,.0f} trades/s",
+                theirs_shown,
+                f"{ratio:.2f} ×",
+            ),
+        ),
+        row(
+            f"the same, trailing grid ({trailing[0][1]} orders, {trailing[0][2]} cycles closed)",
+            *("the same", "—", f"{statistics.median(one[0] for one in trailing):,.0f} trades/s", theirs_shown),
+            f"{moved:.2f} ×",
+        ),
+    ]
+
+
+# -- a month ---------------------------------------------------------------------------------------------------------
+
+
+def months() -> list[str]:
+    """Cycles by the thousand through the book: time and memory for ten times as many, and a restart's replay."""
+    small, large = _cycles(10_000), _cycles(100_000)
+    times = row(
+        *("ten times the work: 100,000 cycles through the book", "10,000 cycles", "≤ 11 ×"),
+        *(f"{large[0]:.2f} s", f"{small[0]:.2f} s", f"{large[0] / small[0]:.1f} ×"),
+    )
+    held = row(
+        *("memory that the book holds after 100,000 cycles", "after 10,000 cycles", "1 ×"),
+        *(f"{large[1] / 1024:,.0f} KiB", f"{small[1] / 1024:,.0f} KiB", f"{large[1] / small[1]:.2f} ×"),
+    )
+    again = row(f"replay of the journal at a restart: {large[3]:,} events of 100,000 cycles", ours=f"{large[2]:.1f} s")
+    return [times, held, again]
+
+
+def _cycles(count: int) -> tuple[float, int, float, int]:
+    import tracemalloc
+
+    from fortctl.robot.book import Book
+    from fortctl.robot.events import AssetsNamed, Booked, Configured, Intended, Told, event_from_json
+
+    price, amount, nothing = Decimal("0.0014"), Decimal(35), Decimal(0)
+
+    def history() -> Any:
+        yield Configured({**SETTINGS})
+        yield AssetsNamed("XRP", "ETH")
+        for number in range(1, count + 1):
+            buy, sell = f"fc01234567-{number}-b1", f"fc01234567-{number}-s1"
+            yield Intended(number, 1, "buy", 1, buy, price, amount, nothing, number, price * 2, Decimal(1))
+            yield Told(buy, number, "NEW", nothing)
+            yield Booked(buy, number * 2, price, amount, price * amount, Decimal("0.035"), "XRP", number)
+            yield Told(buy, number, "FILLED", amount)
+            yield Intended(number, 1, "sell", 1, sell, price * 2, Decimal(34), nothing, number)
+            yield Told(sell, number, "NEW", nothing)
+            yield Booked(sell, number * 2 + 1, price * 2, Decimal(34), price * 68, Decimal("0.00005"), "ETH", number)
+            yield Told(sell, number, "FILLED", Decimal(34))
+
+    book = Book()
+    began = time.perf_counter()
+    book.replay(history())
+    seconds = time.perf_counter() - began
+    tracemalloc.start()
+    again = Book()
+    again.replay(history())
+    held = tracemalloc.get_traced_memory()[0]
+    tracemalloc.stop()
+    rows = [(event.kind, json.dumps(event.as_json())) for event in history()] if count > 10_000 else []
+    began = time.perf_counter()
+    Book().replay(event_from_json(kind, json.loads(body)) for kind, body in rows)
+    return seconds, held, time.perf_counter() - began, len(rows)
+
+
+def main() -> int:
+    rows = [*reactions(), *replays(), *months()]
+    heading = facts("aiohttp", "uvloop", "python-binance")
+    write_section(
+        "robot",
+        [
+            "## Robot",
+            "",
+            f"{heading}; {PAIRS} pairs of {ROUNDS} reactions after one warm-up, medians. `benchmarks/robot.py`.",
+            "",
+            "| what | peer in the same run | budget | ours | peer | ratio |",
+            "| --- | --- | --- | --- | --- | --- |",
+            *rows,
+        ],
+    )
+    return 0
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] == ["trade"]:
+        import uvloop
+
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as loop:
+            loop.run(trade(sys.argv[2], sys.argv[3]))
+    sys.exit(main())
