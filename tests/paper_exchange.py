@@ -16,12 +16,20 @@ SYMBOL = "BTCUSDT"
 NOW = 1_700_000_000_000
 
 
+def first_trade(price: str = "100") -> Trade:
+    return Trade(1, Decimal(price), Decimal(1), NOW, True)
+
+
+def bare(model: str = "through", price: str = "100") -> Engine:
+    """Return an engine without accounts, whose market has not traded."""
+    symbol = symbol_of(SYMBOL, Decimal("0.01"), Decimal("0.001"))
+    return Engine({SYMBOL: Tape(symbol, (first_trade(price),))}, model)
+
+
 def made(model: str = "through", price: str = "100", engine: Engine | None = None) -> Engine:
     """Return an engine with two accounts, alice and bob, whose market has traded once."""
-    first = Trade(1, Decimal(price), Decimal(1), NOW, True)
-    if engine is None:
-        symbol = symbol_of(SYMBOL, Decimal("0.01"), Decimal("0.001"))
-        engine = Engine({SYMBOL: Tape(symbol, (first,))}, model)
+    first = first_trade(price)
+    engine = engine or bare(model, price)
     for name in ("alice", "bob"):
         engine.create_account(name, {"BTC": Decimal(10), "USDT": Decimal(10_000)}, NOW)
         engine.add_key(ApiKey(name, name, (name * 20)[:64].ljust(64, "0"), "hmac", ("reading", "spot_trading"), NOW))

@@ -12,8 +12,9 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from fortctl.paper import refusals
 from fortctl.paper.market import Trade
 from fortctl.paper.orders import PaperOrder
+from fortctl.paper.state import COUNTERS, collect, restore
 from fortctl.paper.symbols import STP_MODES
-from paper_exchange import NOW, SYMBOL, ask, made
+from paper_exchange import NOW, SYMBOL, ask, bare, first_trade, made
 
 WHO = ("alice", "bob")
 ZERO = Decimal(0)
@@ -31,11 +32,15 @@ class Market(RuleBasedStateMachine):
         super().__init__()
         self.engine = made()
         self.trade_id = 1
+        # What a state file would hold, and the recorded trades that have happened.
+        self.kept: dict[tuple[str, str], str] = {}
+        self.seen: list[Trade] = []
 
     @initialize(model=st.sampled_from(("touch", "through", "queue")), bnb=st.booleans())
     def begin(self, model: str, bnb: bool) -> None:
         self.engine = made(model)
         self.engine.accounts["alice"].pays_in_bnb = bnb
+        self.seen = [first_trade()]
         self.totals = self._totals()
 
     def _totals(self) -> dict[str, Decimal]:
@@ -135,6 +140,33 @@ class Market(RuleBasedStateMachine):
     def cancel_all(self, who: str) -> None:
         self._try(who, "DELETE", "openOrders")
 
+    @rule()
+    def restart(self) -> None:
+        """The server is killed and starts again from what it kept; nothing may be different."""
+        self._keep()
+        before, after = self.engine, bare(self.engine.books[SYMBOL].model)
+        assert restore(after, [(kind, name, body) for (kind, name), body in self.kept.items()]) == len(self.seen)
+        for trade in self.seen:
+            after.see(SYMBOL, trade, NOW)
+        after.resume_books()
+        for name in ("accounts", "keys", "orders", "by_client_id", "lists", "list_by_client_id", "fills"):
+            assert getattr(after, name) == getattr(before, name), name
+        for name in ("prevented", "amendments", "open_lists", *COUNTERS):
+            assert getattr(after, name) == getattr(before, name), name
+        old, new = before.books[SYMBOL], after.books[SYMBOL]
+        assert (new.resting, new.waiting, new.of, new.next_rank) == (old.resting, old.waiting, old.of, old.next_rank)
+        assert (new.bid_sizes, new.ask_sizes, new.update_id) == (old.bid_sizes, old.ask_sizes, old.update_id)
+        self.engine = after
+
+    def _keep(self) -> None:
+        """Write what has changed, as ``--state`` does."""
+        engine = self.engine
+        changed, engine.changed = engine.changed, set()
+        batch = collect(engine, changed, len(self.seen))
+        self.kept |= {(kind, name): body for kind, name, body in batch.rows}
+        for key in batch.gone:
+            self.kept.pop(key, None)
+
     @rule(status=st.sampled_from(("TRADING", "TRADING", "HALT")))
     def halt(self, status: str) -> None:
         self.engine.edit_symbol(SYMBOL, {"status": status})
@@ -149,7 +181,9 @@ class Market(RuleBasedStateMachine):
             for order in engine.books[SYMBOL].resting.values()
             if (at < order.price if order.side == "BUY" else at > order.price)
         ]
-        engine.trade(SYMBOL, Trade(self.trade_id, at, size, NOW, maker), NOW)
+        recorded = Trade(self.trade_id, at, size, NOW, maker)
+        self.seen.append(recorded)
+        engine.trade(SYMBOL, recorded, NOW)
         rows = [row for key, found in engine.fills.items() for row in found[before.get(key, 0) :]]
         paired = {row["id"] for row in rows if sum(other["id"] == row["id"] for other in rows) > 1}
         filled = sum((Decimal(row["qty"]) for row in rows if row["isMaker"] and row["id"] not in paired), ZERO)

@@ -408,6 +408,41 @@ def test_an_amendment_keeps_the_place_and_frees_the_rest() -> None:
     assert code(lambda: amend("0.5")) == (-2038, "Filter failure: MAX_NUM_ORDER_AMENDS")
 
 
+def test_an_amended_order_answers_to_its_new_name_alone() -> None:
+    engine = made()
+    limit(engine, "alice", "BUY", "99", "2", newClientOrderId="first")
+    ask(
+        engine,
+        "alice",
+        "PUT",
+        "order/amend/keepPriority",
+        origClientOrderId="first",
+        newQty="1",
+        newClientOrderId="new",
+    )
+    assert ask(engine, "alice", "GET", "order", origClientOrderId="new")["origQty"] == "1.00000000"
+    assert code(lambda: ask(engine, "alice", "GET", "order", origClientOrderId="first"))[0] == -2013
+    assert limit(engine, "alice", "BUY", "99", "1", newClientOrderId="first")["status"] == "NEW"
+
+
+def test_a_second_phase_waits_for_the_order_that_made_it_due() -> None:
+    """What fills a working order has its own fills first: trade ids rise in everybody's trades."""
+    engine = made()
+    engine.books[SYMBOL].ask_sizes.clear()
+    events = events_of(engine)
+    working = {"workingType": "LIMIT", "workingSide": "SELL", "workingPrice": "100.01", "workingQuantity": "0.05"}
+    pending = {"pendingType": "LIMIT", "pendingSide": "BUY", "pendingPrice": "100.1", "pendingQuantity": "0.05"}
+    forces = {"workingTimeInForce": "GTC", "pendingTimeInForce": "GTC"}
+    ask(engine, "alice", "POST", "orderList/oto", **working, **pending, **forces)
+    limit(engine, "bob", "SELL", "100.05", "1")
+    limit(engine, "bob", "BUY", "100.03", "0.06")
+    for who in ("alice", "bob"):
+        numbers = [row["id"] for row in ask(engine, who, "GET", "myTrades")]
+        assert numbers == sorted(numbers) and len(numbers) == 2
+    traded = [(event["S"], event["X"]) for event in events if event.get("x") == "TRADE"]
+    assert traded[:2] == [("SELL", "FILLED"), ("BUY", "PARTIALLY_FILLED")]
+
+
 def test_cancel_restrictions() -> None:
     engine = made("touch")
     placed = limit(engine, "alice", "BUY", "99", "2")

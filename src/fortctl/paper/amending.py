@@ -41,6 +41,9 @@ def amend(engine: Engine, order: PaperOrder, quantity: Decimal, client_id: str, 
         taken = engine.by_client_id.get((order.account, order.symbol, new_name))
         if taken is not None and engine.orders[taken].open:
             raise refusals.Refusal(-2038, "Duplicate order sent.")
+        # The order answers to its new name alone.
+        if engine.by_client_id.get((order.account, order.symbol, name)) == order.id:
+            del engine.by_client_id[order.account, order.symbol, name]
         engine.by_client_id[order.account, order.symbol, new_name] = order.id
     order.quantity, order.client_order_id, order.update_time = quantity, new_name, now
     if order.iceberg:

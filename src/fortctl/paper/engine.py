@@ -56,6 +56,8 @@ class Engine:
         self.next_trade = 1 + max((tape.trades[-1].id for tape in tapes.values()), default=0)
         self.next_uid = 100_000_001
         self.changed: set[tuple[str, str]] = set()
+        # What a state file said of the books, until the recorded trades are seen again.
+        self.kept_books: dict[str, dict[str, Any]] = {}
         self.emit: Listener = lambda account, kind, event: None
         self.first_fill: Callable[[str, bool], None] = lambda account, maker: None
         self.key_dropped: Callable[[ApiKey], None] = lambda key: None
@@ -176,12 +178,22 @@ class Engine:
         self.history[symbol].add(trade, now)
         if book.waiting:
             trading.trigger(symbol, now)
+        if book.moved:
+            self.changed |= {("order", str(number)) for number in book.moved}
+            book.moved.clear()
         return trading.flush(now)
 
     def see(self, symbol: str, trade: Trade, now: int) -> None:
         """Take a trade in that has happened before, touching no order (after a restart)."""
         self.books[symbol].see(trade)
         self.history[symbol].add(trade, now)
+
+    def resume_books(self) -> None:
+        """End a restart: the recorded trades were seen again, the books stand as they stood."""
+        kept, self.kept_books = self.kept_books, {}
+        for name, body in kept.items():
+            if name in self.books:
+                self.books[name].take_json(body)
 
     def price(self, symbol: str) -> Decimal:
         last = self.books[symbol].last

@@ -99,9 +99,7 @@ class Keeper:
         asyncio.get_running_loop().run_in_executor(self._writer, self._write, batch).add_done_callback(ended)
 
     def _batch(self, changed: set[tuple[str, str]]) -> Batch:
-        engine = self._server.engine
-        ranks = {name: book.next_rank for name, book in engine.books.items()}
-        return collect(engine, changed, self._server.pacer.position, ranks)
+        return collect(self._server.engine, changed, self._server.pacer.position)
 
     def _write(self, batch: Batch) -> None:
         faults = self._server.faults

@@ -18,6 +18,7 @@ from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from decimal import Decimal
+from typing import Any
 
 from fortctl.paper.market import Trade
 from fortctl.paper.orders import ZERO, PaperOrder
@@ -59,6 +60,10 @@ class Book:
     ask_sizes: deque[Decimal] = field(default_factory=lambda: deque(maxlen=DEPTH))
     update_id: int = 0
     next_rank: int = 1
+    # takers have consumed of it
+    taken: bool = False
+    # orders whose place in the queue or trail has moved, which no event tells
+    moved: set[int] = field(default_factory=set)
     # account → its orders that rest or wait
     of: dict[str, dict[int, PaperOrder]] = field(default_factory=dict)
 
@@ -75,6 +80,19 @@ class Book:
             self.ask = trade.price
             self.ask_sizes.appendleft(trade.quantity)
             self.bid = min(self.bid, self.ask - tick) if self.bid else self.ask - tick
+
+    def as_json(self) -> dict[str, Any]:
+        """Return what neither its orders nor the recorded trades tell again."""
+        sizes = {"bids": list(self.bid_sizes), "asks": list(self.ask_sizes)} if self.taken else {}
+        return {"rank": self.next_rank, "update_id": self.update_id, **sizes}
+
+    def take_json(self, body: dict[str, Any]) -> None:
+        """Take back what :meth:`as_json` told, after the recorded trades were seen again."""
+        self.next_rank, self.update_id = body["rank"], body["update_id"]
+        if "bids" in body:
+            self.taken = True
+            self.bid_sizes = deque(map(Decimal, body["bids"]), maxlen=DEPTH)
+            self.ask_sizes = deque(map(Decimal, body["asks"]), maxlen=DEPTH)
 
     # -- what shows ------------------------------------------------------------------------------------------------
 
@@ -120,7 +138,9 @@ class Book:
             available = left
             if order.price == trade.price and self.model == "queue":
                 gone = min(order.queue_ahead, left)
-                order.queue_ahead -= gone
+                if gone:
+                    order.queue_ahead -= gone
+                    self.moved.add(order.id)
                 if order.queue_ahead > 0:
                     continue
                 available = left - gone
@@ -220,6 +240,7 @@ class Book:
                     return
                 yield Match(order, price, quantity, maker=False)
                 sizes[number] -= quantity
+                self.taken = True
                 self.update_id += 1
             else:
                 return
@@ -270,7 +291,14 @@ class Book:
 
     def triggered(self, price: Decimal, now: int) -> list[PaperOrder]:
         """Return the waiting orders that a last price fires, oldest first; trailing ones follow the price first."""
-        return [order for order in list(self.waiting.values()) if fires(order, price, now)]
+        found = []
+        for order in list(self.waiting.values()):
+            before = order.extreme, order.trailing_time
+            if fires(order, price, now):
+                found.append(order)
+            elif (order.extreme, order.trailing_time) != before:
+                self.moved.add(order.id)
+        return found
 
 
 def fires(order: PaperOrder, price: Decimal, now: int) -> bool:

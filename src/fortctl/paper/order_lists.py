@@ -51,6 +51,8 @@ class Lists:
     def __init__(self, engine: Engine, trading: Trading) -> None:
         self._engine = engine
         self._trading = trading
+        # Lists whose working order is filled: their second phase begins when the command at hand is done.
+        self._due: list[OrderList] = []
 
     def open_count(self, account: str, symbol: str) -> int:
         return sum(
@@ -167,15 +169,25 @@ class Lists:
         orders = self.orders(found)
         if found.contingency == "OTO" and order.id == found.orders[0]:
             if order.status == "FILLED":
-                self._second_phase(found, orders[1:], now)
+                self._due.append(found)
             else:
                 self._give_up(orders[1:], now)
         partner = self._partner(order)
         if order.status == "EXPIRED_IN_MATCH" and partner is not None and partner.open:
             # What one held for both is gone with it.
             self._trading.end(partner, "EXPIRED", now)
-        if all(not one.open and one.status != "PENDING_NEW" for one in orders) and found.open:
+        self._finish_if_over(found, now)
+
+    def _finish_if_over(self, found: OrderList, now: int) -> None:
+        if found.open and all(not one.open and one.status != "PENDING_NEW" for one in self.orders(found)):
             self._finish(found, now)
+
+    def begin_phases(self, now: int) -> None:
+        """Begin the second phases that are due; what they fill may make others due."""
+        while self._due:
+            found = self._due.pop(0)
+            self._second_phase(found, self.orders(found)[1:], now)
+            self._finish_if_over(found, now)
 
     def _second_phase(self, found: OrderList, pending: list[PaperOrder], now: int) -> None:
         """The working order is filled: the pending ones go to the book, or are rejected."""

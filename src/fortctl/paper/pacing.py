@@ -86,6 +86,7 @@ class Pacer:
         factor = self.speed or 1.0
         for name, trade in self.rows[: self.position]:
             self._server.engine.see(name, trade, now_ms - int((end_time - trade.time) / factor))
+        self._server.engine.resume_books()
         self.began = self.began or self.position > 1
 
     def pause(self) -> None:

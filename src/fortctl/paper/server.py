@@ -102,7 +102,7 @@ class PaperServer:
         touched = self.engine.trade(symbol, trade, now)
         if self.hub.markets:
             self.publisher.happened(symbol, trade, now)
-        if touched:
+        if self.engine.changed:
             self.save()
         return touched
 

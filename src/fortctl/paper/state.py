@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ MIGRATIONS = (
 # What writing may raise: the disk is full, the file is locked or gone.
 STATE_ERRORS = (sqlite3.Error, OSError)
 ROWS = 100
-_COUNTERS = ("next_order", "next_trade", "next_uid", "next_list", "next_execution", "next_prevented")
+COUNTERS = ("next_order", "next_trade", "next_uid", "next_list", "next_execution", "next_prevented")
 
 
 @dataclass(frozen=True)
@@ -34,13 +35,12 @@ class Batch:
     gone: list[tuple[str, str]]
 
 
-def collect(engine: Engine, changed: set[tuple[str, str]], position: int, ranks: dict[str, int]) -> Batch:
+def collect(engine: Engine, changed: set[tuple[str, str]], position: int) -> Batch:
     """Return what has to be written.
 
     Args:
         changed: what has changed, as (kind, name).
         position: the market's place.
-        ranks: the next place in each symbol's queues.
     """
     rows, gone = [], []
     for kind, name in changed:
@@ -49,7 +49,8 @@ def collect(engine: Engine, changed: set[tuple[str, str]], position: int, ranks:
             gone.append((kind, name))
         else:
             rows.append((kind, name, _text(body)))
-    place = {"position": position, "ranks": ranks, **{name: getattr(engine, name) for name in _COUNTERS}}
+    books = {name: book.as_json() for name, book in engine.books.items()}
+    place = {"position": position, "books": books, **{name: getattr(engine, name) for name in COUNTERS}}
     return Batch([*rows, ("place", "", _text(place))], gone)
 
 
@@ -82,32 +83,39 @@ class StateFile:
 
     def restore(self, engine: Engine) -> int | None:
         """Fill an engine with what was kept; return the market's place, or None when nothing was."""
-        found: dict[str, dict[str, Any]] = {}
-        for kind, name, body in self._connection.execute("SELECT kind, name, body FROM item"):
-            found.setdefault(kind, {})[name] = orjson.loads(body)
-        if "place" not in found:
-            return None
-        place = found["place"][""]
-        for name, value in found.get("account", {}).items():
-            engine.accounts[name] = Account.from_json(value)
-        for name, value in found.get("key", {}).items():
-            engine.keys[name] = ApiKey.from_json(value)
-        for name, value in found.get("symbol", {}).items():
-            if name in engine.symbols:
-                engine.symbols[name].take_json(value)
-        _restore_orders(engine, found)
-        for (account, symbol), rows in _rows(found.get("fill", {}), "id").items():
-            engine.fills[account, symbol] = rows
-        for (account, symbol), rows in _rows(found.get("prevented", {}), "preventedMatchId").items():
-            engine.prevented[account, symbol] = rows
-        for value in sorted(found.get("amendment", {}).values(), key=lambda row: int(row["executionId"])):
-            engine.amendments.setdefault(value["orderId"], []).append(value)
-        for name in _COUNTERS:
-            setattr(engine, name, place.get(name, getattr(engine, name)))
-        for symbol, rank in place.get("ranks", {}).items():
-            if symbol in engine.books:
-                engine.books[symbol].next_rank = rank
-        return int(place["position"])
+        return restore(engine, self._connection.execute("SELECT kind, name, body FROM item"))
+
+
+def restore(engine: Engine, kept: Iterable[tuple[str, str, str]]) -> int | None:
+    """Fill an engine with rows of :class:`Batch`; return the market's place, or None when there is none."""
+    found: dict[str, dict[str, Any]] = {}
+    for kind, name, body in kept:
+        found.setdefault(kind, {})[name] = orjson.loads(body)
+    if "place" not in found:
+        return None
+    place = found["place"][""]
+    for name, value in found.get("account", {}).items():
+        engine.accounts[name] = Account.from_json(value)
+    for name, value in found.get("key", {}).items():
+        engine.keys[name] = ApiKey.from_json(value)
+    for name, value in found.get("symbol", {}).items():
+        if name in engine.symbols:
+            engine.symbols[name].take_json(value)
+    _restore_orders(engine, found)
+    for (account, symbol), rows in _rows(found.get("fill", {}), "id").items():
+        engine.fills[account, symbol] = rows
+    for (account, symbol), rows in _rows(found.get("prevented", {}), "preventedMatchId").items():
+        engine.prevented[account, symbol] = rows
+    for value in sorted(found.get("amendment", {}).values(), key=lambda row: int(row["executionId"])):
+        engine.amendments.setdefault(value["orderId"], []).append(value)
+    for name in COUNTERS:
+        setattr(engine, name, place.get(name, getattr(engine, name)))
+    for symbol, rank in place.get("ranks", {}).items():
+        # A file of before.
+        if symbol in engine.books:
+            engine.books[symbol].next_rank = rank
+    engine.kept_books = place.get("books", {})
+    return int(place["position"])
 
 
 def _restore_orders(engine: Engine, found: dict[str, dict[str, Any]]) -> None:
@@ -126,7 +134,8 @@ def _restore_orders(engine: Engine, found: dict[str, dict[str, Any]]) -> None:
 
 def _rows(found: dict[str, Any], field: str) -> dict[tuple[str, str], list[dict[str, Any]]]:
     rows: dict[tuple[str, str], list[dict[str, Any]]] = {}
-    for name, value in sorted(found.items(), key=lambda item: int(item[1][field])):
+    # Of a trade with oneself the maker's row came first.
+    for name, value in sorted(found.items(), key=lambda item: (int(item[1][field]), not item[1].get("isMaker"))):
         account, symbol = name.split("/")[:2]
         rows.setdefault((account, symbol), []).append(value)
     return rows

@@ -400,7 +400,8 @@ class Trading:
         self._touched.setdefault(account, {})[asset] = None
 
     def flush(self, now: int) -> set[str]:
-        """Tell the positions of the accounts whose orders changed; return their names."""
+        """End a command: begin what it made due, tell the positions of whose orders changed; return their names."""
+        self.lists.begin_phases(now)
         touched, self._touched = self._touched, {}
         for name, assets in touched.items():
             account = self._engine.accounts[name]
