@@ -117,7 +117,16 @@ async def test_both_ways_give_the_same_answer(running: RunningServer, target: st
         weights = {name for name in shown if "weight" in name}
         answers.append((status, {name: shown[name] for name in shown if name not in weights}, weights, body))
     assert answers[0] == answers[1]
+    assert headers["server"] == "nginx"
     assert len(lanes(running)) == 1, "one went the short way, one did not"
+
+
+async def test_what_no_call_answers_looks_like_binance_too(running: RunningServer) -> None:
+    for target, status in (("/nowhere", 404), ("/api/v1/ping", 404), ("/api/v3/userDataStream", 410)):
+        wire = await Wire.to(running)
+        wire.say(f"POST {target} HTTP/1.1\r\nHost: a\r\n\r\n".encode())
+        told = await wire.hear()
+        assert (told[0], told[1]["server"]) == (status, "nginx") and b"aiohttp" not in told[2]
 
 
 @pytest.mark.parametrize(

@@ -165,6 +165,7 @@ class Faults:
             return False
         fault.left = fault.left - 1 if fault.left is not None else None
         fault.hits += 1
+        fault.last = "a write of the state"
         return True
 
     def clock_offset(self, now: float) -> int:

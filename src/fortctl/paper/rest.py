@@ -95,10 +95,10 @@ class Rest:
             answered = await self._with_fault(request, asked, fault)
         except web.HTTPException as refused:
             server.log_request({**entry, "status": refused.status})
-            return web.Response(text=HTML.format(refused.reason), status=refused.status, content_type="text/html")
+            return _response(_html(HTML.format(refused.reason), refused.status))
         except UNREADABLE:
             server.log_request({**entry, "status": 400})
-            return web.Response(text=HTML.format("400 Bad Request"), status=400, content_type="text/html")
+            return _response(_html(HTML.format("400 Bad Request"), 400))
         except Cut:
             server.log_request({**entry, "status": 0})
             if request.transport is not None:
@@ -128,7 +128,7 @@ class Rest:
         if kind == "cut-after-execute":
             raise Cut
         if kind == "wrong-type":
-            return web.Response(body=reply.body, status=reply.status, content_type="text/html")
+            reply.headers["Content-Type"] = "text/html"
         if kind == "truncated":
             reply.body = reply.body[: len(reply.body) // 2]
         if kind == "cut-body":
@@ -262,7 +262,7 @@ def _json(answer: Any, status: int, headers: dict[str, str] | None = None) -> Re
 
 
 def _html(text: str, status: int) -> Reply:
-    return Reply(status, text.encode(), {"Content-Type": "text/html; charset=utf-8"})
+    return Reply(status, text.encode(), {"Content-Type": "text/html; charset=utf-8", "Server": "nginx"})
 
 
 def _response(reply: Reply) -> web.Response:
