@@ -50,8 +50,9 @@ sim: $(STAMP) ## ten thousand simulated worlds, in pieces; goes on where it was 
 crash: $(STAMP) ## every row of the matrices with real processes, kills and broken disks; some minutes
 	FORTCTL_CRASH=1 $(BIN)/python -m pytest -n 2 $(CRASH_TESTS)
 
-nightly: $(STAMP) ## the long campaigns: fuzzing, any sequence of commands (resumable), every bit of a slot
+nightly: $(STAMP) ## the long campaigns: fuzzing, any sequence of commands (resumable), every bit of a slot, a kill at every write
 	$(BIN)/python tests/nightly.py
+	FORTCTL_KILLS=1000000 $(BIN)/pytest -q -o timeout=7200 tests/security/test_kills.py
 	FORTCTL_FLIPS=1000000 $(BIN)/pytest -q -o timeout=7200 tests/vault/test_vault.py -k flips_of_a_passphrase_slot
 
 fuzz: $(STAMP) ## the long campaign of hostile clients: other requests each time (EXAMPLES=500 of each kind)
@@ -60,8 +61,8 @@ fuzz: $(STAMP) ## the long campaign of hostile clients: other requests each time
 bench: $(STAMP) ## measure beside the peers; writes docs/performance.md
 	@set -e; for b in benchmarks/[a-z]*.py; do echo "$$b"; $(BIN)/python "$$b"; done
 
-audit: $(STAMP) ## known vulnerabilities of what is locked, where their list can be reached
-	$(BIN)/uv --no-config tool run --quiet pip-audit --require-hashes --disable-pip -r requirements/lock.txt
+audit: $(STAMP) ## known vulnerabilities of what is locked; fails where their list cannot be reached
+	$(BIN)/uv --no-config tool run --quiet pip-audit --strict --require-hashes --disable-pip -r requirements/lock.txt
 
 sbom: $(STAMP) ## what the product is made of, CycloneDX: build/sbom.json
 	@mkdir -p build

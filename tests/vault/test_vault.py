@@ -18,7 +18,6 @@ from fortctl.errors import ConfigError, Conflict, FortctlError, NotFound, VaultD
 from fortctl.ports import NewRecord
 from fortctl.secret import Secret
 from fortctl.vault import erasure
-from fortctl.vault.envelope import hkdf
 from fortctl.vault.format import decode, encode
 from fortctl.vault.slots import FLOOR, KdfCost, KeyFile, Passphrase, stretch
 from fortctl.vault.store import OpenVault, VaultFile, unlock_document
@@ -242,16 +241,6 @@ def test_argon2id_is_rfc_9106s() -> None:
     assert vector.hex() == "0d640df58d78766c08c037a34a8b53c9d01ef0452d75b65eb52520e96b01e659"
     ours = Argon2id(salt=b"s" * 16, length=32, iterations=3, lanes=4, memory_cost=65536).derive(b"pass")
     assert stretch(Secret("pass"), b"s" * 16, FLOOR) == ours
-
-
-def test_hkdf_is_rfc_5869s() -> None:
-    found = hkdf(
-        bytes.fromhex("0b" * 22),
-        salt=bytes.fromhex("000102030405060708090a0b0c"),
-        info=bytes.fromhex("f0f1f2f3f4f5f6f7f8f9"),
-        length=42,
-    )
-    assert found.hex() == "3cb25f25faacd57a90434f64d0362f2a2d2d0a90cf1a5a4c5db02d56ecc4c5bf34007208d5b887185865"
 
 
 def _add(path: str, name: str) -> None:

@@ -19,7 +19,7 @@ from fortctl.robot.strongbox import InstalledKey, StrongBox
 from fortctl.secret import Secret
 from fortctl.vault.command import Command
 from fortctl.vault.keygen import make_pending
-from fortctl.vault.seal import fingerprint, identity_id
+from fortctl.vault.seal import fingerprint, identity_id, low_order
 from fortctl.wire import card_to_wire, verdict_to_wire
 
 
@@ -208,7 +208,7 @@ class Duties:
 
     async def _pair_operator(self, command: Command) -> Change:
         public = base64.b64decode(command.args["public"])
-        if identity_id(public) != command.args["operator_id"]:
+        if identity_id(public) != command.args["operator_id"] or low_order(public):
             raise BadInput("the operator's name is not that of its identity")
         operators = {**self._box.operators(), str(command.args["operator_id"]): public}
         return Change({"operators": sorted(operators)}, operators=operators)

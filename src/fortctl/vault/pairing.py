@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from fortctl.errors import Conflict
-from fortctl.vault.seal import canonical_json
+from fortctl.vault.seal import canonical_json, low_order
 
 NONCE_BYTES = 32
 _CODE_BITS = 40
@@ -71,7 +71,7 @@ def read_half(body: bytes) -> Half:
         )
     except (KeyError, TypeError, ValueError):
         raise _malformed() from None
-    if len(half.public) != 32 or len(half.nonce) != NONCE_BYTES:
+    if len(half.public) != 32 or len(half.nonce) != NONCE_BYTES or low_order(half.public):
         raise _malformed()
     return half
 

@@ -99,18 +99,25 @@ def key_id_of(public: bytes) -> str:
 
 
 def seal(plaintext: Secret, recipient_public: bytes, context: bytes) -> bytes:
-    """Seal to a recipient; the context goes into HPKE's ``info`` and must be repeated to open it."""
+    """Seal to a recipient; the context goes into HPKE's ``info`` and must be repeated to open it.
+
+    Raises:
+        SealError: the public key is none.
+    """
     from cryptography.hazmat.primitives.asymmetric.mlkem import MLKEM768PublicKey
     from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PublicKey
     from cryptography.hazmat.primitives.hpke import MLKEM768X25519PublicKey
 
     if len(recipient_public) != _MLKEM_PUBLIC_BYTES + _X25519_BYTES:
         raise SealError("a recipient's public key has a wrong length")
-    public = MLKEM768X25519PublicKey(
-        MLKEM768PublicKey.from_public_bytes(recipient_public[:_MLKEM_PUBLIC_BYTES]),
-        X25519PublicKey.from_public_bytes(recipient_public[_MLKEM_PUBLIC_BYTES:]),
-    )
-    sealed: bytes = _suite().encrypt(plaintext.reveal_bytes(), public, context)
+    try:
+        public = MLKEM768X25519PublicKey(
+            MLKEM768PublicKey.from_public_bytes(recipient_public[:_MLKEM_PUBLIC_BYTES]),
+            X25519PublicKey.from_public_bytes(recipient_public[_MLKEM_PUBLIC_BYTES:]),
+        )
+        sealed: bytes = _suite().encrypt(plaintext.reveal_bytes(), public, context)
+    except ValueError:
+        raise SealError("a recipient's public key is none") from None
     return sealed
 
 
@@ -170,11 +177,30 @@ def verify(public: bytes, purpose: str, body: bytes, signature: bytes) -> bool:
     from cryptography.exceptions import InvalidSignature
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
+    if low_order(public):
+        return False
     try:
         Ed25519PublicKey.from_public_bytes(public).verify(signature, _domain(purpose, body))
     except (InvalidSignature, ValueError, TypeError):
         return False
     return True
+
+
+# The prime of Curve25519, and the y of its points of order 1, 2, 4 and 8: under such a "public key" one signature fits
+# every message (RFC 8032, section 8.9, leaves them to the verifier).
+_P = 2**255 - 19
+_LOW_ORDER_Y = frozenset(
+    (
+        *(0, 1, _P - 1),
+        int.from_bytes(bytes.fromhex("26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc05"), "little"),
+        int.from_bytes(bytes.fromhex("c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac037a"), "little"),
+    )
+)
+
+
+def low_order(public: bytes) -> bool:
+    """Return whether an Ed25519 public key is none that anybody can hold alone."""
+    return int.from_bytes(public, "little") % 2**255 % _P in _LOW_ORDER_Y
 
 
 def _domain(purpose: str, body: bytes) -> bytes:
