@@ -135,7 +135,8 @@ class Emergency:
             try:
                 pair = _pair(vault.get(meta.record_id))
             except NotFound:
-                continue  # destroyed already
+                found += [KnownKey(meta.role, meta.name)] if self._names_lost() else []
+                continue
             except _BROKEN:
                 found.append(KnownKey(meta.role, meta.name))
                 continue
@@ -157,8 +158,14 @@ class Emergency:
             if meta.account == self._account
             and meta.erasable
             and not meta.record_id.startswith(_NO_KEYS)
-            and meta.record_id not in header.destroyed
+            and (meta.record_id not in header.destroyed or self._names_lost())
         ]
+
+    def _names_lost(self) -> bool:
+        """Return whether the latch names no keys: an earlier panic may have destroyed them on a full disk."""
+        from fortctl.robot.latch import LatchFile
+
+        return "keys" not in LatchFile(self._place.path).read()
 
     def _file(self, role: str) -> VaultFile:
         from fortctl.vault.store import VaultFile

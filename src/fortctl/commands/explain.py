@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import click
 
 from fortctl.commands.context import App, Command, Result, command
+from fortctl.errors import NotFound
 
 
 class _TakesCodes(Command):
@@ -19,11 +21,28 @@ class _TakesCodes(Command):
 
 
 @command(
-    "explain", cls=_TakesCodes, help="What a Binance code (-2015) or a fortctl code (KEY_POLICY) means, and what to do."
+    "explain",
+    cls=_TakesCodes,
+    help="What a Binance code (-2015) or a fortctl code (KEY_POLICY) means; 'panic': what to do now.",
 )
 @click.argument("code")
 def explain(app: App, code: str) -> Result:
+    if code.strip().lower() == "panic":
+        return _emergency()
     from fortctl.services.explain import explain as look_up
 
     found = look_up(code)
     return Result(found, text=f"{found['code']}: {found['meaning']}\nremedy: {found['remedy']}")
+
+
+def _emergency() -> Result:
+    """Return the page that a frightened person can follow; it comes with the package."""
+    import fortctl
+
+    package = Path(fortctl.__file__).parent
+    # In a checkout the page lies where its readers look for it.
+    places = (package / "emergency.md", package.parents[1] / "docs" / "emergency.md")
+    text = next((place.read_text(encoding="utf-8") for place in places if place.is_file()), None)
+    if text is None:
+        raise NotFound("the emergency page is missing from this installation", hint="'fortctl panic-disconnect --yes'")
+    return Result({"code": "panic", "page": text}, text=text.rstrip())

@@ -189,7 +189,12 @@ class LatchFile:
             fcntl.flock(self._lock_fd, fcntl.LOCK_UN)
 
     def _open_lock(self) -> int:
-        return os.open(self._folder / LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        path = self._folder / LOCK_NAME
+        try:
+            return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError:
+            # In a read-only folder one that is there can be locked all the same.
+            return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
 
     def _sync_folder(self) -> None:
         descriptor = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)

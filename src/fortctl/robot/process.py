@@ -140,7 +140,8 @@ def _read_owner(descriptor: int) -> Owner | None:
 def owner_of(folder: Path) -> Owner | None:
     """Return who holds the account's lock, or None when nobody does."""
     try:
-        descriptor = os.open(folder / LOCK_NAME, os.O_RDWR | os.O_CLOEXEC)
+        # For reading alone: a panic finds the owner in a read-only home, too.
+        descriptor = os.open(folder / LOCK_NAME, os.O_RDONLY | os.O_CLOEXEC)
     except OSError:
         return None
     try:
