@@ -81,6 +81,7 @@ def _accepted(
         uid=account.uid,
         latency_ms=latency,
         clock_skew_ms=skew,
+        can_trade=account.can_trade,
     )
 
 

@@ -303,6 +303,7 @@ class KeyVerdict:
         uid: the account's number at the exchange, where the key was accepted.
         latency_ms: round trip of the signed call.
         clock_skew_ms: the exchange's clock less ours.
+        can_trade: the account may trade, whatever the key may.
     """
 
     accepted: bool
@@ -316,6 +317,7 @@ class KeyVerdict:
     http_status: int | None = None
     exchange_message: str = ""
     details: dict[str, str] = field(default_factory=dict)
+    can_trade: bool = True
 
 
 @dataclass(frozen=True)

@@ -57,7 +57,7 @@ def test_documented_socket_vectors(values: dict[str, str | int], signature: str)
         (400, -2010, "Duplicate order sent.", Outcome.DUPLICATE),
         (400, -2010, "Order would immediately match and take.", Outcome.WOULD_TAKE),
         (400, -2010, "Account has insufficient balance for requested action.", Outcome.NO_FUNDS),
-        (400, -2010, "This action is disabled on this account.", Outcome.REFUSED),
+        (400, -2010, "This action is disabled on this account.", Outcome.KEY_REFUSED),
         (400, -1013, "Filter failure: LOT_SIZE", Outcome.REFUSED),
         (400, -9999, "new code", Outcome.REFUSED),
         (200, None, "no JSON", Outcome.UNKNOWN),

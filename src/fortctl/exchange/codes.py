@@ -69,11 +69,14 @@ CODES: dict[int, Code] = {
     -2039: Code(Outcome.REFUSED, "client order id and order id do not belong together", _BUG),
 }  # fmt: skip
 
-# -2010 folds several refusals into one code; the text tells them apart (errors.md).
+# -2010 and -2011 fold several refusals into one code each; the text tells them apart (errors.md).
 _TEXTS: tuple[tuple[str, Outcome], ...] = (
     ("Duplicate order sent.", Outcome.DUPLICATE),
     ("Order would immediately match and take.", Outcome.WOULD_TAKE),
     ("Account has insufficient balance for requested action.", Outcome.NO_FUNDS),
+    # Nothing that trades is taken any more: looked at as a lost key is, and named by what the account says then.
+    ("This account may not place or cancel orders.", Outcome.KEY_REFUSED),
+    ("This action is disabled on this account.", Outcome.KEY_REFUSED),
 )
 
 
@@ -90,8 +93,8 @@ def classify(http_status: int | None, code: int | None, message: str) -> Outcome
     if http_status is not None and http_status >= 500:
         # Never "failed", whatever the body says (rest-api.md, "HTTP Return Codes").
         return Outcome.UNKNOWN
-    if code == -2010:
-        return next((outcome for text, outcome in _TEXTS if text in message), Outcome.REFUSED)
+    if code in (-2010, -2011):
+        return next((outcome for text, outcome in _TEXTS if text in message), CODES[code].outcome)
     if code in CODES:
         return CODES[code].outcome
     if http_status == 403:

@@ -70,6 +70,7 @@ class Book:
         self.closed = 0
         self.hold: tuple[str, ...] = ()
         self.key_mark: KeyMarked | None = None
+        self.last_loss: KeyMarked | None = None
         self.moved: dict[str, Decimal] = {}
         # Commissions in assets whose worth in quote was not known; in no cycle's profit.
         self.other_commissions: dict[str, Decimal] = {}
@@ -188,6 +189,7 @@ class Book:
                 self.hold = ()
             case KeyMarked():
                 self.key_mark = event
+                self.last_loss = event if event.what == "lost" else self.last_loss
             case _:
                 raise TypeError(f"unknown event {type(event).__name__}")
 

@@ -181,6 +181,8 @@ class KeyMarked(Event):
     price: str = ""
     code: int | None = None
     reason: str = ""
+    certainty: str = ""
+    why: str = ""
 
 
 _KINDS: dict[str, type[Event]] = {

@@ -5,16 +5,29 @@ from __future__ import annotations
 import asyncio
 from abc import ABC, abstractmethod
 from dataclasses import replace
+from decimal import Decimal
 
 from fortctl.errors import FortctlError
 from fortctl.keycheck import check_key
-from fortctl.model import BalanceUpdate, KeyVerdict, OrderUpdate, PublicTrade, Role, StreamDown, StreamUp
+from fortctl.model import (
+    BalanceUpdate,
+    OrderRequest,
+    OrderType,
+    OrderUpdate,
+    PublicTrade,
+    Role,
+    Side,
+    StreamDown,
+    StreamUp,
+    SymbolRules,
+)
 from fortctl.ports import Exchange, ExchangeFault, Outcome
 from fortctl.robot.core import RobotCore
 from fortctl.robot.events import Event, KeyMarked
-from fortctl.robot.keyloss import KeyLoss
+from fortctl.robot.keyloss import TRADING, Cause, KeyLoss, cause_of
 from fortctl.robot.lifecycle import Books, Key, KeyEvent
 from fortctl.robot.reconcile import booked_of, told_of
+from fortctl.robot.rounding import ceil_to, floor_to
 
 RETRY_S = 1.0
 # A request that went out with the old key has its answer by then, or never (exchange.client.TIMEOUT_S).
@@ -145,39 +158,73 @@ class Feeds(RobotCore, ABC):
     # -- the key ---------------------------------------------------------------------------------------------------
 
     async def confirm_key_loss(self, fault: ExchangeFault) -> None:
-        """Take a second look, without effect, before the key counts as lost (robot.md, "key_lost")."""
+        """Take a second look, without effect, before the key counts as lost (robot.md, "key_lost").
+
+        Nothing is placed until it is known; a look that tells nothing of the key (maintenance, a limit, the network, a
+        clock) is taken again.
+        """
         exchange = self._exchange
-        if exchange is None or self._key is not Key.LOADED:
+        if exchange is None or self._key is not Key.LOADED or self._suspect:
             return
         self._suspect = True
         try:
             while exchange is self._exchange:
                 try:
-                    verdict = await check_key(exchange, Role.ROBOT)
-                except FortctlError:
+                    cause = await self._second_look(exchange, fault)
+                except (FortctlError, ExchangeFault) as unknown:
+                    self._log.warning("the key may be lost (%s); the second look told nothing: %s", fault, unknown)
                     await asyncio.sleep(RETRY_S)
                     continue
-                policy = verdict.policy
-                if verdict.accepted and (policy is None or "spot_trading" not in policy.missing):
+                if exchange is not self._exchange:
+                    return
+                if cause is None:
                     self._log.warning("the exchange refused once, and accepts the key: %s", fault)
                     await asyncio.sleep(RETRY_S)
                     self._doubt_books()
-                    return
-                if exchange is self._exchange:
-                    await self._lose_key(verdict, fault)
+                else:
+                    await self._lose_key(cause, fault)
                 return
         finally:
             self._suspect = False
 
-    async def _lose_key(self, verdict: KeyVerdict, fault: ExchangeFault) -> None:
-        reason = verdict.reason if not verdict.accepted else "trading_right_removed"
+    async def _second_look(self, exchange: Exchange, fault: ExchangeFault) -> Cause | None:
+        """Ask about the key; raise where nothing could be learnt of it."""
+        verdict, probe = await check_key(exchange, Role.ROBOT), None
+        settings, rules, price = self.book.settings, self._rules, self._price
+        known = not verdict.accepted or (verdict.policy is not None and TRADING in verdict.policy.missing)
+        if not known and settings is not None and rules is not None and price is not None:
+            try:
+                await exchange.test_order(harmless(settings.symbol, rules, price))
+            except ExchangeFault as told:
+                if told.outcome is Outcome.KEY_REFUSED:
+                    probe = told
+                elif told.outcome not in (Outcome.REFUSED, Outcome.NO_FUNDS, Outcome.WOULD_TAKE):
+                    raise
+        return cause_of(verdict, probe, fault)
+
+    async def _lose_key(self, cause: Cause, fault: ExchangeFault) -> None:
         self._turn_key(KeyEvent.LOSE)
         self._books = Books.STALE
-        self._loss = KeyLoss(self.exchange_now(), self._price, reason, verdict.exchange_code or fault.code)
-        price = f"{self._price:f}" if self._price is not None else ""
-        self.record(KeyMarked("lost", self.exchange_now(), price, self._loss.code, reason))
+        since, price = self.exchange_now(), self._price
+        earlier = self.book.last_loss
+        if earlier is not None and (self._mark is None or self._mark.at <= earlier.at):
+            # Nothing was accepted since: it is the loss of before (a robot that was restarted meanwhile).
+            since, price = earlier.at, Decimal(earlier.price) if earlier.price else price
+        self._loss = KeyLoss(since, price, cause)
+        if self._price is not None:
+            self._loss.see(self._price)
+        shown = f"{price:f}" if price is not None else ""
+        self.record(KeyMarked("lost", since, shown, cause.code, cause.reason, cause.certainty, cause.why))
         if self._mark is not None:
             self._journal.keep_mark(self._mark)
-        self._log.error("key lost: %s (%s); no order call from here on", reason, fault)
-        self._announce("on-key-lost", {"reason": reason, "code": self._loss.code})
+        self._log.error("key lost: %s, %s (%s); no order call from here on", cause.reason, cause.certainty, fault)
+        self._announce("on-key-lost", {"reason": cause.reason, "code": cause.code})
         await self._end_user_stream()
+
+
+def harmless(symbol: str, rules: SymbolRules, price: Decimal) -> OrderRequest:
+    """Return an order for ``POST /api/v3/order/test``: within the filters, and never placed."""
+    quantity = ceil_to(max(rules.min_quantity, rules.min_notional / price), rules.step_size or Decimal(1))
+    return OrderRequest(
+        symbol, Side.BUY, OrderType.LIMIT, quantity, floor_to(price, rules.tick_size), "fc-key-still-trades"
+    )

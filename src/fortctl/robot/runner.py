@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -16,11 +16,12 @@ from fortctl.keycheck import Death, ask_if_dead, check_entered
 from fortctl.model import KeyPair, KeyVerdict, Role
 from fortctl.ports import Exchange, ExchangeFault, Outcome
 from fortctl.robot.describe import describe
-from fortctl.robot.events import Configured, KeyMarked, Released
+from fortctl.robot.events import Configured, Intent, KeyMarked, Released
 from fortctl.robot.feeds import RETRY_S, Feeds
 from fortctl.robot.lifecycle import Books, Key, KeyEvent, WishEvent, may_trade
 from fortctl.robot.lookups import LookUps, under_our_names
 from fortctl.robot.orders import OrderDesk
+from fortctl.robot.outlook import after_resume, numbered
 from fortctl.robot.reconcile import Limits, Mark, to_look_up
 from fortctl.robot.reconciling import Reconciler
 from fortctl.robot.records import order_row
@@ -236,8 +237,17 @@ class Runner(Feeds):
             shown["hold"] = list(self.facts.hold)
             shown["reason"] = "; ".join(shown["hold"])
         if self.book.key_mark is not None and self._key is Key.LOST and self._loss is not None:
-            shown["reason"] = self._loss.reason
-            shown["key_loss"] = self._loss.describe(self._price, self.book)
+            shown["reason"] = self._loss.cause.reason
+            shown["key_loss"] = self._loss.describe(
+                *(self._price, self.book),
+                now=self.exchange_now(),
+                rate=self._rate,
+                mark=self._mark,
+                limits=self._limits,
+            )
+        if self.state == "held":
+            shown["reasons"] = numbered(self.facts.hold)
+            shown["resume"] = after_resume(self.book, self._wanted_now(), self._price)
         if self._key_swap is not None:
             shown["key_swap"] = dict(self._key_swap)
         if self._balances is not None:
@@ -248,6 +258,11 @@ class Runner(Feeds):
                 if one.asset in assets
             ]
         return shown
+
+    def _wanted_now(self) -> Sequence[Intent]:
+        if self._rules is None or self._price is None:
+            return ()
+        return self._trader.wanted(self._orders.view(self._price, self._rules, self._rate)).intents
 
     # -- running ---------------------------------------------------------------------------------------------------
 
