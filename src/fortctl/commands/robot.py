@@ -219,22 +219,26 @@ def pair(app: App, confirm: str | None, mailbox: str | None, revoke: str | None,
 @click.option("--follow", "-f", is_flag=True, help="Go on printing new lines.")
 @click.option("--lines", "-n", type=click.IntRange(0, 100_000), default=200, help="How many to begin with.")
 def logs(app: App, follow: bool, lines: int) -> Result:
-    from fortctl.commands.robot_logs import follow_log, last_lines
+    from fortctl.commands.robot_logs import LogReader
+    from fortctl.commands.robot_logs import follow as following
 
     app.wiring.entry  # noqa: B018
-    path = app.wiring.robot_home.log
-    found = last_lines(path, lines)
+    reader = LogReader(app.wiring.robot_home.log)
+    found = reader.last(lines)
     if not follow:
+        reader.close()
         return Result({"lines": found}, text="\n".join(_log_line(entry) for entry in found))
     for entry in found:
         app.stream(entry, _log_line(entry))
-    for entry in follow_log(path):
+    for entry in following(reader):
         app.stream(entry, _log_line(entry))
     raise AssertionError("following ends only when it is interrupted")
 
 
 def _log_line(entry: dict[str, Any]) -> str:
-    return f"{entry.get('time', '')} {entry.get('level', '')} {entry.get('message', '')}".strip()
+    line = f"{entry.get('time', '')} {entry.get('level', '')} {entry.get('message', '')}".strip()
+    trace = str(entry.get("trace") or "").splitlines()
+    return "\n".join([line, *(f"    {one}" for one in trace)])
 
 
 def one_line(found: dict[str, Any]) -> str:

@@ -1,50 +1,106 @@
-"""Read the robot's log: JSON lines."""
+"""Read the robot's log: JSON lines, rotated by size."""
 
 from __future__ import annotations
 
 import json
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 _TAIL_BYTES = 4 * 1024 * 1024
 _POLL_S = 0.2
+_LONGEST_LINE = 1024 * 1024
+Entry = dict[str, Any]
 
 
-def last_lines(path: Path, count: int) -> list[dict[str, Any]]:
-    """Return the last entries of a log; empty when there is none yet."""
-    try:
-        with path.open("rb") as stream:
-            size = stream.seek(0, os.SEEK_END)
-            stream.seek(max(0, size - _TAIL_BYTES))
-            lines = stream.read().splitlines()
-    except FileNotFoundError:
-        return []
-    return [_parsed(line) for line in lines[len(lines) - min(count, len(lines)) :]]
+class LogReader:
+    """Reads a log from its last lines on; nothing is lost or told twice where it is rotated meanwhile.
 
+    Args:
+        path: the newest file; ``PATH.1`` is the one before.
+    """
 
-def follow_log(path: Path) -> Iterator[dict[str, Any]]:
-    """Yield entries as they are appended, for ever; a rotated log is opened anew."""
-    position = path.stat().st_size if path.exists() else 0
-    rest = b""
-    while True:
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._stream: IO[bytes] | None = None
+        self._rest = b""
+
+    def last(self, count: int) -> list[Entry]:
+        """Return the last entries, those of the file before included; from here on :meth:`more` goes on."""
+        lines: list[bytes] = []
+        if self._open():
+            assert self._stream is not None
+            lines = self._tail(self._stream)
+        before = self._path.with_name(f"{self._path.name}.1")
+        if len(lines) < count:
+            with suppress(OSError), before.open("rb") as stream:
+                lines = [*self._tail(stream), *lines]
+        # What is not ended yet is told once it is.
+        return [_parsed(line) for line in lines[max(0, len(lines) - count) :]]
+
+    def more(self) -> list[Entry]:
+        """Return what was appended since; a rotated log is read to its end first."""
+        found: list[bytes] = []
+        while True:
+            if self._stream is None and not self._open():
+                return [_parsed(line) for line in found]
+            assert self._stream is not None
+            found += self._lines(self._stream.read())
+            if not self._rotated(self._stream):
+                return [_parsed(line) for line in found]
+            found += self._lines(self._stream.read())
+            self._stream.close()
+            self._stream, self._rest = None, b""
+
+    def close(self) -> None:
+        if self._stream is not None:
+            self._stream.close()
+            self._stream = None
+
+    def _open(self) -> bool:
         try:
-            with path.open("rb") as stream:
-                if path.stat().st_size < position:
-                    position, rest = 0, b""
-                stream.seek(position)
-                chunk = stream.read()
-                position += len(chunk)
+            self._stream = self._path.open("rb")
         except FileNotFoundError:
-            chunk = b""
-        *lines, rest = (rest + chunk).split(b"\n")
-        yield from (_parsed(line) for line in lines if line)
-        time.sleep(_POLL_S)
+            return False
+        return True
+
+    def _tail(self, stream: IO[bytes]) -> list[bytes]:
+        start = max(0, stream.seek(0, os.SEEK_END) - _TAIL_BYTES)
+        stream.seek(start)
+        data = stream.read()
+        if start:
+            data = data.partition(b"\n")[2]  # the first line is cut
+        if stream is self._stream:
+            return self._lines(data)
+        return [line for line in data.split(b"\n") if line]
+
+    def _lines(self, data: bytes) -> list[bytes]:
+        *lines, self._rest = (self._rest + data).split(b"\n")
+        if len(self._rest) > _LONGEST_LINE:
+            self._rest = b""
+        return [line for line in lines if line]
+
+    def _rotated(self, stream: IO[bytes]) -> bool:
+        """Return whether the open file is not the newest one any more, or was cut."""
+        here = os.fstat(stream.fileno())
+        try:
+            newest = self._path.stat()
+        except FileNotFoundError:
+            return False
+        return (here.st_dev, here.st_ino) != (newest.st_dev, newest.st_ino) or newest.st_size < stream.tell()
 
 
-def _parsed(line: bytes) -> dict[str, Any]:
+def follow(reader: LogReader, sleep: Callable[[float], None] = time.sleep) -> Iterator[Entry]:
+    """Yield entries as they are appended, for ever."""
+    while True:
+        yield from reader.more()
+        sleep(_POLL_S)
+
+
+def _parsed(line: bytes) -> Entry:
     try:
         value = json.loads(line)
     except ValueError:
