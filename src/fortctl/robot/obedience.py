@@ -83,7 +83,7 @@ class Obedience:
             # What the same operator has sent twice is obeyed once; another operator's order stays what it is.
             await self._obey([row for row, order in valid if order.operator_id == first.operator_id], first)
             return True
-        if self._heard_at is not None and self._silent_for() > (self._deadman_s or 0):
+        if self._heard_at is not None and self._deadman_s is not None and self._silent_for() > self._deadman_s:
             self._log.warning("the mailbox is back and holds no panic order: the robot goes on")
         self._heard_at = self._clock.monotonic()
         if self._deadman_s is not None:
