@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from fortctl.store.mailbox import SqliteMailbox
     from fortctl.store.operations import SqliteOperations
     from fortctl.store.postgres import PostgresMailbox
+    from fortctl.store.weights import WeightStore
     from fortctl.vault.slots import Unlocker
     from fortctl.vault.store import OpenVault, VaultFile
 
@@ -329,11 +330,19 @@ class Wiring:
 
     def connect(self, pair: KeyPair | None, connections: Connections | None = None) -> Exchange:
         """Make an exchange adapter for the account's target; a process of long life shares its connections."""
+        from fortctl.exchange.budget import Budget
         from fortctl.exchange.client import BinanceExchange
         from fortctl.exchange.targets import resolve
 
         target = resolve(self.entry.exchange, self.home.path)
-        return BinanceExchange(target, pair, connections=connections, account=self.account)
+        budget = Budget(self._weights, target.rest_url, self.clock)
+        return BinanceExchange(target, pair, connections=connections, account=self.account, budget=budget)
+
+    @cached_property
+    def _weights(self) -> WeightStore:
+        from fortctl.store.weights import WeightStore
+
+        return WeightStore(self.home.path / "weights.sqlite")
 
 
 class Shelf:

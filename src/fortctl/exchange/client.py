@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import AsyncIterator, Awaitable, Mapping
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from fortctl.clock import SystemClock
 from fortctl.exchange import parsing
+from fortctl.exchange.budget import CODE_ORDERS, STOPS_S, Budget, is_urgent, weight_of
 from fortctl.exchange.codes import classify
 from fortctl.exchange.targets import ExchangeTarget
 from fortctl.model import (
@@ -35,12 +36,26 @@ T = TypeVar("T")
 TIMEOUT_S = 10.0
 RECV_WINDOW_MS = 5_000
 PAGE = 1_000
+# A wait for weight that is shorter than this is waited out; a longer one is the caller's to plan with.
+PATIENCE_S = 2.0
 _CODE_CLOCK = -1021
 
 
-def _make_client(target: ExchangeTarget, pair: KeyPair | None, clock: SystemClock, connections: Connections) -> Any:
+async def _allowed(budget: Budget, method: str, uri: str, fields: Mapping[str, Any]) -> None:
+    """Wait until a request may leave. Raises ``ExchangeFault`` (busy) where that would take long."""
+    weight, urgent = weight_of(method, uri, fields), is_urgent(method)
+    while wait := budget.ask(weight, urgent=urgent):
+        if wait > PATIENCE_S:
+            raise ExchangeFault(Outcome.BUSY, f"this address must not ask for {wait:.1f} s", retry_after=wait)
+        await asyncio.sleep(wait)
+
+
+def _make_client(
+    target: ExchangeTarget, pair: KeyPair | None, clock: SystemClock, connections: Connections, budget: Budget
+) -> Any:
     """Make python-binance's client, pointed at the target, keeping a caller's own timestamp and receive window."""
     from binance import AsyncClient
+    from binance.exceptions import BinanceAPIException
 
     class Client(AsyncClient):  # type: ignore[misc]
         API_URL = f"{target.rest_url}/api"
@@ -58,9 +73,20 @@ def _make_client(target: ExchangeTarget, pair: KeyPair | None, clock: SystemCloc
                 data["signature"] = self._generate_signature(data)
             return super()._get_request_kwargs(method, False, force_params, **given)
 
+        async def _request(self, method: str, uri: str, signed: bool, force_params: bool = False, **given: Any) -> Any:
+            await _allowed(budget, method, uri, given.get("data") or {})
+            return await super()._request(method, uri, signed, force_params, **given)
+
         async def _handle_response(self, response: Any) -> Any:
             connections.note_weight(response.headers)
-            return await super()._handle_response(response)
+            if connections.weight_used is not None:
+                budget.told(connections.weight_used)
+            try:
+                return await super()._handle_response(response)
+            except BinanceAPIException as error:
+                if error.status_code in STOPS_S and error.code != CODE_ORDERS:
+                    budget.stop(_retry_after(response) or STOPS_S[error.status_code])
+                raise
 
     logging.getLogger("binance").setLevel(logging.CRITICAL)
     private = pair is not None and pair.type is not KeyType.HMAC
@@ -82,6 +108,7 @@ class BinanceExchange:
         clock: the machine's clock.
         connections: what this process's accounts share; without, it has its own.
         account: a name that two keys of one account share.
+        budget: of request weight, shared with other processes; without, it counts alone.
     """
 
     def __init__(
@@ -92,6 +119,7 @@ class BinanceExchange:
         *,
         connections: Connections | None = None,
         account: str = "",
+        budget: Budget | None = None,
     ) -> None:
         self._target = target
         self._pair = pair
@@ -100,12 +128,14 @@ class BinanceExchange:
         self._shared = connections
         self._own: Connections | None = None
         self._account = account
+        self._budget = budget or Budget(None, target.rest_url, self._clock)
 
     async def server_time(self) -> int:
         return int((await self._ask(self._made().get_server_time()))["serverTime"])
 
     async def symbol_rules(self, symbol: str) -> SymbolRules:
         found = await self._ask(self._made()._get("exchangeInfo", data={"symbol": symbol}))
+        self._budget.limit = parsing.weight_limit(found)
         return parsing.symbol_rules(found["symbols"][0])
 
     async def last_price(self, symbol: str) -> Decimal:
@@ -205,7 +235,7 @@ class BinanceExchange:
 
     def _made(self) -> Any:
         if self._client is None:
-            self._client = _make_client(self._target, self._pair, self._clock, self._connections)
+            self._client = _make_client(self._target, self._pair, self._clock, self._connections, self._budget)
         return self._client
 
     async def _signed(self, call: Any) -> Any:

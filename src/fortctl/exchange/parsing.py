@@ -96,6 +96,15 @@ def restrictions(row: Mapping[str, Any]) -> KeyRestrictions:
     )
 
 
+def weight_limit(info: Mapping[str, Any]) -> int | None:
+    """Return the request weight a minute of ``exchangeInfo``; None where it states none."""
+    for limit in info.get("rateLimits", ()):
+        kind = (limit.get("rateLimitType"), limit.get("interval"), limit.get("intervalNum"))
+        if kind == ("REQUEST_WEIGHT", "MINUTE", 1):
+            return int(limit["limit"])
+    return None
+
+
 def symbol_rules(row: Mapping[str, Any]) -> SymbolRules:
     """Read one symbol of ``exchangeInfo``."""
     filters = {one["filterType"]: one for one in row["filters"]}

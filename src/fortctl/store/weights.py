@@ -1,0 +1,88 @@
+"""The request weights of this home's processes, in ``HOME/weights.sqlite`` (adapter).
+
+What is lost here costs a refusal at the most: no commit waits for the disk, and a damaged file is made anew.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+
+from fortctl.errors import Conflict, VaultDamaged
+from fortctl.store.sqlite import connect, transaction
+
+BUSY_MS = 100
+MIGRATIONS = (
+    """
+    CREATE TABLE weight (
+        target TEXT PRIMARY KEY,
+        minute BIGINT NOT NULL,
+        used BIGINT NOT NULL,
+        stopped_until BIGINT NOT NULL
+    );
+    """,
+)
+
+Row = tuple[int, int, int]
+
+
+class WeightStore:
+    """Implements :class:`fortctl.exchange.budget.Numbers`; opened at the first use.
+
+    Args:
+        path: ``weights.sqlite``; its folder must exist.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._connection: sqlite3.Connection | None = None
+
+    def read(self, target: str) -> Row:
+        """Return (minute, used, stopped until). Raises ``Conflict`` when the store cannot be used."""
+        try:
+            return self._row(self._opened(), target)
+        except sqlite3.Error as error:
+            raise _unusable(error) from None
+
+    def change(self, target: str, change: Callable[[Row], Row]) -> None:
+        """Replace the numbers of a target, in one transaction. Raises ``Conflict``."""
+        try:
+            connection = self._opened()
+            with transaction(connection):
+                connection.execute(
+                    "INSERT INTO weight (target, minute, used, stopped_until) VALUES (?, ?, ?, ?)"
+                    " ON CONFLICT (target) DO UPDATE SET minute = excluded.minute, used = excluded.used,"
+                    " stopped_until = excluded.stopped_until",
+                    (target, *change(self._row(connection, target))),
+                )
+        except sqlite3.Error as error:
+            raise _unusable(error) from None
+
+    def close(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    def _row(self, connection: sqlite3.Connection, target: str) -> Row:
+        query = "SELECT minute, used, stopped_until FROM weight WHERE target = ?"
+        found = connection.execute(query, (target,)).fetchone()
+        return (int(found[0]), int(found[1]), int(found[2])) if found else (0, 0, 0)
+
+    def _opened(self) -> sqlite3.Connection:
+        if self._connection is None:
+            try:
+                self._connection = connect(self._path, MIGRATIONS, busy_timeout_ms=BUSY_MS)
+            except VaultDamaged:
+                self._path.unlink(missing_ok=True)
+                self._connection = connect(self._path, MIGRATIONS, busy_timeout_ms=BUSY_MS)
+            except OSError as error:
+                raise _unusable(error) from None
+            self._connection.execute("PRAGMA synchronous=OFF")
+        return self._connection
+
+
+def _unusable(error: Exception) -> Conflict:
+    return Conflict(
+        f"the store of request weights cannot be used ({type(error).__name__})", hint="see 'fortctl doctor'"
+    )

@@ -1,0 +1,186 @@
+"""Request weight is known before a request leaves, shared by processes, and a stop is obeyed to the second."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+
+import pytest
+from aiohttp import web
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fortctl.clock import SystemClock
+from fortctl.exchange.budget import KEPT_FREE, MINUTE_MS, Budget, Spent, ask, is_urgent, weight_of
+from fortctl.exchange.client import BinanceExchange
+from fortctl.exchange.targets import ExchangeTarget
+from fortctl.model import KeyPair, KeyType
+from fortctl.ports import ExchangeFault, Outcome
+from fortctl.secret import Secret
+from fortctl.store.weights import WeightStore
+
+START = 1_700_000_000_000 // MINUTE_MS * MINUTE_MS
+
+
+class Watch(SystemClock):
+    def __init__(self) -> None:
+        self.ms = START
+
+    def now_ms(self) -> int:
+        return self.ms
+
+
+requests = st.lists(
+    st.tuples(st.integers(0, 20_000), st.sampled_from([0, 1, 4, 6, 20, 80]), st.booleans()), max_size=200
+)
+
+
+@given(wanted=requests, limit=st.integers(100, 1_000))
+def test_no_minute_spends_more_than_the_limit_and_reading_leaves_the_urgent_part(
+    wanted: list[tuple[int, int, bool]], limit: int
+) -> None:
+    spent, now = Spent(), START
+    used: dict[int, int] = {}
+    read: dict[int, int] = {}
+    for pause, weight, urgent in wanted:
+        now += pause
+        spent, wait = ask(spent, now, weight, urgent=urgent, limit=limit)
+        minute = now // MINUTE_MS
+        if wait:
+            assert 0 < wait <= 60 and weight
+            room = limit if urgent else int(limit * (1 - KEPT_FREE))
+            assert used.get(minute, 0) + weight > room, "refused although there was room"
+            assert (now + wait * 1000) // MINUTE_MS == minute + 1
+        else:
+            used[minute] = used.get(minute, 0) + weight
+            read[minute] = read.get(minute, 0) + (0 if urgent else weight)
+    assert all(one <= limit for one in used.values())
+    assert all(one <= limit * (1 - KEPT_FREE) for one in read.values())
+
+
+@given(seconds=st.integers(1, 100_000), at=st.integers(0, 200_000), urgent=st.booleans())
+def test_a_stop_lasts_to_the_second_for_whatever_kind(seconds: int, at: int, urgent: bool) -> None:
+    watch = Watch()
+    budget = Budget(None, "x", watch)
+    budget.stop(seconds)
+    watch.ms += at * 1000
+    wait = budget.ask(0, urgent=urgent)
+    assert wait == max(0, seconds - at)
+
+
+def test_processes_share_what_is_used_and_a_stop(tmp_path: Path) -> None:
+    watch = Watch()
+    one, two = (Budget(WeightStore(tmp_path / "weights.sqlite"), "https://a", watch) for _ in range(2))
+    other = Budget(WeightStore(tmp_path / "weights.sqlite"), "https://b", watch)
+    one.limit = two.limit = 100
+    assert one.ask(80, urgent=False) == 0
+    assert two.ask(10, urgent=False) > 0 and two.ask(15, urgent=True) == 0
+    two.told(100)
+    assert one.ask(1, urgent=True) > 0
+    watch.ms += MINUTE_MS
+    assert one.ask(10, urgent=False) == 0
+    two.stop(7)
+    assert one.ask(0, urgent=True) == 7.0 and other.ask(0, urgent=True) == 0
+    watch.ms += 6_999
+    assert one.ask(0, urgent=True) == 0.001
+    watch.ms += 1
+    assert one.ask(0, urgent=True) == 0
+
+
+@pytest.mark.parametrize("how", ["damaged", "folder gone"])
+def test_a_store_that_cannot_be_used_stops_no_request(tmp_path: Path, how: str) -> None:
+    path = tmp_path / "weights.sqlite"
+    if how == "damaged":
+        path.write_bytes(b"no database" * 100)
+    budget = Budget(WeightStore(path if how == "damaged" else tmp_path / "gone" / "weights.sqlite"), "x", Watch())
+    budget.limit = 100
+    assert budget.ask(50, urgent=False) == 0
+    assert budget.ask(50, urgent=False) > 0, "it still counts"
+
+
+def test_what_requests_weigh() -> None:
+    base = "https://api.binance.com/api/v3"
+    assert weight_of("get", f"{base}/openOrders", {"symbol": "X"}) == 6
+    assert weight_of("get", f"{base}/openOrders", {}) == 80
+    assert weight_of("get", f"{base}/myTrades", {"orderId": 1}) == 5
+    assert weight_of("post", f"{base}/order", {}) == weight_of("delete", f"{base}/order", {}) == 0
+    assert weight_of("get", "https://api.binance.com/sapi/v1/account/apiRestrictions", {}) == 1
+    assert weight_of("get", f"{base}/something", {}) == 20
+    assert is_urgent("delete") and is_urgent("post") and not is_urgent("get")
+
+
+Answer = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+@pytest.fixture
+async def refusing() -> AsyncIterator[tuple[str, list[str], list[web.Response]]]:
+    """A server that answers from a list, and notes what reached it."""
+    seen: list[str] = []
+    answers: list[web.Response] = []
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        seen.append(f"{request.method} {request.path}")
+        return answers.pop(0)
+
+    app = web.Application()
+    app.router.add_route("*", "/{path:.*}", answer)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    port = site._server.sockets[0].getsockname()[1]  # type: ignore[union-attr]
+    yield f"http://127.0.0.1:{port}", seen, answers
+    await runner.cleanup()
+
+
+def _refusal(status: int, code: int, **headers: str) -> web.Response:
+    return web.json_response(
+        {"code": code, "msg": "no"}, status=status, headers={k.replace("_", "-"): v for k, v in headers.items()}
+    )
+
+
+@pytest.mark.parametrize("status", [429, 418])
+async def test_no_request_leaves_before_retry_after_is_over(
+    tmp_path: Path, refusing: tuple[str, list[str], list[web.Response]], status: int
+) -> None:
+    url, seen, answers = refusing
+    watch = Watch()
+    pair = KeyPair("k", KeyType.HMAC, Secret("k" * 64), Secret("s" * 64))
+    target = ExchangeTarget("x", url, "ws://127.0.0.1:1/ws-api/v3", "ws://127.0.0.1:1")
+    first, second = (
+        BinanceExchange(target, pair, watch, budget=Budget(WeightStore(tmp_path / "w.sqlite"), url, watch))
+        for _ in range(2)
+    )
+    answers.append(_refusal(status, -1003, Retry_After="9"))
+    with pytest.raises(ExchangeFault) as told:
+        await first.server_time()
+    assert (told.value.outcome, told.value.retry_after) == (Outcome.BUSY, 9.0)
+    for after in (0, 5_000, 1_999):
+        watch.ms += after
+        for exchange in (first, second):
+            with pytest.raises(ExchangeFault) as stopped:
+                await exchange.cancel("XRPETH", "mine")
+            assert stopped.value.outcome is Outcome.BUSY
+            assert stopped.value.retry_after == pytest.approx((START + 9_000 - watch.ms) / 1000)
+    assert len(seen) == 1
+    watch.ms = START + 9_000
+    answers.append(web.json_response({"serverTime": 7}, headers={"X-MBX-USED-WEIGHT-1M": "5990"}))
+    assert await second.server_time() == 7
+    with pytest.raises(ExchangeFault) as full:
+        await first.account()
+    assert full.value.outcome is Outcome.BUSY and len(seen) == 2, "another process was told of the weight"
+    for exchange in (first, second):
+        await exchange.close()
+
+
+async def test_too_many_orders_stop_orders_and_not_the_address(
+    tmp_path: Path, refusing: tuple[str, list[str], list[web.Response]]
+) -> None:
+    url, _seen, answers = refusing
+    target = ExchangeTarget("x", url, "ws://127.0.0.1:1/ws-api/v3", "ws://127.0.0.1:1")
+    exchange = BinanceExchange(target, KeyPair("k", KeyType.HMAC, Secret("k" * 64), Secret("s" * 64)), Watch())
+    answers += [_refusal(429, -1015, Retry_After="9"), web.json_response({"serverTime": 7})]
+    with pytest.raises(ExchangeFault):
+        await exchange.cancel("XRPETH", "mine")
+    assert await exchange.server_time() == 7
+    await exchange.close()
