@@ -147,7 +147,7 @@ class Lane(asyncio.Protocol):
     def _send(self, asked: Asked, reply: Reply) -> None:
         entry, transport = asked.entry, self._transport
         entry["status"] = reply.status
-        self._server.log_request(entry)
+        self._server.log_request(entry, len(asked.path) + len(asked.query) + len(asked.body))
         self._busy = False
         if transport is None or transport.is_closing():
             return

@@ -22,6 +22,7 @@ from typing import Any
 
 from fortctl.paper.market import Trade
 from fortctl.paper.orders import ZERO, PaperOrder
+from fortctl.paper.sides import Side
 from fortctl.paper.symbols import Symbol
 
 DEPTH = 20
@@ -64,6 +65,9 @@ class Book:
     taken: bool = False
     # orders whose place in the queue or trail has moved, which no event tells
     moved: set[int] = field(default_factory=set)
+    # the resting orders as they match: buyers, sellers
+    bids: Side = field(default_factory=lambda: Side(True))
+    offers: Side = field(default_factory=lambda: Side(False))
     # account → its orders that rest or wait
     of: dict[str, dict[int, PaperOrder]] = field(default_factory=dict)
 
@@ -155,14 +159,7 @@ class Book:
 
     def _reached(self, trade: Trade) -> deque[PaperOrder]:
         at_price, price = self.model != "through", trade.price
-        found = []
-        for order in self.resting.values():
-            if order.price == price:
-                if at_price:
-                    found.append(order)
-            elif (price < order.price) == (order.side == "BUY"):
-                found.append(order)
-        found.sort(key=lambda order: (-order.price if order.side == "BUY" else order.price, order.rank))
+        found = [*self.bids.until(price, including=at_price), *self.offers.until(price, including=at_price)]
         return deque(found)
 
     def _shows_next_part(self, order: PaperOrder) -> bool:
@@ -171,6 +168,7 @@ class Book:
             return False
         order.shown = min(order.iceberg, order.left)
         order.rank, self.next_rank = self.next_rank, self.next_rank + 1
+        self._side(order).add(order)
         return order.shown > 0
 
     def rest(self, order: PaperOrder) -> None:
@@ -186,11 +184,19 @@ class Book:
 
     def keep(self, order: PaperOrder) -> None:
         """Take an open order in, where its status says: among those that rest or those that wait for their trigger."""
-        (self.waiting if order.waits else self.resting)[order.id] = order
+        if order.waits:
+            self.waiting[order.id] = order
+        else:
+            self.resting[order.id] = order
+            self._side(order).add(order)
         self.of.setdefault(order.account, {})[order.id] = order
+
+    def _side(self, order: PaperOrder) -> Side:
+        return self.bids if order.side == "BUY" else self.offers
 
     def remove(self, order: PaperOrder) -> None:
         if self.resting.pop(order.id, None) is not None:
+            self._side(order).remove(order.id)
             self.update_id += 1
         self.waiting.pop(order.id, None)
         mine = self.of.get(order.account)
@@ -201,15 +207,8 @@ class Book:
 
     def opposite(self, order: PaperOrder) -> list[PaperOrder]:
         """Return the resting orders that an order could match, in the order in which it would."""
-        buying = order.side == "BUY"
-        found = [
-            one
-            for one in self.resting.values()
-            if (one.side == "SELL") == buying
-            and (order.takes_any_price or (one.price <= order.price if buying else one.price >= order.price))
-        ]
-        found.sort(key=lambda one: (one.price if buying else -one.price, one.rank))
-        return found
+        other = self.offers if order.side == "BUY" else self.bids
+        return list(other) if order.takes_any_price else other.until(order.price)
 
     def take(self, order: PaperOrder) -> Iterator[Match]:
         """Yield what an order takes at once; the caller books each match before it takes the next.
@@ -218,10 +217,10 @@ class Book:
         """
         buying = order.side == "BUY"
         sizes = self.ask_sizes if buying else self.bid_sizes
-        best = self.ask if buying else self.bid
+        best, other = (self.ask, self.offers) if buying else (self.bid, self.bids)
         number = 0
         while True:
-            resting = next(iter(self.opposite(order)), None) if self.resting else None
+            resting = other.best(None if order.takes_any_price else order.price)
             while number < len(sizes) and sizes[number] <= 0:
                 number += 1
             price = best + self.symbol.tick * number if buying else best - self.symbol.tick * number
@@ -273,9 +272,7 @@ class Book:
         buying = side == "BUY"
         if (bool(self.ask) and price >= self.ask) if buying else (bool(self.bid) and price <= self.bid):
             return True
-        return any(
-            one.side != side and (one.price <= price if buying else one.price >= price) for one in self.resting.values()
-        )
+        return (self.offers if buying else self.bids).best(price) is not None
 
     def takeable(self, order: PaperOrder) -> Decimal:
         """Return how much of an order could be filled now (for FOK)."""

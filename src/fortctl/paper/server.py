@@ -75,6 +75,7 @@ class PaperServer:
         self.pacer = Pacer(self, options.tapes, options.speed, options.start, options.loop)
         self.token = secrets.token_urlsafe(24)
         self.requests: deque[dict[str, Any]] = deque()
+        self._sizes: deque[int] = deque()
         self.arrivals: dict[str, int] = defaultdict(int)
         self._arrived = asyncio.Event()
         self._sequence = self._log_size = 0
@@ -240,13 +241,20 @@ class PaperServer:
         else:
             self.keeper.hold(account, event)
 
-    def log_request(self, entry: dict[str, Any]) -> None:
+    def log_request(self, entry: dict[str, Any], size: int | None = None) -> None:
+        """Write a request down.
+
+        Args:
+            size: at most how many characters its path and parameters have, where that is known.
+        """
         self._sequence += 1
         entry = {"seq": self._sequence, "time": self.now(), **entry}
         self.requests.append(entry)
-        self._log_size += _size(entry)
+        self._sizes.append(ENTRY_BYTES + size if size is not None else _size(entry))
+        self._log_size += self._sizes[-1]
         while self._log_size > LOG_BYTES or len(self.requests) > REQUESTS_KEPT:
-            self._log_size -= _size(self.requests.popleft())
+            self.requests.popleft()
+            self._log_size -= self._sizes.popleft()
         if self._log is not None:
             self._log.write(json.dumps(entry) + "\n")
             self._log.flush()
