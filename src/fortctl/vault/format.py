@@ -122,11 +122,14 @@ def decode(data: bytes) -> Document:
 
 
 _LINE = re.compile(r'([a-z0-9_]+) = (?:"((?:[^"\\\x00-\x1f\x7f]|\\["\\]|\\u[0-9a-f]{4})*)"|([0-9]{1,16}))')
+_SPECIAL = re.compile(r'["\\\x00-\x1f\x7f]')
 _ESCAPE = re.compile(r'\\(?:(["\\])|u([0-9a-f]{4}))')
 T = TypeVar("T", Slot, Record)
 
 
 def _quote(text: str) -> str:
+    if not _SPECIAL.search(text):
+        return f'"{text}"'
     out = []
     for character in text:
         if character in '"\\':

@@ -1,0 +1,550 @@
+"""One account, its site, its robot and its exchange in one process, for rotations that are killed and gone on with.
+
+The vaults, the mailbox, the journals and the operation store are the real ones, on disk; the exchange is the paper
+exchange's real engine. The robot lives on an event loop in a thread of its own and moves only while the site waits
+for it, so that every run is the same. A kill is an exception: of the site's command, or of the robot.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+import logging
+import os
+import secrets
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+from fortctl.audit import AuditFile
+from fortctl.config import Home, make_private_folder, write_private
+from fortctl.exchange import parsing
+from fortctl.exchange.codes import classify
+from fortctl.model import KeyPair, KeyType, PublicTrade, Role, StreamUp
+from fortctl.paper import calls, refusals
+from fortctl.paper.accounts import ApiKey
+from fortctl.paper.engine import Engine
+from fortctl.paper.market import Tape, Trade
+from fortctl.paper.parameters import Context
+from fortctl.paper.symbols import symbol_of
+from fortctl.ports import ExchangeFault, IssuedKey, OperationOwner
+from fortctl.robot import desk
+from fortctl.robot.desk import Desk
+from fortctl.robot.journal import SqliteJournal
+from fortctl.robot.offline import offline_status
+from fortctl.robot.runner import Runner
+from fortctl.robot.settings import GridSettings, parse_settings
+from fortctl.robot.strongbox import StrongBox
+from fortctl.secret import Secret
+from fortctl.services.accounts import AccountEntry, found_vault, pairing_offer
+from fortctl.services.control import RobotControl
+from fortctl.services.custody import Custody
+from fortctl.services.issuer import PERSON, SUB_ACCOUNT
+from fortctl.services.keys import KeyService
+from fortctl.services.robot import RobotService, RobotWatch
+from fortctl.services.rotation import Ended, RotationJournal, RotationService
+from fortctl.services.rotation_plan import Mode, Operation, Scope
+from fortctl.services.rotation_proof import Proofs
+from fortctl.services.rotation_steps import StepTools
+from fortctl.store.mailbox import SqliteMailbox
+from fortctl.store.operations import SqliteOperations
+from fortctl.vault.seal import Identity
+from fortctl.vault.slots import KeyFile
+from fortctl.vault.store import VaultFile
+
+SYMBOL, START_MS = "XRPETH", 1_700_000_000_000
+GRID = {"symbol": SYMBOL, "levels": 2, "step": "0.5", "take_profit": "0.5", "order_quote": "0.05"}
+RIGHTS = {Role.SITE: ("reading",), Role.ROBOT: ("reading", "spot_trading")}
+
+
+class Killed(BaseException):
+    """SIGKILL, as far as one process can play it."""
+
+
+class StageClock:
+    """Time that passes only when somebody waits."""
+
+    def __init__(self) -> None:
+        self.ms = START_MS
+        self.waiting: Callable[[], None] = lambda: None
+
+    def now_ms(self) -> int:
+        return self.ms
+
+    def monotonic(self) -> float:
+        return self.ms / 1000
+
+    async def sleep(self, seconds: float) -> None:
+        self.wait(seconds)
+
+    def wait(self, seconds: float) -> None:
+        self.ms += max(1, int(seconds * 1000))
+        self.waiting()
+
+
+class EngineExchange:
+    """The exchange port straight over the engine: Binance's parameters and answers, no network."""
+
+    def __init__(self, stage: Stage, pair: KeyPair | None) -> None:
+        self._stage = stage
+        self._pair = pair
+
+    def ask(self, method: str, path: str, **values: Any) -> Any:
+        stage, call = self._stage, calls.CALLS[method, path]
+        stage.calls.append((f"{method} {path}", self._pair.name if self._pair else ""))
+        key = None
+        try:
+            if call.security != "NONE":
+                assert self._pair is not None
+                key = stage.engine.keys.get(self._pair.api_key.reveal())
+                if key is None:
+                    raise refusals.UNKNOWN_KEY_SAPI if path.startswith("/sapi") else refusals.bad_key()
+                if call.security == "TRADE" and not key.may("spot_trading", stage.clock.ms):
+                    raise refusals.bad_key()
+            texts = {name: str(value) for name, value in values.items()}
+            context = Context(stage.engine, stage.clock.ms, key, [], new_key=lambda: secrets.token_hex(32))
+            return call.handler(context, texts)
+        except refusals.Refusal as refusal:
+            outcome = classify(refusal.status, refusal.code, refusal.message)
+            raise ExchangeFault(outcome, refusal.message, code=refusal.code, http_status=refusal.status) from None
+
+    async def server_time(self) -> int:
+        return int(self.ask("GET", "/api/v3/time")["serverTime"])
+
+    async def symbol_rules(self, symbol: str) -> Any:
+        return parsing.symbol_rules(self.ask("GET", "/api/v3/exchangeInfo", symbol=symbol)["symbols"][0])
+
+    async def last_price(self, symbol: str) -> Decimal:
+        return Decimal(self.ask("GET", "/api/v3/ticker/price", symbol=symbol)["price"])
+
+    async def account(self) -> Any:
+        return parsing.account_state(self.ask("GET", "/api/v3/account"))
+
+    async def key_restrictions(self) -> Any:
+        return parsing.restrictions(self.ask("GET", "/sapi/v1/account/apiRestrictions"))
+
+    async def place(self, request: Any, *, timestamp: int, recv_window: int) -> Any:
+        answer = self.ask(
+            *("POST", "/api/v3/order"),
+            symbol=request.symbol,
+            side=request.side.value,
+            type=request.type.value,
+            timeInForce="GTC",
+            quantity=f"{request.quantity:f}",
+            price=f"{request.price:f}",
+            newClientOrderId=request.client_order_id,
+            newOrderRespType="RESULT",
+        )
+        self._stage.placed.append(request.client_order_id)
+        return parsing.order_state(answer)
+
+    async def cancel(self, symbol: str, client_order_id: str) -> Any:
+        answer = self.ask("DELETE", "/api/v3/order", symbol=symbol, origClientOrderId=client_order_id)
+        return parsing.order_state(answer)
+
+    async def order(self, symbol: str, client_order_id: str) -> Any:
+        answer = self.ask("GET", "/api/v3/order", symbol=symbol, origClientOrderId=client_order_id)
+        return parsing.order_state(answer)
+
+    async def open_orders(self, symbol: str | None = None) -> Any:
+        return tuple(parsing.order_state(row) for row in self.ask("GET", "/api/v3/openOrders", symbol=SYMBOL))
+
+    async def trades(self, symbol: str, *, order_id: int | None = None, from_id: int | None = None) -> Any:
+        values = {"symbol": symbol, "fromId": from_id or 0, "limit": 1000}
+        values |= {"orderId": order_id} if order_id is not None else {}
+        return tuple(parsing.fill(row) for row in self.ask("GET", "/api/v3/myTrades", **values))
+
+    async def user_events(self) -> AsyncIterator[Any]:
+        queue: asyncio.Queue[Any] = asyncio.Queue()
+        self._stage.listeners.append(queue)
+        try:
+            yield StreamUp()
+            while True:
+                yield await queue.get()
+        finally:
+            self._stage.listeners.remove(queue)
+
+    async def market_events(self, symbol: str) -> AsyncIterator[Any]:
+        yield StreamUp()
+        yield PublicTrade(symbol, Decimal("0.0014"), Decimal(1), self._stage.clock.ms)
+        await asyncio.Event().wait()
+
+    async def close(self) -> None:
+        return
+
+
+class EngineIssuer:
+    """The issuer port straight over the engine."""
+
+    def __init__(self, stage: Stage) -> None:
+        self._exchange = EngineExchange(stage, stage.master)
+        self._stage = stage
+
+    async def create(self, name: str, public_key: str, permissions: Collection[str], addresses: Sequence[str]) -> Any:
+        values = {"email": self._stage.email, "apiName": name, "status": 1, "publicKey": public_key}
+        trade = {"canTrade": "true"} if "spot_trading" in permissions else {}
+        made = self._exchange.ask("POST", "/sapi/v2/sub-account/subAccountApi", **values, **trade)
+        return IssuedKey(made["apiName"], Secret(made["apiKey"]))
+
+    async def listed(self) -> Any:
+        rows = self._exchange.ask("GET", "/sapi/v1/sub-account/subAccountApi", email=self._stage.email)["rows"]
+        return tuple(IssuedKey(row["apiName"], Secret(row["apikey"])) for row in rows)
+
+    async def addresses(self, api_key: Secret) -> tuple[str, ...]:
+        return ()
+
+    async def delete(self, api_key: Secret) -> None:
+        values = {"email": self._stage.email, "subAccountApiKey": api_key.reveal()}
+        self._exchange.ask("DELETE", "/sapi/v1/sub-account/subAccountApi", **values)
+
+    async def close(self) -> None:
+        return
+
+
+class NoLatch:
+    def is_latched(self) -> bool:
+        return False
+
+    def placing(self) -> AbstractContextManager[bool]:
+        return nullcontext(True)
+
+
+class Robot:
+    """The robot's process: up, moved on while somebody waits, killed. Implements ``ports.RobotProcess``."""
+
+    pid, host = 1, "here"
+
+    def __init__(self, stage: Stage) -> None:
+        self._stage = stage
+        self._thread = ThreadPoolExecutor(1)
+        self.runner: Runner | None = None
+
+    def owner(self) -> Any:
+        return self if self.runner is not None else None
+
+    def query(self, request: Mapping[str, Any], *, timeout_s: float = 5.0) -> dict[str, Any]:
+        assert self.runner is not None
+        return self.runner.status()
+
+    def wake(self) -> bool:
+        self.move()
+        return True
+
+    def bring_up(self, passphrase: Secret | None = None, *, timeout_s: float = 20.0) -> None:
+        if self.runner is None:
+            self._thread.submit(self._come_up).result()
+
+    def _come_up(self) -> None:
+        stage, place = self._stage, self._stage.home.robot("default")
+        file = VaultFile(place.vault, place.erasure)
+        if file.exists():
+            box = StrongBox("default", "paper", file.unlock([KeyFile(place.keyfile)]), stage.clock)
+        else:
+            vault, operator = file.create([KeyFile(place.keyfile)]), stage.operator
+            operators = {operator.id: operator.public_bytes()}
+            box = StrongBox.provision("default", "paper", vault, stage.clock, operators)
+            stage.introduce(box.identity())
+        self._loop = asyncio.new_event_loop()
+        self._journal = hasty(SqliteJournal(place.journal, account="default", clock=stage.clock))
+        self._loop.run_until_complete(self._start(box))
+
+    async def _start(self, box: StrongBox) -> None:
+        stage = self._stage
+        log = logging.getLogger("test.rotation")
+        log.addHandler(logging.NullHandler())
+        log.propagate = False
+        runner = Runner(
+            account="default",
+            robot_id=box.identity().id,
+            journal=self._journal,
+            clock=stage.clock,
+            latch=NoLatch(),
+            connect=stage.connect,
+            log=log,
+            resume_running=True,
+        )
+        settings, key = box.settings(), box.key()
+        if settings is not None:
+            await runner.configure(parse_settings(settings))
+        if key is not None:
+            await runner.set_key(key.pair, uid=key.uid)
+        self._mailbox = hasty(SqliteMailbox(stage.home.mailbox))
+        self._desk = Desk(box, self._mailbox, runner, _settings, stage.clock, NoLatch(), log)
+        self._desk.publish()
+        self._task = asyncio.create_task(runner.run())
+        self.box, self.runner = box, runner
+        await self._spin()
+
+    async def _spin(self) -> None:
+        await self._desk.poll()
+        for _turn in range(40):
+            await asyncio.sleep(0)
+        self._desk.publish_news()
+        if self._task.done():
+            self._task.result()
+
+    def move(self) -> None:
+        """Let it do what it can now."""
+        if self.runner is not None:
+            self._thread.submit(lambda: self._loop.run_until_complete(self._spin())).result()
+
+    def kill(self, owner: Any = None) -> bool:
+        """End it where it stands; nothing is tidied up."""
+        if self.runner is not None:
+            self.runner = None
+            self._thread.submit(self._die).result()
+        return True
+
+    def _die(self) -> None:
+        tasks = asyncio.all_tasks(self._loop)
+        for task in tasks:
+            task.cancel()
+        self._loop.run_until_complete(asyncio.gather(*tasks, return_exceptions=True))
+        self._journal.close()
+        self._mailbox._connection.close()
+        self._loop.close()
+
+    def end(self) -> None:
+        self.kill()
+        self._thread.shutdown()
+
+
+def _settings(values: Mapping[str, Any]) -> GridSettings:
+    return parse_settings(values)
+
+
+class Person:
+    """Somebody who does on Binance's page what the rotation asks for. Implements ``rotation_steps.Guide``."""
+
+    def __init__(self, stage: Stage) -> None:
+        self._stage = stage
+        self._made: dict[Role, KeyPair] = {}
+
+    def progress(self, line: str) -> None:
+        return
+
+    def keys(self, todo: list[dict[str, Any]], roles: Collection[Role]) -> dict[Role, KeyPair]:
+        for role in roles:
+            if role not in self._made:
+                self._made[role] = self._stage.make_key(f"{role}-new", role)
+        return {role: self._made[role] for role in roles}
+
+    def refused(self, error: Exception) -> bool:
+        return False
+
+    def on_timeout(self, cycles_open: int) -> str:
+        return "abort"
+
+    def deleted(self, todo: list[dict[str, Any]]) -> bool:
+        for one in todo:
+            if any(key.name == one["name"] for key in self._stage.engine.keys.values()):
+                self._stage.engine.delete_key(one["name"])
+        return True
+
+
+class NoTraces:
+    """The site's keys are in the same memory as the robot's here: nobody cleans it."""
+
+    def __init__(self, *secrets: Any) -> None:
+        return
+
+    def find(self) -> None:
+        return
+
+    def overwrite(self) -> int:
+        return 0
+
+
+def hasty(store: Any) -> Any:
+    """Have a store not wait for the disk: SIGKILL takes nothing from the kernel's cache."""
+    store._connection.execute("PRAGMA synchronous=OFF")
+    return store
+
+
+class NoHooks:
+    def fire(self, event: str, facts: Mapping[str, Any], *, wait_s: float | None = None) -> tuple[Any, ...]:
+        return ()
+
+
+class Stage:
+    """The account with both keys taken in, its robot trading.
+
+    Attributes:
+        fuse: called before and after each write of the rotation's journal; may raise :class:`Killed`.
+    """
+
+    def __init__(self, folder: Path, issuer: str = PERSON) -> None:
+        self.home, self.issuer = Home(folder), issuer
+        self._traces, desk.Traces = desk.Traces, NoTraces  # type: ignore[misc,assignment]
+        self._fsync, os.fsync = os.fsync, lambda descriptor: None
+        make_private_folder(folder / "robots" / "default")
+        self.clock = StageClock()
+        self.placed: list[str] = []
+        self.calls: list[tuple[str, str]] = []
+        self.listeners: list[asyncio.Queue[Any]] = []
+        self._exchange()
+        vault = VaultFile(self.home.vault, self.home.erasure).create([KeyFile(self.home.keyfile)])
+        found_vault(vault, "paper", self.clock, AuditFile(self.home.audit), "default")
+        self.operator = Identity.from_private(vault.get("identity/operator"))
+        write_private(
+            self.home.robot("default").pairing, pairing_offer(AccountEntry("default", "paper"), self.operator)
+        )
+        self.robot = Robot(self)
+        self.clock.waiting = self.robot.move
+        self.person = Person(self)
+        self.fuse: Callable[[str, str, str], None] = lambda step, state, when: None
+        self._pid = 100
+        asyncio.run(self._take_keys_in())
+
+    def _exchange(self) -> None:
+        symbol = symbol_of(SYMBOL, Decimal("0.00000001"), Decimal(1))
+        first = Trade(1, Decimal("0.00140000"), Decimal(1000), START_MS, True)
+        self.engine = Engine({SYMBOL: Tape(symbol, (first,))}, "through")
+        self.engine.create_account("master", {}, START_MS)
+        sub = {"ETH": Decimal(30), "XRP": Decimal(1000)}
+        self.email = self.engine.create_account("default", sub, START_MS, master="master").email
+        self.engine.trade(SYMBOL, first, START_MS)
+        self.engine.emit = self._emit
+        self.master = self.make_key("master", Role.ROBOT, account="master")
+
+    def _emit(self, account: str, kind: str, event: dict[str, Any]) -> None:
+        if kind == "order":
+            for queue in self.listeners:
+                queue.put_nowait(parsing.order_update(event))
+
+    def make_key(self, name: str, role: Role, account: str = "default") -> KeyPair:
+        text = (name.replace("-", "0") * 64)[:64]
+        self.engine.add_key(ApiKey(name, account, text, "hmac", RIGHTS[role], START_MS, secret="s" * 64))
+        return KeyPair(name, KeyType.HMAC, Secret(text), Secret("s" * 64))
+
+    def introduce(self, identity: Identity) -> None:
+        body = {"robot_id": identity.id, "public": base64.b64encode(identity.public_bytes()).decode()}
+        write_private(self.home.robot("default").identity, json.dumps(body).encode())
+
+    def connect(self, pair: KeyPair | None) -> Any:
+        return EngineExchange(self, pair)
+
+    async def _take_keys_in(self) -> None:
+        tools = self._tools()
+        await tools.keys.take_site(self.make_key("site-old", Role.SITE), allow=(), replacing=False, force=False)
+        await tools.keys.take_robot(self.make_key("robot-old", Role.ROBOT), allow=(), replacing=False, force=False)
+        tools.robot.configure(GRID)
+        tools.robot.start()
+        self.clock.wait(1)
+
+    # -- the site's command ----------------------------------------------------------------------------------------
+
+    def _tools(self) -> StepTools:
+        audit = AuditFile(self.home.audit)
+        vault = VaultFile(self.home.vault, self.home.erasure).unlock([KeyFile(self.home.keyfile)])
+        custody = Custody("default", "paper", vault, audit, self.clock)
+        mailbox = hasty(SqliteMailbox(self.home.mailbox))
+        folder = self.home.robot("default").path
+        control = RobotControl(
+            *(custody, mailbox, self.robot, NoLatch(), folder, self.clock, self.clock.wait, lambda: None, audit)
+        )
+        watch = RobotWatch(self.robot, NoLatch(), self._offline, lambda: None, lambda: None)  # type: ignore[arg-type]
+        return StepTools(
+            custody=custody,
+            keys=KeyService(custody, control, self.connect, self.clock, audit),
+            control=control,
+            robot=RobotService(control, watch, self.clock, self.clock.wait),
+            watch=watch,
+            issuer=lambda: EngineIssuer(self),
+            proofs=Proofs(custody, control, self.connect, self.clock),
+            guide=self.person,
+            clock=self.clock,
+            sleep=self.clock.wait,
+            timeout_s=60.0,
+        )
+
+    def _offline(self) -> dict[str, Any]:
+        return offline_status(self.home.robot("default").journal)
+
+    def rotate(self, mode: Mode, scope: Scope) -> Ended:
+        """Run ``keys rotate`` as one process; a rotation that is open is gone on with."""
+        self._pid += 1
+        me = OperationOwner(self._pid, "here", str(self._pid), "keys rotate", self.clock.ms, self.clock.ms)
+        store = hasty(SqliteOperations(self.home.operations))
+        journal = _Watched(self, store, me)
+        try:
+            journal.take()
+            found = journal.expect(mode, scope)
+            fresh = found is None
+            operation = found or journal.begin(mode, scope, self.issuer)
+            service = RotationService(journal, self._tools(), NoHooks(), AuditFile(self.home.audit), self.clock)
+            return asyncio.run(service.run(operation, {}, fresh=fresh))
+        finally:
+            store.close()
+
+    def open_operation(self) -> Operation | None:
+        me = OperationOwner(1, "here", "1", "look", 0, 0)
+        store = hasty(SqliteOperations(self.home.operations))
+        try:
+            return RotationJournal("default", store, me, lambda owner: False, self.clock).current()
+        finally:
+            store.close()
+
+    # -- what must be true -----------------------------------------------------------------------------------------
+
+    def usable(self) -> dict[Role, bool]:
+        """Whether the key that each role uses now is one that the exchange accepts."""
+        custody = self._tools().custody
+        site = custody.site_key()
+        robot = self.robot.box.key()
+        found = {}
+        for role, pair in ((Role.SITE, site.pair if site else None), (Role.ROBOT, robot.pair if robot else None)):
+            key = self.engine.keys.get(pair.api_key.reveal()) if pair is not None else None
+            found[role] = key is not None and all(key.may(right, self.clock.ms) for right in RIGHTS[role])
+        return found
+
+    def end_state(self) -> dict[str, Any]:
+        """What an undisturbed run and one that was killed must have in common."""
+        tools = self._tools()
+        self.robot.bring_up()
+        self.clock.wait(1)
+        site, robot = tools.custody.site_key(), self.robot.box.key()
+        assert site is not None and robot is not None and self.robot.runner is not None
+        here = {site.pair.api_key.reveal(), robot.pair.api_key.reveal()}
+        there = {key.api_key for key in self.engine.keys.values() if key.account == "default"}
+        book = self.robot.runner.book
+        open_there = {order.client_order_id for order in self.engine.open_orders("default")}
+        return {
+            "every key at the exchange is one of the two in use": there == here,
+            "old keys in use": sorted(name for name in (site.pair.name, robot.pair.name) if name.endswith("old")),
+            "retiring copies": [tools.custody.retiring() is not None, self.robot.box.retiring() is not None],
+            "state": self.robot.runner.state,
+            "open rotation": self.open_operation() is not None,
+            "orders of the book are the exchange's": set(book.open_orders) == open_there,
+            "placed twice": len(self.placed) - len(set(self.placed)),
+            "usable": sorted(role.value for role, good in self.usable().items() if good),
+        }
+
+    def end(self) -> None:
+        self.robot.end()
+        desk.Traces = self._traces  # type: ignore[misc]
+        os.fsync = self._fsync
+
+
+class _Watched(RotationJournal):
+    """The real journal; the stage hears of each write, before and after it."""
+
+    def __init__(self, stage: Stage, store: SqliteOperations, me: OperationOwner) -> None:
+        super().__init__("default", store, me, lambda owner: False, stage.clock)
+        self._stage = stage
+
+    def put(self, operation: Operation) -> Operation:
+        doing = next((step.name for step in operation.steps if step.state == "doing"), None)
+        done_yet = [step.name for step in operation.steps if step.state == "done"]
+        name, state = (doing, "doing") if doing else (done_yet[-1] if done_yet else "begin", "done")
+        self._stage.fuse(name, state, "before")
+        done = super().put(operation)
+        self._stage.fuse(name, state, "after")
+        return done
+
+
+__all__ = ["SUB_ACCOUNT", "Killed", "Stage"]
