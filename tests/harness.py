@@ -68,6 +68,13 @@ class Shell:
     home: Path
     environment: dict[str, str] = field(default_factory=clean_environment)
     transcript: list[str] = field(default_factory=list)
+    user: int | None = None
+
+    def as_user(self) -> dict[str, Any]:
+        """Return what makes a subprocess another OS user's (root alone may)."""
+        if self.user is None:
+            return {}
+        return {"user": self.user, "group": self.user, "extra_groups": [], "cwd": "/"}
 
     def argv(self, *words: str) -> list[str]:
         # A foreign client's environment has no fortctl: there another interpreter is named.
@@ -85,6 +92,7 @@ class Shell:
             env=self.environment,
             timeout=timeout,
             check=False,
+            **self.as_user(),
         )
         ran = Ran(done.returncode, done.stdout.decode(), done.stderr.decode())
         self.transcript += [ran.out, ran.err]

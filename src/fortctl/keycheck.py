@@ -14,6 +14,9 @@ from fortctl.model import AccountState, KeyPair, KeyRestrictions, KeyType, KeyVe
 from fortctl.policy import judge
 from fortctl.ports import Exchange, ExchangeFault, Outcome
 
+# From here on a clock is told to be off: Binance takes a request that is up to a second ahead of it (rest-api.md).
+SKEW_MS = 1_000
+
 
 async def check_key(
     exchange: Exchange, role: Role, *, allow: Collection[str] = (), pinned_uid: int | None = None
@@ -54,13 +57,16 @@ async def check_key(
 
 
 async def _unsigned_time(exchange: Exchange) -> tuple[int, int]:
-    """Return the exchange's time and ours (ms); the first call also opens the connection that the signed ones use."""
-    before = SystemClock().now_ms()
+    """Return the exchange's time and ours (ms); the call also opens the connection that the signed ones use.
+
+    Opening it comes before the exchange stamps its answer: so ours is read when the answer is here, and is late by the
+    answer's way alone.
+    """
     try:
         theirs = await exchange.server_time()
     except ExchangeFault as fault:
         raise transient(fault) from None
-    return theirs, (before + SystemClock().now_ms()) // 2
+    return theirs, SystemClock().now_ms()
 
 
 def _accepted(
@@ -73,16 +79,35 @@ def _accepted(
     skew: float,
 ) -> KeyVerdict:
     other = pinned_uid is not None and account.uid != pinned_uid
+    policy = judge(role, restrictions, allow, SystemClock().now_ms()) if restrictions is not None else None
     return KeyVerdict(
         accepted=not other,
         reason="other_account" if other else "ok",
         restrictions=restrictions,
-        policy=judge(role, restrictions, allow, SystemClock().now_ms()) if restrictions is not None else None,
+        policy=policy,
+        warnings=(*(policy.warnings if policy else ()), *_beside_the_key(account, role, skew)),
         uid=account.uid,
         latency_ms=latency,
         clock_skew_ms=skew,
         can_trade=account.can_trade,
     )
+
+
+def _beside_the_key(account: AccountState, role: Role, skew: float) -> tuple[tuple[str, str], ...]:
+    """Return warnings of what is wrong although the key is right."""
+    found = []
+    if role is Role.ROBOT and not account.can_trade:
+        found.append(("ACCOUNT_MAY_NOT_TRADE", "the exchange says that the account itself may not trade just now"))
+    if abs(skew) >= SKEW_MS:
+        found.append(
+            ("CLOCK_OFF", f"{_skew_words(skew)}; fortctl stamps its requests with the exchange's time meanwhile")
+        )
+    return tuple(found)
+
+
+def _skew_words(skew: float) -> str:
+    way = "behind" if skew > 0 else "ahead of"
+    return f"this machine is {abs(skew) / 1000:.1f} s {way} the exchange; 'timedatectl set-ntp true' corrects it"
 
 
 def _refused(refusal: Refusal, latency: float, skew: float) -> KeyVerdict:
@@ -217,8 +242,7 @@ def transient(fault: ExchangeFault, skew: float | None = None) -> FortctlError:
     hint = None
     if cls is ClockSkew and skew is not None:
         details["clock_skew_ms"] = round(skew)
-        way = "behind" if skew > 0 else "ahead of"
-        hint = f"this machine is {abs(skew) / 1000:.1f} s {way} the exchange; 'timedatectl set-ntp true' corrects it"
+        hint = _skew_words(skew)
     return cls(
         f"the exchange could not be asked about the key: {fault.message}",
         hint=hint,
@@ -231,5 +255,5 @@ def _transient_reason(fault: ExchangeFault) -> str:
     if fault.outcome is Outcome.CLOCK:
         return "clock_off"
     if fault.outcome is Outcome.BUSY:
-        return "banned" if fault.http_status == 418 else "rate_limited" if fault.http_status == 429 else "busy"
+        return {418: "banned", 429: "rate_limited", 403: "firewall"}.get(fault.http_status or 0, "busy")
     return "maintenance" if fault.http_status == 503 else "exchange_error" if fault.http_status else "no_connection"

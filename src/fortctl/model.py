@@ -264,12 +264,14 @@ class PolicyVerdict:
         missing: rights that the role needs and the key lacks.
         excess: rights that the key has and the role forbids (less those that ``--allow`` named).
         warnings: ``(code, message)`` pairs, for example an unrestricted IP list.
+        lapsed: the trading right is missing because its time is over.
     """
 
     ok: bool
     missing: tuple[str, ...] = ()
     excess: tuple[str, ...] = ()
     warnings: tuple[tuple[str, str], ...] = ()
+    lapsed: bool = False
 
 
 @dataclass(frozen=True)
@@ -304,6 +306,7 @@ class KeyVerdict:
         latency_ms: round trip of the signed call.
         clock_skew_ms: the exchange's clock less ours.
         can_trade: the account may trade, whatever the key may.
+        warnings: ``(code, message)`` pairs, the policy's among them.
     """
 
     accepted: bool
@@ -318,6 +321,7 @@ class KeyVerdict:
     exchange_message: str = ""
     details: dict[str, str] = field(default_factory=dict)
     can_trade: bool = True
+    warnings: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True)

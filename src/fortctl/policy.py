@@ -55,7 +55,8 @@ def judge(
         warnings.append(
             ("TRADING_RIGHT_LAPSES", f"the {role} key's trading right {when}: restrict it to trusted IPs, or renew it")
         )
-    return PolicyVerdict(not missing and not excess, missing, excess, tuple(warnings))
+    lapsed = "spot_trading" in missing and lapses is not None and now is not None and lapses <= now
+    return PolicyVerdict(not missing and not excess, missing, excess, tuple(warnings), lapsed)
 
 
 # Making, deleting and restricting a sub-account's keys asks for the master's trading right (binance.md, section 9).
@@ -91,6 +92,12 @@ def expect_fit(verdict: KeyVerdict, role: Role) -> KeyVerdict:
     if not verdict.accepted:
         raise rejection_of(verdict, role)
     policy = verdict.policy
+    if policy is not None and policy.lapsed and not policy.excess:
+        raise KeyPolicy(
+            f"the {role} key's {LAPSED}",
+            hint=LAPSED_REMEDY,
+            details={"role": role.value, "reason": "expired", "missing": list(policy.missing), "excess": []},
+        )
     if policy is not None and not policy.ok:
         wrong = [*(f"missing {name}" for name in policy.missing), *(f"too much: {name}" for name in policy.excess)]
         raise KeyPolicy(
@@ -123,6 +130,26 @@ def refuse_foreign(uid: int | None, role: Role, elsewhere: Mapping[int, str]) ->
         )
 
 
+def refuse_other_exchange(account: str | None, role: Role) -> None:
+    """Refuse a key that this home knows as another exchange's, before it is sent to this one.
+
+    Args:
+        account: the account that it was entered for, or None.
+
+    Raises:
+        KeyRejected: it is known.
+    """
+    if account is not None:
+        raise KeyRejected(
+            f"this is the key of the account {account}, which is at another exchange",
+            hint=remedy_of("other_exchange"),
+            details={"role": role.value, "reason": "other_exchange", "certainty": "certain", "account": account},
+        )
+
+
+# Binance takes the trading right from keys without an IP list after a while (faqs, "API key permissions").
+LAPSED = "trading right has lapsed"
+LAPSED_REMEDY = "restrict the key to trusted IPs on Binance's page and tick 'Enable Spot & Margin Trading' again"
 _TICK = {
     "reading": "Enable Reading",
     "spot_trading": "Enable Spot & Margin Trading",

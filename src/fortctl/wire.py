@@ -66,6 +66,7 @@ def verdict_to_wire(role: Role, verdict: KeyVerdict) -> dict[str, Any]:
             "ok": policy.ok if policy else None,
             "missing": list(policy.missing) if policy else [],
             "excess": list(policy.excess) if policy else [],
+            "lapsed": policy.lapsed if policy else False,
         },
         "permissions": rights,
         "latency_ms": None if verdict.latency_ms is None else round(verdict.latency_ms),

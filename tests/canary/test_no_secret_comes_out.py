@@ -30,6 +30,9 @@ def processes(home: Path) -> bytes:
 
 def test_no_secret_comes_out(ready: Shell, tmp_path: Path) -> None:
     secrets: list[str] = []
+    temporary = tmp_path / "tmp"
+    temporary.mkdir()
+    ready.environment["TMPDIR"] = str(temporary)
 
     def made(name: str, permissions: str, *more: str) -> str:
         text = ready.paper_key(name, permissions, *more)
@@ -61,6 +64,16 @@ def test_no_secret_comes_out(ready: Shell, tmp_path: Path) -> None:
     typed("paper", "fault", "set", "code-1000", "--count", "2")
     typed("account", "balances")
     typed("account", "orders")
+    # Faults force tracebacks; the system refuses in the middle of it, too.
+    for fault in ("cut-body", "truncated"):
+        ready.ok("paper", "fault", "set", fault, "--count", "4")
+        typed("keys", "verify")
+        ready.ok("paper", "fault", "clear")
+    (ready.home / "audit.jsonl").rename(ready.home / "away")
+    (ready.home / "audit.jsonl").mkdir()
+    typed("keys", "change", "--role", "site", "--input", "-", stdin=site)
+    (ready.home / "audit.jsonl").rmdir()
+    (ready.home / "away").rename(ready.home / "audit.jsonl")
     typed("keys", "change", "--role", "robot", "--input", "-", stdin=made("robot-2", "reading,spot_trading"))
     typed(
         "keys",
@@ -75,15 +88,21 @@ def test_no_secret_comes_out(ready: Shell, tmp_path: Path) -> None:
     typed("keys", "verify")
     typed("robot", "logs")
     typed("audit", "log")
-    during = [path for path in ready.home.rglob("*") if path.is_file() and ready.home / "paper" not in path.parents]
+
+    def written() -> list[Path]:
+        found = [path for folder in (ready.home, temporary) for path in folder.rglob("*") if path.is_file()]
+        return [path for path in found if ready.home / "paper" not in path.parents]
+
+    during = written()
     leaks = [str(path) for path in during for secret in secrets if traces(secret, path.read_bytes())]
     typed("panic-disconnect", "--yes")
-    after = [path for path in ready.home.rglob("*") if path.is_file() and ready.home / "paper" not in path.parents]
+    after = written()
     leaks += [str(path) for path in after for secret in secrets if traces(secret, path.read_bytes())]
     shown = "\n".join(outputs).encode()
     leaks += [f"output ({secret[:2]}…)" for secret in secrets if traces(secret, shown)]
     assert len(secrets) == 8 and len(during) > 8 and len(shown) > 10_000
-    assert not leaks
+    assert not leaks, leaks
+    assert b"Traceback" in shown
 
 
 def test_the_search_finds_what_is_there() -> None:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import sqlite3
 import subprocess
+import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -16,6 +18,7 @@ import pytest
 
 from harness import Paper, Shell, end_robots, serve_paper
 
+NOBODY = 65534
 SETTINGS = (
     *("robot", "configure", "--symbol", "BTCUSDT", "--levels", "3", "--step", "0.3"),
     *("--take-profit", "0.3", "--order-quote", "50"),
@@ -25,11 +28,20 @@ SETTINGS = (
 class Hosts:
     """The operator's home and the robot's, and the mailbox between them."""
 
-    def __init__(self, folder: Path, paper_shell: Shell, paper: Paper, database: str | None = None) -> None:
+    def __init__(
+        self, folder: Path, paper_shell: Shell, paper: Paper, database: str | None = None, user: int | None = None
+    ) -> None:
         self.page = paper_shell
-        self.operator, self.robot = Shell(folder / "operator"), Shell(folder / "robot")
+        self.operator, self.robot = Shell(folder / "operator"), Shell(folder / "robot", user=user)
         shared = folder / "shared"
         shared.mkdir(mode=0o770)
+        if user is not None:
+            # A folder of a group that both belong to; the robot's home is its own user's.
+            os.chown(shared, 0, user)
+            shared.chmod(0o2770)
+            self.robot.home.mkdir(mode=0o700)
+            os.chown(self.robot.home, user, user)
+            self.robot.environment["HOME"] = str(self.robot.home)
         self.mailbox = shared / "mailbox.sqlite"
         self.url = database or f"sqlite://{self.mailbox}"
         for shell in (self.operator, self.robot):
@@ -47,6 +59,7 @@ class Hosts:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             env=self.robot.environment,
+            **self.robot.as_user(),
         )
         mine = self.operator.run(*self.words())
         out, err = other.communicate(timeout=60)
@@ -103,6 +116,59 @@ def test_a_robot_on_another_host(hosts: Hosts) -> None:
     refused = operator.run("robot", "start")
     assert refused.code == 2 and refused.error["details"]["reason"] == "unpaired"
     assert hosts.robot.run("robot", "pair", "--revoke", "0" * 16, "--yes").code == 7
+
+
+def test_a_robot_of_another_os_user(shell: Shell) -> None:
+    """As root: the robot is another user's, and neither can read the other's files; they meet in a shared folder."""
+    if os.geteuid() != 0:
+        pytest.skip("only root can become another user")
+    python = shell.argv()[0]
+    tried = (
+        subprocess.run(
+            [python, "-c", "import fortctl"], user=NOBODY, group=NOBODY, extra_groups=[], cwd="/", check=False
+        )
+        if os.access(python, os.X_OK) and _reachable(Path(python).resolve())
+        else None
+    )
+    if tried is None or tried.returncode != 0:
+        pytest.skip("another user cannot run this interpreter (FORTCTL_UNDER_TEST names one)")
+    folder = Path(tempfile.mkdtemp(prefix="fortctl-users-"))
+    folder.chmod(0o755)
+    paper = serve_paper(shell, "--market", "synthetic:7", "--speed", "1")
+    hosts = Hosts(folder, shell, paper, user=NOBODY)
+    try:
+        hosts.pair()
+        key = shell.paper_key("robot-1", "reading,spot_trading")
+        taken = hosts.operator.ok("keys", "add", "--role", "robot", "--input", "-", stdin=key)["key"]
+        assert (taken["status"], taken["held_by"]) == ("ok", ["robot"])
+        hosts.operator.ok(*SETTINGS)
+        hosts.operator.ok("robot", "start")
+        await_state(hosts.operator, "running")
+        pid = hosts.robot.status()["pid"]
+        assert Path(f"/proc/{pid}").stat().st_uid in (0, NOBODY)
+        status = Path(f"/proc/{pid}/status").read_text()
+        assert f"Uid:\t{NOBODY}\t{NOBODY}" in status
+        vault = folder / "robot" / "robots" / "default" / "vault.toml"
+        assert vault.stat().st_uid == NOBODY and not list((folder / "operator" / "robots").rglob("vault.toml"))
+        peek = subprocess.run(
+            ["cat", str(folder / "operator" / "vault.toml")],
+            user=NOBODY,
+            group=NOBODY,
+            capture_output=True,
+            check=False,
+        )
+        assert peek.returncode != 0 and peek.stdout == b""
+        hosts.operator.ok("robot", "stop", "--now", "--cancel-orders")
+        hosts.operator.ok("keys", "delete", "--role", "robot", "--yes")
+    finally:
+        for one in (hosts.operator, hosts.robot):
+            end_robots(one.home)
+        paper.stop()
+        shutil.rmtree(folder)
+
+
+def _reachable(path: Path) -> bool:
+    return all(folder.stat().st_mode & 0o001 for folder in path.parents)
 
 
 def test_swapped_identities_give_different_codes(hosts: Hosts) -> None:

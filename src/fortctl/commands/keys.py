@@ -218,7 +218,8 @@ def generate(app: App, role: str, key_type: str) -> Result:
 @click.option("--max-age", metavar="90d", help="Default: the setting keys.max_age.")
 def age(app: App, max_age: str | None) -> Result:
     from fortctl.preferences import KEYS_MAX_AGE
-    from fortctl.services.keys import card_json, too_old
+    from fortctl.services.keyanswers import too_old
+    from fortctl.services.keys import card_json
 
     now = app.wiring.clock.now_ms()
     given = None if max_age is None else _age_limit(max_age)
@@ -262,7 +263,7 @@ def list_keys(app: App) -> Result:
 @keys.command("verify", help="Ask the exchange about the keys now.")
 @click.option("--role", type=ROLE, help="Only this role's key.")
 async def verify(app: App, role: str | None) -> Result:
-    from fortctl.services.keys import failure_of
+    from fortctl.services.keyanswers import failure_of
 
     app.wiring.entry  # noqa: B018
     results, warnings = await app.wiring.keys.verify([Role(role)] if role else list(Role))

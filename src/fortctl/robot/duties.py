@@ -275,4 +275,4 @@ def _seen_again(card: KeyCard, verdict: KeyVerdict, now: int) -> KeyCard:
 
 
 def _warnings(verdict: KeyVerdict) -> list[list[str]]:
-    return [list(pair) for pair in (verdict.policy.warnings if verdict.policy else ())]
+    return [list(pair) for pair in verdict.warnings]

@@ -242,6 +242,18 @@ class Custody:
                 found[int(self._vault.get(meta.record_id).reveal())] = meta.account
         return found
 
+    def known_elsewhere(self, pair: KeyPair) -> str | None:
+        """Return the account of this home, at another exchange, that has this very API key, or None."""
+        for meta in self._vault.records():
+            if meta.erasable and meta.exchange != self.exchange and meta.record_id.startswith(("key/", "copy/")):
+                try:
+                    stored = decode_key(self._vault.get(meta.record_id))
+                except NotFound:
+                    continue
+                if stored.pair.api_key == pair.api_key:
+                    return meta.account
+        return None
+
     def destroy_site_key(self) -> str:
         """Destroy the site key; return its fingerprint. Raises ``NotFound`` when there is none."""
         key = self.site_key()

@@ -7,9 +7,9 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from fortctl.errors import Conflict, ExchangeAnswer, FortctlError, KeyPolicy, KeyRejected, KeyTooOld, NotFound
+from fortctl.errors import Conflict, KeyPolicy, NotFound
 from fortctl.model import KeyCard, KeyPair, KeyRestrictions, KeyType, KeyVerdict, Role
-from fortctl.policy import expect_fit, refuse_foreign, remedy_of, ticking_hint, words_of
+from fortctl.policy import expect_fit, refuse_foreign, refuse_other_exchange
 from fortctl.ports import AuditLog, Clock, Exchange
 from fortctl.secret import Secret
 from fortctl.services.control import ANSWER_WITHIN_S, RobotControl
@@ -165,7 +165,7 @@ class KeyService:
         what = "key rotated" if retire else "key changed" if replacing else "key added"
         self._custody.keep_site_key(key, what, retiring=old if retire else None)
         self._undo_if_panic_came(latched_before, self._custody.destroy_site_key)
-        warnings = verdict.policy.warnings if verdict.policy else ()
+        warnings = verdict.warnings
         if had_copy:
             warnings += (("ROBOT_COPY_DESTROYED", "the site's copy of the robot key was destroyed"),)
         return Taken(self._custody.card(Role.SITE, key), replaced, warnings, verdict.latency_ms)
@@ -285,13 +285,17 @@ class KeyService:
             )
 
     def _refuse_shared(self, pair: KeyPair, role: Role) -> None:
+        """Refuse the other role's key, also under another API key; and one of another exchange, before it is asked."""
+        refuse_other_exchange(self._custody.known_elsewhere(pair), role)
         shown = self._custody.fingerprint(pair)
         site = self._custody.site_key()
         other = (self._custody.fingerprint(site.pair) if site else None) if role is Role.ROBOT else None
         if role is Role.SITE:
             robot, copy = self.robot_card(), self._custody.robot_copy()
             other = robot.fingerprint if robot else (self._custody.fingerprint(copy.pair) if copy else None)
-        if shown == other:
+        beside = site if role is Role.ROBOT else self._custody.robot_copy()
+        same_secret = beside is not None and bool(pair.secret) and beside.pair.secret == pair.secret
+        if shown == other or same_secret:
             raise KeyPolicy(
                 "this key is the other role's key: each role needs a key of its own",
                 hint="create a second key on Binance's API management page",
@@ -327,7 +331,7 @@ class KeyService:
     async def _verify_site(self, key: StoredKey) -> tuple[dict[str, Any], Warnings]:
         verdict = await self._ask(key.pair, key.allow)
         self._custody.note_verdict(verdict)
-        return verdict_to_wire(Role.SITE, verdict), verdict.policy.warnings if verdict.policy else ()
+        return verdict_to_wire(Role.SITE, verdict), verdict.warnings
 
     # -- deleting --------------------------------------------------------------------------------------------------
 
@@ -367,56 +371,8 @@ def _pairs(value: Iterable[Sequence[Any]]) -> Warnings:
     return tuple((str(code), str(message)) for code, message in value)
 
 
-def failure_of(results: list[dict[str, Any]], warnings: Warnings) -> FortctlError | None:
-    """Return the error with which ``keys verify`` ends, the gravest first, or None when every key is good."""
-    data = {"results": results}
-    for result in results:
-        if not result["accepted"] and result["reason"] != "other_account":
-            answer = result["exchange"]
-            return KeyRejected(
-                f"the exchange does not accept the {result['role']} key: {words_of(result['reason'])}",
-                hint=remedy_of(result["reason"]),
-                details={
-                    name: result[name] for name in ("role", "reason", "certainty", "why", "seen_from") if result[name]
-                },
-                exchange=ExchangeAnswer(answer["http_status"], answer["code"], answer["message"]) if answer else None,
-                data=data,
-                warnings=warnings,
-            )
-    for result in results:
-        if result["reason"] == "other_account" or result["policy"]["ok"] is False:
-            missing, excess = tuple(result["policy"]["missing"]), tuple(result["policy"]["excess"])
-            return KeyPolicy(
-                f"the {result['role']} key works, but it is not what the role allows",
-                hint=ticking_hint(Role(result["role"]), missing, excess) if missing or excess else None,
-                details={
-                    "role": result["role"],
-                    "reason": "policy" if missing or excess else result["reason"],
-                    "missing": list(missing),
-                    "excess": list(excess),
-                },
-                data=data,
-                warnings=warnings,
-            )
-    return None
-
-
 def card_json(card: KeyCard, now: int) -> dict[str, Any]:
     """Return the contract's ``key{…}``."""
     shown = card_to_wire(card)
     times = {name: rfc3339(shown[name]) for name in ("created_at", "verified_at", "expires_at", "rejected_since")}
     return {**shown, **times, "age_days": age_days(card.created_at, now)}
-
-
-def too_old(cards: Sequence[KeyCard], limit_ms: int, now: int, data: Mapping[str, Any]) -> KeyTooOld | None:
-    """Return the error for keys older than ``limit_ms``, or None."""
-    old = [card for card in cards if card.created_at is not None and now - card.created_at > limit_ms]
-    if not old:
-        return None
-    named = ", ".join(f"the {card.role} key '{card.name}' ({age_days(card.created_at, now)} days)" for card in old)
-    return KeyTooOld(
-        f"past its rotation age: {named}",
-        hint="create a new key on Binance's page, then 'fortctl keys change'",
-        details={"roles": [card.role.value for card in old]},
-        data=dict(data),
-    )

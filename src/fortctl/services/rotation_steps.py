@@ -13,7 +13,8 @@ from fortctl.services import rotation_actions as actions
 from fortctl.services.control import RobotControl
 from fortctl.services.custody import Custody
 from fortctl.services.issuer import PERSON, SUB_ACCOUNT
-from fortctl.services.keys import NO_COPY_WARNING, KeyService, failure_of, same_key
+from fortctl.services.keyanswers import failure_of
+from fortctl.services.keys import NO_COPY_WARNING, KeyService, same_key
 from fortctl.services.robot import RobotService, RobotWatch
 from fortctl.services.rotation_issue import KeyMaker
 from fortctl.services.rotation_plan import DOING, Mode, Operation

@@ -67,7 +67,7 @@ class AccountViews:
             if fault.outcome is Outcome.KEY_REFUSED:
                 refused = KeyVerdict(False, "refused", exchange_code=fault.code, http_status=fault.http_status)
                 self._custody.note_verdict(refused)
-            raise _explained(error_of(fault, doing), self._custody.account) from None
+            raise _explained(error_of(fault, doing), self._custody, key) from None
         finally:
             await exchange.close()
         if key.rejected_since is not None:
@@ -91,10 +91,22 @@ async def _account(exchange: Exchange) -> AccountState:
     return await exchange.account()
 
 
-def _explained(error: FortctlError, account: str) -> FortctlError:
+def _explained(error: FortctlError, custody: Custody, used: StoredKey) -> FortctlError:
+    """Say which key was refused and since when: what was read before is stale, and no other key takes its place."""
     if error.code == "KEY_REJECTED":
-        error.details.update({"role": "site", "reason": "refused"})
-        error.hint = f"'fortctl --account {account} keys verify --role site' tells more; 'keys change' replaces the key"
+        role = "robot" if custody.site_key() is None else "site"
+        stored = custody.site_key() or custody.robot_copy() or used
+        error.details.update(
+            {
+                "role": role,
+                "reason": "refused",
+                "stale": True,
+                "verified_at": rfc3339(stored.verified_at),
+                "rejected_since": rfc3339(stored.rejected_since),
+            }
+        )
+        verify = f"'fortctl --account {custody.account} keys verify' tells more"
+        error.hint = f"{verify}; 'keys change --role {role}' replaces the key"
     return error
 
 
