@@ -52,6 +52,7 @@ def test_status_unlocks_nothing(vaults: Vaults) -> None:
     slot = data["slots"][0]
     assert slot["kind"] == "passphrase" and slot["kdf"]["algorithm"] == "argon2id"
     assert slot["kdf"]["memory_kib"] >= 65536 and slot["kdf"]["iterations"] >= 3
+    assert data["age_days"] == 0 and data["written_at"].endswith("Z")
     assert data["generation"] == 2 and data["locked_by"] is None and data["keyfile_beside"] is False
     assert {record["id"] for record in data["records"]} >= {"identity/operator", "fingerprint-key", "audit-key"}
     assert vaults.run("keys", "list").code == 5
@@ -165,6 +166,24 @@ def test_a_change_waits_for_the_lock_and_names_its_holder(vaults: Vaults) -> Non
         holder.wait()
         assert holder.stdout is not None
         holder.stdout.close()
+
+
+def test_commands_side_by_side_lose_nothing(shell: Shell) -> None:
+    """Accounts and slots added at once: each of them is there afterwards, and the audit log tells of all."""
+    shell.ok("init", "--exchange", "https://exchange.invalid", "--slot", "keyfile")
+    words = [("accounts", "add", f"a{number}", "--exchange", "https://exchange.invalid") for number in range(4)]
+    words += [("vault", "slot", "add", "keyfile")] * 2
+    running = [
+        subprocess.Popen(shell.argv(*one), env=shell.environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+        for one in words
+    ]
+    for one in running:
+        _out, err = one.communicate(timeout=90)
+        assert one.returncode == 0, err
+    names = {account["name"] for account in shell.ok("accounts", "list")["accounts"]}
+    assert names == {"default", "a0", "a1", "a2", "a3"}
+    assert len(shell.ok("vault", "status")["slots"]) == 3
+    assert shell.ok("audit", "verify")["intact"] and shell.ok("keys", "list") == {"keys": []}
 
 
 def test_systemd_credentials_unlock(vaults: Vaults) -> None:

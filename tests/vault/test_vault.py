@@ -19,7 +19,7 @@ from fortctl.ports import NewRecord
 from fortctl.secret import Secret
 from fortctl.vault import erasure
 from fortctl.vault.format import decode, encode
-from fortctl.vault.slots import FLOOR, KdfCost, KeyFile, Passphrase, stretch
+from fortctl.vault.slots import CEILING, FLOOR, KdfCost, KeyFile, Passphrase, calibrate, stretch
 from fortctl.vault.store import OpenVault, VaultFile, unlock_document
 
 
@@ -229,6 +229,20 @@ def test_passphrase_slot(file: VaultFile) -> None:
 def test_an_absurd_cost_is_refused_before_it_is_paid(cost: KdfCost) -> None:
     with pytest.raises(VaultDamaged):
         stretch(Secret("x"), bytes(16), cost)
+
+
+@pytest.mark.parametrize(
+    ("pass_takes", "passes"), [(0.0, CEILING.iterations), (0.01, 25), (0.05, 5), (0.1, FLOOR.iterations), (9.0, 3)]
+)
+def test_calibration_has_a_floor_and_a_ceiling(monkeypatch: pytest.MonkeyPatch, pass_takes: float, passes: int) -> None:
+    now = [0.0]
+
+    def computed(_secret: Secret, _salt: bytes, cost: KdfCost) -> bytes:
+        now[0] += pass_takes * cost.iterations
+        return b""
+
+    monkeypatch.setattr("fortctl.vault.slots.stretch", computed)
+    assert calibrate(0.25 + 1e-9, lambda: now[0]) == KdfCost(FLOOR.memory_kib, passes, FLOOR.lanes)
 
 
 def test_argon2id_is_rfc_9106s() -> None:

@@ -11,7 +11,7 @@ from fortctl.commands.context import App, Result, group
 from fortctl.commands.render import table
 from fortctl.config import write_private
 from fortctl.errors import BadInput, Conflict
-from fortctl.times import rfc3339
+from fortctl.times import age_days, rfc3339
 
 if TYPE_CHECKING:
     from fortctl.ports import RecordMeta
@@ -55,12 +55,13 @@ def status(app: App, whose: str) -> Result:
     from fortctl.services.vault import slot_row
 
     chosen = _Chosen(app, whose)
-    header = chosen.file.header()
+    header, now = chosen.file.header(), app.wiring.clock.now_ms()
     data: dict[str, Any] = {
         "path": str(chosen.file.path),
         "vault_id": header.vault_id,
         "generation": header.generation,
         "written_at": rfc3339(header.written_at),
+        "age_days": age_days(header.written_at, now),
         "locked_by": chosen.file.holder(),
         "keyfile_beside": chosen.keyfile.exists(),
         "slots": [slot_row(one) for one in header.slots],

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -39,6 +39,10 @@ if TYPE_CHECKING:
     from fortctl.store.weights import WeightStore
     from fortctl.vault.slots import Unlocker
     from fortctl.vault.store import OpenVault, VaultFile
+
+
+# How long a command waits for another one that changes the configuration.
+LOCK_S = 10.0
 
 
 class Wiring:
@@ -378,12 +382,19 @@ class Registry:
     def put(self, entry: AccountEntry) -> None:
         from fortctl.config import AccountConfig
 
-        self._config = self._config.with_account(AccountConfig(entry.name, entry.exchange, entry.robot))
-        save_config(self._home, self._config)
+        self._change(lambda config: config.with_account(AccountConfig(entry.name, entry.exchange, entry.robot)))
 
     def remove(self, name: str) -> None:
-        self._config = self._config.without_account(name)
-        save_config(self._home, self._config)
+        self._change(lambda config: config.without_account(name))
+
+    def _change(self, change: Callable[[Config], Config]) -> None:
+        """Change the configuration as it is now: another command may have changed it since it was read."""
+        from fortctl.durable import locked
+
+        with locked(self._home.config.with_name(".config.toml.lock"), "the configuration", LOCK_S):
+            present = load_config(self._home) if self._home.config.exists() else self._config
+            self._config = change(present)
+            save_config(self._home, self._config)
 
     def offer_pairing(self, name: str, offer: bytes) -> None:
         make_private_folder(self._home.path / "robots")
