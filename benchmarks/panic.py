@@ -18,9 +18,10 @@ from pathlib import Path
 
 from _page import facts, write_section
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
+# The tests' folder in this one's place: 'panic' is there a package of the same name.
+sys.path[0] = str(Path(__file__).resolve().parent.parent / "tests")
 
-from panic.world import Template, World, a_world, make_template
+from panic.world import Template, World, a_world, make_template  # noqa: E402
 
 ROUNDS, MANY = 15, 200
 BUDGET_S, STRETCH_S, CANCEL_S = 1.0, 0.3, 5.0
@@ -78,13 +79,14 @@ def rounds(template: Template, folder: Path, arrange: Callable[[World], None]) -
 def cancelling(template: Template, folder: Path, arrange: Callable[[World], None]) -> tuple[int, float]:
     """Return how many open orders a panic found, and the seconds until the command ended with none of them left."""
     with a_world(template, folder / f"many-{arrange.__name__}") as world:
+        # On a market that stands still, so that as many are open as were asked for.
+        template.page.ok("paper", "market", "pause")
         words = ("--symbol", "BTCUSDT", "--levels", str(MANY), "--step", "0.02", "--take-profit", "1")
         world.shell.ok("robot", "configure", *words, "--order-quote", "20")
         world.shell.ok("robot", "start")
-        status = world.shell.await_status(lambda one: one["orders_open"] >= MANY - 5, timeout=60)
+        status = world.shell.await_status(lambda one: one["orders_open"] >= MANY, timeout=60)
         world.robot_pid = status["pid"]
-        template.page.ok("paper", "market", "pause")
-        before = len(world.open_orders())
+        before = _all_open(world)
         arrange(world)
         _latched, _halted, ended = one_panic(world)
         left = len(world.open_orders())
@@ -92,6 +94,14 @@ def cancelling(template: Template, folder: Path, arrange: Callable[[World], None
         if left:
             raise SystemExit(f"{left} orders are left")
         return before, ended
+
+
+def _all_open(world: World) -> int:
+    """Wait until the exchange itself has all of them; an intent in the journal is no order yet."""
+    deadline = time.monotonic() + 120
+    while (count := len(world.open_orders())) < MANY and time.monotonic() < deadline:
+        time.sleep(0.1)
+    return count
 
 
 def line(what: str, budget: str, rows: list[tuple[float, ...]], column: int) -> str:

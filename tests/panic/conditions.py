@@ -40,6 +40,7 @@ class Row:
         slot: what unlocks the vaults.
         root: needs root.
         everyday: a row of ``make test`` too.
+        timeout: seconds to halt in.
     """
 
     name: str
@@ -52,13 +53,16 @@ class Row:
     slot: str = "keyfile"
     root: bool = False
     everyday: bool = False
+    timeout: str = "3"
 
 
 # -- the robot -------------------------------------------------------------------------------------------------------
 
 
 def nothing(world: World) -> None:
-    """All is well, and it trades."""
+    """All is well, and it trades; a dry run says what would be done, and does nothing."""
+    plan = world.shell.ok("panic-disconnect", "--dry-run")["steps"]
+    assert {step["state"] for step in plan} == {"would"} and not (world.place / "latch").exists()
 
 
 def hung(world: World) -> None:
@@ -262,7 +266,7 @@ ROWS = (
     Row("the audit log is damaged", audit_log_damaged),
     Row("the hook hangs", hooks_broken),
     Row("the exchange answers nobody", silent_exchange, says=(NAMED, "look for the robot's open orders"),
-        orders_stay=None, everyday=True),
+        orders_stay=None, everyday=True, timeout="1"),
     Row("there is no network, and the robot hangs", no_network, says=(NAMED, "look for the robot's open orders"),
         orders_stay=True, root=True),
     Row("the exchange answers 418", banned, says=(NAMED, "look for the robot's open orders"), orders_stay=True),

@@ -27,7 +27,8 @@ def left(shell: Shell) -> set[str]:
     return {key["name"] for key in shell.ok("paper", "keys", "list")["keys"]}
 
 
-@pytest.mark.parametrize("locked", [False, pytest.param(True, marks=campaign)], ids=["", "the other vaults shut"])
+@campaign
+@pytest.mark.parametrize("locked", [False, True], ids=["", "the other vaults shut"])
 def test_the_keys_are_deleted_and_proved_dead(issued: Shell, locked: bool) -> None:
     if locked:
         (issued.home / "vault.key").rename(issued.home / "away")

@@ -125,7 +125,7 @@ class World:
     def start(self) -> None:
         """Have the robot trade."""
         self.shell.ok("robot", "start")
-        status = self.shell.await_status(lambda one: one["orders_open"] >= LEVELS, what="its orders")
+        status = self.shell.await_status(lambda one: one["orders_open"] > 0, what="its orders")
         self.robot_pid = status["pid"]
 
     def panic(self, *words: str, **more: str) -> Ran:

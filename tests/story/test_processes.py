@@ -233,26 +233,6 @@ def test_stop_now_says_what_it_leaves(keyed: Shell) -> None:
     assert keyed.run("robot", "stop", "--now", "--drain").code == 2
 
 
-@pytest.mark.parametrize("frozen", [False, True], ids=["answering", "hung"])
-def test_panic_cuts_every_link(keyed: Shell, frozen: bool) -> None:
-    keyed.ok(*CONFIGURE)
-    keyed.ok("robot", "start")
-    status = keyed.await_status(lambda one: one["orders_open"] == 4)
-    if frozen:
-        os.kill(status["pid"], signal.SIGSTOP)
-    dry = keyed.ok("panic-disconnect", "--dry-run")
-    assert {step["state"] for step in dry["steps"]} == {"would"} and keyed.status()["state"] != "latched"
-    done = keyed.run("panic-disconnect", "--yes")
-    assert done.code == 12
-    steps = {step["name"]: step for step in done.data["steps"]}
-    assert steps["halt"]["state"] == "done" and ("killed" in steps["halt"]["detail"]) is frozen
-    requests = keyed.ok("paper", "requests")["requests"]
-    assert len([one for one in requests if one["method"] == "DELETE" and one["status"] == 200]) == 4
-    assert keyed.status()["pid"] is None and keyed.status()["state"] == "latched"
-    assert not [path for path in keyed.home.glob("**/erasure/*/*") if path.is_file()]
-    assert keyed.run("robot", "run").code == 8
-
-
 def test_panic_proves_the_keys_dead_when_a_person_deletes_them(keyed: Shell) -> None:
     watching = subprocess.Popen(
         keyed.argv("panic-disconnect", "--yes", "--wait-dead", "20", "--json"),

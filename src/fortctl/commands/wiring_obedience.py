@@ -25,11 +25,11 @@ class HookBell:
     """Runs the robot's hooks beside its work; what fails is in its log.
 
     Args:
-        hooks: the account's.
+        hooks: returns the account's, as the configuration in force has them.
         log: the robot's.
     """
 
-    def __init__(self, hooks: Hooks, log: logging.Logger) -> None:
+    def __init__(self, hooks: Callable[[], Hooks], log: logging.Logger) -> None:
         self._hooks = hooks
         self._log = log
         self._running: set[asyncio.Future[None]] = set()
@@ -45,7 +45,7 @@ class HookBell:
         await asyncio.to_thread(self._fire, event, dict(facts), ON_PANIC_WAIT_S)
 
     def _fire(self, event: str, facts: Mapping[str, Any], wait_s: float | None) -> None:
-        for report in self._hooks.fire(event, facts, wait_s=wait_s):
+        for report in self._hooks().fire(event, facts, wait_s=wait_s):
             if report.state == "failed":
                 self._log.warning("the hook %s failed: %s", report.name, report.detail)
 

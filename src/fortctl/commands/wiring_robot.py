@@ -165,6 +165,7 @@ class RobotProcess:
 
     async def serve(self) -> int:
         """Serve until halted, or told to end by a signal."""
+        from fortctl.commands.wiring import make_hooks
         from fortctl.commands.wiring_metrics import RobotMetrics
         from fortctl.commands.wiring_obedience import HookBell, RobotPanic
         from fortctl.exchange.connections import Connections
@@ -179,7 +180,7 @@ class RobotProcess:
         wiring, box = self._wiring, self._box
         self._introduce()
         connections, meter = Connections(), Meter()
-        bell = HookBell(wiring.hooks, self._log)
+        bell = HookBell(lambda: make_hooks(wiring.account, wiring.preferences, wiring.clock), self._log)
         runner = Runner(
             account=wiring.account,
             robot_id=box.identity().id,

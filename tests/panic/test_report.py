@@ -1,0 +1,168 @@
+"""What a panic ends with, and what counts as the proof of a key's death; no process, no network."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from fortctl.errors import ExchangeUnreachable, FortctlError
+from fortctl.model import KeyPair, KeyType
+from fortctl.ports import ExchangeFault, IssuedKey, Outcome
+from fortctl.secret import Secret
+from fortctl.services.panic_death import DeathWatch
+from fortctl.services.panic_exchange import is_ours
+from fortctl.services.panic_report import UNREACHED, KnownKey, PanicReport, Step, data_of, failure_of, united
+
+
+def pair(name: str, api_key: str) -> KeyPair:
+    return KeyPair(name, KeyType.HMAC, Secret(api_key), Secret("s"))
+
+
+def report(account: str = "a", **actions: dict[str, Any]) -> PanicReport:
+    found = tuple({"what": what, "account": account, "text": f"do {what}", **facts} for what, facts in actions.items())
+    return PanicReport(account, (Step("latch", "done", 1.23, "on"),), 12.34, found)
+
+
+@pytest.mark.parametrize(
+    ("actions", "code"),
+    [
+        ({}, None),
+        ({"delete_key_at_exchange": {}}, "ACTION_REQUIRED"),
+        ({"ask_again": {"exchange_only": True}}, "EXCHANGE_UNREACHABLE"),
+        ({"ask_again": {"exchange_only": True}, "delete_key_at_exchange": {}}, "ACTION_REQUIRED"),
+        ({UNREACHED: {"queued": True}, "delete_key_at_exchange": {}}, "ROBOT_TIMEOUT"),
+    ],
+    ids=["nothing is left", "a key lives", "the exchange is gone", "12 outranks 10", "9 outranks 12"],
+)
+def test_the_gravest_comes_first(actions: dict[str, Any], code: str | None) -> None:
+    failure = failure_of([report(**actions)], "text")
+    assert (failure.code if failure else None) == code
+    if failure is not None:
+        assert failure.details["actions"] and failure.data is not None and failure.data["elapsed_ms"] == 12.3
+        assert all(f"do {what}" in failure.hint for what in actions)
+
+
+def test_one_account_that_was_not_reached_outranks_the_others() -> None:
+    failure = failure_of([report("a", delete={}), report("b", **{UNREACHED: {"queued": False}})], "")
+    assert failure is not None and failure.exit_code == 9 and "account b" in failure.message
+    assert failure.details["queued"] is False
+    data = data_of([report("a"), report("b")])
+    assert {step["account"] for step in data["steps"]} == {"a", "b"} and len(data["accounts"]) == 2
+
+
+def test_a_key_that_was_seen_twice_is_one_key() -> None:
+    whole = KnownKey("robot", "r", "wxyz", "f", pair("r", "A" * 60 + "wxyz"))
+    named, carded, other = KnownKey("robot", "r"), KnownKey("robot", "r", "wxyz"), KnownKey("robot", "r", "abcd")
+    assert united([named, carded, whole]) == [whole]
+    assert united([named, other, whole]) == [whole, other], "a retiring key may bear the same name"
+    assert united([named]) == [named] and KnownKey.from_json(carded.as_json()) == carded
+
+
+def test_which_issued_keys_are_ours() -> None:
+    ours = [KnownKey("robot", "r", "wxyz", "", pair("r", "A" * 60 + "wxyz")), KnownKey("site", "s", "abcd")]
+    ours.append(KnownKey("site", "only-a-name"))
+    assert is_ours(IssuedKey("renamed", Secret("A" * 60 + "wxyz")), ours)
+    assert is_ours(IssuedKey("s", Secret("B" * 60 + "abcd")), ours)
+    assert not is_ours(IssuedKey("r", Secret("C" * 60 + "wxyz")), ours), (
+        "the name and tail of a key that is known whole"
+    )
+    assert not is_ours(IssuedKey("only-a-name", Secret("D" * 64)), ours), "a person's key may bear the same name"
+
+
+# -- the proof of death ----------------------------------------------------------------------------------------------
+
+
+class Hands:
+    def __init__(self) -> None:
+        self.at = 0.0
+
+    def now_ms(self) -> int:
+        return int(self.at * 1000)
+
+    def monotonic(self) -> float:
+        return self.at
+
+    async def sleep(self, seconds: float) -> None:
+        self.at += seconds
+
+
+class Asked:
+    """An exchange that answers about a key's rights from a script; the last answer stays."""
+
+    def __init__(self, *script: ExchangeFault | None) -> None:
+        self.script = list(script)
+        self.asked = 0
+        self.closed = 0
+
+    async def key_restrictions(self) -> None:
+        self.asked += 1
+        answer = self.script.pop(0) if len(self.script) > 1 else self.script[0]
+        if answer is not None:
+            raise answer
+
+    async def close(self) -> None:
+        self.closed += 1
+
+
+def refusal(code: int, **facts: Any) -> ExchangeFault:
+    return ExchangeFault(Outcome.KEY_REFUSED, "no", code=code, **facts)
+
+
+KEY = KnownKey("robot", "r", "wxyz", "f", pair("r", "A" * 60 + "wxyz"))
+
+
+async def watched(
+    exchange: Any, keys: list[KnownKey], wait_s: float, listed: Any = None
+) -> tuple[list[KnownKey], float]:
+    async def alive() -> Any:
+        if isinstance(listed, Exception):
+            raise listed
+        return listed
+
+    clock = Hands()
+
+    def connect(_pair: KeyPair) -> Any:
+        if isinstance(exchange, Exception):
+            raise exchange
+        return exchange
+
+    left = await DeathWatch(connect, alive, clock).watch(keys, wait_s)  # type: ignore[arg-type]
+    return left, clock.at
+
+
+async def test_only_2008_proves_it() -> None:
+    exchange = Asked(None, refusal(-2015), refusal(-1022), ExchangeFault(Outcome.UNKNOWN, "cut"), refusal(-2008))
+    left, _ = await watched(exchange, [KEY], 60.0)
+    assert left == [] and exchange.asked == 5 == exchange.closed
+    for never in (refusal(-2015), None, ExchangeFault(Outcome.UNREACHABLE, "no connection")):
+        left, waited = await watched(Asked(never), [KEY], 20.0)
+        assert left == [KEY] and waited == pytest.approx(20.0)
+
+
+async def test_it_asks_ever_more_slowly_and_leaves_a_busy_exchange_alone() -> None:
+    patient = Asked(None)
+    await watched(patient, [KEY], 600.0)
+    assert patient.asked < 80
+    busy = Asked(ExchangeFault(Outcome.BUSY, "banned", http_status=418, retry_after=120.0))
+    await watched(busy, [KEY], 600.0)
+    assert busy.asked <= 7
+
+
+async def test_with_nothing_to_sign_with_it_is_unproved_at_once() -> None:
+    shut = KnownKey("site", "s")
+    left, waited = await watched(Asked(None), [shut], 600.0)
+    assert left == [shut] and waited == 0.0
+    gone: FortctlError = ExchangeUnreachable("no paper exchange is running")
+    assert (await watched(gone, [KEY], 5.0))[0] == [KEY]
+
+
+async def test_the_issuers_list_proves_it_by_tails_alone() -> None:
+    shut, nameless = KnownKey("robot", "r", "wxyz"), KnownKey("site", "s")
+    listed = [KnownKey("", "a person's", "abcd")]
+    left, _ = await watched(Asked(None), [shut, nameless], 1.0, listed)
+    assert left == [nameless], "a name alone proves nothing: it may have been typed otherwise here"
+    left, _ = await watched(Asked(None), [shut], 1.0, [KnownKey("", "renamed", "wxyz")])
+    assert left == [shut]
+    left, _ = await watched(Asked(None), [shut], 1.0, ExchangeFault(Outcome.BUSY, "418"))
+    assert left == [shut]
