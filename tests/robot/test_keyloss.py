@@ -97,12 +97,12 @@ async def _while_placing(world: World, robot: Robot, kind: str) -> None:
 async def _in_the_middle_of_a_batch(world: World, robot: Robot, kind: str) -> None:
     seen = [0]
 
-    def third(name: str) -> None:
+    def second(name: str) -> None:
         seen[0] += name == ORDER
-        if seen[0] == 2:
+        if name == ORDER and seen[0] == 2:
             strike(world, kind)
 
-    world.before = third
+    world.before = second
     _fill(world)
 
 

@@ -38,7 +38,7 @@ from fortctl.robot.reconcile import Limits
 from fortctl.robot.runner import Runner
 from fortctl.robot.settings import GridSettings
 from fortctl.secret import Secret
-from simulation.exchange import PREFIX, ROBOT_ID, EngineExchange, Stream
+from simulation.exchange import ROBOT_ID, EngineExchange, Stream
 from simulation.loop import Killed, SimProcess, present_process
 from simulation.weather import Weather
 
@@ -131,6 +131,7 @@ class World:
         self.watchers: list[tuple[SimProcess | None, asyncio.Queue[MarketEvent]]] = []
         self.engine.emit = self._emit
         self.placed: list[str] = []
+        self.numbers: dict[int, str] = {}
         self.calls: list[str] = []
         self.before: Callable[[str], None] = lambda name: None
         self.after: Callable[[str], None] = lambda name: None
@@ -215,13 +216,11 @@ class World:
         return {asset: account.free.get(asset, zero) + account.locked.get(asset, zero) for asset in account.assets()}
 
     def ours(self) -> dict[str, Any]:
-        """Return the exchange's newest order of each client order id with the robot's prefix."""
-        orders = self.engine.orders.values()
-        return {order.client_order_id: order for order in orders if order.client_order_id.startswith(PREFIX)}
+        """Return the exchange's orders by the id that the robot gave them (a person may have amended it)."""
+        return {name: self.engine.orders[number] for number, name in self.numbers.items()}
 
     def fills_of_ours(self) -> list[dict[str, Any]]:
-        numbers = {order.id for order in self.engine.orders.values() if order.client_order_id.startswith(PREFIX)}
-        return [row for row in self.engine.fills.get(("default", SYMBOL), []) if row["orderId"] in numbers]
+        return [row for row in self.engine.fills.get(("default", SYMBOL), []) if row["orderId"] in self.numbers]
 
     def order_leaves(self, name: str) -> None:
         """Check what must be true of an order that leaves a robot (invariants 1, 5, 6)."""
@@ -242,9 +241,10 @@ class World:
         if budget is not None and robot.runner.book.committed_quote() > budget:
             self.breaks(f"4: {name} exceeds the budget")
 
-    def order_accepted(self, name: str, robot: Robot | None) -> None:
+    def order_accepted(self, name: str, number: int, robot: Robot | None) -> None:
         """Check what must be true of an order that the exchange took in (invariants 1, 4, 5)."""
         self.placed.append(name)
+        self.numbers[number] = name
         if self.placed.count(name) > 1:
             self.breaks(f"1: {name} was accepted twice")
         if robot is not None and robot.replaced_at is not None and self.now > robot.replaced_at + 2_000:

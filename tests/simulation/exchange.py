@@ -172,7 +172,7 @@ class EngineExchange:
             outcome = classify(refusal.status, refusal.code, refusal.message)
             return ExchangeFault(outcome, refusal.message, code=refusal.code, http_status=refusal.status)
         if (method, path) == ORDER and robot is not None:
-            world.order_accepted(str(values["newClientOrderId"]), robot)
+            world.order_accepted(str(values["newClientOrderId"]), int(answer["orderId"]), robot)
         elif (method, path) == ORDER:
             world.placed.append(str(values["newClientOrderId"]))
         return answer

@@ -31,6 +31,8 @@ def differences(world: World, book: Book) -> list[str]:
             found.append(f"2: {name} is taken as not placed, and is open")
         if kept.booked != order.executed:
             found.append(f"3: {name} has executed {order.executed}, {kept.booked} is booked")
+        if order.id != kept.order_id:
+            found.append(f"3: {name} is number {order.id}, the books have {kept.order_id}")
         if kept.final == order.open:
             found.append(f"3: {name} is {order.status}, the books have {kept.status}")
     for name in sorted(book.orders.keys() - ours.keys()):

@@ -1,0 +1,100 @@
+"""No order after the halt, none twice, in every interleaving; and steps in the wrong order are found out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from fortctl.robot.leaving import LEAVING, Leaving, Step
+from robot.world import Robot, World
+from simulation.exhaustive import Bounds, explore
+from simulation.loop import simulated
+
+TWICE, AFTER_HALT = "an order was executed twice", "an order left after the halt"
+
+
+@pytest.mark.parametrize("one_host", [False, True], ids=["two hosts", "one host"])
+def test_nothing_twice_and_nothing_after_the_halt(one_host: bool) -> None:
+    found = explore(Bounds(one_host=one_host))
+    assert not found.bad, found.bad
+    assert found.states > 20_000 and found.depth > 25
+
+
+S = Step
+WRONG = {
+    "the lease is looked at before the timestamp is fixed": (
+        (S.JOURNAL, S.LEASE, S.STAMP, S.LOCK, S.LATCH, S.SEND, S.UNLOCK),
+        TWICE,
+    ),
+    "the latch is read before its lock is held": (
+        (S.STAMP, S.JOURNAL, S.LATCH, S.LOCK, S.LEASE, S.SEND, S.UNLOCK),
+        AFTER_HALT,
+    ),
+    "the lock is given back before the order has left": (
+        (S.STAMP, S.JOURNAL, S.LOCK, S.LATCH, S.LEASE, S.UNLOCK, S.SEND),
+        AFTER_HALT,
+    ),
+    "the latch is not read": ((S.STAMP, S.JOURNAL, S.LOCK, S.LEASE, S.SEND, S.UNLOCK), AFTER_HALT),
+    "the intent is journaled after the order has left": (
+        (S.STAMP, S.LOCK, S.LATCH, S.LEASE, S.SEND, S.UNLOCK, S.JOURNAL),
+        TWICE,
+    ),
+}
+
+
+@pytest.mark.parametrize("bug", sorted(WRONG))
+def test_steps_in_a_wrong_order_are_found_out(bug: str) -> None:
+    order, expected = WRONG[bug]
+    found = explore(Bounds(order=order), until=expected)
+    assert expected in found.bad, f"{bug}: {found.states} states, and nothing wrong"
+    assert len(found.bad[expected]) < 25
+
+
+def test_a_step_that_fails_gives_the_lock_back() -> None:
+    for number, step in enumerate(LEAVING):
+        going = Leaving()
+        for _ in range(number):
+            going = going.went()
+        failed = going.went(False)
+        assert failed.stopped is step and (failed.step is Step.UNLOCK) is going.locked
+        assert (not failed.went().locked and failed.went().step is None) or not going.locked
+
+
+@simulated
+async def test_the_runner_goes_these_steps(tmp_path: Path) -> None:
+    """What is explored is what runs: each order of the real runner leaves by these steps, in this order."""
+    world = World()
+    robot = Robot(world, tmp_path, world.key("a"))
+    await robot.up()
+    seen: list[Step] = []
+    runner, journal, latch = robot.runner, robot.journal, robot.latch
+    now, owns, append, placing, is_latched = (
+        runner.exchange_now,
+        journal.owns,
+        journal.append,
+        latch.placing,
+        latch.is_latched,
+    )
+
+    def note(step: Step, real):  # type: ignore[no-untyped-def]
+        def call(*arguments):  # type: ignore[no-untyped-def]
+            seen.append(step)
+            return real(*arguments)
+
+        return call
+
+    runner.exchange_now = note(Step.STAMP, now)  # type: ignore[method-assign]
+    journal.append = note(Step.JOURNAL, append)  # type: ignore[method-assign]
+    latch.placing = note(Step.LOCK, placing)  # type: ignore[method-assign]
+    latch.is_latched = note(Step.LATCH, is_latched)  # type: ignore[method-assign]
+    journal.owns = note(Step.LEASE, owns)  # type: ignore[method-assign]
+    world.before = lambda name: seen.append(Step.SEND) if name == "POST /api/v3/order" else None
+    await robot.does(runner.start(by_person=True))
+    await robot.settle()
+    sent = seen.index(Step.SEND)
+    # The last time before the order left that each of them happened.
+    last = {step: sent - 1 - seen[:sent][::-1].index(step) for step in (S.JOURNAL, S.LOCK, S.LEASE)}
+    assert last[S.JOURNAL] < last[S.LOCK] < last[S.LEASE] < sent
+    assert S.STAMP in seen[: last[S.JOURNAL]]
+    await robot.down()
