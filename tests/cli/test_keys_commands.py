@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import sqlite3
 from pathlib import Path
 
 import pytest
@@ -125,6 +128,31 @@ def test_each_refusal_says_why_and_how_sure_that_is(ready: Shell, role: str) -> 
         assert ran.error["hint"]
     too_much = ready.run("keys", "add", "--role", role, "--input", "-", stdin=ready.paper_key("m", f"{rights},futures"))
     assert too_much.code == 4 and too_much.error["details"]["excess"] == ["futures"]
+
+
+def test_a_later_delivery_replaces_the_one_that_waits(keyed: Shell) -> None:
+    """Two keys wait for a robot that does not answer: it takes the later one, and says so of the earlier one."""
+    pid = keyed.status()["pid"]
+    words = ("keys", "change", "--role", "robot", "--no-wait", "--input", "-")
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        for name in ("robot-2", "robot-3"):
+            queued = keyed.ok(*words, stdin=keyed.paper_key(name, "reading,spot_trading"))
+            assert queued["key"]["status"] == "queued"
+        # A stranger's row behind them replaces nothing.
+        with sqlite3.connect(keyed.home / "mailbox.sqlite") as mailbox:
+            number, envelope = mailbox.execute("SELECT number, envelope FROM command ORDER BY number DESC").fetchone()
+            mailbox.execute(
+                "INSERT INTO command (account, number, envelope, sealed, signature) VALUES ('default', ?, ?, x'', x'')",
+                (number + 1, envelope),
+            )
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    keyed.await_status(lambda status: status["key"]["name"] == "robot-3", what="the later key")
+    with sqlite3.connect(keyed.home / "mailbox.sqlite") as mailbox:
+        [result] = mailbox.execute("SELECT result FROM command WHERE number = ?", (number - 1,)).fetchone()
+    assert json.loads(result)["error"]["details"]["reason"] == "superseded"
+    assert keyed.ok("keys", "verify", "--role", "robot")["results"][0]["accepted"]
 
 
 def test_a_key_of_the_other_account(keyed: Shell) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -23,6 +23,10 @@ from fortctl.secret import Secret
 from fortctl.vault.command import Command, Refused, open_row, receipt
 from fortctl.vault.seal import RecipientKey, canonical_json
 from fortctl.wire import card_to_wire
+
+DELIVER = "deliver-key"
+# Refusals of commands that are right, but come too late or too early.
+_OUT_OF_TIME = ("expired", "replayed", "not_yet", "superseded", "older_generation")
 
 
 class Desk:
@@ -86,27 +90,20 @@ class Desk:
     async def poll(self) -> int:
         """Apply every pending command; return how many were answered."""
         rows = self._mailbox.pending(self._account)
-        for row in rows:
-            await self._handle(row)
+        for at, row in enumerate(rows):
+            await self._handle(row, rows[at + 1 :])
         return len(rows)
 
-    async def _handle(self, row: MailboxRow) -> None:
+    async def _handle(self, row: MailboxRow, later: Sequence[MailboxRow]) -> None:
         applied = self._box.applied()
         if row.number == applied.number and applied.receipt:
             # Applied before a crash, not yet answered.
             self._finish(row, applied.receipt.encode(), base64.b64decode(applied.signature))
             return
-        recipient = self._box.recipient()
         try:
-            command = open_row(
-                row,
-                operators=self._box.operators(),
-                recipient=lambda key_id: recipient if key_id == recipient.key_id else None,
-                account=self._account,
-                robot_id=self._identity.id,
-                now_ms=self._clock.now_ms(),
-                last_number=applied.number,
-            )
+            command = self._opened(row)
+            if command.kind == DELIVER and any(self._delivers(other) for other in later):
+                raise Refused("superseded")
         except Refused as refused:
             self._refuse(row, refused.reason)
             return
@@ -114,6 +111,28 @@ class Desk:
         before = self._box.secrets()
         await self._apply(row, command, before)
         await self._forget_leftovers(command, before)
+
+    def _opened(self, row: MailboxRow) -> Command:
+        recipient, applied = self._box.recipient(), self._box.applied()
+        command = open_row(
+            row,
+            operators=self._box.operators(),
+            recipient=lambda key_id: recipient if key_id == recipient.key_id else None,
+            account=self._account,
+            robot_id=self._identity.id,
+            now_ms=self._clock.now_ms(),
+            last_number=applied.number,
+        )
+        if command.kind == DELIVER and command.generation <= applied.generation:
+            raise Refused("older_generation")
+        return command
+
+    def _delivers(self, row: MailboxRow) -> bool:
+        """Return whether a row that waits, too, brings another key: of an operator that is obeyed, not of anybody."""
+        try:
+            return self._opened(row).kind == DELIVER
+        except Refused:
+            return False
 
     async def _forget_leftovers(self, command: Command, before: list[Secret]) -> None:
         """Overwrite what this process's memory still holds of keys that left the vault, or never came into it."""
@@ -198,7 +217,7 @@ class Desk:
         if reason == "reseal":
             change = Change(reseal=True)
         else:
-            cls = Conflict if reason in ("expired", "replayed", "not_yet") else BadInput
+            cls = Conflict if reason in _OUT_OF_TIME else BadInput
             change = Change(
                 error=cls(
                     f"the robot does not obey this command: {reason.replace('_', ' ')}",
