@@ -145,7 +145,7 @@ def _buys(book: Book, settings: GridSettings, view: View) -> list[Intent]:
         refusals = view.nudged.get(level, 0)
         if refusals:
             # It would have matched at once although it lies below the last price: the book is lower still.
-            price = min(price, floor_to(view.price - nudge(refusals, rules), rules.tick_size))
+            price = floor_to(min(price, view.price) - nudge(refusals, rules), rules.tick_size)
             if price <= level_price(settings, book.anchor, level + 1, rules.tick_size):
                 continue
         place = buy(book, settings, view, level, price, bound)

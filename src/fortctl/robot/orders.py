@@ -184,6 +184,8 @@ class OrderDesk:
         runner.record(Absent(name, f"{fault.outcome.value} {fault.code or ''}".strip()))
         wait = BACK_OFF_S.get(fault.outcome, fault.retry_after or 1.0)
         self._block(order, wait)
+        if fault.outcome is Outcome.REFUSED:
+            runner.doubt_rules()
         if fault.outcome is Outcome.WOULD_TAKE:
             taking, place = self._taking[order.leg], self._place_of(name)
             taking[place] = taking.get(place, 0) + 1

@@ -60,6 +60,9 @@ class Runner(Feeds):
     def _trader(self) -> Trader:
         return Trader(self, self._strategies)
 
+    def doubt_rules(self) -> None:
+        self._trader.doubt_rules()
+
     def _fetch_fills(self, name: str) -> None:
         self.lookups.fetch_fills_of(name)
 

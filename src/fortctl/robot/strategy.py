@@ -144,11 +144,11 @@ def _price_of_sell(cycle: Cycle, settings: Settings, view: View) -> Decimal:
     refusals = view.nudged_sells.get(cycle.id, 0)
     if not refusals:
         return price
-    return max(price, ceil_to(view.price + nudge(refusals, view.rules), view.rules.tick_size))
+    return ceil_to(max(price, view.price) + nudge(refusals, view.rules), view.rules.tick_size)
 
 
 def nudge(refusals: int, rules: SymbolRules) -> Decimal:
-    """Return how far from the last price an order goes that was refused so often because it would have matched.
+    """Return how far from its price an order goes that was refused so often because it would have matched.
 
     Doubled each time: the last price may lie far from the other side of the book.
     """

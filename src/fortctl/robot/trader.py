@@ -90,6 +90,11 @@ class Trader:
             await self._price(exchange, asset)
         return rules
 
+    def doubt_rules(self) -> None:
+        """An order was refused: the rules may be others than we know; ask before the next one."""
+        if self._refreshed_at is not None:
+            self._refreshed_at = min(self._refreshed_at, self._runner.monotonic() - REFRESH_S)
+
     def _foreign(self) -> set[str]:
         """Return the assets that commissions are, or soon may be, charged in besides base and quote."""
         book = self._runner.book
