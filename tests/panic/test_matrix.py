@@ -143,6 +143,33 @@ def test_a_panic_that_is_killed_half_way_and_run_again(world: World, moment: str
 
 
 @campaign
+def test_the_home_is_gone_and_the_robot_runs_on(world: World) -> None:
+    world.start()
+    shutil.rmtree(world.home)
+    done = world.panic()
+    assert done.code == 12 and world.gone()
+    told = " ".join(action["text"] for action in done.data["actions"])
+    assert "every key that you gave to fortctl" in told and "look for the robot's open orders" in told, done.out
+    world.no_order_leaves()
+
+
+@campaign
+def test_the_robots_folder_is_gone(world: World) -> None:
+    world.start()
+    shutil.rmtree(world.place)
+    done = world.panic()
+    assert done.code == 12 and world.gone() and (world.place / "latch").exists()
+    world.no_order_leaves()
+
+
+@campaign
+def test_a_latched_account_is_not_removed(world: World) -> None:
+    assert world.panic().code == 12
+    refused = world.shell.run("accounts", "remove", "default", "--confirm", "default")
+    assert (refused.code, refused.error["details"]["state"]) == (8, "latched")
+
+
+@campaign
 def test_keeping_the_orders(world: World) -> None:
     world.start()
     done = world.panic("--keep-orders")

@@ -60,6 +60,13 @@ def remove(app: App, name: str, confirm: str | None) -> Result:
             f"the robot of account {name} is running",
             hint="stop it first ('fortctl robot stop', then end its process), or 'fortctl panic-disconnect'",
         )
+    if own.latch.is_latched():
+        # Its folder goes with it, and the latch that only 'panic-clear' may lift.
+        raise Conflict(
+            f"the robot of account {name} is latched after a panic",
+            hint=f"look at the account first, then 'fortctl --account {name} panic-clear'",
+            details={"state": "latched"},
+        )
     app.confirm_typed(name, confirm, f"Remove account {name} and destroy its keys?")
     own.accounts.remove(name, own.custody, own.destroy_keys)
     return Result({"accounts": own.accounts.listed()}, True, text=f"account {name} removed, its keys destroyed")

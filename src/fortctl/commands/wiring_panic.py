@@ -40,9 +40,16 @@ def accounts_of(app: App, every: bool) -> list[str]:
         pass
     if every and names:
         return sorted(names)
-    if app.globals.account not in names:
+    if app.globals.account not in names and not _runs(home, app.globals.account):
         raise NotFound(f"there is no account {app.globals.account}", hint="see 'fortctl accounts list'")
     return [app.globals.account]
+
+
+def _runs(home: Home, account: str) -> bool:
+    """Return whether a robot runs although nothing in the home tells of it."""
+    from fortctl.robot.process import LocalRobot
+
+    return LocalRobot(home.path, account, home.robot(account).path).owner() is not None
 
 
 def panic_ports(app: App, account: str) -> PanicPorts:

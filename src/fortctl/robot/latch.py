@@ -67,8 +67,8 @@ class LatchFile:
         """
         try:
             self._write(facts)
-        except PermissionError:
-            os.chmod(self._folder, 0o700)
+        except (PermissionError, FileNotFoundError):
+            self._open_folder()
             self._write(facts)
         except OSError as error:
             if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
@@ -83,6 +83,17 @@ class LatchFile:
         """
         with self._alone():
             self.set(change(self.read()))
+
+    def _open_folder(self) -> None:
+        """Let the owner into the robot's folder again, or make it anew in a home that is there."""
+        if self._folder.is_dir():
+            os.chmod(self._folder, 0o700)
+            return
+        home = self._folder.parent.parent
+        if not home.is_dir():
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
+        for folder in (self._folder.parent, self._folder):
+            folder.mkdir(mode=0o700, exist_ok=True)
 
     def _write(self, facts: Mapping[str, Any]) -> None:
         temporary = self._folder / f".latch-{os.getpid()}-{time.monotonic_ns()}"
@@ -120,8 +131,8 @@ class LatchFile:
         """Hold the folder's own lock, for a moment; without it the work is done all the same."""
         try:
             descriptor = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        except PermissionError:
-            os.chmod(self._folder, 0o700)
+        except (PermissionError, FileNotFoundError):
+            self._open_folder()
             descriptor = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             deadline = time.monotonic() + _ALONE_WITHIN_S

@@ -8,6 +8,7 @@ steers money goes through the signed mailbox instead.
 from __future__ import annotations
 
 import fcntl
+import itertools
 import json
 import os
 import signal
@@ -154,6 +155,36 @@ def owner_of(folder: Path) -> Owner | None:
         os.close(descriptor)
 
 
+def stray(home: Path, account: str) -> Owner | None:
+    """Return this user's robot process that names a home and an account on its command line, or None.
+
+    Only where the home itself is gone is it looked for so; without ``/proc`` never.
+    """
+    for entry in Path("/proc").glob("[0-9]*"):
+        try:
+            if entry.stat().st_uid != os.geteuid() and _real_uid(entry) != os.getuid():
+                continue
+            words = (entry / "cmdline").read_bytes().decode("utf-8", "surrogateescape").split("\0")
+        except OSError:
+            continue
+        run = next((at for at, pair in enumerate(itertools.pairwise(words)) if pair == ("robot", "run")), 0)
+        given = dict(itertools.pairwise(words))
+        if run and given.get("--home") == str(home) and given.get("--account", "default") == account:
+            pid = int(entry.name)
+            started = process_start_time(pid)
+            if started is not None:
+                return Owner(pid, started, os.uname().nodename)
+    return None
+
+
+def _real_uid(entry: Path) -> int:
+    # A process that guards its memory belongs to root in /proc; its status still tells whose it is.
+    for line in (entry / "status").read_text(encoding="ascii", errors="replace").splitlines():
+        if line.startswith("Uid:"):
+            return int(line.split()[1])
+    return -1
+
+
 def query(folder: Path, request: Mapping[str, Any], *, timeout_s: float) -> dict[str, Any]:
     """Ask the running robot one thing over its socket.
 
@@ -209,7 +240,9 @@ class LocalRobot:
     folder: Path
 
     def owner(self) -> Owner | None:
-        return owner_of(self.folder)
+        found = owner_of(self.folder)
+        # A robot whose home was removed under it runs on, and no lock tells of it.
+        return found if found is not None or (self.folder / LOCK_NAME).exists() else stray(self.home, self.account)
 
     def query(self, request: Mapping[str, Any], *, timeout_s: float = 5.0) -> dict[str, Any]:
         return query(self.folder, request, timeout_s=timeout_s)

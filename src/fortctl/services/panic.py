@@ -250,9 +250,11 @@ class Panic:
         pair = next((key.pair for key in self._keys if key.role == "robot" and key.pair is not None), None)
         prefix = await asyncio.to_thread(self._ports.own_prefix)
         if pair is None or prefix is None:
-            if not any(key.role == "robot" for key in self._keys):
+            if halted is None and not any(key.role == "robot" for key in self._keys):
                 raise Nothing("the account has no robot key")
             self._act_on_orders("")
+            if not self._keys:
+                self._act("delete_key_at_exchange", _NAMELESS)
             raise Nothing("no robot key could be read: the robot's open orders, if any, stay at the exchange")
         try:
             async with asyncio.timeout(self._timeout_s):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -78,7 +79,8 @@ class LocalHalt:
         try:
             await self._query({"op": "halt", "cancel_orders": self._cancel}, ACKNOWLEDGE_WITHIN_S)
         except FortctlError:
-            await asyncio.to_thread(self._latch.drain_placers, DRAIN_PLACERS_S)
+            with suppress(OSError):
+                await asyncio.to_thread(self._latch.drain_placers, DRAIN_PLACERS_S)
             return await self._kill(owner, "it gave no answer")
         try:
             result: Result | None = await self._query({"op": "halt-result"}, self._timeout_s)
