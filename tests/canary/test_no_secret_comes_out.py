@@ -84,7 +84,16 @@ def test_no_secret_comes_out(ready: Shell, tmp_path: Path) -> None:
         "-",
         stdin=made("ed", "reading,spot_trading", "--type", "ed25519"),
     )
-    ready.ok("paper", "keys", "delete", "ed")
+    typed("keys", "rotate", "--role", "robot", "--mode", "overlap")
+    typed("keys", "rotate", "--finish", "--input", "-", stdin=made("robot-3", "reading,spot_trading"))
+    typed("keys", "rotate", "--status")
+    typed("keys", "rotate", "--abort")
+    ready.ok("paper", "accounts", "create", "sub", "--sub-of", "default", "--email", "sub@paper.example")
+    appoint = ("issuer", "set", "sub-account", "--email", "sub@paper.example", "--input", "-")
+    typed(*appoint, stdin=made("master", "reading,spot_trading"))
+    typed("issuer", "status")
+    assert list(ready.home.glob("operations.sqlite")) and list(ready.home.glob("issuer/vault.toml"))
+    ready.ok("paper", "keys", "delete", "robot-3")
     typed("keys", "verify")
     typed("robot", "logs")
     typed("audit", "log")
@@ -100,7 +109,7 @@ def test_no_secret_comes_out(ready: Shell, tmp_path: Path) -> None:
     leaks += [str(path) for path in after for secret in secrets if traces(secret, path.read_bytes())]
     shown = "\n".join(outputs).encode()
     leaks += [f"output ({secret[:2]}…)" for secret in secrets if traces(secret, shown)]
-    assert len(secrets) == 8 and len(during) > 8 and len(shown) > 10_000
+    assert len(secrets) == 12 and len(during) > 8 and len(shown) > 10_000
     assert not leaks, leaks
     assert b"Traceback" in shown
 

@@ -61,6 +61,8 @@ def test_both_keys_in_two_calls(trading: Shell) -> None:
     shown = trading.ok("keys", "rotate", "--status")
     assert shown["operation"]["waits_for"] and len(shown["actions"]) == 5
 
+    finding = next(one for one in trading.ok("doctor")["checks"] if one["name"] == "rotation")
+    assert finding["state"] == "warn" and operation["id"] in finding["reason"]
     new = {"site": key(trading, "site", "site-2"), "robot": key(trading, "robot", "robot-2")}
     assert rotate(trading, "--finish", given=new["site"]).code == 2, "one key where two are rotated"
     assert rotate(trading, "--finish", given={"site": {"api_key": "x"}, "robot": {}}).error["code"] == "BAD_INPUT"

@@ -42,6 +42,18 @@ def doctor_ports(app: App) -> DoctorPorts:
             return []
         return wiring.mailbox.waiting(wiring.account)
 
+    def rotation() -> str | None:
+        from fortctl.commands.wiring_rotation import rotation_journal
+
+        if not wiring.home.operations.exists():
+            return None
+        journal = rotation_journal(app, "doctor")
+        found, owner = journal.current(), journal.owner()
+        if found is None:
+            return None
+        who = f"process {owner.pid} on {owner.host} works on it" if owner else "nobody works on it"
+        return f"{found.id} ({found.mode}, {found.scope}) stands at '{found.step}'; {who}"
+
     def audit_intact() -> str:
         return f"{wiring.audit.check().entries} entries, the chain is whole"
 
@@ -64,6 +76,7 @@ def doctor_ports(app: App) -> DoctorPorts:
         connect=wiring.connect,
         watch=wiring.watch,
         pending=pending,
+        rotation=rotation,
         audit_intact=audit_intact,
         panic_order=panic_order,
         incidents=incidents,

@@ -63,6 +63,7 @@ class DoctorPorts:
         custody: unlocks the site's vault without asking a person.
         connect: makes an exchange adapter.
         pending: ``(number, created_at)`` of the commands that the robot has not answered.
+        rotation: where an open rotation stands and whether somebody works on it, or None.
         audit_intact: checks the audit log; returns one line.
         panic_order: ``ready``, ``used`` or ``missing``; empty where the robot is on this host, or there is none.
         incidents: what broken robots left behind, oldest first, each with ``at``, ``where``, ``error``, ``path``.
@@ -78,6 +79,7 @@ class DoctorPorts:
     connect: Callable[[KeyPair | None], Exchange]
     watch: RobotWatch
     pending: Callable[[], list[tuple[int, int]]]
+    rotation: Callable[[], str | None]
     audit_intact: Callable[[], str]
     panic_order: Callable[[], str]
     incidents: Callable[[], list[dict[str, Any]]]
@@ -103,6 +105,7 @@ class Doctor:
             ("robot key", self._robot_key),
             ("robot", self._robot),
             ("pending commands", self._commands),
+            ("rotation", self._rotation),
             ("panic order", self._panic_order),
             ("incidents", self._incidents),
         ]
@@ -214,6 +217,13 @@ class Doctor:
             return Finding("robot", grave, f"{state}: {status.get('reason') or 'see robot status'}", remedy, code)
         running = f"pid {status['pid']}" if status["pid"] else "no process"
         return Finding("robot", "ok", f"{state} ({running})")
+
+    async def _rotation(self) -> Finding:
+        open_one = self._ports.rotation()
+        if open_one is None:
+            return Finding("rotation", "ok", "none is open")
+        remedy = "'fortctl keys rotate --status' says what it waits for; '--resume' goes on, '--abort' ends it"
+        return Finding("rotation", "warn", open_one, remedy, "ACTION_REQUIRED")
 
     async def _commands(self) -> Finding:
         now = self._ports.clock.now_ms()

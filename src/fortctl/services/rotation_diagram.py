@@ -1,0 +1,52 @@
+"""Draw the rotations from their table: ``python -m fortctl.services.rotation_diagram`` rewrites docs/rotation.md."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from fortctl.services.rotation_plan import KINDS, PLAN, ROTATIONS, Mode, Scope
+
+BEGIN, END = "<!-- sequence: begin -->", "<!-- sequence: end -->"
+_WAITS = {"create": "a person, or the issuer", "delete": "a person, or the issuer", "prove": "the exchange"}
+
+
+def flow(mode: Mode, scope: Scope) -> str:
+    """Return a Mermaid flow chart of one rotation; a step that waits for somebody is drawn round."""
+    row = PLAN[mode, scope]
+    nodes = [
+        f"    {name}([{name}: waits for {_WAITS[name]}])" if name in _WAITS else f"    {name}[{name}]" for name in row
+    ]
+    arrows = [f"    {before} --> {after}" for before, after in zip(row, (*row[1:], "done"), strict=True)]
+    return "\n".join(["```mermaid", "flowchart LR", *nodes, *arrows, "```"])
+
+
+def generated() -> str:
+    """Return the generated part of docs/rotation.md."""
+    parts = [BEGIN]
+    for mode in ROTATIONS:
+        parts += [f"### {mode}, both keys", flow(mode, Scope.BOTH)]
+    rows = [
+        f"| `{kind.name}` | {kind.does} | {kind.waits_for or '–'} | {kind.resumes} | {kind.aborts} |"
+        for kind in KINDS.values()
+    ]
+    head = "| step | what it does | waits for | found half done | `--abort` there |\n| --- | --- | --- | --- | --- |"
+    plans = [f"| {mode} | {scope} | {' → '.join(row)} |" for (mode, scope), row in PLAN.items() if mode in ROTATIONS]
+    parts += ["### The steps", "\n".join([head, *rows]), "### Which rotation has which"]
+    parts += ["\n".join(["| mode | role | steps |", "| --- | --- | --- |", *plans]), END]
+    return "\n\n".join(parts)
+
+
+def renewed(text: str) -> str:
+    """Return a document with its generated part drawn anew."""
+    before, _, rest = text.partition(BEGIN)
+    return before + generated() + rest.partition(END)[2]
+
+
+def main(path: Path) -> int:
+    path.write_text(renewed(path.read_text(encoding="utf-8")), encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(Path(sys.argv[1] if len(sys.argv) > 1 else "docs/rotation.md")))
