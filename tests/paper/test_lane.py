@@ -112,8 +112,8 @@ async def test_both_ways_give_the_same_answer(running: RunningServer, target: st
         wire.say(f"GET {target} HTTP/1.1\r\nHost: a\r\nX-MBX-APIKEY: {'k' * 64}\r\n{more}\r\n".encode())
         status, headers, body = await wire.hear()
         shown = {name: value for name, value in headers.items() if name not in (*NEVER_SAME, "connection")}
-        if target.endswith("time"):
-            body = sorted(body)
+        if isinstance(body, dict):
+            body.pop("serverTime", None)
         weights = {name for name in shown if "weight" in name}
         answers.append((status, {name: shown[name] for name in shown if name not in weights}, weights, body))
     assert answers[0] == answers[1]
