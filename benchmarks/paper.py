@@ -1,8 +1,9 @@
 """The paper exchange beside bare peers: short rounds in turn (A B A B …), medians and ratios into docs/performance.md.
 
 - Signed orders: ``fortctl paper serve --state FILE`` with a user stream open, against a bare aiohttp handler (uvloop)
-  that parses the same body, checks its HMAC and answers a fixed JSON. This process is the client of both: eight
-  keep-alive connections, each placing an order far from the market and cancelling it; what is sent is signed before.
+  that parses the same body, checks its HMAC and answers a fixed JSON. This process is the client of both: keep-alive
+  connections, each placing an order far from the market and cancelling it; what is sent is signed before. More clients
+  share one write to the disk, so there is a row with many.
 - Replay at ``--speed max`` with nobody connected, against a loop over ``Engine.trade``.
 - Market events to 100 sockets, against a bare aiohttp fan-out of the same bytes.
 - Ten times the orders, and the memory that a million orders take: the engine alone, in processes of its own.
@@ -42,7 +43,7 @@ from fortctl.paper.parameters import Context, check_parameters
 from fortctl.paper.symbols import symbol_of
 
 ROUND_S = 1.0
-CLIENTS = 32
+CLIENTS, MANY = 32, 128
 SOCKETS = 100
 STEPS = 1_000
 WORK = 10_000
@@ -334,8 +335,11 @@ async def in_turn(ours: Callable[[], Awaitable[float]], peer: Callable[[], Await
 class Orders:
     """Eight clients that place and cancel signed orders."""
 
-    def __init__(self, target: Target, api_key: str, secret: str, stream: Listener | None) -> None:
+    def __init__(
+        self, target: Target, api_key: str, secret: str, stream: Listener | None, clients: int = CLIENTS
+    ) -> None:
         self._target, self._api_key, self._secret, self._stream = target, api_key, secret, stream
+        self._clients = clients
         self._callers: list[Caller] = []
         self._next = 0
         self._each = 1000
@@ -356,7 +360,7 @@ class Orders:
     async def round(self) -> float:
         """Return the requests accepted a second."""
         if not self._callers:
-            self._callers = [await self._target.call() for _ in range(CLIENTS)]
+            self._callers = [await self._target.call() for _ in range(self._clients)]
         requests = [self.prepared(self._each) for _ in self._callers]
         heard = self._stream.count if self._stream else 0
         started = time.perf_counter()
@@ -378,14 +382,19 @@ async def a_key(target: Target, caller: Caller) -> tuple[str, str]:
 
 
 async def orders_row(folder: Path, pairs: int) -> Row:
-    return await _orders_row(folder, pairs, "`--state` kept", "≥ 0.5 ×", "--state", str(folder / "state.db"))
+    words = ("--state", str(folder / "state.db"))
+    return await _orders_row(folder, pairs, CLIENTS, "`--state` kept", "≥ 0.5 ×", *words)
+
+
+async def many_orders_row(folder: Path, pairs: int) -> Row:
+    return await _orders_row(folder, pairs, MANY, "`--state` kept", "—", "--state", str(folder / "many.db"))
 
 
 async def unkept_orders_row(folder: Path, pairs: int) -> Row:
-    return await _orders_row(folder, pairs, "nothing kept", "—")
+    return await _orders_row(folder, pairs, CLIENTS, "nothing kept", "—")
 
 
-async def _orders_row(folder: Path, pairs: int, kept: str, budget: str, *words: str) -> Row:
+async def _orders_row(folder: Path, pairs: int, clients: int, kept: str, budget: str, *words: str) -> Row:
     with exchange(folder, "--market", "synthetic:1", "--limits", "off", *words) as target:
         api_key, secret = await a_key(target, await target.call())
         with bare(secret) as peer:
@@ -399,9 +408,11 @@ async def _orders_row(folder: Path, pairs: int, kept: str, budget: str, *words: 
             assert orjson.loads(stream.kept[0])["status"] == 200, stream.kept[0]
             stream._keep = False
             ours, theirs, ratio = await in_turn(
-                Orders(target, api_key, secret, stream).round, Orders(peer, api_key, secret, None).round, pairs
+                Orders(target, api_key, secret, stream, clients).round,
+                Orders(peer, api_key, secret, None, clients).round,
+                pairs,
             )
-    what = f"signed orders and cancels, {kept}, a user stream open, {CLIENTS} clients"
+    what = f"signed orders and cancels, {kept}, a user stream open, {clients} clients"
     return (what, "bare aiohttp handler", budget, f"{ours:,.0f}/s", f"{theirs:,.0f}/s", f"{ratio:.2f} ×")
 
 
@@ -525,7 +536,9 @@ def memory_line(orders: int) -> str:
 
 
 async def served(folder: Path, pairs: int) -> list[Row]:
-    return [await row(folder, pairs) for row in (orders_row, unkept_orders_row, replay_row, fan_out_row)]
+    return [
+        await row(folder, pairs) for row in (orders_row, many_orders_row, unkept_orders_row, replay_row, fan_out_row)
+    ]
 
 
 def main() -> int:
