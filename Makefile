@@ -9,7 +9,7 @@ CLIENTS := sdk ccxt python_binance
 PYTHON := $(shell for p in $(FORTCTL_PYTHON) python3.13 python3.12 python3.11 python3; do \
 	$$p -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; break; }; done)
 
-.PHONY: help venv demo test compat compat-freqtrade compat-table lint bench sim crash nightly fuzz audit sbom lock clean
+.PHONY: help venv demo test compat compat-freqtrade compat-table lint bench sim crash nightly fuzz fuzz-guided audit sbom lock clean
 
 help: ## show this list
 	@grep -E '^[a-z-]+:.*##' Makefile | sed 's/:.*## /	/' | expand -t 18
@@ -57,6 +57,10 @@ nightly: $(STAMP) ## the long campaigns: fuzzing, any sequence of commands (resu
 
 fuzz: $(STAMP) ## the long campaign of hostile clients: other requests each time (EXAMPLES=500 of each kind)
 	FORTCTL_FUZZ_EXAMPLES=$(or $(EXAMPLES),500) $(BIN)/pytest -n 2 -q tests/hostile
+
+fuzz-guided: $(STAMP) ## coverage-guided fuzzing (atheris) of what reads requests to the paper exchange (TIME=300 seconds)
+	PYTHONPATH=src $(BIN)/uv --no-config run --no-project --isolated --quiet --python $(BIN)/python --with atheris==3.0.0 \
+		--with-requirements requirements/lock.txt python tests/atheris_paper.py -max_total_time=$(or $(TIME),300)
 
 bench: $(STAMP) ## measure beside the peers; writes docs/performance.md
 	@set -e; for b in benchmarks/[a-z]*.py; do echo "$$b"; $(BIN)/python "$$b"; done

@@ -239,6 +239,12 @@ class Market(RuleBasedStateMachine):
                 assert all(Decimal(fill["price"]) <= order.price for fill in fills)
 
     @invariant()
+    def trade_ids_rise(self) -> None:
+        for rows in self.engine.fills.values():
+            numbers = [row["id"] for row in rows]
+            assert numbers == sorted(numbers)
+
+    @invariant()
     def lists_end_with_their_orders(self) -> None:
         for found in self.engine.lists.values():
             live = [self.engine.orders[number].status for number in found.orders]

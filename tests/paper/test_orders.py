@@ -578,3 +578,31 @@ def test_a_market_sell_by_quote_amount_never_sells_what_is_not_there() -> None:
     assert answer == (-2010, "Account has insufficient balance for requested action.")
     sold = ask(engine, "alice", "POST", "order", side="SELL", type="MARKET", quoteOrderQty="50")
     assert sold["status"] == "FILLED" and sold["executedQty"] == "0.50000000"
+
+
+def test_orders_and_trades_in_pages() -> None:
+    engine = made("touch")
+    numbers = [limit(engine, "alice", "BUY", "99", "0.1")["orderId"] for _ in range(5)]
+    limit(engine, "bob", "BUY", "98", "1")
+    trade(engine, "99", "0.3")
+
+    def orders(**more: Any) -> list[int]:
+        return [row["orderId"] for row in ask(engine, "alice", "GET", "allOrders", **more)]
+
+    assert orders() == numbers and orders(limit=2) == numbers[-2:]
+    assert orders(orderId=numbers[2]) == numbers[2:] and orders(orderId=numbers[1], limit=2) == numbers[1:3]
+    assert orders(orderId=99) == [] and orders(startTime=NOW, limit=2) == numbers[:2] and orders(endTime=NOW - 1) == []
+
+    def trades(**more: Any) -> list[int]:
+        return [row["id"] for row in ask(engine, "alice", "GET", "myTrades", **more)]
+
+    first, second, third = trades()
+    assert trades(limit=1) == [third] and trades(fromId=second) == [second, third]
+    assert trades(fromId=first, limit=1) == [first] and trades(orderId=numbers[1]) == [second]
+    assert trades(orderId=numbers[1], fromId=third) == [] and trades(startTime=NOW, endTime=NOW) == [
+        first,
+        second,
+        third,
+    ]
+    assert code(lambda: trades(fromId=first, startTime=NOW))[0] == -1128
+    assert code(lambda: trades(startTime=NOW, endTime=NOW + 86_400_001))[0] == -1127

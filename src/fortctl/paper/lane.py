@@ -93,7 +93,7 @@ class Lane(asyncio.Protocol):
         self._buffer = self._buffer + data if self._buffer else data
         if not self._busy and not self._blocked:
             self._next()
-        elif len(self._buffer) > AHEAD_LIMIT and self._transport is not None:
+        elif not self._held and len(self._buffer) > AHEAD_LIMIT and self._transport is not None:
             # One who sends on without waiting for answers is not read until they are out.
             self._held = True
             self._transport.pause_reading()

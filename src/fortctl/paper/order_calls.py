@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from typing import Any
 
 from fortctl.paper import refusals
@@ -206,13 +207,13 @@ def all_orders(context: Context, values: Values) -> list[Row]:
     symbol, account = symbol_named(context, values).name, context.account.name
     first, limit = whole_of(values, "orderId"), limit_of(values)
     start, end = span_of(values, DAY_HOURS)
-    found = [
-        order
-        for order in context.engine.orders_of.get((account, symbol), [])
-        if (first is None or order.id >= first)
-        and (start is None or order.time >= start)
-        and (end is None or order.time <= end)
-    ]
+    found = context.engine.orders_of.get((account, symbol), [])
+    if first is not None:
+        found = found[bisect_left(found, first, key=lambda order: order.id) :]
+    if start is not None or end is not None:
+        found = [
+            order for order in found if (start is None or order.time >= start) and (end is None or order.time <= end)
+        ]
     return [order_row(order) for order in (found[:limit] if first is not None or start is not None else found[-limit:])]
 
 
@@ -222,14 +223,17 @@ def my_trades(context: Context, values: Values) -> list[Row]:
     start, end = span_of(values, DAY_HOURS)
     if first is not None and (start is not None or end is not None):
         raise refusals.bad_combination()
-    found = [
-        fill
-        for fill in context.engine.fills.get((context.account.name, symbol), [])
-        if (order_id is None or fill["orderId"] == order_id)
-        and (first is None or fill["id"] >= first)
-        and (start is None or fill["time"] >= start)
-        and (end is None or fill["time"] <= end)
-    ]
+    found = context.engine.fills.get((context.account.name, symbol), [])
+    if first is not None:
+        found = found[bisect_left(found, first, key=lambda fill: int(fill["id"])) :]
+    if order_id is not None or start is not None or end is not None:
+        found = [
+            fill
+            for fill in found
+            if (order_id is None or fill["orderId"] == order_id)
+            and (start is None or fill["time"] >= start)
+            and (end is None or fill["time"] <= end)
+        ]
     return found[:limit] if first is not None or start is not None else found[-limit:]
 
 
