@@ -52,7 +52,7 @@ crash: $(STAMP) ## every row of the matrices with real processes, kills and brok
 
 nightly: $(STAMP) ## the long campaigns: fuzzing, any sequence of commands (resumable), every bit of a slot, a kill at every write
 	$(BIN)/python tests/nightly.py
-	FORTCTL_KILLS=1000000 $(BIN)/pytest -q -o timeout=7200 tests/security/test_kills.py
+	FORTCTL_KILLS=1000000 FORTCTL_CRASHES=all $(BIN)/pytest -q -o timeout=7200 tests/security/test_kills.py tests/vault/test_crashes.py
 	FORTCTL_FLIPS=1000000 $(BIN)/pytest -q -o timeout=7200 tests/vault/test_vault.py -k flips_of_a_passphrase_slot
 
 fuzz: $(STAMP) ## the long campaign of hostile clients: other requests each time (EXAMPLES=500 of each kind)

@@ -15,7 +15,7 @@ from harness import Shell
 
 SOURCE = Path(__file__).with_name("kill_at.c")
 # How many of a command's calls are tried; ``make nightly``: all.
-SAMPLES = int(os.environ.get("FORTCTL_KILLS", "5"))
+SAMPLES = int(os.environ.get("FORTCTL_KILLS", "3"))
 
 
 @pytest.fixture(scope="module")

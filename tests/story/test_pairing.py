@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import shutil
@@ -16,6 +17,7 @@ from typing import Any
 
 import pytest
 
+from fortctl.vault.seal import Identity
 from harness import Paper, Shell, end_robots, serve_paper
 
 NOBODY = 65534
@@ -91,6 +93,21 @@ def await_state(shell: Shell, state: str) -> None:
     shell.await_status(lambda status: status["state"] == state, what=f"the state {state}")
 
 
+def nothing_forged_is_shown(hosts: Hosts) -> None:
+    """Who writes the mailbox says that the robot trades: it is not shown."""
+    connection = sqlite3.connect(hosts.mailbox, timeout=10, isolation_level=None)
+    body, signature = connection.execute("SELECT body, signature FROM card").fetchone()
+    for false in (body.replace(b'"state":"stopped"', b'"state":"running"'), b"[", b"[1]"):
+        assert false != body
+        connection.execute("UPDATE card SET body = ?", (false,))
+        shown = hosts.operator.run("robot", "status")
+        assert (shown.code, shown.data["robot"]["state"]) == (0, "unknown"), shown.out
+        assert "CARD_NOT_SIGNED" in [one["code"] for one in shown.doc["warnings"]]
+    connection.execute("UPDATE card SET body = ?, signature = ?", (body, signature))
+    connection.close()
+    assert hosts.operator.status()["state"] == "stopped"
+
+
 @pytest.mark.parametrize("hosts", ["sqlite", "postgresql"], indirect=True)
 def test_a_robot_on_another_host(hosts: Hosts) -> None:
     operator_id = hosts.pair()
@@ -108,6 +125,8 @@ def test_a_robot_on_another_host(hosts: Hosts) -> None:
     await_state(hosts.robot, "running")
     operator.ok("robot", "stop", "--now")
     await_state(operator, "stopped")
+    if not hosts.url.startswith("postgresql"):
+        nothing_forged_is_shown(hosts)
     # A second operator device: the robot's own host has been one from the start.
     assert hosts.robot.ok("keys", "verify", "--role", "robot")["results"][0]["accepted"]
     own = operator.run("robot", "pair", "--revoke", operator_id, "--yes")
@@ -183,7 +202,7 @@ def test_swapped_identities_give_different_codes(hosts: Hosts) -> None:
                     found = connection.execute("SELECT body FROM pairing WHERE step = 'robot'").fetchone()
                     if found is not None:
                         body = json.loads(found[0])
-                        body["public"] = "A" * 43 + "="
+                        body["public"] = base64.b64encode(Identity.generate().public_bytes()).decode()
                         swapped = json.dumps(body, sort_keys=True, separators=(",", ":")).encode()
                         connection.execute("UPDATE pairing SET body = ? WHERE step = 'robot'", (swapped,))
                         connection.commit()

@@ -208,6 +208,8 @@ def pair(app: App, confirm: str | None, mailbox: str | None, revoke: str | None,
     if confirm.strip().upper() != found.code:
         raise BadInput("the codes differ: do not trust this mailbox, somebody may have changed it", hint="begin again")
     app.progress("waiting for the robot")
+    if found.side == "operator":
+        app.wiring.know_robot(found.other_id, found.other_public)
     service.confirm(found, timeout_s=timeout)
     wiring.keep_panic_order()
     who = "robot" if found.side == "operator" else "operator"

@@ -281,19 +281,40 @@ class Wiring:
 
         status = offline_status(self.robot_home.journal)
         if self.entry.robot == "remote":
-            found = self.mailbox.card(self.account)
-            card = json.loads(found[0]) if found else {}
+            card = self._published()
             status.update(card.get("status") or {"state": "unknown", "reason": "not paired"})
             status["published_at"] = rfc3339(card.get("at"))
         return status
+
+    def _published(self) -> dict[str, Any]:
+        """Return what the robot published of itself; nothing where it is not signed by the robot that this home knows.
+
+        A mailbox in the home is as good as the home itself; to one elsewhere others may write.
+        """
+        from fortctl.robot.elsewhere import signed_card
+
+        there = bool(self.config.mailbox) or self.home.mailbox.exists()
+        found = self.mailbox.card(self.account) if there else None
+        if found is None:
+            return {}
+        card = signed_card(*found, self.robot_home.identity if self.config.mailbox else None)
+        if card is None:
+            self._app.warn("CARD_NOT_SIGNED", "what the mailbox says of the robot is not signed by it, and not shown")
+        return card or {}
+
+    def know_robot(self, robot_id: str, public: bytes) -> None:
+        """Keep the public identity of a robot on another host, which what it publishes is held against."""
+        import base64
+
+        self.robot_home.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        body = {"robot_id": robot_id, "public": base64.b64encode(public).decode()}
+        write_private(self.robot_home.identity, json.dumps(body, sort_keys=True).encode())
 
     def _shown_key(self) -> Mapping[str, Any] | None:
         from fortctl.services.keys import card_json
         from fortctl.wire import card_from_wire
 
-        there = bool(self.config.mailbox) or self.home.mailbox.exists()
-        found = self.mailbox.card(self.account) if there else None
-        key = json.loads(found[0])["key"] if found else None
+        key = self._published().get("key")
         return card_json(card_from_wire(key), self.clock.now_ms()) if key else None
 
     def destroy_keys(self, role: Role | None = None) -> tuple[str, ...]:

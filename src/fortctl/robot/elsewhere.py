@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import base64
+import json
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from fortctl.errors import NotFound, RobotUnreachable
@@ -43,3 +46,22 @@ class NoRobot(RemoteRobot):
             f"account {self._account} is only watched: it has no robot",
             hint=f"'fortctl accounts set {self._account} --robot local' gives it one",
         )
+
+
+def signed_card(body: bytes, signature: bytes, identity: Path | None) -> dict[str, Any] | None:
+    """Return a robot's published card, or None where it is none, or not signed by the robot of an identity file.
+
+    Args:
+        identity: the file with the robot's public identity; None where nobody else can write the card.
+    """
+    try:
+        card = json.loads(body)
+        if identity is not None:
+            from fortctl.vault.seal import verify
+
+            public = base64.b64decode(json.loads(identity.read_bytes())["public"])
+            if not verify(public, "card", body, signature):
+                return None
+    except (OSError, ValueError, LookupError, TypeError, RecursionError):
+        return None
+    return card if isinstance(card, dict) else None
