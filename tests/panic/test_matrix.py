@@ -9,6 +9,7 @@ import json
 import os
 import shutil
 import signal
+import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -82,6 +83,7 @@ def check(row: Row, world: World, request: pytest.FixtureRequest) -> None:
     if row.latches:
         assert no_later_than_the_halt(world, document)
         assert world.shell.run("robot", "run").code in (2, 8), "it stays latched (2: the configuration is broken too)"
+    row.after(world)
     # Run again: it knows what still lives at the exchange.
     again = world.panic("--timeout", "1")
     assert again.code == 12 and any("'robot-1'" in one["text"] for one in again.data["actions"])
@@ -139,6 +141,26 @@ def test_a_panic_that_is_killed_half_way_and_run_again(world: World, moment: str
     assert world.gone() and world.key_traces() == []
     told = any(action["what"] == "cancel_orders_at_exchange" for action in again.data["actions"])
     assert told or world.open_orders() == []
+    world.no_order_leaves()
+
+
+@campaign
+def test_a_rotation_that_is_at_work_is_overtaken(world: World) -> None:
+    """It drains, or waits for a person; the panic takes the operation out of its hands, and it brings nothing back."""
+    world.start()
+    command = world.shell.argv("keys", "rotate", "--role", "robot", "--on-timeout", "wait", "--yes", "--json")
+    rotating = subprocess.Popen(
+        command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=world.shell.environment
+    )
+    deadline = time.monotonic() + 30
+    while world.shell.run("keys", "rotate", "--status").code != 0:
+        assert time.monotonic() < deadline and rotating.poll() is None, rotating.communicate()
+        time.sleep(0.05)
+    assert world.panic().code == 12
+    out, err = rotating.communicate(timeout=60)
+    assert rotating.returncode in (8, 9, 12), f"{out!r} {err!r}"
+    assert world.shell.ok("keys", "rotate", "--status")["operation"]["state"] == "aborted"
+    assert world.gone() and world.key_traces() == [] and world.open_orders() == []
     world.no_order_leaves()
 
 

@@ -48,7 +48,13 @@ async def panic_disconnect(
     if dry_run:
         plans = await asyncio.gather(*(planned(port, cancel_orders=not keep_orders) for port in ports))
         return Result(data_of(plans), False, text="\n".join(_text(plan) for plan in plans))
-    works = (Panic(port, cancel_orders=not keep_orders, timeout_s=timeout) for port in ports)
+
+    def tell(report: PanicReport) -> None:
+        app.progress(
+            f"{_text(report)}\nwatching for {wait_dead:.0f} s at most until the old keys are dead; Ctrl-C ends it"
+        )
+
+    works = (Panic(port, cancel_orders=not keep_orders, timeout_s=timeout, tell=tell) for port in ports)
     reports = await asyncio.gather(*(work.run(wait_dead_s=wait_dead) for work in works))
     for report in reports:
         for step in report.steps:

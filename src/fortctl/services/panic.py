@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from fortctl.errors import FortctlError
@@ -69,10 +69,19 @@ class Panic:
         ports: what can be done.
         cancel_orders: cancel the robot's own open orders (one by one, never a person's).
         timeout_s: how long the robot may take to halt once it has acknowledged, or to obey on another host.
+        tell: hears what was done before the keys' death is waited for.
     """
 
-    def __init__(self, ports: PanicPorts, *, cancel_orders: bool, timeout_s: float) -> None:
+    def __init__(
+        self,
+        ports: PanicPorts,
+        *,
+        cancel_orders: bool,
+        timeout_s: float,
+        tell: Callable[[PanicReport], None] = lambda report: None,
+    ) -> None:
         self._ports = ports
+        self._tell = tell
         self._cancel = cancel_orders
         self._timeout_s = timeout_s
         self._steps: list[Step] = []
@@ -97,16 +106,19 @@ class Panic:
         await self._step("delete at exchange", self._delete_at_exchange)
         await self._step("look again", self._look_again)
         await self._step("record", self._record)
+        await self._hooks(self._report(started))
         if wait_dead_s > 0:
+            self._tell(self._report(started))
             await self._step("wait dead", lambda: self._wait_dead(wait_dead_s))
         for key in self._keys:
             if key.pair is not None:
                 key.pair.api_key.wipe()
                 key.pair.secret.wipe()
+        return self._report(started)
+
+    def _report(self, started: float) -> PanicReport:
         elapsed = (self._ports.clock.monotonic() - started) * 1000
-        report = PanicReport(self._ports.account, tuple(self._steps), elapsed, tuple(self._all_actions()))
-        await self._hooks(report)
-        return replace(report, steps=tuple(self._steps))
+        return PanicReport(self._ports.account, tuple(self._steps), elapsed, tuple(self._all_actions()))
 
     # -- steps -----------------------------------------------------------------------------------------------------
 
@@ -342,7 +354,7 @@ class Panic:
         return [*self._actions, *keys]
 
     async def _hooks(self, report: PanicReport) -> None:
-        """Run the hooks last, and wait for them no longer than a moment."""
+        """Run the hooks once everything is cut, and wait for them no longer than a moment."""
         facts = {"by": "panic-disconnect", **report.as_json()}
         started = self._ports.clock.monotonic()
         try:
