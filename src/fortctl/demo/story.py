@@ -178,23 +178,29 @@ class Story:
         raise InternalError("the robot's status ended")
 
     def _rotate(self) -> None:
-        self._begin("rotation", "let the cycles finish, stop, recreate both keys, hand them over, start")
-        code, _document = self.shell.run("robot", "stop", "--drain", "--timeout", str(self.pace.wait_s))
+        self._begin("rotation", "one command: let the cycles finish, stop, recreate both keys, hand them over, start")
+        old = {key["role"]: key["fingerprint"] for key in self._listed()}
+        patience = ("--timeout", str(self.pace.wait_s), "--on-timeout", "keep")
+        code, document = self.shell.run("keys", "rotate", "--role", "both", "--begin", *patience)
         self.shell.data("paper", "market", "pause")
         status = self._status()
-        drained = code == 0 and status["state"] == "stopped" and status["cycles"]["open"] == 0
+        waits = code == 12 and document["data"]["operation"]["step"] == "create"
+        drained = waits and status["state"] == "stopped" and status["cycles"]["open"] == 0
         left = len(self.shell.data("account", "orders")["orders"])
-        old = {key["role"]: key["fingerprint"] for key in self._listed()}
-        for role, permissions in (("site", "reading"), ("robot", "reading,spot_trading")):
-            made = self._create(f"{role}-2", permissions)
-            changed = self.shell.data("keys", "change", "--role", role, "--input", "-", given=made)
-            drained = drained and changed["replaced"]["fingerprint"] == old[role]
+        made = {
+            role: self._create(f"{role}-2", permissions)
+            for role, permissions in (("site", "reading"), ("robot", "reading,spot_trading"))
+        }
+        for role in made:
             self.shell.data("paper", "keys", "delete", f"{role}-1")
+        done = self.shell.data("keys", "rotate", "--finish", "--input", "-", given=made)["operation"]
+        new = {key["role"]: key["fingerprint"] for key in self._listed()}
+        replaced = done["step"] == "done" and not set(old.values()) & set(new.values())
         refused = all(self._refused(f"{role}-1") for role in ("site", "robot"))
         self._end(
-            "drained, stopped, both keys replaced",
-            f"{left} orders left open, 0 cycles open; both old keys are unknown to the exchange",
-            drained and left == 0 and refused,
+            f"drained, stopped, both keys replaced, started: {done['trading_gap_s']:.1f} s without trading",
+            f"{left} orders left open, {status['cycles']['open']} cycles open; both old keys are proved dead",
+            drained and left == 0 and replaced and refused,
         )
 
     def _lose_and_replace_the_key(self) -> None:
