@@ -5,11 +5,14 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from harness import REPOSITORY
+from simulation import soak
 from simulation.campaign import run_world
+from simulation.loop import play
 
 WORLDS, PART = 200, 25
 
@@ -29,3 +32,17 @@ def test_one_seed_is_one_world() -> None:
     argv = [sys.executable, "-m", "simulation.campaign", "3"]
     ran = subprocess.run(argv, env=environment, capture_output=True, text=True, check=False)
     assert again.fingerprint in ran.stdout, "replaying a seed must show what the campaign saw"
+
+
+def test_a_day_of_the_soak_ends_with_equal_books(tmp_path: Path) -> None:
+    days, broken, _seconds = play(soak.month(tmp_path, 1, seed=7))
+    assert broken == [] and days[0].closed > 50 and days[0].remembered < 3_000
+
+
+def test_the_soak_tells_what_grows_from_what_fills_up() -> None:
+    def day(number: int, mib: float) -> soak.Day:
+        return soak.Day(number, 0, 0, 0, 0, mib, 0.0)
+
+    fills_up = [day(number, min(40.0, 30.0 + 2 * number)) for number in range(1, 31)]
+    grows = [day(number, 30.0 + 0.2 * number) for number in range(1, 31)]
+    assert soak.grown(fills_up) < soak.ALLOWANCE_MIB < soak.grown(grows)
