@@ -112,6 +112,11 @@ class Side:
         sells, buys = json.loads(self._ask(f"/bench?rounds={ROUNDS}", b""))
         return sells, buys
 
+    def resident(self) -> float:
+        """Return the client's resident memory (MiB)."""
+        status = Path(f"/proc/{self._client.pid}/status").read_text()
+        return int(next(line for line in status.splitlines() if line.startswith("VmRSS")).split()[1]) / 1024
+
     def end(self) -> None:
         for process in (self._client, self._stub):
             process.kill()
@@ -128,6 +133,7 @@ def reactions() -> list[str]:
             for side in (ours, peer):
                 side.measure()
             pairs = [(ours.measure(), peer.measure()) for _ in range(PAIRS)]
+            held = (ours.resident(), peer.resident())
         finally:
             ours.end()
             peer.end()
@@ -135,7 +141,12 @@ def reactions() -> list[str]:
         for line in (Path(folder) / "shares").read_text().splitlines():
             seconds, side_name = line.split()
             shares[side_name].append(float(seconds) * 1000)
-    rows = []
+    rows = [
+        row(
+            *("memory of the trading process, one account", "python-binance with its session and socket", "≤ + 40 MiB"),
+            *(f"{held[0]:.0f} MiB", f"{held[1]:.0f} MiB", f"{held[0] - held[1]:+.0f} MiB"),
+        )
+    ]
     for index, (what, name) in enumerate((("sell (durable with its buy)", "SELL"), ("buy (journaled first)", "BUY"))):
         mine = [1000 * statistics.median(pair[0][index]) for pair in pairs]
         theirs = [1000 * statistics.median(pair[1][index]) for pair in pairs]
@@ -224,6 +235,60 @@ def replays() -> list[str]:
     ]
 
 
+# -- restart ---------------------------------------------------------------------------------------------------------
+
+
+def restarts() -> list[str]:
+    """Count the requests of a restart with 1,000 open orders, none or a hundred of them filled meanwhile."""
+    # This file's own name is that of the tests' folder.
+    sys.path[:] = [str(ROOT / "tests"), *(place for place in sys.path if Path(place) != HERE)]
+    from simulation.loop import play
+
+    shown = []
+    for filled in (0, 100):
+        with tempfile.TemporaryDirectory(prefix="fortctl-bench-") as folder:
+            calls, left = play(_restart(Path(folder), filled))
+        shown.append(
+            row(
+                f"restart with 1,000 open orders, {filled} of them filled meanwhile: requests",
+                *("—", "≤ 3 + one per order not open", f"{len(calls)} ({left} orders not open)"),
+            )
+        )
+    return shown
+
+
+async def _restart(folder: Path, filled: int) -> tuple[list[str], int]:
+    from fortctl.robot.events import Intended, Told
+    from fortctl.robot.ids import client_order_id
+    from robot.world import SETTINGS as BASE
+    from robot.world import SYMBOL, Robot, World
+
+    world = World()
+    world.engine.edit_symbol(SYMBOL, {"MAX_NUM_ORDERS.maxNumOrders": "2000"})
+    robot = Robot(world, folder, world.key("a"))
+    await robot.up()
+    price, nothing = Decimal("0.00139000"), Decimal(0)
+    for number in range(1, 1001):
+        name = client_order_id(robot.runner.robot_id, number, "buy", 1)
+        at, level = robot.runner.exchange_now(), price - number * Decimal("1e-8")
+        promise = (level * 2, Decimal(1))
+        robot.runner.record(Intended(number, number, "buy", 1, name, level, Decimal(10), nothing, at, *promise))
+        values = {"side": "BUY", "type": "LIMIT", "timeInForce": "GTC", "price": f"{level:f}", "quantity": "10"}
+        told = await robot.runner.exchange._ask(
+            "POST", "/api/v3/order", symbol=SYMBOL, newClientOrderId=name, newOrderRespType="RESULT", **values
+        )
+        robot.runner.record(Told(name, told["orderId"], told["status"], nothing))
+    await robot.down()
+    if filled:
+        world.trade(price - (filled + 1) * Decimal("1e-8"), "1000000")
+    world.calls.clear()
+    again = Robot(world, folder, world.key("b"))
+    await again.up(replace(BASE, max_quote=None))
+    while again.runner._books != "agreed":
+        await again.wait(0.1)
+    return list(world.calls), 1000 - len(world.engine.books[SYMBOL].resting)
+
+
 # -- a month ---------------------------------------------------------------------------------------------------------
 
 
@@ -280,7 +345,7 @@ def _cycles(count: int) -> tuple[float, int, float, int]:
 
 
 def main() -> int:
-    rows = [*reactions(), *replays(), *months()]
+    rows = [*reactions(), *replays(), *restarts(), *months()]
     heading = facts("aiohttp", "uvloop", "python-binance")
     write_section(
         "robot",
