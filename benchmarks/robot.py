@@ -251,7 +251,7 @@ def restarts() -> list[str]:
         shown.append(
             row(
                 f"restart with 1,000 open orders, {filled} of them filled meanwhile: requests",
-                *("—", "≤ 3 + one per order not open", f"{len(calls)} ({left} orders not open)"),
+                *("—", "≤ 3 + one per order not open", f"{len(calls)} ({left} buys not open, and their sells)"),
             )
         )
     return shown
@@ -260,7 +260,6 @@ def restarts() -> list[str]:
 async def _restart(folder: Path, filled: int) -> tuple[list[str], int]:
     from fortctl.robot.events import Intended, Told
     from fortctl.robot.ids import client_order_id
-    from robot.world import SETTINGS as BASE
     from robot.world import SYMBOL, Robot, World
 
     world = World()
@@ -278,15 +277,18 @@ async def _restart(folder: Path, filled: int) -> tuple[list[str], int]:
             "POST", "/api/v3/order", symbol=SYMBOL, newClientOrderId=name, newOrderRespType="RESULT", **values
         )
         robot.runner.record(Told(name, told["orderId"], told["status"], nothing))
+    # One fill that is booked: what is missing later is what came after it.
+    world.trade(price - 2 * Decimal("1e-8"), "1000000")
+    await robot.wait(1)
     await robot.down()
     if filled:
-        world.trade(price - (filled + 1) * Decimal("1e-8"), "1000000")
+        world.trade(price - (filled + 2) * Decimal("1e-8"), "1000000")
     world.calls.clear()
     again = Robot(world, folder, world.key("b"))
-    await again.up(replace(BASE, max_quote=None))
+    await again.up()
     while again.runner._books != "agreed":
         await again.wait(0.1)
-    return list(world.calls), 1000 - len(world.engine.books[SYMBOL].resting)
+    return list(world.calls), 999 - len(world.engine.books[SYMBOL].resting)
 
 
 # -- a month ---------------------------------------------------------------------------------------------------------

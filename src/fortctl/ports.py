@@ -104,7 +104,10 @@ class Exchange(Protocol):
 
     async def open_orders(self, symbol: str | None = None) -> tuple[OrderState, ...]: ...
 
-    async def all_orders(self, symbol: str, *, start_time: int | None = None) -> tuple[OrderState, ...]: ...
+    async def all_orders(
+        self, symbol: str, *, start_time: int | None = None, from_id: int | None = None
+    ) -> tuple[OrderState, ...]:
+        """All orders of a symbol, from a time or from an order's number on; paged inside."""
 
     async def trades(self, symbol: str, *, order_id: int | None = None, from_id: int | None = None) -> tuple[Fill, ...]:
         """All trades from ``from_id`` on, or those of one order; paged inside."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
@@ -205,3 +206,31 @@ async def test_quiet_prices_wake_nobody(tmp_path: Path) -> None:
     await asyncio.sleep(0.1)
     assert asked and max(robot.runner.book.levels) == 2, "but the grid trails"
     await robot.down()
+
+
+@simulated
+async def test_many_missed_fills_cost_a_listing_and_not_a_request_each(tmp_path: Path) -> None:
+    world = World()
+    robot = Robot(world, tmp_path, world.key("a"))
+    wide = replace(SETTINGS, levels=14, step=Decimal("0.3"))
+    await robot.up(wide)
+    await robot.runner.start(by_person=True)
+    await robot.wait(2)
+    world.trade("0.00139500", "50000")
+    await robot.wait(2)
+    assert robot.runner.book.trades and len(buys(robot)) == 13
+    await robot.down()
+    world.trade("0.00135600", "500000")
+    world.calls.clear()
+    again = Robot(world, tmp_path, world.key("b"))
+    await again.up(wide)
+    await again.wait(20)
+    calls = Counter(world.calls)
+    finished = len([name for name in world.left if "-b" in name]) - len(buys(again))
+    assert finished > 8 and again.runner.state == "running"
+    assert calls["GET /api/v3/allOrders"] == 1 and calls["GET /api/v3/myTrades"] == 1
+    assert calls["GET /api/v3/openOrders"] == 1, "the stream was waited for: nothing had to be asked twice"
+    assert calls["GET /api/v3/order"] <= finished, "each promised sell is looked up, and nothing else"
+    known = {fill["id"] for fill in world.engine.fills.get(("default", SYMBOL), [])}
+    assert again.runner.book.trades == known
+    await again.down()

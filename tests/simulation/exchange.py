@@ -231,9 +231,17 @@ class EngineExchange:
         rows = await self._ask("GET", "/api/v3/openOrders", **({"symbol": symbol} if symbol else {}))
         return tuple(parsing.order_state(row) for row in rows)
 
-    async def all_orders(self, symbol: str, *, start_time: int | None = None) -> tuple[OrderState, ...]:
-        rows = await self._ask("GET", "/api/v3/allOrders", symbol=symbol, orderId=0)
-        return tuple(parsing.order_state(row) for row in rows)
+    async def all_orders(
+        self, symbol: str, *, start_time: int | None = None, from_id: int | None = None
+    ) -> tuple[OrderState, ...]:
+        found: list[OrderState] = []
+        first = from_id or 0
+        while True:
+            rows = await self._ask("GET", "/api/v3/allOrders", symbol=symbol, orderId=first, limit=PAGE)
+            found += [parsing.order_state(row) for row in rows]
+            if len(rows) < PAGE:
+                return tuple(found)
+            first = found[-1].order_id + 1
 
     async def trades(self, symbol: str, *, order_id: int | None = None, from_id: int | None = None) -> tuple[Fill, ...]:
         found: list[Fill] = []

@@ -171,14 +171,16 @@ class BinanceExchange:
         rows = await self._signed(lambda: self._made().get_open_orders(**fields))
         return tuple(parsing.order_state(row) for row in rows)
 
-    async def all_orders(self, symbol: str, *, start_time: int | None = None) -> tuple[OrderState, ...]:
+    async def all_orders(
+        self, symbol: str, *, start_time: int | None = None, from_id: int | None = None
+    ) -> tuple[OrderState, ...]:
         """Return all orders of a symbol, paged by order id."""
         found: list[OrderState] = []
         fields: dict[str, Any] = {"symbol": symbol, "limit": PAGE}
         if start_time is not None:
             fields["startTime"] = start_time
         else:
-            fields["orderId"] = 0
+            fields["orderId"] = from_id or 0
         while True:
             page = dict(fields)
             rows = await self._signed(lambda page=page: self._made().get_all_orders(**page))

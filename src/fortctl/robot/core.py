@@ -112,6 +112,8 @@ class RobotCore:
         self._heard_at = clock.monotonic()
         self._beat_at = clock.monotonic()
         self._dirty = asyncio.Event()
+        # The user stream of the loaded key has come up, or was refused, once.
+        self._stream_told = asyncio.Event()
         # While the price is below this, a trade of the market changes nothing that is wanted.
         self._quiet_below: Decimal | None = None
         # Reasons that a person has looked at; after a restart somebody looks again.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from abc import ABC, abstractmethod
 from dataclasses import replace
 from decimal import Decimal
@@ -30,6 +31,7 @@ from fortctl.robot.reconcile import booked_of, told_of
 from fortctl.robot.rounding import ceil_to, floor_to
 
 RETRY_S = 1.0
+STREAM_WITHIN_S = 1.0
 # A request that went out with the old key has its answer by then, or never (exchange.client.TIMEOUT_S).
 SEE_OUT_S = 10.0
 _KEY_CODES = (-2008, -2014, -2015, -1022)
@@ -79,16 +81,25 @@ class Feeds(RobotCore, ABC):
             elif isinstance(event, BalanceUpdate):
                 self._balanced(event)
             elif isinstance(event, StreamUp):
+                self._stream_told.set()
                 if not self._up - {exchange}:
                     # What happened while nobody listened is not repeated.
                     self._doubt_books()
                 self._up.add(exchange)
             elif isinstance(event, StreamDown):
                 self._up.discard(exchange)
+                self._stream_told.set()
                 if exchange is not self._exchange:
                     return
                 self._log.warning("user stream down: %s", event.reason)
                 self._suspecting = self._spawn(self._suspect_key(event), "second look")
+
+    async def _await_stream(self) -> None:
+        """Wait a moment for the user stream to be up or refused: books that agree before it does are doubted again."""
+        if not self._up:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(STREAM_WITHIN_S):
+                    await self._stream_told.wait()
 
     async def _suspect_key(self, event: StreamDown) -> None:
         if not self._suspect and self._key is Key.LOADED and event.code in _KEY_CODES:

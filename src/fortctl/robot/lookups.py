@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from decimal import Decimal
 from typing import TYPE_CHECKING
@@ -25,6 +25,8 @@ NOT_FOUND = "not found at the exchange"
 # The stream usually brings a fill's trade sooner than it could be asked for.
 FILLS_AFTER_S = 0.25
 _ARCHIVED = -2026
+# A page of all orders weighs as much as five look-ups, one of all trades as much as four orders' trades.
+MANY = 5
 
 
 class _Archived(Exception):
@@ -105,6 +107,22 @@ class LookUps:
         runner.record(Intended(cycle.id, cycle.level, "sell", 1, name, price, quantity, Decimal(0), at))
         await self._settle(exchange, runner.book.orders[name], found)
 
+    async def survey(self, exchange: Exchange, orders: Sequence[Order]) -> dict[str, OrderState]:
+        """Return orders of ours as one listing of the exchange shows them, where that costs less than looking each up.
+
+        Who is not in it must be looked up: only that proves an order absent.
+        """
+        numbers = {order.order_id: order.client_order_id for order in orders if order.order_id}
+        settings = self._runner.book.settings
+        if len(numbers) <= MANY or settings is None:
+            return {}
+        listed = await exchange.all_orders(settings.symbol, from_id=min(numbers))
+        return {
+            numbers[found.order_id]: replace(found, client_order_id=numbers[found.order_id])
+            for found in listed
+            if found.order_id in numbers
+        }
+
     async def look_up(self, exchange: Exchange, order: Order) -> OrderState | None:
         """Return an order of ours as the exchange has it, under our name; None only once it is proved absent."""
         try:
@@ -136,7 +154,8 @@ class LookUps:
             left_ms = at + PROVED_AFTER_MS - self._runner.exchange_now()
             if left_ms < 0:
                 return None
-            await self._runner.sleep(max(0.05, left_ms / 1000 / 4))
+            # One more look proves it: asking in between would cost requests, and hurry nothing that must wait.
+            await self._runner.sleep(left_ms / 1000 + 0.05)
 
     async def _by_number(self, exchange: Exchange, symbol: str, name: str, order_id: int) -> OrderState | None:
         try:
@@ -148,11 +167,32 @@ class LookUps:
 
     async def missing_fills(self, exchange: Exchange, orders: Iterable[OrderState]) -> dict[str, tuple[Fill, ...]]:
         """Return the trades of those orders of ours that executed more than is booked."""
-        book, found = self._runner.book, {}
-        for order in orders:
-            ours = book.orders.get(order.client_order_id)
-            if ours is not None and order.executed > ours.booked:
+        book = self._runner.book
+        missing = [
+            order
+            for order in orders
+            if (ours := book.orders.get(order.client_order_id)) is not None and order.executed > ours.booked
+        ]
+        found = await self._listed_fills(exchange, missing)
+        for order in missing:
+            if order.client_order_id not in found:
                 found[order.client_order_id] = await exchange.trades(order.symbol, order_id=order.order_id)
+        return found
+
+    async def _listed_fills(self, exchange: Exchange, orders: Sequence[OrderState]) -> dict[str, tuple[Fill, ...]]:
+        """Return the trades since the last that is booked, by order, for those orders that they explain wholly."""
+        book = self._runner.book
+        last = max(book.trades, default=0)
+        if len(orders) <= MANY or not last:
+            return {}
+        by_number: dict[int, list[Fill]] = {}
+        for fill in await exchange.trades(orders[0].symbol, from_id=last + 1):
+            by_number.setdefault(fill.order_id, []).append(fill)
+        found = {}
+        for order in orders:
+            fills, name = by_number.get(order.order_id, []), order.client_order_id
+            if sum((fill.quantity for fill in fills), book.orders[name].booked) == order.executed:
+                found[name] = tuple(fills)
         return found
 
     def fetch_fills_of(self, name: str) -> None:

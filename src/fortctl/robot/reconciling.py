@@ -53,8 +53,10 @@ class Reconciler:
         lookups = runner.lookups
         back = [await self._has_gone_back(exchange, name) for name in suspicious(book, open_orders)]
         looked: dict[str, OrderState | None] = {}
-        for order in to_look_up(book, open_orders):
-            found = await lookups.look_up(exchange, order)
+        unsure = to_look_up(book, open_orders)
+        listed = await lookups.survey(exchange, unsure)
+        for order in unsure:
+            found = listed.get(order.client_order_id) or await lookups.look_up(exchange, order)
             if gone_back(order, found):
                 back.append(await self._has_gone_back(exchange, order.client_order_id))
             if not back or back[-1] is None:

@@ -342,6 +342,10 @@ class Runner(Feeds):
         if self._exchange is None or self._key is not Key.LOADED or self._stopping:
             return
         if self._books is Books.STALE:
+            await self._await_stream()
+        if self._exchange is None or self._key is not Key.LOADED or self._stopping:
+            return
+        if self._books is Books.STALE:
             await self._reconcile(self._exchange)
         elif self._clock.monotonic() - self._heard_at >= SILENCE_S:
             await self._break_silence(self._exchange)
