@@ -117,6 +117,7 @@ def test_every_change_of_the_log_is_found(shell: Shell, change: str) -> None:
 def test_the_chain_is_verified_with_the_vault_locked(shell: Shell, tmp_path: Path) -> None:
     passphrase = tmp_path / "passphrase"
     passphrase.write_text("correct horse battery staple\n")
+    passphrase.chmod(0o600)
     words = ("--exchange", "https://exchange.invalid", "--slot", "passphrase", "--passphrase-file", str(passphrase))
     shell.ok("init", *words)
     ran = shell.run("audit", "verify")

@@ -29,6 +29,7 @@ class Vaults:
     def file(self, passphrase: str) -> str:
         path = self.folder / passphrase.split()[0]
         path.write_text(passphrase + "\n")
+        path.chmod(0o600)
         return str(path)
 
     def use(self, passphrase: str) -> None:
@@ -191,9 +192,13 @@ def test_systemd_credentials_unlock(vaults: Vaults) -> None:
     credentials = vaults.folder / "credentials"
     credentials.mkdir()
     (credentials / "fortctl-passphrase").write_text(FIRST)
+    (credentials / "fortctl-passphrase").chmod(0o400)
     assert vaults.run("keys", "list").code == 5
     vaults.shell.environment["CREDENTIALS_DIRECTORY"] = str(credentials)
-    assert vaults.ok("keys", "list") == {"keys": []}
+    unlocked = vaults.run("keys", "list")
+    assert (unlocked.code, unlocked.data, unlocked.doc["warnings"]) == (0, {"keys": []}, [])
+    (credentials / "fortctl-passphrase").chmod(0o644)
+    assert [one["code"] for one in vaults.run("keys", "list").doc["warnings"]] == ["PASSPHRASE_FILE_OPEN"]
 
 
 KEYRING_STORY = """

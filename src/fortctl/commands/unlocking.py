@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -97,10 +98,21 @@ def read_passphrase(app: App, source: str) -> Secret:
         data = app.read_input(source)
     except Exception as error:
         raise VaultLocked(f"the passphrase file cannot be read ({type(error).__name__})") from None
+    if source != "-" and _open_to_others(source):
+        app.warn("PASSPHRASE_FILE_OPEN", f"other users may read the passphrase file: chmod 600 {source}")
     line = data.split(b"\n", 1)[0].rstrip(b"\r")
     if not line:
         raise VaultLocked("the passphrase file is empty")
     return Secret(line)
+
+
+def _open_to_others(path: str) -> bool:
+    try:
+        status = os.stat(path)
+    except OSError:
+        return False
+    # A pipe ('<(command)') is nobody else's; the folder may keep others out, which is not looked at.
+    return stat.S_ISREG(status.st_mode) and bool(status.st_mode & 0o077)
 
 
 def _asked_twice(app: App, what: str) -> Secret:
