@@ -235,6 +235,9 @@ class PanicBoard(Protocol):
 
     def answer_panic(self, account: str, nonce: str, answer: bytes, signature: bytes) -> None: ...
 
+    def card(self, account: str) -> tuple[bytes, bytes] | None:
+        """Return the robot's card and its signature, or None."""
+
 
 @dataclass(frozen=True)
 class RecordMeta:

@@ -235,7 +235,8 @@ class Emergency:
     def empty_mailbox(self, now_ms: int) -> None:
         mailbox = self.mailbox()
         if mailbox is not None:
-            mailbox.withdraw(self._account, now_ms)
+            # The card of a robot on another host shows whether it came up since it was halted.
+            mailbox.withdraw(self._account, now_ms, keep_card=self.is_remote())
             mailbox.close()
 
     def abort_operation(self, now_ms: int) -> str | None:
@@ -287,9 +288,9 @@ class Emergency:
         if found is not None and not found.used:
             return found
         with suppress(*_BROKEN):
-            return self._fresh_order()
+            return self.fresh()
         if found is not None:
-            # A robot that was never cleared since answers it; it is better than none.
+            # It may still wait for the robot; where it was obeyed, its answer lies there.
             return found
         raise RobotUnreachable(
             "there is no pre-signed order for the robot", hint="panic on the robot's own host: nothing else stops it"
@@ -302,7 +303,8 @@ class Emergency:
         with suppress(*_BROKEN):
             write_private(self._place.panic_order, replace(order, used=True).as_bytes())
 
-    def _fresh_order(self) -> OrderFile:
+    def fresh(self) -> OrderFile:
+        """Sign an order with the operator's identity. Raises ``FortctlError``: the site's vault does not open."""
         from base64 import b64decode
 
         from fortctl.vault.panic_order import sign_orders

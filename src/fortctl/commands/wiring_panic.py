@@ -62,10 +62,11 @@ def panic_ports(app: App, account: str) -> PanicPorts:
     folder = home.robot(account).path
     emergency = Emergency(app, home, account)
 
-    def remote(cancel_orders: bool, timeout_s: float) -> RemoteHalt:
+    def remote(cancel_orders: bool, timeout_s: float, begun_ms: int) -> RemoteHalt:
         from fortctl.services.panic_halt import RemoteHalt
 
-        return RemoteHalt(emergency, open_board, clock, cancel_orders=cancel_orders, timeout_s=timeout_s)
+        how: dict[str, Any] = {"cancel_orders": cancel_orders, "timeout_s": timeout_s, "begun_ms": begun_ms}
+        return RemoteHalt(emergency, open_board, clock, **how)
 
     def connect(pair: KeyPair) -> Exchange:
         from fortctl.exchange.client import BinanceExchange

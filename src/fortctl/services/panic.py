@@ -33,7 +33,7 @@ class PanicPorts:
     Attributes:
         latch: the robot's latch.
         process: the robot's process on this machine.
-        remote: halts a robot on another host, or None where the robot is here.
+        remote: halts a robot on another host (cancel its orders, seconds, begun in ms), or None where it is here.
         read_keys: every key that can be read without asking a person (into memory only), and the names of others.
         own_prefix: the prefix of the robot's client order ids, or None where it cannot be known.
         destroy: destroys every copy's erasure keys; returns what it destroyed.
@@ -48,7 +48,7 @@ class PanicPorts:
     account: str
     latch: Latch
     process: RobotProcess
-    remote: Callable[[bool, float], RemoteHalt] | None
+    remote: Callable[[bool, float, int], RemoteHalt] | None
     read_keys: Callable[[], list[KnownKey]]
     own_prefix: Callable[[], str | None]
     destroy: Callable[[], tuple[str, ...]]
@@ -89,6 +89,7 @@ class Panic:
         self._keys: list[KnownKey] = []
         self._gone: list[KnownKey] = []
         self._orders_done = False
+        self._now_ms = ports.clock.now_ms()
         self._read = asyncio.Event()
 
     async def run(self, *, wait_dead_s: float) -> PanicReport:
@@ -153,12 +154,11 @@ class Panic:
         self._actions.append({"what": what, "account": self._ports.account, "text": text, **facts})
 
     async def _latch(self) -> str:
-        now, who = rfc3339(self._ports.clock.now_ms()), self._ports.who
+        begun = {"at": rfc3339(self._now_ms), "at_ms": self._now_ms, "who": self._ports.who}
 
-        def begun(facts: dict[str, Any]) -> Mapping[str, Any]:
-            return {"at": now, "who": who, "cancel_orders": self._cancel, **facts}
-
-        await asyncio.to_thread(self._ports.latch.update, begun)
+        await asyncio.to_thread(
+            self._ports.latch.update, lambda facts: {**begun, "cancel_orders": self._cancel, **facts}
+        )
         return "on"
 
     async def _halts(self) -> Halted | None:
@@ -189,7 +189,8 @@ class Panic:
     async def _order(self, found: list[Halted]) -> str:
         assert self._ports.remote is not None
         try:
-            halted = await self._ports.remote(self._cancel, self._timeout_s).run()
+            begun_ms = int(self._ports.latch.read().get("at_ms", self._now_ms))
+            halted = await self._ports.remote(self._cancel, self._timeout_s, begun_ms).run()
         except FortctlError as error:
             self._act(UNREACHED, f"the robot's host was not reached: {error.message}; {error.hint}", queued=False)
             raise

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -11,11 +12,12 @@ from typing import Any, Protocol
 from fortctl.errors import FortctlError, RobotUnreachable
 from fortctl.ports import Clock, Latch, PanicBoard, RobotOwner, RobotProcess
 from fortctl.vault.panic_order import OrderFile, read_answer
+from fortctl.vault.seal import verify
 
 ACKNOWLEDGE_WITHIN_S = 0.3
 DRAIN_PLACERS_S = 0.2
 END_WITHIN_S = 1.0
-_LOOK_S = 0.05
+_LOOK_S, _AGAIN_S = 0.05, 0.2
 Result = Mapping[str, Any]
 
 
@@ -122,7 +124,10 @@ class OrderSource(Protocol):
     """Where the order for a robot on another host comes from."""
 
     def order(self) -> OrderFile:
-        """Return an unused order. Raises ``FortctlError``: there is none, and none can be signed."""
+        """Return the order at hand. Raises ``FortctlError``: there is none, and none can be signed."""
+
+    def fresh(self) -> OrderFile:
+        """Sign a fresh one. Raises ``FortctlError``: the site's vault does not open by itself."""
 
     def used(self, order: OrderFile) -> None:
         """Note that an order was sent; best effort."""
@@ -136,6 +141,7 @@ class RemoteHalt:
         open_board: opens the mailbox that an order names; called and used in one thread.
         clock: the clock.
         cancel_orders, timeout_s: as for :class:`LocalHalt`.
+        begun_ms: when this panic began, its first run if it is run again (ms); an answer from before is another's.
     """
 
     def __init__(
@@ -146,12 +152,14 @@ class RemoteHalt:
         *,
         cancel_orders: bool,
         timeout_s: float,
+        begun_ms: int,
     ) -> None:
         self._orders = orders
         self._open = open_board
         self._clock = clock
         self._cancel = cancel_orders
         self._timeout_s = timeout_s
+        self._begun_ms = begun_ms
 
     async def run(self) -> Halted:
         """Send the order, and wait for the robot's answer.
@@ -162,37 +170,56 @@ class RemoteHalt:
         deadline = self._clock.monotonic() + self._timeout_s
         order = await asyncio.to_thread(self._orders.order)
         try:
-            board = await asyncio.to_thread(self._send, order, deadline)
+            return await self._with(order, deadline)
+        except _UsedUp:
+            pass
+        try:
+            order = await asyncio.to_thread(self._orders.fresh)
         except FortctlError as error:
             raise RobotUnreachable(
-                f"the mailbox could not take the order: {error.message}",
-                hint="run this again as soon as the mailbox can be reached, or panic on the robot's own host;"
-                " its deadman stops it by itself",
+                f"the pre-signed order was used already, and no other can be signed ({error.message})",
+                hint="panic on the robot's own host: nothing else stops it",
             ) from None
-        return await self._await_answer(board, order, deadline)
+        try:
+            return await self._with(order, deadline)
+        except _UsedUp:
+            raise RobotUnreachable("the robot obeys no order", hint="panic on the robot's own host") from None
 
-    def _send(self, order: OrderFile, deadline: float) -> PanicBoard:
-        form = order.form(self._cancel)
+    async def _with(self, order: OrderFile, deadline: float) -> Halted:
         while True:
             try:
-                board = self._open(order.mailbox)
-                board.post_panic(order.account, order.nonce, form.body, form.signature)
+                board = await asyncio.to_thread(self._send, order)
                 break
-            except FortctlError:
-                if self._clock.monotonic() >= deadline - 1.0:
-                    raise
+            except FortctlError as error:
+                if self._clock.monotonic() < deadline - 1.0:
+                    await self._clock.sleep(_AGAIN_S)
+                    continue
+                raise RobotUnreachable(
+                    f"the mailbox could not take the order: {error.message}",
+                    hint="run this again as soon as the mailbox can be reached, or panic on the robot's own host;"
+                    " its deadman stops it by itself",
+                ) from None
+        return await self._await_answer(board, order, deadline)
+
+    def _send(self, order: OrderFile) -> PanicBoard:
+        form, board = order.form(self._cancel), self._open(order.mailbox)
+        answer = _answer_of(board, order)
+        if answer is not None and self._is_anothers(board, order, int(answer["at"])):
+            raise _UsedUp
+        board.post_panic(order.account, order.nonce, form.body, form.signature)
         self._orders.used(order)
         return board
+
+    def _is_anothers(self, board: PanicBoard, order: OrderFile, at_ms: int) -> bool:
+        """Return whether an answer that lies there tells nothing of now: the robot may have been cleared since."""
+        return at_ms < self._begun_ms or _came_up_since(board, order, at_ms)
 
     async def _await_answer(self, board: PanicBoard, order: OrderFile, deadline: float) -> Halted:
         latched = False
         while True:
             facts = await asyncio.to_thread(_answer_of, board, order)
             if facts is not None and facts["outcome"] == "refused":
-                reason = facts["data"].get("reason")
-                raise RobotUnreachable(
-                    f"the robot does not obey this order: {reason}", hint="panic on the robot's own host"
-                )
+                raise _UsedUp
             if facts is not None and facts["outcome"] == "halted":
                 data = facts["data"]
                 left = data.get("left")
@@ -205,6 +232,18 @@ class RemoteHalt:
         if latched:
             return Halted("the robot has latched and is still cancelling", None)
         return Halted("NOT REACHED in time; the order waits for the robot without end", None, False, True)
+
+
+class _UsedUp(Exception):
+    """The robot does not obey this order, or has obeyed it in another life."""
+
+
+def _came_up_since(board: PanicBoard, order: OrderFile, at_ms: int) -> bool:
+    """Return whether the robot has published its card after a time: a halted one publishes none."""
+    found = board.card(order.account)
+    if found is None or not verify(order.robot_public, "card", *found):
+        return False
+    return int(json.loads(found[0]).get("at") or 0) > at_ms
 
 
 def _answer_of(board: PanicBoard, order: OrderFile) -> dict[str, Any] | None:

@@ -195,10 +195,11 @@ class SqliteMailbox:
         """Return ``(number, created at in ms)`` of the commands without an answer."""
         return [(row.number, created_at(row)) for row in self.pending(account)]
 
-    def withdraw(self, account: str, at: int) -> None:
+    def withdraw(self, account: str, at: int, *, keep_card: bool = False) -> None:
         """Take the robot's card away and erase every sealed payload (panic)."""
         with transaction(self._connection):
-            self._connection.execute("DELETE FROM card WHERE account = ?", (account,))
+            if not keep_card:
+                self._connection.execute("DELETE FROM card WHERE account = ?", (account,))
             self._connection.execute(
                 "UPDATE command SET sealed = NULL, finished_at = COALESCE(finished_at, ?),"
                 " result = COALESCE(result, x'') WHERE account = ?",

@@ -144,9 +144,10 @@ class PostgresMailbox:
         """Return ``(number, created at in ms)`` of the commands without an answer."""
         return [(row.number, created_at(row)) for row in self.pending(account)]
 
-    def withdraw(self, account: str, at: int) -> None:
+    def withdraw(self, account: str, at: int, *, keep_card: bool = False) -> None:
         """Take the robot's card away and erase every sealed payload (panic)."""
-        self._run("DELETE FROM fortctl_card WHERE account = %s", account)
+        if not keep_card:
+            self._run("DELETE FROM fortctl_card WHERE account = %s", account)
         self._run(
             "UPDATE fortctl_command SET sealed = NULL, finished_at = COALESCE(finished_at, %s),"
             " result = COALESCE(result, ''::bytea) WHERE account = %s",
