@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
 import logging
 import os
 import socket
+import threading
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from fortctl.commands.wiring_robot import STUCK_AFTER_S, RobotProcess
 from fortctl.errors import InternalError
+from fortctl.ports import ExchangeFault, Outcome
 from fortctl.robot.incidents import FOLDER, MOST_BYTES, MOST_FILES, TRACE, Incidents, listed
 from fortctl.robot.logfile import LogShape, RobotLog
 from fortctl.robot.supervision import ServiceManager
 from fortctl.secret import Secret
+from robot.world import Robot, World
+from simulation.loop import simulated
 
 KEY = "vmPUZE6mv9SD5VNHk4HlWFsOr6aKE2zvsw0MuIgwCIPy6utIco14y7Ju91duEh8A"
 PEM = "-----BEGIN PRIVATE KEY-----\n" + base64.b64encode(os.urandom(48)).decode() + "\n-----END PRIVATE KEY-----"
@@ -121,6 +127,19 @@ def test_the_service_manager_hears_datagrams(tmp_path: Path, abstract: bool) -> 
         assert line.recv(4096).startswith(b"RELOADING=1\nMONOTONIC_USEC=")
 
 
+def test_a_managers_full_queue_loses_no_word_but_the_watchdogs(tmp_path: Path) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as line:
+        line.bind(str(tmp_path / "notify"))
+        line.settimeout(20)
+        manager = ServiceManager({"NOTIFY_SOCKET": str(tmp_path / "notify"), "WATCHDOG_USEC": "1000000"})
+        while manager.tell(within_s=0.0, WATCHDOG="1"):
+            pass
+        reading = threading.Timer(0.2, lambda: [line.recv(4096) for _ in range(3)])
+        reading.start()
+        assert manager.tell(within_s=20, STOPPING="1")
+        reading.join()
+
+
 def test_nobody_hears_where_nobody_listens(tmp_path: Path) -> None:
     assert ServiceManager({}).tell(READY="1") is False
     assert ServiceManager({"NOTIFY_SOCKET": str(tmp_path / "none")}).tell(READY="1") is False
@@ -129,3 +148,59 @@ def test_nobody_hears_where_nobody_listens(tmp_path: Path) -> None:
     one = {"NOTIFY_SOCKET": "/x", "WATCHDOG_USEC": "1000000"}
     assert ServiceManager({**one, "WATCHDOG_PID": str(os.getpid() + 1)}).watchdog_s is None
     assert ServiceManager({**one, "WATCHDOG_USEC": "soon"}).watchdog_s is None
+
+
+@simulated
+async def test_a_worker_that_hangs_is_told_from_one_that_has_nothing_to_do(tmp_path: Path) -> None:
+    robot = Robot(world := World(), tmp_path, world.key("k"))
+    await robot.up()
+    await robot.runner.start(by_person=True)
+    await robot.wait(3_000)
+    assert robot.runner.stuck_for() < 60, "on a quiet market it still looks around"
+    exchange: Any = robot.runner.exchange
+    hanging = asyncio.get_running_loop().create_future()
+
+    async def hang(symbol: str | None = None) -> None:
+        await hanging
+
+    exchange.open_orders = hang
+    await robot.wait(400)
+    assert robot.runner.stuck_for() > 300
+    hanging.set_exception(ExchangeFault(Outcome.UNKNOWN, "at last"))
+    del exchange.open_orders
+    await robot.wait(60)
+    assert robot.runner.stuck_for() < 60
+    await robot.down()
+
+
+@simulated
+async def test_the_watchdog_hears_nothing_of_a_robot_that_is_stuck() -> None:
+    """Nor does one whose event loop stands still: it could not answer."""
+
+    class Worker:
+        state = "running"
+        stuck = 0.0
+
+        def stuck_for(self) -> float:
+            return self.stuck
+
+    heard: list[float] = []
+
+    class Hearing(ServiceManager):
+        def alive(self, status: str) -> None:
+            heard.append(asyncio.get_running_loop().time())
+
+    process = object.__new__(RobotProcess)
+    process._manager = Hearing({"NOTIFY_SOCKET": "/none", "WATCHDOG_USEC": "60000000"})
+    process._log = logging.getLogger("test.watchdog")
+    worker: Any = Worker()
+    answering = asyncio.create_task(process._answer_watchdog(worker))
+    await asyncio.sleep(100)
+    assert heard == [0.0, 20.0, 40.0, 60.0, 80.0], "three times in the time that is allowed"
+    worker.stuck = STUCK_AFTER_S
+    await asyncio.sleep(1_000)
+    assert len(heard) == 5 or (len(heard) == 6 and heard[5] == 100.0)
+    worker.stuck = 0.0
+    await asyncio.sleep(30)
+    assert heard[-1] > 1_000
+    answering.cancel()

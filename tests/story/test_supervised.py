@@ -6,9 +6,11 @@ import json
 import os
 import signal
 import socket
+import sqlite3
 import subprocess
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -123,6 +125,18 @@ def test_a_crash_leaves_an_incident_that_doctor_shows_and_no_secret(keyed: Shell
     assert path.stat().st_mode & 0o777 == 0o600
     process = manager.process
     assert process is not None
+    # Another owner's token: the next write is refused, and the worker breaks over it.
+    keyed.ok("robot", "start")
+    with closing(sqlite3.connect(keyed.home / "robots" / "default" / "journal.sqlite")) as journal, journal:
+        journal.execute("UPDATE lease SET token = token + 1")
+    assert process.wait(60) in NO_RESTART
+    newest = max((keyed.home / "robots" / "default" / "incidents").iterdir())
+    broke = json.loads(newest.read_text())
+    assert broke["where"] == "run" and broke["errors"][0]["type"] == "fortctl.errors.Conflict"
+    assert any(" _check_token" in frame for frame in broke["errors"][0]["frames"]) and broke["log"]
+    assert broke["state"]["config"]["symbol"] == "BTCUSDT"
+    process = manager.start()
+    manager.await_field("READY")
     assert keyed.run("panic-disconnect", "--yes").code == 12
     assert process.wait(30) in (0, -signal.SIGKILL, *NO_RESTART)
     assert keyed.run("robot", "run").code in NO_RESTART, "a latched robot is not started again and again"

@@ -11,6 +11,9 @@ import socket
 import time
 from collections.abc import Mapping
 
+# A manager that is busy has a full queue for a moment; that it is ready or ends must not get lost over that.
+SEND_WITHIN_S = 2.0
+
 
 class ServiceManager:
     """The service manager at the other end of ``$NOTIFY_SOCKET``, or nobody.
@@ -23,15 +26,15 @@ class ServiceManager:
         self._path = environment.get("NOTIFY_SOCKET", "")
         self.watchdog_s = _watchdog_s(environment) if self._path else None
 
-    def tell(self, **fields: str) -> bool:
-        """Send fields, for example ``READY="1"``; False when nobody hears them (which stops nothing)."""
+    def tell(self, *, within_s: float = SEND_WITHIN_S, **fields: str) -> bool:
+        """Send fields, for example ``READY="1"``; False when nobody hears them in time (which stops nothing)."""
         if not self._path.startswith(("/", "@")):
             return False
         address = "\0" + self._path[1:] if self._path.startswith("@") else self._path
         message = "\n".join(f"{name}={value}" for name, value in fields.items())
         try:
             with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as line:
-                line.setblocking(False)
+                line.settimeout(within_s)
                 line.connect(address)
                 line.send(message.encode())
         except OSError:
@@ -43,7 +46,8 @@ class ServiceManager:
 
     def alive(self, status: str) -> None:
         """Answer the watchdog."""
-        self.tell(WATCHDOG="1", STATUS=_one_line(status))
+        # The next one comes soon: the loop must not wait for a manager that is slow to read.
+        self.tell(within_s=0.0, WATCHDOG="1", STATUS=_one_line(status))
 
     def reloading(self) -> None:
         """The configuration is being read again; :meth:`ready` ends it (``MONOTONIC_USEC``: systemd 253 and later)."""
