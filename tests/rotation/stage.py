@@ -417,9 +417,9 @@ class Stage:
                 queue.put_nowait(parsing.order_update(event))
 
     def make_key(self, name: str, role: Role, account: str = "default") -> KeyPair:
-        text = (name.replace("-", "0") * 64)[:64]
-        self.engine.add_key(ApiKey(name, account, text, "hmac", RIGHTS[role], START_MS, secret="s" * 64))
-        return KeyPair(name, KeyType.HMAC, Secret(text), Secret("s" * 64))
+        text, secret = secrets.token_hex(32), secrets.token_hex(32)
+        self.engine.add_key(ApiKey(name, account, text, "hmac", RIGHTS[role], START_MS, secret=secret))
+        return KeyPair(name, KeyType.HMAC, Secret(text), Secret(secret))
 
     def introduce(self, identity: Identity) -> None:
         body = {"robot_id": identity.id, "public": base64.b64encode(identity.public_bytes()).decode()}

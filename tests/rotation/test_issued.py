@@ -84,3 +84,15 @@ def test_an_abort_deletes_what_was_made_for_it(issuing: Shell) -> None:
     aborted = issuing.ok("keys", "rotate", "--abort")
     assert "the issuer's key" in aborted["left"] and there(issuing) == before
     assert json.dumps(aborted).count("fortctl-robot-") >= 1 and issuing.status()["state"] == "running"
+
+
+def test_the_user_stream_logs_on_with_the_new_key_without_reconnecting(issuing: Shell) -> None:
+    def logons() -> int:
+        return sum(1 for one in issuing.ok("paper", "requests")["requests"] if one["method"] == "session.logon")
+
+    # The first key logged on when it was taken in; a rotation's key logs on once, on the same connection.
+    before = logons()
+    rotated(issuing, "--role", "robot", "--mode", "overlap")
+    assert logons() == before + 1 and before > 0
+    log = (issuing.home / "robots" / "default" / "robot.log").read_text()
+    assert "user stream down" not in log and issuing.status()["state"] == "running"

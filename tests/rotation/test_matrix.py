@@ -98,11 +98,16 @@ def test_killed_at_a_step_and_gone_on_with(tmp_path: Path, mode: Mode, scope: Sc
     check(tmp_path / "home", mode, scope, step, issuer, INSTANTS)
 
 
-@pytest.mark.skipif(not EVERYTHING, reason="make crash plays each kill alone")
-@pytest.mark.parametrize("issuer", ISSUERS)
-@pytest.mark.parametrize("who", ["fortctl", "robot", "both"])
-@pytest.mark.parametrize(("state", "when"), INSTANTS)
-@pytest.mark.parametrize(("mode", "scope", "step"), STEPS)
+ALONE = [
+    pytest.param(*row, state, when, who, issuer, id=f"{'-'.join(row)}-{state}-{when}-{who}-{issuer}")
+    for row in STEPS
+    for state, when in INSTANTS
+    for who in ("fortctl", "robot", "both")
+    for issuer in ISSUERS
+]
+
+
+@pytest.mark.parametrize(("mode", "scope", "step", "state", "when", "who", "issuer"), ALONE if EVERYTHING else [])
 def test_each_kill_alone(
     tmp_path: Path, mode: Mode, scope: Scope, step: str, state: str, when: str, who: str, issuer: str
 ) -> None:

@@ -60,7 +60,7 @@ def too_old(cards: Sequence[KeyCard], limit_ms: int, now: int, data: Mapping[str
     named = ", ".join(f"the {card.role} key '{card.name}' ({age_days(card.created_at, now)} days)" for card in old)
     return KeyTooOld(
         f"past its rotation age: {named}",
-        hint="create a new key on Binance's page, then 'fortctl keys change'",
+        hint="rotate it: 'fortctl keys rotate --role site|robot|both'",
         details={"roles": [card.role.value for card in old]},
         data=dict(data),
     )
