@@ -13,7 +13,7 @@ from fortctl.paper.state import STATE_ERRORS, Batch, StateFile, collect
 if TYPE_CHECKING:
     from fortctl.paper.server import PaperServer
 
-LINGER_S, BUSY_S = 0.0005, 0.005
+LINGER_S = 0.002
 
 
 class Keeper:
@@ -31,12 +31,16 @@ class Keeper:
         self._held: list[tuple[str, dict[str, Any]]] = []
         self._next: asyncio.Future[None] | None = None
         self._flying: asyncio.Future[None] | None = None
-        self._lingers, self._committed_at = False, 0.0
+        self._begins: asyncio.Handle | None = None
+        self._lingers = False
+        # How many requests wait for the next commit, and how many are to be expected.
+        self._waiting = self._expected = 0
         self._saved_position = -1
         self._writer = ThreadPoolExecutor(1, "paper-state")
 
     def save(self, *, place: bool = False) -> None:
         if self._server.engine.changed or (place and self._server.pacer.position != self._saved_position):
+            self._waiting += 1
             self._schedule()
 
     def commit(self) -> asyncio.Future[None] | None:
@@ -55,29 +59,42 @@ class Keeper:
         self.state.close()
 
     def _schedule(self) -> None:
+        loop = asyncio.get_running_loop()
         if self._next is None:
-            loop = asyncio.get_running_loop()
             self._next = loop.create_future()
             # Its failure concerns who waits for it, and perhaps nobody does.
             self._next.add_done_callback(lambda done: done.exception())
-            if self._flying is None and not self._lingers:
-                self._lingers = True
-                # Under load a short wait lets more requests share the disk's answer.
-                busy = self._server.clock.monotonic() - self._committed_at < BUSY_S
-                loop.call_later(LINGER_S if busy else 0.0, self._begin)
+        if self._flying is None:
+            self._begin_soon(loop)
+
+    def _begin_soon(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Begin at the end of this turn of the loop, or a little later when more are to be expected.
+
+        Whom the last commit answered will ask again in a moment, and may share the disk's next answer: a commit costs
+        the same for one request as for thirty.
+        """
+        if self._waiting >= self._expected:
+            if self._begins is not None and self._lingers:
+                self._begins.cancel()
+                self._begins = None
+            self._begins = self._begins or loop.call_soon(self._begin)
+            self._lingers = False
+        elif self._begins is None:
+            self._begins, self._lingers = loop.call_later(LINGER_S, self._begin), True
 
     def _begin(self) -> None:
         """Hand what changed to the writing thread; what changes meanwhile goes with the next commit."""
-        self._lingers = False
+        self._begins = None
         assert self._next is not None
         self._flying, self._next = self._next, None
+        answered, self._waiting = self._waiting, 0
         held, self._held = self._held, []
         engine = self._server.engine
         changed, engine.changed = engine.changed, set()
         batch, position = self._batch(changed), self._server.pacer.position
 
         def ended(done: asyncio.Future[None]) -> None:
-            self._committed_at = self._server.clock.monotonic()
+            self._expected = answered + self._waiting
             waiting, self._flying = self._flying, None
             assert waiting is not None
             if done.cancelled() or done.exception() is not None:
@@ -93,8 +110,7 @@ class Keeper:
                 if not waiting.done():
                     waiting.set_result(None)
             if self._next is not None:
-                self._lingers = True
-                asyncio.get_running_loop().call_later(LINGER_S, self._begin)
+                self._begin_soon(asyncio.get_running_loop())
 
         asyncio.get_running_loop().run_in_executor(self._writer, self._write, batch).add_done_callback(ended)
 
