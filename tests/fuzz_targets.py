@@ -8,14 +8,18 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import tempfile
 from collections.abc import Callable
 from functools import cache, partial
+from pathlib import Path
 from typing import Any
 
 from hypothesis import strategies as st
 
+from fortctl.audit import AuditFile
 from fortctl.errors import FortctlError
 from fortctl.ports import MailboxRow
+from fortctl.robot.elsewhere import signed_card
 from fortctl.secret import Secret
 from fortctl.services.entering import parse_api_key, parse_key, parse_object
 from fortctl.vault.backup import open_backup, read_backup
@@ -35,6 +39,22 @@ def _cases(folder: str) -> list[dict[str, Any]]:
     return [json.loads(path.read_text()) for path in sorted((VECTORS / folder).glob("*.json"))]
 
 
+# What chance alone would hardly write.
+STRANGE = (
+    b"\\ud800",
+    b"\\u0000",
+    b"../../x",
+    b"/dev/zero",
+    b"\\",
+    b'"',
+    b"\x00",
+    b"\xed\xa0\x80",
+    b"9" * 16,
+    b"-1",
+    b"1e9",
+)
+
+
 @st.composite
 def mutated(draw: st.DrawFn, seeds: list[bytes]) -> bytes:
     """Draw a seed with a few pieces replaced, doubled, cut out or moved."""
@@ -42,13 +62,15 @@ def mutated(draw: st.DrawFn, seeds: list[bytes]) -> bytes:
     for _ in range(draw(st.integers(0, 6))):
         start = draw(st.integers(0, len(data)))
         end = min(len(data), start + draw(st.integers(0, 40)))
-        kind = draw(st.integers(0, 4))
+        kind = draw(st.integers(0, 5))
         if kind == 0:
             data[start:end] = draw(st.binary(max_size=40))
         elif kind == 1:
             data[start:start] = data[start:end]
         elif kind == 2:
             del data[start:end]
+        elif kind == 5:
+            data[start:end] = draw(st.sampled_from(STRANGE))
         elif kind == 3 and data:
             data[min(start, len(data) - 1)] ^= 1 << draw(st.integers(0, 7))
         else:
@@ -132,6 +154,37 @@ def entered(data: bytes) -> None:
                 assert len(set(piece)) < 8 or piece.decode("latin-1") not in told
 
 
+def audit(data: bytes) -> None:
+    """An audit log: it is read, checked and continued, or refused; and what continues it can be continued again."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "audit.jsonl"
+        path.write_bytes(data)
+        log = AuditFile(path)
+        log.seal_with(Secret(b"k" * 32))
+        for work in (log.generations, lambda: list(log.entries()), log.check):
+            _refusing(work)
+        log.head()
+        _refusing(lambda: log.append("noted", account="a", result="done"))
+        log.append("panic", account="a", result="done", best_effort=True)
+        log.head()
+
+
+def card(data: bytes) -> None:
+    """What a mailbox says of a robot on another host."""
+    shown = signed_card(data, data[:64], None)
+    assert shown is None or isinstance(shown, dict)
+
+
+@cache
+def _log() -> bytes:
+    with tempfile.TemporaryDirectory() as folder:
+        log = AuditFile(Path(folder) / "audit.jsonl")
+        log.seal_with(Secret(b"k" * 32))
+        for number in range(3):
+            log.append("key added", account="a", result="result", generation=number + 1, more=["x", {"y": 1}])
+        return (Path(folder) / "audit.jsonl").read_bytes()
+
+
 def _refusing(work: Callable[[], object], *, computed: bool = True) -> None:
     try:
         work()
@@ -166,4 +219,6 @@ TARGETS: dict[str, tuple[Target, Callable[[], list[bytes]]]] = {
         ],
     ),
     "input": (entered, lambda: _ENTERED),
+    "audit": (audit, lambda: [_log(), _log()[:-9]]),
+    "card": (card, lambda: [b'{"state":"running","status":{"state":"running"},"key":null}']),
 }

@@ -173,17 +173,13 @@ for one in os.listdir("/proc"):
             shown += open(f"/proc/{one}/cmdline", "rb").read()
         except OSError:
             pass
-for folder in ("/tmp", "/dev/shm", "/run"):
-    for where, folders, files in os.walk(folder):
-        folders[:] = folders[:200]
-        for name in files[:200]:
-            try:
-                with open(os.path.join(where, name), "rb") as stream:
-                    shown += stream.read(100000) if os.path.getsize(stream.name) < 100000 else b""
-            except OSError:
-                pass
-        if len(shown) > 50_000_000:
-            break
+for folder in ("/tmp", "/dev/shm", "/run", os.path.dirname(home)):
+    for name in os.listdir(folder)[:500]:
+        try:
+            with open(os.open(os.path.join(folder, name), os.O_RDONLY | os.O_NONBLOCK), "rb") as stream:
+                shown += stream.read(100000)
+        except OSError:
+            pass
 open(1, "wb").write(json.dumps(got).encode() + b"\\n" + shown)
 """
 

@@ -11,7 +11,7 @@ from fuzz_targets import TARGETS, mutated
 
 @pytest.mark.parametrize("name", TARGETS)
 @given(data=st.data())
-@settings(max_examples=150, derandomize=True, database=None, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=100, derandomize=True, database=None, deadline=None, suppress_health_check=list(HealthCheck))
 def test_any_bytes(name: str, data: st.DataObject) -> None:
     target, seeds = TARGETS[name]
     target(data.draw(st.one_of(mutated(seeds()), st.binary(max_size=400))))

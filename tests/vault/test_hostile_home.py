@@ -14,8 +14,10 @@ from fortctl.errors import FortctlError, NotFound, VaultDamaged
 from fortctl.ports import NewRecord
 from fortctl.secret import Secret
 from fortctl.vault import erasure
+from fortctl.vault.backup import read_backup
 from fortctl.vault.envelope import wrap
 from fortctl.vault.format import SLOTS_MOST, Document, decode, encode
+from fortctl.vault.pairing import Half, read_half
 from fortctl.vault.slots import KdfCost, KeyFile, Passphrase, stretch
 from fortctl.vault.store import OpenVault, VaultFile
 
@@ -155,6 +157,16 @@ def test_half_a_character_is_damage(file: VaultFile, vault: OpenVault) -> None:
     file.path.write_bytes(head + b'sha256 = "' + hashlib.sha256(head).hexdigest().encode() + b'"\n')
     with pytest.raises(VaultDamaged):
         reopened(file)
+
+
+def test_half_a_character_in_a_backup_or_a_pairing_is_refused(vault: OpenVault) -> None:
+    backup = vault.backup("x = 1\n", 1)
+    with pytest.raises(FortctlError):
+        read_backup(backup.replace(b"x = 1", b"\\ud800"))
+    half = Half("session", bytes(31) + b"\7", bytes(32)).as_bytes()
+    assert read_half(half).session == "session"
+    with pytest.raises(FortctlError):
+        read_half(half.replace(b'session"}', b'\\ud800"}'))
 
 
 def test_a_flood_of_slots_is_refused_before_anything_is_stretched(

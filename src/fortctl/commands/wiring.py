@@ -124,12 +124,12 @@ class Wiring:
         from fortctl.services.accounts import AUDIT_KEY
 
         guard_memory()
-        file = self.vault_file
+        file, reached = self.vault_file, self.vaults.reached()
         kinds = [slot.kind for slot in file.header().slots]
         vault = file.unlock([self.unlocker(kinds, self.home.keyfile, "", self._given.passphrase_file)])
         self.audit.seal_with(vault.get(AUDIT_KEY))
         try:
-            self.vaults.check_generation(vault.generation)
+            self.vaults.check_generation(vault.generation, reached)
         except FortctlError as error:
             if not self.tolerant:
                 raise

@@ -82,14 +82,26 @@ class VaultService:
         """Return what stretching a passphrase shall cost here; other kinds stretch nothing."""
         return calibrate(UNLOCK_S, self._clock.monotonic) if kind == "passphrase" else FLOOR
 
-    def check_generation(self, generation: int) -> None:
+    def reached(self) -> int:
+        """Return the generation that the audit log says was reached; to be asked before the vault is read."""
+        try:
+            return (self._audit.generations() or (0, 0))[1]
+        except FortctlError:
+            return 0  # checking tells
+
+    def check_generation(self, generation: int, reached: int) -> None:
         """Hold the vault against the audit log (security.md, "Whole-vault tag").
+
+        Args:
+            generation: the vault's.
+            reached: what the log said before the vault was read. Another command may write both meanwhile: the vault
+                is not below what the log said before, and not above what it says afterwards.
 
         Raises:
             VaultDamaged: the vault was put back to an older state, or the log was cut.
         """
-        known = self._audit.generations()
-        intended, reached = known or (0, 0)
+        known = self._audit.generations() or (0, 0)
+        intended = max(known)
         accept = "restore what is missing from a backup, or accept it as it is: 'fortctl vault accept'"
         if generation < reached:
             raise VaultDamaged(
@@ -97,11 +109,11 @@ class VaultService:
                 hint=accept,
                 details={"reason": "rolled_back", "generation": generation, "audited": reached},
             )
-        if generation > max(intended, reached):
+        if generation > intended:
             raise VaultDamaged(
                 f"the vault is at generation {generation}, of which the audit log knows nothing: the log was cut",
                 hint=accept,
-                details={"reason": "log_cut", "generation": generation, "audited": max(intended, reached)},
+                details={"reason": "log_cut", "generation": generation, "audited": intended},
             )
 
     def accept(self, vault: ManagedVault, above: int) -> int:

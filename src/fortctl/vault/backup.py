@@ -68,6 +68,7 @@ def read_backup(data: bytes) -> Backup:
         raise BadInput("the file is too large to be a backup of a vault")
     try:
         fields = json.loads(data)
+        json.dumps(fields, ensure_ascii=False).encode()  # half a surrogate pair has no UTF-8
     except (ValueError, RecursionError):
         fields = None
     if not isinstance(fields, dict) or fields.get("format") != FORMAT:

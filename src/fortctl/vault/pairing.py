@@ -92,6 +92,7 @@ def comparison_code(account: str, exchange: str, operator: Half, robot: Half) ->
 def _fields(body: bytes) -> dict[str, Any]:
     try:
         fields = json.loads(body)
+        json.dumps(fields, ensure_ascii=False).encode()  # half a surrogate pair has no UTF-8
     except (ValueError, RecursionError):
         raise _malformed() from None
     if not isinstance(fields, dict):
