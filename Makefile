@@ -9,7 +9,7 @@ CLIENTS := sdk ccxt python_binance
 PYTHON := $(shell for p in $(FORTCTL_PYTHON) python3.13 python3.12 python3.11 python3; do \
 	$$p -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; break; }; done)
 
-.PHONY: help venv demo test soak compat compat-freqtrade compat-table lint bench sim crash nightly fuzz fuzz-guided audit sbom lock clean
+.PHONY: help venv demo test soak compat compat-freqtrade compat-table lint bench sim planted crash nightly fuzz fuzz-guided audit sbom lock clean
 
 help: ## show this list
 	@grep -E '^[a-z-]+:.*##' Makefile | sed 's/:.*## /	/' | expand -t 18
@@ -49,6 +49,9 @@ sim: $(STAMP) ## ten thousand simulated worlds, in pieces; goes on where it was 
 
 soak: $(STAMP) ## a simulated month of one robot: its memory must not grow; writes docs/performance.md; some minutes
 	cd tests && ../$(BIN)/python -m simulation.soak
+
+planted: $(STAMP) ## plant each known bug in a copy of the source: the test that is named for it must fail
+	cd tests && ../$(BIN)/python -m planted.run
 
 crash: $(STAMP) ## every row of the matrices with real processes, kills and broken disks; some minutes
 	FORTCTL_CRASH=1 $(BIN)/python -m pytest -n 2 $(CRASH_TESTS)

@@ -55,7 +55,7 @@ def main(worlds: int) -> int:
     rows = [json.loads(line) for line in kept.read_text().splitlines()] if kept.exists() else []
     left = sorted(set(range(0, worlds, PIECE)) - {row["first"] for row in rows})
     print(f"{worlds} worlds, {worlds - len(left) * PIECE} of them played before", flush=True)
-    with ProcessPoolExecutor(2) as pool, kept.open("a") as file:
+    with ProcessPoolExecutor(2, max_tasks_per_child=5) as pool, kept.open("a") as file:
         for first, seconds, counts, broken in pool.map(play_piece, left):
             row = {"first": first, "seconds": round(seconds, 2), "counts": counts, "broken": broken}
             rows.append(row)

@@ -200,7 +200,14 @@ class RobotCore:
             self._write(())
 
     def _write(self, events: Sequence[Event]) -> None:
-        self._journal.append([*self._unwritten, *events])
+        if self._unwritable:
+            # What failed may be on disk all the same: nothing is written before the journal has been read again.
+            raise JournalUnwritable(self._unwritable)
+        try:
+            self._journal.append([*self._unwritten, *events])
+        except JournalUnwritable as trouble:
+            self._cannot_write(trouble.message)
+            raise
         self._unwritten.clear()
 
     def _take_in(self, events: Sequence[Event]) -> None:

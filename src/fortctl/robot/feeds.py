@@ -13,6 +13,7 @@ from fortctl.keycheck import check_key
 from fortctl.model import (
     BalanceUpdate,
     OrderRequest,
+    OrderState,
     OrderType,
     OrderUpdate,
     PublicTrade,
@@ -106,13 +107,13 @@ class Feeds(RobotCore, ABC):
             await self.confirm_key_loss(ExchangeFault(Outcome.KEY_REFUSED, event.reason, code=event.code))
 
     def _updated(self, update: OrderUpdate) -> None:
-        name = update.order.client_order_id
-        if name not in self.book.orders:
+        name = self._known_as(update.order)
+        if name is None:
             return
         events: list[Event] = []
         if update.fill is not None and not self.book.has_booked(name, update.fill.trade_id):
             events.append(booked_of(update.fill, name))
-        events.append(told_of(update.order))
+        events.append(told_of(replace(update.order, client_order_id=name)))
         self.take(*events)
         if self._sell_at_once(name):
             # The write waits for the order to leave: what is lost by a crash until then, the exchange tells again.
@@ -126,6 +127,12 @@ class Feeds(RobotCore, ABC):
     async def _write_soon(self) -> None:
         self.flush()
         self._accepted()
+
+    def _known_as(self, order: OrderState) -> str | None:
+        """Return our name for an order, or None where it is none of ours; amended by hand, it bears another."""
+        if order.client_order_id in self.book.orders:
+            return order.client_order_id
+        return next((one.client_order_id for one in self.book.unsettled() if one.order_id == order.order_id), None)
 
     def _balanced(self, update: BalanceUpdate) -> None:
         if self._balances is None:

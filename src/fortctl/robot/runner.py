@@ -39,6 +39,8 @@ LASTING = (PANIC, "BOOKS", "STRATEGY")
 MIB = 1024 * 1024
 ROOM_BYTES = 16 * MIB
 LAND_S = 1.0
+# How long 'stop --now' asks the exchange what it leaves.
+TELL_S = 5.0
 
 
 class Runner(Feeds):
@@ -164,10 +166,25 @@ class Runner(Feeds):
         self._wish(WishEvent.DRAIN, "draining")
 
     async def stop_now(self, *, cancel_orders: bool) -> dict[str, Any]:
-        """Stop at once; return which orders were cancelled and which stay at the exchange."""
+        """Stop at once; return which orders were cancelled, which stay at the exchange, and which are in doubt.
+
+        Whatever was on its way at that instant has landed and is told of, as far as the exchange answers in time.
+        """
         self._wish(WishEvent.STOP, "stopped")
+        await self._land()
         cancelled = await self._orders.cancel_all() if cancel_orders else []
-        return {"cancelled": cancelled, "orders_left": self.open_orders()}
+        exchange = self._exchange
+        if exchange is not None and self._key is Key.LOADED:
+            with contextlib.suppress(TimeoutError, ExchangeFault):
+                async with asyncio.timeout(TELL_S):
+                    await self._reconcile(exchange)
+        return {"cancelled": cancelled, "orders_left": self.open_orders(), "in_doubt": self.lookups.unknown}
+
+    async def _land(self) -> None:
+        """Let what is under way land: a cancel that overtakes its order would leave it at the exchange."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(LAND_S):
+                await self._orders.landed()
 
     async def resume(self) -> None:
         """Go on after a person has looked. Raises ``Conflict`` when not held."""
@@ -218,10 +235,7 @@ class Runner(Feeds):
     async def halt(self, *, cancel_orders: bool) -> dict[str, Any]:
         """Panic: place nothing more, cancel our own orders, forget the key."""
         self.place_nothing_more()
-        # A cancel that overtakes its order would leave it at the exchange.
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(LAND_S):
-                await self._orders.landed()
+        await self._land()
         cancelled = await self._orders.cancel_all() if cancel_orders and self._exchange else []
         left = self.open_orders()
         await self.forget_key()
@@ -339,6 +353,7 @@ class Runner(Feeds):
         self._dirty.set()
 
     async def _step(self) -> None:
+        self._look_for_room()
         if self._exchange is None or self._key is not Key.LOADED or self._stopping:
             return
         if self._books is Books.STALE:
@@ -351,7 +366,6 @@ class Runner(Feeds):
             await self._break_silence(self._exchange)
         await self.lookups.resolve_unknown(self._exchange)
         await self.lookups.resolve_doubts(self._exchange, ())
-        self._look_for_room()
         if not may_trade(self.facts) or self._suspect or self._rules is None or self._price is None:
             return
         self._rules = await self._trader.refresh(self._exchange, self._rules)

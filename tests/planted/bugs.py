@@ -1,0 +1,158 @@
+"""Bugs that were planted on purpose, one after another, and the test that must catch each.
+
+``make planted`` copies the source, makes one mutation, and lets the named test run against the copy: it must fail. The
+table in docs/robot.md is written from this list (``python -m planted.run --write`` in ``tests/``).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+SIM = "tests/simulation/test_simulation.py"
+WORLD = "tests/robot/test_world.py"
+EXHAUSTIVE = "tests/simulation/test_exhaustive.py"
+KEYLOSS = "tests/robot/test_keyloss.py"
+
+
+@dataclass(frozen=True)
+class Bug:
+    """One mutation.
+
+    Attributes:
+        name: what is wrong.
+        file: below ``src/fortctl``.
+        good, bad: the text that is there once, and what takes its place.
+        test: what must catch it (a pytest node, or ``-k`` words after a space).
+        rule: the invariant of robot.md that it breaks.
+    """
+
+    name: str
+    file: str
+    good: str
+    bad: str
+    test: str
+    rule: str
+
+
+BUGS = (
+    Bug(
+        "the intent is journaled after its order has left",
+        "robot/orders.py",
+        "        runner.record(*events)\n        return requests\n",
+        "        runner._take_in(events)\n        runner._unwritten += events\n        return requests\n",
+        SIM,
+        "1",
+    ),
+    Bug(
+        "a refusal is taken for a lost key without a second look",
+        "robot/feeds.py",
+        "                if cause is None:\n",
+        '                cause = cause or Cause("refused", "possible", "")\n                if cause is None:\n',
+        f"{KEYLOSS} -k what_passes",
+        "key_lost",
+    ),
+    Bug(
+        "a lost key is taken for a passing refusal",
+        "robot/keyloss.py",
+        "    if not verdict.accepted:\n",
+        "    if not verdict.accepted:\n        return None\n    if not verdict.accepted:\n",
+        f"{KEYLOSS} -k one_look",
+        "key_lost",
+    ),
+    Bug(
+        "the attempt number is not raised",
+        "robot/book.py",
+        "        return cycle.attempts[leg] + 1\n",
+        "        return max(1, cycle.attempts[leg])\n",
+        SIM,
+        "1",
+    ),
+    Bug(
+        "a commission in base is ignored",
+        "robot/book.py",
+        "cycle.bought += event.quantity - in_base",
+        "cycle.bought += event.quantity",
+        SIM,
+        "4",
+    ),
+    Bug(
+        "the lease is not looked at",
+        "robot/core.py",
+        "return calm and may_trade(self.facts) and self._journal.owns()",
+        "return calm and may_trade(self.facts)",
+        f"{WORLD} -k older_owner",
+        "5",
+    ),
+    Bug(
+        "the lease is looked at before the timestamp is fixed",
+        "robot/leaving.py",
+        "(Step.STAMP, Step.JOURNAL, Step.LOCK, Step.LATCH, Step.LEASE, Step.SEND, Step.UNLOCK)",
+        "(Step.JOURNAL, Step.LEASE, Step.STAMP, Step.LOCK, Step.LATCH, Step.SEND, Step.UNLOCK)",
+        f"{EXHAUSTIVE} -k nothing_twice",
+        "5",
+    ),
+    Bug(
+        "a cancelled order is taken as unfilled",
+        "robot/book.py",
+        "event = CycleEvent.BUY_DONE if order.executed else CycleEvent.BUY_EMPTY",
+        "event = CycleEvent.BUY_DONE if order.executed == order.quantity else CycleEvent.BUY_EMPTY",
+        "tests/robot/test_first_sell.py -k cut_short",
+        "3",
+    ),
+    Bug(
+        "an unknown outcome is taken as not placed",
+        "robot/orders.py",
+        "        if fault.outcome in (Outcome.UNKNOWN, Outcome.DUPLICATE):\n",
+        "        if fault.outcome is Outcome.DUPLICATE:\n",
+        SIM,
+        "2",
+    ),
+    Bug(
+        "an order that is not visible yet is taken as not placed",
+        "robot/lookups.py",
+        "            if left_ms < 0:\n",
+        "            if left_ms < 10_000:\n",
+        "tests/robot/test_resume.py -k visible",
+        "2",
+    ),
+    Bug(
+        "trades are not paged",
+        "exchange/client.py",
+        "            found += [parsing.fill(row) for row in rows]\n            if len(rows) < PAGE:\n",
+        "            found += [parsing.fill(row) for row in rows]\n            if True:\n",
+        "tests/robot/test_resume.py -k thousand",
+        "3",
+    ),
+    Bug(
+        "the latch is not read",
+        "robot/orders.py",
+        "                going = going.went(free).went(free)\n",
+        "                going = going.went().went()\n",
+        f"{WORLD} -k after_the_latch",
+        "6",
+    ),
+    Bug(
+        "every open order is cancelled, whoever placed it",
+        "robot/orders.py",
+        "order = await exchange.cancel(settings.symbol, name)",
+        'order = await exchange.cancel(settings.symbol, "")',
+        f"{WORLD} -k after_the_latch",
+        "7",
+    ),
+    Bug(
+        "a break is not judged before the next order",
+        "robot/core.py",
+        "        return self._mark is None or self.exchange_now() - self._mark.at <= UNBROKEN_MS\n",
+        "        return True\n",
+        "tests/robot/test_resume.py -k frozen",
+        "held",
+    ),
+    Bug(
+        "an exchange that goes back is believed",
+        "robot/reconcile.py",
+        "    if found.executed < ours.executed:\n",
+        "    if False:\n",
+        "tests/robot/test_resume.py -k rolled_back",
+        "held",
+    ),
+)
