@@ -351,8 +351,11 @@ class RobotCore:
 
     def may_place(self) -> bool:
         """Return whether an order may leave this instant (lease and halt; the latch is read under its lock)."""
-        calm = not self._stopping and not self._suspect and self._unbroken()
-        return calm and may_trade(self.facts) and self._journal.owns()
+        return self.calm() and self._journal.owns()
+
+    def calm(self) -> bool:
+        """Return whether anything may be wanted now: it trades, nothing is in question, no break is unjudged."""
+        return not self._stopping and not self._suspect and self._unbroken() and may_trade(self.facts)
 
     def _unbroken(self) -> bool:
         """Return whether no break lies between now and the last accepted signed answer."""

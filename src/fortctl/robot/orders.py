@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 BACK_OFF_S = {Outcome.WOULD_TAKE: 1.0, Outcome.NO_FUNDS: 30.0, Outcome.REFUSED: 30.0}
 AT_ONCE = 16
+# Before an order that was kept back is wanted again.
+NOT_SENT_S = 1.0
 ENDED_BY_EXCHANGE = (OrderStatus.EXPIRED, OrderStatus.EXPIRED_IN_MATCH, OrderStatus.REJECTED)
 
 
@@ -159,6 +161,8 @@ class OrderDesk:
                 answer = await _answer(exchange, request, at) if going.step is Step.SEND else None
         if answer is None:
             runner.record(Absent(name, f"not sent: {going.stopped}"))
+            self._block(runner.book.orders[name], NOT_SENT_S)
+            asyncio.get_running_loop().call_later(NOT_SENT_S, runner.look_again)
         elif isinstance(answer, ExchangeFault):
             await self._not_placed(name, answer)
         else:

@@ -18,7 +18,7 @@ from fortctl.ports import Exchange, ExchangeFault, Outcome
 from fortctl.robot.describe import describe
 from fortctl.robot.events import Configured, Intent, KeyMarked, Released
 from fortctl.robot.feeds import RETRY_S, Feeds
-from fortctl.robot.lifecycle import Books, Key, KeyEvent, WishEvent, may_trade
+from fortctl.robot.lifecycle import Books, Key, KeyEvent, WishEvent
 from fortctl.robot.lookups import LookUps, under_our_names
 from fortctl.robot.orders import OrderDesk
 from fortctl.robot.outlook import after_resume, numbered
@@ -366,7 +366,9 @@ class Runner(Feeds):
             await self._break_silence(self._exchange)
         await self.lookups.resolve_unknown(self._exchange)
         await self.lookups.resolve_doubts(self._exchange, ())
-        if not may_trade(self.facts) or self._suspect or self._rules is None or self._price is None:
+        if not self._unbroken() and not self.book.hold:
+            self._doubt_books()
+        if not self.calm() or self._rules is None or self._price is None:
             return
         self._rules = await self._trader.refresh(self._exchange, self._rules)
         view = self._orders.view(self._price, self._rules, self._rate)
