@@ -110,6 +110,7 @@ async def exchange(folder: Path) -> None:
 
 async def fleet(folder: Path, url: str, keys: list[dict[str, str]]) -> None:
     from fortctl.clock import SystemClock
+    from fortctl.exchange.budget import Budget
     from fortctl.exchange.client import BinanceExchange
     from fortctl.exchange.connections import Connections
     from fortctl.exchange.targets import _from_url
@@ -122,7 +123,21 @@ async def fleet(folder: Path, url: str, keys: list[dict[str, str]]) -> None:
 
     clock, connections, target = SystemClock(), Connections(), _from_url("fleet", url)
     log = logging.getLogger("fleet")
-    warm = BinanceExchange(target, None, clock, connections=connections)
+    # The exchange counts no weight here: a thousand accounts at once would be told to wait for minutes.
+    budget = Budget(None, url, clock)
+    budget.limit = None
+
+    def connect(pair: Any, account: str = "") -> BinanceExchange:
+        return BinanceExchange(target, pair, clock, connections=connections, account=account, budget=budget)
+
+    async def uid_of(pair: KeyPair) -> int:
+        """Ask as the check of a key does."""
+        exchange = connect(pair)
+        found = await exchange.account()
+        await exchange.close()
+        return found.uid
+
+    warm = connect(None)
     await warm.last_price(SYMBOL)
     await warm.close()
     before, runners, tasks = resident(), [], []
@@ -139,13 +154,13 @@ async def fleet(folder: Path, url: str, keys: list[dict[str, str]]) -> None:
             journal=SqliteJournal(place / "journal.sqlite", account=account, clock=clock),
             clock=clock,
             latch=LatchFile(place),
-            connect=lambda pair: BinanceExchange(target, pair, clock, connections=connections, account=account),
+            connect=lambda pair: connect(pair, account),
             log=log,
         )
         async with limit:
             await runner.configure(parse_settings(GRID))
             pair = KeyPair(key["name"], KeyType.HMAC, Secret(key["api_key"]), Secret(key["secret_key"]))
-            await runner.set_key(pair, uid=(await BinanceUid(target, pair, connections).ask()))
+            await runner.set_key(pair, uid=await uid_of(pair))
             await runner.start(by_person=True)
             tasks.append(asyncio.create_task(runner.run()))
             runners.append(runner)
@@ -167,20 +182,6 @@ async def fleet(folder: Path, url: str, keys: list[dict[str, str]]) -> None:
     cpu = (after.ru_utime + after.ru_stime - used.ru_utime - used.ru_stime) / elapsed
     print(json.dumps({"before": before, "after": resident(), "cpu": cpu, "ready_s": ready_s}), flush=True)
     os._exit(0)
-
-
-class BinanceUid:
-    """Asks for an account's uid, as the check of a key does."""
-
-    def __init__(self, target: Any, pair: Any, connections: Any) -> None:
-        from fortctl.exchange.client import BinanceExchange
-
-        self._exchange = BinanceExchange(target, pair, connections=connections)
-
-    async def ask(self) -> int:
-        found = await self._exchange.account()
-        await self._exchange.close()
-        return found.uid
 
 
 # -- measuring --------------------------------------------------------------------------------------------------------
@@ -275,6 +276,8 @@ def main() -> int:
             "| accounts | resident | an account | processor | processor an account and second | all running after |",
             "| --- | --- | --- | --- | --- | --- |",
             *rows,
+            "",
+            "The first account pays for what all share (code that is loaded and buffers that grow at the first order).",
             "",
             f"One robot, brought up by a command and trading eight levels: resident {mib(robot):.0f} MiB; a bare"
             f" `import binance` with an aiohttp session: {mib(bare):.0f} MiB; {mib(robot - bare):+.0f} MiB"
