@@ -146,7 +146,7 @@ def test_who_never_reads_is_cut(exchange: Exchange) -> None:
             json.dumps({"id": 1, "method": "SUBSCRIBE", "params": [f"a{n}".ljust(100, "b") for n in range(1024)]})
         )
         flood = {
-            api_.socket: frame(b'{"id":1,"method":"exchangeInfo"}') * 200,
+            api_.socket: frame(b'{"id":1,"method":"trades.recent","params":{"symbol":"BTCUSDT","limit":1000}}') * 200,
             streams.socket: frame(b'{"id":1,"method":"LIST_SUBSCRIPTIONS"}') * 200,
         }
         rest = dict.fromkeys(flood, b"")
