@@ -122,7 +122,7 @@ def main() -> None:
         "## Panic",
         "",
         f"{facts('click', 'cryptography')}; {ROUNDS} panics of each kind after one warm-up, whole processes seen from"
-        " outside, the robot trading. `benchmarks/panic.py`.",
+        f" outside, the robot trading; load average {os.getloadavg()[1]:.0f}. `benchmarks/panic.py`.",
         "",
         "| from the command's start to | budget (stretch) | median | worst | `import click` in the same run | ratio |",
         "| --- | --- | --- | --- | --- | --- |",

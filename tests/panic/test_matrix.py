@@ -46,7 +46,7 @@ def test_panic_when(row: Row, request: pytest.FixtureRequest, tmp_path: Path) ->
     if row.root and os.geteuid() != 0:
         pytest.skip("this row needs root")
     template: Template = request.getfixturevalue("locked_template" if row.slot == "passphrase" else "template")
-    undo = mount_tmpfs(tmp_path / "small", "16m") if "small disk" in row.name else None
+    undo = mount_tmpfs(tmp_path / "small", "48m") if "small disk" in row.name else None
     try:
         with a_world(template, tmp_path / "small" if undo else tmp_path) as world:
             if row.slot == "passphrase":
