@@ -22,6 +22,8 @@ from fortctl.robot.reconcile import Limits, Mark
 from fortctl.robot.strategy import Strategy
 from fortctl.times import rfc3339
 
+# By then a replaced key's stream is seen out, and what its deletion ends has begun again.
+SWAP_TAKES_S = 20.0
 MARK_EVERY_MS = 5_000
 # While it works, something is accepted at least every 30 s; what is longer was a break.
 UNBROKEN_MS = 120_000
@@ -128,6 +130,7 @@ class RobotCore:
         self._outgoing: Exchange | None = None
         self._seeing_out: asyncio.Task[None] | None = None
         self._gap_from: float | None = None
+        self._gap_total, self._swap_until = 0.0, 0.0
         self._key_swap: dict[str, str] | None = None
         self._market_task: asyncio.Task[None] | None = None
         self._beside: set[asyncio.Task[None]] = set()
@@ -246,16 +249,21 @@ class RobotCore:
     def _turn_key(self, event: KeyEvent) -> None:
         self._key = KEY_TABLE[self._key, event]
 
+    def _begin_swap(self) -> None:
+        """A key is to be replaced: every moment from here on in which no order can leave counts (``key_swap``)."""
+        self._gap_total, self._swap_until = 0.0, self._clock.monotonic() + SWAP_TAKES_S
+        self._open_gap()
+
     def _open_gap(self) -> None:
-        """Note from when on no order can leave, if the robot trades (or would, once its books agree)."""
         trading = self.state in ("running", "draining", "reconciling")
-        self._gap_from = self._clock.monotonic() if trading else None
+        if trading and self._gap_from is None and self._clock.monotonic() < self._swap_until:
+            self._gap_from = self._clock.monotonic()
 
     def _close_gap(self) -> None:
-        """Note how long no order could leave since a key was to be replaced, if one was while it traded."""
+        """Orders can leave again: add up for how long none could."""
         if self._gap_from is not None:
-            gap = self._clock.monotonic() - self._gap_from
-            self._key_swap = {"at": rfc3339(self._clock.now_ms()) or "", "gap_s": f"{gap:.6f}"}
+            self._gap_total += self._clock.monotonic() - self._gap_from
+            self._key_swap = {"at": rfc3339(self._clock.now_ms()) or "", "gap_s": f"{self._gap_total:.6f}"}
             self._gap_from = None
 
     def _accepted(self, *, agreed: bool = False) -> None:

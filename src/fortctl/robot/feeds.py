@@ -84,6 +84,7 @@ class Feeds(RobotCore, ABC):
             elif isinstance(event, StreamUp):
                 self._stream_told.set()
                 if not self._up - {exchange}:
+                    self._open_gap()
                     # What happened while nobody listened is not repeated.
                     self._doubt_books()
                 self._up.add(exchange)

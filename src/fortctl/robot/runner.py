@@ -89,7 +89,7 @@ class Runner(Feeds):
     async def set_key(self, pair: KeyPair, *, uid: int) -> None:
         """Load a verified key: the next order goes out with it, after the books agree."""
         old = self._exchange
-        self._open_gap()
+        self._begin_swap()
         await self._end_user_stream()
         self._exchange = self._connect(pair)
         self._uid = uid
@@ -121,7 +121,7 @@ class Runner(Feeds):
             await fresh.close()
             await self.set_key(pair, uid=uid)
             return
-        self._open_gap()
+        self._begin_swap()
         self._exchange = fresh
         self._close_gap()
         self.record(KeyMarked("set", self._clock.now_ms()))
