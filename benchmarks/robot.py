@@ -347,8 +347,9 @@ def _cycles(count: int) -> tuple[float, int, float, int]:
 
 
 def main() -> int:
+    load = os.getloadavg()[0]
     rows = [*reactions(), *replays(), *restarts(), *months()]
-    heading = facts("aiohttp", "uvloop", "python-binance")
+    heading = f"{facts('aiohttp', 'uvloop', 'python-binance')}, load {load:.1f} when it began"
     write_section(
         "robot",
         [
