@@ -129,6 +129,8 @@ def test_a_crash_leaves_an_incident_that_doctor_shows_and_no_secret(keyed: Shell
     keyed.ok("robot", "start")
     with closing(sqlite3.connect(keyed.home / "robots" / "default" / "journal.sqlite")) as journal, journal:
         journal.execute("UPDATE lease SET token = token + 1")
+    # The price goes far away: orders fill, or the grid follows; either is written.
+    keyed.ok("paper", "market", "jump", "50%")
     assert process.wait(60) in NO_RESTART
     newest = max((keyed.home / "robots" / "default" / "incidents").iterdir())
     broke = json.loads(newest.read_text())
