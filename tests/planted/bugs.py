@@ -78,8 +78,8 @@ BUGS = (
     Bug(
         "the lease is not looked at",
         "robot/core.py",
-        "return calm and may_trade(self.facts) and self._journal.owns()",
-        "return calm and may_trade(self.facts)",
+        "return self.calm() and self._journal.owns()",
+        "return self.calm()",
         f"{WORLD} -k older_owner",
         "5",
     ),

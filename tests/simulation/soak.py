@@ -56,7 +56,7 @@ class QuietWorld(World):
     def order_leaves(self, name: str) -> None:
         self.left[name] += 1
 
-    def order_accepted(self, name: str, robot: Robot | None) -> None:
+    def order_accepted(self, name: str, number: int, robot: Robot | None) -> None:
         self.placed.append(name)
 
     def forget(self) -> None:
