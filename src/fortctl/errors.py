@@ -118,7 +118,9 @@ class VaultLocked(FortctlError):
 
 class VaultDamaged(FortctlError):
     code, exit_code = "VAULT_DAMAGED", 6
-    default_hint = "restore the file from a backup, or delete and enter the keys again"
+    default_hint = (
+        "restore the file from a backup, or delete the keys ('keys delete --without-unlocking') and enter them again"
+    )
 
 
 class NotFound(FortctlError):

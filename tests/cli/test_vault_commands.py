@@ -133,6 +133,36 @@ def test_a_backup_comes_back(ready: Shell, tmp_path: Path) -> None:
     assert ready.run("vault", "restore", str(tmp_path / "none.json"), "--yes").code == 2
 
 
+@pytest.mark.parametrize("by", ["panic", "deletion"])
+def test_what_was_destroyed_without_unlocking_comes_back_only_by_an_explicit_word(
+    ready: Shell, tmp_path: Path, by: str
+) -> None:
+    """Erasing leaves the vault's generation as it is: the backup is not older by number, and older all the same."""
+    ready.ok("keys", "add", "--role", "site", "--input", "-", stdin=ready.paper_key("site-1", "reading"))
+    backup = tmp_path / "backup.json"
+    ready.ok("vault", "backup", "-o", str(backup))
+    if by == "panic":
+        assert ready.run("panic-disconnect", "--yes").code == 12
+    else:
+        ready.ok("keys", "delete", "--role", "site", "--without-unlocking", "--yes")
+    refused = ready.run("vault", "restore", str(backup), "--yes")
+    assert (refused.code, refused.error["details"]["comes_back"]) == (8, ["key/default/site"])
+    assert ready.ok("keys", "list")["keys"] == []
+    back = ready.ok("vault", "restore", str(backup), "--older", "--yes")
+    assert [row["name"] for row in back["comes_back"]] == ["site-1"]
+
+
+def test_a_missing_vault_makes_no_backup_young(ready: Shell, tmp_path: Path) -> None:
+    """The audit log knows how far the vault had come."""
+    ready.ok("keys", "add", "--role", "site", "--input", "-", stdin=ready.paper_key("site-1", "reading"))
+    backup = tmp_path / "backup.json"
+    ready.ok("vault", "backup", "-o", str(backup))
+    ready.ok("keys", "delete", "--role", "site", "--yes")
+    (ready.home / "vault.toml").unlink()
+    assert ready.run("vault", "restore", str(backup), "--yes").code == 8
+    ready.ok("vault", "restore", str(backup), "--older", "--yes")
+
+
 def test_a_lost_home_comes_back_from_its_backup(ready: Shell, tmp_path: Path) -> None:
     ready.ok("keys", "add", "--role", "site", "--input", "-", stdin=ready.paper_key("site-1", "reading"))
     backup, keyfile = tmp_path / "backup.json", tmp_path / "kept-elsewhere"

@@ -606,3 +606,34 @@ def test_orders_and_trades_in_pages() -> None:
     ]
     assert code(lambda: trades(fromId=first, startTime=NOW))[0] == -1128
     assert code(lambda: trades(startTime=NOW, endTime=NOW + 86_400_001))[0] == -1127
+
+
+@pytest.mark.parametrize(
+    ("fields", "number", "text"),
+    [
+        ({"type": "LIMIT", "timeInForce": "GTC", "price": "0"}, -1013, "Filter failure: PRICE_FILTER"),
+        ({"type": "LIMIT_MAKER", "price": "0"}, -1013, "Filter failure: PRICE_FILTER"),
+        ({"type": "STOP_LOSS", "stopPrice": "0"}, -1013, "Filter failure: PRICE_FILTER"),
+        ({"type": "TAKE_PROFIT", "stopPrice": "0.00"}, -1013, "Filter failure: PRICE_FILTER"),
+        (
+            {"type": "STOP_LOSS", "trailingDelta": ""},
+            -1102,
+            "Param 'stopPrice' or 'trailingDelta' must be sent, but both were empty/null!",
+        ),
+    ],
+)
+@pytest.mark.parametrize("side", ["BUY", "SELL"])
+def test_a_price_of_nothing_is_no_price(side: str, fields: dict[str, str], number: int, text: str) -> None:
+    engine = made()
+    given = {"side": side, "quantity": "1", **fields}
+    assert code(lambda: ask(engine, "alice", "POST", "order", **given)) == (number, text)
+    assert not engine.orders
+
+
+def test_where_the_lowest_price_is_off_a_price_of_nothing_is_worth_nothing() -> None:
+    engine = made()
+    engine.symbols[SYMBOL].filters["PRICE_FILTER"]["minPrice"] = "0.00000000"
+    for name in ("NOTIONAL", "PERCENT_PRICE_BY_SIDE", "PERCENT_PRICE"):
+        engine.symbols[SYMBOL].filters.pop(name, None)
+    given = {"side": "BUY", "quantity": "1", "type": "LIMIT", "timeInForce": "GTC", "price": "0"}
+    assert code(lambda: ask(engine, "alice", "POST", "order", **given)) == (-2010, "Price * QTY is zero or less.")

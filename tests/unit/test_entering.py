@@ -35,6 +35,15 @@ def test_good_ones() -> None:
     assert entered(secret_key=None, private_key=pem(rsa.generate_private_key(65537, 2048))).type is KeyType.RSA
 
 
+def test_two_writings_of_one_private_key_are_one_key() -> None:
+    key = rsa.generate_private_key(65537, 2048)
+    older = key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.TraditionalOpenSSL, serialization.NoEncryption()
+    )
+    new, old = (entered(secret_key=None, private_key=text).secret for text in (pem(key), older.decode()))
+    assert new.reveal() == old.reveal()
+
+
 @pytest.mark.parametrize(
     "changes",
     [

@@ -128,8 +128,8 @@ def remove(app: App, slot_id: str, whose: str) -> Result:
     from fortctl.vault.slots import Keyring
 
     chosen = _Chosen(app, whose)
-    opened = chosen.open()
     app.confirm(f"Remove slot {slot_id} of the {whose} vault?")
+    opened = chosen.open()
     removed = slot_row(chosen.service.remove_slot(opened, slot_id, Keyring(OsKeyring())))
     warnings = []
     left = chosen.file.header().slots
@@ -169,8 +169,8 @@ def restore(app: App, source: str, older: bool) -> Result:
     home.ensure()
     data = app.read_input(source)
     kinds = [one.kind for one in read_backup(data).document.slots]
-    unlocker = wiring.unlocker(kinds, home.keyfile, "", app.globals.passphrase_file)
     app.confirm("Put the backup in the vault's place?")
+    unlocker = wiring.unlocker(kinds, home.keyfile, "", app.globals.passphrase_file)
     opened, back, config = wiring.vaults.restore(wiring.vault_file, data, [unlocker], older=older)
     if not home.config.exists():
         write_private(home.config, config.encode())

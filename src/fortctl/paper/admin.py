@@ -115,8 +115,8 @@ class Admin:
         self._server = server
 
     def open(self, door: Door) -> None:
-        def add(name: str, model: type[M], handler: Callable[[M], Awaitable[Body]]) -> None:
-            door.serve("POST", f"{PREFIX}/{name}", self._guarded(model, handler))
+        def add(name: str, model: type[M], handler: Callable[[M], Awaitable[Body]], *, kept: bool = True) -> None:
+            door.serve("POST", f"{PREFIX}/{name}", self._guarded(model, handler, kept=kept))
 
         add("accounts/create", NewAccount, self._create_account)
         add("accounts/list", Nothing, self._list_accounts)
@@ -129,13 +129,13 @@ class Admin:
         add("market", MarketAction, self._market)
         add("symbols/edit", SymbolEdit, self._edit_symbol)
         add("orders/list", WhichOrders, self._list_orders)
-        add("fault/set", NewFault, self._set_fault)
-        add("fault/clear", WhichFault, self._clear_faults)
-        add("fault/list", Nothing, self._list_faults)
+        add("fault/set", NewFault, self._set_fault, kept=False)
+        add("fault/clear", WhichFault, self._clear_faults, kept=False)
+        add("fault/list", Nothing, self._list_faults, kept=False)
         add("requests", Since, self._requests)
 
     def _guarded(
-        self, model: type[M], handler: Callable[[M], Awaitable[Body]]
+        self, model: type[M], handler: Callable[[M], Awaitable[Body]], *, kept: bool
     ) -> Callable[[web.BaseRequest], Awaitable[web.Response]]:
         async def handle(request: web.BaseRequest) -> web.Response:
             stranger = refuse_strangers(request, self._server.options.host)
@@ -146,8 +146,10 @@ class Admin:
                 return _json({"ok": False, "error": BadInput("wrong admin token").as_json()}, 403)
             try:
                 data = await handler(model.model_validate_json(await request.read()))
-                self._server.save(place=True)
-                await self._server.durable()
+                if kept:
+                    # Faults are no state: one of them is that the state cannot be written.
+                    self._server.save(place=True)
+                    await self._server.durable()
                 return _json({"ok": True, "data": data})
             except ValidationError as error:
                 wrong = ", ".join(".".join(str(part) for part in one["loc"]) or "body" for one in error.errors())
@@ -156,7 +158,10 @@ class Admin:
             except (web.RequestPayloadError, HttpProcessingError):
                 return _json({"ok": False, "error": BadInput("the body cannot be read").as_json()}, 400)
             except Refusal:
-                refusal = BadInput("the paper exchange cannot write its state: is the disk full?")
+                refusal = BadInput(
+                    "the paper exchange cannot write its state: is the disk full?",
+                    hint="see 'fortctl paper fault list', then make room",
+                )
                 return _json({"ok": False, "error": refusal.as_json()}, 500)
             except FortctlError as error:
                 return _json({"ok": False, "error": error.as_json()}, 400)

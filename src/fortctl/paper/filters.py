@@ -211,5 +211,5 @@ def _worth(order: Candidate, rule: Mapping[str, Any]) -> Decimal:
     """Return price × quantity; a market order has the average price, and one by quote amount is worth that."""
     if order.worth:
         return order.worth
-    price = None if order.market else order.price or order.stop_price
-    return (price or order.average(rule["avgPriceMins"])) * order.quantity
+    price = None if order.market else order.stop_price if order.price is None else order.price
+    return (order.average(rule["avgPriceMins"]) if price is None else price) * order.quantity

@@ -158,9 +158,12 @@ def _trigger(values: Values, name: Callable[[str], str], kind: str) -> tuple[Dec
             if name(one) in values:
                 raise refusals.not_required(name(one))
         return ZERO, None
-    if name("stopPrice") not in values and name("trailingDelta") not in values:
+    if not values.get(name("stopPrice")) and not values.get(name("trailingDelta")):
         raise refusals.either(name("stopPrice"), name("trailingDelta"))
-    stop = decimal_of(values, name("stopPrice")) if name("stopPrice") in values else ZERO
+    stop = decimal_of(values, name("stopPrice")) if values.get(name("stopPrice")) else ZERO
+    if values.get(name("stopPrice")) and not stop:
+        # 0 is what "no stop price" is kept as: it must not pass for that.
+        raise refusals.filter_failure("PRICE_FILTER")
     return stop, whole_of(values, name("trailingDelta"))
 
 

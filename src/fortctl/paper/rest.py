@@ -143,9 +143,14 @@ class Rest:
         if call is None:
             with suppress(refusals.Refusal):
                 _describe(asked)
+            try:
+                self._weight_headers(headers, "", server.limits.spend(address, 0, server.seconds()))
+            except Limited as limited:
+                headers["Retry-After"] = str(limited.retry_after)
+                return _json(limited.body(), limited.status, headers)
             return _unknown(asked.method, asked.path)
         sapi = asked.path.startswith("/sapi/")
-        weight, pool, seconds = 0, "", server.seconds()
+        weight, pool, seconds, counted = 0, "", server.seconds(), False
         try:
             values = _describe(asked)
             micros = unit_of(asked.unit)
@@ -154,6 +159,7 @@ class Rest:
                 raise refusals.Refusal(-1194, text)
             weight = call.weighs(values)
             pool = "" if not sapi else "uid:" if weight >= UID_WEIGHT else "sapi:"
+            counted = True
             self._weight_headers(headers, pool, server.limits.spend(address, weight, seconds, pool))
             _check_places(call, asked.query, values)
             answer = self._carry_out(asked, call, values, sapi=sapi)
@@ -166,13 +172,24 @@ class Rest:
             if micros:
                 answer = answer_in_micros(answer, klines=asked.path.lower().endswith("klines"))
             return _json(answer, 200, headers)
-        except refusals.Refusal as refusal:
+        except refusals.Refusal as refused:
+            refusal = refused if counted else self._unread(refused, headers, address, seconds)
             entry["code"] = refusal.code
             if isinstance(refusal, Limited):
                 headers["Retry-After"] = str(refusal.retry_after)
                 if not pool:
                     self._weight_headers(headers, pool, server.limits.used(address, seconds))
             return _json(refusal.body(), refusal.status, headers)
+
+    def _unread(
+        self, refusal: refusals.Refusal, headers: dict[str, str], address: str, seconds: float
+    ) -> refusals.Refusal:
+        """Count a request whose parameters could not be read: it weighs 1, and a banned address hears of its ban."""
+        try:
+            self._weight_headers(headers, "", self._server.limits.spend(address, 1, seconds))
+        except Limited as limited:
+            return limited
+        return refusal
 
     def _carry_out(self, asked: Asked, call: Call, values: dict[str, str], *, sapi: bool) -> Any:
         server = self._server

@@ -17,7 +17,7 @@ from fortctl.paper import refusals
 from fortctl.paper.accounts import ApiKey
 
 KEY_FORMAT = re.compile(r"[A-Za-z0-9]{64}")
-WINDOW = re.compile(r"([0-9]{1,5})(\.[0-9]{1,3})?")
+WINDOW = re.compile(r"([0-9]{1,20})(\.[0-9]{1,3})?")
 DEFAULT_WINDOW = 5_000_000
 _SIGNATURE = re.compile(r"(?:^|&)signature=([^&]*)")
 _2017_US = 1_483_228_800_000_000

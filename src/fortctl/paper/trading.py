@@ -13,7 +13,7 @@ from fortctl.paper import refusals, reports
 from fortctl.paper.filters import Candidate, check, text
 from fortctl.paper.history import AVERAGE_MINUTES
 from fortctl.paper.order_lists import Lists
-from fortctl.paper.orders import ZERO, PaperOrder
+from fortctl.paper.orders import MARKET_TYPES, ZERO, PaperOrder
 from fortctl.paper.self_trade import prevent
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ class Trading:
             if not reference:
                 raise refusals.NO_BOOK
             quantity = order.quote_quantity / reference // symbol.step * symbol.step
-        limit_price = order.price if order.price else None
+        limit_price = None if order.type in MARKET_TYPES else order.price
         candidate = Candidate(
             side=order.side,
             price=limit_price,
@@ -62,6 +62,9 @@ class Trading:
             position=self._position(order.account, symbol.base, book) if "MAX_POSITION" in symbol.filters else ZERO,
         )
         check(symbol.filters, candidate, self.counts(order, book))
+        if limit_price is not None and not limit_price:
+            # Where the symbol's lowest price is 0, the filter is off (filters.md).
+            raise refusals.new_order_refused("Price * QTY is zero or less.")
 
     def average_price(self, order: PaperOrder, minutes: int) -> Decimal:
         """Return the average price over a filter's minutes; the last price at 0, or where nothing traded in them."""

@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fortctl.errors import BadInput
 from fortctl.model import KeyPair, KeyType
 from fortctl.secret import Secret
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric import ed25519, rsa
 
 _ALNUM = re.compile(r"[A-Za-z0-9]{64}")
 _NAME_LIMIT = 64
@@ -142,16 +145,21 @@ def _private_key(text: str, passphrase: Callable[[], Secret] | None) -> tuple[Se
         if locked:
             raise BadInput("the passphrase does not open the private key", hint="check which one it is") from None
         raise BadInput("private_key cannot be read as a PEM private key") from None
-    if locked:
-        # It is the vault that locks it from here on.
-        pem = key.private_bytes(
-            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-        ).decode()
     if isinstance(key, ed25519.Ed25519PrivateKey):
-        return Secret(pem), KeyType.ED25519
+        return _pkcs8(key), KeyType.ED25519
     if isinstance(key, rsa.RSAPrivateKey):
         # Binance takes 2048 to 4096 bits (faqs/api_key_types.md).
         if not 2048 <= key.key_size <= 4096:
             raise BadInput("an RSA key must have 2048 to 4096 bits")
-        return Secret(pem), KeyType.RSA
+        return _pkcs8(key), KeyType.RSA
     raise BadInput("private_key is neither Ed25519 nor RSA")
+
+
+def _pkcs8(key: ed25519.Ed25519PrivateKey | rsa.RSAPrivateKey) -> Secret:
+    """Return the one writing of a private key (RFC 5208), so that two files of one key are known as one."""
+    from cryptography.hazmat.primitives import serialization
+
+    # It is the vault that locks it from here on.
+    return Secret(
+        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    )

@@ -32,6 +32,11 @@ NO_COPY_WARNING = (
     "there is no site key, and the robot's private half is with the robot alone: add a site key to read the account",
 )
 
+NO_QUEUED_COPY_WARNING = (
+    "NO_SITE_KEY",
+    "there is no site key, and a key that is sent without waiting leaves no copy to read through: add a site key",
+)
+
 
 @dataclass(frozen=True)
 class Taken:
@@ -219,7 +224,8 @@ class KeyService:
             "NOT_VERIFIED",
             f"the key is on its way to the robot as command {number}; 'fortctl keys list' tells what became of it",
         )
-        return Taken(card, old.fingerprint if old else None, (waiting,))
+        warnings = (waiting,) if self._custody.site_key() is not None else (waiting, NO_QUEUED_COPY_WARNING)
+        return Taken(card, old.fingerprint if old else None, warnings)
 
     def _delivery(self, pair: KeyPair, allow: Collection[str]) -> dict[str, Any]:
         # The robot made the key pair itself: its private half is there, and nowhere else.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -78,13 +78,18 @@ class VaultFile(VaultPlace):
         keys = open_backup(dek, backup)
         with self.locked(), told_exactly():
             present = self._present()
-            back = _coming_back(present, backup.document)
+            destroyed = {name for name in keys if erasure.read(self.erasure_root, name) is None}
+            back = _coming_back(present, backup.document, destroyed)
             if present is not None and present.vault_id != backup.document.vault_id:
                 raise Conflict("another vault lies there", hint="move it away, or restore into another home")
-            if present is not None and present.generation > backup.document.generation and not older:
+            # Erasing needs no unlocking and leaves the generation as it is: what was destroyed since counts too.
+            reached = max(above, present.generation if present else 0)
+            revives = present is not None and any(meta.erasable for meta in back)
+            if (reached > backup.document.generation or revives) and not older:
                 raise Conflict(
-                    f"the backup is of generation {backup.document.generation}, the vault is at {present.generation}",
-                    hint="--older restores it all the same",
+                    f"the backup is of generation {backup.document.generation}, the vault is at {reached},"
+                    " or keys were destroyed since",
+                    hint="--older restores it all the same, and brings back to life what it holds",
                     details={"comes_back": [meta.record_id for meta in back]},
                 )
             for name, key in keys.items():
@@ -315,6 +320,10 @@ def unlock_document(document: Document, sources: Sequence[Unlocker]) -> bytes:
     raise refused or VaultLocked("nothing given unlocks this vault")
 
 
-def _coming_back(present: Document | None, document: Document) -> tuple[RecordMeta, ...]:
+def _coming_back(present: Document | None, document: Document, destroyed: Collection[str]) -> tuple[RecordMeta, ...]:
     there = {(record.id, record.version, record.created) for record in present.records} if present else set()
-    return tuple(record_meta(one) for one in document.records if (one.id, one.version, one.created) not in there)
+    return tuple(
+        record_meta(one)
+        for one in document.records
+        if (one.id, one.version, one.created) not in there or one.erasure in destroyed
+    )
