@@ -153,6 +153,33 @@ def test_too_much_weight_is_429_then_418(exchange: PaperExchange) -> None:
     last = client.ask("GET", "ping")
     assert last.status == 418 and int(last.headers["retry-after"]) > 60
     assert "IP banned until" in last.body["msg"]
+    for target, headers in (
+        ("/api/v3/depth?symbol=A&symbol=B", {}),
+        ("/api/v3/time", {"X-MBX-TIME-UNIT": "X"}),
+        ("/api/v3/nosuch", {}),
+    ):
+        assert client.raw("GET", target, headers=headers).status == 418, "a ban is for whatever is asked"
+
+
+def test_what_cannot_be_read_weighs_too(exchange: PaperExchange) -> None:
+    client = SignedClient(exchange.url)
+    used = [
+        int(client.raw("GET", "/api/v3/depth?symbol=A&symbol=B").headers["x-mbx-used-weight-1m"]) for _ in range(20)
+    ]
+    assert used[-1] > 1 and all(used)
+
+
+@pytest.mark.parametrize("kind", ["code-1003", "code-1007", "code-1021", "code-2015", "http-418", "http-429"])
+def test_what_the_exchange_refuses_on_demand_bears_its_headers(exchange: PaperExchange, kind: str) -> None:
+    exchange.fault(kind, count=1)
+    answer = SignedClient(exchange.url).ask("GET", "ping")
+    assert int(answer.headers["x-mbx-used-weight-1m"]) >= 0 and len(answer.headers["x-mbx-uuid"]) == 32
+    assert ("IP banned until" in answer.body["msg"]) is (kind == "http-418")
+
+
+def test_a_receive_window_over_the_largest_is_1131_at_any_length(exchange: PaperExchange) -> None:
+    client = trader(exchange)
+    assert [client.ask("GET", "account", recvWindow=one).code for one in (60001, 100000, 10**9)] == [-1131] * 3
 
 
 def test_too_many_orders_are_1015(exchange: PaperExchange) -> None:
@@ -216,6 +243,8 @@ def test_a_full_disk_is_an_unknown_outcome_and_nothing_is_lost(tmp_path: Path) -
         exchange.fault("disk-full", count=1)
         answer = client.ask("POST", "order", **limit(exchange, newClientOrderId="unknown"))
         assert (answer.status, answer.code) == (500, -1000)
+        (fault,) = [one for one in exchange.faults() if one["kind"] == "disk-full"]
+        assert fault["hits"] == 1
         client.ok("POST", "order", **limit(exchange, newClientOrderId="known"))
     with in_process(market=["synthetic:3"], state=state) as exchange:
         client.host = exchange.url.removeprefix("http://")

@@ -142,11 +142,15 @@ class Limits:
 
     def _ban(self, address: str, now: float) -> Refusal:
         until = self._banned[address]
-        text = (
-            f"Way too much request weight used; IP banned until {int(until * 1000)}."
-            " Please use WebSocket Streams for live updates to avoid bans."
-        )
-        return _limited(-1003, text, 418, until - now)
+        return _limited(-1003, ban_text(int(until * 1000)), 418, until - now)
+
+
+def ban_text(until: int) -> str:
+    """Return what a banned address is told; ``until`` in ms (errors.md, -1003)."""
+    return (
+        f"Way too much request weight used; IP banned until {until}."
+        " Please use WebSocket Streams for live updates to avoid bans."
+    )
 
 
 class Limited(Refusal):

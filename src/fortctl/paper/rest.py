@@ -17,7 +17,7 @@ from aiohttp.http_exceptions import HttpProcessingError
 from fortctl.paper import refusals, security
 from fortctl.paper.calls import CALLS
 from fortctl.paper.faults import CODES, Fault
-from fortctl.paper.limits import Limited
+from fortctl.paper.limits import Limited, ban_text
 from fortctl.paper.parameters import Call
 from fortctl.paper.server import PaperServer
 from fortctl.paper.units import answer_in_micros, unit_of
@@ -113,10 +113,15 @@ class Rest:
             asked.entry["fault"] = kind
         if kind == "slow" and fault is not None:
             await asyncio.sleep(fault.value)
-        early = early_answer(kind)
+        early = early_answer(kind, self._server.now())
         if early is not None:
             with suppress(refusals.Refusal):
                 _describe(asked)
+            if kind.startswith("code-") or kind in ("http-418", "http-429"):
+                # What the exchange itself refuses bears its headers; what a firewall or a gateway says does not.
+                early.headers["x-mbx-uuid"] = f"{random.getrandbits(128):032x}"
+                limits, seconds = self._server.limits, self._server.seconds()
+                self._weight_headers(early.headers, "", limits.used(asked.address, seconds))
             return _response(early)
         reply = self.answer(asked)
         try:
@@ -294,11 +299,13 @@ def _unknown(method: str, path: str) -> Reply:
     return _html(HTML.format("404 Not Found"), 404)
 
 
-def early_answer(kind: str) -> Reply | None:
-    """Return the answer of a fault that keeps the request from being processed."""
+def early_answer(kind: str, now: int) -> Reply | None:
+    """Return the answer of a fault that keeps the request from being processed; ``now`` in ms."""
     if kind.startswith("http-"):
         status = int(kind[5:])
-        if status in (418, 429):
+        if status == 418:
+            return _json({"code": -1003, "msg": ban_text(now + 1000)}, status, {"Retry-After": "1"})
+        if status == 429:
             return _json({"code": -1003, "msg": CODES[-1003][0]}, status, {"Retry-After": "1"})
         return _html(HTML.format(status), status)
     if kind.startswith("code-"):
