@@ -110,6 +110,8 @@ class AuditFile:
             "who": {"user": _user(), "host": os.uname().nodename, "pid": os.getpid()},
             **facts,
             "prev": before["hash"] if before else GENESIS,
+            # Under the hash, so that nobody takes a seal away and leaves the rest as it is.
+            "sealed": self._key is not None,
         }
         entry["hash"] = _hash(entry)
         entry["seal"] = hmac.digest(self._key, entry["hash"].encode(), "sha256").hex() if self._key else None
@@ -213,7 +215,7 @@ class AuditFile:
         nobody can strip the seals of a log that he has written anew.
         """
         if seal is None:
-            if entry.get("generation"):
+            if entry.get("generation") or entry.get("sealed"):
                 raise VaultDamaged(f"audit entry {count} bears no seal, though it must", details={"entry": count})
             return False
         expected = hmac.digest(self._key or b"", claimed.encode(), "sha256").hex()

@@ -188,3 +188,21 @@ def test_keys_are_destroyed_with_the_vault_damaged(keyed: Shell) -> None:
     gone = keyed.ok("keys", "delete", "--role", "site", "--without-unlocking", "--yes")
     assert len(gone["destroyed"]) == 1 and not list((keyed.home / "erasure").rglob("site-*"))
     assert keyed.run("keys", "delete", "--role", "site", "--without-unlocking", "--yes").code == 7
+
+
+def test_a_forced_change_that_fails_says_what_it_destroyed(ready: Shell) -> None:
+    ready.ok("keys", "add", "--role", "site", "--input", "-", stdin=ready.paper_key("site-1", "reading"))
+    [card] = ready.ok("keys", "list")["keys"]
+    bad = {**json.loads(ready.paper_key("site-2", "reading")), "secret_key": "w" * 64}
+    refused = ready.run("keys", "change", "--role", "site", "--force-replace", "--input", "-", stdin=json.dumps(bad))
+    assert refused.code == 3 and refused.doc["data"]["replaced"] == {"fingerprint": card["fingerprint"]}
+    assert "OLD_KEY_DESTROYED" in [one["code"] for one in refused.doc["warnings"]]
+    assert ready.ok("keys", "list")["keys"] == []
+
+
+def test_refused_input_has_an_entry_and_its_own_code(ready: Shell, tmp_path: Path) -> None:
+    assert ready.run("keys", "add", "--role", "site", "--input", "-", stdin="{}").code == 2
+    last = ready.ok("audit", "log")["entries"][-1]
+    assert (last["what"], last["result"]) == ("keys add refused", "BAD_INPUT")
+    missing = ready.run("vault", "slot", "add", "passphrase", "--new-passphrase-file", str(tmp_path / "none"))
+    assert (missing.code, missing.error["code"]) == (2, "BAD_INPUT")

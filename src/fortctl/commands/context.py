@@ -130,7 +130,7 @@ class App:
     def note_failure(self, error: FortctlError) -> None:
         """Enter a refusal or a failure into the audit log: of what changes something, and of every unlocking."""
         changes = self.command.split()[0] in _CHANGING and self.command not in _READING
-        if "wiring" not in self.__dict__ or error.code in ("USAGE", "ACTION_REQUIRED", "KEY_TOO_OLD"):
+        if error.code in ("USAGE", "ACTION_REQUIRED", "KEY_TOO_OLD"):
             return
         if not (changes or error.code in ("VAULT_LOCKED", "VAULT_DAMAGED")) or not self.wiring.home.audit.exists():
             return

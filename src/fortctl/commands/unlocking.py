@@ -40,7 +40,7 @@ def existing_source(app: App, kinds: Sequence[str], keyfile: Path, who: str, giv
     if "passphrase" in kinds:
         found = given or os.environ.get(f"FORTCTL_{_prefix(who)}PASSPHRASE_FILE") or _credential(who)
         if found:
-            return Passphrase(read_passphrase(app, found))
+            return Passphrase(read_passphrase(app, found, refusal=VaultLocked))
     if "keyfile" in kinds and keyfile.exists():
         return KeyFile(keyfile)
     if "keyring" in kinds:
@@ -88,21 +88,25 @@ def new_source(app: App, kind: str, keyfile: Path, given: str | None, text: str 
     return Passphrase(Secret(text) if text else _asked_twice(app, what))
 
 
-def read_passphrase(app: App, source: str) -> Secret:
+def read_passphrase(app: App, source: str, *, refusal: type[BadInput] | type[VaultLocked] = BadInput) -> Secret:
     """Read a passphrase file: its first line, without the line break.
 
+    Args:
+        refusal: what it means when there is nothing to be read: no unlocking, or an input that is wrong.
+
     Raises:
-        VaultLocked: it cannot be read, or is empty.
+        VaultLocked, BadInput: it cannot be read, or is empty.
+        UsageError: standard input is taken already.
     """
     try:
         data = app.read_input(source)
-    except Exception as error:
-        raise VaultLocked(f"the passphrase file cannot be read ({type(error).__name__})") from None
+    except BadInput as error:
+        raise refusal(f"the passphrase file: {error.message}") from None
     if source != "-" and _open_to_others(source):
         app.warn("PASSPHRASE_FILE_OPEN", f"other users may read the passphrase file: chmod 600 {source}")
     line = data.split(b"\n", 1)[0].rstrip(b"\r")
     if not line:
-        raise VaultLocked("the passphrase file is empty")
+        raise refusal("the passphrase file is empty")
     return Secret(line)
 
 

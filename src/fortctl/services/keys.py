@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
-from fortctl.errors import Conflict, KeyPolicy, NotFound
+from fortctl.errors import Conflict, FortctlError, KeyPolicy, NotFound
 from fortctl.model import KeyCard, KeyPair, KeyRestrictions, KeyType, KeyVerdict, Role
 from fortctl.policy import expect_fit, refuse_foreign, refuse_other_exchange
 from fortctl.ports import AuditLog, Clock, Exchange
@@ -162,8 +163,9 @@ class KeyService:
             raise same_key(Role.SITE)
         if force and old is not None:
             self._custody.destroy_site_key()
-        verdict = await self._accepted(pair, allow)
-        refuse_foreign(verdict.uid, Role.SITE, self._custody.uids_elsewhere())
+        with _told_of(replaced if force else None):
+            verdict = await self._accepted(pair, allow)
+            refuse_foreign(verdict.uid, Role.SITE, self._custody.uids_elsewhere())
         now = self._clock.now_ms()
         key = StoredKey(pair, now, now, None, verdict.uid, verdict.restrictions, tuple(allow))
         had_copy = self._custody.robot_copy() is not None
@@ -208,7 +210,8 @@ class KeyService:
         ticket = self._control.post("deliver-key", {**self._delivery(pair, allow), **more})
         if wait_s <= 0:
             return self._queued(pair, ticket.number, old)
-        receipt = self._control.collect(ticket, wait_s=wait_s)
+        with _told_of(old.fingerprint if force and old else None):
+            receipt = self._control.collect(ticket, wait_s=wait_s)
         card = card_from_wire(receipt.data["key"])
         warnings = _pairs(receipt.data.get("warnings", ()))
         self._custody.keep_uid(int(receipt.data["uid"]))
@@ -382,3 +385,15 @@ def card_json(card: KeyCard, now: int) -> dict[str, Any]:
     shown = card_to_wire(card)
     times = {name: rfc3339(shown[name]) for name in ("created_at", "verified_at", "expires_at", "rejected_since")}
     return {**shown, **times, "age_days": age_days(card.created_at, now)}
+
+
+@contextmanager
+def _told_of(destroyed: str | None) -> Iterator[None]:
+    """Have a refusal of the new key say that the old one (its fingerprint) was destroyed before it."""
+    try:
+        yield
+    except FortctlError as error:
+        if destroyed is not None:
+            error.data = {**(error.data or {}), "replaced": {"fingerprint": destroyed}}
+            error.warnings += (("OLD_KEY_DESTROYED", f"the old key ({destroyed}) was destroyed before: none is there"),)
+        raise
