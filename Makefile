@@ -65,8 +65,9 @@ fuzz: $(STAMP) ## the long campaign of hostile clients: other requests each time
 	FORTCTL_FUZZ_EXAMPLES=$(or $(EXAMPLES),500) $(BIN)/pytest -n 2 -q tests/hostile
 
 fuzz-guided: $(STAMP) ## coverage-guided fuzzing (atheris) of what reads requests to the paper exchange (TIME=300 seconds)
+	@mkdir -p build
 	PYTHONPATH=src $(BIN)/uv --no-config run --no-project --isolated --quiet --python $(BIN)/python --with atheris==3.0.0 \
-		--with-requirements requirements/lock.txt python tests/atheris_paper.py -max_total_time=$(or $(TIME),300)
+		--with-requirements requirements/lock.txt python tests/atheris_paper.py -artifact_prefix=build/ -max_total_time=$(or $(TIME),300)
 
 bench: $(STAMP) ## measure beside the peers; writes docs/performance.md
 	@set -e; for b in benchmarks/[a-z]*.py; do echo "$$b"; $(BIN)/python "$$b"; done

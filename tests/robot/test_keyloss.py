@@ -13,6 +13,7 @@ from fortctl.exchange.codes import classify
 from fortctl.model import OrderUpdate, StreamDown
 from fortctl.paper.faults import CODES, EVENT, KEY, KINDS, REQUEST, SERVER
 from fortctl.ports import ExchangeFault, Outcome
+from fortctl.robot.offline import offline_status
 from robot.test_world import agree
 from robot.world import Robot, World
 from simulation.loop import simulated
@@ -303,6 +304,8 @@ async def test_a_restart_does_not_make_a_loss_younger(tmp_path: Path) -> None:
     await robot.wait(2)
     since = robot.runner.status()["key_loss"]["since"]
     await robot.down()
+    offline = offline_status(tmp_path / "journal.sqlite")["key_loss"]
+    assert (offline["since"], offline["reason"]) == (since, "unknown_key"), "also while no robot answers"
     await asyncio.sleep(7200)
     again = Robot(world, tmp_path, pair)
     await again.up()

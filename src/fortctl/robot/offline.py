@@ -11,6 +11,7 @@ from fortctl.robot.book import Book
 from fortctl.robot.describe import describe
 from fortctl.robot.journal import read_events
 from fortctl.robot.report import report
+from fortctl.times import rfc3339
 
 
 def offline_report(path: Path, by: str) -> dict[str, Any]:
@@ -42,4 +43,15 @@ def offline_status(path: Path) -> dict[str, Any]:
     if status["state"] in ("running", "draining"):
         status["reason"], status["state"] = f"no process; the wish is {status['state']}", "stopped"
     status["cycle_list"] = book.cycle_rows()
+    if book.key_mark is not None and book.key_mark.what == "lost":
+        # What is known without the market and the exchange: a robot that answers tells more.
+        lost = book.key_mark
+        status["key_loss"] = {
+            "since": rfc3339(lost.at),
+            "code": lost.code,
+            "reason": lost.reason,
+            "certainty": lost.certainty,
+            "why": lost.why,
+            "price_then": lost.price or None,
+        }
     return status

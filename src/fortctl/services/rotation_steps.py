@@ -335,10 +335,17 @@ class Steps:
         tools, new = self._tools, self.operation.facts["new"][Role.ROBOT.value]
         passing = ("verifying", "reconciling", "awaiting_key", "unreachable")
         tools.control.bring_up()
-        settled = self._wait(SETTLES_WITHIN_S, lambda: self._state() not in passing)
+        status: Mapping[str, Any] = {}
+
+        def settled() -> bool:
+            nonlocal status
+            status = tools.watch.status()
+            return status["state"] not in passing
+
+        # One look decides: by a second one the robot may be reconciling again, for a reason of its own.
+        at_rest = self._wait(SETTLES_WITHIN_S, settled)
         card = tools.keys.robot_card()
-        status = tools.watch.status()
-        if not settled or card is None or card.fingerprint != new or status["state"] == "key_lost":
+        if not at_rest or card is None or card.fingerprint != new or status["state"] == "key_lost":
             raise Conflict(
                 f"the robot does not work with the new key: it is {status['state']}"
                 f" ({status.get('reason') or 'no reason given'})",
