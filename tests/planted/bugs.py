@@ -39,7 +39,7 @@ BUGS = (
         "the intent is journaled after its order has left",
         "robot/orders.py",
         "        runner.record(*events)\n        return requests\n",
-        "        runner._take_in(events)\n        runner._unwritten += events\n        return requests\n",
+        "        runner._take_in(events)\n        runner._keeper.write_later(events)\n        return requests\n",
         SIM,
         "1",
     ),

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fortctl.clock import SystemClock
-from fortctl.config import Config, Home, RobotHome, load_config, make_private_folder, save_config, write_private
-from fortctl.errors import ConfigError, FortctlError, NotFound
+from fortctl.commands.wiring_home import Registry, Shelf, shared_mailbox
+from fortctl.config import Config, Home, RobotHome, load_config, save_config, write_private
+from fortctl.errors import FortctlError, NotFound
 from fortctl.model import KeyPair, Role
 from fortctl.secret import Secret
 from fortctl.times import rfc3339
@@ -39,10 +40,6 @@ if TYPE_CHECKING:
     from fortctl.store.weights import WeightStore
     from fortctl.vault.slots import Unlocker
     from fortctl.vault.store import OpenVault, VaultFile
-
-
-# How long a command waits for another one that changes the configuration.
-LOCK_S = 10.0
 
 
 class Wiring:
@@ -368,88 +365,6 @@ class Wiring:
         from fortctl.store.weights import WeightStore
 
         return WeightStore(self.home.path / "weights.sqlite")
-
-
-class Shelf:
-    """A 0600 file that is replaced as a whole; implements :class:`services.panic_orders.OrderShelf`."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-
-    def read(self) -> bytes | None:
-        try:
-            return self._path.read_bytes()
-        except FileNotFoundError:
-            return None
-
-    def write(self, data: bytes) -> None:
-        write_private(self._path, data)
-
-
-class Registry:
-    """The accounts in config.toml and the robots' folders; implements :class:`services.accounts.AccountRegistry`."""
-
-    def __init__(self, home: Home, config: Config) -> None:
-        self._home = home
-        self._config = config
-
-    def accounts(self) -> Mapping[str, AccountEntry]:
-        from fortctl.services.accounts import AccountEntry
-
-        return {
-            name: AccountEntry(name, account.exchange, account.robot) for name, account in self._config.accounts.items()
-        }
-
-    def put(self, entry: AccountEntry) -> None:
-        from fortctl.config import AccountConfig
-
-        self._change(lambda config: config.with_account(AccountConfig(entry.name, entry.exchange, entry.robot)))
-
-    def remove(self, name: str) -> None:
-        self._change(lambda config: config.without_account(name))
-
-    def _change(self, change: Callable[[Config], Config]) -> None:
-        """Change the configuration as it is now: another command may have changed it since it was read."""
-        from fortctl.durable import locked
-
-        with locked(self._home.config.with_name(".config.toml.lock"), "the configuration", LOCK_S):
-            present = load_config(self._home) if self._home.config.exists() else self._config
-            self._config = change(present)
-            save_config(self._home, self._config)
-
-    def offer_pairing(self, name: str, offer: bytes) -> None:
-        make_private_folder(self._home.path / "robots")
-        folder = self._home.robot(name)
-        make_private_folder(folder.path)
-        write_private(folder.pairing, offer)
-
-    def remove_folder(self, name: str) -> None:
-        import shutil
-
-        shutil.rmtree(self._home.robot(name).path, ignore_errors=True)
-
-
-def shared_mailbox(url: str) -> Path:
-    """Return the file of a mailbox outside the home.
-
-    Raises:
-        ConfigError: it is no ``sqlite:///PATH``, or everybody may write where it lies.
-    """
-    path = Path(url.removeprefix("sqlite://"))
-    if not url.startswith("sqlite:///") or not path.is_absolute():
-        raise ConfigError(
-            "the mailbox's URL is neither sqlite:///PATH nor postgresql://…", hint="see docs/sealed-mailbox.md"
-        )
-    try:
-        mode = path.parent.stat().st_mode
-    except OSError as error:
-        raise ConfigError(f"the mailbox's folder {path.parent} cannot be looked at: {error.strerror}") from None
-    if mode & 0o002:
-        raise ConfigError(
-            f"everybody may write into the mailbox's folder {path.parent}",
-            hint="give it to a group that the operator and the robot share: chmod 2770",
-        )
-    return path
 
 
 def make_hooks(account: str, preferences: Preferences, clock: SystemClock) -> Hooks:

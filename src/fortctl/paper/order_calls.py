@@ -43,8 +43,8 @@ def _place(context: Context, order: PaperOrder, kind: str) -> Row:
 
 def test_order(context: Context, values: Values) -> Row:
     order = read_order(context, values)
-    context.engine.trading.check_filters(order)
-    context.engine.trading.check_order(order)
+    context.engine.trading.acceptance.check_filters(order)
+    context.engine.trading.acceptance.check_order(order)
     if not flag_of(values, "computeCommissionRates"):
         return {}
     symbol, account = context.engine.symbols[order.symbol], context.account
@@ -145,7 +145,7 @@ def _cancel_replace(context: Context, values: Values, over: refusals.Refusal | N
         raise refusals.either("cancelOrigClientOrderId", "cancelOrderId")
     order = read_order(context, values)
     kind = response_of(values, "FULL" if order.type in ("MARKET", "LIMIT") else "ACK")
-    context.engine.trading.check_filters(order)
+    context.engine.trading.acceptance.check_filters(order)
     cancel_result = new_result = "SUCCESS"
     cancel_answer: Row
     new_answer: Row | None = None

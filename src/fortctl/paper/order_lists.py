@@ -79,7 +79,7 @@ class Lists:
         if len(set(names)) < len(names):
             raise refusals.DUPLICATE
         for order in orders:
-            trading.check_filters(order)
+            trading.acceptance.check_filters(order)
         previous = engine.list_by_client_id.get((first.account, client_id))
         if client_id and previous is not None and engine.lists[previous].open:
             raise refusals.DUPLICATE
@@ -88,11 +88,11 @@ class Lists:
         if not engine.accounts[first.account].can_trade:
             raise refusals.MAY_NOT_TRADE
         for order in orders:
-            trading.check_client_id(order)
+            trading.acceptance.check_client_id(order)
         if kind == "OCO":
             self._check_oco(orders[0], orders[1])
         else:
-            trading.check_order(first)
+            trading.acceptance.check_order(first)
             if kind == "OTOCO":
                 check_pair(orders[1], orders[2], None)
         number, engine.next_list = engine.next_list, engine.next_list + 1
@@ -120,7 +120,7 @@ class Lists:
     def _check_oco(self, above: PaperOrder, below: PaperOrder) -> None:
         trading, book = self._trading, self._engine.books[above.symbol]
         check_pair(above, below, book.last.price if book.last else None)
-        asset, amount = max((trading.needs(order) for order in (above, below)), key=lambda need: need[1])
+        asset, amount = max((trading.acceptance.needs(order) for order in (above, below)), key=lambda need: need[1])
         if self._engine.accounts[above.account].free.get(asset, ZERO) < amount:
             raise refusals.NO_FUNDS
         for order in (above, below):
@@ -130,7 +130,7 @@ class Lists:
     def _start_pair(self, above: PaperOrder, below: PaperOrder, now: int) -> None:
         """Put both orders to work; the one that needs more holds for both."""
         trading = self._trading
-        holder = max((above, below), key=lambda order: trading.needs(order)[1])
+        holder = max((above, below), key=lambda order: trading.acceptance.needs(order)[1])
         for order in sorted((above, below), key=lambda order: order is not holder):
             if order.status in ("NEW", "PENDING_NEW"):
                 trading.start(order, now, hold=order is holder)
@@ -153,7 +153,7 @@ class Lists:
             return
         trading = self._trading
         order.held, partner.held = order.held + partner.held, ZERO
-        needed = trading.needs(order)[1]
+        needed = trading.acceptance.needs(order)[1]
         account, asset = self._engine.accounts[order.account], trading.pays_with(order)
         if order.held > needed:
             account.lock(asset, needed - order.held)
@@ -200,8 +200,8 @@ class Lists:
                 self._check_oco(pending[0], pending[1])
             else:
                 order = pending[0]
-                trading.check_placing(order)
-                asset, amount = trading.needs(order)
+                trading.acceptance.check_placing(order)
+                asset, amount = trading.acceptance.needs(order)
                 if self._engine.accounts[order.account].free.get(asset, ZERO) < amount:
                     raise refusals.NO_FUNDS
         except refusals.Refusal as refusal:

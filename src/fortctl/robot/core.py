@@ -6,15 +6,16 @@ import asyncio
 import logging
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from decimal import Decimal
-from typing import Any, Protocol
+from typing import Any
 
 from fortctl.errors import JournalUnwritable
 from fortctl.model import AccountState, KeyPair, SymbolRules
 from fortctl.ports import Clock, Exchange, LatchGuard
 from fortctl.robot.book import Book
-from fortctl.robot.cycle import IllegalTransition
 from fortctl.robot.events import Event, Held, Wished
+from fortctl.robot.gap import TradingGap
 from fortctl.robot.grid import builtin
+from fortctl.robot.keeping import Journal, Keeper
 from fortctl.robot.keyloss import KeyLoss
 from fortctl.robot.lifecycle import KEY as KEY_TABLE
 from fortctl.robot.lifecycle import WISH, Books, Facts, Key, KeyEvent, Wish, WishEvent, derive_state, may_trade
@@ -22,31 +23,9 @@ from fortctl.robot.reconcile import Limits, Mark
 from fortctl.robot.strategy import Strategy
 from fortctl.times import rfc3339
 
-# By then a replaced key's stream is seen out, and what its deletion ends has begun again.
-SWAP_TAKES_S = 20.0
 MARK_EVERY_MS = 5_000
 # While it works, something is accepted at least every 30 s; what is longer was a break.
 UNBROKEN_MS = 120_000
-
-
-class Journal(Protocol):
-    """What the runner asks of the journal."""
-
-    def append(self, events: Sequence[Event]) -> None: ...
-
-    def events(self) -> Any: ...
-
-    def owns(self) -> bool: ...
-
-    def probe(self) -> None:
-        """Try whether it can be written. Raises ``JournalUnwritable``."""
-
-    def room(self) -> int:
-        """Return how many bytes are left for it."""
-
-    def keep_mark(self, mark: Mark) -> None: ...
-
-    def mark(self) -> Mark | None: ...
 
 
 class RobotCore:
@@ -90,14 +69,10 @@ class RobotCore:
         self._announce = announce
         # Why it places nothing for the moment, whatever the book says (deadman).
         self._silenced = ""
-        # Why the journal cannot be written, or will soon not be: nothing leaves until it can.
-        self._unwritable = self._cramped = ""
         # How often the books were doubted: what was doubted while they were made to agree is doubted still.
         self._doubts = 0
         self._strategies = strategies
-        # Events that the book has and the journal has not yet: written with the next ones, in order.
-        self._unwritten: list[Event] = []
-        self.read_again()
+        self._keeper = Keeper(journal, log)
         self._key, self._books, self._candidate = Key.NONE, Books.STALE, False
         self._exchange: Exchange | None = None
         self._public: Exchange | None = None
@@ -129,20 +104,16 @@ class RobotCore:
         self._up: set[Exchange] = set()
         self._outgoing: Exchange | None = None
         self._seeing_out: asyncio.Task[None] | None = None
-        self._gap_from: float | None = None
-        self._gap_total, self._swap_until = 0.0, 0.0
+        self._gap = TradingGap()
         self._key_swap: dict[str, str] | None = None
         self._market_task: asyncio.Task[None] | None = None
         self._beside: set[asyncio.Task[None]] = set()
         if not resume_running and self.book.wish is Wish.RUNNING:
             self._wish(WishEvent.BROUGHT_UP, "was_running")
 
-    def read_again(self) -> None:
-        """Make the book anew from the journal, as a process does that was just started."""
-        self._unwritten.clear()
-        self.book = Book()
-        self.book.replay(self._journal.events())
-        self.book.doubt_promises()
+    @property
+    def book(self) -> Book:
+        return self._keeper.book
 
     # -- life ------------------------------------------------------------------------------------------------------
 
@@ -168,7 +139,7 @@ class RobotCore:
     @property
     def pauses(self) -> tuple[str, ...]:
         """Why nothing is placed for the moment; it goes on by itself when they are over."""
-        return tuple(filter(None, (self._silenced, self._unwritable, self._cramped)))
+        return tuple(filter(None, (self._silenced, self._keeper.trouble, self._keeper.cramped)))
 
     @property
     def state(self) -> str:
@@ -185,7 +156,7 @@ class RobotCore:
         """Journal events, then take them into the book."""
         if not events:
             return
-        self._write(events)
+        self._keeper.write(events)
         self._take_in(events)
         self._dirty.set()
 
@@ -194,31 +165,17 @@ class RobotCore:
 
         Only for what the exchange tells again after a crash: a fill, and a sell that was made durable with its buy.
         """
-        self._unwritten += events
+        self._keeper.write_later(events)
         self._take_in(events)
 
     def flush(self) -> None:
         """Journal what was taken in and not written yet."""
-        if self._unwritten:
-            self._write(())
-
-    def _write(self, events: Sequence[Event]) -> None:
-        if self._unwritable:
-            # What failed may be on disk all the same: nothing is written before the journal has been read again.
-            raise JournalUnwritable(self._unwritable)
-        try:
-            self._journal.append([*self._unwritten, *events])
-        except JournalUnwritable as trouble:
-            self._cannot_write(trouble.message)
-            raise
-        self._unwritten.clear()
+        self._keeper.flush()
 
     def _take_in(self, events: Sequence[Event]) -> None:
-        try:
-            self.book.replay(events)
-        except (IllegalTransition, KeyError) as error:
-            self._log.error("the book cannot follow the exchange: %s", error)
-            self._hold([f"BOOKS: {error}"])
+        lost = self._keeper.take_in(events)
+        if lost is not None:
+            self._hold([lost])
 
     def _wish(self, event: WishEvent, reason: str) -> None:
         wish = WISH[self.book.wish, event]
@@ -228,7 +185,7 @@ class RobotCore:
 
     def _hold(self, reasons: list[str]) -> None:
         if tuple(reasons) != self.book.hold:
-            self._write([Held(reasons)])
+            self._keeper.write([Held(reasons)])
             self.book.apply(Held(reasons))
             self._log.warning("held: %s", "; ".join(reasons))
             self._announce("on-held", {"reasons": list(reasons)})
@@ -251,20 +208,17 @@ class RobotCore:
 
     def _begin_swap(self) -> None:
         """A key is to be replaced: every moment from here on in which no order can leave counts (``key_swap``)."""
-        self._gap_total, self._swap_until = 0.0, self._clock.monotonic() + SWAP_TAKES_S
+        self._gap.begin(self._clock.monotonic())
         self._open_gap()
 
     def _open_gap(self) -> None:
-        trading = self.state in ("running", "draining", "reconciling")
-        if trading and self._gap_from is None and self._clock.monotonic() < self._swap_until:
-            self._gap_from = self._clock.monotonic()
+        if self.state in ("running", "draining", "reconciling"):
+            self._gap.open(self._clock.monotonic())
 
     def _close_gap(self) -> None:
         """Orders can leave again: add up for how long none could."""
-        if self._gap_from is not None:
-            self._gap_total += self._clock.monotonic() - self._gap_from
-            self._key_swap = {"at": rfc3339(self._clock.now_ms()) or "", "gap_s": f"{self._gap_total:.6f}"}
-            self._gap_from = None
+        if self._gap.close(self._clock.monotonic()):
+            self._key_swap = {"at": rfc3339(self._clock.now_ms()) or "", "gap_s": f"{self._gap.total:.6f}"}
 
     def _accepted(self, *, agreed: bool = False) -> None:
         """Note that the exchange accepted a signed request just now.
@@ -298,17 +252,11 @@ class RobotCore:
         if task.cancelled() or task.exception() is None:
             return
         if isinstance(task.exception(), JournalUnwritable):
-            self._cannot_write(str(task.exception()))
+            self._keeper.cannot_write(str(task.exception()))
         else:
             self._log.error("the %s broke: %s", task.get_name(), type(task.exception()).__name__)
             self._failure = task.exception()
         self._dirty.set()
-
-    def _cannot_write(self, why: str) -> None:
-        """The journal cannot be written: nothing leaves any more, until it can (see ``Runner.run``)."""
-        if not self._unwritable:
-            self._unwritable = f"JOURNAL: {why}; no order leaves until it can be"
-            self._log.error("%s", self._unwritable)
 
     # -- what the order desk asks ----------------------------------------------------------------------------------
 
@@ -368,6 +316,16 @@ class RobotCore:
     def _unbroken(self) -> bool:
         """Return whether no break lies between now and the last accepted signed answer."""
         return self._mark is None or self.exchange_now() - self._mark.at <= UNBROKEN_MS
+
+    @property
+    def last_price(self) -> Decimal | None:
+        """The market's last price, as far as it was heard or asked for."""
+        return self._price
+
+    @property
+    def rate(self) -> Decimal:
+        """The higher of the account's commission rates."""
+        return self._rate
 
     @property
     def step_size(self) -> Decimal:

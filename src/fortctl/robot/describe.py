@@ -5,6 +5,7 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import Any
 
+from fortctl.model import AccountState
 from fortctl.robot.book import Book
 from fortctl.robot.records import order_row
 from fortctl.times import rfc3339
@@ -30,3 +31,13 @@ def describe(book: Book, state: str, price: Decimal | None = None) -> dict[str, 
         "inventory": f"{book.inventory():f}",
         "config": settings.as_json() if settings else {},
     }
+
+
+def balance_rows(book: Book, account: AccountState) -> list[dict[str, str]]:
+    """Return what the account has of the assets that concern a book."""
+    assets = {book.base, book.quote, *book.moved}
+    return [
+        {"asset": one.asset, "free": f"{one.free:f}", "locked": f"{one.locked:f}"}
+        for one in account.balances
+        if one.asset in assets
+    ]

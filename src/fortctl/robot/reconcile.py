@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 
@@ -92,6 +92,15 @@ def to_look_up(book: Book, open_orders: Iterable[OrderState]) -> list[Order]:
     """Return our orders that may still change and are not among the open ones: each must be asked for."""
     seen = {order.client_order_id for order in open_orders}
     return [order for order in book.unsettled() if order.client_order_id not in seen]
+
+
+def missed_something(book: Book, open_orders: Sequence[OrderState]) -> bool:
+    """Return whether the exchange's open orders tell more than the book has heard."""
+    return bool(to_look_up(book, open_orders)) or any(
+        order.executed != ours.executed
+        for order in open_orders
+        if (ours := book.orders.get(order.client_order_id)) is not None
+    )
 
 
 def suspicious(book: Book, open_orders: Iterable[OrderState]) -> list[str]:

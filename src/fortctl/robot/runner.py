@@ -11,21 +11,21 @@ from collections.abc import Collection, Sequence
 from functools import cached_property
 from typing import Any
 
-from fortctl.errors import BadInput, Conflict, FortctlError, JournalUnwritable
+from fortctl.errors import Conflict, FortctlError, JournalUnwritable
 from fortctl.keycheck import Death, ask_if_dead, check_entered
 from fortctl.model import KeyPair, KeyVerdict, Role
 from fortctl.ports import Exchange, ExchangeFault, Outcome
-from fortctl.robot.describe import describe
+from fortctl.robot.describe import balance_rows, describe
 from fortctl.robot.events import Configured, Intent, KeyMarked, Released
 from fortctl.robot.feeds import RETRY_S, Feeds
 from fortctl.robot.lifecycle import Books, Key, KeyEvent, WishEvent
 from fortctl.robot.lookups import LookUps, under_our_names
 from fortctl.robot.orders import OrderDesk
 from fortctl.robot.outlook import after_resume, numbered
-from fortctl.robot.reconcile import Limits, Mark, to_look_up
+from fortctl.robot.reconcile import Limits, Mark, missed_something
 from fortctl.robot.reconciling import Reconciler
 from fortctl.robot.records import order_row
-from fortctl.robot.settings import Settings
+from fortctl.robot.settings import Settings, refuse_change
 from fortctl.robot.strategy import drained
 from fortctl.robot.trader import Trader
 
@@ -36,8 +36,6 @@ SILENCE_S = 30.0
 PANIC = "PANIC"
 # Reasons to hold that reconciling does not find again by itself.
 LASTING = (PANIC, "BOOKS", "STRATEGY")
-MIB = 1024 * 1024
-ROOM_BYTES = 16 * MIB
 LAND_S = 1.0
 # How long 'stop --now' asks the exchange what it leaves.
 TELL_S = 5.0
@@ -156,7 +154,7 @@ class Runner(Feeds):
             raise Conflict("the robot is not configured", hint="'fortctl robot configure' says what to trade")
         if self.state == "running":
             raise Conflict("the robot is running already", details={"state": "running"})
-        await self._check_settings(self.book.settings)
+        await self._trader.admit(self.book.settings, self._watcher())
         panicked = any(reason.startswith(PANIC) for reason in self.book.hold)
         if by_person and not self.book.live and self.book.hold and not panicked:
             self.record(Released())
@@ -200,33 +198,14 @@ class Runner(Feeds):
         old = self.book.settings
         if old == settings:
             return
-        if old is not None and old.symbol != settings.symbol and self.book.live:
-            raise Conflict(
-                f"cycles in {old.symbol} are open", hint="drain first ('fortctl robot stop'), then change the symbol"
-            )
-        if old is not None and old.strategy != settings.strategy and self.book.live:
-            raise Conflict(
-                f"cycles of the strategy '{old.strategy}' are open",
-                hint="drain first ('fortctl robot stop'), then change the strategy",
-            )
-        await self._check_settings(settings)
+        if old is not None and self.book.live:
+            refuse_change(old, settings)
+        await self._trader.admit(settings, self._watcher())
         self.record(Configured(settings.as_json()))
         if old is None or old.symbol != settings.symbol:
             self._rules = self._price = None
             self._doubt_books()
             self._restart_market()
-
-    async def _check_settings(self, settings: Settings) -> None:
-        """Check settings against the symbol's filters where the exchange can be asked."""
-        self._trader.validate(settings)
-        try:
-            rules = await self._watcher().symbol_rules(settings.symbol)
-            price = self._price or await self._watcher().last_price(settings.symbol)
-        except ExchangeFault as fault:
-            if fault.outcome is Outcome.REFUSED:
-                raise BadInput(f"the exchange does not trade {settings.symbol}: {fault.message}") from None
-            return
-        self._trader.check(settings, price, rules, self._rate)
 
     def place_nothing_more(self) -> None:
         """From this call on no order leaves (panic); cancels still may."""
@@ -268,12 +247,7 @@ class Runner(Feeds):
         if self._key_swap is not None:
             shown["key_swap"] = dict(self._key_swap)
         if self._balances is not None:
-            assets = {self.book.base, self.book.quote, *self.book.moved}
-            shown["balances"] = [
-                {"asset": one.asset, "free": f"{one.free:f}", "locked": f"{one.locked:f}"}
-                for one in self._balances.balances
-                if one.asset in assets
-            ]
+            shown["balances"] = balance_rows(self.book, self._balances)
         return shown
 
     def _wanted_now(self) -> Sequence[Intent]:
@@ -291,18 +265,18 @@ class Runner(Feeds):
             self.beat()
             if self._failure is not None:
                 raise self._failure
-            if self._unwritable:
+            if self._keeper.trouble:
                 await self._write_again()
             try:
                 await self._step()
             except ExchangeFault as fault:
                 await self._met(fault)
             except JournalUnwritable as trouble:
-                self._cannot_write(trouble.message)
+                self._keeper.cannot_write(trouble.message)
             except FortctlError as error:
                 self._log.error("stopped working: %s", error.message)
                 raise
-            if self._unwritable:
+            if self._keeper.trouble:
                 continue
             # asyncio.timeout, not wait_for: that one can swallow a cancellation (fixed in Python 3.12).
             with contextlib.suppress(TimeoutError):
@@ -353,7 +327,7 @@ class Runner(Feeds):
         self._dirty.set()
 
     async def _step(self) -> None:
-        self._look_for_room()
+        self._keeper.look_for_room()
         if self._exchange is None or self._key is not Key.LOADED or self._stopping:
             return
         if self._books is Books.STALE:
@@ -380,18 +354,6 @@ class Runner(Feeds):
         elif drained(self.book):
             self._wish(WishEvent.DRAINED, "drained")
 
-    def _look_for_room(self) -> None:
-        """Stop placing before the journal cannot be written any more."""
-        room = self._journal.room()
-        cramped = ""
-        if room < ROOM_BYTES:
-            cramped = (
-                f"DISK: {room // MIB} MiB are left for the journal; no order leaves until there are {ROOM_BYTES // MIB}"
-            )
-        if bool(cramped) != bool(self._cramped):
-            self._log.warning("%s", cramped or "there is room for the journal again")
-        self._cramped = cramped
-
     async def _break_silence(self, exchange: Exchange) -> None:
         """Ask, when nothing was heard for long: a stream can die without a word, and so can a key."""
         settings = self.book.settings
@@ -399,12 +361,7 @@ class Runner(Feeds):
             await exchange.account()
         else:
             ours = self.book.orders
-            open_orders = under_our_names(await exchange.open_orders(settings.symbol), ours)
-            if to_look_up(self.book, open_orders) or any(
-                order.executed != ours[order.client_order_id].executed
-                for order in open_orders
-                if order.client_order_id in ours
-            ):
+            if missed_something(self.book, under_our_names(await exchange.open_orders(settings.symbol), ours)):
                 self._log.warning("the user stream has missed something; reconciling")
                 self._doubt_books()
         self._accepted()
@@ -436,9 +393,9 @@ class Runner(Feeds):
                 break
             except JournalUnwritable as trouble:
                 self._log.error("%s", trouble.message)
-        self.read_again()
+        self._keeper.read_again()
         self._orders.lookups.forget()
-        self._unwritable = ""
+        self._keeper.trouble = ""
         self._log.warning("the journal can be written again")
         self._restart_market()
         if self._exchange is not None and self._key is Key.LOADED:

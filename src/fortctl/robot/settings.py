@@ -8,7 +8,7 @@ from dataclasses import MISSING, dataclass, field, fields
 from decimal import Decimal, InvalidOperation
 from typing import Any, ClassVar, Protocol
 
-from fortctl.errors import BadInput
+from fortctl.errors import BadInput, Conflict
 
 SPACINGS = ("geometric", "arithmetic")
 OPTION_LENGTH = 200
@@ -177,3 +177,12 @@ def _decimal(name: str, value: Any) -> Decimal:
     if not number.is_finite() or abs(number) > Decimal(10) ** 15:
         raise BadInput(f"the setting {name.replace('_', '-')} is no number", hint="give a decimal number")
     return number
+
+
+def refuse_change(old: Settings, new: Settings) -> None:
+    """Raise ``Conflict`` when cycles that are open under old settings could not go on under new ones."""
+    hint = "drain first ('fortctl robot stop'), then change the"
+    if old.symbol != new.symbol:
+        raise Conflict(f"cycles in {old.symbol} are open", hint=f"{hint} symbol")
+    if old.strategy != new.strategy:
+        raise Conflict(f"cycles of the strategy '{old.strategy}' are open", hint=f"{hint} strategy")

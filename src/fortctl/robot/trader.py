@@ -6,7 +6,7 @@ from collections.abc import Callable
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
-from fortctl.errors import FortctlError
+from fortctl.errors import BadInput, FortctlError
 from fortctl.model import SymbolRules
 from fortctl.ports import Exchange, ExchangeFault, Outcome
 from fortctl.robot.events import Priced
@@ -42,14 +42,23 @@ class Trader:
             self._found = self._strategies(settings.strategy)
         return self._found
 
-    def validate(self, settings: Settings) -> None:
-        """Raise ``BadInput`` for options that make no sense to the strategy."""
-        self.strategy(settings).validate(settings)
+    async def admit(self, settings: Settings, exchange: Exchange) -> None:
+        """Check settings, against the symbol's filters too where the exchange can be asked.
 
-    def check(self, settings: Settings, price: Decimal, rules: SymbolRules, rate: Decimal) -> None:
-        """Raise ``BadInput`` when the symbol does not allow what the settings want."""
+        Raises:
+            BadInput: the strategy makes no sense of them, or the symbol does not allow what they want.
+        """
+        strategy, known = self.strategy(settings), self._runner.last_price
+        strategy.validate(settings)
+        try:
+            rules = await exchange.symbol_rules(settings.symbol)
+            price = known or await exchange.last_price(settings.symbol)
+        except ExchangeFault as fault:
+            if fault.outcome is Outcome.REFUSED:
+                raise BadInput(f"the exchange does not trade {settings.symbol}: {fault.message}") from None
+            return
         check_rules(settings, rules)
-        self.strategy(settings).check(settings, price, rules, rate)
+        strategy.check(settings, price, rules, self._runner.rate)
 
     def wanted(self, view: View) -> Plan:
         """Return what the strategy wants, as far as the robot may do it.

@@ -1,0 +1,68 @@
+"""What the world can do for fortctl, as Protocols. Services and the robot's runner know these and no adapter.
+
+Every implementation translates the exceptions of its own library: only errors named here (or ``FortctlError``) pass.
+"""
+
+from fortctl.ports.exchange import (
+    Exchange,
+    ExchangeFault,
+    IssuedKey,
+    Issuer,
+    Outcome,
+)
+from fortctl.ports.host import (
+    AuditLog,
+    Clock,
+    HookOutcome,
+    HookReport,
+    HookRunner,
+    Hooks,
+    RunningHook,
+)
+from fortctl.ports.robot import (
+    Latch,
+    LatchGuard,
+    RobotOwner,
+    RobotProcess,
+)
+from fortctl.ports.stores import (
+    Mailbox,
+    MailboxRow,
+    NewRecord,
+    OperationOwner,
+    OperationRow,
+    OperationStore,
+    PanicBoard,
+    PanicRow,
+    RecordMeta,
+    VaultPort,
+)
+
+__all__ = [
+    "AuditLog",
+    "Clock",
+    "Exchange",
+    "ExchangeFault",
+    "HookOutcome",
+    "HookReport",
+    "HookRunner",
+    "Hooks",
+    "IssuedKey",
+    "Issuer",
+    "Latch",
+    "LatchGuard",
+    "Mailbox",
+    "MailboxRow",
+    "NewRecord",
+    "OperationOwner",
+    "OperationRow",
+    "OperationStore",
+    "Outcome",
+    "PanicBoard",
+    "PanicRow",
+    "RecordMeta",
+    "RobotOwner",
+    "RobotProcess",
+    "RunningHook",
+    "VaultPort",
+]
