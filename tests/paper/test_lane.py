@@ -129,6 +129,39 @@ async def test_what_no_call_answers_looks_like_binance_too(running: RunningServe
         assert (told[0], told[1]["server"]) == (status, "nginx") and b"aiohttp" not in told[2]
 
 
+UPGRADE = "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
+
+
+@pytest.mark.parametrize(
+    ("said", "status"),
+    [
+        (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n", 400),
+        (b"GARBAGE\r\n\r\n", 400),
+        (b"GET /api/v3/ping HTTP/9.9\r\nHost: a\r\n\r\n", 400),
+        (b"GET /api/v3/ping HTTP/1.1\r\nHost : a\r\n\r\n", 400),
+        (b"POST /api/v3/order HTTP/1.1\r\nHost: a\r\nContent-Length: +2\r\n\r\n", 400),
+        (b"GET /" + b"x" * 20_000 + b" HTTP/1.1\r\nHost: a\r\n\r\n", 400),
+        (b"GET /ws/btcusdt@trade HTTP/1.1\r\nHost: a\r\n\r\n", 400),
+        (b"GET /stream?streams=btcusdt@trade HTTP/1.1\r\nHost: a\r\n\r\n", 400),
+        (b"GET /ws-api/v3 HTTP/1.1\r\nHost: a\r\n\r\n", 400),
+        (b"GET /ws-api/v3?timeUnit=x HTTP/1.1\r\nHost: a\r\n\r\n", 400),
+        (f"GET /ws-api/v3 HTTP/1.1\r\nHost: a\r\n{UPGRADE}\r\n".encode(), 400),
+        (b"POST /ws/btcusdt@trade HTTP/1.1\r\nHost: a\r\n\r\n", 404),
+        (b"GET / HTTP/1.1\r\nHost: evil.example\r\n\r\n", 403),
+        (f"GET /ws HTTP/1.1\r\nHost: a\r\n{UPGRADE}Sec-WebSocket-Key: {'A' * 22}==\r\n\r\n".encode(), 101),
+    ],
+)
+async def test_no_answer_names_the_web_server_beneath(running: RunningServer, said: bytes, status: int) -> None:
+    wire = await Wire.to(running)
+    wire.say(said)
+    async with asyncio.timeout(20):
+        head = (await wire.reader.readuntil(b"\r\n\r\n")).decode()
+        length = next((int(one[16:]) for one in head.split("\r\n") if one.startswith("Content-Length: ")), 0)
+        body = (await wire.reader.readexactly(length)).decode()
+    assert int(head.split(" ")[1]) == status and "\r\nServer: nginx\r\n" in head
+    assert not any(word in (head + body).lower() for word in ("aiohttp", "python", "upgrade expected", "bad status"))
+
+
 @pytest.mark.parametrize(
     "head",
     [

@@ -169,6 +169,15 @@ def test_what_cannot_be_read_weighs_too(exchange: PaperExchange) -> None:
     assert used[-1] > 1 and all(used)
 
 
+def test_a_time_out_inside_is_504_whether_the_order_was_executed_or_not(exchange: PaperExchange) -> None:
+    client = trader(exchange)
+    for kind in ("code-1007", "executed-1007"):
+        exchange.fault(kind, count=1)
+        answer = client.ask("POST", "order", **MARKET)
+        assert (answer.status, answer.code) == (504, -1007)
+        assert len(answer.headers["x-mbx-uuid"]) == 32
+
+
 @pytest.mark.parametrize("kind", ["code-1003", "code-1007", "code-1021", "code-2015", "http-418", "http-429"])
 def test_what_the_exchange_refuses_on_demand_bears_its_headers(exchange: PaperExchange, kind: str) -> None:
     exchange.fault(kind, count=1)
@@ -392,7 +401,7 @@ async def test_rate_limits_can_be_left_out(shared: PaperExchange) -> None:
 
 async def test_faults_of_the_websocket_api(exchange: PaperExchange) -> None:
     client = trader(exchange)
-    for fault, expected in (("code-1007", 500), ("http-503", 503), ("executed-1007", 504), ("maintenance", 503)):
+    for fault, expected in (("code-1007", 504), ("http-503", 503), ("executed-1007", 504), ("maintenance", 503)):
         async with connected(exchange.ws_api_url) as socket:
             await asyncio.to_thread(exchange.fault, fault, method="WS", path="order.place", count=1)
             answer = await said(socket, {"id": 1, "method": "order.place", "params": client.signed_params(**MARKET)})

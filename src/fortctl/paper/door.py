@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-
 from aiohttp import web
 
-Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
+from fortctl.paper.front import NAME, Handler
 
 
 class Door:
@@ -35,4 +33,7 @@ class Door:
         found = self._exact.get((request.method, path))
         if found is None and request.method == "GET" and not path.startswith(("/api/", "/sapi/")):
             found = next((one for prefix, one in self._under if path == prefix or path.startswith(prefix + "/")), None)
-        return await (found or self._otherwise)(request)
+        response = await (found or self._otherwise)(request)
+        if not response.prepared:
+            response.headers["Server"] = NAME
+        return response

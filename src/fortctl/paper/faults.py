@@ -8,12 +8,13 @@ from typing import Any
 
 from fortctl.errors import BadInput, NotFound
 
+# Binance's pages fix no status of a 5xx's code; for a time-out the older ones say 504.
 CODES = {
     -1000: ("An unknown error occurred while processing the request.", 500),
     -1001: ("Internal error; unable to process your request. Please try again.", 500),
     -1003: ("Too many requests queued.", 429),
     -1006: ("An unexpected response was received from the message bus. Execution status unknown.", 500),
-    -1007: ("Timeout waiting for response from backend server. Send status unknown; execution status unknown.", 500),
+    -1007: ("Timeout waiting for response from backend server. Send status unknown; execution status unknown.", 504),
     -1008: ("Server is currently overloaded with other requests. Please try again in a few minutes.", 503),
     -1015: ("Too many new orders; current limit is 50 orders per 10 SECOND.", 429),
     -1021: ("Timestamp for this request is outside of the recvWindow.", 400),

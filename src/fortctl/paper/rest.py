@@ -14,7 +14,7 @@ import orjson
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 
-from fortctl.paper import refusals, security
+from fortctl.paper import front, refusals, security
 from fortctl.paper.calls import CALLS
 from fortctl.paper.faults import CODES, Fault
 from fortctl.paper.limits import Limited, ban_text
@@ -23,11 +23,6 @@ from fortctl.paper.server import PaperServer
 from fortctl.paper.units import answer_in_micros, unit_of
 
 JSON = "application/json;charset=UTF-8"
-GONE = (
-    "<html>\r\n<head><title>410 Gone</title></head>\r\n<body>\r\n<center><h1>410 Gone</h1></center>\r\n</body>\r\n"
-    "</html>\r\n"
-)
-HTML = "<html><head><title>{0}</title></head><body><center><h1>{0}</h1></center></body></html>"
 LISTEN_KEYS = ("/api/v3/userDataStream", "/api/v1/userDataStream")
 UID_WEIGHT = 3000
 LOGGED = 200
@@ -95,10 +90,10 @@ class Rest:
             answered = await self._with_fault(request, asked, fault)
         except web.HTTPException as refused:
             server.log_request({**entry, "status": refused.status})
-            return _response(_html(HTML.format(refused.reason), refused.status))
+            return _response(_html(refused.status))
         except UNREADABLE:
             server.log_request({**entry, "status": 400})
-            return _response(_html(HTML.format("400 Bad Request"), 400))
+            return _response(_html(400))
         except Cut:
             server.log_request({**entry, "status": 0})
             if request.transport is not None:
@@ -129,7 +124,8 @@ class Rest:
         except refusals.Refusal as refusal:
             return _response(not_kept(asked, refusal))
         if kind == "executed-1007":
-            return _response(_json({"code": -1007, "msg": CODES[-1007][0]}, 504))
+            text, status = CODES[-1007]
+            return _response(_json({"code": -1007, "msg": text}, status, reply.headers))
         if kind == "cut-after-execute":
             raise Cut
         if kind == "wrong-type":
@@ -142,20 +138,22 @@ class Rest:
 
     def answer(self, asked: Asked) -> Reply:
         """Carry a request out; its effect is durable when the server's commit is."""
-        server, address, entry = self._server, asked.address, asked.entry
         headers = {"x-mbx-uuid": f"{random.getrandbits(128):032x}"}
-        call = CALLS.get((asked.method, asked.path))
+        try:
+            return self._answer(asked, headers)
+        except refusals.Refusal as refusal:
+            asked.entry["code"] = refusal.code
+            if isinstance(refusal, Limited):
+                headers["Retry-After"] = str(refusal.retry_after)
+            return _json(refusal.body(), refusal.status, headers)
+
+    def _answer(self, asked: Asked, headers: dict[str, str]) -> Reply:
+        server, call = self._server, CALLS.get((asked.method, asked.path))
         if call is None:
             with suppress(refusals.Refusal):
                 _describe(asked)
-            try:
-                self._weight_headers(headers, "", server.limits.spend(address, 0, server.seconds()))
-            except Limited as limited:
-                headers["Retry-After"] = str(limited.retry_after)
-                return _json(limited.body(), limited.status, headers)
+            self._spend(asked, headers, 0)
             return _unknown(asked.method, asked.path)
-        sapi = asked.path.startswith("/sapi/")
-        weight, pool, seconds, counted = 0, "", server.seconds(), False
         try:
             values = _describe(asked)
             micros = unit_of(asked.unit)
@@ -163,38 +161,34 @@ class Rest:
                 text = "Invalid value for time unit; expected either MICROSECOND or MILLISECOND."
                 raise refusals.Refusal(-1194, text)
             weight = call.weighs(values)
-            pool = "" if not sapi else "uid:" if weight >= UID_WEIGHT else "sapi:"
-            counted = True
-            self._weight_headers(headers, pool, server.limits.spend(address, weight, seconds, pool))
-            _check_places(call, asked.query, values)
-            answer = self._carry_out(asked, call, values, sapi=sapi)
-            if call.free:
-                self._weight_headers(headers, pool, server.limits.refund(address, weight, seconds))
-            account = entry.get("account")
-            if call.orders and account:
-                tens, days = server.limits.order_counts(account, seconds)
-                headers["X-MBX-ORDER-COUNT-10S"], headers["X-MBX-ORDER-COUNT-1D"] = str(tens), str(days)
-            if micros:
-                answer = answer_in_micros(answer, klines=asked.path.lower().endswith("klines"))
-            return _json(answer, 200, headers)
-        except refusals.Refusal as refused:
-            refusal = refused if counted else self._unread(refused, headers, address, seconds)
-            entry["code"] = refusal.code
-            if isinstance(refusal, Limited):
-                headers["Retry-After"] = str(refusal.retry_after)
-                if not pool:
-                    self._weight_headers(headers, pool, server.limits.used(address, seconds))
-            return _json(refusal.body(), refusal.status, headers)
+        except refusals.Refusal:
+            # What cannot be read weighs 1, and a banned address hears of its ban.
+            self._spend(asked, headers, 1)
+            raise
+        sapi = asked.path.startswith("/sapi/")
+        pool = "" if not sapi else "uid:" if weight >= UID_WEIGHT else "sapi:"
+        self._spend(asked, headers, weight, pool)
+        _check_places(call, asked.query, values)
+        answer = self._carry_out(asked, call, values, sapi=sapi)
+        seconds, account = server.seconds(), asked.entry.get("account")
+        if call.free:
+            self._weight_headers(headers, pool, server.limits.refund(asked.address, weight, seconds))
+        if call.orders and account:
+            tens, days = server.limits.order_counts(account, seconds)
+            headers["X-MBX-ORDER-COUNT-10S"], headers["X-MBX-ORDER-COUNT-1D"] = str(tens), str(days)
+        if micros:
+            answer = answer_in_micros(answer, klines=asked.path.lower().endswith("klines"))
+        return _json(answer, 200, headers)
 
-    def _unread(
-        self, refusal: refusals.Refusal, headers: dict[str, str], address: str, seconds: float
-    ) -> refusals.Refusal:
-        """Count a request whose parameters could not be read: it weighs 1, and a banned address hears of its ban."""
+    def _spend(self, asked: Asked, headers: dict[str, str], weight: int, pool: str = "") -> None:
+        """Count a request's weight, and state what is used. Raises :class:`Limited`."""
+        limits, seconds = self._server.limits, self._server.seconds()
         try:
-            self._weight_headers(headers, "", self._server.limits.spend(address, 1, seconds))
-        except Limited as limited:
-            return limited
-        return refusal
+            self._weight_headers(headers, pool, limits.spend(asked.address, weight, seconds, pool))
+        except Limited:
+            if not pool:
+                self._weight_headers(headers, pool, limits.used(asked.address, seconds))
+            raise
 
     def _carry_out(self, asked: Asked, call: Call, values: dict[str, str], *, sapi: bool) -> Any:
         server = self._server
@@ -280,11 +274,11 @@ def _check_places(call: Call, query: str, values: dict[str, str]) -> None:
 
 
 def _json(answer: Any, status: int, headers: dict[str, str] | None = None) -> Reply:
-    return Reply(status, orjson.dumps(answer), {"Content-Type": JSON, "Server": "nginx", **(headers or {})})
+    return Reply(status, orjson.dumps(answer), {"Content-Type": JSON, "Server": front.NAME, **(headers or {})})
 
 
-def _html(text: str, status: int) -> Reply:
-    return Reply(status, text.encode(), {"Content-Type": "text/html; charset=utf-8", "Server": "nginx"})
+def _html(status: int) -> Reply:
+    return Reply(status, front.page(status), {"Content-Type": "text/html", "Server": front.NAME})
 
 
 def _response(reply: Reply) -> web.Response:
@@ -293,10 +287,10 @@ def _response(reply: Reply) -> web.Response:
 
 def _unknown(method: str, path: str) -> Reply:
     if path in LISTEN_KEYS:
-        return _html(GONE, 410)
+        return _html(410)
     if path in _KNOWN_PATHS:
         return _json({"code": -1000, "msg": f"Request method '{method}' is not supported."}, 405)
-    return _html(HTML.format("404 Not Found"), 404)
+    return _html(404)
 
 
 def early_answer(kind: str, now: int) -> Reply | None:
@@ -307,7 +301,7 @@ def early_answer(kind: str, now: int) -> Reply | None:
             return _json({"code": -1003, "msg": ban_text(now + 1000)}, status, {"Retry-After": "1"})
         if status == 429:
             return _json({"code": -1003, "msg": CODES[-1003][0]}, status, {"Retry-After": "1"})
-        return _html(HTML.format(status), status)
+        return _html(status)
     if kind.startswith("code-"):
         code = int(kind[4:])
         text, status = CODES[code]
@@ -319,7 +313,8 @@ def early_answer(kind: str, now: int) -> Reply | None:
 
 async def _half(request: web.BaseRequest, whole: bytes) -> web.StreamResponse:
     """Send half of the body that the headers promise, then cut."""
-    response = web.StreamResponse(headers={"Content-Type": JSON, "Content-Length": str(len(whole))})
+    headers = {"Content-Type": JSON, "Content-Length": str(len(whole)), "Server": front.NAME}
+    response = web.StreamResponse(headers=headers)
     await response.prepare(request)
     await response.write(whole[: len(whole) // 2])
     raise Cut

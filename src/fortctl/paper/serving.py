@@ -16,6 +16,7 @@ from aiohttp.http_exceptions import HttpProcessingError
 from fortctl.paper import refusals
 from fortctl.paper.admin import Admin
 from fortctl.paper.door import Door
+from fortctl.paper.front import FrontServer
 from fortctl.paper.lane import LaneServer
 from fortctl.paper.page import Page
 from fortctl.paper.rest import Rest
@@ -88,7 +89,7 @@ async def start(options: ServerOptions) -> RunningServer:
     else:
         server.pacer.resume(server.clock.monotonic())
     logging.getLogger("aiohttp.server").addFilter(_ours)
-    lanes = LaneServer(rest, server, web.Server(door, access_log=None))
+    lanes = LaneServer(rest, server, FrontServer(door))
     loop = asyncio.get_running_loop()
     listening = await loop.create_server(lanes, options.host, options.port, backlog=BACKLOG)
     ready = server.ready(listening.sockets[0].getsockname()[1])

@@ -67,7 +67,7 @@ class SocketApi:
             finally:
                 await server.durable()
             if fault is not None and fault.kind == "executed-1007":
-                raise refusals.Refusal(-1007, CODES[-1007][0], 504)
+                raise refusals.Refusal(-1007, *CODES[-1007])
             if peer.micros:
                 answer = answer_in_micros(answer, klines=method.lower().endswith("klines"))
             status, reply = 200, {"id": request_id, "status": 200, "result": answer}

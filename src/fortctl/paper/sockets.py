@@ -11,6 +11,7 @@ import orjson
 from aiohttp import WSCloseCode, WSMsgType, web
 
 from fortctl.paper.door import Door
+from fortctl.paper.front import NAME
 from fortctl.paper.hub import Peer
 from fortctl.paper.limits import Limited
 from fortctl.paper.server import PaperServer
@@ -63,7 +64,8 @@ class Sockets:
             return web.json_response({"code": -1194, "msg": text}, status=400)
         socket = web.WebSocketResponse(autoping=False, max_msg_size=MESSAGE_LIMIT, compress=False)
         if not _upgradable(socket, request):
-            return web.Response(status=400, text="WebSocket upgrade expected")
+            return web.Response(status=400)
+        socket.headers["Server"] = NAME
         await socket.prepare(request)
         clock = server.clock.monotonic
         peer = Peer(socket, request.remote or "", clock(), request.transport)
