@@ -128,6 +128,18 @@ class World:
         status = self.shell.await_status(lambda one: one["orders_open"] > 0, what="its orders")
         self.robot_pid = status["pid"]
 
+    def hold_the_market(self) -> None:
+        """Have the market stand still while orders are open, so that none of them fills meanwhile."""
+        self.template.page.ok("paper", "market", "pause")
+        self.kept.append(self.release_the_market)
+        deadline = time.monotonic() + 30
+        while not self.open_orders():
+            assert time.monotonic() < deadline, "the robot has placed nothing"
+            time.sleep(0.05)
+
+    def release_the_market(self) -> None:
+        self.template.page.ok("paper", "market", "resume")
+
     def panic(self, *words: str, **more: str) -> Ran:
         """Run ``panic-disconnect``, as the row has it."""
         done = subprocess.run(
@@ -157,9 +169,8 @@ class World:
 
     def open_orders(self) -> list[dict[str, Any]]:
         key = self.template.keys[0]
-        found: list[dict[str, Any]] = signed_call(
-            self.template.paper.ready["url"], "GET", "/api/v3/openOrders", key, {}
-        )
+        found = signed_call(self.template.paper.ready["url"], "GET", "/api/v3/openOrders", key, {})
+        assert isinstance(found, list), f"the exchange does not tell them: {found}"
         return found
 
     def no_order_leaves(self, seconds: float = 1.0) -> None:
