@@ -13,11 +13,12 @@ import sys
 import tempfile
 from pathlib import Path
 
+from fortctl.drawn import rewrite
 from planted.bugs import BUGS, Bug
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCUMENT = ROOT / "docs" / "robot.md"
-BEGIN, END = "<!-- planted: begin -->", "<!-- planted: end -->"
+NAME = "planted"
 
 
 def plant(bug: Bug, source: Path) -> None:
@@ -57,12 +58,7 @@ def table() -> str:
     """Return the table of docs/robot.md."""
     rows = [f"| {bug.name} | {bug.rule} | `{bug.file}` | `{bug.test}` |" for bug in BUGS]
     head = "| planted bug | breaks | in | caught by |\n| --- | --- | --- | --- |"
-    return "\n".join([BEGIN, "", head, *rows, "", END])
-
-
-def renewed(text: str) -> str:
-    before, _, rest = text.partition(BEGIN)
-    return before + table() + rest.partition(END)[2]
+    return "\n".join([head, *rows])
 
 
 def main() -> int:
@@ -71,8 +67,7 @@ def main() -> int:
     parser.add_argument("--write", action="store_true", help="write the table anew and plant nothing")
     given = parser.parse_args()
     if given.write:
-        DOCUMENT.write_text(renewed(DOCUMENT.read_text(encoding="utf-8")), encoding="utf-8")
-        return 0
+        return rewrite(DOCUMENT, NAME, table())
     missed = []
     for number, bug in enumerate(BUGS, 1):
         if given.only not in (None, number):

@@ -5,9 +5,10 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+from fortctl.drawn import renewed
 from harness import REPOSITORY
 from planted.bugs import BUGS
-from planted.run import plant, renewed
+from planted.run import NAME, plant, table
 
 
 def test_every_bug_has_its_place_in_the_source(tmp_path: Path) -> None:
@@ -22,4 +23,4 @@ def test_every_bug_has_its_place_in_the_source(tmp_path: Path) -> None:
 
 def test_the_documents_table_is_the_list() -> None:
     text = (REPOSITORY / "docs" / "robot.md").read_text(encoding="utf-8")
-    assert renewed(text) == text and BUGS[0].name in text
+    assert renewed(text, NAME, table()) == text and BUGS[0].name in text

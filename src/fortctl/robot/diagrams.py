@@ -6,10 +6,11 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
+from fortctl.drawn import rewrite
 from fortctl.robot.cycle import TRANSITIONS
 from fortctl.robot.lifecycle import DERIVED, KEY, WISH
 
-BEGIN, END = "<!-- diagrams: begin -->", "<!-- diagrams: end -->"
+NAME = "diagrams"
 
 
 def state_diagram(transitions: Iterable[tuple[str, str, str]]) -> str:
@@ -21,7 +22,6 @@ def state_diagram(transitions: Iterable[tuple[str, str, str]]) -> str:
 def diagrams() -> str:
     """Return the generated part of docs/robot.md."""
     parts = [
-        BEGIN,
         "### A cycle",
         state_diagram((before.value, event.value, after.value) for (before, event), after in TRANSITIONS.items()),
         "### The wish",
@@ -30,21 +30,9 @@ def diagrams() -> str:
         state_diagram((before.value, event.value, after.value) for (before, event), after in KEY.items()),
         "### What people see",
         "First match wins: " + " > ".join(f"`{name}`" for name, _holds in DERIVED) + ".",
-        END,
     ]
     return "\n\n".join(parts)
 
 
-def renewed(text: str) -> str:
-    """Return a document with its generated part drawn anew."""
-    before, _, rest = text.partition(BEGIN)
-    return before + diagrams() + rest.partition(END)[2]
-
-
-def main(path: Path) -> int:
-    path.write_text(renewed(path.read_text(encoding="utf-8")), encoding="utf-8")
-    return 0
-
-
 if __name__ == "__main__":
-    raise SystemExit(main(Path(sys.argv[1] if len(sys.argv) > 1 else "docs/robot.md")))
+    raise SystemExit(rewrite(Path(sys.argv[1] if len(sys.argv) > 1 else "docs/robot.md"), NAME, diagrams()))

@@ -5,9 +5,10 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+from fortctl.drawn import rewrite
 from fortctl.services.rotation_plan import KINDS, PLAN, ROTATIONS, Mode, Scope
 
-BEGIN, END = "<!-- sequence: begin -->", "<!-- sequence: end -->"
+NAME = "sequence"
 _WAITS = {"create": "a person, or the issuer", "delete": "a person, or the issuer", "prove": "the exchange"}
 
 
@@ -23,7 +24,7 @@ def flow(mode: Mode, scope: Scope) -> str:
 
 def generated() -> str:
     """Return the generated part of docs/rotation.md."""
-    parts = [BEGIN]
+    parts: list[str] = []
     for mode in ROTATIONS:
         parts += [f"### {mode}, both keys", flow(mode, Scope.BOTH)]
     rows = [
@@ -33,20 +34,9 @@ def generated() -> str:
     head = "| step | what it does | waits for | found half done | `--abort` there |\n| --- | --- | --- | --- | --- |"
     plans = [f"| {mode} | {scope} | {' → '.join(row)} |" for (mode, scope), row in PLAN.items() if mode in ROTATIONS]
     parts += ["### The steps", "\n".join([head, *rows]), "### Which rotation has which"]
-    parts += ["\n".join(["| mode | role | steps |", "| --- | --- | --- |", *plans]), END]
+    parts += ["\n".join(["| mode | role | steps |", "| --- | --- | --- |", *plans])]
     return "\n\n".join(parts)
 
 
-def renewed(text: str) -> str:
-    """Return a document with its generated part drawn anew."""
-    before, _, rest = text.partition(BEGIN)
-    return before + generated() + rest.partition(END)[2]
-
-
-def main(path: Path) -> int:
-    path.write_text(renewed(path.read_text(encoding="utf-8")), encoding="utf-8")
-    return 0
-
-
 if __name__ == "__main__":
-    raise SystemExit(main(Path(sys.argv[1] if len(sys.argv) > 1 else "docs/rotation.md")))
+    raise SystemExit(rewrite(Path(sys.argv[1] if len(sys.argv) > 1 else "docs/rotation.md"), NAME, generated()))
