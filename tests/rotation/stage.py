@@ -49,7 +49,7 @@ from fortctl.services.robot import RobotService, RobotWatch
 from fortctl.services.rotation import Ended, RotationJournal, RotationService
 from fortctl.services.rotation_plan import Mode, Operation, Scope
 from fortctl.services.rotation_proof import Proofs
-from fortctl.services.rotation_steps import StepTools
+from fortctl.services.rotation_tools import StepTools
 from fortctl.store.mailbox import SqliteMailbox
 from fortctl.store.operations import SqliteOperations
 from fortctl.vault.seal import Identity
@@ -318,7 +318,7 @@ def _settings(values: Mapping[str, Any]) -> GridSettings:
 
 
 class Person:
-    """Somebody who does on Binance's page what the rotation asks for. Implements ``rotation_steps.Guide``."""
+    """Somebody who does on Binance's page what the rotation asks for. Implements ``rotation_tools.Guide``."""
 
     def __init__(self, stage: Stage) -> None:
         self._stage = stage

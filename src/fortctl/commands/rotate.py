@@ -252,7 +252,7 @@ async def issue_key(app: App, role: Role, addresses: Sequence[str]) -> Ended:
 
 
 class TerminalGuide:
-    """The person at the terminal; implements :class:`fortctl.services.rotation_steps.Guide`."""
+    """The person at the terminal; implements :class:`fortctl.services.rotation_tools.Guide`."""
 
     def __init__(self, app: App, on_timeout: str | None) -> None:
         self._app = app

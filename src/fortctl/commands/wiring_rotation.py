@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from fortctl.commands.context import App
     from fortctl.ports import Issuer, OperationOwner
     from fortctl.services.rotation import RotationJournal, RotationService
-    from fortctl.services.rotation_steps import Guide
+    from fortctl.services.rotation_tools import Guide
 
 # Whoever works on a rotation on another host says so at least this often.
 SILENT_MS = 60_000
@@ -39,7 +39,7 @@ def rotation_service(app: App, journal: RotationJournal, guide: Guide, timeout_s
     """Return what drives a rotation; the site's vault is unlocked here, the issuer's when it is needed."""
     from fortctl.services.rotation import RotationService
     from fortctl.services.rotation_proof import Proofs
-    from fortctl.services.rotation_steps import StepTools
+    from fortctl.services.rotation_tools import StepTools
 
     wiring = app.wiring
 

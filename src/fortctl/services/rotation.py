@@ -29,7 +29,8 @@ from fortctl.services.rotation_plan import (
     from_text,
     to_text,
 )
-from fortctl.services.rotation_steps import Drained, Steps, StepTools
+from fortctl.services.rotation_steps import Steps
+from fortctl.services.rotation_tools import Drained, StepTools
 from fortctl.services.rotation_undo import Undo
 
 KIND = "rotation"

@@ -11,7 +11,7 @@ from fortctl.model import Role
 from fortctl.services import rotation_actions as actions
 from fortctl.services.issuer import SUB_ACCOUNT
 from fortctl.services.rotation_plan import Mode, Operation
-from fortctl.services.rotation_steps import AT_WORK, SETTLES_WITHIN_S, StepTools, start_again
+from fortctl.services.rotation_tools import AT_WORK, SETTLES_WITHIN_S, StepTools, start_again
 
 
 @dataclass

@@ -1,0 +1,202 @@
+"""The steps of a rotation that are about keys: new ones into their places, old ones out of the world."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from typing import Any
+
+from fortctl.errors import ActionRequired, BadInput, Conflict, FortctlError, KeyPolicy, KeyRejected
+from fortctl.model import KeyPair, Role
+from fortctl.services import rotation_actions as actions
+from fortctl.services.keys import NO_COPY_WARNING, same_key
+from fortctl.services.rotation_issue import KeyMaker
+from fortctl.services.rotation_plan import Mode, Operation
+from fortctl.services.rotation_tools import SETTLES_WITHIN_S, Work
+
+
+class NewKeys:
+    """Gets the new keys and puts them in place.
+
+    Args:
+        work: the rotation.
+        given: keys that were entered already.
+        ask: whether somebody may be asked for those that were not (``--begin`` asks nobody).
+    """
+
+    def __init__(self, work: Work, given: dict[Role, KeyPair], *, ask: bool) -> None:
+        self._work, self._tools = work, work.tools
+        self._pairs = given
+        self._ask = ask
+
+    async def create(self, resumed: bool) -> dict[str, Any]:
+        await self._obtain(self._work.roles)
+        return {}
+
+    async def store(self, resumed: bool) -> dict[str, Any]:
+        custody = self._tools.custody
+
+        def there() -> str | None:
+            site = custody.site_key()
+            return custody.fingerprint(site.pair) if site is not None else None
+
+        async def take(pair: KeyPair) -> None:
+            old = custody.site_key()
+            allow, over = old.allow if old is not None else (), self._replaces
+            taken = await self._tools.keys.take_site(pair, allow=allow, replacing=over, force=False, retire=over)
+            self._work.warnings += taken.warnings
+
+        await self._put_in_place(Role.SITE, there, take)
+        return {}
+
+    async def deliver(self, resumed: bool) -> dict[str, Any]:
+        tools = self._tools
+        tools.control.bring_up()
+        if resumed and not tools.control.quiet(SETTLES_WITHIN_S):
+            raise Conflict(
+                "the robot has not answered yet what became of the new key",
+                hint="see 'fortctl robot status' and 'fortctl robot logs', then go on: 'fortctl keys rotate --resume'",
+            )
+
+        def there() -> str | None:
+            card = tools.keys.robot_card()
+            return card.fingerprint if card is not None else None
+
+        async def take(pair: KeyPair) -> None:
+            over, overlap = self._replaces, self._work.operation.mode is Mode.OVERLAP
+            taken = await tools.keys.take_robot(
+                pair, allow=(), replacing=over, force=False, site_copy=False, retire=over, overlap=overlap
+            )
+            self._work.warnings += taken.warnings
+
+        await self._put_in_place(Role.ROBOT, there, take)
+        self._drop_stale_copy(there())
+        return {}
+
+    async def _obtain(self, roles: Collection[Role]) -> None:
+        """Get the new keys of some roles, from a person or from the issuer. Raises ``ActionRequired``."""
+        missing = [role for role in roles if role not in self._pairs]
+        if not missing:
+            return
+        if self._work.by_issuer:
+            maker = KeyMaker(self._tools.custody, self._tools.keys, self._tools.control, self._tools.clock)
+            issuer = self._tools.issuer()
+            try:
+                for role in missing:
+                    self._pairs[role] = await maker.make(issuer, self._work.operation, role, self._note_issue)
+            finally:
+                await issuer.close()
+            return
+        todo = actions.to_create(self._work.operation, missing)
+        entered = self._tools.guide.keys(todo, missing) if self._ask else None
+        if entered is None:
+            raise ActionRequired(
+                f"the rotation waits for a person: create the new {' and '.join(missing)} key at Binance",
+                hint=todo[0]["text"],
+                details={"actions": todo},
+                text="\n".join(f"- {one['text']}" for one in todo),
+            )
+        self._pairs.update(entered)
+
+    def _note_issue(self, role: Role, facts: Mapping[str, Any]) -> Operation:
+        return self._work.note(issue={**self._work.operation.facts.get("issue", {}), role.value: dict(facts)})
+
+    @property
+    def _replaces(self) -> bool:
+        return self._work.operation.mode is not Mode.ISSUE
+
+    def _drop_stale_copy(self, shown: str | None) -> None:
+        """Destroy a copy for reading that a crash has left of the old key: it reads nothing any more."""
+        custody = self._tools.custody
+        copy = custody.robot_copy()
+        if copy is not None and custody.fingerprint(copy.pair) != shown:
+            custody.destroy_robot_copy()
+            self._work.warnings += (NO_COPY_WARNING,)
+
+    async def _put_in_place(self, role: Role, there: Callable[[], str | None], take: Callable[[KeyPair], Any]) -> None:
+        """Put a new key in the old one's place, unless that was done before this process began."""
+        while True:
+            new = self._work.operation.facts.get("new", {})
+            if new.get(role.value) and there() == new[role.value]:
+                return
+            await self._obtain([role])
+            pair = self._pairs[role]
+            shown = self._tools.custody.fingerprint(pair)
+            if shown == self._work.operation.facts.get("old", {}).get(role.value, {}).get("fingerprint"):
+                error: FortctlError = same_key(role)
+            else:
+                # Journaled before it is handed over: whoever comes after a crash knows it when it is in place.
+                self._work.note(new={**new, role.value: shown})
+                try:
+                    await take(pair)
+                    return
+                except (KeyRejected, KeyPolicy, BadInput) as refused:
+                    error = refused
+            del self._pairs[role]
+            if self._work.by_issuer or not self._tools.guide.refused(error):
+                raise error
+
+
+class OldKeys:
+    """Has the old keys deleted at the exchange, and proves them dead.
+
+    Args:
+        work: the rotation.
+    """
+
+    def __init__(self, work: Work) -> None:
+        self._work, self._tools = work, work.tools
+
+    async def delete(self, resumed: bool) -> dict[str, Any]:
+        if self._work.by_issuer:
+            issuer = self._tools.issuer()
+            try:
+                await self._tools.proofs.delete(issuer, self._work.operation)
+            finally:
+                await issuer.close()
+            return {}
+        # A person may have done it already; whether it is so, the next step proves.
+        await self._proved_or_asked(asked=resumed)
+        return {}
+
+    async def prove(self, resumed: bool) -> dict[str, Any]:
+        if self._work.by_issuer:
+            issuer = self._tools.issuer()
+            try:
+                alive = await self._tools.proofs.prove(self._work.operation, self._work.roles, self._note_dead, issuer)
+            finally:
+                await issuer.close()
+            if alive:
+                raise self._action_required(alive)
+        else:
+            await self._proved_or_asked(asked=True)
+        # Where the exchange ends the old key's stream, the robot makes its books agree once more: that counts too.
+        overlap = self._work.operation.mode is Mode.OVERLAP and Role.ROBOT in self._work.roles
+        return self._work.gap(self._tools.watch.status()) if overlap else {}
+
+    async def _proved_or_asked(self, *, asked: bool) -> None:
+        """Prove the old keys dead; where they live, ask the person to delete them. Raises ``ActionRequired``."""
+        while True:
+            alive = await self._tools.proofs.prove(
+                self._work.operation, self._work.roles, self._note_dead, None, patient=asked
+            )
+            if not alive:
+                return
+            if not self._tools.guide.deleted(actions.to_delete(self._work.operation, alive)):
+                raise self._action_required(alive)
+            asked = True
+
+    def _note_dead(self, role: Role, how: str) -> Operation:
+        self._work.note(dead={**self._work.operation.facts.get("dead", {}), role.value: how})
+        if how == "dead_by_refusal":
+            text = f"this exchange tells no more than that it refuses the old {role} key: that counts as its death"
+            self._work.warnings += (("DEATH_BY_REFUSAL", text),)
+        return self._work.operation
+
+    def _action_required(self, alive: Collection[Role]) -> ActionRequired:
+        todo = actions.to_delete(self._work.operation, alive)
+        return ActionRequired(
+            f"the new key is in use, but the old {' and '.join(alive)} key is not proved dead",
+            hint=f"{todo[0]['text']}, then 'fortctl keys rotate --resume'",
+            details={"actions": todo, "unproved": [role.value for role in alive]},
+            text="\n".join(f"- {one['text']}" for one in todo),
+        )

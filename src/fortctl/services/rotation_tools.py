@@ -1,0 +1,154 @@
+"""What the steps of a rotation use, and the work that they share: where it stands, and how that is written down."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from fortctl.errors import Conflict, FortctlError
+from fortctl.model import KeyPair, Role
+from fortctl.ports import Clock, Issuer
+from fortctl.services import rotation_actions as actions
+from fortctl.services.control import RobotControl
+from fortctl.services.custody import Custody
+from fortctl.services.issuer import SUB_ACCOUNT
+from fortctl.services.keys import KeyService
+from fortctl.services.robot import RobotService, RobotWatch
+from fortctl.services.rotation_plan import Mode, Operation
+from fortctl.services.rotation_proof import Proofs
+from fortctl.times import milliseconds
+
+SETTLES_WITHIN_S, LOOK_EVERY_S, BEAT_EVERY_S = 30.0, 0.1, 5.0
+# States in which the robot would trade, had it not been stopped for the rotation.
+AT_WORK = ("running", "reconciling")
+
+
+class Guide(Protocol):
+    """The person at the keyboard, if there is one."""
+
+    def progress(self, line: str) -> None:
+        """Tell what goes on."""
+
+    def keys(self, todo: list[actions.Action], roles: Collection[Role]) -> Mapping[Role, KeyPair] | None:
+        """Show what to do at Binance and ask for the new keys; None: nobody can be asked."""
+
+    def refused(self, error: FortctlError) -> bool:
+        """Show why a key was refused; True: another one will be entered."""
+
+    def on_timeout(self, cycles_open: int) -> str:
+        """Return ``wait``, ``keep``, ``cancel`` or ``abort``: what to do about a drain that takes too long."""
+
+    def deleted(self, todo: list[actions.Action]) -> bool:
+        """Show which keys to delete and wait; True: the person says that it is done."""
+
+
+class Journal(Protocol):
+    """Where each step is written down (see :class:`fortctl.services.rotation.RotationJournal`)."""
+
+    def put(self, operation: Operation) -> Operation: ...
+
+    def beat(self) -> None: ...
+
+
+@dataclass(frozen=True)
+class StepTools:
+    """What the steps use.
+
+    Attributes:
+        issuer: opens the issuer's adapter, where it is not a person.
+        timeout_s: how long a drain may take (s).
+    """
+
+    custody: Custody
+    keys: KeyService
+    control: RobotControl
+    robot: RobotService
+    watch: RobotWatch
+    issuer: Callable[[], Issuer]
+    proofs: Proofs
+    guide: Guide
+    clock: Clock
+    sleep: Callable[[float], None]
+    timeout_s: float = 600.0
+
+
+class Drained(Exception):
+    """The drain took too long, and the rotation is to be aborted."""
+
+    def __init__(self, cycles_open: int) -> None:
+        super().__init__()
+        self.cycles_open = cycles_open
+
+
+class Work:
+    """One rotation that this process works on.
+
+    Args:
+        tools: what its steps use.
+        journal: where each of them is written down.
+        operation: where it stands.
+
+    Attributes:
+        warnings: ``(code, message)`` pairs, so far.
+    """
+
+    def __init__(self, tools: StepTools, journal: Journal, operation: Operation) -> None:
+        self.tools = tools
+        self.operation = operation
+        self.warnings: tuple[tuple[str, str], ...] = ()
+        self._journal = journal
+
+    @property
+    def roles(self) -> tuple[Role, ...]:
+        return self.operation.scope.roles
+
+    @property
+    def by_issuer(self) -> bool:
+        """Whether fortctl itself makes and deletes the keys."""
+        return self.operation.facts.get("issuer") == SUB_ACCOUNT
+
+    def put(self, operation: Operation) -> None:
+        """Make where it stands durable."""
+        self.operation = self._journal.put(operation)
+
+    def note(self, **facts: Any) -> Operation:
+        self.put(self.operation.noted(self.now(), **facts))
+        return self.operation
+
+    def now(self) -> int:
+        return self.tools.clock.now_ms()
+
+    def wait(self, seconds: float, over: Callable[[], bool]) -> bool:
+        """Wait until something is so, saying now and then that this process lives; False when time runs out."""
+        clock = self.tools.clock
+        deadline, beat = clock.monotonic() + seconds, clock.monotonic() + BEAT_EVERY_S
+        while not over():
+            if clock.monotonic() >= deadline:
+                return False
+            if clock.monotonic() >= beat:
+                self._journal.beat()
+                beat = clock.monotonic() + BEAT_EVERY_S
+            self.tools.sleep(LOOK_EVERY_S)
+        return True
+
+    def gap(self, status: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the trading gap as far as a look at the robot tells it, as a fact of the operation."""
+        swap = status.get("key_swap")
+        if self.operation.mode is Mode.OVERLAP and swap is not None:
+            return {"trading_gap_s": float(swap["gap_s"])}
+        lost = self.operation.facts.get("lost_since")
+        if self.operation.mode is Mode.URGENT and lost is not None and status["state"] == "running":
+            return {"trading_gap_s": round((self.now() - milliseconds(lost)) / 1000, 3)}
+        return {}
+
+
+def start_again(tools: StepTools) -> None:
+    """Have the robot trade, unless it does."""
+    if tools.watch.status()["state"] in AT_WORK:
+        return
+    try:
+        tools.robot.start()
+    except Conflict as conflict:
+        if conflict.details.get("state") != "running":
+            raise
