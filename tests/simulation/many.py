@@ -7,7 +7,7 @@ import json
 import sys
 import time
 from collections.abc import Iterable
-from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 
 from simulation.campaign import run_world
@@ -55,8 +55,9 @@ def main(worlds: int) -> int:
     rows = [json.loads(line) for line in kept.read_text().splitlines()] if kept.exists() else []
     left = sorted(set(range(0, worlds, PIECE)) - {row["first"] for row in rows})
     print(f"{worlds} worlds, {worlds - len(left) * PIECE} of them played before", flush=True)
-    with ProcessPoolExecutor(2, max_tasks_per_child=5) as pool, kept.open("a") as file:
-        for first, seconds, counts, broken in pool.map(play_piece, left):
+    # Not concurrent.futures: with a limit of tasks for each worker it deadlocks (python/cpython#115634).
+    with get_context("spawn").Pool(2, maxtasksperchild=5) as pool, kept.open("a") as file:
+        for first, seconds, counts, broken in pool.imap_unordered(play_piece, left):
             row = {"first": first, "seconds": round(seconds, 2), "counts": counts, "broken": broken}
             rows.append(row)
             file.write(json.dumps(row) + "\n")
