@@ -3,7 +3,7 @@
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.ready
-CRASH_TESTS := tests/panic tests/rotation
+CRASH_TESTS := tests/panic tests/rotation tests/story/test_replays.py
 CLIENTS := sdk ccxt python_binance
 # The newest interpreter from 3.11 on that can make a virtual environment.
 PYTHON := $(shell for p in $(FORTCTL_PYTHON) python3.13 python3.12 python3.11 python3; do \
@@ -44,8 +44,9 @@ lint: $(STAMP) ## style, types, and who may know whom
 	$(BIN)/python -m mypy
 	$(BIN)/lint-imports --no-cache
 
-sim: $(STAMP) ## ten thousand simulated worlds, in pieces; goes on where it was interrupted (WORLDS=10000)
+sim: $(STAMP) ## ten thousand simulated worlds, in pieces; goes on where it was interrupted (WORLDS=10000); then 1,000 markets with and without kills
 	cd tests && ../$(BIN)/python -m simulation.many $(or $(WORLDS),10000)
+	cd tests && ../$(BIN)/python -m simulation.undisturbed 0 999
 
 soak: $(STAMP) ## a simulated month of one robot: its memory must not grow; writes docs/performance.md; some minutes
 	cd tests && ../$(BIN)/python -m simulation.soak

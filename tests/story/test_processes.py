@@ -8,13 +8,11 @@ import pty
 import signal
 import subprocess
 import time
-from collections import Counter
-from decimal import Decimal
 from pathlib import Path
 
 import pytest
 
-from harness import Paper, Ran, Shell, recording, serve_paper
+from harness import Paper, Ran, Shell, serve_paper
 
 CONFIGURE = (
     *("robot", "configure", "--symbol", "BTCUSDT", "--levels", "4", "--step", "0.3"),
@@ -80,54 +78,6 @@ def test_under_robot_run_it_goes_on_alone(keyed: Shell) -> None:
     second = keyed.run("robot", "run")
     assert (second.code, second.error["code"]) == (8, "CONFLICT")
     assert end(process) == 0
-
-
-def test_ten_sigkills_and_the_books_equal_the_exchange(shell: Shell) -> None:
-    """Killed ten times during a replay, it loses nothing and places nothing twice."""
-    paper = serve_paper(shell, "--market", str(recording("XRPETH-trades-2019-10-11.csv")), "--speed", "9000")
-    process: subprocess.Popen[bytes] | None = None
-    try:
-        shell.ok("paper", "market", "pause")
-        shell.ok("init", "--exchange", "paper", "--slot", "keyfile")
-        for role, name in (("site", "s"), ("robot", "r")):
-            assert add(shell, role, name).code == 0
-        before = {row["asset"]: Decimal(row["free"]) for row in shell.ok("account", "balances")["balances"]}
-        grid = ("--levels", "8", "--step", "0.3", "--take-profit", "0.3", "--order-quote", "0.05")
-        # At this speed the market moves far while a process starts; holding is what other tests are about.
-        shell.ok("config", "set", "resume.max_drift", "100")
-        shell.ok("robot", "configure", "--symbol", "XRPETH", *grid)
-        os.kill(shell.status()["pid"], signal.SIGTERM)
-        shell.await_status(lambda status: status["pid"] is None)
-        process = run_robot(shell)
-        shell.ok("robot", "start")
-        shell.ok("paper", "market", "resume")
-        for number in range(10):
-            time.sleep(0.5 + 0.07 * number)
-            end(process, signal.SIGKILL)
-            process = run_robot(shell)
-        shell.ok("paper", "market", "pause")
-        status = shell.await_status(lambda one: one["state"] == "running")
-
-        def differences() -> dict[str, Decimal]:
-            rows = shell.ok("account", "balances")["balances"]
-            book = shell.status()["book"]
-            found = {row["asset"]: Decimal(row["free"]) + Decimal(row["locked"]) - before[row["asset"]] for row in rows}
-            return {name: amount - Decimal(book.get(name, "0")) for name, amount in found.items()}
-
-        deadline = time.monotonic() + 20
-        while any(differences().values()) and time.monotonic() < deadline:
-            time.sleep(0.2)
-        assert not any(differences().values())
-        requests = shell.ok("paper", "requests")["requests"]
-        placed = [one["client_order_id"] for one in requests if one["method"] == "POST" and one["status"] == 200]
-        assert not [name for name, count in Counter(placed).items() if count > 1]
-        there = {order["client_order_id"] for order in shell.ok("account", "orders")["orders"]}
-        assert there == {order["client_order_id"] for order in shell.status()["orders"]}
-        assert status["cycles"]["closed"] > 0
-    finally:
-        if process is not None and process.poll() is None:
-            end(process, signal.SIGKILL)
-        paper.stop()
 
 
 def test_passphrases_open_both_vaults_and_reach_no_child(shell: Shell, paper: Paper, tmp_path: Path) -> None:

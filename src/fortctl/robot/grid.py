@@ -73,9 +73,9 @@ class Grid:
         if trails:
             # The new level is bought at the next look, when the book has it.
             return Plan((*events, *trails), (*intents, *cancels))
-        buys = _buys(book, settings, view)
-        if events or intents or buys:
-            return Plan(tuple(events), (*intents, *buys))
+        orders = [*_strays(book), *_buys(book, settings, view)]
+        if events or intents or orders:
+            return Plan(tuple(events), (*intents, *orders))
         return Plan(quiet_below=_quiet_below(book, settings, view))
 
 
@@ -96,7 +96,7 @@ def _trail(book: Book, settings: GridSettings, view: View) -> tuple[list[Event],
     """Move the lowest unfilled level up while the price is two steps above the highest (open cycles included)."""
     events: list[Event] = []
     cancels: list[Intent] = []
-    if not settings.trail_up or book.anchor is None:
+    if not settings.trail_up or book.anchor is None or _fills_on_the_way(book, view):
         return events, cancels
     by_level = {cycle.level: cycle for cycle in book.live_cycles()}
     levels = set(book.levels)
@@ -112,6 +112,24 @@ def _trail(book: Book, settings: GridSettings, view: View) -> tuple[list[Event],
         if cycle is not None:
             cancels.append(Cancel(cycle.orders["buy"]))
     return events, cancels
+
+
+def _fills_on_the_way(book: Book, view: View) -> bool:
+    """Return whether the market has reached a sell whose fill was not heard of: it frees a level, perhaps the lowest.
+
+    Price and fills come on two streams; which level is unfilled must not depend on which of them is faster.
+    """
+    selling = (cycle for cycle in book.live_cycles() if cycle.state is CycleState.SELLING)
+    return any(book.orders[cycle.orders["sell"]].price <= view.price for cycle in selling)
+
+
+def _strays(book: Book) -> list[Intent]:
+    """Return cancels of the empty buys at levels that were given up: a kill, or a refusal, may have come between."""
+    return [
+        Cancel(cycle.orders["buy"])
+        for cycle in book.live_cycles()
+        if cycle.level not in book.levels and empty_buy(book, cycle)
+    ]
 
 
 def _quiet_below(book: Book, settings: GridSettings, view: View) -> Decimal | None:

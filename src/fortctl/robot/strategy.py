@@ -116,7 +116,8 @@ def sells(book: Book, settings: Settings, view: View) -> tuple[list[Event], list
     events: list[Event] = []
     intents: list[Intent] = []
     pool = book.dust
-    for cycle in book.live_cycles():
+    # As the exchange fills them: who takes the dust along must not depend on when one of them was heard of.
+    for cycle in sorted(book.live_cycles(), key=lambda one: (-one.buy_price, one.id)):
         if not _sells_now(book, cycle, view):
             continue
         price = _price_of_sell(cycle, settings, view)
