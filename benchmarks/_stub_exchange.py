@@ -143,14 +143,17 @@ class Stub:
 
             return answer
 
+        def told() -> dict[str, int]:
+            return {"serverTime": int(time.time() * 1000)}
+
         app = web.Application()
         balances = [{"asset": asset, "free": "100000", "locked": "0"} for asset in ("ETH", "XRP")]
         account = {"uid": 1, "canTrade": True, "commissionRates": RATES, "balances": balances}
         app.add_routes(
             [
                 web.get("/api/v3/ping", says({})),
-                web.get("/api/v3/time", says(lambda: {"serverTime": int(time.time() * 1000)})),
-                web.get("/api/v3/exchangeInfo", says({"symbols": [INFO]})),
+                web.get("/api/v3/time", says(told)),
+                web.get("/api/v3/exchangeInfo", says(lambda: {**told(), "symbols": [INFO]})),
                 web.get("/api/v3/ticker/price", says({"symbol": SYMBOL, "price": PRICE})),
                 web.get("/api/v3/account", says(account)),
                 web.get("/api/v3/openOrders", says(lambda: list(self.orders.values()))),

@@ -114,7 +114,11 @@ PERMISSIONS: tuple[str, ...] = (
 
 @dataclass(frozen=True)
 class SymbolRules:
-    """The filters of one symbol that the robot must respect (Binance ``filters.md``). A bound of 0 is off."""
+    """The filters of one symbol that the robot must respect (Binance ``filters.md``). A bound of 0 is off.
+
+    Attributes:
+        told_at: the exchange's time (ms) as it said when it told them; 0 where it did not.
+    """
 
     symbol: str
     base: str
@@ -135,6 +139,7 @@ class SymbolRules:
     max_orders: int = 0
     order_types: tuple[str, ...] = ()
     stp_modes: tuple[str, ...] = ()
+    told_at: int = field(default=0, compare=False)
 
 
 @dataclass(frozen=True)

@@ -199,7 +199,7 @@ class EngineExchange:
         return int((await self._ask("GET", "/api/v3/time"))["serverTime"])
 
     async def symbol_rules(self, symbol: str) -> SymbolRules:
-        return parsing.symbol_rules((await self._ask("GET", "/api/v3/exchangeInfo", symbol=symbol))["symbols"][0])
+        return parsing.symbol_rules(await self._ask("GET", "/api/v3/exchangeInfo", symbol=symbol))
 
     async def last_price(self, symbol: str) -> Decimal:
         return Decimal((await self._ask("GET", "/api/v3/ticker/price", symbol=symbol))["price"])

@@ -105,8 +105,9 @@ def weight_limit(info: Mapping[str, Any]) -> int | None:
     return None
 
 
-def symbol_rules(row: Mapping[str, Any]) -> SymbolRules:
-    """Read one symbol of ``exchangeInfo``."""
+def symbol_rules(info: Mapping[str, Any]) -> SymbolRules:
+    """Read ``exchangeInfo`` of one symbol."""
+    row = info["symbols"][0]
     filters = {one["filterType"]: one for one in row["filters"]}
     price, lot = filters.get("PRICE_FILTER", {}), filters.get("LOT_SIZE", {})
     notional = filters.get("NOTIONAL") or filters.get("MIN_NOTIONAL") or {}
@@ -135,6 +136,7 @@ def symbol_rules(row: Mapping[str, Any]) -> SymbolRules:
         max_orders=int(filters.get("MAX_NUM_ORDERS", {}).get("maxNumOrders", 0)),
         order_types=tuple(row.get("orderTypes", ())),
         stp_modes=tuple(row.get("allowedSelfTradePreventionModes", ())),
+        told_at=int(info.get("serverTime", 0)),
     )
 
 

@@ -26,6 +26,10 @@ from fortctl.times import rfc3339
 MARK_EVERY_MS = 5_000
 # While it works, something is accepted at least every 30 s; what is longer was a break.
 UNBROKEN_MS = 120_000
+# How far the time that comes with the symbols' rules and this host's clock may lie apart to bear each other out.
+CLOCKS_AGREE_MS = 500
+# A trade that is no older than this was the last one, as far as anybody can tell.
+FRESH_MS = 5_000
 
 
 class RobotCore:
@@ -83,6 +87,12 @@ class RobotCore:
         self._uid: int | None = None
         # The exchange's time (ms) and our monotonic time (s) when it was measured.
         self._measured: tuple[int, float] | None = None
+        # The exchange refused a timestamp: its time must be asked for by itself.
+        self._misdated = False
+        # Whoever owned the account before has stamped nothing since (monotonic).
+        self._began = clock.monotonic()
+        # The exchange's time (ms) of the last trade that the market stream told.
+        self._price_at = 0
         self._mark = journal.mark()
         self._mark_kept = self._mark.at if self._mark else 0
         self._loss: KeyLoss | None = None
@@ -288,6 +298,31 @@ class RobotCore:
         before = self._clock.monotonic()
         theirs = await exchange.server_time()
         self._measured = (theirs, (before + self._clock.monotonic()) / 2)
+        self._misdated = False
+
+    def take_time(self, theirs: int, asked_at: float) -> bool:
+        """Take the time that another answer bore, if this host's clock bears it out: it may be an old one.
+
+        Args:
+            theirs: the exchange's time (ms); 0: the answer bore none.
+            asked_at: monotonic seconds when the request left.
+
+        Returns:
+            Whether the time is measured now.
+        """
+        halfway = (self._clock.monotonic() - asked_at) / 2
+        if self._misdated or abs(theirs - self._clock.now_ms() + halfway * 1000) > CLOCKS_AGREE_MS:
+            return False
+        self._measured = (theirs, asked_at + halfway)
+        return True
+
+    def began_at(self) -> int:
+        """Return the exchange's time (ms) since when nobody but this process can have sent anything."""
+        return self.exchange_now() - round((self._clock.monotonic() - self._began) * 1000)
+
+    def fresh_price(self) -> Decimal | None:
+        """Return the last price where the market stream told of a trade just now; None where it must be asked for."""
+        return self._price if abs(self.exchange_now() - self._price_at) <= FRESH_MS else None
 
     @property
     def robot_id(self) -> str:
@@ -359,6 +394,7 @@ class RobotCore:
 
     def resync(self) -> None:
         """The clock was refused: measure it again before the next order."""
+        self._misdated = True
         self._doubt_books()
 
     def _doubt_books(self) -> None:

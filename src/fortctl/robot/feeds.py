@@ -65,7 +65,10 @@ class Feeds(RobotCore, ABC):
 
     async def _follow_market(self, symbol: str) -> None:
         async for event in self._watcher().market_events(symbol):
-            if isinstance(event, PublicTrade) and event.price != self._price:
+            if not isinstance(event, PublicTrade):
+                continue
+            self._price_at = event.time
+            if event.price != self._price:
                 self._price = event.price
                 if self._loss is not None:
                     self._loss.see(event.price)

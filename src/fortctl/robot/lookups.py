@@ -40,7 +40,7 @@ class LookUps:
         self._runner = runner
         self._unknown: set[str] = set()
         self._fetching: dict[str, asyncio.Task[None]] = {}
-        # Whoever owned the account before us sent nothing after this (exchange's clock, ms; 0: not measured yet).
+        # What is doubted was not sent after this (exchange's clock, ms; 0: not measured yet).
         self._owner_since = 0
 
     @property
@@ -51,7 +51,8 @@ class LookUps:
     def forget(self) -> None:
         """The book was read anew: whatever is open in it is looked up before anything is placed."""
         self._unknown.clear()
-        self._owner_since = 0
+        # What may have left meanwhile was this process's own.
+        self._owner_since = self._runner.exchange_now()
 
     def doubt(self, name: str) -> None:
         """An order's outcome is unknown from now on."""
@@ -89,14 +90,18 @@ class LookUps:
         runner, book = self._runner, self._runner.book
         if not book.doubted:
             return
-        self._owner_since = self._owner_since or runner.exchange_now()
+        self._owner_since = self._owner_since or runner.began_at()
         there = {order.client_order_id: order for order in open_orders}
         for cycle in [book.cycles[number] for number in sorted(book.doubted)]:
             if cycle.orders["buy"] in there:
                 book.doubted.discard(cycle.id)
             elif cycle.state is CycleState.BOUGHT:
                 name = client_order_id(runner.robot_id, cycle.id, "sell", 1)
-                found = there.get(name) or await self._find(exchange, name, self._owner_since)
+                found = there.get(name)
+                if found is None:
+                    # Whatever was sent has arrived by then, so that one look proves it either way.
+                    await self._until_proved(self._owner_since)
+                    found = await self._find(exchange, name, self._owner_since)
                 await self._settle_doubt(exchange, cycle, name, found)
 
     async def _settle_doubt(self, exchange: Exchange, cycle: Cycle, name: str, found: OrderState | None) -> None:
@@ -151,11 +156,17 @@ class LookUps:
                     raise _Archived from None
             if order_id:
                 return await self._by_number(exchange, settings.symbol, name, order_id)
-            left_ms = at + PROVED_AFTER_MS - self._runner.exchange_now()
-            if left_ms < 0:
-                return None
             # One more look proves it: asking in between would cost requests, and hurry nothing that must wait.
-            await self._runner.sleep(left_ms / 1000 + 0.05)
+            if not await self._until_proved(at):
+                return None
+
+    async def _until_proved(self, at: int) -> bool:
+        """Wait until what was stamped then (exchange's clock, ms) has arrived or never will; True if that took time."""
+        left_ms = at + PROVED_AFTER_MS - self._runner.exchange_now()
+        if left_ms < 0:
+            return False
+        await self._runner.sleep(left_ms / 1000 + 0.05)
+        return True
 
     async def _by_number(self, exchange: Exchange, symbol: str, name: str, order_id: int) -> OrderState | None:
         try:

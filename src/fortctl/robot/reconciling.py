@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from fortctl.model import AccountState, OrderState
+from fortctl.model import AccountState, OrderState, SymbolRules
 from fortctl.ports import Exchange, ExchangeFault, Outcome
 from fortctl.robot.events import AssetsNamed
 from fortctl.robot.lookups import under_our_names
@@ -31,25 +31,19 @@ class Reconciler:
             ExchangeFault: it could not be asked; nothing is half done, what was booked is booked.
         """
         runner, book = self._runner, self._runner.book
-        await runner.measure_time(exchange)
+        rules = await self._rules_and_time(exchange)
         account = await exchange.account()
         runner.see_account(account)
         if runner.foreign(account):
             return [f"ACCOUNT: the key belongs to another account than {runner.account}"]
-        settings = book.settings
-        if settings is None:
+        if book.settings is None:
             return None
-        try:
-            rules = await exchange.symbol_rules(settings.symbol)
-        except ExchangeFault as fault:
-            if fault.outcome is not Outcome.REFUSED:
-                raise
-            return [f"SYMBOL: the exchange does not trade {settings.symbol} any more ({fault.message})"]
+        symbol = book.settings.symbol
+        if rules is None:
+            return [f"SYMBOL: the exchange does not trade {symbol} any more"]
         if (rules.base, rules.quote) != (book.base, book.quote):
             runner.record(AssetsNamed(rules.base, rules.quote))
-        price = await exchange.last_price(settings.symbol)
-        runner.see_market(rules, price)
-        open_orders = under_our_names(await exchange.open_orders(settings.symbol), book.orders)
+        open_orders = under_our_names(await exchange.open_orders(symbol), book.orders)
         lookups = runner.lookups
         back = [await self._has_gone_back(exchange, name) for name in suspicious(book, open_orders)]
         looked: dict[str, OrderState | None] = {}
@@ -64,7 +58,23 @@ class Reconciler:
         fills = await lookups.missing_fills(exchange, [*open_orders, *filter(None, looked.values())])
         runner.record(*agree(book, open_orders, looked, fills))
         await lookups.resolve_doubts(exchange, open_orders)
+        runner.see_market(rules, runner.fresh_price() or await exchange.last_price(symbol))
         return [*filter(None, back), *await self._reasons(exchange, open_orders, account)]
+
+    async def _rules_and_time(self, exchange: Exchange) -> SymbolRules | None:
+        """Return the symbol's rules, and measure the time by the same answer; None where it is traded no more."""
+        runner, settings = self._runner, self._runner.book.settings
+        rules, asked_at = None, runner.monotonic()
+        if settings is not None:
+            try:
+                rules = await exchange.symbol_rules(settings.symbol)
+            except ExchangeFault as fault:
+                if fault.outcome is not Outcome.REFUSED:
+                    raise
+                runner.log.error("the exchange refuses %s: %s", settings.symbol, fault.message)
+        if rules is None or not runner.take_time(rules.told_at, asked_at):
+            await runner.measure_time(exchange)
+        return rules
 
     async def _has_gone_back(self, exchange: Exchange, name: str) -> str | None:
         """Return what speaks for an exchange that lost what it had told, if it says so each time that it is asked."""

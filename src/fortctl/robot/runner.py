@@ -204,6 +204,7 @@ class Runner(Feeds):
         self.record(Configured(settings.as_json()))
         if old is None or old.symbol != settings.symbol:
             self._rules = self._price = None
+            self._price_at = 0
             self._doubt_books()
             self._restart_market()
 
