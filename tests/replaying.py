@@ -93,12 +93,13 @@ class Replay:
         self._paper: Paper = serve_paper(shell, "--market", str(recording(what.file)), *words)
         self.process: subprocess.Popen[bytes] | None = None
         self._folder = shell.home / "robots" / "default"
+        self._told = shell.home.parent / "robot-run.txt"
         server = json.loads((shell.home / "paper" / "server.json").read_text())
         self._host, self._token = urlsplit(server["url"]).netloc, str(server["token"])
         self.page("market", action="pause")
         self.page("symbols/edit", symbol=what.symbol, changes={"maker": what.rate, "taker": what.rate})
         made = self.page("keys/create", name="onlooker", permissions=["reading"])
-        self._client = SignedClient(server["url"], made)
+        self.client = SignedClient(server["url"], made)
 
     def page(self, path: str, /, **body: Any) -> dict[str, Any]:
         """Ask the paper exchange's own page, as ``fortctl paper`` does, without a process for each question."""
@@ -133,25 +134,31 @@ class Replay:
 
     def run_robot(self) -> subprocess.Popen[bytes]:
         """Start ``robot run``; return at once."""
-        self.process = subprocess.Popen(
-            self.shell.argv("robot", "run"),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            env=self.shell.environment,
-        )
+        with self._told.open("wb") as told:
+            self.process = subprocess.Popen(
+                self.shell.argv("robot", "run"),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=told,
+                env=self.shell.environment,
+            )
         return self.process
+
+    def _lives(self) -> None:
+        if self.process is not None and self.process.poll() is not None:
+            told = self._told.read_text(errors="replace")[-3000:]
+            raise AssertionError(f"the robot ended by itself with {self.process.returncode}: {told}")
 
     def kill(self) -> None:
         """SIGKILL it."""
         assert self.process is not None
-        assert self.process.poll() is None, f"the robot ended by itself with {self.process.returncode}"
+        self._lives()
         self.process.kill()
         self.process.wait()
 
     def status(self) -> dict[str, Any]:
         """Return what the robot says of itself; nothing while it does not answer."""
-        assert self.process is None or self.process.poll() is None, f"the robot ended: {self.process.returncode}"
+        self._lives()
         try:
             return query(self._folder, {"op": "status"}, timeout_s=10.0)
         except (RobotUnreachable, OSError):
@@ -188,7 +195,7 @@ class Replay:
         found: list[dict[str, Any]] = []
         start = 0
         while True:
-            rows = self._client.ok("GET", path, symbol=self.what.symbol, limit=PAGE, **{first: start})
+            rows = self.client.ok("GET", path, symbol=self.what.symbol, limit=PAGE, **{first: start})
             found += rows
             if len(rows) < PAGE:
                 return found

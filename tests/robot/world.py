@@ -44,6 +44,7 @@ from simulation.weather import Weather
 
 SYMBOL = "XRPETH"
 START_MS = 1_700_000_000_000
+BNB, BNB_PRICE = "BNBETH", Decimal("0.08")
 SETTINGS = GridSettings(SYMBOL, 4, Decimal("0.5"), Decimal("0.5"), Decimal("0.05"), max_quote=Decimal(2))
 
 
@@ -122,11 +123,17 @@ class World:
     def __init__(self, price: str = "0.00140000", weather: Weather | None = None, model: str = "through") -> None:
         symbol = symbol_of(SYMBOL, Decimal("0.00000001"), Decimal(1))
         first = Trade(1, Decimal(price), Decimal(1000), START_MS, True)
-        self.engine = Engine({SYMBOL: Tape(symbol, (first,))}, model)
+        bnb = Trade(1, BNB_PRICE, Decimal(1), START_MS, True)
+        tapes = {
+            SYMBOL: Tape(symbol, (first,)),
+            BNB: Tape(symbol_of(BNB, Decimal("0.000001"), Decimal("0.01")), (bnb,)),
+        }
+        self.engine = Engine(tapes, model)
         self.clock = WorldClock()
         self.weather = weather or Weather()
         self.engine.create_account("default", {"ETH": Decimal(30), "XRP": Decimal(1000)}, START_MS)
         self.engine.trade(SYMBOL, first, START_MS)
+        self.engine.trade(BNB, bnb, START_MS)
         self.listeners: list[Stream] = []
         self.watchers: list[tuple[SimProcess | None, asyncio.Queue[MarketEvent]]] = []
         self.engine.emit = self._emit
@@ -186,6 +193,11 @@ class World:
                 stream.put(StreamDown("eventStreamTerminated"))
                 stream.put(StreamDown("refused", -2015))
             stream.live = False
+
+    def pay_in_bnb(self, amount: Decimal) -> None:
+        """Let commissions be charged in BNB while this much lasts."""
+        self.engine.deposit("default", "BNB", amount, self._at())
+        self.engine.accounts["default"].pays_in_bnb = True
 
     # -- the market ------------------------------------------------------------------------------------------------
 

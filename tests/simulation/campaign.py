@@ -61,6 +61,10 @@ class Campaign:
         self.folder = folder
         self.world = World(weather=self._weather(), model=self.chance.choice(["through", "touch", "queue"]))
         self.settings = self._settings()
+        fees = random.Random(seed ^ 0xB4B)
+        if fees.random() < 0.3:
+            # For some orders only, or for all.
+            self.world.pay_in_bnb(Decimal(fees.choice(["0.002", "0.01", "1"])))
         self.price = PRICE
         self.counts: dict[str, int] = {}
         self.persons: set[str] = set()

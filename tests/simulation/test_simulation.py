@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
 
+from fortctl.robot.book import Book
 from harness import REPOSITORY
 from simulation import soak
 from simulation.campaign import run_world
@@ -22,6 +24,16 @@ def test_every_invariant_holds_whatever_goes_wrong(first: int) -> None:
     for seed in range(first, first + PART):
         outcome = run_world(seed)
         assert not outcome.broken, outcome.explain()
+
+
+def test_a_commission_in_bnb_that_no_profit_bears_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    real = Book.worth
+
+    def worth(book: Book, asset: str, commission: Decimal) -> Decimal:
+        return Decimal(0) if asset == "BNB" else real(book, asset, commission)
+
+    monkeypatch.setattr(Book, "worth", worth)
+    assert any(one.startswith("4: the exchange's trades brought") for one in run_world(1).broken)
 
 
 def test_one_seed_is_one_world() -> None:

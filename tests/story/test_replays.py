@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import random
+from pathlib import Path
 
 import pytest
 
-from harness import Shell, campaign
+from harness import Shell, campaign, end_robots
 from replaying import BTCUSDT, XRPETH, Recording, Replay, kill_often
+from stepping import Stand, Stepped
 
 BOTH = pytest.mark.parametrize("what", [XRPETH, BTCUSDT], ids=lambda what: what.symbol)
 
@@ -35,3 +37,35 @@ def test_ten_sigkills_during_a_replay_lose_nothing(shell: Shell, what: Recording
 @BOTH
 def test_a_hundred_sigkills_during_a_replay_lose_nothing(shell: Shell, what: Recording) -> None:
     kill_and_compare(shell, what, 100, 2)
+
+
+def walk(folder: Path, what: Recording, steps: int, fate: random.Random | None) -> tuple[list[Stand], int]:
+    shell = Shell(folder / ("killed" if fate else "alone") / "home")
+    stepped = Stepped(shell, what, fate)
+    try:
+        return stepped.walk(steps), stepped.kills
+    finally:
+        stepped.replay.close()
+        end_robots(shell.home)
+
+
+def step_and_compare(folder: Path, what: Recording, steps: int, seed: int) -> int:
+    """Let both robots see the same trades, each while it is idle; return how often the one was killed."""
+    alone, _none = walk(folder, what, steps, None)
+    killed, kills = walk(folder, what, steps, random.Random(seed))
+    for number, (ours, theirs) in enumerate(zip(alone, killed, strict=True)):
+        assert ours == theirs, f"after {number + 1} trades that concern the robot"
+    print(f"{what.symbol}: {len(alone)} trades that concern the robot, {kills} kills, {alone[-1].closed} cycles")
+    assert alone[-1].closed and kills
+    return kills
+
+
+def test_stepped_while_idle_the_books_are_those_of_a_robot_that_was_never_killed(tmp_path: Path) -> None:
+    assert step_and_compare(tmp_path, XRPETH, 14, 1) >= 5
+
+
+@campaign
+@pytest.mark.timeout(3000)
+@BOTH
+def test_stepped_through_the_whole_recording(tmp_path: Path, what: Recording) -> None:
+    step_and_compare(tmp_path, what, 250, 2)

@@ -200,7 +200,17 @@ class Engine:
         return last.price if last else ZERO
 
     def in_bnb(self, asset: str) -> Decimal | None:
-        """Return how many BNB one of an asset is worth here, or None where no symbol tells."""
+        """Return how many BNB one of an asset is worth here, by way of what it is quoted in too; None where unknown."""
+        direct = self._quoted_in_bnb(asset)
+        if direct is not None:
+            return direct
+        for symbol in self.symbols.values():
+            price = self.price(symbol.name)
+            if price and symbol.base == asset and (worth := self._quoted_in_bnb(symbol.quote)) is not None:
+                return price * worth
+        return None
+
+    def _quoted_in_bnb(self, asset: str) -> Decimal | None:
         if asset == "BNB":
             return Decimal(1)
         for symbol in self.symbols.values():
