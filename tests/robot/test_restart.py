@@ -76,7 +76,7 @@ async def test_what_is_open_costs_three_requests_however_much_it_is(tmp_path: Pa
 
 @simulated
 async def test_an_order_that_is_not_open_costs_one_request_more(tmp_path: Path) -> None:
-    """Buys filled meanwhile; their promised sells may have left, and each is looked up once."""
+    """Buys filled meanwhile; their promised sells may have left: each is looked up, and one listing serves all."""
     world = World()
     old = await left_behind(world, tmp_path)
     busy(world)
@@ -85,7 +85,11 @@ async def test_an_order_that_is_not_open_costs_one_request_more(tmp_path: Path) 
     assert gone
     asked = await agreed(world, Robot(world, tmp_path, old._pair))
     filled, sells = gone, gone
-    assert asked - Counter(ALWAYS) == {ORDER: filled + sells, "GET /api/v3/myTrades": filled}
+    assert asked - Counter(ALWAYS) == {
+        ORDER: filled + sells,
+        "GET /api/v3/myTrades": filled,
+        "GET /api/v3/allOrders": 1,
+    }
     assert world.left == {}, "nothing was sent to find out"
 
 

@@ -19,7 +19,7 @@ from fortctl.robot.reconcile import Limits
 from fortctl.secret import Secret
 from robot.test_world import agree
 from robot.world import SETTINGS, SYMBOL, Robot, World
-from simulation.loop import simulated
+from simulation.loop import Killed, simulated
 
 DEEP = "0.00138600"
 DAY_S = 24 * 3600.0
@@ -135,6 +135,48 @@ async def test_orders_cancelled_filled_in_part_and_amended_meanwhile(tmp_path: P
     world.trade("0.00136000", "100000")
     await robot.wait(5)
     assert book.orders[world.numbers[third.id]].executed == third.quantity
+    assert not world.broken
+    await robot.down()
+
+
+@pytest.mark.parametrize("filled", [False, True], ids=["open", "filled"])
+@pytest.mark.parametrize("times", [1, 2])
+@simulated
+async def test_an_order_amended_before_its_answer_was_known_is_found(tmp_path: Path, filled: bool, times: int) -> None:
+    """An amended order answers to another name; its amendments tell the one that it was sent with."""
+    world = World()
+    before = world.balances()
+    robot = Robot(world, tmp_path, world.key("a"))
+    await robot.up()
+    lost: list[Any] = []
+
+    def strike(name: str) -> None:
+        if name != "POST /api/v3/order":
+            return
+        order = ours(world)[0]
+        world.after = lambda name: None
+        robot.process.kill()
+        for _ in range(times):
+            person(world, "PUT", "/api/v3/order/amend/keepPriority", orderId=order.id, newQty=order.quantity - 1)
+        lost.append(order)
+        # Another rests at its price, and was never the robot's.
+        alike = {"side": "BUY", "type": "LIMIT", "timeInForce": "GTC", "price": order.price, "quantity": 30}
+        person(world, "POST", **alike, newClientOrderId="alike")
+        raise Killed
+
+    world.after = strike
+    await robot.does(robot.runner.start(by_person=True))
+    await robot.settle(50)
+    if filled:
+        world.trade(lost[0].price - Decimal("0.00000001"), str(lost[0].quantity))
+    robot = await again(tmp_path, world, robot)
+    await robot.wait(10)
+    (name,) = [name for name, order in world.ours().items() if order.id == lost[0].id]
+    known = robot.runner.book.orders[name]
+    assert not known.absent and known.order_id == lost[0].id
+    assert known.executed == (lost[0].quantity if filled else 0)
+    assert world.engine.find("default", SYMBOL, None, "alike").client_order_id == "alike"
+    agree(world, robot.runner.book, before)
     assert not world.broken
     await robot.down()
 

@@ -243,6 +243,10 @@ class EngineExchange:
                 return tuple(found)
             first = found[-1].order_id + 1
 
+    async def earlier_names(self, symbol: str, order_id: int) -> tuple[str, ...]:
+        rows = await self._ask("GET", "/api/v3/order/amendments", symbol=symbol, orderId=order_id)
+        return tuple(row["origClientOrderId"] for row in rows)
+
     async def trades(self, symbol: str, *, order_id: int | None = None, from_id: int | None = None) -> tuple[Fill, ...]:
         found: list[Fill] = []
         first = from_id or 0

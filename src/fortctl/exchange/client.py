@@ -189,6 +189,12 @@ class BinanceExchange:
                 return tuple(found)
             fields = {"symbol": symbol, "limit": PAGE, "orderId": found[-1].order_id + 1}
 
+    async def earlier_names(self, symbol: str, order_id: int) -> tuple[str, ...]:
+        """``GET /api/v3/order/amendments``; no order can be amended so often that there were a second page."""
+        fields = {"symbol": symbol, "orderId": order_id}
+        rows = await self._signed(lambda: self._made()._get("order/amendments", True, data=fields))
+        return tuple(row["origClientOrderId"] for row in rows)
+
     async def trades(self, symbol: str, *, order_id: int | None = None, from_id: int | None = None) -> tuple[Fill, ...]:
         found: list[Fill] = []
         at = from_id or 0

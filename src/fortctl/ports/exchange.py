@@ -95,6 +95,9 @@ class Exchange(Protocol):
     ) -> tuple[OrderState, ...]:
         """All orders of a symbol, from a time or from an order's number on; paged inside."""
 
+    async def earlier_names(self, symbol: str, order_id: int) -> tuple[str, ...]:
+        """The client order ids that an order bore before it was amended, oldest first; empty where it never was."""
+
     async def trades(self, symbol: str, *, order_id: int | None = None, from_id: int | None = None) -> tuple[Fill, ...]:
         """All trades from ``from_id`` on, or those of one order; paged inside."""
 

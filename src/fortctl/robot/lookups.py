@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
@@ -27,6 +27,21 @@ FILLS_AFTER_S = 0.25
 _ARCHIVED = -2026
 # A page of all orders weighs as much as five look-ups, one of all trades as much as four orders' trades.
 MANY = 5
+MINUTE_MS = 60_000
+
+
+@dataclass(frozen=True)
+class Likeness:
+    """What an order is known by that may bear another name by now.
+
+    Attributes:
+        first: the lowest number that the exchange can have given it.
+    """
+
+    name: str
+    side: Side
+    price: Decimal
+    first: int
 
 
 class _Archived(Exception):
@@ -42,6 +57,8 @@ class LookUps:
         self._fetching: dict[str, asyncio.Task[None]] = {}
         # What is doubted was not sent after this (exchange's clock, ms; 0: not measured yet).
         self._owner_since = 0
+        # The last listing of orders: when (exchange's clock, ms), from which number on.
+        self._listing: tuple[int, int, tuple[OrderState, ...]] = (0, 0, ())
 
     @property
     def unknown(self) -> list[str]:
@@ -101,7 +118,8 @@ class LookUps:
                 if found is None:
                     # Whatever was sent has arrived by then, so that one look proves it either way.
                     await self._until_proved(self._owner_since)
-                    found = await self._find(exchange, name, self._owner_since)
+                    like = Likeness(name, Side.SELL, cycle.sell_price, book.orders[cycle.orders["buy"]].order_id + 1)
+                    found = await self._find(exchange, like, self._owner_since)
                 await self._settle_doubt(exchange, cycle, name, found)
 
     async def _settle_doubt(self, exchange: Exchange, cycle: Cycle, name: str, found: OrderState | None) -> None:
@@ -131,13 +149,13 @@ class LookUps:
     async def look_up(self, exchange: Exchange, order: Order) -> OrderState | None:
         """Return an order of ours as the exchange has it, under our name; None only once it is proved absent."""
         try:
-            found = await self._find(exchange, order.client_order_id, order.at, order.order_id)
+            found = await self._find(exchange, self._likeness(order), order.at, order.order_id)
         except _Archived:
             found = _dead(self._runner.book.settings, order)
         # Amended by hand, it bears another client order id and is still ours.
         return replace(found, client_order_id=order.client_order_id) if found is not None else None
 
-    async def _find(self, exchange: Exchange, name: str, at: int, order_id: int = 0) -> OrderState | None:
+    async def _find(self, exchange: Exchange, sought: Likeness, at: int, order_id: int = 0) -> OrderState | None:
         """Return an order as the exchange has it; None only once it is proved absent (robot.md, rule 2).
 
         Args:
@@ -148,17 +166,53 @@ class LookUps:
         assert settings is not None
         while True:
             try:
-                return await exchange.order(settings.symbol, name)
+                return await exchange.order(settings.symbol, sought.name)
             except ExchangeFault as fault:
                 if fault.outcome is not Outcome.ABSENT:
                     raise
                 if fault.code == _ARCHIVED:
                     raise _Archived from None
             if order_id:
-                return await self._by_number(exchange, settings.symbol, name, order_id)
+                return await self._by_number(exchange, settings.symbol, sought.name, order_id)
             # One more look proves it: asking in between would cost requests, and hurry nothing that must wait.
             if not await self._until_proved(at):
-                return None
+                return await self._renamed(exchange, settings.symbol, sought, at)
+
+    def _likeness(self, order: Order) -> Likeness:
+        orders = self._runner.book.orders.values()
+        # Whatever was stamped a minute before it was taken in before it, and so has a lower number.
+        before = [one.order_id for one in orders if one.order_id and one.at < order.at - MINUTE_MS]
+        side = Side.BUY if order.leg == "buy" else Side.SELL
+        return Likeness(order.client_order_id, side, order.price, max(before, default=-1) + 1)
+
+    async def _renamed(self, exchange: Exchange, symbol: str, sought: Likeness, at: int) -> OrderState | None:
+        """Return an order that nobody knows by its name, because it was amended before the robot learnt its number.
+
+        An amended order answers to its new name alone; its amendments tell what it was sent as (decision 0018).
+        """
+        runner = self._runner
+        ours = runner.book.orders
+        numbers = {order.order_id for order in ours.values() if order.order_id}
+        for found in await self._listed(exchange, symbol, sought.first, at):
+            if found.order_id in numbers or (found.side, found.price) != (sought.side, sought.price):
+                continue
+            if found.client_order_id in ours and found.client_order_id != sought.name:
+                continue
+            earlier = [found.client_order_id, *await exchange.earlier_names(symbol, found.order_id)]
+            if sought.name in earlier:
+                runner.log.warning("%s was amended before its answer was known: it is %d", sought.name, found.order_id)
+                state = await exchange.order(symbol, sought.name, order_id=found.order_id)
+                return replace(state, client_order_id=sought.name)
+        return None
+
+    async def _listed(self, exchange: Exchange, symbol: str, first: int, at: int) -> tuple[OrderState, ...]:
+        """Return all orders of the symbol from a number on; one listing serves for all that had arrived before it."""
+        since, lowest, orders = self._listing
+        if since - PROVED_AFTER_MS <= at or first < lowest:
+            since = self._runner.exchange_now()
+            orders = await exchange.all_orders(symbol, from_id=first)
+            self._listing = since, first, orders
+        return orders
 
     async def _until_proved(self, at: int) -> bool:
         """Wait until what was stamped then (exchange's clock, ms) has arrived or never will; True if that took time."""
