@@ -122,6 +122,10 @@ class Shell:
             assert time.monotonic() < deadline, f"{what} did not come: {json.dumps(status)[:2000]}"
             time.sleep(0.1)
 
+    def await_state(self, state: str, timeout: float = 30) -> dict[str, Any]:
+        """Poll until the robot is in a state: it may make its books agree again at any moment, for its own reasons."""
+        return self.await_status(lambda status: status["state"] == state, timeout, f"the state {state}")
+
 
 @dataclass
 class Paper:

@@ -22,22 +22,7 @@ from fortctl.vault.panic_order import OrderFile, check_order, read_answer, sign_
 from fortctl.vault.seal import Identity, canonical_json
 from fortctl.vault.slots import KeyFile
 from fortctl.vault.store import VaultFile
-
-
-class Hands:
-    """A clock that is turned by hand."""
-
-    def __init__(self) -> None:
-        self.at = 1_000.0
-
-    def now_ms(self) -> int:
-        return int(self.at * 1000)
-
-    def monotonic(self) -> float:
-        return self.at
-
-    async def sleep(self, seconds: float) -> None:
-        self.at += seconds
+from hands import Hands
 
 
 class Runner:
@@ -61,7 +46,7 @@ class World:
     """A robot's vault, mailbox and latch; two operators; the process around them."""
 
     def __init__(self, folder: Path, deadman_s: float | None = None) -> None:
-        self.folder, self.clock, self.runner = folder, Hands(), Runner()
+        self.folder, self.clock, self.runner = folder, Hands(1_000.0), Runner()
         self.operators = [Identity.generate(), Identity.generate()]
         known = {one.id: one.public_bytes() for one in self.operators}
         file = VaultFile(folder / "vault.toml", folder / "erasure")

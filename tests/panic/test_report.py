@@ -13,6 +13,7 @@ from fortctl.secret import Secret
 from fortctl.services.panic_death import DeathWatch
 from fortctl.services.panic_exchange import is_ours
 from fortctl.services.panic_report import UNREACHED, KnownKey, PanicReport, Step, data_of, failure_of, united
+from hands import Hands
 
 
 def pair(name: str, api_key: str) -> KeyPair:
@@ -71,20 +72,6 @@ def test_which_issued_keys_are_ours() -> None:
 
 
 # -- the proof of death ----------------------------------------------------------------------------------------------
-
-
-class Hands:
-    def __init__(self) -> None:
-        self.at = 0.0
-
-    def now_ms(self) -> int:
-        return int(self.at * 1000)
-
-    def monotonic(self) -> float:
-        return self.at
-
-    async def sleep(self, seconds: float) -> None:
-        self.at += seconds
 
 
 class Asked:

@@ -31,7 +31,7 @@ from fortctl.paper.engine import Engine
 from fortctl.paper.market import Tape, Trade
 from fortctl.paper.parameters import Context
 from fortctl.paper.symbols import symbol_of
-from fortctl.ports import ExchangeFault, IssuedKey, OperationOwner
+from fortctl.ports import ExchangeFault, IssuedKey, OperationOwner, Outcome
 from fortctl.robot import desk
 from fortctl.robot.desk import Desk
 from fortctl.robot.journal import SqliteJournal
@@ -125,6 +125,8 @@ class EngineExchange:
         return parsing.account_state(self.ask("GET", "/api/v3/account"))
 
     async def key_restrictions(self) -> Any:
+        if not self._stage.has_sapi:
+            raise ExchangeFault(Outcome.REFUSED, "this target has no /sapi: the key's rights cannot be asked for")
         return parsing.restrictions(self.ask("GET", "/sapi/v1/account/apiRestrictions"))
 
     async def place(self, request: Any, *, timestamp: int, recv_window: int) -> Any:
@@ -375,10 +377,12 @@ class Stage:
 
     Attributes:
         fuse: called before and after each write of the rotation's journal; may raise :class:`Killed`.
+        has_sapi: the exchange tells a key's rights (the testnet does not).
     """
 
     def __init__(self, folder: Path, issuer: str = PERSON) -> None:
         self.home, self.issuer = Home(folder), issuer
+        self.has_sapi = True
         self._traces, desk.Traces = desk.Traces, NoTraces  # type: ignore[misc,assignment]
         self._fsync, os.fsync = os.fsync, lambda descriptor: None
         make_private_folder(folder / "robots" / "default")

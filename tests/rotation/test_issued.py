@@ -52,9 +52,10 @@ def rotated(shell: Shell, *words: str) -> dict[str, Any]:
 
 def test_from_cron_with_no_hands(issuing: Shell) -> None:
     done = rotated(issuing, "--role", "both", "--mode", "overlap")
-    assert done["trading_gap_s"] < 1 and issuing.status()["state"] == "running"
+    assert done["trading_gap_s"] < 1
+    issuing.await_state("running")
     rotated(issuing, "--role", "both", "--timeout", "30")
-    assert issuing.status()["state"] == "running"
+    issuing.await_state("running")
     assert issuing.run("keys", "add", "--role", "robot", "--issue").code == 8
     assert issuing.run("keys", "add", "--role", "robot", "--issue", "--ip", "x").error["code"] == "BAD_INPUT"
     store = b"".join(path.read_bytes() for path in issuing.home.glob("operations.sqlite*"))
@@ -67,7 +68,7 @@ def test_lost_answers_leave_no_key_behind(issuing: Shell, method: str, kind: str
     ran = issuing.run("keys", "rotate", "--role", "robot", "--mode", "overlap")
     if ran.code != 0:
         assert (ran.code, ran.error["code"]) == (10, "EXCHANGE_UNREACHABLE"), ran.doc
-        assert issuing.status()["state"] == "running"
+        issuing.await_state("running")
         assert issuing.run("keys", "rotate", "--resume").code == 0
     names = there(issuing)
     assert len(names) == 3 and "persons-own" in names
@@ -84,7 +85,8 @@ def test_an_abort_deletes_what_was_made_for_it(issuing: Shell) -> None:
     issuing.ok("paper", "fault", "clear")
     aborted = issuing.ok("keys", "rotate", "--abort")
     assert "the issuer's key" in aborted["left"] and there(issuing) == before
-    assert json.dumps(aborted).count("fortctl-robot-") >= 1 and issuing.status()["state"] == "running"
+    assert json.dumps(aborted).count("fortctl-robot-") >= 1
+    issuing.await_state("running")
 
 
 def test_the_user_stream_logs_on_with_the_new_key_without_reconnecting(issuing: Shell) -> None:
@@ -100,5 +102,6 @@ def test_the_user_stream_logs_on_with_the_new_key_without_reconnecting(issuing: 
         time.sleep(0.1)
     assert logons() == before + 1 and before > 0
     log = (issuing.home / "robots" / "default" / "robot.log").read_text()
-    assert "user stream down" not in log and issuing.status()["state"] == "running"
+    assert "user stream down" not in log
+    issuing.await_state("running")
     assert issuing.ok("keys", "rotate", "--resume")["operation"]["trading_gap_s"] < 1

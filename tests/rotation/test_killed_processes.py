@@ -12,7 +12,8 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from typing import Any
 import pytest
 
 from fortctl.services.rotation_plan import PLAN, ROTATIONS, Mode, Scope
-from harness import Shell, serve_paper
+from harness import Shell, campaign, serve_paper
 
 EVERYTHING = bool(os.environ.get("FORTCTL_CRASH"))
 EMAIL = "sub@paper.example"
@@ -103,7 +104,7 @@ def test_killed_and_gone_on_with(issuing: Shell, mode: Mode, scope: Scope, step:
         for role in scope.roles:
             issuing.ok("paper", "keys", "delete", old[role.value])
         if Scope.SITE is not scope:
-            issuing.await_status(lambda status: status["state"] == "key_lost")
+            issuing.await_state("key_lost")
     killed(issuing, (step, write, when), *words, robot=scope is not Scope.SITE)
     done = issuing.run("keys", "rotate", *words)
     assert done.code == 0 and done.data["operation"]["step"] == "done", done.doc
@@ -114,20 +115,43 @@ def test_killed_and_gone_on_with(issuing: Shell, mode: Mode, scope: Scope, step:
         # the last write, it was not even needed any more.
         assert issuing.status()["reason"] in ("was_running", "drained", "stopped", "no process; the wish is running")
         issuing.ok("robot", "start")
-    issuing.await_status(lambda status: status["state"] == "running")
+    issuing.await_state("running")
     assert {one["status"] for one in issuing.ok("keys", "list")["keys"]} == {"ok"}
     books_agree(issuing)
 
 
-@pytest.mark.skipif(not EVERYTHING, reason="make crash")
+@contextmanager
+def restarted(shell: Shell) -> Iterator[None]:
+    """A service manager's work: the robot was killed, and is there again."""
+    process = subprocess.Popen(
+        shell.argv("robot", "run"),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        env=shell.environment,
+    )
+    try:
+        shell.await_state("running")
+        yield
+    finally:
+        process.kill()
+        process.wait()
+
+
+@campaign
 def test_three_overlaps_in_a_row_with_a_sigkill_in_each(issuing: Shell) -> None:
-    for step, write in (("create", "done"), ("deliver", "doing"), ("delete", "done")):
-        before = there(issuing)
-        words = ("--role", "both", "--mode", "overlap")
-        killed(issuing, (step, write, "before"), *words, robot=False)
-        done = issuing.ok("keys", "rotate", *words)["operation"]
-        assert done["step"] == "done" and done["trading_gap_s"] < 1
-        assert not there(issuing) & before and len(there(issuing)) == 2
-        assert issuing.status()["state"] == "running"
-    issuing.await_status(lambda status: status["cycles"]["closed"] > 0, timeout=60)
-    books_agree(issuing)
+    """The command is killed in each; in the second its robot too, which its service manager brings back."""
+    with ExitStack() as until_the_end:
+        for step, write, robot in (("create", "done", False), ("deliver", "doing", True), ("delete", "done", False)):
+            before = there(issuing)
+            words = ("--role", "both", "--mode", "overlap")
+            killed(issuing, (step, write, "before"), *words, robot=robot)
+            if robot:
+                issuing.await_status(lambda status: status["pid"] is None)
+                until_the_end.enter_context(restarted(issuing))
+            done = issuing.ok("keys", "rotate", *words)["operation"]
+            assert done["step"] == "done" and done["trading_gap_s"] < 1
+            assert not there(issuing) & before and len(there(issuing)) == 2
+            issuing.await_state("running")
+        issuing.await_status(lambda status: status["cycles"]["closed"] > 0, timeout=60)
+        books_agree(issuing)

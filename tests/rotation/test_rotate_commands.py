@@ -72,7 +72,7 @@ def test_both_keys_in_two_calls(trading: Shell) -> None:
     assert finished.code == 0 and finished.doc["changed"] is True, finished.doc
     done = finished.data["operation"]
     assert set(steps(done).values()) == {"done"} and done["id"] == operation["id"] and done["trading_gap_s"] > 0
-    assert trading.status()["state"] == "running"
+    trading.await_state("running")
     after = fingerprints(trading)
     assert set(after) == set(before) and not set(after.values()) & set(before.values())
     repeated = rotate(trading, "--finish", given=new)
@@ -89,13 +89,14 @@ def test_a_second_key_beside_the_first(trading: Shell) -> None:
     """Overlap: the robot trades on; the old key must be proved dead, and a refusal alone is no proof."""
     asked = rotate(trading, "--role", "robot", "--mode", "overlap")
     assert (asked.code, asked.data["operation"]["step"]) == (12, "create")
-    assert trading.status()["state"] == "running"
+    trading.await_state("running")
     old = json.loads(json.dumps(asked.error["details"]["actions"][0]))
     assert old["tick"] == ["Enable Reading", "Enable Spot & Margin Trading"] and "robot-1" in old["ip"]
     new = key(trading, "robot", "robot-2")
     left = rotate(trading, "--finish", given=new)
     assert left.code == 12 and left.error["details"]["unproved"] == ["robot"], left.doc
-    assert left.data["operation"]["trading_gap_s"] < 1 and trading.status()["state"] == "running"
+    assert left.data["operation"]["trading_gap_s"] < 1
+    trading.await_state("running")
     trading.ok("paper", "fault", "set", "code-2015", "--match", "GET", "/sapi/v1/account/apiRestrictions")
     assert rotate(trading, "--resume").code == 12, "-2015 may be an address or a ban"
     trading.ok("paper", "fault", "clear")
@@ -124,7 +125,8 @@ def test_new_keys_that_will_not_do(trading: Shell) -> None:
         refused = rotate(trading, "--finish", given=given)
         assert (refused.code, refused.error["details"]["reason"]) == (code, reason), refused.doc
         assert refused.data["operation"]["step"] == "deliver"
-    assert fingerprints(trading) == before and trading.status()["state"] == "running"
+    assert fingerprints(trading) == before
+    trading.await_state("running")
     trading.ok("paper", "keys", "delete", "robot-1")
     assert rotate(trading, "--finish", given=first).code == 0
     assert rotate(trading, "--role", "robot", "--mode", "overlap", given=first).error["details"]["reason"] == "same_key"
@@ -137,7 +139,8 @@ def test_abort_before_a_new_key_is_in_use_leaves_the_robot_as_before(trading: Sh
     aborted = trading.ok("keys", "rotate", "--abort")
     assert aborted["operation"]["state"] == "aborted" and not aborted["actions"]
     assert "the robot key is the old one" in aborted["left"] and "the robot is running" in aborted["left"]
-    assert fingerprints(trading) == before and trading.status()["state"] == "running"
+    assert fingerprints(trading) == before
+    trading.await_state("running")
     # Once the old key is dead there is no way back: a new one must be handed over.
     assert rotate(trading, "--role", "both", "--begin").code == 12
     trading.ok("paper", "keys", "delete", "robot-1")
@@ -150,7 +153,8 @@ def test_abort_after_it_leaves_the_new_one(trading: Shell) -> None:
     assert rotate(trading, "--role", "robot", "--mode", "overlap", given=key(trading, "robot", "robot-2")).code == 12
     aborted = trading.ok("keys", "rotate", "--abort")
     assert [action["name"] for action in aborted["actions"]] == ["robot-1"]
-    assert fingerprints(trading)["robot"] != before["robot"] and trading.status()["state"] == "running"
+    assert fingerprints(trading)["robot"] != before["robot"]
+    trading.await_state("running")
     assert not list((trading.home / "robots").rglob("retiring-*")), "its retiring copy is gone"
     assert rotate(trading, "--abort").code == 7
 
@@ -167,7 +171,7 @@ def test_a_drain_that_takes_too_long(trading: Shell) -> None:
     aborted = rotate(trading, "--role", "robot", "--timeout", "0.5")
     assert (aborted.code, aborted.error["details"]["reason"]) == (8, "drain_timed_out"), aborted.doc
     assert aborted.data["operation"]["state"] == "aborted"
-    assert trading.await_status(lambda status: status["state"] == "running")
+    trading.await_state("running")
     kept = rotate(trading, "--role", "robot", "--timeout", "0.5", "--on-timeout", "keep", "--begin")
     assert kept.code == 12 and trading.status()["state"] == "stopped" and trading.status()["orders_open"] > 0
     assert rotate(trading, "--abort").code == 0
@@ -177,13 +181,13 @@ def test_a_drain_that_takes_too_long(trading: Shell) -> None:
 
 def test_urgent_after_the_old_key_was_lost(trading: Shell) -> None:
     trading.ok("paper", "keys", "delete", "robot-1")
-    trading.await_status(lambda status: status["state"] == "key_lost")
+    trading.await_state("key_lost")
     drained = rotate(trading, "--role", "robot", "--begin")
     assert drained.code == 3 and "urgent" in drained.error["hint"], drained.doc
     assert trading.ok("keys", "rotate", "--status")["operation"]["state"] == "aborted"
     done = rotate(trading, "--role", "robot", "--mode", "urgent", given=key(trading, "robot", "robot-2"))
     assert done.code == 0 and done.data["operation"]["trading_gap_s"] > 0, done.doc
-    assert trading.status()["state"] == "running"
+    trading.await_state("running")
 
 
 def test_a_latched_account_rotates_nothing(trading: Shell) -> None:

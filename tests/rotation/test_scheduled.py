@@ -47,6 +47,41 @@ def test_young_keys_are_left_alone_and_old_ones_need_a_person_or_an_issuer(keyed
     keyed.ok("keys", "rotate", "--abort")
 
 
+def verified(folder: Path, name: str) -> list[str]:
+    """Return what ``systemd-analyze verify`` says against a unit; skip where it cannot be asked."""
+    if shutil.which("systemd-analyze") is None:
+        pytest.skip("systemd-analyze is not installed here")
+    environment = {**os.environ, "XDG_RUNTIME_DIR": str(folder)}
+    done = subprocess.run(
+        ["systemd-analyze", "verify", str(folder / name)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        env=environment,
+    )
+    told = [line for line in done.stderr.splitlines() if "fortctl-" in line]
+    if done.returncode != 0 and not told:
+        pytest.skip(f"systemd-analyze cannot check units here: {done.stderr.strip()[-200:]}")
+    # Growing pauses came with version 254; an older one says that it ignores them.
+    newer = ("Unknown key 'RestartSteps'", "Unknown key 'RestartMaxDelaySec'")
+    return [line for line in told if not any(text in line for text in newer)]
+
+
+def test_systemd_accepts_the_units(tmp_path: Path) -> None:
+    units = sorted((CONTRIB / "systemd").iterdir())
+    assert {unit.suffix for unit in units} == {".service", ".timer"} and len(units) == 4
+    for unit in units:
+        # The program that a package would install is not there.
+        text = unit.read_text(encoding="utf-8").replace("/usr/bin/fortctl", "/usr/bin/env fortctl")
+        (tmp_path / unit.name).write_text(text)
+    for unit in units:
+        assert verified(tmp_path, unit.name) == []
+    rotate = tmp_path / "fortctl-rotate@.service"
+    rotate.write_text(rotate.read_text().replace("ExecStart=/bin/sh", "ExecStart=/no/such/sh"))
+    assert any("/no/such/sh" in line for line in verified(tmp_path, rotate.name)), "it looks at what is started"
+
+
 def test_the_workflows_steps(keyed: Shell, tmp_path: Path) -> None:
     age, rotate, ask = scripts_of_workflow()
     outputs = tmp_path / "outputs"

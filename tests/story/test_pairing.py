@@ -89,10 +89,6 @@ def hosts(tmp_path: Path, shell: Shell, request: pytest.FixtureRequest) -> Itera
     paper.stop()
 
 
-def await_state(shell: Shell, state: str) -> None:
-    shell.await_status(lambda status: status["state"] == state, what=f"the state {state}")
-
-
 def nothing_forged_is_shown(hosts: Hosts) -> None:
     """Who writes the mailbox says that the robot trades: it is not shown."""
     connection = sqlite3.connect(hosts.mailbox, timeout=10, isolation_level=None)
@@ -121,10 +117,10 @@ def test_a_robot_on_another_host(hosts: Hosts) -> None:
     assert operator.ok("keys", "verify", "--role", "robot")["results"][0]["accepted"]
     operator.ok(*SETTINGS)
     operator.ok("robot", "start")
-    await_state(operator, "running")
-    await_state(hosts.robot, "running")
+    operator.await_state("running")
+    hosts.robot.await_state("running")
     operator.ok("robot", "stop", "--now")
-    await_state(operator, "stopped")
+    operator.await_state("stopped")
     if not hosts.url.startswith("postgresql"):
         nothing_forged_is_shown(hosts)
     # A second operator device: the robot's own host has been one from the start.
@@ -162,7 +158,7 @@ def test_a_robot_of_another_os_user(shell: Shell) -> None:
         assert (taken["status"], taken["held_by"]) == ("ok", ["robot"])
         hosts.operator.ok(*SETTINGS)
         hosts.operator.ok("robot", "start")
-        await_state(hosts.operator, "running")
+        hosts.operator.await_state("running")
         pid = hosts.robot.status()["pid"]
         assert Path(f"/proc/{pid}").stat().st_uid in (0, NOBODY)
         status = Path(f"/proc/{pid}/status").read_text()

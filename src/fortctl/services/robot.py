@@ -105,7 +105,7 @@ class RobotService:
         if card is None or card.key is None:
             raise NotFound("the robot has no key", hint="'fortctl keys add --role robot' gives it one")
         self._control.send("start")
-        return self._settled()
+        return self.settled()
 
     def drain(self, timeout_s: float, progress: Callable[[Status], None]) -> tuple[Status, bool]:
         """Finish the open cycles, start no new ones; wait until the last is closed.
@@ -147,14 +147,14 @@ class RobotService:
     def resume(self) -> Status:
         """Let a held robot go on after a person has looked. Raises ``Conflict`` when it is not held."""
         self._control.send("resume")
-        return self._settled()
+        return self.settled()
 
     def configure(self, settings: Mapping[str, Any]) -> Status:
         """Hand the robot its settings; it checks them against the symbol's filters where it can."""
         self._control.send("configure", settings)
         return self._watch.status()
 
-    def _settled(self) -> Status:
+    def settled(self) -> Status:
         """Return the status once the books agree, or as it is after the time an answer may take."""
         deadline = self._clock.monotonic() + ANSWER_WITHIN_S
         while True:

@@ -128,6 +128,7 @@ class Steps:
                 raise Drained(count)
             if choice in ("keep", "cancel"):
                 return {"unfinished": choice}
+            tools.guide.progress(f"still draining: {count} cycle{'s' if count != 1 else ''}")
         return {}
 
     def _drained(self) -> bool:

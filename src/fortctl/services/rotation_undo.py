@@ -56,7 +56,7 @@ class Undo:
         lives = "" if first else "; the old one still lives at the exchange"
         told += [f"the {role} key is the new one{lives}" for role in new]
         told += [f"the issuer's key '{name}' was deleted" for name in issued]
-        told += [f"the robot is {tools.watch.status()['state']}"] if robot else []
+        told += [f"the robot is {tools.robot.settled()['state']}"] if robot else []
         return Left("; ".join(told), [] if first else actions.to_delete(self._operation, new))
 
     def _new_in_place(self) -> list[Role]:
