@@ -173,14 +173,23 @@ def test_a_rotation_that_is_at_work_is_overtaken(world: World) -> None:
 
 
 @campaign
-def test_the_home_is_gone_and_the_robot_runs_on(world: World) -> None:
+@pytest.mark.parametrize("hangs", [True, False], ids=["and the robot hangs", "and the robot runs on, if it can"])
+def test_the_home_is_gone(world: World, hangs: bool) -> None:
+    """Nothing tells which keys live on, nor which orders: that is said, and again, whatever the robot did meanwhile."""
     world.start()
+    if hangs:
+        os.kill(world.robot_pid, signal.SIGSTOP)
     shutil.rmtree(world.home)
-    done = world.panic()
-    assert done.code == 12 and world.gone()
-    told = " ".join(action["text"] for action in done.data["actions"])
-    assert "every key that you gave to fortctl" in told and "look for the robot's open orders" in told, done.out
+    for ran in (world.panic(), world.panic()):
+        # A robot that ends by itself over it is found no more, and may or may not leave an incident behind.
+        assert ran.code in (7, 12), ran.out
+        told = " ".join([ran.error["hint"], *(one["text"] for one in ran.error["details"].get("actions", ()))])
+        assert "every key that you gave to fortctl" in told and "open orders" in told, ran.out
+        assert world.gone()
     world.no_order_leaves()
+    shutil.rmtree(world.home, ignore_errors=True)
+    nothing = world.panic()
+    assert nothing.code == 7 and nothing.error["message"].startswith("there is nothing to disconnect"), nothing.out
 
 
 @campaign
@@ -190,6 +199,12 @@ def test_the_robots_folder_is_gone(world: World) -> None:
     done = world.panic()
     assert done.code == 12 and world.gone() and (world.place / "latch").exists()
     world.no_order_leaves()
+    # Away again, and with it what the latch knew: of the robot's key nothing is known any more, and that is said.
+    shutil.rmtree(world.place)
+    again = world.panic()
+    told = [action["text"] for action in again.data["actions"]]
+    assert again.code == 12 and any("'site-1'" in one for one in told), told
+    assert any("the robot key that you gave to fortctl" in one for one in told), told
 
 
 @campaign

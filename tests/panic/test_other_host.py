@@ -39,7 +39,8 @@ def test_the_order_alone_stops_it(hosts: Hosts) -> None:
     done = hosts.operator.run("panic-disconnect", "--yes", "--timeout", "20")
     assert (done.code, done.error["code"]) == (12, "ACTION_REQUIRED")
     assert step(done.data, "order to the robot's host")["state"] == "done"
-    assert [one["name"] for one in done.error["details"]["actions"]] == ["robot-1"]
+    named, nameless = done.error["details"]["actions"]
+    assert named["name"] == "robot-1" and "the site key that you gave to fortctl" in nameless["text"]
     assert hosts.ended() == 8, "what its service manager does not start again"
     status = hosts.robot.status()
     assert (status["state"], status["pid"]) == ("latched", None)

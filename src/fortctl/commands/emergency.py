@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from fortctl.commands.context import App
     from fortctl.ports import Issuer
-    from fortctl.services.panic_report import KnownKey
+    from fortctl.services.panic_report import KeysRead, KnownKey
     from fortctl.store.mailbox import SqliteMailbox
     from fortctl.store.postgres import PostgresMailbox
     from fortctl.vault.panic_order import OrderFile
@@ -79,19 +79,44 @@ class Emergency:
 
     # -- keys ------------------------------------------------------------------------------------------------------
 
-    def read_keys(self) -> list[KnownKey]:
-        """Return every key that can be read, and the names of those that cannot."""
+    def read_keys(self) -> KeysRead:
+        """Return every key that can be read, the names of those that cannot, and of which roles nothing tells."""
+        from fortctl.services.panic_report import KeysRead
+
         found: list[KnownKey] = []
+        unknown: set[str] = set()
         shown = self._fingerprint_key()
         for role, open_vault in (("site", self._site_vault), ("robot", self._robot_vault)):
             try:
                 found += self._keys_in(open_vault(), shown)
             except _BROKEN:
-                found += self._names_in(role)
+                try:
+                    found += self._names_in(role)
+                except _BROKEN:
+                    unknown.add(role)
         if not any(key.role == "robot" and key.pair is not None for key in found):
             with suppress(*_BROKEN):
-                found += self._card()
-        return found
+                card = self._card()
+                if card is not None:
+                    found += card
+                    unknown.discard("robot")
+        if "robot" in unknown and self._never_had_robot():
+            unknown.discard("robot")
+        return KeysRead(found, unknown)
+
+    def _never_had_robot(self) -> bool:
+        """Return whether this home certainly never knew a robot's key."""
+        config = self.config()
+        entry = config.accounts.get(self._account) if config is not None else None
+        if self._place.vault.exists():
+            return False
+        if entry is not None and entry.robot == "none":
+            return True
+        try:
+            records = self._file("site").header().records
+        except _BROKEN:
+            return False
+        return all(meta.record_id != f"robot/{self._account}" for meta in records)
 
     def _site_vault(self) -> OpenVault:
         return self._open(self._home.vault, self._home.erasure, self._home.keyfile, "")
@@ -145,13 +170,10 @@ class Emergency:
         return found
 
     def _names_in(self, role: str) -> list[KnownKey]:
-        """Return what a locked vault shows of its keys."""
+        """Return what a locked vault shows of its keys. Raises ``FortctlError``, ``OSError``: it shows nothing."""
         from fortctl.services.panic_report import KnownKey
 
-        try:
-            header = self._file(role).header()
-        except _BROKEN:
-            return []
+        header = self._file(role).header()
         return [
             KnownKey(meta.role, meta.name)
             for meta in header.records
@@ -173,13 +195,15 @@ class Emergency:
         place = self._home if role == "site" else self._place
         return VaultFile(place.vault, place.erasure)
 
-    def _card(self) -> list[KnownKey]:
-        """Return the robot's key as its card in the mailbox shows it: with its tail, whatever opens."""
+    def _card(self) -> list[KnownKey] | None:
+        """Return the robot's key as its card in the mailbox shows it, with its tail; None where no card lies there."""
         from fortctl.services.panic_report import KnownKey
 
         mailbox = self.mailbox()
         found = mailbox.card(self._account) if mailbox is not None else None
-        key = json.loads(found[0]).get("key") if found else None
+        if found is None:
+            return None
+        key = json.loads(found[0])["key"]
         return [KnownKey("robot", str(key["name"]), str(key["tail"]), str(key["fingerprint"]))] if key else []
 
     def own_prefix(self) -> str | None:

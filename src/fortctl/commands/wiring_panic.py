@@ -15,8 +15,8 @@ from fortctl.model import KeyPair
 if TYPE_CHECKING:
     from fortctl.commands.context import App
     from fortctl.ports import Exchange, HookReport
-    from fortctl.services.panic import PanicPorts
     from fortctl.services.panic_halt import RemoteHalt
+    from fortctl.services.panic_ports import PanicPorts
 
 
 def accounts_of(app: App, every: bool) -> list[str]:
@@ -41,6 +41,13 @@ def accounts_of(app: App, every: bool) -> list[str]:
     if every and names:
         return sorted(names)
     if app.globals.account not in names and not _runs(home, app.globals.account):
+        if not home.path.exists():
+            raise NotFound(
+                f"there is nothing to disconnect: no home at {home.path}, and no robot of account {app.globals.account}"
+                " runs here",
+                hint="if it was deleted: delete on Binance's API management page every key that you gave to fortctl,"
+                " and cancel the open orders whose names begin with 'fc'",
+            )
         raise NotFound(f"there is no account {app.globals.account}", hint="see 'fortctl accounts list'")
     return [app.globals.account]
 
@@ -56,7 +63,7 @@ def panic_ports(app: App, account: str) -> PanicPorts:
     """Return what can be done for one account."""
     from fortctl.robot.latch import LatchFile
     from fortctl.robot.process import LocalRobot
-    from fortctl.services.panic import PanicPorts
+    from fortctl.services.panic_ports import PanicPorts
 
     home, clock = Home(app.globals.home), SystemClock()
     folder = home.robot(account).path

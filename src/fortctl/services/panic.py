@@ -7,59 +7,22 @@ timed, and says in words what could not be done; steps that don't depend on each
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Any
 
 from fortctl.errors import FortctlError
-from fortctl.model import KeyPair
-from fortctl.ports import Clock, Exchange, ExchangeFault, HookReport, Issuer, Latch, RobotProcess
+from fortctl.ports import ExchangeFault, HookReport
 from fortctl.services.issuer import delete_keys
 from fortctl.services.panic_death import DeathWatch
 from fortctl.services.panic_exchange import cancel_own, is_ours
-from fortctl.services.panic_halt import Halted, LocalHalt, Nothing, RemoteHalt
-from fortctl.services.panic_report import UNREACHED, KnownKey, PanicReport, Step, united
+from fortctl.services.panic_halt import Halted, LocalHalt, Nothing
+from fortctl.services.panic_ports import PanicPorts
+from fortctl.services.panic_report import ROLES, UNREACHED, KnownKey, PanicReport, Step, nameless, united
 from fortctl.times import rfc3339
 
 READ_WITHIN_S = 3.0
 HOOKS_WAIT_S = 1.0
-
-
-@dataclass(frozen=True)
-class PanicPorts:
-    """What panic can do for one account; each callable may raise anything, and is contained.
-
-    Attributes:
-        latch: the robot's latch.
-        process: the robot's process on this machine.
-        remote: halts a robot on another host (cancel its orders, seconds, begun in ms), or None where it is here.
-        read_keys: every key that can be read without asking a person (into memory only), and the names of others.
-        own_prefix: the prefix of the robot's client order ids, or None where it cannot be known.
-        destroy: destroys every copy's erasure keys; returns what it destroyed.
-        empty_mailbox: takes the robot's card out of the mailbox and erases queued deliveries.
-        abort_operation: ends a rotation that is under way as aborted; tells which, or None.
-        connect: makes an exchange adapter.
-        issuer: the issuer, where its vault opens without asking; None where a person issues keys.
-        audit: writes one audit entry, best effort.
-        fire: runs the hooks, waiting at most some seconds.
-    """
-
-    account: str
-    latch: Latch
-    process: RobotProcess
-    remote: Callable[[bool, float, int], RemoteHalt] | None
-    read_keys: Callable[[], list[KnownKey]]
-    own_prefix: Callable[[], str | None]
-    destroy: Callable[[], tuple[str, ...]]
-    empty_mailbox: Callable[[], None]
-    abort_operation: Callable[[], str | None]
-    connect: Callable[[KeyPair], Exchange]
-    issuer: Callable[[], Issuer | None]
-    audit: Callable[[str, Mapping[str, Any]], None]
-    fire: Callable[[Mapping[str, Any], float], Sequence[HookReport]]
-    clock: Clock
-    who: str
 
 
 class Panic:
@@ -87,6 +50,8 @@ class Panic:
         self._steps: list[Step] = []
         self._actions: list[dict[str, Any]] = []
         self._keys: list[KnownKey] = []
+        # Roles of which nothing tells which key there was; all of them until something was read.
+        self._unknown = set(ROLES)
         self._gone: list[KnownKey] = []
         self._orders_done = False
         self._now_ms = ports.clock.now_ms()
@@ -216,14 +181,16 @@ class Panic:
 
     async def _read_keys(self) -> str:
         async with asyncio.timeout(READ_WITHIN_S):
-            found = await asyncio.to_thread(self._ports.read_keys)
+            read = await asyncio.to_thread(self._ports.read_keys)
         # What an earlier panic, or one beside this one, knew and nobody proved dead.
         before = [KnownKey.from_json(entry) for entry in self._ports.latch.read().get("keys", ())]
-        self._keys = united([*found, *before])
+        self._keys, self._unknown = united([*read.keys, *before]), set(read.unknown)
         if self._keys:
             # Before anything is destroyed: a panic that is run again must still know what lives at the exchange.
             with suppress(OSError):
                 await asyncio.to_thread(self._ports.latch.update, self._noted)
+        if not self._keys and not self._unknown:
+            return "the account has no key"
         return f"{sum(key.pair is not None for key in self._keys)} in memory, of {len(self._keys)}"
 
     def _noted(self, facts: dict[str, Any]) -> Mapping[str, Any]:
@@ -236,7 +203,7 @@ class Panic:
         destroyed = await asyncio.to_thread(self._ports.destroy)
         held = [name for name in destroyed if name.partition("/")[2].rpartition("-")[0] not in _NOT_AT_EXCHANGE]
         if held and not self._keys:
-            self._act("delete_key_at_exchange", _NAMELESS)
+            self._unknown = set(ROLES)
         return f"{len(destroyed)} erasure keys overwritten" if destroyed else "nothing was left to destroy"
 
     async def _empty_mailbox(self) -> str:
@@ -263,11 +230,12 @@ class Panic:
         pair = next((key.pair for key in self._keys if key.role == "robot" and key.pair is not None), None)
         prefix = await asyncio.to_thread(self._ports.own_prefix)
         if pair is None or prefix is None:
-            if halted is None and not any(key.role == "robot" for key in self._keys):
+            known = any(key.role == "robot" for key in self._keys)
+            if halted is None and not known and "robot" not in self._unknown:
                 raise Nothing("the account has no robot key")
             self._act_on_orders("")
             if not self._keys:
-                self._act("delete_key_at_exchange", _NAMELESS)
+                self._unknown = set(ROLES)
             raise Nothing("no robot key could be read: the robot's open orders, if any, stay at the exchange")
         try:
             async with asyncio.timeout(self._timeout_s):
@@ -352,7 +320,8 @@ class Panic:
             }
             for key in alive
         ]
-        return [*self._actions, *keys]
+        unknown = [role for role in ROLES if role in self._unknown and all(key.role != role for key in self._keys)]
+        return [*self._actions, *keys, *nameless(self._ports.account, unknown)]
 
     async def _hooks(self, report: PanicReport) -> None:
         """Run the hooks once everything is cut, and wait for them no longer than a moment."""
@@ -377,17 +346,12 @@ class _Ended(Exception):
 
 # Purposes of erasure keys whose records are no keys of the exchange (yet).
 _NOT_AT_EXCHANGE = ("recipient", "pending")
-_NAMELESS = (
-    "the keys that were destroyed here cannot be named: delete on Binance's API management page every key that you"
-    " gave to fortctl"
-)
 # What a person does about a step that failed; what is not here is told by an action of its own, or changes nothing.
 _REMEDIES = {
     "latch": "the latch of account {account} could not be written: stop the robot's service, make the home writable,"
     " and run this again",
     "destroy keys": "the key copies of account {account} could not all be destroyed: make the home writable (or do it"
     " as its user), and run this again",
-    "read keys": _NAMELESS,
     "look again": "look whether a robot of account {account} still runs, and run this again",
     "delete at exchange": "the keys of account {account} could not be deleted by the issuer: delete them on Binance's"
     " page",

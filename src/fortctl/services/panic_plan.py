@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from fortctl.services.panic import PanicPorts
+from fortctl.services.panic_ports import PanicPorts
 from fortctl.services.panic_report import PanicReport, Step
 
 
@@ -12,9 +12,9 @@ async def dry_run(ports: PanicPorts, *, cancel_orders: bool) -> PanicReport:
     """Return the steps that a panic would take now; nothing is done."""
     owner = await asyncio.to_thread(ports.process.owner)
     try:
-        keys = await asyncio.to_thread(ports.read_keys)
+        keys = (await asyncio.to_thread(ports.read_keys)).keys
     except Exception:  # as the panic itself would
-        keys = []
+        keys = ()
     names = ", ".join(key.name for key in keys) or "none is known"
     plan = [("latch", "the robot is latched off")]
     plan.append(("halt", f"pid {owner.pid} is halted" if owner else "no robot is running here"))

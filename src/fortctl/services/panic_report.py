@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,6 +11,7 @@ from fortctl.model import KeyPair
 
 # The gravest first: a robot that may still trade outranks what a person must do at Binance (contract.md, "Exit codes").
 UNREACHED = "robot_unreached"
+ROLES = ("site", "robot")
 
 
 @dataclass
@@ -57,6 +58,31 @@ class KnownKey:
     def from_json(cls, entry: Mapping[str, Any]) -> KnownKey:
         role, name, tail, shown = (str(entry.get(part) or "") for part in ("role", "name", "tail", "fingerprint"))
         return cls(role, name, tail, shown)
+
+
+@dataclass(frozen=True)
+class KeysRead:
+    """What could be read of an account's keys.
+
+    Attributes:
+        keys: every key that something tells of.
+        unknown: the roles of which nothing tells whether there was a key, and which.
+    """
+
+    keys: Sequence[KnownKey] = ()
+    unknown: Collection[str] = ()
+
+
+def nameless(account: str, roles: Sequence[str]) -> list[dict[str, Any]]:
+    """Return what a person must do about keys that nothing names any more."""
+    if not roles:
+        return []
+    which = "every key" if len(roles) == len(ROLES) else f"the {roles[0]} key"
+    text = (
+        f"nothing here tells any more which keys account {account} had: delete on Binance's API management page {which}"
+        " that you gave to fortctl"
+    )
+    return [{"what": "delete_key_at_exchange", "account": account, "role": "|".join(roles), "text": text}]
 
 
 def united(keys: Iterable[KnownKey]) -> list[KnownKey]:

@@ -1,0 +1,49 @@
+"""What a panic can do for one account, as the wiring hands it in."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from fortctl.model import KeyPair
+from fortctl.ports import Clock, Exchange, HookReport, Issuer, Latch, RobotProcess
+from fortctl.services.panic_halt import RemoteHalt
+from fortctl.services.panic_report import KeysRead
+
+
+@dataclass(frozen=True)
+class PanicPorts:
+    """What panic can do for one account; each callable may raise anything, and is contained.
+
+    Attributes:
+        latch: the robot's latch.
+        process: the robot's process on this machine.
+        remote: halts a robot on another host (cancel its orders, seconds, begun in ms), or None where it is here.
+        read_keys: every key that can be read without asking a person (into memory only), the names of others, and of
+            which roles nothing is known.
+        own_prefix: the prefix of the robot's client order ids, or None where it cannot be known.
+        destroy: destroys every copy's erasure keys; returns what it destroyed.
+        empty_mailbox: takes the robot's card out of the mailbox and erases queued deliveries.
+        abort_operation: ends a rotation that is under way as aborted; tells which, or None.
+        connect: makes an exchange adapter.
+        issuer: the issuer, where its vault opens without asking; None where a person issues keys.
+        audit: writes one audit entry, best effort.
+        fire: runs the hooks, waiting at most some seconds.
+    """
+
+    account: str
+    latch: Latch
+    process: RobotProcess
+    remote: Callable[[bool, float, int], RemoteHalt] | None
+    read_keys: Callable[[], KeysRead]
+    own_prefix: Callable[[], str | None]
+    destroy: Callable[[], tuple[str, ...]]
+    empty_mailbox: Callable[[], None]
+    abort_operation: Callable[[], str | None]
+    connect: Callable[[KeyPair], Exchange]
+    issuer: Callable[[], Issuer | None]
+    audit: Callable[[str, Mapping[str, Any]], None]
+    fire: Callable[[Mapping[str, Any], float], Sequence[HookReport]]
+    clock: Clock
+    who: str
