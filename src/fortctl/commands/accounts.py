@@ -49,24 +49,45 @@ def set_account(app: App, name: str, robot: str) -> Result:
 def remove(app: App, name: str, confirm: str | None) -> Result:
     from dataclasses import replace
 
-    from fortctl.commands.wiring import Wiring
-    from fortctl.errors import Conflict
+    from fortctl.commands.wiring_issuer import issuer_kind, issuer_service
+    from fortctl.services.issuer import SUB_ACCOUNT
 
     check_account_name(name)
-    own = Wiring(App(replace(app.globals, account=name)))
-    own.accounts.entry(name)
-    if own.process.owner() is not None:
+    own = App(replace(app.globals, account=name))
+    wiring = own.wiring
+    wiring.accounts.entry(name)
+    _refuse_in_use(own)
+    app.confirm_typed(name, confirm, f"Remove account {name} and destroy its keys?")
+    if issuer_kind(wiring.home, name) == SUB_ACCOUNT:
+        # Both vaults are opened before anything is destroyed.
+        issuer_service(own).dismiss()
+    wiring.accounts.remove(name, wiring.custody, wiring.destroy_keys)
+    return Result({"accounts": wiring.accounts.listed()}, True, text=f"account {name} removed, its keys destroyed")
+
+
+def _refuse_in_use(own: App) -> None:
+    """Raise ``Conflict`` while something of the account goes on."""
+    from fortctl.commands.wiring_rotation import rotation_journal
+    from fortctl.errors import Conflict
+
+    wiring, name = own.wiring, own.wiring.account
+    if wiring.process.owner() is not None:
         raise Conflict(
             f"the robot of account {name} is running",
             hint="stop it first ('fortctl robot stop', then end its process), or 'fortctl panic-disconnect'",
         )
-    if own.latch.is_latched():
+    if wiring.latch.is_latched():
         # Its folder goes with it, and the latch that only 'panic-clear' may lift.
         raise Conflict(
             f"the robot of account {name} is latched after a panic",
             hint=f"look at the account first, then 'fortctl --account {name} panic-clear'",
             details={"state": "latched"},
         )
-    app.confirm_typed(name, confirm, f"Remove account {name} and destroy its keys?")
-    own.accounts.remove(name, own.custody, own.destroy_keys)
-    return Result({"accounts": own.accounts.listed()}, True, text=f"account {name} removed, its keys destroyed")
+    operation = rotation_journal(own, "accounts remove").current() if wiring.home.operations.exists() else None
+    if operation is not None:
+        # It knows which keys live at the exchange that nothing else tells of.
+        raise Conflict(
+            f"a rotation of account {name} is open: {operation.id}, at '{operation.step}'",
+            hint=f"'fortctl --account {name} keys rotate --resume' goes on with it, '--abort' ends it",
+            details={"operation": operation.as_json()},
+        )
