@@ -148,8 +148,16 @@ def test_what_was_destroyed_without_unlocking_comes_back_only_by_an_explicit_wor
     refused = ready.run("vault", "restore", str(backup), "--yes")
     assert (refused.code, refused.error["details"]["comes_back"]) == (8, ["key/default/site"])
     assert ready.ok("keys", "list")["keys"] == []
-    back = ready.ok("vault", "restore", str(backup), "--older", "--yes")
-    assert [row["name"] for row in back["comes_back"]] == ["site-1"]
+    back = ready.run("vault", "restore", str(backup), "--older", "--yes")
+    assert back.code == 0 and [row["name"] for row in back.data["comes_back"]] == ["site-1"]
+    told = [one["message"] for one in back.doc["warnings"] if one["code"] == "LATCHED"]
+    if by == "deletion":
+        assert told == []
+        return
+    # No restore lifts a latch: what came back reads the account, and no robot comes up over it.
+    assert len(told) == 1 and "account default stays latched" in told[0] and "'site-1'" in told[0]
+    assert ready.status()["state"] == "latched" and ready.run("robot", "run").code == 8
+    assert ready.run("robot", "start").error["details"]["state"] == "latched"
 
 
 def test_a_missing_vault_makes_no_backup_young(ready: Shell, tmp_path: Path) -> None:

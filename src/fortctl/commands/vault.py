@@ -180,7 +180,20 @@ def restore(app: App, source: str, older: bool) -> Result:
     facts = {"generation": opened.generation, "comes_back": rows}
     lines = [f"vault restored as generation {opened.generation}; {len(rows)} records come back to life"]
     lines += [f"  {row['id']} {row['name']}" for row in rows]
+    _warn_of_latches(app, rows)
     return Result(facts, True, text="\n".join(lines))
+
+
+def _warn_of_latches(app: App, rows: list[dict[str, Any]]) -> None:
+    """Say that a latch stays, and that what a panic destroyed lives again. No backup holds or lifts a latch."""
+    from fortctl.robot.latch import LatchFile
+
+    home = app.wiring.home
+    for account in sorted({row["account"] for row in rows if row["account"]} | {app.globals.account}):
+        if LatchFile(home.robot(account).path).is_latched():
+            back = ", ".join(f"'{row['name']}'" for row in rows if row["account"] == account and row["role"])
+            revived = f"; keys that the panic destroyed live here again: {back}" if back else ""
+            app.warn("LATCHED", f"account {account} stays latched after its panic{revived}")
 
 
 @vault.command("accept", help="Accept the vault as it is, although the audit log tells of another.")
