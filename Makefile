@@ -3,7 +3,7 @@
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.ready
-CRASH_TESTS := tests/panic tests/rotation tests/story/test_replays.py
+CRASH_TESTS := tests/panic tests/rotation tests/story/test_replays.py tests/story/test_survival.py
 CLIENTS := sdk ccxt python_binance
 # The newest interpreter from 3.11 on that can make a virtual environment.
 PYTHON := $(shell for p in $(FORTCTL_PYTHON) python3.13 python3.12 python3.11 python3; do \

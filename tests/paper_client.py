@@ -30,18 +30,20 @@ class SignedClient:
     Args:
         url: the exchange's base address.
         made: what its page gave for the key.
+        address: where its requests come from.
     """
 
-    def __init__(self, url: str, made: dict[str, Any] | None = None) -> None:
+    def __init__(self, url: str, made: dict[str, Any] | None = None, address: str = "") -> None:
         self.host = urlsplit(url).netloc
         self.made = made
+        self.address = address
 
     def sign(self, payload: str) -> str:
         assert self.made is not None
         return hmac.new(self.made["secret_key"].encode(), payload.encode(), hashlib.sha256).hexdigest()
 
     def raw(self, method: str, target: str, body: bytes | None = None, headers: dict[str, str] | None = None) -> Answer:
-        connection = http.client.HTTPConnection(self.host, timeout=30)
+        connection = http.client.HTTPConnection(self.host, timeout=30, source_address=(self.address, 0))
         try:
             connection.request(method, target, body, headers or {})
             response = connection.getresponse()

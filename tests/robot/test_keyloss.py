@@ -155,6 +155,21 @@ async def test_it_is_lost_within_one_request_and_one_look(tmp_path: Path, kind: 
 
 
 @simulated
+async def test_a_death_without_a_word_is_noticed_within_one_silence(tmp_path: Path) -> None:
+    """Whenever the last word came: the look does not wait for the worker's next round."""
+    world = World()
+    robot = await trading(tmp_path, world)
+    await robot.wait(40)
+    world.engine.deposit("default", "XRP", Decimal(1), world.now)
+    world.delete_key("a", streams="silent")
+    await robot.wait(29)
+    assert robot.runner.state == "running"
+    await robot.wait(2)
+    assert robot.runner.state == "key_lost"
+    await robot.down()
+
+
+@simulated
 async def test_without_the_keys_page_an_order_without_effect_shows_that_it_may_not_trade(tmp_path: Path) -> None:
     world = World()
     world.has_sapi = False

@@ -84,6 +84,23 @@ async def test_a_process_frozen_for_a_day_is_held_before_it_places_anything(tmp_
     await robot.down()
 
 
+@simulated
+async def test_the_shortest_break_that_is_not_bridged_is_judged_too(tmp_path: Path) -> None:
+    """``resume.max_gap`` may be a minute: a stop of ninety seconds is longer, though no silence would have told."""
+    world = World()
+    robot = await trading(tmp_path, world)
+    robot.runner.limit(Limits(max_gap_ms=60_000))
+    placed = len(world.placed)
+    robot.process.stop()
+    world.trade(DEEP, "5000")
+    await asyncio.sleep(90)
+    robot.process.go_on()
+    await robot.wait(60)
+    assert robot.runner.state == "held" and "GAP" in robot.runner.status()["reason"]
+    assert len(world.placed) == placed
+    await robot.down()
+
+
 @pytest.mark.parametrize("hours", [-1, 1])
 @simulated
 async def test_a_clock_that_jumps_by_an_hour_stops_nothing(tmp_path: Path, hours: int) -> None:

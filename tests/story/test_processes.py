@@ -10,8 +10,6 @@ import subprocess
 import time
 from pathlib import Path
 
-import pytest
-
 from harness import Paper, Ran, Shell, serve_paper
 
 CONFIGURE = (
@@ -260,19 +258,3 @@ def test_a_damaged_audit_log_never_keeps_a_robot_from_being_stopped(keyed: Shell
     assert keyed.run("keys", "verify", "--role", "robot").code == 6
     assert keyed.ok("robot", "stop", "--now")["robot"]["state"] == "stopped"
     assert keyed.run("panic-disconnect", "--yes").code == 12
-
-
-@pytest.mark.parametrize("choice", ["at-once", "late", "silent"])
-def test_whatever_an_open_stream_does_when_the_key_is_deleted(keyed: Shell, choice: str) -> None:
-    """Binance doesn't say what becomes of an idle user stream: the robot notices the loss, and lives with each."""
-    keyed.ok(*CONFIGURE)
-    keyed.ok("robot", "start")
-    keyed.await_status(lambda status: status["orders_open"] == 4)
-    keyed.ok("paper", "market", "pause")
-    keyed.ok("paper", "fault", "set", f"revoked-stream:{choice}")
-    keyed.ok("paper", "keys", "delete", "robot-1")
-    keyed.ok("paper", "market", "resume")
-    keyed.await_status(lambda status: status["state"] == "key_lost", timeout=60)
-    new = keyed.paper_key("robot-2", "reading,spot_trading")
-    keyed.ok("keys", "change", "--role", "robot", "--input", "-", stdin=new)
-    keyed.await_status(lambda status: status["state"] in ("running", "held"))

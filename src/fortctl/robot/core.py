@@ -350,7 +350,7 @@ class RobotCore:
 
     def _unbroken(self) -> bool:
         """Return whether no break lies between now and the last accepted signed answer."""
-        return self._mark is None or self.exchange_now() - self._mark.at <= UNBROKEN_MS
+        return self._mark is None or self.exchange_now() - self._mark.at <= min(UNBROKEN_MS, self._limits.max_gap_ms)
 
     @property
     def last_price(self) -> Decimal | None:

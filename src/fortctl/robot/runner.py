@@ -281,8 +281,13 @@ class Runner(Feeds):
                 continue
             # asyncio.timeout, not wait_for: that one can swallow a cancellation (fixed in Python 3.12).
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(SECOND_LOOK_S):
+                async with asyncio.timeout(self._patience()):
                     await self._dirty.wait()
+
+    def _patience(self) -> float:
+        """Return for how long the worker may sleep: no longer than until the silence is long."""
+        left = SILENCE_S - self.silent_for()
+        return min(SECOND_LOOK_S, left) if left > 0 else SECOND_LOOK_S
 
     async def finish(self) -> list[str]:
         """Place nothing more and leave no order in doubt: wait for what is under way, then look up what is unknown.
