@@ -39,8 +39,8 @@ class Replay:
         self.engine.add_key(self._key)
         self.engine.emit = self._emit
         self._events: deque[dict[str, Any]] = deque()
-        row = calls.CALLS["GET", "/api/v3/exchangeInfo"].handler(self._context(start), {"symbol": settings.symbol})
-        self.rules = parsing.symbol_rules(row["symbols"][0])
+        info = calls.CALLS["GET", "/api/v3/exchangeInfo"].handler(self._context(start), {"symbol": settings.symbol})
+        self.rules = parsing.symbol_rules(info)
         self._quiet: Decimal | None = None
         self._record(Configured(settings.as_json()), AssetsNamed(self.rules.base, self.rules.quote))
         self._record(Wished("running", "started", start))

@@ -51,7 +51,7 @@ class Stepped:
         self._prices = [trade.price for trade in load(str(recording(what.file)), None).trades]
         self._fate, self._rate = fate, Decimal(what.rate)
         answer = self.replay.client.ok("GET", "exchangeInfo", symbol=what.symbol, signed=False)
-        self._rules = parsing.symbol_rules(answer["symbols"][0])
+        self._rules = parsing.symbol_rules(answer)
         self.position = int(self.replay.page("market", action="status")["position"])
         self.kills = 0
 

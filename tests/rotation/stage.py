@@ -116,7 +116,7 @@ class EngineExchange:
         return int(self.ask("GET", "/api/v3/time")["serverTime"])
 
     async def symbol_rules(self, symbol: str) -> Any:
-        return parsing.symbol_rules(self.ask("GET", "/api/v3/exchangeInfo", symbol=symbol)["symbols"][0])
+        return parsing.symbol_rules(self.ask("GET", "/api/v3/exchangeInfo", symbol=symbol))
 
     async def last_price(self, symbol: str) -> Decimal:
         return Decimal(self.ask("GET", "/api/v3/ticker/price", symbol=symbol)["price"])
