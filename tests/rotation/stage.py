@@ -163,7 +163,11 @@ class EngineExchange:
     async def user_events(self) -> AsyncIterator[Any]:
         queue: asyncio.Queue[Any] = asyncio.Queue()
         self._stage.listeners.append(queue)
+        up_at = self._stage.clock.ms + self._stage.stream_takes_ms
         try:
+            while self._stage.clock.ms < up_at:
+                await asyncio.sleep(0)
+            self._stage.calls.append(("stream up", self._pair.name if self._pair else ""))
             yield StreamUp()
             while True:
                 yield await queue.get()
@@ -378,11 +382,12 @@ class Stage:
     Attributes:
         fuse: called before and after each write of the rotation's journal; may raise :class:`Killed`.
         has_sapi: the exchange tells a key's rights (the testnet does not).
+        stream_takes_ms: how long a user stream takes to be up.
     """
 
     def __init__(self, folder: Path, issuer: str = PERSON) -> None:
         self.home, self.issuer = Home(folder), issuer
-        self.has_sapi = True
+        self.has_sapi, self.stream_takes_ms = True, 0
         self._traces, desk.Traces = desk.Traces, NoTraces  # type: ignore[misc,assignment]
         self._fsync, os.fsync = os.fsync, lambda descriptor: None
         make_private_folder(folder / "robots" / "default")
@@ -465,6 +470,9 @@ class Stage:
             sleep=self.clock.wait,
             timeout_s=60.0,
         )
+
+    def robot_stops(self) -> None:
+        self._tools().robot.stop_now(cancel_orders=False)
 
     def _offline(self) -> dict[str, Any]:
         return offline_status(self.home.robot("default").journal)

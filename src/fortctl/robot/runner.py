@@ -246,7 +246,8 @@ class Runner(Feeds):
             shown["reasons"] = numbered(self.facts.hold)
             shown["resume"] = after_resume(self.book, self._wanted_now(), self._price)
         if self._key_swap is not None:
-            shown["key_swap"] = dict(self._key_swap)
+            # Heard: the new key's stream is up, and the old one's is needed no more.
+            shown["key_swap"] = {**self._key_swap, "heard": self._exchange in self._up}
         if self._balances is not None:
             shown["balances"] = balance_rows(self.book, self._balances)
         return shown

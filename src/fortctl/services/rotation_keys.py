@@ -13,6 +13,10 @@ from fortctl.services.rotation_issue import KeyMaker
 from fortctl.services.rotation_plan import Mode, Operation
 from fortctl.services.rotation_tools import SETTLES_WITHIN_S, Work
 
+# How long the old key is left alive for its stream to be handed over; and the states in which that matters.
+HANDED_OVER_WITHIN_S = 5.0
+WORKING = ("running", "draining", "reconciling")
+
 
 class NewKeys:
     """Gets the new keys and puts them in place.
@@ -148,6 +152,7 @@ class OldKeys:
 
     async def delete(self, resumed: bool) -> dict[str, Any]:
         if self._work.by_issuer:
+            self._work.wait(HANDED_OVER_WITHIN_S, self._handed_over)
             issuer = self._tools.issuer()
             try:
                 await self._tools.proofs.delete(issuer, self._work.operation)
@@ -157,6 +162,14 @@ class OldKeys:
         # A person may have done it already; whether it is so, the next step proves.
         await self._proved_or_asked(asked=resumed)
         return {}
+
+    def _handed_over(self) -> bool:
+        """Whether the robot hears its orders over the new key's stream: the end of the old one costs nothing then."""
+        if Role.ROBOT not in self._work.roles or self._work.operation.mode is not Mode.OVERLAP:
+            return True
+        status = self._tools.watch.status()
+        swap = status.get("key_swap")
+        return status["state"] not in WORKING or swap is None or bool(swap.get("heard", True))
 
     async def prove(self, resumed: bool) -> dict[str, Any]:
         if self._work.by_issuer:
