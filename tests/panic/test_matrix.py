@@ -234,6 +234,11 @@ def test_a_persons_own_orders_are_left_alone(world: World) -> None:
     url, key = world.template.paper.ready["url"], world.template.keys[1]
     mine = signed_call(url, "POST", "/api/v3/order", key, {**fields, "price": f"{float(price) * 0.5:.2f}"})
     assert mine.get("orderId"), mine
+    # One of the robot's that a person amended bears another name, and is the robot's still.
+    ours = world.open_orders()[0]
+    less = f"{float(ours['origQty']) * 0.6:.4f}"
+    amended = {"symbol": "BTCUSDT", "orderId": str(ours["orderId"]), "newQty": less}
+    assert "amendedOrder" in signed_call(url, "PUT", "/api/v3/order/amend/keepPriority", key, amended)
     os.kill(world.robot_pid, signal.SIGSTOP)
     assert world.panic().code == 12
     assert [one["orderId"] for one in world.open_orders()] == [mine["orderId"]]

@@ -156,6 +156,19 @@ async def test_orders_cancelled_filled_in_part_and_amended_meanwhile(tmp_path: P
     await robot.down()
 
 
+@simulated
+async def test_an_amended_order_is_cancelled_by_its_number(tmp_path: Path) -> None:
+    world = World()
+    robot = await trading(tmp_path, world)
+    order = ours(world)[1]
+    person(world, "PUT", "/api/v3/order/amend/keepPriority", orderId=order.id, newQty=order.quantity - 1)
+    await robot.wait(1)
+    cancelled = await robot.runner.halt(cancel_orders=True)
+    assert world.numbers[order.id] in cancelled["cancelled"] and cancelled["left"] == []
+    assert not ours(world) and not world.broken
+    await robot.down()
+
+
 @pytest.mark.parametrize("filled", [False, True], ids=["open", "filled"])
 @pytest.mark.parametrize("times", [1, 2])
 @simulated

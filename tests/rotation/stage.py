@@ -144,8 +144,9 @@ class EngineExchange:
         self._stage.placed.append(request.client_order_id)
         return parsing.order_state(answer)
 
-    async def cancel(self, symbol: str, client_order_id: str) -> Any:
-        answer = self.ask("DELETE", "/api/v3/order", symbol=symbol, origClientOrderId=client_order_id)
+    async def cancel(self, symbol: str, client_order_id: str, *, order_id: int | None = None) -> Any:
+        named = {"orderId": order_id} if order_id is not None else {"origClientOrderId": client_order_id}
+        answer = self.ask("DELETE", "/api/v3/order", symbol=symbol, **named)
         return parsing.order_state(answer)
 
     async def order(self, symbol: str, client_order_id: str) -> Any:

@@ -157,8 +157,9 @@ class BinanceExchange:
         fields = {**_fields(request), "timestamp": timestamp, "recvWindow": recv_window, "newOrderRespType": "RESULT"}
         return parsing.order_state(await self._ask(self._made().create_order(**fields)))
 
-    async def cancel(self, symbol: str, client_order_id: str) -> OrderState:
-        answer = await self._signed(lambda: self._made().cancel_order(symbol=symbol, origClientOrderId=client_order_id))
+    async def cancel(self, symbol: str, client_order_id: str, *, order_id: int | None = None) -> OrderState:
+        named = {"orderId": order_id} if order_id is not None else {"origClientOrderId": client_order_id}
+        answer = await self._signed(lambda: self._made().cancel_order(symbol=symbol, **named))
         return parsing.order_state(answer)
 
     async def order(self, symbol: str, client_order_id: str, *, order_id: int | None = None) -> OrderState:

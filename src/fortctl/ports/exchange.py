@@ -83,7 +83,8 @@ class Exchange(Protocol):
     async def place(self, request: OrderRequest, *, timestamp: int, recv_window: int) -> OrderState:
         """Place an order. ``timestamp`` (ms) and ``recv_window`` (ms) go out as given (robot.md, rule 5)."""
 
-    async def cancel(self, symbol: str, client_order_id: str) -> OrderState: ...
+    async def cancel(self, symbol: str, client_order_id: str, *, order_id: int | None = None) -> OrderState:
+        """Cancel an order by our name for it, or by the exchange's number where that is given (an amended one)."""
 
     async def order(self, symbol: str, client_order_id: str, *, order_id: int | None = None) -> OrderState:
         """Return an order by our name for it, or by the exchange's number where that is given."""

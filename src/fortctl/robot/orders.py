@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
@@ -227,7 +228,9 @@ class OrderDesk:
         self._cancelling.add(name)
         try:
             async with self._slots:
-                order = await exchange.cancel(settings.symbol, name)
+                # By its number, where it is known: amended by hand, it answers to another name.
+                number = runner.book.orders[name].order_id or None
+                order = await exchange.cancel(settings.symbol, name, order_id=number)
         except ExchangeFault as fault:
             if fault.outcome is Outcome.ABSENT:
                 # Filled, cancelled or gone meanwhile: the exchange knows which.
@@ -241,7 +244,7 @@ class OrderDesk:
             return False
         finally:
             self._cancelling.discard(name)
-        runner.record(told_of(order))
+        runner.record(told_of(replace(order, client_order_id=name)))
         runner.accepted()
         if runner.book.orders[name].missing:
             self.lookups.fetch_fills_of(name)
