@@ -110,8 +110,8 @@ BUGS = (
     Bug(
         "an order that is not visible yet is taken as not placed",
         "robot/lookups.py",
-        "            if left_ms < 0:\n",
-        "            if left_ms < 10_000:\n",
+        "        if left_ms < 0:\n",
+        "        if left_ms < 10_000:\n",
         "tests/robot/test_resume.py -k visible",
         "2",
     ),

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import random
 from collections.abc import Iterator
 from typing import Any
 
 import aiohttp
+import orjson
 
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.1, 30.0
 # A connection is refused at 300 attempts in 5 minutes and address (web-socket-api.md, "IP limits"): obeyed in any case.
@@ -83,7 +83,7 @@ def read_frame(message: aiohttp.WSMessage) -> dict[str, Any]:
     """Return a text frame's JSON object. Raises :class:`Refused` when the connection ended, ``ValueError``."""
     if message.type is not aiohttp.WSMsgType.TEXT:
         raise Refused(None, f"the connection was closed ({message.type.name.lower()})")
-    parsed = json.loads(message.data)
+    parsed = orjson.loads(message.data)
     if not isinstance(parsed, dict):
         raise ValueError("a frame is no JSON object")
     return parsed

@@ -80,6 +80,12 @@ class Spent:
         return self if minute == self.minute else replace(self, minute=minute, used=0)
 
 
+def stopped_for(spent: Spent, now_ms: int) -> float:
+    """Return for how many seconds nothing may leave; 0 when it may."""
+    stopped_ms = min(spent.stopped_until - now_ms, int(LONGEST_STOP_S * 1000))
+    return stopped_ms / 1000 if stopped_ms > 0 else 0.0
+
+
 def ask(spent: Spent, now_ms: int, weight: int, *, urgent: bool, limit: int | None) -> tuple[Spent, float]:
     """Return what is spent after a request, and 0; or what is spent, and the seconds that it must wait.
 
@@ -87,9 +93,8 @@ def ask(spent: Spent, now_ms: int, weight: int, *, urgent: bool, limit: int | No
         limit: weight a minute; None: no limit.
     """
     spent = spent.at(now_ms)
-    stopped_ms = min(spent.stopped_until - now_ms, int(LONGEST_STOP_S * 1000))
-    if stopped_ms > 0:
-        return spent, stopped_ms / 1000
+    if stopped := stopped_for(spent, now_ms):
+        return spent, stopped
     room = limit if urgent or limit is None else int(limit * (1 - KEPT_FREE))
     if room is not None and weight and spent.used + weight > room:
         return spent, (MINUTE_MS - now_ms % MINUTE_MS) / 1000
@@ -125,7 +130,7 @@ class Budget:
         """Count a request, and return 0; or the seconds that it must wait, uncounted."""
         now = self._clock.now_ms()
         if weight == 0:
-            return ask(self._read(), now, 0, urgent=urgent, limit=None)[1]
+            return stopped_for(self._read(), now)
         waits: list[float] = []
 
         def spend(spent: Spent) -> Spent:

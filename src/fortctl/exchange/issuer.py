@@ -9,11 +9,10 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
-from urllib.parse import quote, urlencode
 
 from fortctl.clock import SystemClock
 from fortctl.exchange.codes import classify
-from fortctl.exchange.signing import sign
+from fortctl.exchange.signing import rest_payload, signer, with_signature
 from fortctl.exchange.targets import ExchangeTarget
 from fortctl.model import KeyPair
 from fortctl.ports import ExchangeFault, IssuedKey, Outcome
@@ -121,9 +120,7 @@ class SubAccountIssuer:
 
     def _signed(self, fields: Mapping[str, str]) -> str:
         stamped = {**fields, "recvWindow": RECV_WINDOW_MS, "timestamp": self._clock.now_ms() + self._offset_ms}
-        # Values are percent-encoded before they are signed (rest-api.md, since 2026-01-15).
-        payload = urlencode(stamped, quote_via=quote)
-        return f"{payload}&signature={quote(sign(self._master, payload.encode()), safe='')}"
+        return with_signature(rest_payload(stamped), signer(self._master))
 
     async def _send(self, method: str, path: str, payload: str) -> dict[str, Any]:
         """Send one request; every foreign exception becomes an ``ExchangeFault``."""

@@ -5,24 +5,51 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
-from collections.abc import Mapping
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
+from urllib.parse import quote
 
 from fortctl.model import KeyPair, KeyType
+
+_PLAIN = re.compile(r"[A-Za-z0-9_.~-]*").fullmatch
 
 
 def sign(pair: KeyPair, payload: bytes) -> str:
     """Return the signature of a payload: hex for HMAC-SHA-256, base64 for Ed25519 and RSA (PKCS#1 v1.5, SHA-256)."""
+    return signer(pair)(payload)
+
+
+def signer(pair: KeyPair) -> Callable[[bytes], str]:
+    """Return what signs payloads with a key, for many of them: a private key is read once."""
     if pair.type is KeyType.HMAC:
-        return hmac.new(pair.secret.reveal_bytes(), payload, hashlib.sha256).hexdigest()
+        return lambda payload: hmac.digest(pair.secret.reveal_bytes(), payload, hashlib.sha256).hex()
     from cryptography.hazmat.primitives.asymmetric import ed25519, padding, rsa
     from cryptography.hazmat.primitives.hashes import SHA256
     from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
     key = load_pem_private_key(pair.secret.reveal_bytes(), password=None)
     if isinstance(key, ed25519.Ed25519PrivateKey):
-        return base64.b64encode(key.sign(payload)).decode()
+        own = key
+        return lambda payload: base64.b64encode(own.sign(payload)).decode()
     assert isinstance(key, rsa.RSAPrivateKey)
-    return base64.b64encode(key.sign(payload, padding.PKCS1v15(), SHA256())).decode()
+    rsa_key = key
+    return lambda payload: base64.b64encode(rsa_key.sign(payload, padding.PKCS1v15(), SHA256())).decode()
+
+
+def rest_payload(fields: Mapping[str, Any]) -> str:
+    """Return a REST call's fields as they go out, and as they are signed: values percent-encoded first."""
+    return "&".join(f"{name}={_encoded(str(value))}" for name, value in fields.items() if value is not None)
+
+
+def _encoded(value: str) -> str:
+    # What is plain already, as in every order, is not gone through again.
+    return value if _PLAIN(value) else quote(value, safe="")
+
+
+def with_signature(payload: str, signs: Callable[[bytes], str]) -> str:
+    """Return a REST payload with its signature behind it."""
+    return f"{payload}&signature={quote(signs(payload.encode()), safe='')}"
 
 
 def socket_payload(parameters: Mapping[str, str | int]) -> bytes:

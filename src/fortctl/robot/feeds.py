@@ -117,7 +117,8 @@ class Feeds(RobotCore, ABC):
         events: list[Event] = []
         if update.fill is not None and not self.book.has_booked(name, update.fill.trade_id):
             events.append(booked_of(update.fill, name))
-        events.append(told_of(replace(update.order, client_order_id=name)))
+        told = told_of(update.order)
+        events.append(told if told.client_order_id == name else replace(told, client_order_id=name))
         self.take(*events)
         if self._sell_at_once(name):
             # The write waits for the order to leave: what is lost by a crash until then, the exchange tells again.

@@ -7,7 +7,7 @@ exchange once its receive window is over; the latch is read under the shared loc
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import StrEnum
 
 # How long the exchange takes an order after its timestamp (ms).
@@ -57,8 +57,12 @@ class Leaving:
     def went(self, well: bool = True) -> Leaving:
         """Return the state after the present step; one that did not go well leads to the unlocking, or to the end."""
         if well or self.step is None:
-            return replace(self, at=self.at + 1)
+            return Leaving(self.order, self.at + 1, self.stopped)
         refused = self.step
         held = self.locked and refused is not Step.LOCK
         end = self.order.index(Step.UNLOCK) if held else len(self.order)
-        return replace(self, at=end, stopped=refused)
+        return Leaving(self.order, end, refused)
+
+
+# An order that is stamped, and whose intent is durable.
+READY = Leaving().went().went()

@@ -13,7 +13,7 @@ from fortctl.model import OrderRequest, OrderState, OrderStatus, OrderType, Side
 from fortctl.ports import Exchange, ExchangeFault, Outcome
 from fortctl.robot.events import Absent, Cancel, Intended, Intent, Place
 from fortctl.robot.ids import client_order_id
-from fortctl.robot.leaving import RECV_WINDOW_MS, Leaving, Step
+from fortctl.robot.leaving import READY, RECV_WINDOW_MS, Step
 from fortctl.robot.lookups import LookUps
 from fortctl.robot.reconcile import told_of
 from fortctl.robot.records import Order
@@ -152,8 +152,7 @@ class OrderDesk:
 
     async def _send(self, exchange: Exchange, request: OrderRequest, at: int) -> None:
         """Go the rest of :data:`fortctl.robot.leaving.LEAVING`: it is stamped, and its intent is durable."""
-        runner, name = self._runner, request.client_order_id
-        going = Leaving().went().went()
+        runner, name, going = self._runner, request.client_order_id, READY
         async with self._slots:
             with runner.latch.placing() as free:
                 going = going.went(free).went(free)

@@ -68,7 +68,8 @@ class Runner(Feeds):
 
     def _sell_at_once(self, name: str) -> bool:
         self._orders.noted(name)
-        if not self.may_place() or self._rules is None or self._price is None:
+        # The lease is looked at once, after the sell is stamped and under the latch's lock (see robot/leaving.py).
+        if not self.calm() or self._rules is None or self._price is None:
             return False
         return self._orders.sell_at_once(name, self._orders.view(self._price, self._rules, self._rate))
 
