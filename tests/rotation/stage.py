@@ -229,6 +229,8 @@ class Robot:
         self._stage = stage
         self._thread = ThreadPoolExecutor(1)
         self.runner: Runner | None = None
+        # A service manager's robot goes on by itself; one that a command brings up waits for 'robot start'.
+        self.resumes = True
 
     def owner(self) -> Any:
         return self if self.runner is not None else None
@@ -272,7 +274,7 @@ class Robot:
             latch=NoLatch(),
             connect=stage.connect,
             log=log,
-            resume_running=True,
+            resume_running=self.resumes,
         )
         settings, key = box.settings(), box.key()
         if settings is not None:
@@ -394,6 +396,7 @@ class Stage:
         make_private_folder(folder / "robots" / "default")
         self.clock = StageClock()
         self.placed: list[str] = []
+        self._trades = 1
         self.calls: list[tuple[str, str]] = []
         self.listeners: list[asyncio.Queue[Any]] = []
         self._exchange()
@@ -426,6 +429,13 @@ class Stage:
             for queue in self.listeners:
                 queue.put_nowait(parsing.order_update(event))
 
+    def trade(self, price: str) -> None:
+        """Let somebody trade at a price, and the robot hear of its fills."""
+        self._trades += 1
+        trade = Trade(self._trades, Decimal(price), Decimal(100_000), self.clock.ms, False)
+        self.engine.trade(SYMBOL, trade, self.clock.ms)
+        self.clock.wait(1)
+
     def make_key(self, name: str, role: Role, account: str = "default") -> KeyPair:
         text, secret = secrets.token_hex(32), secrets.token_hex(32)
         self.engine.add_key(ApiKey(name, account, text, "hmac", RIGHTS[role], START_MS, secret=secret))
@@ -439,7 +449,7 @@ class Stage:
         return EngineExchange(self, pair)
 
     async def _take_keys_in(self) -> None:
-        tools = self._tools()
+        tools = self.tools()
         await tools.keys.take_site(self.make_key("site-old", Role.SITE), allow=(), replacing=False, force=False)
         await tools.keys.take_robot(self.make_key("robot-old", Role.ROBOT), allow=(), replacing=False, force=False)
         tools.robot.configure(GRID)
@@ -448,7 +458,7 @@ class Stage:
 
     # -- the site's command ----------------------------------------------------------------------------------------
 
-    def _tools(self) -> StepTools:
+    def tools(self) -> StepTools:
         audit = AuditFile(self.home.audit)
         vault = VaultFile(self.home.vault, self.home.erasure).unlock([KeyFile(self.home.keyfile)])
         custody = Custody("default", "paper", vault, audit, self.clock)
@@ -489,7 +499,7 @@ class Stage:
             found = journal.expect(mode, scope)
             fresh = found is None
             operation = found or journal.begin(mode, scope, self.issuer)
-            service = RotationService(journal, self._tools(), NoHooks(), AuditFile(self.home.audit), self.clock)
+            service = RotationService(journal, self.tools(), NoHooks(), AuditFile(self.home.audit), self.clock)
             return asyncio.run(service.run(operation, {}, fresh=fresh))
         finally:
             store.close()
@@ -506,7 +516,7 @@ class Stage:
 
     def usable(self) -> dict[Role, bool]:
         """Whether the key that each role uses now is one that the exchange accepts."""
-        custody = self._tools().custody
+        custody = self.tools().custody
         site = custody.site_key()
         robot = self.robot.box.key()
         found = {}
@@ -517,7 +527,7 @@ class Stage:
 
     def end_state(self) -> dict[str, Any]:
         """What an undisturbed run and one that was killed must have in common."""
-        tools = self._tools()
+        tools = self.tools()
         self.robot.bring_up()
         self.clock.wait(1)
         site, robot = tools.custody.site_key(), self.robot.box.key()

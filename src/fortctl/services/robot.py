@@ -13,6 +13,15 @@ Status = dict[str, Any]
 STATUS_POLL_S = 0.1
 
 
+def is_drained(status: Mapping[str, Any]) -> bool:
+    """Return whether a robot stands still with nothing left to finish: no order open, no cycle with inventory."""
+    return bool(status["state"] == "stopped" and not status["orders_open"] and not status["cycles"]["open"])
+
+
+def counted(cycles: int) -> str:
+    return f"{cycles} cycle{'s' if cycles != 1 else ''}"
+
+
 class RobotWatch:
     """Looks at the robot without ever starting a process or unlocking anything.
 
@@ -114,22 +123,31 @@ class RobotService:
             The status at the end, and whether anything changed.
 
         Raises:
+            Conflict: somebody stopped the robot meanwhile.
             RobotTimeout: not done in time; the drain goes on in the robot.
         """
         self._control.bring_up()
-        if self._watch.status()["state"] == "stopped":
+        # What a crash or 'stop --now' has left open is drained, too.
+        if is_drained(self._watch.status()):
             return self._watch.status(), False
         self._control.send("drain")
         deadline = self._clock.monotonic() + timeout_s
         while True:
             status = self._watch.status()
-            if status["state"] == "stopped":
+            if is_drained(status):
                 return status, True
+            left = status["cycles"]["open"]
+            if status["state"] == "stopped":
+                raise Conflict(
+                    f"the robot was stopped before it had drained: {counted(left)}, {status['orders_open']} orders",
+                    hint="'fortctl robot stop --drain' drains on",
+                    details={"state": "stopped", "cycles_open": left},
+                    data={"robot": status},
+                )
             progress(status)
             if self._clock.monotonic() >= deadline:
-                left = status["cycles"]["open"]
                 raise RobotTimeout(
-                    f"still draining: {left} cycle{'s' if left != 1 else ''}",
+                    f"still draining: {counted(left)}",
                     hint="the drain goes on; wait with 'fortctl robot stop --drain', or end it with 'robot stop --now'",
                     details={"cycles_open": left},
                     data={"robot": status},

@@ -8,6 +8,7 @@ from typing import Any
 from fortctl.errors import Conflict, KeyRejected, NotFound
 from fortctl.model import KeyPair, Role
 from fortctl.services.keyanswers import failure_of
+from fortctl.services.robot import counted, is_drained
 from fortctl.services.rotation_keys import NewKeys, OldKeys
 from fortctl.services.rotation_plan import DOING, Mode, Operation
 from fortctl.services.rotation_tools import AT_WORK, SETTLES_WITHIN_S, Drained, Journal, StepTools, Work, start_again
@@ -117,8 +118,8 @@ class Steps:
 
     async def _drain(self, resumed: bool) -> dict[str, Any]:
         tools = self._tools
-        tools.control.bring_up()
-        if self._work.operation.facts.get("was") not in AT_WORK or self._drained():
+        # Whatever the robot was at: what a crash or 'stop --now' has left open is drained, too.
+        if self._drained():
             return {}
         tools.control.send("drain")
         while not self._work.wait(tools.timeout_s, self._drained):
@@ -128,14 +129,13 @@ class Steps:
                 raise Drained(count)
             if choice in ("keep", "cancel"):
                 return {"unfinished": choice}
-            tools.guide.progress(f"still draining: {count} cycle{'s' if count != 1 else ''}")
+            tools.guide.progress(f"still draining: {counted(count)}")
         return {}
 
     def _drained(self) -> bool:
         # A local robot that was killed meanwhile comes back and drains on.
         self._tools.control.bring_up()
-        status = self._tools.watch.status()
-        return bool(status["state"] == "stopped" and not status["cycles"]["open"])
+        return is_drained(self._tools.watch.status())
 
     async def _stop(self, resumed: bool) -> dict[str, Any]:
         choice = self._work.operation.facts.get("unfinished")

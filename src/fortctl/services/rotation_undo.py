@@ -46,8 +46,11 @@ class Undo:
         if before:
             await self._refuse_keyless(before)
         issued = await self._drop_issued(before)
-        if robot and self._operation.facts.get("was") in AT_WORK:
+        was = self._operation.facts.get("was") if robot else None
+        if was in AT_WORK:
             start_again(tools)
+        elif was == "stopped" and tools.watch.status()["state"] == "draining":
+            tools.robot.stop_now(cancel_orders=False)
         for role in new:
             await tools.proofs.drop(role)
         first = self._operation.mode is Mode.ISSUE
