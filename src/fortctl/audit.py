@@ -15,10 +15,10 @@ from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from fortctl.clock import SystemClock
-from fortctl.durable import write_all
+from fortctl.durable import NoPlainFile, open_plain, write_all
 from fortctl.errors import Conflict, VaultDamaged
 from fortctl.secret import Secret, redact
 from fortctl.times import rfc3339
@@ -65,11 +65,14 @@ class AuditFile:
             facts: more JSON values, nothing secret.
 
         Raises:
-            VaultDamaged: the log's end is not an entry.
+            VaultDamaged: the log's end is not an entry, or one that was changed; or the log is no plain file.
             Conflict: the disk does not take the entry; the log is as it was.
         """
         try:
-            self._append({"what": what, "account": account, "result": result, **facts})
+            self._append({"what": what, "account": account, "result": result, **facts}, strict=not best_effort)
+        except NoPlainFile:
+            if not best_effort:
+                raise _no_file() from None
         except OSError as error:
             if not best_effort:
                 raise Conflict(
@@ -84,13 +87,15 @@ class AuditFile:
                     hint=_BEGIN_AGAIN,
                 ) from error
 
-    def _append(self, facts: dict[str, Any]) -> None:
-        descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    def _append(self, facts: dict[str, Any], *, strict: bool) -> None:
+        descriptor = open_plain(self._path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX)
             size = os.fstat(descriptor).st_size
             end, last = _last_line(descriptor, size)
             before = json.loads(last) if last else None
+            if strict and before is not None and not _is_entry(before, last):
+                raise VaultDamaged("the last entry of the audit log was changed", hint=_BEGIN_AGAIN)
             if end < size:
                 # A crash or a full disk left half an entry, whose operation never went on.
                 os.ftruncate(descriptor, end)
@@ -127,10 +132,14 @@ class AuditFile:
         return entry, end + len(line)
 
     def entries(self) -> Iterator[dict[str, Any]]:
-        """Yield every entry, oldest first. Raises ``VaultDamaged`` at a line that is not as an entry is written."""
+        """Yield every entry, oldest first.
+
+        Raises:
+            VaultDamaged: at a line that is not as an entry is written; or the log is no plain file.
+        """
         if not self._path.exists():
             return
-        with self._path.open("rb") as stream:
+        with _reading(self._path) as stream:
             for number, line in enumerate(stream, 1):
                 try:
                     entry = json.loads(line)
@@ -164,6 +173,8 @@ class AuditFile:
                 intended = max(intended, generation)
                 if generation and entry["result"] in ("result", "accepted"):
                     return intended, generation
+        except NoPlainFile:
+            raise _no_file() from None
         except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
             raise VaultDamaged("the audit log's end is no entry", hint=_BEGIN_AGAIN) from None
         return (intended, 0) if intended else None
@@ -224,6 +235,17 @@ class AuditFile:
         return True
 
 
+def _no_file() -> VaultDamaged:
+    return VaultDamaged("the audit log is no plain file", hint=f"see what was put in its place; {_BEGIN_AGAIN}")
+
+
+def _reading(path: Path) -> IO[bytes]:
+    try:
+        return open(path, "rb", opener=open_plain)
+    except NoPlainFile:
+        raise _no_file() from None
+
+
 def redact_values(entry: dict[str, Any]) -> dict[str, Any]:
     """Mask what looks like key material in the free texts (the hashes of the chain are left alone)."""
     return {name: value if name in ("prev", "hash", "seal") else _masked(value) for name, value in entry.items()}
@@ -247,6 +269,11 @@ def _hash(entry: dict[str, Any]) -> str:
     return hashlib.sha256(canonical.encode()).hexdigest()
 
 
+def _is_entry(entry: dict[str, Any], line: bytes) -> bool:
+    """Return whether a line is an entry as it is written, with the hash that it must have."""
+    return _line(entry) == line + b"\n" and entry["hash"] == _hash(entry)
+
+
 def _last_line(descriptor: int, size: int) -> tuple[int, bytes]:
     """Return where the last whole line ends, and the line; what follows it is half an entry."""
     tail, start, end = b"", size, -1
@@ -267,7 +294,7 @@ def _whole_lines(path: Path) -> Iterator[bytes]:
     first = next(lines, None)
     if first is None:
         return
-    with path.open("rb") as stream:
+    with open(path, "rb", opener=open_plain) as stream:
         stream.seek(-1, os.SEEK_END)
         if stream.read(1) == b"\n":
             yield first
@@ -276,7 +303,7 @@ def _whole_lines(path: Path) -> Iterator[bytes]:
 
 def _backwards(path: Path) -> Iterator[bytes]:
     """Yield a file's lines, the last one first."""
-    with path.open("rb") as stream:
+    with open(path, "rb", opener=open_plain) as stream:
         position, rest = stream.seek(0, os.SEEK_END), b""
         while position > 0:
             size = min(_BLOCK, position)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fortctl.durable import replace_file
+from fortctl.durable import NoPlainFile, read_plain, replace_file
 from fortctl.errors import ConfigError, Conflict, NotFound, UsageError
 
 if TYPE_CHECKING:
@@ -249,13 +249,15 @@ def load_config(home: Home) -> Config:
 
     home.check_modes()
     try:
-        parsed = tomllib.loads(home.config.read_text(encoding="utf-8"))
+        parsed = tomllib.loads(read_plain(home.config).decode())
     except FileNotFoundError:
         raise NotFound(f"there is no fortctl home at {home.path}", hint="'fortctl init' makes one") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(
             f"{home.config} is no valid TOML: {error}", hint="mend it, or restore it from a backup"
         ) from None
+    except NoPlainFile as error:
+        raise error.told() from None
     except OSError as error:
         raise ConfigError(f"{home.config} cannot be read: {error.strerror}", hint="choose another --home") from None
     return _interpret(parsed, home)

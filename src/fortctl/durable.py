@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import stat
@@ -10,7 +11,44 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from fortctl.errors import Conflict, VaultDamaged
+from fortctl.errors import ConfigError, Conflict, VaultDamaged
+
+
+class NoPlainFile(OSError):
+    """What lies in a file's place is a pipe, a device or a folder, or a link where none may be."""
+
+    def __init__(self, path: Path | str) -> None:
+        super().__init__(errno.EINVAL, "it is no plain file", str(path))
+
+    def told(self) -> ConfigError:
+        """Return the error that a user sees where no more is known of the file."""
+        return ConfigError(f"{self.filename} is no plain file", hint="see what was put in its place")
+
+
+def open_plain(path: Path | str, flags: int, mode: int = 0o600) -> int:
+    """Open a file, but nothing that would keep its reader or writer waiting; return the descriptor (``open``'s opener).
+
+    Raises:
+        NoPlainFile: it is a pipe, a device or a folder; with ``O_NOFOLLOW`` a symbolic link as well.
+        OSError: it cannot be opened.
+    """
+    try:
+        descriptor = os.open(path, flags | os.O_CLOEXEC | os.O_NONBLOCK, mode)
+    except OSError as error:
+        # ENXIO is the pipe's, to whoever would write where nobody reads.
+        if error.errno in (errno.ELOOP, errno.EISDIR, errno.ENXIO):
+            raise NoPlainFile(path) from None
+        raise
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise NoPlainFile(path)
+    return descriptor
+
+
+def read_plain(path: Path) -> bytes:
+    """Read a file of the home as a whole. Raises ``OSError``, as :func:`open_plain`."""
+    with open(path, "rb", opener=open_plain) as stream:
+        return stream.read()
 
 
 def write_all(descriptor: int, data: bytes) -> None:
@@ -88,14 +126,14 @@ def read_file(path: Path, most: int, *, follow: bool = False) -> tuple[bytes, os
         OSError: it cannot be read.
         VaultDamaged: it is a link, or no plain file.
     """
-    flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | (0 if follow else os.O_NOFOLLOW)
     if not follow and path.is_symlink():
         raise VaultDamaged(f"{path} is a symbolic link", hint="put the file itself there")
-    descriptor = os.open(path, flags)
+    try:
+        descriptor = open_plain(path, os.O_RDONLY | (0 if follow else os.O_NOFOLLOW))
+    except NoPlainFile:
+        raise VaultDamaged(f"{path} is no file", hint="see what was put in its place") from None
     try:
         status = os.fstat(descriptor)
-        if not stat.S_ISREG(status.st_mode):
-            raise VaultDamaged(f"{path} is no file", hint="see what was put in its place")
         pieces, left = [], most + 1
         while left and (piece := os.read(descriptor, min(left, 1 << 20))):
             pieces.append(piece)

@@ -70,6 +70,52 @@ def test_a_pair_of_the_robot_leaves_no_copy_for_reading(ready: Shell, tmp_path: 
     assert refused.code == 7 and "site" in refused.error["hint"]
 
 
+def test_a_queued_key_is_shown_as_what_the_robot_made(ready: Shell, tmp_path: Path) -> None:
+    public = ready.ok("keys", "generate", "--role", "robot", "--type", "rsa")["public_key"]
+    entered = register(ready, tmp_path, "robot-1", "reading,spot_trading", public, "rsa")
+    card = add(ready, "robot", entered, "--pending", "--no-wait")
+    assert (card["type"], card["status"]) == ("rsa", "queued")
+
+
+def test_pending_takes_the_api_key_alone(ready: Shell, tmp_path: Path) -> None:
+    entered = json.dumps({"api_key": "A" * 64})
+    for more in (("--type", "rsa"), ("--key-passphrase-file", str(tmp_path / "none"))):
+        ran = ready.run("keys", "add", "--role", "site", "--pending", *more, "--input", "-", stdin=entered)
+        assert (ran.code, ran.error["code"]) == (2, "BAD_INPUT") and "--pending" in ran.error["message"]
+
+
+def test_a_change_to_the_key_that_is_there_changes_nothing(ready: Shell) -> None:
+    for role, permissions in (("site", "reading"), ("robot", "reading,spot_trading")):
+        entered = ready.paper_key(f"{role}-1", permissions)
+        card = add(ready, role, entered)
+        for more in ((), ("--force-replace",)) if role == "site" else ((),):
+            ran = ready.run("keys", "change", "--role", role, *more, "--input", "-", stdin=entered)
+            assert ran.code == 0 and ran.doc["changed"] is False, ran.out
+            assert (
+                ran.data["replaced"] == {"fingerprint": None} and ran.data["key"]["fingerprint"] == card["fingerprint"]
+            )
+        renamed = json.dumps({**json.loads(entered), "name": "another"})
+        ran = ready.run("keys", "change", "--role", role, "--input", "-", stdin=renamed)
+        assert ran.doc["changed"] is True and ran.data["replaced"] == {"fingerprint": card["fingerprint"]}
+    assert [one["name"] for one in ready.ok("keys", "list")["keys"]] == ["another", "another"]
+
+
+def test_a_destroyed_key_bars_no_other_exchange(ready: Shell) -> None:
+    ready.ok("keys", "add", "--role", "site", "--input", "-", stdin=ready.paper_key("site-1", "reading"))
+    ready.ok("keys", "delete", "--role", "site", "--without-unlocking", "--yes")
+    url = json.loads((ready.home / "paper" / "server.json").read_text())["url"]
+    config = ready.home / "config.toml"
+    config.write_text(config.read_text().replace('exchange = "paper"', f'exchange = "{url}"'))
+    assert ready.ok("keys", "list") == {"keys": []}
+    ready.ok("keys", "add", "--role", "site", "--input", "-", stdin=ready.paper_key("site-2", "reading"))
+    # A key that is there is told of, with a way out that works.
+    config.write_text(config.read_text().replace(f'exchange = "{url}"', 'exchange = "paper"'))
+    refused = ready.run("keys", "list")
+    assert (refused.code, refused.error["code"]) == (2, "CONFIG") and "--without-unlocking" in refused.error["hint"]
+    ready.ok("keys", "delete", "--role", "site", "--without-unlocking", "--yes")
+    assert ready.ok("keys", "list") == {"keys": []}
+
+
 def test_pending_without_a_pair(ready: Shell) -> None:
     entered = json.dumps({"api_key": "A" * 64})
     for role in ("site", "robot"):

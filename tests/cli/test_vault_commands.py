@@ -96,6 +96,12 @@ def test_a_vault_that_was_put_back_is_noticed(vaults: Vaults) -> None:
     assert vaults.ok("keys", "list") == {"keys": []}
 
 
+def test_what_is_to_be_accepted_is_confirmed_before_anything_is_unlocked(vaults: Vaults) -> None:
+    vaults.shell.environment["FORTCTL_PASSPHRASE_FILE"] = vaults.file(SECOND)
+    assert vaults.run("vault", "accept", "--confirm", "3").code == 11
+    assert vaults.run("vault", "accept", "--confirm", "2").code == 5
+
+
 def test_a_log_that_was_cut_is_noticed(vaults: Vaults) -> None:
     log = vaults.shell.home / "audit.jsonl"
     before = log.read_bytes()

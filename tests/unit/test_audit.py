@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -89,6 +90,50 @@ def test_an_entry_has_one_writing(path: Path, change: str) -> None:
     path.write_text("".join(lines))
     with pytest.raises(VaultDamaged):
         checked(path)
+
+
+@pytest.mark.parametrize("change", ["edit", "hash", "spaces"])
+def test_nothing_is_chained_on_an_entry_that_was_changed(path: Path, change: str) -> None:
+    before = path.read_bytes()
+    *head, last = before.decode().splitlines(keepends=True)
+    entry = json.loads(last)
+    if change == "spaces":
+        last = last.replace(": ", ":  ", 1)
+    else:
+        entry |= {"number": 9} if change == "edit" else {"hash": "0" * 64}
+        last = json.dumps(entry, ensure_ascii=False) + "\n"
+    path.write_text("".join([*head, last]))
+    with pytest.raises(VaultDamaged, match="last entry") as found:
+        AuditFile(path).append("next", account="a", result="done")
+    assert found.value.hint and path.read_text() == "".join([*head, last])
+    # A panic has its entry all the same; the check tells where the chain breaks.
+    AuditFile(path).append("panic", account="a", result="done", best_effort=True)
+    assert len(path.read_text().splitlines()) == len(head) + 2
+    with pytest.raises(VaultDamaged):
+        checked(path)
+
+
+@pytest.mark.parametrize("what", ["pipe", "device", "folder", "link"])
+def test_a_log_that_is_no_plain_file_is_refused(tmp_path: Path, what: str) -> None:
+    path = tmp_path / "audit.jsonl"
+    if what == "pipe":
+        os.mkfifo(path)
+    elif what == "folder":
+        path.mkdir()
+    elif what == "link":
+        AuditFile(tmp_path / "other").append("first", account="a", result="done")
+        path.symlink_to(tmp_path / "other")
+    else:
+        path = Path("/dev/zero")
+    log = AuditFile(path)
+    with pytest.raises(VaultDamaged, match="no plain file"):
+        log.append("next", account="a", result="done")
+    log.append("panic", account="a", result="done", best_effort=True)
+    if what != "link":
+        for read in (log.check, log.generations):
+            with pytest.raises(VaultDamaged, match="no plain file"):
+                read()
+        assert log.head() is None
 
 
 def test_long_entries_are_continued(tmp_path: Path) -> None:

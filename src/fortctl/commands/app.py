@@ -14,6 +14,7 @@ import click
 from fortctl import __version__
 from fortctl.commands.context import Draft, Group, OutputGone, Result
 from fortctl.commands.output import make_tolerant, print_ended, print_error, print_result, silence
+from fortctl.durable import NoPlainFile
 from fortctl.errors import EXIT_INTERRUPTED, EXIT_TERMINATED, FortctlError, InternalError, Terminated, UsageError
 from fortctl.names import CORE
 from fortctl.secret import redact
@@ -145,6 +146,8 @@ def _outcome(words: Sequence[str], draft: Draft) -> Result | FortctlError | int:
         return _usage(error, words)
     except (click.Abort, OutputGone):
         raise
+    except NoPlainFile as error:
+        return error.told()
     except Exception as error:
         # strerror alone: a file name may be anything that was typed.
         reason = f": {error.strerror}" if isinstance(error, OSError) and error.strerror else ""

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from fortctl.commands.unlocking import existing_source
 from fortctl.config import Config, Home, load_config
+from fortctl.durable import read_plain
 from fortctl.errors import ConfigError, FortctlError, NotFound, RobotUnreachable
 from fortctl.model import KeyPair, KeyType
 from fortctl.secret import Secret
@@ -211,7 +212,7 @@ class Emergency:
         from fortctl.robot.ids import prefix_of
 
         try:
-            return prefix_of(str(json.loads(self._place.identity.read_text(encoding="utf-8"))["robot_id"]))
+            return prefix_of(str(json.loads(read_plain(self._place.identity))["robot_id"]))
         except _BROKEN:
             pass
         try:
@@ -298,7 +299,7 @@ class Emergency:
         """Return the order that lies in the home. Raises ``OSError``, ``VaultDamaged``."""
         from fortctl.vault.panic_order import OrderFile
 
-        return OrderFile.from_bytes(self._place.panic_order.read_bytes())
+        return OrderFile.from_bytes(read_plain(self._place.panic_order))
 
     def order(self) -> OrderFile:
         """Return an unused order: the pre-signed one, else a fresh one where the site's vault opens by itself.

@@ -10,7 +10,7 @@ import click
 from fortctl.commands.context import App, Result, group, refuse
 from fortctl.commands.render import duration, table
 from fortctl.commands.rotate import rotate
-from fortctl.errors import BadInput, Conflict, NotFound
+from fortctl.errors import BadInput, Conflict, FortctlError, NotFound, VaultDamaged
 from fortctl.model import PERMISSIONS, KeyPair, KeyType, Role
 from fortctl.secret import Secret
 
@@ -102,6 +102,11 @@ async def _take(
     wanted = Role(role)
     kind = KeyType(key_type) if key_type else None
     if pending:
+        if kind is not None or key_passphrase_file is not None:
+            raise BadInput(
+                "with --pending only the API key is entered: the private half is here already, of the type it has",
+                hint="leave --type and --key-passphrase-file out",
+            )
         api_key, shown = _api_key(app, wanted, name, source)
         app.wiring.entry  # noqa: B018
         pair = app.wiring.keys.pending(wanted, api_key, shown)
@@ -129,11 +134,12 @@ async def _take(
     who = "the exchange accepts it" if wanted is Role.SITE else "the robot has it and the exchange accepts it"
     if card["status"] == "queued":
         who = "on its way to the robot"
+    done = "taken in" if taken.changed else "is the one that was there: unchanged"
     text = (
-        f"{role} key '{card['name']}' (…{card['tail']}, {card['fingerprint']}) taken in:"
+        f"{role} key '{card['name']}' (…{card['tail']}, {card['fingerprint']}) {done}:"
         f" {who} ({duration(taken.answer_ms)})"
     )
-    return Result(data, True, taken.warnings, text)
+    return Result(data, taken.changed, taken.warnings, text)
 
 
 def enter_key(
@@ -171,7 +177,10 @@ def _erase(app: App, role: Role) -> Result:
             hint="'fortctl panic-disconnect' takes it from there too; or end its process first",
         )
     app.confirm(f"Destroy the {role} key of account {wiring.account} without unlocking anything?")
-    destroyed = wiring.destroy_keys(role)
+    try:
+        destroyed = wiring.destroy_keys(role)
+    except OSError as error:
+        raise _not_destroyed(error) from None
     facts = {"role": role.value, "keys": list(destroyed)}
     wiring.audit.append(
         "key destroyed without unlocking", account=wiring.account, result="done", best_effort=True, **facts
@@ -180,6 +189,22 @@ def _erase(app: App, role: Role) -> Result:
         raise NotFound(f"account {wiring.account} has no {role} key here", hint="see 'fortctl vault status'")
     deleted = {"role": role.value, "fingerprint": None}
     return Result({"deleted": deleted, "destroyed": list(destroyed)}, True, text=f"{role} key destroyed")
+
+
+def _not_destroyed(error: OSError) -> FortctlError:
+    """Return what it means that an erasure key cannot be destroyed."""
+    import errno
+
+    if error.errno in (errno.ELOOP, errno.ENOTDIR):
+        return VaultDamaged(
+            "the folder of the erasure keys, or one in it, is a link or no folder: nothing behind it was touched",
+            hint="see what was put in its place, and put the folder itself there",
+        )
+    return Conflict(
+        f"an erasure key cannot be destroyed: {error.strerror}",
+        hint="mend the disk, then try again: every other one was tried",
+        details={"errno": error.errno},
+    )
 
 
 def _api_key(app: App, role: Role, name: str | None, source: str | None) -> tuple[Secret, str]:

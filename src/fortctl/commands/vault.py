@@ -10,6 +10,7 @@ import click
 from fortctl.commands.context import App, Result, group
 from fortctl.commands.render import table
 from fortctl.config import write_private
+from fortctl.durable import read_plain
 from fortctl.errors import BadInput, Conflict
 from fortctl.times import age_days, rfc3339
 
@@ -149,7 +150,7 @@ def backup(app: App, target: str) -> Result:
     if not path.parent.is_dir():
         raise BadInput(f"there is no folder {path.parent}", hint="make it first")
     opened = wiring.vault
-    data = wiring.vaults.backup(opened, wiring.home.config.read_text(encoding="utf-8"))
+    data = wiring.vaults.backup(opened, read_plain(wiring.home.config).decode())
     write_private(path, data)
     facts = {"path": str(path), "generation": opened.generation, "records": len(opened.records())}
     warning = (
@@ -203,8 +204,11 @@ def accept(app: App, confirm: str | None, above: int) -> Result:
     wiring = app.wiring
     wiring.entry  # noqa: B018
     wiring.tolerant = True
+    there = wiring.vault_file.header().generation
+    app.confirm_typed(str(there), confirm, f"The vault is at generation {there}. Accept it?")
     opened = wiring.vault
-    app.confirm_typed(str(opened.generation), confirm, f"The vault is at generation {opened.generation}. Accept it?")
+    if opened.generation != there:
+        raise Conflict("the vault was changed meanwhile", hint="look again: nothing was accepted")
     generation = wiring.vaults.accept(opened, above)
     return Result({"generation": generation}, True, text=f"the vault of generation {generation} is accepted")
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fortctl.config import Config, Home, load_config, make_private_folder, save_config, write_private
+from fortctl.durable import locked, read_plain
 from fortctl.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ class Shelf:
 
     def read(self) -> bytes | None:
         try:
-            return self._path.read_bytes()
+            return read_plain(self._path)
         except FileNotFoundError:
             return None
 
@@ -56,8 +57,6 @@ class Registry:
 
     def _change(self, change: Callable[[Config], Config]) -> None:
         """Change the configuration as it is now: another command may have changed it since it was read."""
-        from fortctl.durable import locked
-
         with locked(self._home.config.with_name(".config.toml.lock"), "the configuration", LOCK_S):
             present = load_config(self._home) if self._home.config.exists() else self._config
             self._config = change(present)

@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from fortctl.config import write_private
+from fortctl.durable import NoPlainFile, read_plain
 from fortctl.errors import Conflict, FortctlError, InternalError, NotFound
 from fortctl.secret import Secret
 
@@ -57,7 +58,9 @@ def run_robot(wiring: Wiring, *, brought_up: bool) -> int:
             robot.broke(error)
         if not brought_up:
             raise
-        fault = error if isinstance(error, FortctlError) else InternalError(f"{type(error).__name__} in the robot")
+        fault = error.told() if isinstance(error, NoPlainFile) else error
+        if not isinstance(fault, FortctlError):
+            fault = InternalError(f"{type(error).__name__} in the robot")
         # A line that nobody waits for any more is simply lost.
         announce({"ok": False, "error": fault.as_json()})
         return fault.exit_code
@@ -126,7 +129,7 @@ class RobotProcess:
             kinds = [slot.kind for slot in file.header().slots]
             vault = file.unlock([self._unlocker(kinds)])
             return StrongBox(wiring.account, exchange, vault, wiring.clock)
-        offer = json.loads(place.pairing.read_text(encoding="utf-8"))
+        offer = json.loads(read_plain(place.pairing))
         if offer["account"] != wiring.account or offer["exchange"] != exchange:
             raise Conflict("the pairing offer in the robot's folder is another account's", hint="see 'accounts add'")
         vault = file.create([self._new_slot()])
@@ -158,7 +161,7 @@ class RobotProcess:
         identity = self._box.identity()
         body = {"robot_id": identity.id, "public": base64.b64encode(identity.public_bytes()).decode()}
         text = json.dumps(body, sort_keys=True).encode()
-        if not self._place.identity.exists() or self._place.identity.read_bytes() != text:
+        if not self._place.identity.exists() or read_plain(self._place.identity) != text:
             write_private(self._place.identity, text)
 
     # -- running ---------------------------------------------------------------------------------------------------

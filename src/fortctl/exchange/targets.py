@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from fortctl.durable import read_plain
 from fortctl.errors import ConfigError, ExchangeUnreachable
 
 
@@ -97,7 +98,7 @@ def _from_url(name: str, url: str) -> ExchangeTarget:
 def _paper_url(home: Path) -> str:
     path = home / "paper" / "server.json"
     try:
-        url = str(json.loads(path.read_text(encoding="utf-8"))["url"])
+        url = str(json.loads(read_plain(path))["url"])
     except FileNotFoundError:
         raise ExchangeUnreachable(
             "no paper exchange is running in this home", hint="start one with 'fortctl paper serve'"

@@ -8,6 +8,7 @@ import urllib.request
 from pathlib import Path
 from typing import Any
 
+from fortctl.durable import read_plain
 from fortctl.errors import ExchangeUnreachable, FortctlError, error_from_json
 
 TIMEOUT_S = 30.0
@@ -26,7 +27,7 @@ def ask(folder: Path, what: str, body: dict[str, Any]) -> dict[str, Any]:
         FortctlError: the server's own refusal, as its class.
     """
     try:
-        facts = json.loads((folder / "server.json").read_text(encoding="utf-8"))
+        facts = json.loads(read_plain(folder / "server.json"))
     except (OSError, ValueError):
         raise ExchangeUnreachable(
             "no paper exchange is running in this home", hint="start one with 'fortctl paper serve'"
@@ -57,7 +58,7 @@ def page_link(folder: Path) -> str:
         ExchangeUnreachable: no server runs.
     """
     ask(folder, "market", {"action": "status"})
-    facts = json.loads((folder / "server.json").read_text(encoding="utf-8"))
+    facts = json.loads(read_plain(folder / "server.json"))
     return f"{facts['url']}/#token={facts['token']}"
 
 

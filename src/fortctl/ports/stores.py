@@ -123,6 +123,9 @@ class VaultPort(Protocol):
     def get(self, record_id: str) -> Secret:
         """Return a record's plaintext. Raises ``NotFound`` (also when its erasure key is gone)."""
 
+    def is_destroyed(self, record_id: str) -> bool:
+        """Return whether a record is there whose erasure key is gone; nothing is decrypted."""
+
     def update(
         self,
         put: Sequence[NewRecord] = (),

@@ -79,6 +79,7 @@ class Desk:
                 "generation": applied.generation,
                 "sites": {name: list(site) for name, site in applied.sites.items()},
                 "key": card_to_wire(key.card) if key else None,
+                "pending": self._box.pending_type(),
                 "state": str(status["state"]),
                 "status": _without_floats({name: status[name] for name in _SHOWN if name in status}),
                 "at": now,

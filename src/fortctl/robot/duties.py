@@ -57,7 +57,7 @@ class Change:
 
     @property
     def alters_card(self) -> bool:
-        return bool(self.install or self.refresh or self.forget)
+        return bool(self.install or self.refresh or self.forget or self.pending)
 
 
 class Operable(Protocol):
@@ -137,7 +137,9 @@ class Duties:
             raise InternalError("the exchange did not say whose key it is")
         refuse_foreign(verdict.uid, Role.ROBOT, {int(uid): name for uid, name in args.get("elsewhere", {}).items()})
         card = _new_card(pair, verdict, base64.b64decode(args["fingerprint_key"]), self._clock.now_ms())
+        same = installed is not None and installed.pair == pair and installed.allow == allow
         data = {
+            "unchanged": same,
             "key": card_to_wire(card),
             "uid": verdict.uid,
             "restrictions": dict(verdict.restrictions.__dict__) if verdict.restrictions else None,

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from fortctl.durable import read_plain
 from fortctl.errors import NotFound, RobotUnreachable
 from fortctl.secret import Secret
 
@@ -59,7 +60,7 @@ def signed_card(body: bytes, signature: bytes, identity: Path | None) -> dict[st
         if identity is not None:
             from fortctl.vault.seal import verify
 
-            public = base64.b64decode(json.loads(identity.read_bytes())["public"])
+            public = base64.b64decode(json.loads(read_plain(identity))["public"])
             if not verify(public, "card", body, signature):
                 return None
     except (OSError, ValueError, LookupError, TypeError, RecursionError):

@@ -19,6 +19,7 @@ from typing import IO, Any
 
 from fortctl import __version__
 from fortctl.config import make_private_folder, write_private
+from fortctl.durable import open_plain, read_plain
 from fortctl.errors import FortctlError
 from fortctl.secret import redact
 from fortctl.times import rfc3339
@@ -64,11 +65,11 @@ class Incidents:
         made = None
         path = self._folder / TRACE
         with contextlib.suppress(OSError):
-            left = path.read_bytes()[:MOST_BYTES] if path.exists() else b""
+            left = read_plain(path)[:MOST_BYTES] if path.exists() else b""
             if left.strip():
                 lines = left.decode("utf-8", "replace").splitlines()[:200]
                 made = self._write(at_ms, {"where": "native code, or stopped by the watchdog", "trace": lines})
-            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+            descriptor = open_plain(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW)
             self._trace = os.fdopen(descriptor, "wb", buffering=0)
             faulthandler.enable(self._trace)
         return made
@@ -113,7 +114,7 @@ def listed(folder: Path) -> list[dict[str, Any]]:
     found = []
     for path in sorted((folder / FOLDER).glob("*.json"))[-MOST_FILES:]:
         with contextlib.suppress(OSError, ValueError):
-            parsed = json.loads(path.read_bytes()[: MOST_BYTES + 1])
+            parsed = json.loads(read_plain(path)[: MOST_BYTES + 1])
             errors = parsed.get("errors") or [{"type": "a crash", "message": ""}]
             first = f"{errors[0]['type']}: {errors[0]['message']}".rstrip(": ")
             found.append({"at": parsed["at"], "where": parsed["where"], "error": first, "path": str(path)})

@@ -17,6 +17,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from fortctl.durable import open_plain, read_plain
 from fortctl.errors import Conflict
 
 LATCH_NAME = "latch"
@@ -202,10 +203,10 @@ class LatchFile:
     def _open_lock(self) -> int:
         path = self._folder / LOCK_NAME
         try:
-            return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            return open_plain(path, os.O_RDWR | os.O_CREAT)
         except OSError:
             # In a read-only folder one that is there can be locked all the same.
-            return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+            return open_plain(path, os.O_RDONLY)
 
     def _sync_folder(self) -> None:
         descriptor = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -217,7 +218,7 @@ class LatchFile:
 
 def _facts(path: Path) -> dict[str, Any]:
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
+        value = json.loads(read_plain(path))
     except (OSError, ValueError):
         return {}
     return value if isinstance(value, dict) else {}

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from fortctl.durable import open_plain
 from fortctl.secret import install_redaction
 from fortctl.times import rfc3339
 
@@ -82,7 +83,7 @@ class _PrivateFile(logging.handlers.RotatingFileHandler):
 
     def _open(self) -> Any:
         def private(name: str, flags: int) -> int:
-            return os.open(name, flags | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+            return open_plain(name, flags | os.O_NOFOLLOW)
 
         return open(self.baseFilename, self.mode, encoding=self.encoding, opener=private)
 

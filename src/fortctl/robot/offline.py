@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from fortctl.robot.book import Book
 from fortctl.robot.describe import describe
 from fortctl.robot.journal import read_events
 from fortctl.robot.report import report
+from fortctl.store.sqlite import reading
 from fortctl.times import rfc3339
 
 
@@ -21,23 +21,17 @@ def offline_report(path: Path, by: str) -> dict[str, Any]:
     """
     if not path.exists():
         return report((), by)
-    connection = sqlite3.connect(f"file:{path}?mode=ro", uri=True)
-    try:
+    with reading(path) as connection:
         mark = connection.execute("SELECT price FROM mark").fetchone()
         return report(read_events(connection), by, Decimal(mark[0]) if mark else None)
-    finally:
-        connection.close()
 
 
 def offline_status(path: Path) -> dict[str, Any]:
     """Return the status of a robot that does not run; nothing is written, not even a lease."""
     book = Book()
     if path.exists():
-        connection = sqlite3.connect(f"file:{path}?mode=ro", uri=True)
-        try:
+        with reading(path) as connection:
             book.replay(read_events(connection))
-        finally:
-            connection.close()
     status = describe(book, "held" if book.hold else book.wish.value)
     # Nothing trades without a process, whatever the wish: it says what a service manager would go on with.
     if status["state"] in ("running", "draining"):

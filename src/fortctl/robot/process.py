@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from fortctl.durable import open_plain
 from fortctl.errors import Conflict, FortctlError, RobotUnreachable, error_from_json
 from fortctl.secret import Secret, redact
 
@@ -110,7 +111,7 @@ class OwnerLock:
 
     def acquire(self, host: str) -> None:
         """Take the lock and write who holds it. Raises ``Conflict`` when another robot has it."""
-        descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        descriptor = open_plain(self._path, os.O_RDWR | os.O_CREAT)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -142,7 +143,7 @@ def owner_of(folder: Path) -> Owner | None:
     """Return who holds the account's lock, or None when nobody does."""
     try:
         # For reading alone: a panic finds the owner in a read-only home, too.
-        descriptor = os.open(folder / LOCK_NAME, os.O_RDONLY | os.O_CLOEXEC)
+        descriptor = open_plain(folder / LOCK_NAME, os.O_RDONLY)
     except OSError:
         return None
     try:
@@ -312,7 +313,7 @@ class LocalRobot:
 
     @contextmanager
     def _bring_up_lock(self, timeout_s: float) -> Iterator[None]:
-        descriptor = os.open(self.folder / BRING_UP_LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        descriptor = open_plain(self.folder / BRING_UP_LOCK, os.O_RDWR | os.O_CREAT)
         try:
             deadline = time.monotonic() + timeout_s
             while True:

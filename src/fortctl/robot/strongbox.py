@@ -108,7 +108,7 @@ class StrongBox:
 
     def _installed(self, record_id: str) -> InstalledKey | None:
         meta = next((meta for meta in self._vault.records() if meta.record_id == record_id), None)
-        if meta is None:
+        if meta is None or self._vault.is_destroyed(record_id):
             return None
         if meta.exchange != self.exchange:
             raise ConfigError(
@@ -131,6 +131,10 @@ class StrongBox:
             return pending_from(self._vault.get(self._pending_id))
         except NotFound:
             return None
+
+    def pending_type(self) -> str | None:
+        """Return the type of the key pair that waits for its API key; nothing is decrypted."""
+        return next((meta.type for meta in self._vault.records() if meta.record_id == self._pending_id), None)
 
     @property
     def _key_id(self) -> str:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from fortctl.durable import read_plain
 from fortctl.errors import (
     Conflict,
     RobotTimeout,
@@ -20,7 +21,7 @@ from fortctl.errors import (
     VaultDamaged,
     error_from_json,
 )
-from fortctl.model import KeyCard
+from fortctl.model import KeyCard, KeyType
 from fortctl.ports import AuditLog, Clock, Latch, Mailbox, RobotProcess
 from fortctl.secret import Secret
 from fortctl.services.custody import Custody, RobotPin
@@ -48,6 +49,7 @@ class RobotCard:
         number: the last command applied.
         generation: counts installed keys; never falls.
         key: the robot's key as it may be shown, or None.
+        pending: the type of the key pair that waits there for its API key, or None.
         sites: by operator, the generation of its vault that the robot has seen, and its audit log's last entry then.
         state: the robot's state when the card was published.
         published_at: milliseconds since the epoch.
@@ -61,6 +63,7 @@ class RobotCard:
     sites: Mapping[str, tuple[int, int, str]]
     state: str
     published_at: int
+    pending: KeyType | None = None
 
 
 @dataclass(frozen=True)
@@ -303,7 +306,7 @@ class RobotControl:
         if pin is not None:
             return pin
         try:
-            identity = json.loads((self._folder / IDENTITY_FILE).read_text(encoding="utf-8"))
+            identity = json.loads(read_plain(self._folder / IDENTITY_FILE))
             pin = RobotPin(str(identity["robot_id"]), base64.b64decode(identity["public"]))
         except FileNotFoundError:
             return None
@@ -330,4 +333,5 @@ def _decode_card(body: bytes) -> RobotCard:
         sites={str(name): (int(one[0]), int(one[1]), str(one[2])) for name, one in fields.get("sites", {}).items()},
         state=str(fields["state"]),
         published_at=int(fields["at"]),
+        pending=KeyType(fields["pending"]) if fields.get("pending") else None,
     )

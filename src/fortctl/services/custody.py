@@ -15,7 +15,7 @@ from typing import Any
 
 from fortctl.errors import ConfigError, NotFound
 from fortctl.model import KeyCard, KeyPair, KeyRestrictions, KeyType, KeyVerdict, PendingPair, Role
-from fortctl.ports import AuditLog, Clock, NewRecord, VaultPort
+from fortctl.ports import AuditLog, Clock, NewRecord, RecordMeta, VaultPort
 from fortctl.secret import Secret
 from fortctl.vault.keygen import pending_from, pending_record
 from fortctl.vault.seal import Identity, fingerprint
@@ -123,7 +123,10 @@ class Custody:
         return fingerprint(pair.api_key, self.fingerprint_key())
 
     def has(self, record_id: str) -> bool:
-        return any(meta.record_id == record_id for meta in self._vault.records())
+        return self._meta(record_id) is not None
+
+    def _meta(self, record_id: str) -> RecordMeta | None:
+        return next((meta for meta in self._vault.records() if meta.record_id == record_id), None)
 
     def site_key(self) -> StoredKey | None:
         return self._key(self._site_id)
@@ -137,8 +140,10 @@ class Custody:
 
     def uid(self) -> int | None:
         """Return the account's pinned number at the exchange."""
-        record_id = f"uid/{self.account}"
-        return int(self._vault.get(record_id).reveal()) if self.has(record_id) else None
+        meta = self._meta(f"uid/{self.account}")
+        # The number at another exchange says nothing of this one.
+        there = meta is not None and meta.exchange == self.exchange
+        return int(self._vault.get(f"uid/{self.account}").reveal()) if there else None
 
     def robot(self) -> RobotPin | None:
         record_id = f"robot/{self.account}"
@@ -309,13 +314,14 @@ class Custody:
         return [self._record(f"uid/{self.account}", str(uid), role="", name="uid", type_="uid")]
 
     def _key(self, record_id: str) -> StoredKey | None:
-        meta = next((meta for meta in self._vault.records() if meta.record_id == record_id), None)
-        if meta is None:
+        meta = self._meta(record_id)
+        if meta is None or self._vault.is_destroyed(record_id):
             return None
         if meta.exchange != self.exchange:
             raise ConfigError(
                 f"account {self.account} is set to {self.exchange}, but its key was entered for {meta.exchange}",
-                hint="set the exchange back in config.toml, or delete the key and enter one of the new target",
+                hint="set the exchange back in config.toml; or destroy the key ('fortctl keys delete --role"
+                f" {meta.role} --without-unlocking') and enter one of the new target",
             )
         try:
             return decode_key(self._vault.get(record_id))

@@ -46,6 +46,7 @@ class Taken:
     Attributes:
         key: the key as it may be shown.
         replaced: the fingerprint of the key that it took the place of, or None.
+        changed: whether it is another key than the one that was there.
         warnings: ``(code, message)`` pairs.
         answer_ms: milliseconds until the answer (the exchange's for the site key, the robot's for its own).
     """
@@ -54,6 +55,7 @@ class Taken:
     replaced: str | None = None
     warnings: Warnings = ()
     answer_ms: float | None = None
+    changed: bool = True
 
 
 class KeyService:
@@ -128,7 +130,9 @@ class KeyService:
             NotFound: no key pair of the site waits.
         """
         if role is Role.ROBOT:
-            return KeyPair(name, KeyType.ED25519, api_key, Secret(b""))
+            card = self._control.card()
+            kind = card.pending if card is not None else None
+            return KeyPair(name, kind or KeyType.ED25519, api_key, Secret(b""))
         made = self._custody.pending()
         if made is None:
             raise NotFound(
@@ -161,6 +165,8 @@ class KeyService:
         self._refuse_shared(pair, Role.SITE)
         if retire and replaced == self._custody.fingerprint(pair):
             raise same_key(Role.SITE)
+        if old is not None and old.pair == pair and set(old.allow) == set(allow):
+            return await self._unchanged(old)
         if force and old is not None:
             self._custody.destroy_site_key()
         with _told_of(replaced if force else None):
@@ -176,6 +182,13 @@ class KeyService:
         if had_copy:
             warnings += (("ROBOT_COPY_DESTROYED", "the site's copy of the robot key was destroyed"),)
         return Taken(self._custody.card(Role.SITE, key), replaced, warnings, verdict.latency_ms)
+
+    async def _unchanged(self, key: StoredKey) -> Taken:
+        """Ask about the key that is there and was entered once more; nothing takes its place."""
+        verdict = await self._accepted(key.pair, key.allow)
+        self._custody.note_verdict(verdict)
+        card = self._custody.card(Role.SITE, key.after(verdict, self._clock.now_ms()))
+        return Taken(card, None, verdict.warnings, verdict.latency_ms, changed=False)
 
     async def take_robot(
         self,
@@ -216,7 +229,9 @@ class KeyService:
         warnings = _pairs(receipt.data.get("warnings", ()))
         self._custody.keep_uid(int(receipt.data["uid"]))
         warnings += self._copy_for_reading(pair, receipt.data, allow, site_copy)
-        return Taken(card, old.fingerprint if old else None, warnings, receipt.elapsed_ms)
+        changed = not receipt.data.get("unchanged")
+        replaced = old.fingerprint if old and changed else None
+        return Taken(card, replaced, warnings, receipt.elapsed_ms, changed=changed)
 
     def _queued(self, pair: KeyPair, number: int, old: KeyCard | None) -> Taken:
         """Return what is known of a key whose receipt nobody waits for."""

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol, TypeVar
 
+from fortctl.durable import NoPlainFile
 from fortctl.errors import Conflict, VaultDamaged
 
 
@@ -64,6 +65,31 @@ def connect(
     except sqlite3.DatabaseError as error:
         raise VaultDamaged(f"the store {path.name} is damaged: {error}") from error
     return connection
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[sqlite3.Connection]:
+    """Read a store that is there; nothing is written.
+
+    Raises:
+        NoPlainFile: a pipe or a device lies in its place.
+        Conflict: it cannot be read just now.
+        VaultDamaged: the file is no SQLite database.
+    """
+    for file in (path, path.with_name(f"{path.name}-wal"), path.with_name(f"{path.name}-shm")):
+        if file.exists() and not file.is_file():
+            raise NoPlainFile(file)
+    connection = None
+    try:
+        connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)
+        yield connection
+    except sqlite3.OperationalError as error:
+        raise Conflict(f"the store {path.name} cannot be read: {error}", hint="see 'fortctl doctor'") from error
+    except sqlite3.DatabaseError as error:
+        raise VaultDamaged(f"the store {path.name} is damaged: {error}") from error
+    finally:
+        if connection is not None:
+            connection.close()
 
 
 def _migrate(connection: sqlite3.Connection, migrations: Sequence[str], path: Path) -> None:

@@ -134,6 +134,12 @@ class OpenVault:
                 return open_record(self._dek, self._document.vault_id, record, key)
         raise NotFound(f"the vault has no record {record_id}")
 
+    def is_destroyed(self, record_id: str) -> bool:
+        found = next((record for record in self._document.records if record.id == record_id), None)
+        return (
+            found is not None and bool(found.erasure) and erasure.read(self._file.erasure_root, found.erasure) is None
+        )
+
     def reload(self) -> None:
         """Read the file again: another process may have changed it."""
         document = self._file.read()
