@@ -32,6 +32,7 @@ from fortctl.robot.trader import Trader
 SECOND_LOOK_S = 30.0
 # Asking costs as much as a glance at the open orders of one symbol; a lost fill or key costs more.
 SILENCE_S = 30.0
+SHORTEST_S = 0.05
 # After a panic only 'robot resume' lets a robot go on.
 PANIC = "PANIC"
 # Reasons to hold that reconciling does not find again by itself.
@@ -289,7 +290,8 @@ class Runner(Feeds):
     def _patience(self) -> float:
         """Return for how long the worker may sleep: no longer than until the silence is long."""
         left = SILENCE_S - self.silent_for()
-        return min(SECOND_LOOK_S, left) if left > 0 else SECOND_LOOK_S
+        # Not shorter than what a clock tells apart: a rounded rest of a second must not be waited for again and again.
+        return min(SECOND_LOOK_S, max(left, SHORTEST_S)) if left > 0 else SECOND_LOOK_S
 
     async def finish(self) -> list[str]:
         """Place nothing more and leave no order in doubt: wait for what is under way, then look up what is unknown.
