@@ -86,9 +86,11 @@ def test_a_latched_robot_stays_off(keyed: Shell, tmp_path: Path) -> None:
     # What only a person can mend.
     keyed.ok("panic-clear", "--confirm", "default")
     back = Service(unit, keyed.environment)
-    status = keyed.await_status(lambda one: one["pid"] is not None)
-    assert status["hold"][0].startswith("PANIC") and back.codes == []
-    back.stop()
+    try:
+        status = keyed.await_status(lambda one: one["pid"] is not None and one.get("hold"))
+        assert status["hold"][0].startswith("PANIC") and back.codes == []
+    finally:
+        back.stop()
 
 
 def end_the_robot(shell: Shell) -> None:
