@@ -91,7 +91,7 @@ def test_a_drain_is_waited_for_and_a_second_rotation_finds_the_first(trading: Sh
     words = ("keys", "rotate", "--role", "robot", "--begin", "--timeout", "0.5", "--on-timeout", "wait")
     with beside(trading, *words) as first:
         first.says("still draining: ")
-        assert trading.status()["state"] == "draining"
+        trading.await_state("draining")
         for second in (words, ("keys", "rotate", "--role", "site"), ("keys", "rotate", "--abort")):
             refused = trading.run(*second)
             assert refused.code == 8, refused.doc

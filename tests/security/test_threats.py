@@ -232,7 +232,7 @@ def test_another_user_of_the_machine(trading: Victim) -> None:
     finally:
         for folder in opened:
             folder.chmod(0o700)
-    assert trading.shell.status()["state"] == "running"
+    trading.shell.await_state("running")
 
 
 def test_whoever_can_write_the_mailbox(trading: Victim) -> None:
