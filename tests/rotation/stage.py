@@ -483,7 +483,10 @@ class Stage:
         )
 
     def robot_stops(self) -> None:
-        self._tools().robot.stop_now(cancel_orders=False)
+        self.tools().robot.stop_now(cancel_orders=False)
+
+    def robot_drains(self) -> None:
+        self.tools().control.send("drain")
 
     def _offline(self) -> dict[str, Any]:
         return offline_status(self.home.robot("default").journal)
