@@ -11,6 +11,7 @@ from dataclasses import dataclass
 SIM = "tests/simulation/test_simulation.py"
 WORLD = "tests/robot/test_world.py"
 EXHAUSTIVE = "tests/simulation/test_exhaustive.py"
+UNDISTURBED = "tests/simulation/test_undisturbed.py"
 KEYLOSS = "tests/robot/test_keyloss.py"
 
 
@@ -134,7 +135,7 @@ BUGS = (
     Bug(
         "every open order is cancelled, whoever placed it",
         "robot/orders.py",
-        "order = await exchange.cancel(settings.symbol, name)",
+        "order = await exchange.cancel(settings.symbol, name, order_id=number)",
         'order = await exchange.cancel(settings.symbol, "")',
         f"{WORLD} -k after_the_latch",
         "7",
@@ -142,8 +143,8 @@ BUGS = (
     Bug(
         "a break is not judged before the next order",
         "robot/core.py",
-        "        return self._mark is None or self.exchange_now() - self._mark.at <= UNBROKEN_MS\n",
-        "        return True\n",
+        "self.exchange_now() - self._mark.at <= min(UNBROKEN_MS, self._limits.max_gap_ms)\n",
+        "True\n",
         "tests/robot/test_resume.py -k frozen",
         "held",
     ),
@@ -154,5 +155,21 @@ BUGS = (
         "    if False:\n",
         "tests/robot/test_resume.py -k rolled_back",
         "held",
+    ),
+    Bug(
+        "a buy whose level was given up just before a kill is not cancelled",
+        "robot/grid.py",
+        "        orders = [*_strays(book), *_buys(book, settings, view)]\n",
+        "        orders = _buys(book, settings, view)\n",
+        f"{UNDISTURBED} -k never_killed",
+        "3",
+    ),
+    Bug(
+        "a commission in BNB is in no profit",
+        "robot/book.py",
+        "        return commission * self.prices.get(asset, ZERO) if asset != self.base else ZERO\n",
+        "        return ZERO\n",
+        SIM,
+        "4",
     ),
 )
