@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from decimal import Decimal
 from typing import Any
 
@@ -10,14 +11,24 @@ from fortctl.robot.book import Book
 from fortctl.robot.records import order_row
 from fortctl.times import rfc3339
 
+TRADING = ("running", "draining", "reconciling")
 
-def describe(book: Book, state: str, price: Decimal | None = None) -> dict[str, Any]:
-    """Return what ``robot status`` shows of a book in a given state."""
-    settings = book.settings
+
+def describe(book: Book, state: str, price: Decimal | None = None, waits: Sequence[str] = ()) -> dict[str, Any]:
+    """Return what ``robot status`` shows of a book in a given state.
+
+    Args:
+        price: the last price.
+        waits: why something that would be wanted is not placed; the reason of a robot that trades.
+    """
+    settings, reason = book.settings, book.reason
+    waits = waits if state in TRADING else ()
+    if state == "held" or waits:
+        reason = "; ".join(book.hold if state == "held" else waits)
     orders = [order for order in book.unsettled() if not order.final]
     return {
         "state": state,
-        "reason": "; ".join(book.hold) if state == "held" else book.reason,
+        "reason": reason,
         "since": rfc3339(book.since) if book.since else None,
         "cycles": book.counts(),
         "orders_open": len(orders),
@@ -27,6 +38,7 @@ def describe(book: Book, state: str, price: Decimal | None = None) -> dict[str, 
         "last_event_at": rfc3339(book.last_at) if book.last_at else None,
         "price": f"{price:f}" if price is not None else None,
         "hold": list(book.hold),
+        "waits": list(waits),
         "book": {asset: f"{amount:f}" for asset, amount in sorted(book.moved.items()) if asset},
         "inventory": f"{book.inventory():f}",
         "config": settings.as_json() if settings else {},

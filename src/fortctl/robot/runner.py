@@ -231,7 +231,7 @@ class Runner(Feeds):
 
     def status(self) -> dict[str, Any]:
         """Return the contract's ``robot{…}`` as far as the robot knows it."""
-        shown = describe(self.book, self.state, self._price)
+        shown = describe(self.book, self.state, self._price, self._trader.waits)
         if self.pauses and self.state == "held":
             shown["hold"] = list(self.facts.hold)
             shown["reason"] = "; ".join(shown["hold"])

@@ -58,11 +58,13 @@ class Plan:
     Attributes:
         quiet_below: an empty plan may promise to stay empty while the price is below this, until something else
             happens: the strategy is not asked again for each trade of the market.
+        waits: why something that would be wanted is not (``CODE: text``); people see it while it is so.
     """
 
     events: tuple[Event, ...] = ()
     intents: tuple[Intent, ...] = ()
     quiet_below: Decimal | None = None
+    waits: tuple[str, ...] = ()
 
 
 class Strategy(Protocol):
@@ -138,7 +140,8 @@ def _sells_now(book: Book, cycle: Cycle, view: View) -> bool:
 
 def _price_of_sell(cycle: Cycle, settings: Settings, view: View) -> Decimal:
     if cycle.sell_price and not cycle.attempts["sell"]:
-        price = cycle.sell_price
+        # Promised on the tick of then; on another one it is another attempt.
+        price = ceil_to(cycle.sell_price, view.rules.tick_size)
     else:
         # The buy's own price, not the unit cost: commission is in the formula, and dust never raises the price.
         price = sell_price(settings.take_profit, cycle.buy_price, view.rate, view.rules.tick_size)
@@ -146,6 +149,25 @@ def _price_of_sell(cycle: Cycle, settings: Settings, view: View) -> Decimal:
     if not refusals:
         return price
     return ceil_to(max(price, view.price) + nudge(refusals, view.rules), view.rules.tick_size)
+
+
+def waiting(plan: Plan, book: Book, settings: Settings, view: View) -> tuple[str, ...]:
+    """Return why what was bought is not offered for sale by a plan, and what the plan itself waits for."""
+    if view.rules.status != "TRADING":
+        return (f"HALTED: {view.rules.symbol} does not trade now ({view.rules.status}): nothing is placed",)
+    settled = {intent.cycle for intent in plan.intents if isinstance(intent, Place)}
+    settled |= {event.cycle for event in plan.events if isinstance(event, DustLeft)}
+    found = []
+    for cycle in book.live_cycles():
+        if cycle.state is not CycleState.BOUGHT or cycle.id in settled or cycle.id in book.doubted:
+            continue
+        price = _price_of_sell(cycle, settings, view)
+        quantity = most(cycle.held_quantity, price, view.rules)
+        broken = refusal(view.rules, "sell", price, quantity, view.price)
+        why = f"{broken} forbids it now" if broken else "the exchange refused it a moment ago"
+        if broken or cycle.id in view.blocked_sells:
+            found.append(f"SELL_WAITS: cycle {cycle.id} does not sell {quantity:f} at {price:f}: {why}")
+    return (*found, *plan.waits)
 
 
 def nudge(refusals: int, rules: SymbolRules) -> Decimal:
@@ -266,7 +288,8 @@ def guarded(plan: Plan, book: Book, view: View) -> tuple[Plan, list[str]]:
             else:
                 complaints.append(f"{type(intent).__name__.lower()}: {why}")
     quiet = None if events or intents or complaints else plan.quiet_below
-    return Plan(tuple(events), tuple(intents), quiet), complaints
+    waits = waiting(plan, book, book.settings, view) if book.settings is not None else ()
+    return Plan(tuple(events), tuple(intents), quiet, waits), complaints
 
 
 def _may_note(event: Event, book: Book, view: View) -> bool:

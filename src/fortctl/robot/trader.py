@@ -35,6 +35,8 @@ class Trader:
         self._refreshed_at: float | None = None
         self._priceless: set[str] = set()
         self._complained: tuple[str, ...] = ()
+        # Why something that would be wanted is not placed.
+        self.waits: tuple[str, ...] = ()
 
     def strategy(self, settings: Settings) -> Strategy:
         """Return the strategy that settings name. Raises ``FortctlError`` when it cannot be had."""
@@ -80,7 +82,14 @@ class Trader:
         if complaints and tuple(complaints) != self._complained:
             runner.log.warning("the strategy '%s' may not: %s", settings.strategy, "; ".join(complaints))
         self._complained = tuple(complaints)
+        self._tell(plan.waits)
         return plan
+
+    def _tell(self, waits: tuple[str, ...]) -> None:
+        for wait in waits:
+            if wait not in self.waits:
+                self._runner.log.warning("%s", wait)
+        self.waits = waits
 
     async def refresh(self, exchange: Exchange, rules: SymbolRules) -> SymbolRules:
         """Return the symbol's rules, asked for anew when they are old; note what other assets are worth."""
