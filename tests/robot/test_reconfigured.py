@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-from robot.world import SYMBOL, Robot, World
+import pytest
+
+from fortctl.errors import BadInput
+from fortctl.robot.ids import prefix_of
+from robot.world import SETTINGS, SYMBOL, Robot, World
+from simulation.exchange import ROBOT_ID
 from simulation.loop import simulated
+
+PREFIX = prefix_of(ROBOT_ID)
 
 
 def sells(robot: Robot) -> list[dict[str, Any]]:
@@ -75,4 +83,137 @@ async def test_a_symbol_that_halts_is_the_reason_why_nothing_is_placed(tmp_path:
     robot = await trading(tmp_path, world)
     await see_rules(robot, status="HALT")
     assert robot.runner.status()["reason"] == f"HALTED: {SYMBOL} does not trade now (HALT): nothing is placed"
+    await robot.down()
+
+
+@simulated
+async def test_a_smaller_budget_takes_back_the_lowest_buys_and_nothing_that_has_filled(tmp_path: Path) -> None:
+    world = World()
+    robot = await trading(tmp_path, world)
+    world.trade("0.00139000", "10")
+    await robot.wait(1)
+    (partial,) = [order for order in buys(robot) if Decimal(order["filled"])]
+    await robot.runner.configure(replace(SETTINGS, max_quote=Decimal("0.11")))
+    await robot.wait(2)
+    assert [order["client_order_id"] for order in buys(robot)] == [partial["client_order_id"], f"{PREFIX}2-b1"]
+    assert robot.runner.book.committed_quote() <= Decimal("0.11")
+    await robot.runner.configure(replace(SETTINGS, max_quote=Decimal("0.05")))
+    await robot.wait(2)
+    assert [order["client_order_id"] for order in buys(robot)] == [partial["client_order_id"]]
+    await robot.runner.configure(replace(SETTINGS, max_quote=Decimal("2")))
+    await robot.wait(2)
+    assert len(buys(robot)) == 4
+    await robot.down()
+
+
+@simulated
+async def test_buys_outside_a_new_floor_or_ceiling_are_taken_back_filled_in_part_or_not(tmp_path: Path) -> None:
+    world = World()
+    robot = await trading(tmp_path, world)
+    world.trade("0.00139000", "10")
+    await robot.wait(1)
+    await robot.runner.configure(replace(SETTINGS, price_floor=Decimal("0.00138"), price_ceiling=Decimal("0.00139")))
+    await robot.wait(2)
+    assert [order["price"] for order in buys(robot)] == ["0.00138610"]
+    (sell,) = sells(robot)
+    assert Decimal(sell["quantity"]) == 9, "what it had bought, less commission, is sold"
+    await robot.down()
+
+
+@simulated
+async def test_more_and_fewer_levels_are_honoured_while_it_runs(tmp_path: Path) -> None:
+    world = World()
+    robot = await trading(tmp_path, world)
+    await robot.runner.configure(replace(SETTINGS, levels=8))
+    await robot.wait(2)
+    assert len(buys(robot)) == 8
+    lowest = min(Decimal(order["price"]) for order in buys(robot))
+    world.trade("0.00142000", "1")
+    await robot.wait(2)
+    assert len(buys(robot)) == 8 and lowest not in {Decimal(order["price"]) for order in buys(robot)}, "it trails"
+    highest = sorted((Decimal(order["price"]) for order in buys(robot)), reverse=True)[:3]
+    await robot.runner.configure(replace(SETTINGS, levels=3))
+    await robot.wait(2)
+    assert sorted((Decimal(order["price"]) for order in buys(robot)), reverse=True) == highest
+    await robot.down()
+
+
+@simulated
+async def test_no_buy_leaves_under_settings_that_are_gone(tmp_path: Path) -> None:
+    world = World()
+    robot = Robot(world, tmp_path, world.key("a"))
+    wide = replace(SETTINGS, levels=30, step=Decimal("0.2"))
+    await robot.up(wide)
+    world.weather.latency = (0.2, 0.2)
+    await robot.runner.start(by_person=True)
+    await robot.wait(0.1)
+    world.weather.latency = (0.001, 0.001)
+    await robot.runner.configure(replace(wide, levels=2))
+    before = len(world.left)
+    await robot.wait(5)
+    assert 10 < before < 30 and len(world.left) == before and len(buys(robot)) == 2
+    await robot.down()
+
+
+@simulated
+async def test_trailing_stops_at_the_ceiling_and_trading_goes_on_below_it(tmp_path: Path) -> None:
+    world = World()
+    robot = await trading(tmp_path, world, settings=replace(SETTINGS, price_ceiling=Decimal("0.00141000")))
+    for price in ("0.00141000", "0.00144000", "0.00150000", "0.00144000"):
+        world.trade(price, "1")
+        await robot.wait(1)
+    prices = sorted(Decimal(order["price"]) for order in buys(robot))
+    assert len(prices) == 4 and Decimal("0.00140000") < prices[-1] <= Decimal("0.00141000")
+    world.trade(prices[-1] - Decimal("0.00000001"), "100")
+    await robot.wait(2)
+    assert sells(robot), "back below the ceiling it trades"
+    await robot.down()
+
+
+@simulated
+async def test_a_grid_that_begins_above_its_ceiling_waits_below_it(tmp_path: Path) -> None:
+    world = World()
+    robot = await trading(tmp_path, world, settings=replace(SETTINGS, price_ceiling=Decimal("0.00130000")))
+    prices = [Decimal(order["price"]) for order in buys(robot)]
+    assert len(prices) == 4 and Decimal("0.00129") < max(prices) <= Decimal("0.0013")
+    await robot.down()
+
+
+@simulated
+async def test_levels_that_all_lie_out_of_bounds_are_the_reason_why_nothing_is_bought(tmp_path: Path) -> None:
+    world = World()
+    robot = await trading(tmp_path, world)
+    await robot.runner.configure(replace(SETTINGS, price_ceiling=Decimal("0.00130000")))
+    await robot.wait(2)
+    status = robot.runner.status()
+    assert not buys(robot) and status["state"] == "running" and status["reason"].startswith("BOUNDS: ")
+    await robot.runner.configure(SETTINGS)
+    await robot.wait(2)
+    assert len(buys(robot)) == 4 and robot.runner.status()["reason"] == "started"
+    await robot.down()
+
+
+@simulated
+async def test_levels_closer_than_a_tick_are_refused(tmp_path: Path) -> None:
+    world = World()
+    robot = Robot(world, tmp_path, world.key("a"))
+    with pytest.raises(BadInput, match="is less than a tick of XRPETH"):
+        await robot.runner.configure(replace(SETTINGS, levels=50, step=Decimal("0.00001")))
+    await robot.runner.configure(replace(SETTINGS, levels=50, step=Decimal("0.001")))
+    await robot.down()
+
+
+@simulated
+async def test_configure_says_what_keeps_it_from_buying_and_whether_anything_changed(tmp_path: Path) -> None:
+    world = World()
+    robot = Robot(world, tmp_path, world.key("a"))
+    assert await robot.runner.configure(SETTINGS) == []
+    assert await robot.runner.configure(SETTINGS) is None, "the same again is no change"
+    told = await robot.runner.configure(replace(SETTINGS, price_ceiling=Decimal("0.0013")))
+    assert told is not None and [code for code, _text in told] == ["CEILING_BELOW_MARKET"]
+    told = await robot.runner.configure(replace(SETTINGS, price_floor=Decimal("0.0015")))
+    assert told is not None and [code for code, _text in told] == ["FLOOR_ABOVE_MARKET"]
+    with pytest.raises(BadInput) as refused:
+        await robot.runner.configure(replace(SETTINGS, symbol="NOPEUSDT"))
+    assert "NOPEUSDT" in refused.value.message and "key" not in (refused.value.hint or "")
     await robot.down()

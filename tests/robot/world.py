@@ -149,7 +149,6 @@ class World:
         self.trace: list[str] = []
         self.robots: list[Robot] = []
         self.has_sapi = True
-        self.budget_holds = True
         self.clock_ahead_ms = 0
         self._trade_id = 1
 
@@ -249,7 +248,7 @@ class World:
         if robot.runner.state == "key_lost":
             self.breaks(f"key: {name} left after the key was lost")
         limit, order = robot.runner.book.settings, robot.runner.book.orders[name]
-        budget = limit.max_quote if limit is not None and self.budget_holds and order.leg == "buy" else None
+        budget = limit.max_quote if limit is not None and order.leg == "buy" else None
         if budget is not None and robot.runner.book.committed_quote() > budget:
             self.breaks(f"4: {name} exceeds the budget")
 

@@ -321,8 +321,6 @@ class Campaign:
 
     async def _act_configure(self) -> None:
         self.settings = self._settings()
-        # What is bound already may exceed a budget that was made smaller.
-        self.world.budget_holds = False
         await self._does(self.robot.runner.configure(self.settings))
 
     async def _act_forget_key(self) -> None:

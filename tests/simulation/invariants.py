@@ -65,7 +65,9 @@ def _ledger(world: World, book: Book) -> list[str]:
     if any(cycle.held_quantity < 0 for cycle in book.cycles.values()) or book.dust < 0:
         found.append("4: a cycle has sold what it did not buy")
     limit = book.settings.max_quote if book.settings else None
-    if limit is not None and world.budget_holds and book.committed_quote() > limit:
+    buying = any(order.leg == "buy" and not order.final for order in book.unsettled())
+    # What was bought under a larger budget stays; no buy waits beside it.
+    if limit is not None and buying and book.committed_quote() > limit:
         found.append(f"4: {book.committed_quote()} is bound, {limit} is allowed")
     return found
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from dataclasses import replace
 from typing import Any
 
 import click
@@ -148,7 +149,8 @@ def configure(app: App, strategy: str, chosen: tuple[str, ...], **options: Any) 
 
         find_strategy(strategy).validate(settings)
     app.wiring.entry  # noqa: B018
-    return _shown(app.wiring.robot.configure(settings.as_json()), changed=True)
+    status, changed, warnings = app.wiring.robot.configure(settings.as_json())
+    return replace(_shown(status, changed=changed), warnings=warnings)
 
 
 _GRID_ONLY = ("levels", "step", "trail_up", "spacing")

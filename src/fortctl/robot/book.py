@@ -204,6 +204,11 @@ class Book:
         if self.settings is not None and settings.strategy != self.settings.strategy:
             self.anchor, self.levels, self.notes = None, set(), {}
         self.settings = settings
+        if self.levels and isinstance(settings, GridSettings):
+            # The highest stay; what the others bought is sold as before.
+            kept = sorted(self.levels)[: settings.levels]
+            more = range(kept[-1] + 1, kept[-1] + 1 + settings.levels - len(kept))
+            self.levels = {*kept, *more}
 
     def _wished(self, event: Wished) -> None:
         if event.wish == Wish.RUNNING and not self.live:

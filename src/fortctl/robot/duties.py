@@ -83,7 +83,7 @@ class Operable(Protocol):
 
     async def resume(self) -> None: ...
 
-    async def configure(self, settings: Any) -> None: ...
+    async def configure(self, settings: Any) -> list[tuple[str, str]] | None: ...
 
     def status(self) -> dict[str, Any]: ...
 
@@ -241,8 +241,9 @@ class Duties:
         return Change()
 
     async def _configure(self, command: Command) -> Change:
-        await self._runner.configure(self._parse_settings(command.args))
-        return Change(settings=dict(command.args))
+        warnings = await self._runner.configure(self._parse_settings(command.args))
+        data = {"changed": warnings is not None, "warnings": [list(pair) for pair in warnings or ()]}
+        return Change(data, settings=dict(command.args))
 
 
 def _new_card(pair: KeyPair, verdict: KeyVerdict, fingerprint_key: bytes, now: int) -> KeyCard:

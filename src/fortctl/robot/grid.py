@@ -19,11 +19,13 @@ from fortctl.robot.strategy import (
     Plan,
     Strategy,
     View,
+    bounded,
     buy,
     buy_quantity,
     draining,
     empty_buy,
     nudge,
+    on_the_market,
     sells,
 )
 
@@ -51,6 +53,12 @@ class Grid:
             raise BadInput(
                 "the lowest level lies below the symbol's lowest price", hint="fewer levels, or a smaller step"
             )
+        base = price if own.spacing == "arithmetic" else lowest
+        if own.levels > 1 and base * own.step / HUNDRED < rules.tick_size:
+            raise BadInput(
+                f"the step of {own.step:f} % is less than a tick of {rules.symbol} ({rules.tick_size:f} {rules.quote})",
+                hint=f"a step of {rules.tick_size / base * HUNDRED:.6f} % at the least: closer levels are one price",
+            )
         quantity = buy_quantity(own.order_quote, lowest, rules)
         after = floor_to(quantity * (ONE - rate), rules.step_size)
         if not sellable(quantity, lowest, rules) or not sellable(after, lowest, rules):
@@ -68,15 +76,16 @@ class Grid:
             return draining(book, settings, view)
         events, intents = sells(book, settings, view)
         if book.anchor is None:
-            return Plan((*events, Anchored(view.price)), tuple(intents))
+            # No level may lie above the ceiling: a grid that begins above it waits below it.
+            return Plan((*events, Anchored(min(view.price, settings.price_ceiling or view.price))), tuple(intents))
         trails, cancels = _trail(book, settings, view)
         if trails:
             # The new level is bought at the next look, when the book has it.
             return Plan((*events, *trails), (*intents, *cancels))
         orders = [*_strays(book), *_buys(book, settings, view)]
         if events or intents or orders:
-            return Plan(tuple(events), (*intents, *orders))
-        return Plan(quiet_below=_quiet_below(book, settings, view))
+            return Plan(tuple(events), (*intents, *orders), waits=_waits(book, settings, view))
+        return Plan(quiet_below=_quiet_below(book, settings, view), waits=_waits(book, settings, view))
 
 
 def builtin(name: str) -> Strategy:
@@ -102,7 +111,11 @@ def _trail(book: Book, settings: GridSettings, view: View) -> tuple[list[Event],
     levels = set(book.levels)
     free = sorted(level for level in levels if level not in by_level or empty_buy(book, by_level[level]))
     top = min({*levels, *by_level})
-    while free and view.price >= level_price(settings, book.anchor, top - 2, view.rules.tick_size):
+    while (
+        free
+        and view.price >= level_price(settings, book.anchor, top - 2, view.rules.tick_size)
+        and bounded(settings, level_price(settings, book.anchor, top - 1, view.rules.tick_size))
+    ):
         lowest, top = free.pop(), top - 1
         levels.discard(lowest)
         levels.add(top)
@@ -124,11 +137,11 @@ def _fills_on_the_way(book: Book, view: View) -> bool:
 
 
 def _strays(book: Book) -> list[Intent]:
-    """Return cancels of the empty buys at levels that were given up: a kill, or a refusal, may have come between."""
+    """Return cancels of the buys at levels that were given up: a kill, or a refusal, may have come between."""
     return [
         Cancel(cycle.orders["buy"])
         for cycle in book.live_cycles()
-        if cycle.level not in book.levels and empty_buy(book, cycle)
+        if cycle.level not in book.levels and on_the_market(book, cycle)
     ]
 
 
@@ -145,15 +158,33 @@ def _quiet_below(book: Book, settings: GridSettings, view: View) -> Decimal | No
     waiting = [level_price(settings, anchor, level, tick) for level in book.levels - taken]
     if any(price < view.price for price in waiting):
         return None
-    if settings.trail_up:
-        waiting.append(level_price(settings, anchor, min({*book.levels, *taken}) - 2, tick))
+    top = min({*book.levels, *taken})
+    if settings.trail_up and bounded(settings, level_price(settings, anchor, top - 1, tick)):
+        waiting.append(level_price(settings, anchor, top - 2, tick))
     return min(waiting, default=Decimal("Infinity"))
+
+
+def _waits(book: Book, settings: GridSettings, view: View) -> tuple[str, ...]:
+    """Return why nothing can be bought: every level that waits for a buy lies outside floor and ceiling."""
+    live = book.live_cycles()
+    free = book.levels - {cycle.level for cycle in live}
+    if book.anchor is None or not free or any(cycle.state is CycleState.BUYING for cycle in live):
+        return ()
+    prices = sorted(level_price(settings, book.anchor, level, view.rules.tick_size) for level in free)
+    if any(bounded(settings, price) for price in prices):
+        return ()
+    return (
+        f"BOUNDS: nothing is bought, every free level ({prices[0]:f} to {prices[-1]:f}) lies outside floor and ceiling;"
+        " 'robot stop' and 'robot start' lay the grid anew",
+    )
 
 
 def _buys(book: Book, settings: GridSettings, view: View) -> list[Intent]:
     assert book.anchor is not None
     rules = view.rules
     taken = {cycle.level for cycle in book.live_cycles()}
+    # Levels that round to one price are one.
+    prices = {cycle.buy_price for cycle in book.live_cycles()}
     bound, cycles = book.committed_quote(), len(book.live)
     intents: list[Intent] = []
     for level in sorted(book.levels - taken):
@@ -166,8 +197,9 @@ def _buys(book: Book, settings: GridSettings, view: View) -> list[Intent]:
             price = floor_to(min(price, view.price) - nudge(refusals, rules), rules.tick_size)
             if price <= level_price(settings, book.anchor, level + 1, rules.tick_size):
                 continue
-        place = buy(book, settings, view, level, price, bound)
+        place = buy(book, settings, view, level, price, bound) if price not in prices else None
         if place is not None:
+            prices.add(price)
             bound += place.price * place.quantity
             intents.append(place)
     return intents

@@ -17,6 +17,7 @@ from fortctl.robot.leaving import READY, RECV_WINDOW_MS, Step
 from fortctl.robot.lookups import LookUps
 from fortctl.robot.reconcile import told_of
 from fortctl.robot.records import Order
+from fortctl.robot.settings import Settings
 from fortctl.robot.strategy import View, first_sell
 
 if TYPE_CHECKING:
@@ -66,12 +67,13 @@ class OrderDesk:
             wait = self._busy_until - self._runner.monotonic()
             self._runner.beat(wait)
             await asyncio.sleep(wait)
+        book = self._runner.book
         places = [intent for intent in intents if isinstance(intent, Place)]
         cancels = [intent.client_order_id for intent in intents if isinstance(intent, Cancel)]
         with self._under_way():
             requests = self._journal(places)
             await asyncio.gather(
-                *(self._place(exchange, request, at) for request, at in requests),
+                *(self._place(exchange, request, at, book.settings) for request, at in requests),
                 *(self.cancel(exchange, name) for name in cancels if name not in self._cancelling),
             )
 
@@ -143,21 +145,27 @@ class OrderDesk:
             return False
         event = self._intended(place, cycle.id, 1)
         runner.take(event)
-        runner.spawn(self._place(exchange, self._request(event), event.at), f"sell {event.client_order_id}")
+        runner.spawn(
+            self._place(exchange, self._request(event), event.at, book.settings), f"sell {event.client_order_id}"
+        )
         return True
 
-    async def _place(self, exchange: Exchange, request: OrderRequest, at: int) -> None:
+    async def _place(self, exchange: Exchange, request: OrderRequest, at: int, under: Settings | None) -> None:
         with self._under_way():
-            await self._send(exchange, request, at)
+            await self._send(exchange, request, at, under)
 
-    async def _send(self, exchange: Exchange, request: OrderRequest, at: int) -> None:
-        """Go the rest of :data:`fortctl.robot.leaving.LEAVING`: it is stamped, and its intent is durable."""
+    async def _send(self, exchange: Exchange, request: OrderRequest, at: int, under: Settings | None) -> None:
+        """Go the rest of :data:`fortctl.robot.leaving.LEAVING`: it is stamped, and its intent is durable.
+
+        A buy leaves only under the settings that it was wanted by.
+        """
         runner, name, going = self._runner, request.client_order_id, READY
         async with self._slots:
             with runner.latch.placing() as free:
                 going = going.went(free).went(free)
                 if going.step is Step.LEASE:
-                    going = going.went(runner.may_place() and exchange is runner.exchange)
+                    wanted = request.side is Side.SELL or under is runner.book.settings
+                    going = going.went(runner.may_place() and exchange is runner.exchange and wanted)
                 answer = await _answer(exchange, request, at) if going.step is Step.SEND else None
         if answer is None:
             runner.record(Absent(name, f"not sent: {going.stopped}"))

@@ -11,14 +11,17 @@ from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import Any
 
+from fortctl.errors import BadInput
 from fortctl.model import SymbolRules
 from fortctl.robot.book import Book
 from fortctl.robot.events import Absent, AssetsNamed, Booked, Cancel, Configured, Event, Intended, Place, Told, Wished
+from fortctl.robot.guard import guarded
 from fortctl.robot.ids import client_order_id
 from fortctl.robot.lifecycle import Wish
 from fortctl.robot.records import Order
-from fortctl.robot.settings import Settings
-from fortctl.robot.strategy import Plan, Strategy, View, drained, first_sell, guarded
+from fortctl.robot.rounding import floor_to
+from fortctl.robot.settings import GridSettings, Settings, parse_settings
+from fortctl.robot.strategy import Plan, Strategy, View, drained, first_sell
 
 ROBOT_ID = "0123456789abcdef"
 ROUNDS = 60
@@ -155,6 +158,24 @@ class Playground:
 
     def _start(self, step: Step) -> None:
         self.record(Wished(Wish.RUNNING.value, "started", self.now))
+
+    def _configure(self, step: Step) -> None:
+        """Let a person change budget, bounds and, of a grid, the number of levels; the strategy may refuse it."""
+        settings = self.settings
+        most = settings.order_quote * (1 + step.choice % 5) if step.choice % 3 else settings.max_quote
+        tick = self.rules.tick_size
+        bounds = {
+            "price_floor": floor_to(self.price * (1 - abs(step.amount) / 100), tick) if step.choice % 4 == 1 else None,
+            "price_ceiling": floor_to(self.price * (1 + step.amount / 100), tick) if step.choice % 4 == 2 else None,
+        }
+        levels = {"levels": 1 + step.choice % 9} if isinstance(settings, GridSettings) else {}
+        wanted = parse_settings({**settings.as_json(), "max_quote": most, **bounds, **levels})
+        try:
+            self.strategy.check(wanted, self.price, self.rules, self.rate)
+        except BadInput:
+            return
+        self.settings = wanted
+        self.record(Configured(wanted.as_json()))
 
     def _drain(self, step: Step) -> None:
         self.record(Wished(Wish.DRAINING.value, "draining", self.now))
@@ -308,7 +329,8 @@ class Playground:
         if book.inventory() != self.moved.get(self.rules.base, ZERO):
             raise Broken("the inventory is not what was bought and not sold")
         most = self.settings.max_quote
-        if most is not None and book.committed_quote() > most:
+        buying = any(order.leg == "buy" for order in self.open_orders())
+        if most is not None and book.committed_quote() > most and buying and book.wish is not Wish.STOPPED:
             raise Broken(f"{book.committed_quote()} is bound, the budget is {most}")
         if len(self.open_orders()) > self.rules.max_orders:
             raise Broken("too many open orders")
@@ -344,5 +366,5 @@ def _print(book: Book) -> tuple[Any, ...]:
 
 KINDS = (
     *("move", "move", "move", "fill", "fill", "fill", "rally", "wait", "start", "start", "drain", "stop"),
-    *("expire", "cancel_by_hand", "refuse", "halt"),
+    *("expire", "cancel_by_hand", "refuse", "halt", "configure"),
 )

@@ -195,20 +195,24 @@ class Runner(Feeds):
         self._mark = Mark(self.exchange_now(), self._price) if self._price is not None else None
         self._doubt_books()
 
-    async def configure(self, settings: Settings) -> None:
-        """Take new settings. Raises ``Conflict`` when cycles of another symbol or strategy are open, ``BadInput``."""
+    async def configure(self, settings: Settings) -> list[tuple[str, str]] | None:
+        """Take new settings; return warnings (code, message), or None where they are the present ones.
+
+        Raises ``Conflict`` when cycles of another symbol or strategy are open, ``BadInput``.
+        """
         old = self.book.settings
         if old == settings:
-            return
+            return None
         if old is not None and self.book.live:
             refuse_change(old, settings)
-        await self._trader.admit(settings, self._watcher())
+        warnings = await self._trader.admit(settings, self._watcher())
         self.record(Configured(settings.as_json()))
         if old is None or old.symbol != settings.symbol:
             self._rules = self._price = None
             self._price_at = 0
             self._doubt_books()
             self._restart_market()
+        return warnings
 
     def place_nothing_more(self) -> None:
         """From this call on no order leaves (panic); cancels still may."""

@@ -1,7 +1,7 @@
 """The interface of strategies: the book and a view of the market in, events and intents out. Pure.
 
 The grid is one strategy; others are plugins (entry points ``fortctl.strategies``, docs/plugins.md). What every strategy
-of buy-sell cycles needs is here; :func:`guarded` keeps any of them within what the robot may do (robot.md, rule 4).
+of buy-sell cycles needs is here; :mod:`fortctl.robot.guard` keeps any of them within what the robot may do.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from fortctl.errors import BadInput
 from fortctl.model import OrderStatus, SymbolRules
 from fortctl.robot.book import Book
 from fortctl.robot.cycle import CycleState
-from fortctl.robot.events import Anchored, Cancel, DustLeft, Event, Intent, Noted, Place, Trailed
+from fortctl.robot.events import Cancel, DustLeft, Event, Intent, Place
 from fortctl.robot.filters import most, refusal, sellable
 from fortctl.robot.lifecycle import Wish
 from fortctl.robot.records import Cycle
@@ -23,7 +23,6 @@ from fortctl.robot.rounding import ceil_to, floor_to
 from fortctl.robot.settings import Settings
 
 ZERO, ONE, HUNDRED = Decimal(0), Decimal(1), Decimal(100)
-NOTE_LENGTH = 200
 
 
 @dataclass(frozen=True)
@@ -105,7 +104,7 @@ def first_sell(book: Book, cycle: Cycle, view: View) -> Place | None:
     quantity, price = cycle.promised, cycle.sell_price
     if (
         book.wish is Wish.STOPPED
-        or not _sells_now(book, cycle, view)
+        or not sells_now(book, cycle, view)
         or refusal(view.rules, "sell", price, quantity, view.price)
         or quantity != most(cycle.held_quantity + book.dust, price, view.rules)
     ):
@@ -120,7 +119,7 @@ def sells(book: Book, settings: Settings, view: View) -> tuple[list[Event], list
     pool = book.dust
     # As the exchange fills them: who takes the dust along must not depend on when one of them was heard of.
     for cycle in sorted(book.live_cycles(), key=lambda one: (-one.buy_price, one.id)):
-        if not _sells_now(book, cycle, view):
+        if not sells_now(book, cycle, view):
             continue
         price = _price_of_sell(cycle, settings, view)
         have = cycle.held_quantity
@@ -134,7 +133,8 @@ def sells(book: Book, settings: Settings, view: View) -> tuple[list[Event], list
     return events, intents
 
 
-def _sells_now(book: Book, cycle: Cycle, view: View) -> bool:
+def sells_now(book: Book, cycle: Cycle, view: View) -> bool:
+    """Return whether a cycle's sell may leave now: bought, not refused a moment ago, not promised to one in doubt."""
     return cycle.state is CycleState.BOUGHT and cycle.id not in view.blocked_sells and cycle.id not in book.doubted
 
 
@@ -191,6 +191,18 @@ def check_rules(settings: Settings, rules: SymbolRules) -> None:
         raise BadInput(f"{rules.symbol} does not allow {kind} orders", hint=f"it allows {', '.join(rules.order_types)}")
 
 
+def out_of_bounds(settings: Settings, price: Decimal) -> list[tuple[str, str]]:
+    """Return warnings (code, message) where floor or ceiling keep every buy away from the market."""
+    floor, ceiling = settings.price_floor, settings.price_ceiling
+    if ceiling is not None and ceiling < price:
+        text = f"the ceiling {ceiling:f} lies below the market ({price:f}): nothing is bought before it falls there"
+        return [("CEILING_BELOW_MARKET", text)]
+    if floor is not None and floor > price:
+        text = f"the floor {floor:f} lies above the market ({price:f}): nothing is bought before it has risen above it"
+        return [("FLOOR_ABOVE_MARKET", text)]
+    return []
+
+
 # -- buying ----------------------------------------------------------------------------------------------------------
 
 
@@ -206,7 +218,7 @@ def buy(book: Book, settings: Settings, view: View, level: int, price: Decimal, 
         price: rounded to the tick.
         bound: quote that is bound already, orders of this plan included.
     """
-    if level in view.blocked or price <= 0 or not _bounded(settings, price) or meets_ourselves(book, price):
+    if level in view.blocked or price <= 0 or not bounded(settings, price) or meets_ourselves(book, price):
         return None
     quantity = buy_quantity(settings.order_quote, price, view.rules)
     after = floor_to(quantity * (ONE - view.rate), view.rules.step_size)
@@ -231,7 +243,8 @@ def meets_ourselves(book: Book, price: Decimal) -> bool:
     return False
 
 
-def _bounded(settings: Settings, price: Decimal) -> bool:
+def bounded(settings: Settings, price: Decimal) -> bool:
+    """Return whether a buy at a price lies within floor and ceiling."""
     floor, ceiling = settings.price_floor, settings.price_ceiling
     return (floor is None or price >= floor) and (ceiling is None or price <= ceiling)
 
@@ -254,6 +267,24 @@ def cancel_buys(book: Book) -> list[Intent]:
     return [Cancel(cycle.orders["buy"]) for cycle in book.live_cycles() if on_the_market(book, cycle)]
 
 
+def out_of_place(book: Book) -> list[Cancel]:
+    """Return cancels of the buys that settings allow no more: outside the bounds, or (lowest first) over the budget.
+
+    What they have bought stays, and is sold.
+    """
+    settings = book.settings
+    if settings is None:
+        return []
+    orders = [book.orders[cycle.orders["buy"]] for cycle in book.live_cycles() if on_the_market(book, cycle)]
+    found, bound = [], book.committed_quote()
+    for order in sorted(orders, key=lambda one: (bounded(settings, one.price), one.price)):
+        over = settings.max_quote is not None and bound > settings.max_quote
+        if over or not bounded(settings, order.price):
+            found.append(Cancel(order.client_order_id))
+            bound -= (order.quantity - order.booked) * order.price
+    return found
+
+
 def draining(book: Book, settings: Settings, view: View) -> Plan:
     """Return the plan of a drain: sell what there is, take the buys back."""
     events, intents = sells(book, settings, view)
@@ -263,104 +294,3 @@ def draining(book: Book, settings: Settings, view: View) -> Plan:
 def drained(book: Book) -> bool:
     """Return whether a drain has nothing left to wait for."""
     return book.wish is Wish.DRAINING and not book.live
-
-
-# -- the guard -------------------------------------------------------------------------------------------------------
-
-
-def guarded(plan: Plan, book: Book, view: View) -> tuple[Plan, list[str]]:
-    """Keep of a plan what the robot may do, whoever wrote the strategy; say of the rest why not.
-
-    No event but a strategy's own; no sell of what its cycle did not buy; no buy beyond budget, bounds and filters, at a
-    level that is taken, or while draining.
-    """
-    complaints: list[str] = []
-    events = [event for event in plan.events if _may_note(event, book, view)]
-    if len(events) < len(plan.events):
-        complaints.append("an event that is not the strategy's to write")
-    intents: list[Intent] = []
-    state = _Allowance(book, view)
-    if book.settings is not None and book.wish is not Wish.STOPPED:
-        for intent in plan.intents:
-            why = state.refuses(intent)
-            if why is None:
-                intents.append(intent)
-            else:
-                complaints.append(f"{type(intent).__name__.lower()}: {why}")
-    quiet = None if events or intents or complaints else plan.quiet_below
-    waits = waiting(plan, book, book.settings, view) if book.settings is not None else ()
-    return Plan(tuple(events), tuple(intents), quiet, waits), complaints
-
-
-def _may_note(event: Event, book: Book, view: View) -> bool:
-    match event:
-        case Anchored():
-            return event.price > 0 and book.settings is not None and book.settings.strategy == "grid"
-        case Trailed():
-            return book.anchor is not None
-        case Noted():
-            return len(event.name) + len(event.value) <= NOTE_LENGTH
-        case DustLeft():
-            cycle = book.cycles.get(event.cycle)
-            # Only what cannot be sold alone at its own price may be written off to the pool.
-            return (
-                cycle is not None
-                and cycle.state is CycleState.BOUGHT
-                and not sellable(floor_to(cycle.held_quantity, view.rules.step_size), cycle.buy_price, view.rules)
-            )
-    return False
-
-
-class _Allowance:
-    """What one plan may still do."""
-
-    def __init__(self, book: Book, view: View) -> None:
-        self._book, self._view = book, view
-        self._bound = book.committed_quote()
-        self._dust = book.dust
-        self._taken = {cycle.level for cycle in book.live_cycles()}
-        self._selling: set[int] = set()
-        # Each cycle has one order at a time: a buy leaves room for its sell.
-        self._cycles = len(book.live)
-
-    def refuses(self, intent: Intent) -> str | None:
-        if isinstance(intent, Cancel):
-            order = self._book.orders.get(intent.client_order_id)
-            return None if order is not None and not order.final else "no open order of ours"
-        broken = refusal(self._view.rules, intent.leg, intent.price, intent.quantity, self._view.price)
-        if broken:
-            return f"breaks {broken}"
-        return self._buy(intent) if intent.leg == "buy" else self._sell(intent)
-
-    def _buy(self, place: Place) -> str | None:
-        settings, limit = self._book.settings, self._view.rules.max_orders
-        assert settings is not None
-        cost = place.price * place.quantity
-        checks = (
-            ("a buy begins a new cycle, without dust", place.cycle is None and place.dust == 0),
-            ("the robot drains", self._book.wish is Wish.RUNNING),
-            ("the level is taken", place.level not in self._taken),
-            ("the level must wait", place.level not in self._view.blocked),
-            ("outside floor and ceiling", _bounded(settings, place.price)),
-            ("over the budget", settings.max_quote is None or self._bound + cost <= settings.max_quote),
-            ("it would meet a sell of ours", not meets_ourselves(self._book, place.price)),
-            ("the promised sell is not on the tick", place.sell_price % (self._view.rules.tick_size or ONE) == 0),
-            ("MAX_NUM_ORDERS", not limit or self._cycles < limit),
-        )
-        why = next((text for text, kept in checks if not kept), None)
-        if why is None:
-            self._bound += cost
-            self._cycles += 1
-            self._taken.add(place.level)
-        return why
-
-    def _sell(self, place: Place) -> str | None:
-        cycle = self._book.cycles.get(place.cycle or 0)
-        if cycle is None or cycle.id in self._selling or not _sells_now(self._book, cycle, self._view):
-            return "the cycle has nothing to sell now"
-        extra = max(ZERO, place.quantity - cycle.held_quantity)
-        if place.dust != extra or extra > self._dust:
-            return "more than its cycle bought"
-        self._dust -= extra
-        self._selling.add(cycle.id)
-        return None

@@ -10,8 +10,9 @@ from fortctl.errors import BadInput, FortctlError
 from fortctl.model import SymbolRules
 from fortctl.ports import Exchange, ExchangeFault, Outcome
 from fortctl.robot.events import Priced
+from fortctl.robot.guard import guarded
 from fortctl.robot.settings import Settings
-from fortctl.robot.strategy import Plan, Strategy, View, check_rules, guarded
+from fortctl.robot.strategy import Plan, Strategy, View, check_rules, out_of_bounds
 
 if TYPE_CHECKING:
     from fortctl.robot.runner import Runner
@@ -44,8 +45,11 @@ class Trader:
             self._found = self._strategies(settings.strategy)
         return self._found
 
-    async def admit(self, settings: Settings, exchange: Exchange) -> None:
-        """Check settings, against the symbol's filters too where the exchange can be asked.
+    async def admit(self, settings: Settings, exchange: Exchange) -> list[tuple[str, str]]:
+        """Check settings, against the symbol's filters and the market too where the exchange can be asked.
+
+        Returns:
+            Warnings (code, message) about what they keep the robot from.
 
         Raises:
             BadInput: the strategy makes no sense of them, or the symbol does not allow what they want.
@@ -57,10 +61,14 @@ class Trader:
             price = known or await exchange.last_price(settings.symbol)
         except ExchangeFault as fault:
             if fault.outcome is Outcome.REFUSED:
-                raise BadInput(f"the exchange does not trade {settings.symbol}: {fault.message}") from None
-            return
+                raise BadInput(
+                    f"the exchange does not trade {settings.symbol}: {fault.message}",
+                    hint="symbols are written like BTCUSDT: base and quote without a separator, in capitals",
+                ) from None
+            return []
         check_rules(settings, rules)
         strategy.check(settings, price, rules, self._runner.rate)
+        return out_of_bounds(settings, price)
 
     def wanted(self, view: View) -> Plan:
         """Return what the strategy wants, as far as the robot may do it.

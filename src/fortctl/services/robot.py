@@ -167,10 +167,15 @@ class RobotService:
         self._control.send("resume")
         return self.settled()
 
-    def configure(self, settings: Mapping[str, Any]) -> Status:
-        """Hand the robot its settings; it checks them against the symbol's filters where it can."""
-        self._control.send("configure", settings)
-        return self._watch.status()
+    def configure(self, settings: Mapping[str, Any]) -> tuple[Status, bool, list[tuple[str, str]]]:
+        """Hand the robot its settings; it checks them against the symbol's filters where it can.
+
+        Returns:
+            The status, whether anything changed, and warnings (code, message).
+        """
+        told = self._control.send("configure", settings).data
+        warnings = [(str(code), str(text)) for code, text in told.get("warnings", ())]
+        return self._watch.status(), bool(told.get("changed", True)), warnings
 
     def settled(self) -> Status:
         """Return the status once the books agree, or as it is after the time an answer may take."""
