@@ -189,7 +189,7 @@ class EngineIssuer:
 
     def __init__(self, stage: Stage) -> None:
         self._exchange = EngineExchange(stage, stage.master)
-        self._stage = stage
+        self._stage, self.email = stage, stage.email
 
     async def create(self, name: str, public_key: str, permissions: Collection[str], addresses: Sequence[str]) -> Any:
         values = {"email": self._stage.email, "apiName": name, "status": 1, "publicKey": public_key}
@@ -491,7 +491,7 @@ class Stage:
     def _offline(self) -> dict[str, Any]:
         return offline_status(self.home.robot("default").journal)
 
-    def rotate(self, mode: Mode, scope: Scope) -> Ended:
+    def rotate(self, mode: Mode, scope: Scope, given: Mapping[Role, KeyPair] | None = None) -> Ended:
         """Run ``keys rotate`` as one process; a rotation that is open is gone on with."""
         self._pid += 1
         me = OperationOwner(self._pid, "here", str(self._pid), "keys rotate", self.clock.ms, self.clock.ms)
@@ -503,7 +503,7 @@ class Stage:
             fresh = found is None
             operation = found or journal.begin(mode, scope, self.issuer)
             service = RotationService(journal, self.tools(), NoHooks(), AuditFile(self.home.audit), self.clock)
-            return asyncio.run(service.run(operation, {}, fresh=fresh))
+            return asyncio.run(service.run(operation, given or {}, fresh=fresh))
         finally:
             store.close()
 

@@ -35,6 +35,7 @@ async def set_issuer(
     slot: str | None,
 ) -> Result:
     from fortctl.commands.keys import enter_key
+    from fortctl.commands.rotate import expect_no_rotation
     from fortctl.commands.wiring_issuer import founded_issuer_service, issuer_kind, issuer_service
     from fortctl.services.issuer import NOBODY, PERSON
 
@@ -43,6 +44,7 @@ async def set_issuer(
         if email or source:
             refuse("--email and --input go with 'sub-account'")
         wiring.entry  # noqa: B018
+        expect_no_rotation(app)
         there = issuer_kind(wiring.home, wiring.account) != PERSON
         if there:
             app.confirm(f"Destroy the master key that issues the keys of account {wiring.account}?")
@@ -52,6 +54,7 @@ async def set_issuer(
         refuse("--email is the sub-account's e-mail address, as the master account shows it")
     pair = enter_key(app, "master key", name, None, source, None)
     wiring.entry  # noqa: B018 (the account is checked before a vault is unlocked)
+    expect_no_rotation(app)
     service = founded_issuer_service(app, slot)
     app.progress("asking the exchange about the master key")
     master, warnings = await service.appoint(pair, email, allow)

@@ -9,7 +9,7 @@ import click
 
 from fortctl.commands.context import App, Result, group, refuse
 from fortctl.commands.render import duration, table
-from fortctl.commands.rotate import rotate
+from fortctl.commands.rotate import expect_no_rotation, rotate
 from fortctl.errors import BadInput, Conflict, FortctlError, NotFound, VaultDamaged
 from fortctl.model import PERMISSIONS, KeyPair, KeyType, Role
 from fortctl.secret import Secret
@@ -109,10 +109,12 @@ async def _take(
             )
         api_key, shown = _api_key(app, wanted, name, source)
         app.wiring.entry  # noqa: B018
+        expect_no_rotation(app, wanted)
         pair = app.wiring.keys.pending(wanted, api_key, shown)
     else:
         pair = enter_key(app, f"{role} key", name, kind, source, key_passphrase_file)
         app.wiring.entry  # noqa: B018 (the account is checked before the vault is unlocked)
+        expect_no_rotation(app, wanted)
     service = app.wiring.keys
     if wanted is Role.SITE:
         app.progress("asking the exchange about the key")
@@ -170,6 +172,8 @@ def enter_key(
 
 
 def _erase(app: App, role: Role) -> Result:
+    from fortctl.commands.wiring_rotation import end_by_destruction
+
     wiring = app.wiring
     if role is Role.ROBOT and wiring.process.owner() is not None:
         raise Conflict(
@@ -177,6 +181,7 @@ def _erase(app: App, role: Role) -> Result:
             hint="'fortctl panic-disconnect' takes it from there too; or end its process first",
         )
     app.confirm(f"Destroy the {role} key of account {wiring.account} without unlocking anything?")
+    ended = end_by_destruction(app, role)
     try:
         destroyed = wiring.destroy_keys(role)
     except OSError as error:
@@ -188,7 +193,13 @@ def _erase(app: App, role: Role) -> Result:
     if not destroyed:
         raise NotFound(f"account {wiring.account} has no {role} key here", hint="see 'fortctl vault status'")
     deleted = {"role": role.value, "fingerprint": None}
-    return Result({"deleted": deleted, "destroyed": list(destroyed)}, True, text=f"{role} key destroyed")
+    data: dict[str, Any] = {"deleted": deleted, "destroyed": list(destroyed)}
+    lines = [f"{role} key destroyed"]
+    if ended is not None:
+        data |= {"operation": ended.as_json(), "actions": ended.facts["actions"]}
+        lines += [f"the rotation {ended.id} was aborted: {ended.facts['left']}"]
+        lines += [f"- {one['text']}" for one in ended.facts["actions"]]
+    return Result(data, True, text="\n".join(lines))
 
 
 def _not_destroyed(error: OSError) -> FortctlError:
@@ -226,6 +237,7 @@ def _api_key(app: App, role: Role, name: str | None, source: str | None) -> tupl
 )
 def generate(app: App, role: str, key_type: str) -> Result:
     app.wiring.entry  # noqa: B018
+    expect_no_rotation(app, Role(role))
     public, pending_id = app.wiring.keys.generate(Role(role), KeyType(key_type))
     rights = "Enable Reading" if role == Role.SITE.value else "Enable Reading, Enable Spot & Margin Trading"
     lines = [
@@ -311,6 +323,7 @@ def delete(app: App, role: str, wait: float, without_unlocking: bool) -> Result:
     app.wiring.entry  # noqa: B018
     if without_unlocking:
         return _erase(app, Role(role))
+    expect_no_rotation(app, Role(role))
     if role == Role.SITE.value:
         app.confirm(f"Delete the site key of account {app.wiring.account}?")
         fingerprint = app.wiring.keys.delete_site()

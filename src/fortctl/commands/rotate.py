@@ -251,6 +251,16 @@ async def issue_key(app: App, role: Role, addresses: Sequence[str]) -> Ended:
         journal.release()
 
 
+def expect_no_rotation(app: App, role: Role | None = None) -> None:
+    """Raise ``Conflict`` while a rotation is open (of ``role``, or of any): its keys are changed by nothing else."""
+    from fortctl.commands.wiring_rotation import rotation_journal
+    from fortctl.services.rotation import refuse_open
+
+    wiring = app.wiring
+    if wiring.home.operations.exists():
+        refuse_open(rotation_journal(app, "look").current(), role)
+
+
 class TerminalGuide:
     """The person at the terminal; implements :class:`fortctl.services.rotation_tools.Guide`."""
 

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import sqlite3
 from typing import TYPE_CHECKING
 
 from fortctl.commands.wiring import host_name
 
 if TYPE_CHECKING:
     from fortctl.commands.context import App
+    from fortctl.model import Role
     from fortctl.ports import Issuer, OperationOwner
     from fortctl.services.rotation import RotationJournal, RotationService
+    from fortctl.services.rotation_plan import Operation
     from fortctl.services.rotation_tools import Guide
 
 # Whoever works on a rotation on another host says so at least this often.
@@ -62,3 +66,23 @@ def rotation_service(app: App, journal: RotationJournal, guide: Guide, timeout_s
         timeout_s=timeout_s,
     )
     return RotationService(journal, tools, wiring.hooks, wiring.audit, wiring.clock)
+
+
+def end_by_destruction(app: App, role: Role) -> Operation | None:
+    """End an open rotation of a role whose keys are about to be destroyed; return how it ended, or None."""
+    from fortctl.errors import FortctlError
+    from fortctl.services.rotation import destroyed
+
+    if not app.wiring.home.operations.exists():
+        return None
+    # Whatever keeps the rotation from being ended, it keeps no key from being destroyed.
+    with contextlib.suppress(FortctlError, OSError, sqlite3.Error):
+        journal = rotation_journal(app, "keys delete")
+        journal.take()
+        try:
+            found = journal.current()
+            if found is not None and role in found.scope.roles:
+                return journal.put(destroyed(found, role, app.wiring.clock.now_ms()))
+        finally:
+            journal.release()
+    return None

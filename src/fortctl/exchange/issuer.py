@@ -46,7 +46,7 @@ class SubAccountIssuer:
     def __init__(self, target: ExchangeTarget, master: KeyPair, email: str, clock: SystemClock | None = None) -> None:
         self._target = target
         self._master = master
-        self._email = email
+        self.email = email
         self._clock = clock or SystemClock()
         self._offset_ms = 0
         self._session: Any = None
@@ -55,7 +55,7 @@ class SubAccountIssuer:
         self, name: str, public_key: str, permissions: Collection[str], addresses: Sequence[str]
     ) -> IssuedKey:
         fields = {
-            "email": self._email,
+            "email": self.email,
             "apiName": name,
             "status": LISTED_ADDRESSES if addresses else ANY_ADDRESS,
             **{flag: "true" for right, flag in FLAGS.items() if right in permissions},
@@ -76,7 +76,7 @@ class SubAccountIssuer:
         page = 1
         while True:
             told = await self._ask(
-                "GET", f"/sapi/v1{KEYS}", {"email": self._email, "page": str(page), "size": str(PAGE)}
+                "GET", f"/sapi/v1{KEYS}", {"email": self.email, "page": str(page), "size": str(PAGE)}
             )
             rows = told.get("rows")
             if not isinstance(rows, list):
@@ -102,7 +102,7 @@ class SubAccountIssuer:
     # -- calling ---------------------------------------------------------------------------------------------------
 
     def _named(self, api_key: Secret) -> dict[str, str]:
-        return {"email": self._email, "subAccountApiKey": api_key.reveal()}
+        return {"email": self.email, "subAccountApiKey": api_key.reveal()}
 
     async def _ask(self, method: str, path: str, fields: Mapping[str, str]) -> dict[str, Any]:
         """Make a signed call; where the clock is refused (nothing happened then), measure it once and ask again."""

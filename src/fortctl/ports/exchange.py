@@ -132,6 +132,10 @@ class Issuer(Protocol):
     Every method but ``close`` raises ``ExchangeFault``. After ``UNKNOWN`` the caller lists before it believes anything.
     """
 
+    @property
+    def email(self) -> str:
+        """What the master account knows the sub-account by."""
+
     async def create(
         self, name: str, public_key: str, permissions: Collection[str], addresses: Sequence[str]
     ) -> IssuedKey:

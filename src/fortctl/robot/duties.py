@@ -152,6 +152,8 @@ class Duties:
                 hint="create a second key on Binance's API management page",
                 details={"role": "robot", "reason": "same_key"},
             )
+        if args.get("look"):
+            return Change(data)
         install = InstalledKey(pair, verdict.uid, allow, card)
         return Change(data, install=install, overlap=bool(args.get("overlap")), retire=retire)
 
@@ -193,17 +195,17 @@ class Duties:
         return Change(data, refresh=replace(installed, card=card))
 
     async def _prove_retired(self, command: Command) -> Change:
-        """Ask whether the key that a rotation replaced is dead; a dead one's copy is destroyed."""
+        """Ask whether the key that a rotation replaced is dead; its copy stays until that is journaled (``drop``)."""
         retired = self._box.retiring()
         if retired is None:
             return Change({"state": "none", "fingerprint": ""})
         shown = {"fingerprint": retired.card.fingerprint, "name": retired.card.name}
         if command.args.get("drop"):
-            # The issuer's list names it no longer, or the operator ended the rotation.
+            # Its death is journaled, or the operator ended the rotation.
             return Change({"state": "dropped", **shown}, forget_retiring=True)
         death = await self._runner.ask_if_dead(retired.pair)
         code = death.fault.code if death.fault is not None else None
-        return Change({"state": death.state, "code": code, **shown}, forget_retiring=death.proved)
+        return Change({"state": death.state, "code": code, **shown})
 
     async def _hello(self, command: Command) -> Change:
         return Change({"state": str(self._runner.status()["state"])})

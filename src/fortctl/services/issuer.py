@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from fortctl.errors import BadInput, ConfigError, ExchangeAnswer, KeyPolicy, KeyRejected, NotFound
+from fortctl.errors import BadInput, ConfigError, ExchangeAnswer, FortctlError, KeyPolicy, KeyRejected, NotFound
 from fortctl.keycheck import check_entered
 from fortctl.model import KeyPair, KeyRestrictions, KeyType, KeyVerdict, Role
 from fortctl.policy import REQUIRED, judge_issuer, remedy_of, ticking_hint, words_of
@@ -185,7 +185,7 @@ async def make_key(
         return await issuer.create(name, public_key, REQUIRED[role], addresses)
     except ExchangeFault as fault:
         if fault.outcome not in (Outcome.UNKNOWN, Outcome.REFUSED):
-            raise error_of(fault, f"making the {role} key") from None
+            raise _error(fault, f"making the {role} key") from None
         lost = fault
     for look in range(LOOKS if lost.outcome is Outcome.UNKNOWN else 1):
         if look:
@@ -193,7 +193,7 @@ async def make_key(
         found = await named(issuer, name)
         if found is not None:
             return found
-    raise error_of(lost, f"making the {role} key")
+    raise _error(lost, f"making the {role} key")
 
 
 async def named(issuer: Issuer, name: str) -> IssuedKey | None:
@@ -206,7 +206,7 @@ async def keys_of(issuer: Issuer) -> tuple[IssuedKey, ...]:
     try:
         return await issuer.listed()
     except ExchangeFault as fault:
-        raise error_of(fault, "listing the sub-account's keys") from None
+        raise _error(fault, "listing the sub-account's keys") from None
 
 
 async def addresses_of(issuer: Issuer, api_key: Secret) -> tuple[str, ...]:
@@ -214,7 +214,7 @@ async def addresses_of(issuer: Issuer, api_key: Secret) -> tuple[str, ...]:
     try:
         return await issuer.addresses(api_key)
     except ExchangeFault as fault:
-        raise error_of(fault, "asking for the key's IP list") from None
+        raise _error(fault, "asking for the key's IP list") from None
 
 
 async def delete_keys(issuer: Issuer, meant: Named) -> tuple[str, ...]:
@@ -238,7 +238,17 @@ async def _delete(issuer: Issuer, key: IssuedKey) -> None:
         # A lost answer, or somebody else deleted it meanwhile: the list knows.
         listed = {one.api_key.reveal() for one in await keys_of(issuer)}
         if key.api_key.reveal() in listed:
-            raise error_of(fault, f"deleting the key '{key.name}'") from None
+            raise _error(fault, f"deleting the key '{key.name}'") from None
+
+
+def _error(fault: ExchangeFault, doing: str) -> FortctlError:
+    """Return the error of a call that the master key signed: that key was refused, none of the account's."""
+    error = error_of(fault, doing)
+    if isinstance(error, KeyRejected):
+        error.message = f"the exchange does not accept the issuer's master key ({error.message})"
+        error.hint = "'fortctl issuer set sub-account' enters another; 'fortctl issuer status' shows this one"
+        error.details["role"] = "issuer"
+    return error
 
 
 # -- the record --------------------------------------------------------------------------------------------------------

@@ -233,6 +233,22 @@ class KeyService:
         replaced = old.fingerprint if old and changed else None
         return Taken(card, replaced, warnings, receipt.elapsed_ms, changed=changed)
 
+    async def look_at(self, role: Role, pair: KeyPair) -> None:
+        """Have a key looked at that a rotation is to put in place; it is stored nowhere.
+
+        Raises:
+            KeyRejected, KeyPolicy, ExchangeUnreachable, …: what will use it would not take it.
+            RobotTimeout: no answer in time.
+        """
+        self._refuse_shared(pair, role)
+        if role is Role.ROBOT:
+            # Its IP list may hold the robot's host alone: only the robot can tell.
+            self._control.send("deliver-key", {**self._delivery(pair, ()), "retire": True, "look": True})
+            return
+        old = self._custody.site_key()
+        verdict = await self._accepted(pair, old.allow if old is not None else ())
+        refuse_foreign(verdict.uid, Role.SITE, self._custody.uids_elsewhere())
+
     def _queued(self, pair: KeyPair, number: int, old: KeyCard | None) -> Taken:
         """Return what is known of a key whose receipt nobody waits for."""
         card = KeyCard(

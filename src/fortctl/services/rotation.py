@@ -250,6 +250,32 @@ class RotationService:
         self._warnings += warnings_of(self._hooks.fire(event, {"operation": facts}))
 
 
+def refuse_open(operation: Operation | None, role: Role | None = None) -> None:
+    """Raise ``Conflict`` where a rotation is open: of a role, or of any role."""
+    if operation is None or (role is not None and role not in operation.scope.roles):
+        return
+    whose = f"the {role} key" if role is not None else f"account {operation.account}"
+    raise Conflict(
+        f"a rotation of {whose} is open: {operation.id} ({operation.mode}, {operation.scope}), at '{operation.step}'",
+        hint="'fortctl keys rotate --resume' goes on with it, '--abort' ends it; 'panic-disconnect' cuts it off",
+        details={"operation": operation.as_json()},
+    )
+
+
+def destroyed(operation: Operation, role: Role, now: int) -> Operation:
+    """Return a rotation ended because a role's keys are destroyed here; it says which may live at the exchange."""
+    facts = operation.facts
+    names = facts.get("issue", {}).get(role.value, {}).get("names", ())
+    dead = role.value in facts.get("dead", {}) or role.value not in facts.get("old", {})
+    todo = actions.to_delete(operation, [] if dead else [role])
+    made = facts.get("made", {}).get(role.value)
+    if made is not None and made["name"] not in names:
+        todo.append(actions.to_delete_new(operation, role, made))
+    todo += [actions.to_delete_named(operation, name) for name in names]
+    left = f"the {role} keys were destroyed here; at the exchange the old one and the new one may live"
+    return operation.aborted(now, "key_destroyed", left=left, actions=todo)
+
+
 def no_operation(account: str) -> NotFound:
     """Return the error where none is open."""
     return NotFound(

@@ -44,6 +44,24 @@ def to_delete(operation: Operation, roles: Collection[Role]) -> list[Action]:
     return [_delete(operation, role, _old(operation, role)) for role in roles]
 
 
+def to_delete_new(operation: Operation, role: Role, made: Mapping[str, str]) -> Action:
+    """Return that the new key, too, is to be deleted: nobody has it any more."""
+    return _delete(operation, role, made, "new")
+
+
+def to_delete_named(operation: Operation, name: str) -> Action:
+    """Return that a key which the issuer made under a name of this rotation is to be deleted, if it is there."""
+    return {
+        "what": "delete_key_at_exchange",
+        "account": operation.account,
+        "role": name.split("-")[1],
+        "name": name,
+        "tail": "",
+        "fingerprint": "",
+        "text": f"delete the key '{name}' of the sub-account on {PAGE}, if it is there",
+    }
+
+
 def _old(operation: Operation, role: Role) -> Mapping[str, str]:
     found: Mapping[str, str] = operation.facts.get("old", {}).get(role.value, {})
     return found
@@ -65,7 +83,7 @@ def _create(operation: Operation, role: Role, old: Mapping[str, str]) -> Action:
     }
 
 
-def _delete(operation: Operation, role: Role, old: Mapping[str, str]) -> Action:
+def _delete(operation: Operation, role: Role, old: Mapping[str, str], which: str = "old") -> Action:
     tail = f" (…{old['tail']})" if old.get("tail") else ""
     return {
         "what": "delete_key_at_exchange",
@@ -74,5 +92,5 @@ def _delete(operation: Operation, role: Role, old: Mapping[str, str]) -> Action:
         "name": old.get("name", ""),
         "tail": old.get("tail", ""),
         "fingerprint": old.get("fingerprint", ""),
-        "text": f"delete the old {role} key '{old.get('name', '')}'{tail} on {PAGE}",
+        "text": f"delete the {which} {role} key '{old.get('name', '')}'{tail} on {PAGE}",
     }

@@ -83,12 +83,9 @@ class NewKeys:
             return
         if self._work.by_issuer:
             maker = KeyMaker(self._tools.custody, self._tools.keys, self._tools.control, self._tools.clock)
-            issuer = self._tools.issuer()
-            try:
+            async with self._work.issuer() as issuer:
                 for role in missing:
                     self._pairs[role] = await maker.make(issuer, self._work.operation, role, self._note_issue)
-            finally:
-                await issuer.close()
             return
         todo = actions.to_create(self._work.operation, missing)
         entered = self._tools.guide.keys(todo, missing) if self._ask else None
@@ -129,7 +126,9 @@ class NewKeys:
                 error: FortctlError = same_key(role)
             else:
                 # Journaled before it is handed over: whoever comes after a crash knows it when it is in place.
-                self._work.note(new={**new, role.value: shown})
+                card = {"name": pair.name, "tail": pair.api_key.reveal()[-4:], "fingerprint": shown}
+                made = {**self._work.operation.facts.get("made", {}), role.value: card}
+                self._work.note(new={**new, role.value: shown}, made=made)
                 try:
                     await take(pair)
                     return
@@ -138,6 +137,14 @@ class NewKeys:
             del self._pairs[role]
             if self._work.by_issuer or not self._tools.guide.refused(error):
                 raise error
+
+
+def note_listed(work: Work, roles: Collection[Role]) -> None:
+    """Journal that the issuer's list names the old keys of some roles."""
+    known = work.operation.facts.get("listed", [])
+    found = sorted({*known, *(role.value for role in roles)})
+    if found != known:
+        work.note(listed=found)
 
 
 class OldKeys:
@@ -153,11 +160,10 @@ class OldKeys:
     async def delete(self, resumed: bool) -> dict[str, Any]:
         if self._work.by_issuer:
             self._work.wait(HANDED_OVER_WITHIN_S, self._handed_over)
-            issuer = self._tools.issuer()
-            try:
+            async with self._work.issuer() as issuer:
+                # A key that this list does not name yet is not proved dead by its silence later.
+                note_listed(self._work, await self._tools.proofs.listed(issuer, self._work.operation, self._work.roles))
                 await self._tools.proofs.delete(issuer, self._work.operation)
-            finally:
-                await issuer.close()
             return {}
         # A person may have done it already; whether it is so, the next step proves.
         await self._proved_or_asked(asked=resumed)
@@ -173,11 +179,8 @@ class OldKeys:
 
     async def prove(self, resumed: bool) -> dict[str, Any]:
         if self._work.by_issuer:
-            issuer = self._tools.issuer()
-            try:
+            async with self._work.issuer() as issuer:
                 alive = await self._tools.proofs.prove(self._work.operation, self._work.roles, self._note_dead, issuer)
-            finally:
-                await issuer.close()
             if alive:
                 raise self._action_required(alive)
         else:
@@ -198,7 +201,9 @@ class OldKeys:
                 raise self._action_required(alive)
             asked = True
 
-    def _note_dead(self, role: Role, how: str) -> Operation:
+    def _note_dead(self, role: Role, how: str | None) -> Operation:
+        if how is None:
+            return self._work.note(dropped=[*self._work.operation.facts.get("dropped", ()), role.value])
         self._work.note(dead={**self._work.operation.facts.get("dead", {}), role.value: how})
         if how == "dead_by_refusal":
             text = f"this exchange tells no more than that it refuses the old {role} key: that counts as its death"

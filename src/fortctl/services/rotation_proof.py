@@ -17,8 +17,9 @@ from fortctl.vault.seal import fingerprint
 
 # How fast a deletion bites is not documented (binance.md, section 12).
 TRIES, PAUSE_S = 10, 0.5
-PROVED = ("dead", "dead_by_refusal", "none")
-NoteDead = Callable[[Role, str], Operation]
+# Where no retiring copy is left nothing was proved: somebody else may have destroyed it.
+PROVED = ("dead", "dead_by_refusal")
+NoteDead = Callable[[Role, str | None], Operation]
 
 
 class Proofs:
@@ -46,11 +47,11 @@ class Proofs:
         *,
         patient: bool = True,
     ) -> list[Role]:
-        """Ask about each old key that is not proved dead yet; destroy the retiring copy of one that is.
+        """Ask about each old key that is not proved dead yet; its copy is destroyed once the death is journaled.
 
         Args:
-            note: journals a death.
-            issuer: its list counts too: a key that it names no longer is dead.
+            note: journals a death, and that the copy is gone.
+            issuer: its list counts too: a key that it named once and names no longer is dead.
             patient: ask again for some seconds.
 
         Returns:
@@ -67,6 +68,10 @@ class Proofs:
                     alive.remove(role)
             if not alive:
                 break
+        for role in roles:
+            if role.value in operation.facts.get("dead", {}) and role.value not in operation.facts.get("dropped", ()):
+                await self.drop(role)
+                operation = note(role, None)
         return alive
 
     async def _ask(self, operation: Operation, role: Role, issuer: Issuer | None) -> str | None:
@@ -74,10 +79,10 @@ class Proofs:
         state = await (self._ask_site(operation) if role is Role.SITE else self._ask_robot(operation))
         if state in PROVED:
             return state
-        if issuer is not None and not await self._listed(issuer, operation, role):
-            await self.drop(role)
-            return "unlisted"
-        return None
+        if state == "alive" or issuer is None or role.value not in operation.facts.get("listed", ()):
+            # The exchange takes the key, or this list may be another account's: it never named the key.
+            return None
+        return None if role in await self.listed(issuer, operation, [role]) else "unlisted"
 
     async def _ask_site(self, operation: Operation) -> str:
         old, new = self._custody.retiring(), self._custody.site_key()
@@ -92,8 +97,6 @@ class Proofs:
             await asking.close()
             if beside is not None:
                 await beside.close()
-        if death.proved:
-            self._custody.destroy_retiring()
         return death.state
 
     async def _ask_robot(self, operation: Operation) -> str:
@@ -103,10 +106,11 @@ class Proofs:
             return "unproved"
         return str(found["state"])
 
-    async def _listed(self, issuer: Issuer, operation: Operation, role: Role) -> bool:
-        shown = operation.facts["old"][role.value]["fingerprint"]
+    async def listed(self, issuer: Issuer, operation: Operation, roles: Collection[Role]) -> list[Role]:
+        """Return those of the roles whose old key the issuer's list names. Raises ``FortctlError``."""
         under = self._custody.fingerprint_key()
-        return any(fingerprint(key.api_key, under) == shown for key in await keys_of(issuer))
+        there = {fingerprint(key.api_key, under) for key in await keys_of(issuer)}
+        return [role for role in roles if operation.facts["old"][role.value]["fingerprint"] in there]
 
     async def delete(self, issuer: Issuer, operation: Operation) -> tuple[str, ...]:
         """Delete the old keys, and whatever this rotation had made and did not take up; return their names.

@@ -11,6 +11,7 @@ from fortctl.services.keyanswers import failure_of
 from fortctl.services.robot import counted, is_drained
 from fortctl.services.rotation_keys import NewKeys, OldKeys
 from fortctl.services.rotation_plan import DOING, Mode, Operation
+from fortctl.services.rotation_preflight import ask_issuer, look_at_given
 from fortctl.services.rotation_tools import AT_WORK, SETTLES_WITHIN_S, Drained, Journal, StepTools, Work, start_again
 
 Step = Callable[[bool], Awaitable[dict[str, Any]]]
@@ -35,7 +36,7 @@ class Steps:
         given: dict[Role, KeyPair],
         until: str | None,
     ) -> None:
-        self._work, self._tools = Work(tools, journal, operation), tools
+        self._work, self._tools, self._given = Work(tools, journal, operation), tools, given
         new, old = NewKeys(self._work, given, ask=until != "create"), OldKeys(self._work)
         self._steps: dict[str, Step] = {
             "check": self._check,
@@ -102,7 +103,10 @@ class Steps:
             if isinstance(failure, KeyRejected):
                 failure.hint = "the old key is gone already: 'fortctl keys rotate --mode urgent'"
                 raise failure
-        return facts
+        self._work.note(**facts)
+        await ask_issuer(self._work)
+        await look_at_given(self._work, self._given)
+        return {}
 
     def _robot_facts(self) -> dict[str, Any]:
         status = self._tools.watch.status()

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from fortctl.errors import Conflict, FortctlError
 from fortctl.model import KeyPair, Role
 from fortctl.ports import Clock, Issuer
+from fortctl.secret import Secret
 from fortctl.services import rotation_actions as actions
 from fortctl.services.control import RobotControl
 from fortctl.services.custody import Custody
@@ -18,6 +20,7 @@ from fortctl.services.robot import RobotService, RobotWatch
 from fortctl.services.rotation_plan import Mode, Operation
 from fortctl.services.rotation_proof import Proofs
 from fortctl.times import milliseconds
+from fortctl.vault.seal import fingerprint
 
 SETTLES_WITHIN_S, LOOK_EVERY_S, BEAT_EVERY_S = 30.0, 0.1, 5.0
 # States in which the robot would trade, had it not been stopped for the rotation.
@@ -116,6 +119,19 @@ class Work:
         self.put(self.operation.noted(self.now(), **facts))
         return self.operation
 
+    @asynccontextmanager
+    async def issuer(self) -> AsyncIterator[Issuer]:
+        """Give the issuer that this rotation was begun with; who that is, is journaled at the first call.
+
+        Raises:
+            Conflict: the keys are another sub-account's by now.
+            VaultLocked, NotFound: the issuer's key cannot be had.
+        """
+        async with opened_issuer(self.tools, self.operation) as issuer:
+            if "issued_for" not in self.operation.facts:
+                self.note(issued_for=_shown(self.tools, issuer))
+            yield issuer
+
     def now(self) -> int:
         return self.tools.clock.now_ms()
 
@@ -141,6 +157,27 @@ class Work:
         if self.operation.mode is Mode.URGENT and lost is not None and status["state"] == "running":
             return {"trading_gap_s": round((self.now() - milliseconds(lost)) / 1000, 3)}
         return {}
+
+
+@asynccontextmanager
+async def opened_issuer(tools: StepTools, operation: Operation) -> AsyncIterator[Issuer]:
+    """Give the issuer, if it is of the sub-account that a rotation was begun with. Raises as :meth:`Work.issuer`."""
+    issuer = tools.issuer()
+    try:
+        if operation.facts.get("issued_for", _shown(tools, issuer)) != _shown(tools, issuer):
+            raise Conflict(
+                f"the rotation was begun with another sub-account's issuer than that of {issuer.email}",
+                hint="set that one again ('fortctl issuer set'), or end the rotation: 'fortctl keys rotate --abort'",
+                details={"operation": operation.as_json()},
+            )
+        yield issuer
+    finally:
+        await issuer.close()
+
+
+def _shown(tools: StepTools, issuer: Issuer) -> str:
+    # The address itself is in the issuer's vault alone.
+    return fingerprint(Secret(issuer.email), tools.custody.fingerprint_key())
 
 
 def start_again(tools: StepTools) -> None:

@@ -6,12 +6,12 @@ from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Any
 
-from fortctl.errors import Conflict
+from fortctl.errors import Conflict, FortctlError
 from fortctl.model import Role
 from fortctl.services import rotation_actions as actions
 from fortctl.services.issuer import SUB_ACCOUNT
 from fortctl.services.rotation_plan import Mode, Operation
-from fortctl.services.rotation_tools import AT_WORK, SETTLES_WITHIN_S, StepTools, start_again
+from fortctl.services.rotation_tools import AT_WORK, SETTLES_WITHIN_S, StepTools, opened_issuer, start_again
 
 
 @dataclass
@@ -38,29 +38,50 @@ class Undo:
     async def run(self) -> Left:
         """Leave the account with the keys that work, the robot as before; say exactly what is left."""
         tools, robot = self._tools, Role.ROBOT in self._roles
-        if robot and not tools.control.latched:
+        latched = tools.control.latched
+        if robot and not latched:
             tools.control.bring_up()
             tools.control.quiet(SETTLES_WITHIN_S)
         new = self._new_in_place()
         before = [role for role in self._roles if role not in new]
-        if before:
+        if before and not latched:
             await self._refuse_keyless(before)
-        issued = await self._drop_issued(before)
-        was = self._operation.facts.get("was") if robot else None
-        if was in AT_WORK:
-            start_again(tools)
-        elif was == "stopped" and tools.watch.status()["state"] == "draining":
-            tools.robot.stop_now(cancel_orders=False)
+        issued, unasked = await self._drop_issued(before)
+        if robot and not latched:
+            self._robot_as_before()
         for role in new:
             await tools.proofs.drop(role)
-        first = self._operation.mode is Mode.ISSUE
-        as_before = "none, as before" if first else "the old one, as before"
-        told = [f"the {role} key is {as_before}" for role in before]
-        lives = "" if first else "; the old one still lives at the exchange"
-        told += [f"the {role} key is the new one{lives}" for role in new]
+        lives = [role for role in new if self._operation.mode is not Mode.ISSUE and not self._is_dead(role)]
+        told = [f"the {role} key is {self._as_found(role)}" for role in before]
+        told += [
+            f"the {role} key is the new one{'; the old one still lives at the exchange' if role in lives else ''}"
+            for role in new
+        ]
         told += [f"the issuer's key '{name}' was deleted" for name in issued]
+        told += [f"the issuer's key '{name}' may live: the issuer could not be asked" for name in unasked]
         told += [f"the robot is {tools.robot.settled()['state']}"] if robot else []
-        return Left("; ".join(told), [] if first else actions.to_delete(self._operation, new))
+        todo = [actions.to_delete_named(self._operation, name) for name in unasked]
+        return Left("; ".join(told), [*actions.to_delete(self._operation, lives), *todo])
+
+    def _robot_as_before(self) -> None:
+        was = self._operation.facts.get("was")
+        if was in AT_WORK:
+            start_again(self._tools)
+        elif was == "stopped" and self._tools.watch.status()["state"] == "draining":
+            self._tools.robot.stop_now(cancel_orders=False)
+
+    def _is_dead(self, role: Role) -> bool:
+        return role.value in self._operation.facts.get("dead", {})
+
+    def _as_found(self, role: Role) -> str:
+        """Say which key a role has that did not get the new one."""
+        card = next((card for card in self._tools.keys.listed() if card.role is role), None)
+        old = self._operation.facts.get("old", {}).get(role.value)
+        if card is None:
+            return "gone" if old else "none, as before"
+        if old is None or card.fingerprint == old["fingerprint"]:
+            return "the old one, as before"
+        return f"'{card.name}' (…{card.tail}), which is neither this rotation's old one nor its new one"
 
     def _new_in_place(self) -> list[Role]:
         new, tools = self._operation.facts.get("new", {}), self._tools
@@ -84,14 +105,19 @@ class Undo:
                 details={"roles": gone},
             )
 
-    async def _drop_issued(self, roles: Collection[Role]) -> tuple[str, ...]:
-        """Delete what the issuer made for roles that keep their old key: only what bears a journaled name."""
+    async def _drop_issued(self, roles: Collection[Role]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """Delete what the issuer made for roles that keep their old key: only what bears a journaled name.
+
+        Returns:
+            The names of those that were deleted, and of those that could not be asked for: they may live.
+        """
         issue = self._operation.facts.get("issue", {})
         names = {name for role in roles for name in issue.get(role.value, {}).get("names", ())}
         if not names or self._operation.facts.get("issuer") != SUB_ACCOUNT:
-            return ()
-        issuer = self._tools.issuer()
+            return (), ()
         try:
-            return await self._tools.proofs.delete_named(issuer, names)
-        finally:
-            await issuer.close()
+            async with opened_issuer(self._tools, self._operation) as issuer:
+                return await self._tools.proofs.delete_named(issuer, names), ()
+        except FortctlError:
+            # An issuer that is gone or does not answer keeps nobody from ending it: a person deletes them.
+            return (), tuple(sorted(names))

@@ -1,0 +1,48 @@
+"""What is looked at before a rotation changes anything: the robot stands still for nothing that could be known then."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from fortctl.errors import Conflict
+from fortctl.model import KeyPair, Role
+from fortctl.services.keys import same_key
+from fortctl.services.rotation_keys import note_listed
+from fortctl.services.rotation_plan import Mode
+from fortctl.services.rotation_tools import Work
+
+
+async def ask_issuer(work: Work) -> None:
+    """See that the issuer can be had and that its list names the keys in use; journal that it does.
+
+    Raises:
+        VaultLocked, VaultDamaged, KeyRejected, ExchangeUnreachable: the issuer makes no key now.
+        Conflict: its list is another account's.
+    """
+    if not work.by_issuer:
+        return
+    async with work.issuer() as issuer:
+        found = await work.tools.proofs.listed(issuer, work.operation, work.roles)
+    strange = [role for role in work.roles if role not in found]
+    if strange and work.operation.mode is not Mode.URGENT:
+        raise Conflict(
+            f"the issuer's list does not name the {' and '.join(strange)} key in use: it may be another sub-account's",
+            hint="look at the address: 'fortctl issuer status'; 'fortctl issuer set' changes it",
+            details={"roles": [role.value for role in strange]},
+        )
+    note_listed(work, found)
+
+
+async def look_at_given(work: Work, given: Mapping[Role, KeyPair]) -> None:
+    """Have the keys that were entered already looked at by those who will use them; nothing is stored.
+
+    Raises:
+        KeyRejected, KeyPolicy, …: as when they are put in place.
+    """
+    old = work.operation.facts["old"]
+    for role in work.roles:
+        if role not in given or work.operation.mode is Mode.URGENT:
+            continue
+        if work.tools.custody.fingerprint(given[role]) == old[role.value]["fingerprint"]:
+            raise same_key(role)
+        await work.tools.keys.look_at(role, given[role])
