@@ -5,9 +5,11 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -15,10 +17,12 @@ from hypothesis import strategies as st
 
 from fortctl.robot import book as book_module
 from fortctl.robot.book import Book
+from fortctl.robot.describe import describe
 from fortctl.robot.events import AssetsNamed, Booked, Configured, Intended, Priced, Told
 from fortctl.robot.grid import Grid
 from fortctl.robot.offline import offline_report, offline_status
-from fortctl.robot.report import BY, COLUMNS, as_csv, report
+from fortctl.robot.report import BY, COLUMNS, Report, as_csv, report
+from fortctl.robot.rounding import shown
 from fortctl.robot.settings import GridSettings
 from fortctl.robot.testing import KINDS, Playground, Step
 from robot.test_world import walk
@@ -27,6 +31,29 @@ from simulation.loop import simulated
 
 SETTINGS = GridSettings("XRPETH", 6, Decimal("0.5"), Decimal("0.5"), Decimal("0.05"), max_quote=Decimal("0.3"))
 NEAR = Decimal("1e-15")
+LAST_DIGIT = Decimal("1e-8")
+
+
+def decimals_in(shown: Any) -> int:
+    """Return the most decimals of any number in what people are shown."""
+    numbers = re.findall(r'"-?[0-9]+(?:\.([0-9]+))?"', json.dumps(shown))
+    return max((len(number) for number in numbers), default=0)
+
+
+@pytest.mark.parametrize(
+    ("amount", "text"),
+    [
+        ("0.000000005", "0"),
+        ("0.000000015", "0.00000002"),
+        ("-0.000000004", "0"),
+        ("1E+3", "1000"),
+        ("12.50000000", "12.5"),
+        ("-0.123456785000000000000001", "-0.12345679"),
+        ("99999999999999999999999999999.5", "99999999999999999999999999999.5"),
+    ],
+)
+def test_money_is_shown_to_eight_decimals_half_to_even(amount: str, text: str) -> None:
+    assert shown(Decimal(amount)) == text
 
 
 @settings(max_examples=60, deadline=None)
@@ -52,10 +79,18 @@ def test_realised_and_unrealised_profit_are_what_the_account_gained(history: lis
         + moved.get("XRP", Decimal(0)) * played.price
         + moved.get("BNB", 0) * Decimal("0.2")
     )
-    assert abs(Decimal(profit["realised"]) + Decimal(profit["unrealised"]) - gained) < NEAR
+    folded = Report(played.price).feed(played.journal)
+    folded.totals()
+    lines = folded._symbols.values()
+    assert abs(sum(line.realised + line.unrealised for line in lines) - gained) < NEAR, "summed exactly"
+    assert abs(sum(line.realised for line in folded._days.values()) - sum(line.realised for line in lines)) < NEAR
+    assert abs(Decimal(profit["realised"]) + Decimal(profit["unrealised"]) - gained) <= LAST_DIGIT
     for by in ("cycle", "day"):
-        summed = sum(Decimal(row["realised_profit"] or 0) for row in found[by]["rows"])
-        assert abs(summed - Decimal(profit["realised"])) < NEAR
+        rows = [Decimal(row["realised_profit"] or 0) for row in found[by]["rows"]]
+        assert abs(sum(rows) - Decimal(profit["realised"])) <= LAST_DIGIT / 2 * (len(rows) + 1)
+    assert decimals_in(found) <= 8
+    seen = describe(played.book, "running", played.price)
+    assert decimals_in([seen["realised_profit"], seen["book"], seen["inventory"], played.book.cycle_rows()]) <= 8
     days = found["day"]["rows"]
     assert sum(row["fills"] for row in days) == sum(isinstance(event, Booked) for event in played.journal)
     for by, one in found.items():
@@ -110,7 +145,7 @@ async def test_settled_cycles_leave_the_memory_and_stay_in_the_report(
     found = offline_report(tmp_path / "journal.sqlite", "cycle")
     assert len([row for row in found["rows"] if row["state"] == "closed"]) == book.closed
     shown = offline_status(tmp_path / "journal.sqlite")
-    assert Decimal(shown["realised_profit"]) == book.profit
+    assert Decimal(shown["realised_profit"]) == round(book.profit, 8)
     assert abs(Decimal(found["totals"]["profit"]["ETH"]["realised"]) - book.profit) < NEAR
 
 

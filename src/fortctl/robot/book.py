@@ -29,6 +29,7 @@ from fortctl.robot.events import (
 )
 from fortctl.robot.lifecycle import Wish
 from fortctl.robot.records import Cycle, Order, order_row
+from fortctl.robot.rounding import shown
 from fortctl.robot.settings import GridSettings, Settings, parse_settings
 
 ZERO = Decimal(0)
@@ -357,7 +358,7 @@ class Book:
                     "state": cycle.state.value,
                     "buy": self._leg(cycle, "buy"),
                     "sell": self._leg(cycle, "sell"),
-                    "profit": f"{cycle.profit:f}",
+                    "profit": shown(cycle.profit),
                 }
             )
         return rows

@@ -1,4 +1,4 @@
-"""The life of one buy-sell cycle: one table of transitions. Pure.
+"""The life of one buy-sell cycle: one table, every state by every event. Pure.
 
 ``planned → buying → bought → selling → closed``, or ``cancelled`` (nothing was bought), or ``dust`` (what was bought
 is below the exchange's minimum).
@@ -35,24 +35,31 @@ class IllegalTransition(Exception):
 
 S, E = CycleState, CycleEvent
 
-TRANSITIONS: dict[tuple[CycleState, CycleEvent], CycleState] = {
-    (S.PLANNED, E.BUY_SENT): S.BUYING,
-    (S.BUYING, E.BUY_DONE): S.BOUGHT,
-    (S.BUYING, E.BUY_EMPTY): S.CANCELLED,
-    (S.BOUGHT, E.SELL_SENT): S.SELLING,
-    (S.BOUGHT, E.TOO_SMALL): S.DUST,
-    (S.SELLING, E.SELL_DONE): S.CLOSED,
-    (S.SELLING, E.SELL_BACK): S.BOUGHT,
+# What cannot happen in a state: an event that says so is refused, and nothing changes.
+NEVER = None
+
+# fmt: off
+_COLUMNS = (
+              E.BUY_SENT, E.BUY_DONE, E.BUY_EMPTY,  E.SELL_SENT, E.SELL_DONE, E.SELL_BACK, E.TOO_SMALL)
+_ROWS: dict[CycleState, tuple[CycleState | None, ...]] = {
+    S.PLANNED:   (S.BUYING,   NEVER,      NEVER,        NEVER,       NEVER,       NEVER,       NEVER),
+    S.BUYING:    (NEVER,      S.BOUGHT,   S.CANCELLED,  NEVER,       NEVER,       NEVER,       NEVER),
+    S.BOUGHT:    (NEVER,      NEVER,      NEVER,        S.SELLING,   NEVER,       NEVER,       S.DUST),
+    S.SELLING:   (NEVER,      NEVER,      NEVER,        NEVER,       S.CLOSED,    S.BOUGHT,    NEVER),
+    S.CLOSED:    (NEVER,      NEVER,      NEVER,        NEVER,       NEVER,       NEVER,       NEVER),
+    S.CANCELLED: (NEVER,      NEVER,      NEVER,        NEVER,       NEVER,       NEVER,       NEVER),
+    S.DUST:      (NEVER,      NEVER,      NEVER,        NEVER,       NEVER,       NEVER,       NEVER),
 }
-ILLEGAL: frozenset[tuple[CycleState, CycleEvent]] = frozenset(
-    (state, event) for state in CycleState for event in CycleEvent if (state, event) not in TRANSITIONS
-)
+# fmt: on
+TRANSITIONS: dict[tuple[CycleState, CycleEvent], CycleState | None] = {
+    (state, event): after for state, row in _ROWS.items() for event, after in zip(_COLUMNS, row, strict=True)
+}
 FINAL = frozenset({S.CLOSED, S.CANCELLED, S.DUST})
 
 
 def advance(state: CycleState, event: CycleEvent) -> CycleState:
     """Return the state after an event. Raises ``IllegalTransition``."""
-    try:
-        return TRANSITIONS[state, event]
-    except KeyError:
-        raise IllegalTransition(f"{event.value} in state {state.value}") from None
+    after = TRANSITIONS[state, event]
+    if after is NEVER:
+        raise IllegalTransition(f"{event.value} in state {state.value}")
+    return after

@@ -9,6 +9,7 @@ from typing import Any
 from fortctl.model import AccountState
 from fortctl.robot.book import Book
 from fortctl.robot.records import order_row
+from fortctl.robot.rounding import shown
 from fortctl.times import rfc3339
 
 TRADING = ("running", "draining", "reconciling")
@@ -33,14 +34,14 @@ def describe(book: Book, state: str, price: Decimal | None = None, waits: Sequen
         "cycles": book.counts(),
         "orders_open": len(orders),
         "orders": [order_row(order) for order in orders],
-        "realised_profit": f"{book.profit:f}",
+        "realised_profit": shown(book.profit),
         "profit_asset": book.quote or None,
         "last_event_at": rfc3339(book.last_at) if book.last_at else None,
         "price": f"{price:f}" if price is not None else None,
         "hold": list(book.hold),
         "waits": list(waits),
-        "book": {asset: f"{amount:f}" for asset, amount in sorted(book.moved.items()) if asset},
-        "inventory": f"{book.inventory():f}",
+        "book": {asset: shown(amount) for asset, amount in sorted(book.moved.items()) if asset},
+        "inventory": shown(book.inventory()),
         "config": settings.as_json() if settings else {},
     }
 

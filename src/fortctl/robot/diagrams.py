@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from fortctl.drawn import rewrite
 from fortctl.robot.cycle import TRANSITIONS
@@ -13,9 +14,13 @@ from fortctl.robot.lifecycle import DERIVED, KEY, WISH
 NAME = "diagrams"
 
 
-def state_diagram(transitions: Iterable[tuple[str, str, str]]) -> str:
-    """Return a Mermaid state diagram; a transition that changes nothing is left out."""
-    arrows = [f"    {before} --> {after}: {event}" for before, event, after in transitions if before != after]
+def state_diagram(table: Mapping[tuple[Any, Any], Any]) -> str:
+    """Return a Mermaid state diagram of a table; what changes nothing, or cannot happen, is left out."""
+    arrows = [
+        f"    {before.value} --> {after.value}: {event.value}"
+        for (before, event), after in table.items()
+        if after not in (None, before)
+    ]
     return "\n".join(["```mermaid", "stateDiagram-v2", *arrows, "```"])
 
 
@@ -23,11 +28,11 @@ def diagrams() -> str:
     """Return the generated part of docs/robot.md."""
     parts = [
         "### A cycle",
-        state_diagram((before.value, event.value, after.value) for (before, event), after in TRANSITIONS.items()),
+        state_diagram(TRANSITIONS),
         "### The wish",
-        state_diagram((before.value, event.value, after.value) for (before, event), after in WISH.items()),
+        state_diagram(WISH),
         "### The key",
-        state_diagram((before.value, event.value, after.value) for (before, event), after in KEY.items()),
+        state_diagram(KEY),
         "### What people see",
         "First match wins: " + " > ".join(f"`{name}`" for name, _holds in DERIVED) + ".",
     ]

@@ -12,6 +12,7 @@ from fortctl.ports import ExchangeFault
 from fortctl.robot.book import Book
 from fortctl.robot.reconcile import HUNDRED, Limits, Mark
 from fortctl.robot.records import Order
+from fortctl.robot.rounding import shown
 from fortctl.times import rfc3339
 
 ZERO, ONE = Decimal(0), Decimal(1)
@@ -129,8 +130,8 @@ def _fill(order: Order, book: Book, rate: Decimal) -> dict[str, Any]:
         "price": f"{order.price:f}",
         "quantity": f"{left:f}",
         book.base or "base": f"{sign * left:f}",
-        book.quote or "quote": f"{-sign * left * order.price:f}",
-        "profit": f"{_profit(order, book, rate):f}" if order.leg == "sell" else None,
+        book.quote or "quote": shown(-sign * left * order.price),
+        "profit": shown(_profit(order, book, rate)) if order.leg == "sell" else None,
     }
 
 
@@ -145,12 +146,12 @@ def _money(orders: list[Order], book: Book, rate: Decimal, price: Decimal | None
     quote = sum((_left(order) * order.price * (ONE - rate) for order in sells), ZERO)
     quote -= sum((_left(order) * order.price for order in buys), ZERO)
     return {
-        "base": f"{base:f}",
-        "quote": f"{quote:f}",
-        "worth_now": f"{base * price + quote:f}" if price is not None else None,
-        "profit_of_sells": f"{sum((_profit(order, book, rate) for order in sells), ZERO):f}",
+        "base": shown(base),
+        "quote": shown(quote),
+        "worth_now": shown(base * price + quote) if price is not None else None,
+        "profit_of_sells": shown(sum((_profit(order, book, rate) for order in sells), ZERO)),
         "asset": book.quote or None,
-        "waiting_to_be_sold": f"{book.inventory() + base:f}",
+        "waiting_to_be_sold": shown(book.inventory() + base),
     }
 
 

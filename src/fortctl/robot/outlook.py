@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from decimal import Decimal
 from typing import Any
 
 from fortctl.robot.book import Book
 from fortctl.robot.events import Cancel, Intent, Place
+from fortctl.robot.rounding import shown
 
 ZERO = Decimal(0)
 
@@ -35,29 +36,29 @@ def after_resume(book: Book, intents: Sequence[Intent], price: Decimal | None) -
         "wish": book.wish.value,
         "keeps": {
             "orders": len(kept),
-            "buys_worth": f"{_worth((o.price, o.quantity - o.executed) for o in kept if o.leg == 'buy'):f}",
-            "sells_worth": f"{_worth((o.price, o.quantity - o.executed) for o in kept if o.leg == 'sell'):f}",
+            "buys_worth": _worth((o.price, o.quantity - o.executed) for o in kept if o.leg == "buy"),
+            "sells_worth": _worth((o.price, o.quantity - o.executed) for o in kept if o.leg == "sell"),
         },
         "places": [
             {
                 "side": place.leg.upper(),
                 "price": f"{place.price:f}",
                 "quantity": f"{place.quantity:f}",
-                "worth": f"{place.price * place.quantity:f}",
+                "worth": shown(place.price * place.quantity),
             }
             for place in places
         ],
-        "places_worth": f"{_worth((place.price, place.quantity) for place in places):f}",
+        "places_worth": _worth((place.price, place.quantity) for place in places),
         "cancels": [intent.client_order_id for intent in intents if isinstance(intent, Cancel)],
         "inventory": {
             "quantity": f"{have:f}",
-            "cost": f"{cost:f}",
-            "worth_now": f"{have * price:f}" if price is not None else None,
-            "unrealised_profit": f"{have * price - cost:f}" if price is not None else None,
+            "cost": shown(cost),
+            "worth_now": shown(have * price) if price is not None else None,
+            "unrealised_profit": shown(have * price - cost) if price is not None else None,
         },
         "asset": book.quote or None,
     }
 
 
-def _worth(rows: Any) -> Decimal:
-    return sum((price * quantity for price, quantity in rows), ZERO)
+def _worth(rows: Iterable[tuple[Decimal, Decimal]]) -> str:
+    return shown(sum((price * quantity for price, quantity in rows), ZERO))

@@ -1,6 +1,7 @@
 """What the robot earned, from the journal's events alone: by cycle, by day, by symbol. Pure.
 
-Money is in the quote asset of its row. Realised is what finished cycles brought, commissions of known worth taken off;
+Money is in the quote asset of its row, summed exactly and shown to eight decimals (rows that were rounded may add up to
+another last digit than the total's). Realised is what finished cycles brought, commissions of known worth taken off;
 unrealised is what live cycles and the dust pool would bring at the last known price, before the commission of selling.
 A commission in an asset whose worth was not known is in no profit: it is named apart.
 """
@@ -18,6 +19,7 @@ from fortctl.robot.book import Book
 from fortctl.robot.cycle import CycleState
 from fortctl.robot.events import Booked, Event
 from fortctl.robot.records import ZERO, Cycle
+from fortctl.robot.rounding import shown
 from fortctl.times import rfc3339
 
 BY = ("cycle", "day", "symbol")
@@ -99,13 +101,13 @@ class Report:
             sums[2] += line.fees
         return {
             "profit": {
-                quote: {"realised": _text(sums[0]), "unrealised": _text(sums[1]), "fees": _text(sums[2])}
+                quote: {"realised": shown(sums[0]), "unrealised": shown(sums[1]), "fees": shown(sums[2])}
                 for quote, sums in sorted(quotes.items())
             },
             "cycles_closed": self.book.closed,
             "cycles_open": len([cycle for cycle in self.book.live_cycles() if cycle.held_quantity > 0]),
             "commissions_without_price": _amounts(self.book.other_commissions),
-            "price": _text(self._price) if self._price is not None else None,
+            "price": shown(self._price) if self._price is not None else None,
             "last_event_at": rfc3339(self.book.last_at) if self.book.last_at else None,
         }
 
@@ -170,13 +172,13 @@ def as_csv(rows: Iterable[Mapping[str, Any]], by: str) -> str:
 
     Commissions are written as ``ASSET amount; …``.
     """
-    shown = io.StringIO()
-    writer = csv.writer(shown, lineterminator="\n")
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
     columns = COLUMNS[by]
     writer.writerow(columns)
     for row in rows:
         writer.writerow([_cell(row[name]) for name in columns])
-    return shown.getvalue()
+    return text.getvalue()
 
 
 _SUMS = (
@@ -202,14 +204,14 @@ def _cycle_row(cycle: Cycle, book: Book, worth: Decimal | None) -> dict[str, Any
         "state": cycle.state.value,
         "opened_at": rfc3339(cycle.opened_at) if cycle.opened_at else None,
         "closed_at": rfc3339(cycle.closed_at) if over and cycle.closed_at else None,
-        "bought": _text(cycle.bought),
-        "spent": _text(cycle.spent),
-        "sold": _text(cycle.sold),
-        "received": _text(cycle.received),
-        "fees": _text(cycle.fees),
+        "bought": shown(cycle.bought),
+        "spent": shown(cycle.spent),
+        "sold": shown(cycle.sold),
+        "received": shown(cycle.received),
+        "fees": shown(cycle.fees),
         "commissions": _amounts(cycle.commissions),
-        "realised_profit": _text(cycle.profit) if over else None,
-        "unrealised_profit": _text(worth) if worth is not None else None,
+        "realised_profit": shown(cycle.profit) if over else None,
+        "unrealised_profit": shown(worth) if worth is not None else None,
         "profit_asset": book.quote,
     }
 
@@ -218,27 +220,21 @@ def _line_row(line: Line, *names: str) -> dict[str, Any]:
     row = {name: getattr(line, name) for name in names} | {
         "cycles_closed": line.cycles_closed,
         "fills": line.fills,
-        "bought": _text(line.bought),
-        "sold": _text(line.sold),
-        "fees": _text(line.fees),
+        "bought": shown(line.bought),
+        "sold": shown(line.sold),
+        "fees": shown(line.fees),
         "commissions": _amounts(line.commissions),
-        "realised_profit": _text(line.realised),
+        "realised_profit": shown(line.realised),
         "profit_asset": line.quote,
     }
     if "day" not in names:
-        row["unrealised_profit"] = _text(line.unrealised)
-        row["inventory"], row["inventory_cost"] = _text(line.inventory), _text(line.inventory_cost)
+        row["unrealised_profit"] = shown(line.unrealised)
+        row["inventory"], row["inventory_cost"] = shown(line.inventory), shown(line.inventory_cost)
     return row
 
 
 def _amounts(found: Mapping[str, Decimal]) -> dict[str, str]:
-    return {asset: _text(amount) for asset, amount in sorted(found.items())}
-
-
-def _text(value: Decimal) -> str:
-    """Return a number without exponent, to 18 decimals, without the noughts at its end."""
-    shown = f"{value:.18f}".rstrip("0").rstrip(".")
-    return "0" if shown in ("-0", "") else shown
+    return {asset: shown(amount) for asset, amount in sorted(found.items())}
 
 
 def _cell(value: Any) -> str:
