@@ -17,7 +17,8 @@ from fortctl.exchange.targets import ExchangeTarget
 from fortctl.model import KeyPair, KeyType
 from fortctl.ports import ExchangeFault, Outcome
 from fortctl.secret import Secret
-from fortctl.store.weights import WeightStore
+from fortctl.store.sqlite import connect
+from fortctl.store.weights import MIGRATIONS, WeightStore
 
 START = 1_700_000_000_000 // MINUTE_MS * MINUTE_MS
 
@@ -39,12 +40,12 @@ requests = st.lists(
 def test_no_minute_spends_more_than_the_limit_and_reading_leaves_the_urgent_part(
     wanted: list[tuple[int, int, bool]], limit: int
 ) -> None:
-    spent, now = Spent(), START
+    spent, now = Spent(most=limit), START
     used: dict[int, int] = {}
     read: dict[int, int] = {}
     for pause, weight, urgent in wanted:
         now += pause
-        spent, wait = ask(spent, now, weight, urgent=urgent, limit=limit)
+        spent, wait = ask(spent, now, weight, urgent=urgent)
         minute = now // MINUTE_MS
         if wait:
             assert 0 < wait <= 60 and weight
@@ -72,7 +73,8 @@ def test_processes_share_what_is_used_and_a_stop(tmp_path: Path) -> None:
     watch = Watch()
     one, two = (Budget(WeightStore(tmp_path / "weights.sqlite"), "https://a", watch) for _ in range(2))
     other = Budget(WeightStore(tmp_path / "weights.sqlite"), "https://b", watch)
-    one.limit = two.limit = 100
+    one.learn(100)
+    assert two.ask(86, urgent=False) > 0, "what one has learnt, the others know"
     assert one.ask(80, urgent=False) == 0
     assert two.ask(10, urgent=False) > 0 and two.ask(15, urgent=True) == 0
     two.told(100)
@@ -87,13 +89,33 @@ def test_processes_share_what_is_used_and_a_stop(tmp_path: Path) -> None:
     assert one.ask(0, urgent=True) == 0
 
 
+def test_limits_are_the_exchanges_own_and_what_is_assumed_ends_with_them(tmp_path: Path) -> None:
+    """A hundred robots start at once at an exchange without limits: none waits for what it only assumed."""
+    robots = [Budget(WeightStore(tmp_path / "weights.sqlite"), "http://paper", Watch()) for _ in range(100)]
+    assert robots[0].ask(20, urgent=False) == 0
+    robots[0].learn(None)
+    assert not [robot for robot in robots for _ in range(5) if robot.ask(20, urgent=False)]
+    robots[1].learn(500)
+    assert robots[2].ask(20, urgent=False) > 0, "it has limits from now on"
+
+
+def test_a_store_of_before_is_read_on(tmp_path: Path) -> None:
+    """Weights were kept without a limit once."""
+    path = tmp_path / "weights.sqlite"
+    connect(path, MIGRATIONS[:1]).execute("INSERT INTO weight VALUES ('x', ?, 5990, 0)", (START // MINUTE_MS,))
+    budget = Budget(WeightStore(path), "x", Watch())
+    assert budget.ask(20, urgent=True) > 0, "what is assumed holds until the exchange has stated its own"
+    budget.learn(12_000)
+    assert budget.ask(20, urgent=True) == 0
+
+
 @pytest.mark.parametrize("how", ["damaged", "folder gone"])
 def test_a_store_that_cannot_be_used_stops_no_request(tmp_path: Path, how: str) -> None:
     path = tmp_path / "weights.sqlite"
     if how == "damaged":
         path.write_bytes(b"no database" * 100)
     budget = Budget(WeightStore(path if how == "damaged" else tmp_path / "gone" / "weights.sqlite"), "x", Watch())
-    budget.limit = 100
+    budget.learn(100)
     assert budget.ask(50, urgent=False) == 0
     assert budget.ask(50, urgent=False) > 0, "it still counts"
 

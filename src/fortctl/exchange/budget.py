@@ -15,7 +15,9 @@ from fortctl.errors import FortctlError
 from fortctl.ports import Clock
 
 MINUTE_MS = 60_000
+# Until the exchange has stated its own (``exchangeInfo``, "rateLimits") to any process of this home.
 LIMIT = 6_000
+NOT_STATED, NO_LIMIT = -1, 0
 # Orders, cancels and what else is urgent find this part of the limit free, however much is read.
 KEPT_FREE = 0.15
 # A longer ban than Binance's longest (three days) is a mistake in the numbers, not a ban.
@@ -68,11 +70,18 @@ class Spent:
         minute: the clock's minute (epoch) that ``used`` is of.
         used: weight in that minute.
         stopped_until: nothing leaves before (ms); 0: never told to stop.
+        most: weight a minute that the exchange allows; :data:`NO_LIMIT`, or :data:`NOT_STATED`.
     """
 
     minute: int = 0
     used: int = 0
     stopped_until: int = 0
+    most: int = NOT_STATED
+
+    @property
+    def limit(self) -> int | None:
+        """Weight a minute; None: no limit."""
+        return LIMIT if self.most == NOT_STATED else self.most or None
 
     def at(self, now_ms: int) -> Spent:
         """Return it as it stands now: a new minute begins with nothing."""
@@ -86,27 +95,27 @@ def stopped_for(spent: Spent, now_ms: int) -> float:
     return stopped_ms / 1000 if stopped_ms > 0 else 0.0
 
 
-def ask(spent: Spent, now_ms: int, weight: int, *, urgent: bool, limit: int | None) -> tuple[Spent, float]:
-    """Return what is spent after a request, and 0; or what is spent, and the seconds that it must wait.
-
-    Args:
-        limit: weight a minute; None: no limit.
-    """
+def ask(spent: Spent, now_ms: int, weight: int, *, urgent: bool) -> tuple[Spent, float]:
+    """Return what is spent after a request, and 0; or what is spent, and the seconds that it must wait."""
     spent = spent.at(now_ms)
     if stopped := stopped_for(spent, now_ms):
         return spent, stopped
+    limit = spent.limit
     room = limit if urgent or limit is None else int(limit * (1 - KEPT_FREE))
     if room is not None and weight and spent.used + weight > room:
         return spent, (MINUTE_MS - now_ms % MINUTE_MS) / 1000
     return replace(spent, used=spent.used + weight), 0.0
 
 
+Row = tuple[int, int, int, int]
+
+
 class Numbers(Protocol):
     """Where the numbers lie. Raises ``FortctlError`` only."""
 
-    def read(self, target: str) -> tuple[int, int, int]: ...
+    def read(self, target: str) -> Row: ...
 
-    def change(self, target: str, change: Callable[[tuple[int, int, int]], tuple[int, int, int]]) -> None: ...
+    def change(self, target: str, change: Callable[[Row], Row]) -> None: ...
 
 
 class Budget:
@@ -124,7 +133,6 @@ class Budget:
         self._target = target
         self._clock = clock
         self._alone = Spent()
-        self.limit: int | None = LIMIT
 
     def ask(self, weight: int, *, urgent: bool) -> float:
         """Count a request, and return 0; or the seconds that it must wait, uncounted."""
@@ -134,7 +142,7 @@ class Budget:
         waits: list[float] = []
 
         def spend(spent: Spent) -> Spent:
-            after, wait = ask(spent, now, weight, urgent=urgent, limit=self.limit)
+            after, wait = ask(spent, now, weight, urgent=urgent)
             waits.append(wait)
             return after
 
@@ -142,10 +150,19 @@ class Budget:
         return waits[-1]
 
     def told(self, used: int) -> None:
-        """Take what the exchange says this address has used in this minute (``X-MBX-USED-WEIGHT-1M``)."""
+        """Take what the exchange says this address has used in this minute (``X-MBX-USED-WEIGHT-1M``).
+
+        It knows of other programs on this address. Where it says less than is counted here, the rest may be on its way.
+        """
         now = self._clock.now_ms()
         if used > self._read().at(now).used:
             self._change(lambda spent: replace(spent.at(now), used=max(used, spent.at(now).used)))
+
+    def learn(self, limit: int | None) -> None:
+        """Take the limit that the exchange states; None: it states none."""
+        most = NO_LIMIT if limit is None else limit
+        if self._read().most != most:
+            self._change(lambda spent: replace(spent, most=most))
 
     def stop(self, seconds: float) -> None:
         """Let nothing leave, from any process, before these seconds are over (``Retry-After``)."""
@@ -169,5 +186,5 @@ class Budget:
                 self._numbers = None
 
 
-def _row(spent: Spent) -> tuple[int, int, int]:
-    return spent.minute, spent.used, spent.stopped_until
+def _row(spent: Spent) -> Row:
+    return spent.minute, spent.used, spent.stopped_until, spent.most

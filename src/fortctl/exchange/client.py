@@ -151,7 +151,7 @@ class BinanceExchange:
 
     async def symbol_rules(self, symbol: str) -> SymbolRules:
         found = await self._ask(self._made()._get("exchangeInfo", data={"symbol": symbol}))
-        self._budget.limit = parsing.weight_limit(found)
+        self._budget.learn(parsing.weight_limit(found))
         return parsing.symbol_rules(found)
 
     async def last_price(self, symbol: str) -> Decimal:

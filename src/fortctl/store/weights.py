@@ -22,9 +22,12 @@ MIGRATIONS = (
         stopped_until BIGINT NOT NULL
     );
     """,
+    # What the exchange states: -1 nothing yet, 0 no limit.
+    "ALTER TABLE weight ADD COLUMN most BIGINT NOT NULL DEFAULT -1;",
 )
 
-Row = tuple[int, int, int]
+Row = tuple[int, int, int, int]
+UNKNOWN: Row = (0, 0, 0, -1)
 
 
 class WeightStore:
@@ -39,7 +42,7 @@ class WeightStore:
         self._connection: sqlite3.Connection | None = None
 
     def read(self, target: str) -> Row:
-        """Return (minute, used, stopped until). Raises ``Conflict`` when the store cannot be used."""
+        """Return (minute, used, stopped until, most a minute). Raises ``Conflict`` when the store cannot be used."""
         try:
             return self._row(self._opened(), target)
         except sqlite3.Error as error:
@@ -51,9 +54,9 @@ class WeightStore:
             connection = self._opened()
             with transaction(connection):
                 connection.execute(
-                    "INSERT INTO weight (target, minute, used, stopped_until) VALUES (?, ?, ?, ?)"
+                    "INSERT INTO weight (target, minute, used, stopped_until, most) VALUES (?, ?, ?, ?, ?)"
                     " ON CONFLICT (target) DO UPDATE SET minute = excluded.minute, used = excluded.used,"
-                    " stopped_until = excluded.stopped_until",
+                    " stopped_until = excluded.stopped_until, most = excluded.most",
                     (target, *change(self._row(connection, target))),
                 )
         except sqlite3.Error as error:
@@ -65,9 +68,9 @@ class WeightStore:
             self._connection = None
 
     def _row(self, connection: sqlite3.Connection, target: str) -> Row:
-        query = "SELECT minute, used, stopped_until FROM weight WHERE target = ?"
+        query = "SELECT minute, used, stopped_until, most FROM weight WHERE target = ?"
         found = connection.execute(query, (target,)).fetchone()
-        return (int(found[0]), int(found[1]), int(found[2])) if found else (0, 0, 0)
+        return (int(found[0]), int(found[1]), int(found[2]), int(found[3])) if found else UNKNOWN
 
     def _opened(self) -> sqlite3.Connection:
         if self._connection is None:
