@@ -5,14 +5,21 @@ from __future__ import annotations
 import shutil
 import tempfile
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from harness import Paper, Shell, end_robots, serve_paper
 
-# Foreign clients run in their own virtual environments (make compat).
+# Foreign clients run in their own virtual environments (make compat), which need no hypothesis.
 collect_ignore = ["compat"]
+with suppress(ImportError):
+    from hypothesis import settings
+
+    # No test is timed: on a busy machine an example takes as long as it takes.
+    settings.register_profile("fortctl", deadline=None)
+    settings.load_profile("fortctl")
 
 
 @pytest.fixture
