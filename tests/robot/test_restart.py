@@ -119,7 +119,7 @@ async def test_the_price_of_a_stream_that_fell_asleep_is_not_believed(tmp_path: 
     world.trade("0.00140000")
     await robot.wait(10)
     world.calls.clear()
-    robot.runner._doubt_books()
+    robot.runner.doubt_books()
     await robot.wait(1)
     assert Counter(world.calls) == {**ALWAYS, PRICE: 1}
 

@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from fortctl.errors import Conflict
+from fortctl.ports import ExchangeFault, Outcome
 from fortctl.services.rotation_plan import Mode, Scope
-from rotation.stage import Stage
+from rotation.stage import EngineExchange, Stage
 
 DEEP, HIGH = "0.00139000", "0.00141000"
 
@@ -103,3 +104,23 @@ def test_a_rotation_that_gives_its_drain_up_leaves_a_stopped_robot_stopped(stage
         stage.rotate(Mode.DRAIN, Scope.ROBOT)
     assert stage.tools().watch.status()["state"] == "stopped"
     assert open_at_the_exchange(stage, "SELL"), "its sell lies where it lay"
+
+
+# -- holding -------------------------------------------------------------------------------------------------------
+
+
+def test_a_resume_that_leaves_the_robot_held_is_no_success(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    stage.trade(DEEP)
+
+    async def delisted(exchange: EngineExchange, symbol: str) -> Any:
+        raise ExchangeFault(Outcome.REFUSED, "Invalid symbol.", code=-1121, http_status=400)
+
+    monkeypatch.setattr(EngineExchange, "symbol_rules", delisted)
+    stage.robot.kill()
+    stage.robot.bring_up()
+    stage.clock.wait(1)
+    assert stage.tools().watch.status()["state"] == "held"
+    with pytest.raises(Conflict, match="stays held: SYMBOL") as refused:
+        stage.tools().robot.resume()
+    assert refused.value.details["reasons"][0]["code"] == "SYMBOL"
+    assert refused.value.data is not None and refused.value.data["robot"]["state"] == "held"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
@@ -17,6 +18,7 @@ from fortctl.ports import ExchangeFault, Outcome
 from fortctl.robot.book import Book
 from fortctl.robot.events import AssetsNamed, Configured, Event, Priced
 from fortctl.robot.trader import DISCOUNT_ASSET, Trader
+from robot.test_resume import person
 from robot.world import SETTINGS, SYMBOL, Robot, World
 from simulation.loop import simulated
 
@@ -26,6 +28,17 @@ MAKER = replace(SETTINGS, maker_only=True, step=Decimal(1))
 def unseen(world: World, price: str) -> None:
     """Let the market trade without the robot hearing of it."""
     world.engine.trade(SYMBOL, Trade(10**6, Decimal(price), Decimal(1), world.now, False), world.now)
+
+
+def before_the_first_order(world: World, happens: Callable[[], None]) -> None:
+    """Let something happen after the robot has looked and before its first order arrives."""
+
+    def strike(name: str) -> None:
+        if name == "POST /api/v3/order":
+            world.before = lambda name: None
+            happens()
+
+    world.before = strike
 
 
 def buys(robot: Robot) -> list[dict[str, Any]]:
@@ -38,7 +51,7 @@ async def test_a_maker_only_buy_that_would_match_is_priced_lower_until_it_rests(
     robot = Robot(world, tmp_path, world.key("a"))
     await robot.up(MAKER)
     await robot.wait(1)
-    unseen(world, "0.00138000")
+    before_the_first_order(world, lambda: unseen(world, "0.00138000"))
     await robot.runner.start(by_person=True)
     await robot.wait(30)
     prices = sorted((Decimal(order["price"]) for order in buys(robot)), reverse=True)
@@ -55,10 +68,13 @@ async def test_an_order_that_self_trade_prevention_ended_is_not_sent_again_at_on
     robot = Robot(world, tmp_path, world.key("a"))
     await robot.up(replace(SETTINGS, step=Decimal(1), self_trade_prevention="EXPIRE_TAKER"))
     await robot.wait(1)
-    unseen(world, "0.00138000")
-    person = world.connect(world.key("b"))
-    values = {"side": "SELL", "type": "LIMIT", "timeInForce": "GTC", "price": "0.00138300", "quantity": "500"}
-    await person._ask("POST", "/api/v3/order", symbol=SYMBOL, newClientOrderId="a-persons-own", **values)
+
+    def falls() -> None:
+        unseen(world, "0.00138000")
+        values = {"side": "SELL", "type": "LIMIT", "timeInForce": "GTC", "price": "0.00138300", "quantity": "500"}
+        person(world, "POST", newClientOrderId="a-persons-own", **values)
+
+    before_the_first_order(world, falls)
     await robot.runner.start(by_person=True)
     await robot.wait(25)
     ended = [order for order in robot.runner.book.orders.values() if order.status == "EXPIRED_IN_MATCH"]

@@ -15,6 +15,7 @@ from fortctl.robot.book import Book
 from fortctl.robot.events import Event, Held, Wished
 from fortctl.robot.gap import TradingGap
 from fortctl.robot.grid import builtin
+from fortctl.robot.holding import OTHER_ROBOT, Excuses
 from fortctl.robot.keeping import Journal, Keeper
 from fortctl.robot.keyloss import KeyLoss
 from fortctl.robot.lifecycle import KEY as KEY_TABLE
@@ -103,8 +104,11 @@ class RobotCore:
         self._stream_told = asyncio.Event()
         # While the price is below this, a trade of the market changes nothing that is wanted.
         self._quiet_below: Decimal | None = None
-        # Reasons that a person has looked at; after a restart somebody looks again.
-        self._excused: frozenset[str] = frozenset()
+        # What a person has looked at; after a restart somebody looks again.
+        self._excuses = Excuses()
+        # It was just started: beside another robot's orders it does not begin.
+        self._begins = True
+        self._others: dict[str, int] = {}
         self._suspect = False
         self._suspecting: asyncio.Task[None] | None = None
         self._stopping = False
@@ -185,7 +189,7 @@ class RobotCore:
     def _take_in(self, events: Sequence[Event]) -> None:
         lost = self._keeper.take_in(events)
         if lost is not None:
-            self._hold([lost])
+            self.hold_for(lost)
 
     def _wish(self, event: WishEvent, reason: str) -> None:
         wish = WISH[self.book.wish, event]
@@ -242,7 +246,7 @@ class RobotCore:
             return
         if not agreed and not self._unbroken():
             # Whatever the cause (a frozen process, a suspended machine): the break is judged before anything goes on.
-            self._doubt_books()
+            self.doubt_books()
             return
         self._mark = Mark(self.exchange_now(), self._price)
         if self._mark.at - self._mark_kept >= MARK_EVERY_MS:
@@ -287,6 +291,23 @@ class RobotCore:
 
     def see_market(self, rules: SymbolRules, price: Decimal) -> None:
         self._rules, self._price = rules, price
+
+    def see_others(self, others: Mapping[str, int]) -> list[str]:
+        """Take note of the orders of other robots on this account; return why it must not begin beside them."""
+        if others.keys() - self._others.keys():
+            self._log.warning("another robot has orders on this account: %s", ", ".join(others))
+        self._others = dict(others)
+        if not self._begins or self.book.wish is Wish.STOPPED:
+            return []
+        return [
+            f"{OTHER_ROBOT}: orders named {prefix}… are open and are not this robot's; {count} of them:"
+            " two robots must not trade on one account"
+            for prefix, count in others.items()
+        ]
+
+    def excuses(self, reason: str) -> bool:
+        """Return whether a person has looked at a reason to hold, and let it be."""
+        return self._excuses.covers(reason)
 
     def present_break(self) -> tuple[Mark | None, int, Decimal]:
         """Return the last accepted signed answer, the exchange's time now (ms), and the last price."""
@@ -366,9 +387,6 @@ class RobotCore:
     def step_size(self) -> Decimal:
         return self._rules.step_size if self._rules is not None else Decimal(0)
 
-    def hold(self, reasons: list[str]) -> None:
-        self._hold(reasons)
-
     def holds(self, asset: str) -> bool:
         """Return whether the account has something of an asset, as far as it was told."""
         found = self._balances.balance(asset) if self._balances is not None else None
@@ -395,9 +413,9 @@ class RobotCore:
     def resync(self) -> None:
         """The clock was refused: measure it again before the next order."""
         self._misdated = True
-        self._doubt_books()
+        self.doubt_books()
 
-    def _doubt_books(self) -> None:
+    def doubt_books(self) -> None:
         """Make the books agree again before anything is placed."""
         self._books = Books.STALE
         self._doubts += 1

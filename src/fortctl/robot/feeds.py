@@ -89,7 +89,7 @@ class Feeds(RobotCore, ABC):
                 if not self._up - {exchange}:
                     self._open_gap()
                     # What happened while nobody listened is not repeated.
-                    self._doubt_books()
+                    self.doubt_books()
                 self._up.add(exchange)
             elif isinstance(event, StreamDown):
                 self._up.discard(exchange)
@@ -203,7 +203,7 @@ class Feeds(RobotCore, ABC):
                 if cause is None:
                     self._log.warning("the exchange refused once, and accepts the key: %s", fault)
                     await asyncio.sleep(RETRY_S)
-                    self._doubt_books()
+                    self.doubt_books()
                 else:
                     await self._lose_key(cause, fault)
                 return

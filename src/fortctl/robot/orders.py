@@ -203,6 +203,9 @@ class OrderDesk:
             taking[place] = taking.get(place, 0) + 1
         elif fault.outcome is Outcome.KEY_REFUSED:
             await runner.confirm_key_loss(fault)
+        elif fault.outcome is Outcome.NO_FUNDS and order.leg == "sell":
+            # What our cycles have bought may be gone: the balance is looked at before it is tried again.
+            runner.doubt_books()
         elif fault.outcome is Outcome.CLOCK:
             runner.resync()
         elif fault.outcome is Outcome.BUSY:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
@@ -9,11 +10,12 @@ from decimal import Decimal
 from fortctl.model import AccountState, Fill, OrderState
 from fortctl.robot.book import Book
 from fortctl.robot.events import Absent, Booked, Event, Told
+from fortctl.robot.holding import BALANCE
 from fortctl.robot.ids import prefix_of
 from fortctl.robot.records import Order
 
 HUNDRED = Decimal(100)
-BALANCE = "BALANCE"
+_OF_A_ROBOT = re.compile(r"fc[0-9a-f]{8}-")
 
 
 @dataclass(frozen=True)
@@ -122,13 +124,12 @@ def gone_back(ours: Order, found: OrderState | None) -> str | None:
     """
     name = ours.client_order_id
     if found is None:
-        return f"ROLLED_BACK: the exchange took {name} in and knows it no more" if ours.status is not None else None
+        return f"ROLLED_BACK: {name}; the exchange took it in and knows it no more" if ours.status is not None else None
     if found.executed < ours.executed:
-        return (
-            f"ROLLED_BACK: {name} has executed {found.executed:f} at the exchange, which told us of {ours.executed:f}"
-        )
+        told = f"it has executed {found.executed:f} at the exchange, which told us of {ours.executed:f}"
+        return f"ROLLED_BACK: {name}; {told}"
     if found.status.is_open and ours.final and not ours.absent:
-        return f"ROLLED_BACK: {name} is open at the exchange, which told us that it had ended"
+        return f"ROLLED_BACK: {name}; it is open at the exchange, which told us that it had ended"
     return None
 
 
@@ -167,14 +168,30 @@ def reasons_to_hold(
         if order.client_order_id.startswith(prefix) and order.client_order_id not in book.orders:
             worth = order.price * (order.quantity - order.executed)
             reasons.append(
-                f"UNKNOWN_ORDER: {order.client_order_id} ({order.side} {order.quantity:f} at {order.price:f},"
-                f" {worth:f} {book.quote}) bears our prefix and is not in the journal"
+                f"UNKNOWN_ORDER: {order.client_order_id} bears our prefix and is not in the journal;"
+                f" {order.side} {order.quantity:f} at {order.price:f}, {worth:f} {book.quote}"
             )
-    held = account.balance(book.base)
-    there, wanted = held.free + held.locked, book.inventory()
-    if there < wanted:
-        reasons.append(
-            f"{BALANCE}: {there:f} {book.base} at the exchange, {wanted:f} in our cycles;"
-            f" {(wanted - there) * gap.price:f} {book.quote} are missing"
-        )
-    return reasons
+    lack = shortage(book, account, gap.price)
+    return [*reasons, lack] if lack is not None else reasons
+
+
+def shortage(book: Book, account: AccountState, price: Decimal) -> str | None:
+    """Return a reason to hold where less can be sold than our cycles have bought, or None.
+
+    What lies in other orders than ours cannot be sold.
+    """
+    held, wanted = account.balance(book.base), book.inventory()
+    offered = sum((o.quantity - o.executed for o in book.unsettled() if o.leg == "sell" and not o.final), Decimal(0))
+    there = held.free + min(held.locked, offered)
+    if there >= wanted:
+        return None
+    return (
+        f"{BALANCE}: {wanted - there:f} {book.base} are missing; {there:f} can be sold at the exchange, {wanted:f} are"
+        f" in our cycles; the difference is worth {(wanted - there) * price:f} {book.quote}"
+    )
+
+
+def other_robots(robot_id: str, open_orders: Iterable[OrderState]) -> dict[str, int]:
+    """Return the prefixes of other robots' orders, with how many of each are open."""
+    found = [match[0] for order in open_orders if (match := _OF_A_ROBOT.match(order.client_order_id)) is not None]
+    return {prefix: found.count(prefix) for prefix in sorted({*found} - {prefix_of(robot_id)})}

@@ -8,8 +8,17 @@ from typing import TYPE_CHECKING
 from fortctl.model import AccountState, OrderState, SymbolRules
 from fortctl.ports import Exchange, ExchangeFault, Outcome
 from fortctl.robot.events import AssetsNamed
+from fortctl.robot.holding import BALANCE, SYMBOL, code_of
 from fortctl.robot.lookups import under_our_names
-from fortctl.robot.reconcile import BALANCE, Break, agree, gone_back, reasons_to_hold, suspicious, to_look_up
+from fortctl.robot.reconcile import (
+    Break,
+    agree,
+    gone_back,
+    other_robots,
+    reasons_to_hold,
+    suspicious,
+    to_look_up,
+)
 
 if TYPE_CHECKING:
     from fortctl.robot.runner import Runner
@@ -40,7 +49,7 @@ class Reconciler:
             return None
         symbol = book.settings.symbol
         if rules is None:
-            return [f"SYMBOL: the exchange does not trade {symbol} any more"]
+            return [f"{SYMBOL}: the exchange does not trade {symbol} any more"]
         if (rules.base, rules.quote) != (book.base, book.quote):
             runner.record(AssetsNamed(rules.base, rules.quote))
         open_orders = under_our_names(await exchange.open_orders(symbol), book.orders)
@@ -59,7 +68,8 @@ class Reconciler:
         runner.record(*agree(book, open_orders, looked, fills))
         await lookups.resolve_doubts(exchange, open_orders)
         runner.see_market(rules, runner.fresh_price() or await exchange.last_price(symbol))
-        return [*filter(None, back), *await self._reasons(exchange, open_orders, account)]
+        beside = runner.see_others(other_robots(runner.robot_id, open_orders))
+        return [*filter(None, back), *beside, *await self._reasons(exchange, open_orders, account)]
 
     async def _rules_and_time(self, exchange: Exchange) -> SymbolRules | None:
         """Return the symbol's rules, and measure the time by the same answer; None where it is traded no more."""
@@ -95,7 +105,7 @@ class Reconciler:
             reasons = reasons_to_hold(
                 runner.book, runner.robot_id, open_orders, account, Break(*runner.present_break()), runner.limits
             )
-            if not any(reason.startswith(BALANCE) for reason in reasons):
+            if not any(code_of(reason) == BALANCE and not runner.excuses(reason) for reason in reasons):
                 break
             # A buy that filled after the balances were read looks just like this.
             if look:

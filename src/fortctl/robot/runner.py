@@ -7,22 +7,22 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from functools import cached_property
 from typing import Any
 
 from fortctl.errors import Conflict, FortctlError, JournalUnwritable
-from fortctl.keycheck import Death, ask_if_dead, check_entered
-from fortctl.model import KeyPair, KeyVerdict, Role
 from fortctl.ports import Exchange, ExchangeFault, Outcome
 from fortctl.robot.describe import balance_rows, describe
-from fortctl.robot.events import Configured, Intent, KeyMarked, Released
-from fortctl.robot.feeds import RETRY_S, Feeds
-from fortctl.robot.lifecycle import Books, Key, KeyEvent, WishEvent
+from fortctl.robot.events import Configured, Held, Intent, Released
+from fortctl.robot.feeds import RETRY_S
+from fortctl.robot.holding import BALANCE, SYMBOL, code_of, left_by_start
+from fortctl.robot.keyed import Keyed
+from fortctl.robot.lifecycle import Books, Key, Wish, WishEvent
 from fortctl.robot.lookups import LookUps, under_our_names
 from fortctl.robot.orders import OrderDesk
 from fortctl.robot.outlook import after_resume, numbered
-from fortctl.robot.reconcile import Limits, Mark, missed_something
+from fortctl.robot.reconcile import Limits, Mark, missed_something, other_robots, shortage
 from fortctl.robot.reconciling import Reconciler
 from fortctl.robot.records import order_row
 from fortctl.robot.settings import Settings, refuse_change
@@ -38,12 +38,17 @@ PANIC = "PANIC"
 # Reasons to hold that reconciling does not find again by itself.
 LASTING = (PANIC, "BOOKS", "STRATEGY")
 LAND_S = 1.0
+# The longest pause (s) between two tries of what the exchange refuses.
+REFUSED_S = 60.0
 # How long 'stop --now' asks the exchange what it leaves.
 TELL_S = 5.0
 
 
-class Runner(Feeds):
+class Runner(Keyed):
     """One account's robot: what its desk asks of it, and its worker."""
+
+    # How often in a row the exchange refused what the worker asked for.
+    _refused = 0
 
     @cached_property
     def _reconciler(self) -> Reconciler:
@@ -76,78 +81,6 @@ class Runner(Feeds):
 
     # -- what the desk asks ----------------------------------------------------------------------------------------
 
-    async def verify_candidate(
-        self, pair: KeyPair, *, allow: Collection[str] = (), pinned_uid: int | None = None
-    ) -> KeyVerdict:
-        """Ask the exchange about a key beside the loaded one; trading goes on meanwhile."""
-        self._candidate = True
-        try:
-            return await check_entered(self._connect, pair, Role.ROBOT, allow=allow, pinned_uid=pinned_uid)
-        finally:
-            self._candidate = False
-
-    async def set_key(self, pair: KeyPair, *, uid: int) -> None:
-        """Load a verified key: the next order goes out with it, after the books agree."""
-        old = self._exchange
-        self._begin_swap()
-        await self._end_user_stream()
-        self._exchange = self._connect(pair)
-        self._uid = uid
-        self._turn_key(KeyEvent.SET)
-        self._books, self._suspect = Books.STALE, False
-        self.record(KeyMarked("set", self._clock.now_ms()))
-        self._log.info("key loaded; reconciling")
-        self._user_task = self._spawn(self._follow_user(self._exchange), "user stream")
-        if old is not None:
-            await old.close()
-        self._dirty.set()
-
-    async def swap_key(self, pair: KeyPair, *, uid: int) -> None:
-        """Put a verified second key of the same account in the loaded one's place, between two orders.
-
-        The books stay as they are, since somebody listens throughout: the old key's stream ends once the new one's is
-        up. Where that cannot be, the key is loaded as any other (:meth:`set_key`).
-        """
-        await self._end_retired()
-        old, fresh = self._exchange, self._connect(pair)
-        try:
-            # Opens the connection that the next order will use; the old key trades on meanwhile.
-            account = await fresh.account()
-        except ExchangeFault as fault:
-            self._log.warning("the new key's first call: %s", fault)
-            account = None
-        continuous = old is self._exchange and old in self._up and self._books is Books.AGREED
-        if old is None or account is None or {account.uid, self._uid} != {uid} or not continuous:
-            await fresh.close()
-            await self.set_key(pair, uid=uid)
-            return
-        self._begin_swap()
-        self._exchange = fresh
-        self._close_gap()
-        self.record(KeyMarked("set", self._clock.now_ms()))
-        self._log.info("key swapped between two orders")
-        self._retire_stream(old)
-        self._user_task = self._spawn(self._follow_user(fresh), "user stream")
-        self._dirty.set()
-
-    async def ask_if_dead(self, old: KeyPair) -> Death:
-        """Ask the exchange whether a key that was replaced is dead."""
-        exchange = self._connect(old)
-        try:
-            return await ask_if_dead(exchange, self._exchange)
-        finally:
-            await exchange.close()
-
-    async def forget_key(self) -> None:
-        """Forget the key; its orders stay at the exchange."""
-        await self._end_user_stream()
-        if self._exchange is not None:
-            await self._exchange.close()
-            self._exchange = None
-        self._turn_key(KeyEvent.FORGET)
-        self._books, self._loss = Books.STALE, None
-        self.record(KeyMarked("forgotten", self._clock.now_ms()))
-
     async def start(self, *, by_person: bool) -> None:
         """Start trading. Raises ``Conflict`` when running already, latched or not configured."""
         if self._latch.is_latched():
@@ -157,10 +90,17 @@ class Runner(Feeds):
         if self.state == "running":
             raise Conflict("the robot is running already", details={"state": "running"})
         await self._trader.admit(self.book.settings, self._watcher())
-        panicked = any(reason.startswith(PANIC) for reason in self.book.hold)
-        if by_person and not self.book.live and self.book.hold and not panicked:
-            self.record(Released())
+        if by_person and not self.book.live:
+            self._release(left_by_start(self.book.hold))
         self._wish(WishEvent.START, "started")
+        # While it stood still, a person may have sold what it had bought, and another robot may have begun.
+        self._begins = True
+        self.doubt_books()
+
+    def _release(self, left: list[str]) -> None:
+        """Hold for these reasons alone."""
+        if len(left) < len(self.book.hold):
+            self.record(Held(left) if left else Released())
 
     async def drain(self) -> None:
         self._wish(WishEvent.DRAIN, "draining")
@@ -190,10 +130,10 @@ class Runner(Feeds):
         """Go on after a person has looked. Raises ``Conflict`` when not held."""
         if not self.book.hold:
             raise Conflict("the robot is not held", hint="see 'fortctl robot status'")
-        self._excused = frozenset(self.book.hold)
-        self.record(Released())
+        self._excuses = self._excuses.and_(self.book.hold)
+        self._release([])
         self._mark = Mark(self.exchange_now(), self._price) if self._price is not None else None
-        self._doubt_books()
+        self.doubt_books()
 
     async def configure(self, settings: Settings) -> list[tuple[str, str]] | None:
         """Take new settings; return warnings (code, message), or None where they are the present ones.
@@ -210,7 +150,7 @@ class Runner(Feeds):
         if old is None or old.symbol != settings.symbol:
             self._rules = self._price = None
             self._price_at = 0
-            self._doubt_books()
+            self.doubt_books()
             self._restart_market()
         return warnings
 
@@ -254,6 +194,9 @@ class Runner(Feeds):
         if self._key_swap is not None:
             # Heard: the new key's stream is up, and the old one's is needed no more.
             shown["key_swap"] = {**self._key_swap, "heard": self._exchange in self._up}
+        shown["books"] = self._books.value if self._key is Key.LOADED else None
+        if self._others:
+            shown["other_robots"] = sorted(self._others)
         if self._balances is not None:
             shown["balances"] = balance_rows(self.book, self._balances)
         return shown
@@ -277,6 +220,7 @@ class Runner(Feeds):
                 await self._write_again()
             try:
                 await self._step()
+                self._refused = 0
             except ExchangeFault as fault:
                 await self._met(fault)
             except JournalUnwritable as trouble:
@@ -336,6 +280,11 @@ class Runner(Feeds):
             return
         self._log.warning("the exchange: %s", fault)
         wait = fault.retry_after if fault.retry_after is not None else RETRY_S
+        if fault.outcome is Outcome.REFUSED:
+            # The symbol may be gone: the books tell. What is refused for another reason is tried ever less often.
+            self.doubt_books()
+            wait = max(wait, min(REFUSED_S, RETRY_S * 2**self._refused))
+            self._refused = min(self._refused + 1, 10)
         self.beat(wait)
         await asyncio.sleep(wait)
         self._dirty.set()
@@ -355,7 +304,7 @@ class Runner(Feeds):
         await self.lookups.resolve_unknown(self._exchange)
         await self.lookups.resolve_doubts(self._exchange, ())
         if not self._unbroken() and not self.book.hold:
-            self._doubt_books()
+            self.doubt_books()
         if not self.calm() or self._rules is None or self._price is None:
             return
         self._rules = await self._trader.refresh(self._exchange, self._rules)
@@ -371,27 +320,39 @@ class Runner(Feeds):
     async def _break_silence(self, exchange: Exchange) -> None:
         """Ask, when nothing was heard for long: a stream can die without a word, and so can a key."""
         settings = self.book.settings
-        if settings is None:
+        if settings is None or SYMBOL in map(code_of, self.book.hold):
             await exchange.account()
         else:
-            ours = self.book.orders
-            if missed_something(self.book, under_our_names(await exchange.open_orders(settings.symbol), ours)):
+            ours = under_our_names(await exchange.open_orders(settings.symbol), self.book.orders)
+            self.see_others(other_robots(self._robot_id, ours))
+            if missed_something(self.book, ours):
                 self._log.warning("the user stream has missed something; reconciling")
-                self._doubt_books()
+                self.doubt_books()
+            elif self._runs_short():
+                self._log.warning("less can be sold than our cycles have bought; reconciling")
+                self.doubt_books()
         self._accepted()
+
+    def _runs_short(self) -> bool:
+        """Return whether the balances, as far as they were told, are lower than a person has been told."""
+        if self._balances is None or self._price is None or BALANCE in map(code_of, self.book.hold):
+            return False
+        lack = shortage(self.book, self._balances, self._price)
+        return lack is not None and not self.excuses(lack)
 
     async def _reconcile(self, exchange: Exchange) -> None:
         """Make the books agree; until then nothing is placed."""
         doubts = self._doubts
         held = await self._reconciler.reconcile(exchange)
-        held = [reason for reason in held or () if reason not in self._excused]
+        held = [reason for reason in held or () if not self.excuses(reason)]
         if held:
             # What holds already and cannot be seen again (a book that could not follow, a panic) holds on.
-            kept = [reason for reason in self.book.hold if reason.startswith(LASTING) and reason not in held]
+            kept = [reason for reason in self.book.hold if code_of(reason) in LASTING and reason not in held]
             self._hold([*kept, *held])
         self._loss = None
         if doubts == self._doubts:
             self._books = Books.AGREED
+            self._begins = self._begins and self.book.wish is Wish.STOPPED
         self._close_gap()
         self._accepted(agreed=True)
         self._log.info("books agree: %d orders open, %d cycles", len(self.book.open_orders), len(self.book.live))
@@ -415,4 +376,4 @@ class Runner(Feeds):
         if self._exchange is not None and self._key is Key.LOADED:
             await self._end_user_stream()
             self._user_task = self._spawn(self._follow_user(self._exchange), "user stream")
-        self._doubt_books()
+        self.doubt_books()

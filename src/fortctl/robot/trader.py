@@ -81,11 +81,11 @@ class Trader:
         try:
             plan, complaints = guarded(self.strategy(settings).plan(runner.book, view), runner.book, view)
         except FortctlError as error:
-            runner.hold([f"STRATEGY: {error.message}"])
+            runner.hold_for(f"STRATEGY: {error.message}")
             return Plan()
         except Exception as error:
             runner.log.exception("the strategy '%s' broke", settings.strategy)
-            runner.hold([f"STRATEGY: '{settings.strategy}' broke ({type(error).__name__}); see the log"])
+            runner.hold_for(f"STRATEGY: '{settings.strategy}' broke ({type(error).__name__}); see the log")
             return Plan()
         if complaints and tuple(complaints) != self._complained:
             runner.log.warning("the strategy '%s' may not: %s", settings.strategy, "; ".join(complaints))

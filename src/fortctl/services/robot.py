@@ -163,9 +163,17 @@ class RobotService:
         return self._watch.status(), receipt.data, changed
 
     def resume(self) -> Status:
-        """Let a held robot go on after a person has looked. Raises ``Conflict`` when it is not held."""
+        """Let a held robot go on after a person has looked. Raises ``Conflict`` when it is not held, or stays so."""
         self._control.send("resume")
-        return self.settled()
+        status = self.settled()
+        if status["state"] == "held":
+            raise Conflict(
+                f"the robot stays held: {status.get('reason') or 'see its status'}",
+                hint="see 'fortctl robot status': each reason says what it is about",
+                details={"state": "held", "reasons": status.get("reasons", [])},
+                data={"robot": status},
+            )
+        return status
 
     def configure(self, settings: Mapping[str, Any]) -> tuple[Status, bool, list[tuple[str, str]]]:
         """Hand the robot its settings; it checks them against the symbol's filters where it can.
@@ -182,6 +190,6 @@ class RobotService:
         deadline = self._clock.monotonic() + ANSWER_WITHIN_S
         while True:
             status = self._watch.status()
-            if status["state"] != "reconciling" or self._clock.monotonic() >= deadline:
+            if status.get("books") != "stale" or self._clock.monotonic() >= deadline:
                 return status
             self._sleep(STATUS_POLL_S / 5)

@@ -1,0 +1,89 @@
+"""How a key comes, is replaced, and goes, while its orders stay what they are. A layer of the runner."""
+
+from __future__ import annotations
+
+from abc import ABC
+from collections.abc import Collection
+
+from fortctl.keycheck import Death, ask_if_dead, check_entered
+from fortctl.model import KeyPair, KeyVerdict, Role
+from fortctl.ports import ExchangeFault
+from fortctl.robot.events import KeyMarked
+from fortctl.robot.feeds import Feeds
+from fortctl.robot.lifecycle import Books, KeyEvent
+
+
+class Keyed(Feeds, ABC):
+    """Loads, swaps and forgets the key."""
+
+    async def verify_candidate(
+        self, pair: KeyPair, *, allow: Collection[str] = (), pinned_uid: int | None = None
+    ) -> KeyVerdict:
+        """Ask the exchange about a key beside the loaded one; trading goes on meanwhile."""
+        self._candidate = True
+        try:
+            return await check_entered(self._connect, pair, Role.ROBOT, allow=allow, pinned_uid=pinned_uid)
+        finally:
+            self._candidate = False
+
+    async def set_key(self, pair: KeyPair, *, uid: int) -> None:
+        """Load a verified key: the next order goes out with it, after the books agree."""
+        old = self._exchange
+        self._begin_swap()
+        await self._end_user_stream()
+        self._exchange = self._connect(pair)
+        self._uid = uid
+        self._turn_key(KeyEvent.SET)
+        self._books, self._suspect = Books.STALE, False
+        self.record(KeyMarked("set", self._clock.now_ms()))
+        self._log.info("key loaded; reconciling")
+        self._user_task = self._spawn(self._follow_user(self._exchange), "user stream")
+        if old is not None:
+            await old.close()
+        self._dirty.set()
+
+    async def swap_key(self, pair: KeyPair, *, uid: int) -> None:
+        """Put a verified second key of the same account in the loaded one's place, between two orders.
+
+        The books stay as they are, since somebody listens throughout: the old key's stream ends once the new one's is
+        up. Where that cannot be, the key is loaded as any other (:meth:`set_key`).
+        """
+        await self._end_retired()
+        old, fresh = self._exchange, self._connect(pair)
+        try:
+            # Opens the connection that the next order will use; the old key trades on meanwhile.
+            account = await fresh.account()
+        except ExchangeFault as fault:
+            self._log.warning("the new key's first call: %s", fault)
+            account = None
+        continuous = old is self._exchange and old in self._up and self._books is Books.AGREED
+        if old is None or account is None or {account.uid, self._uid} != {uid} or not continuous:
+            await fresh.close()
+            await self.set_key(pair, uid=uid)
+            return
+        self._begin_swap()
+        self._exchange = fresh
+        self._close_gap()
+        self.record(KeyMarked("set", self._clock.now_ms()))
+        self._log.info("key swapped between two orders")
+        self._retire_stream(old)
+        self._user_task = self._spawn(self._follow_user(fresh), "user stream")
+        self._dirty.set()
+
+    async def ask_if_dead(self, old: KeyPair) -> Death:
+        """Ask the exchange whether a key that was replaced is dead."""
+        exchange = self._connect(old)
+        try:
+            return await ask_if_dead(exchange, self._exchange)
+        finally:
+            await exchange.close()
+
+    async def forget_key(self) -> None:
+        """Forget the key; its orders stay at the exchange."""
+        await self._end_user_stream()
+        if self._exchange is not None:
+            await self._exchange.close()
+            self._exchange = None
+        self._turn_key(KeyEvent.FORGET)
+        self._books, self._loss = Books.STALE, None
+        self.record(KeyMarked("forgotten", self._clock.now_ms()))
