@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from fortctl.errors import Conflict
+from fortctl.errors import Conflict, ExchangeUnreachable, KeyRejected, NotFound
+from fortctl.model import Role
 from fortctl.ports import ExchangeFault, Outcome
 from fortctl.services.rotation_plan import Mode, Scope
 from rotation.stage import EngineExchange, Stage
@@ -124,3 +126,107 @@ def test_a_resume_that_leaves_the_robot_held_is_no_success(stage: Stage, monkeyp
         stage.tools().robot.resume()
     assert refused.value.details["reasons"][0]["code"] == "SYMBOL"
     assert refused.value.data is not None and refused.value.data["robot"]["state"] == "held"
+
+
+# -- stopping ------------------------------------------------------------------------------------------------------
+
+
+def lose_the_key(stage: Stage) -> None:
+    stage.engine.delete_key("robot-old")
+    stage.trade(DEEP)
+    assert stage.tools().watch.status()["state"] == "key_lost"
+
+
+def test_no_order_call_leaves_with_a_lost_key_and_stop_says_what_stays(stage: Stage) -> None:
+    lose_the_key(stage)
+    stage.calls.clear()
+    with pytest.raises(KeyRejected, match="1 of its orders stay") as refused:
+        stage.tools().robot.stop_now(cancel_orders=True)
+    assert refused.value.details["reason"] and refused.value.exit_code == 3
+    told = refused.value.data
+    assert told is not None and told["cancelled"] == [] and told["checked"] is False
+    assert len(told["orders_left"]) == 1 and told["robot"]["state"] == "key_lost"
+    assert not [call for call, _key in stage.calls if "order" in call.lower()]
+    _status, told, _changed = stage.tools().robot.stop_now(cancel_orders=False)
+    assert told["checked"] is False and len(told["orders_left"]) == 1, "kept as asked for, and told of"
+
+
+def test_orders_without_a_key_to_cancel_them(stage: Stage) -> None:
+    stage.tools().control.send("forget-key")
+    with pytest.raises(NotFound, match="2 of its orders stay"):
+        stage.tools().robot.stop_now(cancel_orders=True)
+
+
+def test_a_stop_while_the_exchange_is_not_there_is_no_success(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    def gone(exchange: EngineExchange, method: str, path: str, **values: Any) -> Any:
+        raise ExchangeFault(Outcome.UNREACHABLE, "connection refused")
+
+    with monkeypatch.context() as away:
+        away.setattr(EngineExchange, "ask", gone)
+        with pytest.raises(ExchangeUnreachable) as failed:
+            stage.tools().robot.stop_now(cancel_orders=True)
+    told = failed.value.data
+    assert failed.value.exit_code == 10 and told is not None
+    assert told["cancelled"] == [] and len(told["orders_left"]) == 2 and told["robot"]["state"] == "stopped"
+    _status, told, changed = stage.tools().robot.stop_now(cancel_orders=True)
+    assert changed and len(told["cancelled"]) == 2 and told["orders_left"] == [] and told["checked"] is True
+
+
+# -- a key that comes back -----------------------------------------------------------------------------------------
+
+
+def shown_key(stage: Stage) -> Any:
+    card = stage.tools().keys.robot_card()
+    assert card is not None
+    return card
+
+
+def without_trading(stage: Stage) -> Any:
+    """Take the right to trade from the robot's key; the robot notices at its next order."""
+    key = next(key for key in stage.engine.keys.values() if key.name == "robot-old")
+    had, key.permissions = key.permissions, ("reading",)
+    stage.trade(DEEP)
+    assert stage.tools().watch.status()["state"] == "key_lost" and shown_key(stage).status == "rejected"
+    return lambda: setattr(key, "permissions", had)
+
+
+def test_a_key_that_is_good_again_is_used_again_once_a_person_verifies_it(stage: Stage) -> None:
+    give_back = without_trading(stage)
+    asyncio.run(stage.tools().keys.verify([Role.ROBOT]))
+    assert stage.tools().watch.status()["state"] == "key_lost"
+    give_back()
+    asyncio.run(stage.tools().keys.verify([Role.ROBOT]))
+    stage.clock.wait(1)
+    status = stage.tools().watch.status()
+    assert status["state"] == "running" and shown_key(stage).status == "ok"
+    assert stage.robot.runner is not None
+    stage.robot.runner.look_again()
+    stage.clock.wait(1)
+    assert open_at_the_exchange(stage, "SELL"), "what was bought when it was lost is for sale"
+
+
+def test_a_start_looks_at_a_lost_key_again(stage: Stage) -> None:
+    give_back = without_trading(stage)
+    with pytest.raises(KeyRejected, match="still does not accept") as refused:
+        stage.tools().robot.start()
+    assert refused.value.details["reason"] == "trading_right_removed"
+    give_back()
+    assert stage.tools().robot.start()["state"] == "running"
+
+
+def test_a_loss_is_believed_over_a_restart(stage: Stage) -> None:
+    give_back = without_trading(stage)
+    since = stage.tools().watch.status()["key_loss"]["since"]
+    stage.clock.wait(3600)
+    stage.robot.kill()
+    stage.placed.clear()
+    stage.robot.bring_up()
+    stage.clock.wait(1)
+    status = stage.tools().watch.status()
+    assert status["state"] == "key_lost" and status["key_loss"]["since"] == since and not stage.placed
+    assert shown_key(stage).status == "rejected"
+    give_back()
+    stage.robot.kill()
+    stage.robot.bring_up()
+    stage.clock.wait(1)
+    assert stage.tools().watch.status()["state"] == "running" and stage.placed

@@ -144,6 +144,12 @@ class EngineExchange:
         self._stage.placed.append(request.client_order_id)
         return parsing.order_state(answer)
 
+    async def test_order(self, request: Any) -> None:
+        values = {"symbol": request.symbol, "side": request.side.value, "type": "LIMIT", "timeInForce": "GTC"}
+        self.ask(
+            *("POST", "/api/v3/order/test"), quantity=f"{request.quantity:f}", price=f"{request.price:f}", **values
+        )
+
     async def cancel(self, symbol: str, client_order_id: str, *, order_id: int | None = None) -> Any:
         named = {"orderId": order_id} if order_id is not None else {"origClientOrderId": client_order_id}
         answer = self.ask("DELETE", "/api/v3/order", symbol=symbol, **named)
@@ -280,7 +286,7 @@ class Robot:
         if settings is not None:
             await runner.configure(parse_settings(settings))
         if key is not None:
-            await runner.set_key(key.pair, uid=key.uid)
+            await runner.load_key(key.pair, uid=key.uid, allow=key.allow)
         self._mailbox = hasty(SqliteMailbox(stage.home.mailbox))
         self._desk = Desk(box, self._mailbox, runner, _settings, stage.clock, NoLatch(), log)
         self._desk.publish()

@@ -50,7 +50,10 @@ def stop(app: App, drain: bool, now: bool, cancel_orders: bool, keep_orders: boo
     app.wiring.tolerant = True
     if now:
         status, left, changed = app.wiring.robot.stop_now(cancel_orders=cancel_orders)
-        return _shown(status, changed=changed, more=left)
+        warnings: tuple[tuple[str, str], ...] = ()
+        if not left.get("checked", True) and left["orders_left"]:
+            warnings = (("ORDERS_UNCHECKED", "the exchange could not be asked: the orders are those of the journal"),)
+        return _shown(status, changed=changed, more=left, warnings=warnings)
     seen: list[int] = []
 
     def progress(status: dict[str, Any]) -> None:
@@ -255,11 +258,17 @@ def one_line(found: dict[str, Any]) -> str:
     )
 
 
-def _shown(found: dict[str, Any], *, changed: bool, more: dict[str, Any] | None = None) -> Result:
+def _shown(
+    found: dict[str, Any],
+    *,
+    changed: bool,
+    more: dict[str, Any] | None = None,
+    warnings: tuple[tuple[str, str], ...] = (),
+) -> Result:
     data = {"robot": found, **(more or {})}
 
     def text() -> str:
         brief = {name: value for name, value in found.items() if name not in ("cycle_list", "balances")}
         return render_data({**brief, **(more or {})})
 
-    return Result(data, changed, text=text)
+    return Result(data, changed, warnings, text)

@@ -10,7 +10,7 @@ import os
 import signal
 import sqlite3
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from fortctl.config import write_private
@@ -20,6 +20,7 @@ from fortctl.secret import Secret
 
 if TYPE_CHECKING:
     from fortctl.commands.wiring import Wiring
+    from fortctl.commands.wiring_obedience import HookBell
     from fortctl.preferences import Preferences
     from fortctl.robot.desk import Desk
     from fortctl.robot.logfile import LogShape, RobotLog
@@ -183,6 +184,7 @@ class RobotProcess:
         wiring, box = self._wiring, self._box
         self._introduce()
         connections, meter = Connections(), Meter()
+        self._woken, self._end = asyncio.Event(), asyncio.Event()
         bell = HookBell(lambda: make_hooks(wiring.account, wiring.preferences, wiring.clock), self._log)
         runner = Runner(
             account=wiring.account,
@@ -195,9 +197,8 @@ class RobotProcess:
             limits=_limits(wiring.preferences),
             strategies=find_strategy,
             resume_running=not self._brought_up,
-            announce=bell.ring,
+            announce=self._tell(bell),
         )
-        self._woken, self._end = asyncio.Event(), asyncio.Event()
         # Before the key is loaded: it may silence or hold the robot.
         self._panic = RobotPanic(wiring, box, runner, bell, self._log, self._end.set)
         settings = box.settings()
@@ -205,7 +206,7 @@ class RobotProcess:
             await runner.configure(parse_settings(settings))
         key = box.key()
         if key is not None:
-            await runner.set_key(key.pair, uid=key.uid)
+            await runner.load_key(key.pair, uid=key.uid, allow=key.allow)
         desk = Desk(box, wiring.mailbox, runner, parse_settings, wiring.clock, self._latch, self._log)
         try:
             desk.publish()
@@ -237,6 +238,14 @@ class RobotProcess:
             self._log.info("robot down: account %s", wiring.account)
         # A service manager need not start a latched robot again.
         return Conflict.exit_code if self._panic.halted else 0
+
+    def _tell(self, bell: HookBell) -> Callable[[str, Mapping[str, Any]], None]:
+        def tell(event: str, facts: Mapping[str, Any]) -> None:
+            bell.ring(event, facts)
+            # Its card in the mailbox says at once what has become of its key.
+            self._woken.set()
+
+        return tell
 
     async def _until_end(self, runner: Runner, desk: Desk) -> None:
         trading = asyncio.create_task(runner.run(), name="runner")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Collection, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Protocol
@@ -61,6 +61,20 @@ class ExchangeFault(Exception):
         self.code = code
         self.http_status = http_status
         self.retry_after = retry_after
+
+    def as_json(self) -> dict[str, Any]:
+        """Return it as it travels to another process; :meth:`from_json` makes it again."""
+        return {
+            "outcome": self.outcome.value,
+            "message": self.message,
+            "code": self.code,
+            "http_status": self.http_status,
+        }
+
+    @classmethod
+    def from_json(cls, told: Mapping[str, Any]) -> ExchangeFault:
+        outcome, message = Outcome(told["outcome"]), str(told["message"])
+        return cls(outcome, message, code=told.get("code"), http_status=told.get("http_status"))
 
 
 class Exchange(Protocol):

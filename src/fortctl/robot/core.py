@@ -86,6 +86,10 @@ class RobotCore:
         self._balances: AccountState | None = None
         self._price: Decimal | None = None
         self._uid: int | None = None
+        # The rights that a person accepted although the role forbids them.
+        self._allow: tuple[str, ...] = ()
+        # When a lost key is looked at again (monotonic).
+        self._look_due = 0.0
         # The exchange's time (ms) and our monotonic time (s) when it was measured.
         self._measured: tuple[int, float] | None = None
         # The exchange refused a timestamp: its time must be asked for by itself.
@@ -344,6 +348,11 @@ class RobotCore:
     def fresh_price(self) -> Decimal | None:
         """Return the last price where the market stream told of a trade just now; None where it must be asked for."""
         return self._price if abs(self.exchange_now() - self._price_at) <= FRESH_MS else None
+
+    @property
+    def has_key(self) -> bool:
+        """Whether a key is loaded that counts as accepted."""
+        return self._key is Key.LOADED
 
     @property
     def robot_id(self) -> str:

@@ -16,10 +16,12 @@ from typing import Any
 
 from fortctl.errors import BadInput, Conflict, FortctlError, InternalError, UsageError
 from fortctl.memory import Traces
+from fortctl.model import KeyCard
 from fortctl.ports import Clock, LatchGuard, Mailbox, MailboxRow
 from fortctl.robot.duties import Change, Duties, Operable
 from fortctl.robot.strongbox import Applied, Site, StrongBox
 from fortctl.secret import Secret
+from fortctl.times import milliseconds
 from fortctl.vault.command import Command, Refused, open_row, receipt
 from fortctl.vault.seal import RecipientKey, canonical_json
 from fortctl.wire import card_to_wire
@@ -78,7 +80,7 @@ class Desk:
                 "number": applied.number,
                 "generation": applied.generation,
                 "sites": {name: list(site) for name, site in applied.sites.items()},
-                "key": card_to_wire(key.card) if key else None,
+                "key": card_to_wire(_as_it_stands(key.card, status)) if key else None,
                 "pending": self._box.pending_type(),
                 "state": str(status["state"]),
                 "status": _without_floats({name: status[name] for name in _SHOWN if name in status}),
@@ -194,7 +196,7 @@ class Desk:
         assert key is not None
         if not self._latch.is_latched():
             load = self._runner.swap_key if change.overlap else self._runner.set_key
-            await load(key.pair, uid=key.uid)
+            await load(key.pair, uid=key.uid, allow=key.allow)
             return answer
         self._box.write(applied, forget=True)
         error = Conflict("the robot was latched while the key was on its way: the key was destroyed")
@@ -240,9 +242,19 @@ _SHOWN = (
 )
 
 
+def _as_it_stands(card: KeyCard, status: Mapping[str, Any]) -> KeyCard:
+    """Return the key's card with what the robot has seen of the key since it was looked at."""
+    loss = status.get("key_loss")
+    if loss is not None:
+        return replace(card, status="rejected", rejected_since=card.rejected_since or milliseconds(loss["since"]))
+    if card.status == "rejected" and status.get("books") == "agreed":
+        return replace(card, status="ok", rejected_since=None)
+    return card
+
+
 def _changing(status: Mapping[str, Any]) -> tuple[Any, ...]:
     return tuple(
-        status.get(name) for name in ("state", "reason", "cycles", "orders_open", "config", "hold", "key_swap")
+        status.get(name) for name in ("state", "reason", "cycles", "orders_open", "config", "hold", "key_swap", "books")
     )
 
 

@@ -6,7 +6,8 @@ Nothing is written here: the desk writes what changed together with the command'
 from __future__ import annotations
 
 import base64
-from collections.abc import Awaitable, Callable, Mapping
+import contextlib
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
@@ -14,7 +15,7 @@ from fortctl.errors import BadInput, Conflict, FortctlError, InternalError, KeyP
 from fortctl.keycheck import Death
 from fortctl.model import KeyCard, KeyPair, KeyType, KeyVerdict, PendingPair, Role
 from fortctl.policy import expect_fit, refuse_foreign
-from fortctl.ports import Clock
+from fortctl.ports import Clock, ExchangeFault
 from fortctl.robot.strongbox import InstalledKey, StrongBox
 from fortctl.secret import Secret
 from fortctl.vault.command import Command
@@ -67,9 +68,11 @@ class Operable(Protocol):
         self, pair: KeyPair, *, allow: tuple[str, ...], pinned_uid: int | None
     ) -> KeyVerdict: ...
 
-    async def set_key(self, pair: KeyPair, *, uid: int) -> None: ...
+    async def set_key(self, pair: KeyPair, *, uid: int, allow: Collection[str] = ()) -> None: ...
 
-    async def swap_key(self, pair: KeyPair, *, uid: int) -> None: ...
+    async def swap_key(self, pair: KeyPair, *, uid: int, allow: Collection[str] = ()) -> None: ...
+
+    async def look_at_key(self) -> bool: ...
 
     async def ask_if_dead(self, old: KeyPair) -> Death: ...
 
@@ -190,6 +193,10 @@ class Duties:
         if installed is None:
             raise NotFound("the robot has no key", hint="'fortctl keys add --role robot' gives it one")
         verdict = await self._runner.verify_candidate(installed.pair, allow=installed.allow, pinned_uid=installed.uid)
+        if verdict.accepted:
+            # Where it was lost, it is good again.
+            with contextlib.suppress(FortctlError, ExchangeFault):
+                await self._runner.look_at_key()
         card = _seen_again(installed.card, verdict, self._clock.now_ms())
         data = {"result": verdict_to_wire(Role.ROBOT, verdict), "warnings": _warnings(verdict)}
         return Change(data, refresh=replace(installed, card=card))

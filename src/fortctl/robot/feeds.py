@@ -35,6 +35,8 @@ RETRY_S = 1.0
 STREAM_WITHIN_S = 1.0
 # A request that went out with the old key has its answer by then, or never (exchange.client.TIMEOUT_S).
 SEE_OUT_S = 10.0
+# How often a lost key is looked at again: what took it may be undone at the exchange (an IP list, a right).
+LOOK_AGAIN_S = 300.0
 _KEY_CODES = (-2008, -2014, -2015, -1022)
 
 
@@ -210,20 +212,44 @@ class Feeds(RobotCore, ABC):
         finally:
             self._suspect = False
 
-    async def _second_look(self, exchange: Exchange, fault: ExchangeFault) -> Cause | None:
-        """Ask about the key; raise where nothing could be learnt of it."""
-        verdict, probe = await check_key(exchange, Role.ROBOT), None
-        settings, rules, price = self.book.settings, self._rules, self._price
-        known = not verdict.accepted or (verdict.policy is not None and TRADING in verdict.policy.missing)
-        if not known and settings is not None and rules is not None and price is not None:
+    async def _second_look(
+        self, exchange: Exchange, fault: ExchangeFault, *, before_it_is_used: bool = False
+    ) -> Cause | None:
+        """Ask about the key; raise where nothing could be learnt of it.
+
+        Args:
+            fault: the refusal that made the robot look.
+            before_it_is_used: the key counts as lost: what a new one must satisfy, it must, too.
+        """
+        verdict, probe = await check_key(exchange, Role.ROBOT, allow=self._allow, pinned_uid=self._uid), None
+        policy = verdict.policy
+        known = not verdict.accepted or (policy is not None and TRADING in policy.missing)
+        if before_it_is_used and not known and policy is not None and not policy.ok:
+            return Cause("policy", "certain", f"it may do what its role must not: {', '.join(policy.excess)}", None)
+        probed = None if known else await self._harmless_order()
+        if probed is not None:
             try:
-                await exchange.test_order(harmless(settings.symbol, rules, price))
+                await exchange.test_order(probed)
             except ExchangeFault as told:
                 if told.outcome is Outcome.KEY_REFUSED:
                     probe = told
                 elif told.outcome not in (Outcome.REFUSED, Outcome.NO_FUNDS, Outcome.WOULD_TAKE):
                     raise
         return cause_of(verdict, probe, fault)
+
+    async def _harmless_order(self) -> OrderRequest | None:
+        """Return an order to be tried without effect, or None where there is nothing to trade."""
+        settings, rules, price = self.book.settings, self._rules, self._price
+        if settings is None:
+            return None
+        try:
+            rules = rules or await self._watcher().symbol_rules(settings.symbol)
+            price = price or await self._watcher().last_price(settings.symbol)
+        except ExchangeFault as fault:
+            if fault.outcome is not Outcome.REFUSED:
+                raise
+            return None  # it is not traded any more
+        return harmless(settings.symbol, rules, price)
 
     async def _lose_key(self, cause: Cause, fault: ExchangeFault) -> None:
         self._turn_key(KeyEvent.LOSE)
@@ -234,6 +260,7 @@ class Feeds(RobotCore, ABC):
             # Nothing was accepted since: it is the loss of before (a robot that was restarted meanwhile).
             since, price = earlier.at, Decimal(earlier.price) if earlier.price else price
         self._loss = KeyLoss(since, price, cause)
+        self._look_due = self._clock.monotonic() + LOOK_AGAIN_S
         if self._price is not None:
             self._loss.see(self._price)
         shown = f"{price:f}" if price is not None else ""

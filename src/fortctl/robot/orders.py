@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 BACK_OFF_S = {Outcome.WOULD_TAKE: 1.0, Outcome.NO_FUNDS: 30.0, Outcome.REFUSED: 30.0}
 AT_ONCE = 16
+# A command's answer is waited for 30 s, and the exchange is asked what is left after this.
+CANCEL_WITHIN_S = 15.0
 # Before an order that was kept back is wanted again.
 NOT_SENT_S = 1.0
 ENDED_BY_EXCHANGE = (OrderStatus.EXPIRED, OrderStatus.EXPIRED_IN_MATCH, OrderStatus.REJECTED)
@@ -230,8 +232,8 @@ class OrderDesk:
 
     # -- cancelling ------------------------------------------------------------------------------------------------
 
-    async def cancel(self, exchange: Exchange, name: str) -> bool:
-        """Cancel one order of ours; what it had filled by then stays. True when it is final now."""
+    async def cancel(self, exchange: Exchange, name: str) -> ExchangeFault | None:
+        """Cancel one order of ours; what it had filled by then stays. Return why it is not final now, or None."""
         runner = self._runner
         settings = runner.book.settings
         assert settings is not None
@@ -245,29 +247,44 @@ class OrderDesk:
             if fault.outcome is Outcome.ABSENT:
                 # Filled, cancelled or gone meanwhile: the exchange knows which.
                 self.lookups.doubt(name)
-                return False
-            if fault.outcome is Outcome.KEY_REFUSED:
+            elif fault.outcome is Outcome.KEY_REFUSED:
                 await runner.confirm_key_loss(fault)
             else:
                 runner.log.warning("cancel of %s: %s", name, fault)
                 self.lookups.doubt(name)
-            return False
+            return fault
         finally:
             self._cancelling.discard(name)
         runner.record(told_of(replace(order, client_order_id=name)))
         runner.accepted()
         if runner.book.orders[name].missing:
             self.lookups.fetch_fills_of(name)
-        return True
+        return None
 
-    async def cancel_all(self) -> list[str]:
-        """Cancel every open order of ours, one by one and side by side; return those that are cancelled."""
+    async def cancel_all(self) -> tuple[list[str], list[ExchangeFault]]:
+        """Cancel every open order of ours, one by one and side by side; return those that are, and why others are not.
+
+        What is not answered in time is in doubt.
+        """
         exchange = self._runner.exchange
         if exchange is None:
-            return []
+            return [], []
         names = [order.client_order_id for order in self._runner.book.unsettled() if not order.final]
-        done = await asyncio.gather(*(self.cancel(exchange, name) for name in names))
-        return [name for name, cancelled in zip(names, done, strict=True) if cancelled]
+        cancels = {name: asyncio.ensure_future(self.cancel(exchange, name)) for name in names}
+        if cancels:
+            _done, late = await asyncio.wait(cancels.values(), timeout=CANCEL_WITHIN_S)
+            for cancel in late:
+                cancel.cancel()
+            await asyncio.gather(*late, return_exceptions=True)
+        faults = []
+        for name, cancel in cancels.items():
+            if cancel.cancelled():
+                self.lookups.doubt(name)
+                faults.append(ExchangeFault(Outcome.UNKNOWN, f"no answer within {CANCEL_WITHIN_S:.0f} s"))
+            elif (fault := cancel.result()) is not None:
+                faults.append(fault)
+        cancelled = [name for name, cancel in cancels.items() if not cancel.cancelled() and cancel.result() is None]
+        return cancelled, faults
 
 
 async def _answer(exchange: Exchange, request: OrderRequest, at: int) -> OrderState | ExchangeFault:

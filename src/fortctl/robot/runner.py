@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from functools import cached_property
 from typing import Any
 
-from fortctl.errors import Conflict, FortctlError, JournalUnwritable
+from fortctl.errors import Conflict, FortctlError, JournalUnwritable, KeyRejected
 from fortctl.ports import Exchange, ExchangeFault, Outcome
 from fortctl.robot.describe import balance_rows, describe
 from fortctl.robot.events import Configured, Held, Intent, Released
@@ -90,12 +90,29 @@ class Runner(Keyed):
         if self.state == "running":
             raise Conflict("the robot is running already", details={"state": "running"})
         await self._trader.admit(self.book.settings, self._watcher())
+        await self._expect_key()
         if by_person and not self.book.live:
             self._release(left_by_start(self.book.hold))
         self._wish(WishEvent.START, "started")
         # While it stood still, a person may have sold what it had bought, and another robot may have begun.
         self._begins = True
         self.doubt_books()
+
+    async def _expect_key(self) -> None:
+        """Look at a lost key again. Raises ``KeyRejected`` when the exchange still refuses it."""
+        if self._key is not Key.LOST:
+            return
+        try:
+            good = await self.look_at_key()
+        except (FortctlError, ExchangeFault) as unknown:
+            self._log.warning("whether the lost key is accepted again cannot be told now: %s", unknown)
+            return
+        if not good and self._loss is not None:
+            raise KeyRejected(
+                f"the exchange still does not accept the robot's key: {self._loss.cause.reason}",
+                hint="see 'fortctl keys verify --role robot'; 'fortctl keys change --role robot' gives it another",
+                details={"reason": self._loss.cause.reason, "certainty": self._loss.cause.certainty},
+            )
 
     def _release(self, left: list[str]) -> None:
         """Hold for these reasons alone."""
@@ -108,17 +125,31 @@ class Runner(Keyed):
     async def stop_now(self, *, cancel_orders: bool) -> dict[str, Any]:
         """Stop at once; return which orders were cancelled, which stay at the exchange, and which are in doubt.
 
-        Whatever was on its way at that instant has landed and is told of, as far as the exchange answers in time.
+        Whatever was on its way at that instant has landed and is told of, as far as the exchange answers in time. Where
+        it could not be asked (``checked``), it is what the journal knows; ``fault`` is why.
         """
         self._wish(WishEvent.STOP, "stopped")
         await self._land()
-        cancelled = await self._orders.cancel_all() if cancel_orders else []
-        exchange = self._exchange
-        if exchange is not None and self._key is Key.LOADED:
-            with contextlib.suppress(TimeoutError, ExchangeFault):
+        cancelled: list[str] = []
+        faults: list[ExchangeFault] = []
+        checked = False
+        if cancel_orders and self._key is Key.LOADED:
+            cancelled, faults = await self._orders.cancel_all()
+        if self._exchange is not None and self._key is Key.LOADED:
+            try:
                 async with asyncio.timeout(TELL_S):
-                    await self._reconcile(exchange)
-        return {"cancelled": cancelled, "orders_left": self.open_orders(), "in_doubt": self.lookups.unknown}
+                    await self._reconcile(self._exchange)
+                checked = True
+            except TimeoutError:
+                faults.append(ExchangeFault(Outcome.UNKNOWN, f"no answer within {TELL_S:.0f} s"))
+            except ExchangeFault as fault:
+                faults.append(fault)
+        orders = self.book.orders
+        doubted = [name for name in self.lookups.unknown if name in orders and not (checked and orders[name].settled)]
+        told = {"cancelled": cancelled, "orders_left": self.open_orders(), "in_doubt": doubted}
+        # An order that was gone already is no failure.
+        why = next((one.as_json() for one in faults if one.outcome is not Outcome.ABSENT), None)
+        return {**told, "checked": checked, "key": self._key.value, "fault": why}
 
     async def _land(self) -> None:
         """Let what is under way land: a cancel that overtakes its order would leave it at the exchange."""
@@ -162,7 +193,7 @@ class Runner(Keyed):
         """Panic: place nothing more, cancel our own orders, forget the key."""
         self.place_nothing_more()
         await self._land()
-        cancelled = await self._orders.cancel_all() if cancel_orders and self._exchange else []
+        cancelled, _faults = await self._orders.cancel_all() if cancel_orders else ([], [])
         left = self.open_orders()
         await self.forget_key()
         return {"cancelled": cancelled, "left": left}
@@ -291,6 +322,7 @@ class Runner(Keyed):
 
     async def _step(self) -> None:
         self._keeper.look_for_room()
+        await self._look_when_due()
         if self._exchange is None or self._key is not Key.LOADED or self._stopping:
             return
         if self._books is Books.STALE:

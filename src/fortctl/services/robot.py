@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from fortctl.errors import Conflict, NotFound, RobotTimeout, RobotUnreachable
-from fortctl.ports import Clock, Latch, RobotProcess
+from fortctl.errors import Conflict, FortctlError, KeyRejected, NotFound, RobotTimeout, RobotUnreachable
+from fortctl.ports import Clock, ExchangeFault, Latch, RobotProcess
 from fortctl.services.control import ANSWER_WITHIN_S, RobotControl
+from fortctl.services.faults import error_of
 
 Status = dict[str, Any]
 STATUS_POLL_S = 0.1
@@ -155,12 +156,23 @@ class RobotService:
             self._sleep(STATUS_POLL_S)
 
     def stop_now(self, *, cancel_orders: bool) -> tuple[Status, dict[str, Any], bool]:
-        """Stop at once; say exactly which orders were cancelled and which stay at the exchange."""
+        """Stop at once; say exactly which orders were cancelled and which stay at the exchange.
+
+        Raises:
+            KeyRejected, NotFound, ExchangeUnreachable, ExchangeBusy, ClockSkew: the robot stands still, but not every
+                order could be cancelled; ``data`` says what is left.
+        """
         self._control.bring_up()
         was = self._watch.status()
-        receipt = self._control.send("stop", {"cancel_orders": cancel_orders})
-        changed = was["state"] != "stopped" or bool(receipt.data.get("cancelled"))
-        return self._watch.status(), receipt.data, changed
+        told = dict(self._control.send("stop", {"cancel_orders": cancel_orders}).data)
+        key, fault = told.pop("key", None), told.pop("fault", None)
+        changed = was["state"] != "stopped" or bool(told.get("cancelled"))
+        status = self._watch.status()
+        if cancel_orders and (told["orders_left"] or told.get("in_doubt")):
+            error = _not_cancelled(told, key, fault, status)
+            error.data = {"robot": status, **told}
+            raise error
+        return status, told, changed
 
     def resume(self) -> Status:
         """Let a held robot go on after a person has looked. Raises ``Conflict`` when it is not held, or stays so."""
@@ -193,3 +205,18 @@ class RobotService:
             if status.get("books") != "stale" or self._clock.monotonic() >= deadline:
                 return status
             self._sleep(STATUS_POLL_S / 5)
+
+
+def _not_cancelled(told: Status, key: str | None, fault: Mapping[str, Any] | None, status: Status) -> FortctlError:
+    left, doubted = len(told["orders_left"]), len(told.get("in_doubt", ()))
+    what = f"the robot stands still, but {left} of its orders stay at the exchange, and {doubted} are in doubt"
+    by_hand = "cancel them on Binance's page"
+    if key == "lost":
+        reason = (status.get("key_loss") or {}).get("reason")
+        hint = f"{by_hand}, or give the robot a key that is accepted ('fortctl keys change --role robot')"
+        return KeyRejected(f"the exchange does not accept the key: {what}", hint=hint, details={"reason": reason})
+    if key == "none":
+        return NotFound(f"the robot has no key: {what}", hint=f"{by_hand}, or 'fortctl keys add --role robot'")
+    if fault is not None:
+        return error_of(ExchangeFault.from_json(fault), what)
+    return Conflict(what, hint="try again: 'fortctl robot stop --now --cancel-orders'")
