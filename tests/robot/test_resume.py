@@ -84,6 +84,27 @@ async def test_a_process_frozen_for_a_day_is_held_before_it_places_anything(tmp_
     await robot.down()
 
 
+@pytest.mark.parametrize("asleep", [False, True], ids=["frozen", "suspended"])
+@simulated
+async def test_a_price_that_moved_while_it_slept_is_judged_before_any_order_call(tmp_path: Path, asleep: bool) -> None:
+    """Four hours are bridged alone, ten per cent are not: no order call leaves before that is seen."""
+    world = World()
+    robot = await trading(tmp_path, world)
+    world.calls.clear()
+    robot.process.stop()
+    await asyncio.sleep(4 * 3600)
+    world.trade("0.00154000", "1")
+    if asleep:
+        robot.clock.asleep_s += 4 * 3600.0
+    robot.process.go_on()
+    world.trade("0.00154100", "1")
+    await robot.wait(120)
+    assert robot.runner.state == "held" and "DRIFT" in robot.runner.status()["reason"]
+    asked = Counter(world.calls)
+    assert not asked["POST /api/v3/order"] and not asked["DELETE /api/v3/order"], asked
+    await robot.down()
+
+
 @simulated
 async def test_the_shortest_break_that_is_not_bridged_is_judged_too(tmp_path: Path) -> None:
     """``resume.max_gap`` may be a minute: a stop of ninety seconds is longer, though no silence would have told."""

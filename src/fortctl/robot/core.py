@@ -29,6 +29,8 @@ MARK_EVERY_MS = 5_000
 UNBROKEN_MS = 120_000
 # How far the time that comes with the symbols' rules and this host's clock may lie apart to bear each other out.
 CLOCKS_AGREE_MS = 500
+# Beyond this (ms) a wall clock was set, or a monotonic one stood still.
+CLOCKS_PARTED_MS = 60_000
 # A trade that is no older than this was the last one, as far as anybody can tell.
 FRESH_MS = 5_000
 
@@ -92,6 +94,8 @@ class RobotCore:
         self._look_due = 0.0
         # The exchange's time (ms) and our monotonic time (s) when it was measured.
         self._measured: tuple[int, float] | None = None
+        # By how much this host's wall clock lay ahead of its monotonic one then (ms).
+        self._clocks_apart = 0.0
         # The exchange refused a timestamp: its time must be asked for by itself.
         self._misdated = False
         # Whoever owned the account before has stamped nothing since (monotonic).
@@ -323,7 +327,7 @@ class RobotCore:
         before = self._clock.monotonic()
         theirs = await exchange.server_time()
         self._measured = (theirs, (before + self._clock.monotonic()) / 2)
-        self._misdated = False
+        self._clocks_apart, self._misdated = self._apart(), False
 
     def take_time(self, theirs: int, asked_at: float) -> bool:
         """Take the time that another answer bore, if this host's clock bears it out: it may be an old one.
@@ -338,8 +342,11 @@ class RobotCore:
         halfway = (self._clock.monotonic() - asked_at) / 2
         if self._misdated or abs(theirs - self._clock.now_ms() + halfway * 1000) > CLOCKS_AGREE_MS:
             return False
-        self._measured = (theirs, asked_at + halfway)
+        self._measured, self._clocks_apart = (theirs, asked_at + halfway), self._apart()
         return True
+
+    def _apart(self) -> float:
+        return self._clock.now_ms() - self._clock.monotonic() * 1000
 
     def began_at(self) -> int:
         """Return the exchange's time (ms) since when nobody but this process can have sent anything."""
@@ -379,7 +386,13 @@ class RobotCore:
         return not self._stopping and not self._suspect and self._unbroken() and may_trade(self.facts)
 
     def _unbroken(self) -> bool:
-        """Return whether no break lies between now and the last accepted signed answer."""
+        """Return whether no break lies between now and the last accepted signed answer.
+
+        Where this host's clocks have parted, somebody set one of them or the machine slept: the exchange's time is
+        asked for anew before anything is judged by it.
+        """
+        if self._measured is not None and abs(self._apart() - self._clocks_apart) > CLOCKS_PARTED_MS:
+            return False
         return self._mark is None or self.exchange_now() - self._mark.at <= min(UNBROKEN_MS, self._limits.max_gap_ms)
 
     @property

@@ -69,6 +69,10 @@ class OrderDesk:
             wait = self._busy_until - self._runner.monotonic()
             self._runner.beat(wait)
             await asyncio.sleep(wait)
+        if not self._runner.calm():
+            # It was wanted before a break: that is judged first, and then it is thought over.
+            self._runner.look_again()
+            return
         book = self._runner.book
         places = [intent for intent in intents if isinstance(intent, Place)]
         cancels = [intent.client_order_id for intent in intents if isinstance(intent, Cancel)]
@@ -76,7 +80,7 @@ class OrderDesk:
             requests = self._journal(places)
             await asyncio.gather(
                 *(self._place(exchange, request, at, book.settings) for request, at in requests),
-                *(self.cancel(exchange, name) for name in cancels if name not in self._cancelling),
+                *(self.cancel(exchange, name, while_calm=True) for name in cancels if name not in self._cancelling),
             )
 
     @contextmanager
@@ -232,14 +236,20 @@ class OrderDesk:
 
     # -- cancelling ------------------------------------------------------------------------------------------------
 
-    async def cancel(self, exchange: Exchange, name: str) -> ExchangeFault | None:
-        """Cancel one order of ours; what it had filled by then stays. Return why it is not final now, or None."""
+    async def cancel(self, exchange: Exchange, name: str, *, while_calm: bool = False) -> ExchangeFault | None:
+        """Cancel one order of ours; what it had filled by then stays. Return why it is not final now, or None.
+
+        Args:
+            while_calm: only if it may still be wanted when its turn comes.
+        """
         runner = self._runner
         settings = runner.book.settings
         assert settings is not None
         self._cancelling.add(name)
         try:
             async with self._slots:
+                if while_calm and not runner.calm():
+                    return None
                 # By its number, where it is known: amended by hand, it answers to another name.
                 number = runner.book.orders[name].order_id or None
                 order = await exchange.cancel(settings.symbol, name, order_id=number)
