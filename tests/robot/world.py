@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import json
 import logging
 import sqlite3
 from collections import Counter
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -31,6 +33,7 @@ from fortctl.paper.accounts import ApiKey
 from fortctl.paper.engine import Engine
 from fortctl.paper.market import Tape, Trade
 from fortctl.paper.symbols import symbol_of
+from fortctl.robot.anchor import Anchor
 from fortctl.robot.events import Event, Intended
 from fortctl.robot.ids import client_order_id
 from fortctl.robot.journal import SqliteJournal
@@ -292,6 +295,11 @@ class WatchedJournal(SqliteJournal):
         if self.disk and self.disk != LOST_COMMIT:
             raise sqlite3.OperationalError(self.disk)
         super()._check_token()
+
+    def _keep_anchor(self, anchor: Anchor) -> None:
+        if self._process.dead:
+            raise Killed
+        self._anchor_path.write_text(json.dumps(asdict(anchor)))
 
     def room(self) -> int:
         return 0 if self.cramped else super().room()

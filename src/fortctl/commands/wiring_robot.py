@@ -233,6 +233,8 @@ class RobotProcess:
             await self._metrics.close()
             await runner.close()
             await connections.close()
+            with contextlib.suppress(FortctlError):
+                self._journal.settle()
             self._journal.close()
             self._incidents.close()
             self._log.info("robot down: account %s", wiring.account)

@@ -15,7 +15,7 @@ from fortctl.robot.book import Book
 from fortctl.robot.events import Event, Held, Wished
 from fortctl.robot.gap import TradingGap
 from fortctl.robot.grid import builtin
-from fortctl.robot.holding import OTHER_ROBOT, Excuses
+from fortctl.robot.holding import JOURNAL_BEHIND, OTHER_ROBOT, Excuses
 from fortctl.robot.keeping import Journal, Keeper
 from fortctl.robot.keyloss import KeyLoss
 from fortctl.robot.lifecycle import KEY as KEY_TABLE
@@ -130,6 +130,11 @@ class RobotCore:
         self._key_swap: dict[str, str] | None = None
         self._market_task: asyncio.Task[None] | None = None
         self._beside: set[asyncio.Task[None]] = set()
+        if journal.behind():
+            self.hold_for(
+                f"{JOURNAL_BEHIND}: {journal.behind()}; nobody looks after orders and inventory that it does not know."
+                " Put the newest journal back, or cancel and sell them by hand, then 'fortctl robot resume'"
+            )
         if not resume_running and self.book.wish is Wish.RUNNING:
             self._wish(WishEvent.BROUGHT_UP, "was_running")
 
@@ -316,6 +321,10 @@ class RobotCore:
     def excuses(self, reason: str) -> bool:
         """Return whether a person has looked at a reason to hold, and let it be."""
         return self._excuses.covers(reason)
+
+    def reserve_cycles(self, count: int) -> int:
+        """Return the first of so many cycle numbers that no journal of this robot has ever used."""
+        return self._journal.reserve(self.book.next_cycle, count)
 
     def present_break(self) -> tuple[Mark | None, int, Decimal]:
         """Return the last accepted signed answer, the exchange's time now (ms), and the last price."""

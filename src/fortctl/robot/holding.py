@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal, InvalidOperation
 
-BALANCE, SYMBOL, OTHER_ROBOT = "BALANCE", "SYMBOL", "OTHER_ROBOT"
+BALANCE, SYMBOL, OTHER_ROBOT, JOURNAL_BEHIND = "BALANCE", "SYMBOL", "OTHER_ROBOT", "JOURNAL_BEHIND"
 # A break is over when a person starts the robot, where no cycle had to live through it (robot.md, "held").
 _CLEARED_BY_START = ("GAP", "DRIFT")
 # What a person may have looked at and let be. A break is another one each time; an account or a symbol that is not

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
 import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -16,6 +17,7 @@ from pathlib import Path
 
 from fortctl.errors import Conflict, JournalUnwritable
 from fortctl.ports import Clock
+from fortctl.robot.anchor import BLOCK, Anchor, read_anchor, write_anchor
 from fortctl.robot.events import Event, event_from_json
 from fortctl.robot.reconcile import Mark
 from fortctl.store.sqlite import connect, transaction
@@ -37,6 +39,12 @@ MIGRATIONS = (
         account TEXT PRIMARY KEY,
         at BIGINT NOT NULL,
         price TEXT NOT NULL
+    );
+    """,
+    """
+    CREATE TABLE identity (
+        account TEXT PRIMARY KEY,
+        id TEXT NOT NULL
     );
     """,
 )
@@ -63,6 +71,58 @@ class SqliteJournal:
                 (account,),
             )
             self._token = self._stored_token()
+            self._connection.execute(
+                "INSERT INTO identity (account, id) VALUES (?, ?) ON CONFLICT (account) DO NOTHING",
+                (account, secrets.token_hex(8)),
+            )
+        self._anchor_path = path.with_suffix(".anchor")
+        anchor = read_anchor(self._anchor_path)
+        # No number from here on was ever used, as far as this process knows; and as far as the anchor covers.
+        self._unused = self._covered = anchor.next if anchor is not None else 1
+        self._behind = anchor.missing(self._id(), self._last_seq()) if anchor is not None else ""
+
+    def behind(self) -> str:
+        """Return what this journal lacks of the one that the robot wrote last; empty when nothing."""
+        return self._behind
+
+    def reserve(self, first: int, count: int) -> int:
+        """Return the first of so many cycle numbers that were never used, not below ``first``.
+
+        What is durable before this returns says that they may be used. Raises as :meth:`append`.
+        """
+        first = max(first, self._unused)
+        if first + count > self._covered:
+            self._cover(first + count + BLOCK)
+        self._unused = first + count
+        return first
+
+    def adopt(self) -> None:
+        """A person has looked: from now on this journal is the robot's. Raises as :meth:`append`."""
+        self._cover(self._covered)
+        self._behind = ""
+
+    def settle(self) -> None:
+        """Say at a clean end exactly how far the journal has got. Raises as :meth:`append`."""
+        if not self._behind:
+            self._cover(self._unused, exactly=True)
+
+    def _cover(self, upto: int, *, exactly: bool = False) -> None:
+        with self._writing():
+            there = read_anchor(self._anchor_path)
+            # Nobody else writes it meanwhile: the token was just checked, under the journal's own lock.
+            upto = upto if exactly or there is None else max(upto, there.next)
+            self._keep_anchor(Anchor(self._id(), self._last_seq(), upto))
+        self._covered = upto
+
+    def _keep_anchor(self, anchor: Anchor) -> None:
+        write_anchor(self._anchor_path, anchor)
+
+    def _id(self) -> str:
+        row = self._connection.execute("SELECT id FROM identity WHERE account = ?", (self._account,)).fetchone()
+        return str(row[0])
+
+    def _last_seq(self) -> int:
+        return int(self._connection.execute("SELECT COALESCE(MAX(seq), 0) FROM event").fetchone()[0])
 
     def append(self, events: Sequence[Event]) -> None:
         """Write events, durably, as one.

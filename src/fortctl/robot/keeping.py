@@ -32,6 +32,15 @@ class Journal(Protocol):
 
     def mark(self) -> Mark | None: ...
 
+    def behind(self) -> str:
+        """Return what it lacks of the journal that the robot wrote last; empty when nothing."""
+
+    def reserve(self, first: int, count: int) -> int:
+        """Return the first of so many cycle numbers that were never used. Raises ``JournalUnwritable``."""
+
+    def adopt(self) -> None:
+        """A person has looked: it is the robot's from now on. Raises ``JournalUnwritable``."""
+
 
 MIB = 1024 * 1024
 ROOM_BYTES = 16 * MIB

@@ -102,7 +102,9 @@ class OrderDesk:
     def _journal(self, places: Sequence[Place]) -> list[tuple[OrderRequest, int]]:
         """Make the intents durable, all in one write; only then may any of them leave."""
         runner, book = self._runner, self._runner.book
-        events, requests, number = [], [], book.next_cycle
+        events, requests = [], []
+        fresh = sum(1 for place in places if place.cycle is None)
+        number = runner.reserve_cycles(fresh) if fresh else 0
         for place in places:
             cycle, attempt = place.cycle, 1
             if cycle is None:

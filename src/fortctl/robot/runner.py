@@ -16,7 +16,7 @@ from fortctl.ports import Exchange, ExchangeFault, Outcome
 from fortctl.robot.describe import balance_rows, describe
 from fortctl.robot.events import Configured, Held, Intent, Released
 from fortctl.robot.feeds import RETRY_S
-from fortctl.robot.holding import BALANCE, SYMBOL, code_of, left_by_start
+from fortctl.robot.holding import BALANCE, JOURNAL_BEHIND, SYMBOL, code_of, left_by_start
 from fortctl.robot.keyed import Keyed
 from fortctl.robot.lifecycle import Books, Key, Wish, WishEvent
 from fortctl.robot.lookups import LookUps, under_our_names
@@ -36,7 +36,7 @@ SHORTEST_S = 0.05
 # After a panic only 'robot resume' lets a robot go on.
 PANIC = "PANIC"
 # Reasons to hold that reconciling does not find again by itself.
-LASTING = (PANIC, "BOOKS", "STRATEGY")
+LASTING = (PANIC, "BOOKS", "STRATEGY", JOURNAL_BEHIND)
 LAND_S = 1.0
 # The longest pause (s) between two tries of what the exchange refuses.
 REFUSED_S = 60.0
@@ -161,6 +161,8 @@ class Runner(Keyed):
         """Go on after a person has looked. Raises ``Conflict`` when not held."""
         if not self.book.hold:
             raise Conflict("the robot is not held", hint="see 'fortctl robot status'")
+        if JOURNAL_BEHIND in map(code_of, self.book.hold):
+            self._journal.adopt()
         self._excuses = self._excuses.and_(self.book.hold)
         self._release([])
         self._mark = Mark(self.exchange_now(), self._price) if self._price is not None else None

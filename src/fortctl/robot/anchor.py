@@ -1,0 +1,62 @@
+"""How far a journal had got, written beside it: one that is older, or another, is noticed (decision 0019).
+
+The anchor names the journal, the last event it had, and the first cycle number that was certainly never used. It is
+written before a block of numbers is used, and once more at a clean end: rarely, and never after the fact.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from fortctl.durable import read_plain, replace_file
+from fortctl.errors import JournalUnwritable, VaultDamaged
+
+# Cycle numbers that are reserved by one write; a robot that was killed skips what is left of them.
+BLOCK = 100
+
+
+@dataclass(frozen=True)
+class Anchor:
+    """What is known of a journal outside it.
+
+    Attributes:
+        journal: its identity.
+        seq: its last event when this was written.
+        next: no cycle number from here on was ever used.
+    """
+
+    journal: str
+    seq: int
+    next: int
+
+    def missing(self, journal: str, seq: int) -> str:
+        """Return what a journal that is there now lacks of the one that this was written for; empty: nothing."""
+        if journal != self.journal:
+            return f"this is another journal than the robot's, which had {self.seq} events"
+        if seq < self.seq:
+            return f"the journal ends at event {seq}, and had got as far as {self.seq}"
+        return ""
+
+
+def read_anchor(path: Path) -> Anchor | None:
+    """Return the anchor, or None where there is none yet. Raises ``VaultDamaged``."""
+    try:
+        told = json.loads(read_plain(path))
+        return Anchor(str(told["journal"]), int(told["seq"]), int(told["next"]))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, KeyError, TypeError):
+        raise VaultDamaged(
+            f"{path.name} cannot be read: whether the robot's journal is the newest cannot be told",
+            hint="restore it from a backup, or, once you are sure of the journal, remove it",
+        ) from None
+
+
+def write_anchor(path: Path, anchor: Anchor) -> None:
+    """Replace the anchor durably. Raises ``JournalUnwritable``."""
+    try:
+        replace_file(path, json.dumps(asdict(anchor), sort_keys=True).encode())
+    except OSError as error:
+        raise JournalUnwritable(f"{path.name} cannot be written: {error.strerror}") from error
