@@ -12,7 +12,17 @@ from fortctl.ports import ExchangeFault, IssuedKey, Outcome
 from fortctl.secret import Secret
 from fortctl.services.panic_death import DeathWatch
 from fortctl.services.panic_exchange import is_ours
-from fortctl.services.panic_report import UNREACHED, KnownKey, PanicReport, Step, data_of, failure_of, united
+from fortctl.services.panic_report import (
+    ROLES,
+    UNREACHED,
+    KnownKey,
+    PanicReport,
+    Step,
+    data_of,
+    failure_of,
+    nameless,
+    united,
+)
 from hands import Hands
 
 
@@ -58,6 +68,15 @@ def test_a_key_that_was_seen_twice_is_one_key() -> None:
     assert united([named, carded, whole]) == [whole]
     assert united([named, other, whole]) == [whole, other], "a retiring key may bear the same name"
     assert united([named]) == [named] and KnownKey.from_json(carded.as_json()) == carded
+
+
+def test_what_nothing_tells_of_is_a_persons_to_delete() -> None:
+    assert nameless("a", []) == []
+    for roles, which in ((["site"], "the site key that"), (["robot"], "the robot key that"), (ROLES, "every key that")):
+        (action,) = nameless("a", roles)
+        assert which in action["text"] and "account a" in action["text"]
+        failure = failure_of([PanicReport("a", (), 1.0, (action,))], "")
+        assert failure is not None and failure.exit_code == 12
 
 
 def test_which_issued_keys_are_ours() -> None:
