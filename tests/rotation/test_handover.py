@@ -1,4 +1,4 @@
-"""The issuer deletes the old key once somebody listens with the new one: nothing is missed, no order waits for it."""
+"""The issuer deletes the old key once the robot listens with the new one, however long that takes to begin."""
 
 from __future__ import annotations
 

@@ -225,7 +225,7 @@ class Runner(Keyed):
             shown["reasons"] = numbered(self.facts.hold)
             shown["resume"] = after_resume(self.book, self._wanted_now(), self._price)
         if self._key_swap is not None:
-            # Heard: the new key's stream is up, and the old one's is needed no more.
+            # Heard: somebody listens with the new key.
             shown["key_swap"] = {**self._key_swap, "heard": self._exchange in self._up}
         shown["books"] = self._books.value if self._key is Key.LOADED else None
         if self._others:

@@ -170,7 +170,7 @@ class OldKeys:
         return {}
 
     def _handed_over(self) -> bool:
-        """Whether the robot hears its orders over the new key's stream: the end of the old one costs nothing then."""
+        """Whether the robot hears its orders with the new key: the log-on is no part of the trading gap then."""
         if Role.ROBOT not in self._work.roles or self._work.operation.mode is not Mode.OVERLAP:
             return True
         status = self._tools.watch.status()
