@@ -54,7 +54,7 @@ soak: $(STAMP) ## a simulated month of one robot: its memory must not grow; writ
 planted: $(STAMP) ## plant each known bug in a copy of the source: the test that is named for it must fail
 	cd tests && ../$(BIN)/python -m planted.run
 
-crash: $(STAMP) ## every row of the matrices with real processes, kills and broken disks; some minutes
+crash: $(STAMP) ## every row of the matrices with real processes, kills and broken disks; an hour and more
 	FORTCTL_CRASH=1 $(BIN)/python -m pytest -n 2 $(CRASH_TESTS)
 
 nightly: $(STAMP) ## the long campaigns: fuzzing, any sequence of commands (resumable), every bit of a slot, a kill at every write
