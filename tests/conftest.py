@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from harness import Paper, Shell, end_robots, serve_paper
+from harness import STILL, Paper, Shell, end_robots, serve_paper
 
 # Foreign clients run in their own virtual environments (make compat), which need no hypothesis.
 collect_ignore = ["compat"]
@@ -32,8 +32,8 @@ def shell(tmp_path: Path) -> Iterator[Shell]:
 
 @pytest.fixture
 def paper(shell: Shell) -> Iterator[Paper]:
-    """A paper exchange over the seeded synthetic market, at speed 1: prices hardly move during a test."""
-    one = serve_paper(shell, "--market", "synthetic:7", "--speed", "1")
+    """A paper exchange over the seeded synthetic market, where prices hardly move during a test."""
+    one = serve_paper(shell, *STILL)
     yield one
     one.stop()
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from harness import Paper, Shell, end_robots, serve_paper
+from harness import STILL, Paper, Shell, end_robots, serve_paper
 
 SETTINGS = (
     *("robot", "configure", "--symbol", "BTCUSDT", "--levels", "3", "--step", "0.3"),
@@ -78,7 +78,7 @@ class Hosts:
 @contextmanager
 def two_hosts(folder: Path, page: Shell, database: str | None = None) -> Iterator[Hosts]:
     """Yield them; what they started is ended."""
-    paper = serve_paper(page, "--market", "synthetic:7", "--speed", "1")
+    paper = serve_paper(page, *STILL)
     both: Hosts | None = None
     try:
         both = Hosts(folder, page, paper, database)

@@ -33,7 +33,7 @@ from fortctl.vault.format import decode, encode
 from fortctl.vault.seal import Identity, RecipientKey, canonical_json
 from fortctl.vault.slots import FLOOR, Passphrase
 from fortctl.vault.store import unlock_document
-from harness import Paper, Shell, end_robots, serve_paper
+from harness import STILL, Paper, Shell, end_robots, serve_paper
 from paper_client import SignedClient
 
 NOBODY = 65534
@@ -68,7 +68,7 @@ class Victim:
 
 def begun(folder: Path, slot: str) -> Victim:
     shell = Shell(folder / "home")
-    paper = serve_paper(shell, "--market", "synthetic:7", "--speed", "1")
+    paper = serve_paper(shell, *STILL)
     if slot == "passphrase":
         (folder / "passphrase").write_text("correct horse battery staple\n")
         (folder / "passphrase").chmod(0o600)

@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from fortctl.vault.seal import Identity
-from harness import Paper, Shell, end_robots, serve_paper
+from harness import STILL, Paper, Shell, end_robots, serve_paper
 
 NOBODY = 65534
 SETTINGS = (
@@ -81,7 +81,7 @@ class Hosts:
 @pytest.fixture
 def hosts(tmp_path: Path, shell: Shell, request: pytest.FixtureRequest) -> Iterator[Hosts]:
     database = request.getfixturevalue("postgres") if getattr(request, "param", None) == "postgresql" else None
-    paper = serve_paper(shell, "--market", "synthetic:7", "--speed", "1")
+    paper = serve_paper(shell, *STILL)
     both = Hosts(tmp_path, shell, paper, database)
     yield both
     for one in (both.operator, both.robot):
@@ -149,7 +149,7 @@ def test_a_robot_of_another_os_user(shell: Shell) -> None:
         pytest.skip("another user cannot run this interpreter (FORTCTL_UNDER_TEST names one)")
     folder = Path(tempfile.mkdtemp(prefix="fortctl-users-"))
     folder.chmod(0o755)
-    paper = serve_paper(shell, "--market", "synthetic:7", "--speed", "1")
+    paper = serve_paper(shell, *STILL)
     hosts = Hosts(folder, shell, paper, user=NOBODY)
     try:
         hosts.pair()
