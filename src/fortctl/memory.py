@@ -7,21 +7,28 @@ What CPython and its libraries copied of a secret is searched for and overwritte
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import contextlib
 import mmap
 import os
 import resource
+import signal
 import sys
 from collections.abc import Iterable, Iterator
 
 from fortctl.secret import Secret
+from fortctl.threads import apart
 
 _PR_SET_DUMPABLE, _MCL_CURRENT, _MCL_FUTURE = 4, 1, 2
 # A piece shorter than this is no trace: it is found by chance.
 PIECE = 8
 _WORD = 4
 _CHUNK, _OVERLAP, _BLOCK = 512 * 1024, 8 * 1024, 1024
+# A place is overwritten in pieces of at most this many bytes: CPython makes no new object of a number up to 256.
+_AT_ONCE = 256
+# How often, and how long after one another, it is looked whether the other threads are gone (s).
+_LOOKS, _LOOK_AGAIN_S = 100, 0.05
 # What every private key of a kind begins with (RFC 8410, RFC 8017): base64 characters and bytes that tell nothing.
 _COMMON = {"ed25519": (22, 16), "rsa": (52, 39)}
 
@@ -62,8 +69,8 @@ def _open_own_memory() -> list[int]:
 class Traces:
     """Where copies of secrets lie in this process's memory, whole or in pieces of :data:`PIECE` bytes and more.
 
-    Looking takes long and may be done in a thread of its own; overwriting is short, and is for the thread that runs the
-    program: whoever else allocates memory meanwhile would find his own overwritten.
+    Looking takes long and may be done in a thread of its own; overwriting is short, and is done by the only thread that
+    is left: whoever else allocates memory meanwhile would find his own overwritten.
 
     Args:
         forgotten: API keys, secret keys, PEM private keys, raw keys.
@@ -92,29 +99,71 @@ class Traces:
     def overwrite(self) -> int:
         """Overwrite what still lies where it was found; return in how many places.
 
-        It also overwrites what is still in use: nothing may need the secrets any more.
+        Nothing is written while this process has another thread: it may allocate memory that was looked at before it is
+        written to (decision 0020). It also overwrites what is still in use: nothing may need the secrets any more.
         """
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
         try:
-            return sum(self._wipe(*place) for place in self._places)
+            return sum(self._wipe(*place) for place in self._places) if alone() else 0
         finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
             self._own[:] = bytes(len(self._own))
             self._own.close()
 
+    async def clean(self) -> tuple[int, int]:
+        """Look in a thread of its own, and overwrite once this process has no other thread; give up after a while.
+
+        Returns:
+            In how many places something was found, and in how many it was overwritten.
+        """
+        await apart(self.find)
+        for _look in range(_LOOKS):
+            if alone():
+                break
+            await asyncio.sleep(_LOOK_AGAIN_S)
+        return len(self._places), self.overwrite()
+
     def _wipe(self, address: int, pattern: int, length: int) -> bool:
         """Overwrite those pieces that are still there: somebody may use a part of the place by now."""
-        memory, own, wiped, start = self._memory[0], self._own, False, 0
-        try:
+        own, wiped, start = self._own, False, 0
+        with contextlib.suppress(OSError):  # the mapping is gone
             # Into the window, not into an object: that would be one more copy.
-            got = os.preadv(memory, [memoryview(own)[:length]], address)
+            with memoryview(own)[:length] as window:
+                got = os.preadv(self._memory[0], [window], address)
             for at in range(got + 1):
-                if at < got and own[at] == own[pattern + at]:
+                if at < got and at - start < _AT_ONCE and own[at] == own[pattern + at]:
                     continue
                 if at - start >= PIECE:
-                    wiped = os.pwrite(memory, bytes(at - start), address + start) > 0
-                start = at + 1
-        except OSError:
-            pass  # the mapping is gone
+                    wiped |= self._replace(address + start, pattern + start, at - start)
+                start = at if at < got and own[at] == own[pattern + at] else at + 1
         return wiped
+
+    def _replace(self, address: int, pattern: int, length: int) -> bool:
+        """Overwrite a piece if it is there: between the look and the write nothing is allocated or freed.
+
+        Else the allocator could give this very place to the one who overwrites it. What the calls themselves need is
+        made before the look; a number up to :data:`_AT_ONCE` and the outcome of a comparison are no new objects.
+        """
+        memory, own = self._memory[0], memoryview(self._own)
+        window, wanted, zeros = own[:length], own[pattern : pattern + length], own[_CHUNK - length : _CHUNK]
+        into = [window]
+        try:
+            if os.preadv(memory, into, address) == length and window == wanted:
+                os.pwrite(memory, zeros, address)
+                return True
+            return False
+        finally:
+            into.clear()
+            for view in (window, wanted, zeros, own):
+                view.release()
+
+
+def alone() -> bool:
+    """Return whether this process has no thread but this one (Linux)."""
+    try:
+        return len(os.listdir("/proc/self/task")) == 1
+    except OSError:
+        return False
 
 
 def scrub(forgotten: Iterable[Secret], kept: Iterable[Secret] = ()) -> int:

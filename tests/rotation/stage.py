@@ -367,11 +367,8 @@ class NoTraces:
     def __init__(self, *secrets: Any) -> None:
         return
 
-    def find(self) -> None:
-        return
-
-    def overwrite(self) -> int:
-        return 0
+    async def clean(self) -> tuple[int, int]:
+        return 0, 0
 
 
 def hasty(store: Any) -> Any:

@@ -9,6 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from fortctl.errors import Conflict
+from fortctl.threads import apart
 
 if TYPE_CHECKING:
     from fortctl.commands.wiring import Wiring
@@ -36,13 +37,13 @@ class HookBell:
 
     def ring(self, event: str, facts: Mapping[str, Any]) -> None:
         """Run an event's hooks; return at once."""
-        fired = asyncio.get_running_loop().run_in_executor(None, self._fire, event, dict(facts), None)
+        fired = asyncio.ensure_future(apart(self._fire, event, dict(facts), None))
         self._running.add(fired)
         fired.add_done_callback(self._running.discard)
 
     async def ring_last(self, event: str, facts: Mapping[str, Any]) -> None:
         """Run an event's hooks as the robot's last act: they go on without it."""
-        await asyncio.to_thread(self._fire, event, dict(facts), ON_PANIC_WAIT_S)
+        await apart(self._fire, event, dict(facts), ON_PANIC_WAIT_S)
 
     def _fire(self, event: str, facts: Mapping[str, Any], wait_s: float | None) -> None:
         for report in self._hooks().fire(event, facts, wait_s=wait_s):

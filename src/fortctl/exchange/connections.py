@@ -5,13 +5,16 @@ A connector and a TLS context of each account's own cost a megabyte an account (
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager
 
 import aiohttp
+from aiohttp.abc import AbstractResolver, ResolveResult
 
 from fortctl.exchange.marketstreams import MarketStream
 from fortctl.exchange.userstreams import UserStreams
+from fortctl.threads import apart
 
 # Binance pings every 20 s and cuts a silent peer after 60 s; silence beyond that means a dead connection.
 SILENCE_S = 60.0
@@ -22,15 +25,38 @@ MOST_REQUESTS_AT_ONCE = 128
 HANDSHAKE_WITHIN_S = 15.0
 
 
+class Names(AbstractResolver):
+    """Looks host names up in a thread that ends with its answer: the event loop's own threads for it stay for ever."""
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
+    ) -> list[ResolveResult]:
+        found = await apart(
+            socket.getaddrinfo, host, port, family=family, type=socket.SOCK_STREAM, flags=socket.AI_ADDRCONFIG
+        )
+        numeric = socket.AI_NUMERICHOST | socket.AI_NUMERICSERV
+        return [
+            ResolveResult(
+                hostname=host, host=str(where[0]), port=int(where[1]), family=kind, proto=proto, flags=numeric
+            )
+            for kind, _type, proto, _name, where in found
+        ]
+
+    async def close(self) -> None:
+        return
+
+
 class Connections:
     """Made on the event loop that uses it; closed by who made it."""
 
     def __init__(self) -> None:
         # aiohttp keeps one verifying TLS context for the whole process, and every connector uses that one.
-        self.connector = aiohttp.TCPConnector(limit=MOST_REQUESTS_AT_ONCE, keepalive_timeout=KEEP_IDLE_S)
+        self.connector = aiohttp.TCPConnector(
+            limit=MOST_REQUESTS_AT_ONCE, keepalive_timeout=KEEP_IDLE_S, resolver=Names()
+        )
         # Streams are open for ever and must not take the requests' places.
         self._sockets = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=0),
+            connector=aiohttp.TCPConnector(limit=0, resolver=Names()),
             timeout=aiohttp.ClientTimeout(total=None, connect=HANDSHAKE_WITHIN_S),
         )
         # What this address has used of its request weight in this minute, as the exchange last told it.

@@ -7,7 +7,6 @@ too, so that a robot killed between the write and the answer gives the same answ
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import logging
 from collections.abc import Callable, Mapping, Sequence
@@ -144,10 +143,12 @@ class Desk:
         gone = [secret for secret in (*before, *delivered) if secret not in kept]
         before.clear()
         if gone:
-            traces = Traces(gone, kept)
             # Trading goes on while it looks. It overwrites in this thread: nothing of the robot's moves meanwhile.
-            await asyncio.to_thread(traces.find)
-            self._log.info("memory cleaned in %d places", traces.overwrite())
+            found, cleaned = await Traces(gone, kept).clean()
+            if found and not cleaned:
+                self._log.warning("memory not cleaned: other threads are at work; %d places may hold a key", found)
+            else:
+                self._log.info("memory cleaned in %d places", cleaned)
 
     async def _apply(self, row: MailboxRow, command: Command, secrets: list[Secret]) -> None:
         sites = _seen(self._box.applied().sites, command)
