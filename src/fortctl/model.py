@@ -113,6 +113,15 @@ PERMISSIONS: tuple[str, ...] = (
 
 
 @dataclass(frozen=True)
+class PriceRange:
+    """Lowest, highest and last price of a span of time."""
+
+    lowest: Decimal
+    highest: Decimal
+    last: Decimal
+
+
+@dataclass(frozen=True)
 class SymbolRules:
     """The filters of one symbol that the robot must respect (Binance ``filters.md``). A bound of 0 is off.
 

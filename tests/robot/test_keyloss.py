@@ -333,3 +333,32 @@ async def test_a_restart_does_not_make_a_loss_younger(tmp_path: Path) -> None:
     await again.wait(5)
     assert again.runner.status()["key_loss"]["since"] != since
     await again.down()
+
+
+@simulated
+async def test_a_restarted_robot_knows_what_the_market_did_since_the_loss(tmp_path: Path) -> None:
+    world = World()
+    robot = await trading(tmp_path, world)
+    pair = robot._pair
+    world.delete_key("a", streams="silent")
+    robot.runner.resync()
+    await robot.wait(2)
+    assert robot.runner.state == "key_lost"
+    world.trade(DEEP, "50000")
+    world.trade("0.00140000", "1")
+    await robot.wait(1)
+    before = robot.runner.status()["key_loss"]
+    assert len(before["probably_filled"]) == 2
+    await robot.down()
+    world.trade("0.00137900", "50000")
+    world.trade("0.00140500", "1")
+    await asyncio.sleep(5_000)
+    again = Robot(world, tmp_path, pair)
+    await again.up()
+    await again.wait(5)
+    told = again.runner.status()["key_loss"]
+    assert told["probably_filled"][:2] == before["probably_filled"], "what was seen before the restart is not forgotten"
+    assert len(told["probably_filled"]) == 3, "nor what nobody saw"
+    assert told["price_now"] == "0.00140500" and told["drift_percent"] == "0.357"
+    assert Decimal(told["would_mean"]["base"]) > Decimal(before["would_mean"]["base"]) > 0
+    await again.down()

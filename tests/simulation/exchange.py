@@ -9,6 +9,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from fortctl.exchange import parsing
+from fortctl.exchange.candles import price_range
 from fortctl.exchange.codes import classify
 from fortctl.model import (
     AccountState,
@@ -18,6 +19,7 @@ from fortctl.model import (
     MarketEvent,
     OrderRequest,
     OrderState,
+    PriceRange,
     StreamDown,
     StreamUp,
     SymbolRules,
@@ -204,6 +206,14 @@ class EngineExchange:
 
     async def last_price(self, symbol: str) -> Decimal:
         return Decimal((await self._ask("GET", "/api/v3/ticker/price", symbol=symbol))["price"])
+
+    async def price_range(self, symbol: str, since: int) -> PriceRange | None:
+        async def ask(interval: str, first: int, last: int | None) -> Any:
+            until = {} if last is None else {"endTime": str(last)}
+            wanted = {"symbol": symbol, "interval": interval, "startTime": str(first), "limit": "1000", **until}
+            return await self._ask("GET", "/api/v3/klines", **wanted)
+
+        return await price_range(ask, since)
 
     async def account(self) -> AccountState:
         return parsing.account_state(await self._ask("GET", "/api/v3/account"))

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from fortctl.clock import SystemClock
 from fortctl.exchange import parsing
 from fortctl.exchange.budget import CODE_ORDERS, STOPS_S, Budget, is_urgent, weight_of
+from fortctl.exchange.candles import MINUTE, price_range
 from fortctl.exchange.codes import classify
 from fortctl.exchange.signing import rest_payload, signer, with_signature
 from fortctl.exchange.targets import ExchangeTarget
@@ -23,6 +24,7 @@ from fortctl.model import (
     OrderRequest,
     OrderState,
     OrderType,
+    PriceRange,
     SymbolRules,
     UserEvent,
 )
@@ -156,6 +158,21 @@ class BinanceExchange:
 
     async def last_price(self, symbol: str) -> Decimal:
         return Decimal((await self._ask(self._made().get_symbol_ticker(symbol=symbol)))["price"])
+
+    async def price_range(self, symbol: str, since: int) -> PriceRange | None:
+        async def ask(interval: str, first: int, last: int | None) -> list[list[Any]]:
+            until = {} if last is None else {"endTime": last}
+            wanted = {"symbol": symbol, "interval": interval, "startTime": first, "limit": PAGE, **until}
+            try:
+                found: list[list[Any]] = await self._ask(self._made().get_klines(**wanted))
+            except ExchangeFault as fault:
+                # Not every target has candles of a second.
+                if interval != "1s" or fault.outcome is not Outcome.REFUSED:
+                    raise
+                return await ask("1m", first // MINUTE * MINUTE, last)
+            return found
+
+        return await price_range(ask, since)
 
     async def account(self) -> AccountState:
         return parsing.account_state(await self._signed(lambda: self._made().get_account()))

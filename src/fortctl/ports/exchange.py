@@ -14,6 +14,7 @@ from fortctl.model import (
     MarketEvent,
     OrderRequest,
     OrderState,
+    PriceRange,
     SymbolRules,
     UserEvent,
 )
@@ -86,6 +87,9 @@ class Exchange(Protocol):
 
     async def last_price(self, symbol: str) -> Any:
         """Return the last trade's price as ``Decimal`` (public, unsigned)."""
+
+    async def price_range(self, symbol: str, since: int) -> PriceRange | None:
+        """Return where the market was since a time (ms); None where nothing was traded (public, unsigned)."""
 
     async def account(self) -> AccountState: ...
 

@@ -256,11 +256,14 @@ class Feeds(RobotCore, ABC):
         self._books = Books.STALE
         since, price = self.exchange_now(), self._price
         earlier = self.book.last_loss
-        if earlier is not None and (self._mark is None or self._mark.at <= earlier.at):
+        earlier_loss = earlier is not None and (self._mark is None or self._mark.at <= earlier.at)
+        if earlier is not None and earlier_loss:
             # Nothing was accepted since: it is the loss of before (a robot that was restarted meanwhile).
             since, price = earlier.at, Decimal(earlier.price) if earlier.price else price
         self._loss = KeyLoss(since, price, cause)
         self._look_due = self._clock.monotonic() + LOOK_AGAIN_S
+        if self.book.settings is not None and (earlier_loss or price is None):
+            self._spawn(self._look_back(self._loss, self.book.settings.symbol), "look back")
         if self._price is not None:
             self._loss.see(self._price)
         shown = f"{price:f}" if price is not None else ""
@@ -270,6 +273,18 @@ class Feeds(RobotCore, ABC):
         self._log.error("key lost: %s, %s (%s); no order call from here on", cause.reason, cause.certainty, fault)
         self._announce("on-key-lost", {"reason": cause.reason, "code": cause.code})
         await self._end_user_stream()
+
+    async def _look_back(self, loss: KeyLoss, symbol: str) -> None:
+        """Learn what the market did since a loss that this process did not see begin."""
+        while loss is self._loss:
+            with contextlib.suppress(FortctlError, ExchangeFault):
+                seen = await self._watcher().price_range(symbol, loss.since)
+                if seen is not None:
+                    loss.learn(seen)
+                if self._price is None:
+                    self._price = seen.last if seen is not None else await self._watcher().last_price(symbol)
+                return
+            await self._clock.sleep(RETRY_S)
 
 
 def harmless(symbol: str, rules: SymbolRules, price: Decimal) -> OrderRequest:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
-from fortctl.model import KeyVerdict
+from fortctl.model import KeyVerdict, PriceRange
 from fortctl.ports import ExchangeFault
 from fortctl.robot.book import Book
 from fortctl.robot.reconcile import HUNDRED, Limits, Mark
@@ -79,6 +79,12 @@ class KeyLoss:
         self.highest = price if self.highest is None else max(self.highest, price)
         if self.price is None:
             self.price = price
+
+    def learn(self, seen: PriceRange) -> None:
+        """Take in where the market was while another process, or none, watched."""
+        for price in (seen.lowest, seen.highest):
+            self.lowest = price if self.lowest is None else min(self.lowest, price)
+            self.highest = price if self.highest is None else max(self.highest, price)
 
     def describe(
         self, price: Decimal | None, book: Book, *, now: int, rate: Decimal, mark: Mark | None, limits: Limits
