@@ -19,8 +19,9 @@ Machines are shared and noisy: a figure counts as a ratio to a peer measured in 
 
 def facts(*packages: str) -> str:
     """Return date, versions and the machine's size, as every section begins."""
-    versions = ", ".join(f"{name} {version(name)}" for name in packages)
-    return f"{time.strftime('%Y-%m-%d')}, Python {platform.python_version()}, {os.cpu_count()} processors, {versions}"
+    versions = [f"{name} {version(name)}" for name in packages]
+    machine = (f"Python {platform.python_version()}", f"{os.cpu_count()} processors")
+    return ", ".join((time.strftime("%Y-%m-%d"), *machine, *versions))
 
 
 def write_section(name: str, lines: list[str]) -> None:

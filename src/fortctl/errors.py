@@ -83,16 +83,22 @@ class InternalError(FortctlError):
 
 
 class UsageError(FortctlError):
+    """The call is wrong."""
+
     code, exit_code = "USAGE", 2
     default_hint = "see the command's --help"
 
 
 class BadInput(FortctlError):
+    """The content of an input is wrong."""
+
     code, exit_code = "BAD_INPUT", 2
     default_hint = 'give one JSON object {"name": …, "api_key": …, "secret_key": …}'
 
 
 class ConfigError(FortctlError):
+    """The configuration is wrong."""
+
     code, exit_code = "CONFIG", 2
     default_hint = "see 'fortctl config show'"
 
@@ -112,11 +118,15 @@ class KeyPolicy(FortctlError):
 
 
 class VaultLocked(FortctlError):
+    """Nothing unlocks the vault, or the passphrase is wrong."""
+
     code, exit_code = "VAULT_LOCKED", 5
     default_hint = "give --passphrase-file, or set FORTCTL_PASSPHRASE_FILE"
 
 
 class VaultDamaged(FortctlError):
+    """A vault, a store or the audit log fails its integrity check."""
+
     code, exit_code = "VAULT_DAMAGED", 6
     default_hint = (
         "restore the file from a backup, or delete the keys ('keys delete --without-unlocking') and enter them again"
@@ -124,11 +134,15 @@ class VaultDamaged(FortctlError):
 
 
 class NotFound(FortctlError):
+    """There is no such account, key, robot, order or operation."""
+
     code, exit_code = "NOT_FOUND", 7
     default_hint = "see 'fortctl accounts list' and 'fortctl keys list'"
 
 
 class Conflict(FortctlError):
+    """Another operation holds the lock, or the state does not allow it."""
+
     code, exit_code = "CONFLICT", 8
     default_hint = "see 'fortctl robot status'"
 
@@ -140,31 +154,43 @@ class JournalUnwritable(Conflict):
 
 
 class RobotUnreachable(FortctlError):
+    """The robot gives no answer."""
+
     code, exit_code = "ROBOT_UNREACHABLE", 9
     default_hint = "see 'fortctl robot status' and 'fortctl robot logs'"
 
 
 class RobotTimeout(FortctlError):
+    """The robot did not finish in time; what it was asked for goes on."""
+
     code, exit_code = "ROBOT_TIMEOUT", 9
     default_hint = "see 'fortctl robot status'; the command goes on in the robot"
 
 
 class ExchangeUnreachable(FortctlError):
+    """The exchange cannot be reached."""
+
     code, exit_code = "EXCHANGE_UNREACHABLE", 10
     default_hint = "check the network and the exchange's status page, then try again"
 
 
 class ExchangeBusy(FortctlError):
+    """The exchange takes no requests for a while (a limit, a ban, maintenance)."""
+
     code, exit_code = "EXCHANGE_BUSY", 10
     default_hint = "wait as long as the exchange says, then try again"
 
 
 class ClockSkew(FortctlError):
+    """This machine's clock and the exchange's lie too far apart."""
+
     code, exit_code = "CLOCK_SKEW", 10
     default_hint = "set this machine's clock (NTP), then try again"
 
 
 class ConfirmationNeeded(FortctlError):
+    """It would need an answer, and nobody may be asked."""
+
     code, exit_code = "CONFIRMATION_NEEDED", 11
     default_hint = "run it on a terminal, or give --yes (or --confirm NAME where a name must be typed)"
 
@@ -177,6 +203,8 @@ class ActionRequired(FortctlError):
 
 
 class KeyTooOld(FortctlError):
+    """A key is past its rotation age."""
+
     code, exit_code = "KEY_TOO_OLD", 13
     default_hint = "rotate the key"
 

@@ -217,3 +217,38 @@ async def test_configure_says_what_keeps_it_from_buying_and_whether_anything_cha
         await robot.runner.configure(replace(SETTINGS, symbol="NOPEUSDT"))
     assert "NOPEUSDT" in refused.value.message and "key" not in (refused.value.hint or "")
     await robot.down()
+
+
+@simulated
+async def test_an_exchange_that_does_not_answer_for_minutes_is_the_reason(tmp_path: Path) -> None:
+    world = World()
+    robot = await trading(tmp_path, world)
+    world.weather.down = True
+    await robot.wait(400)
+    assert robot.runner.status()["reason"].startswith("EXCHANGE: it has not answered for ")
+    world.weather.down = False
+    await robot.wait(60)
+    assert robot.runner.status()["reason"] == "started"
+    await robot.down()
+
+
+@simulated
+async def test_a_dearer_fee_tier_counts_from_its_first_commission_on(tmp_path: Path) -> None:
+    world = World()
+    robot = await trading(tmp_path, world)
+    world.engine.symbols[SYMBOL].maker = world.engine.symbols[SYMBOL].taker = Decimal("0.005")
+    before = robot.runner.rate
+    world.trade("0.00139000", "50000")
+    await robot.wait(2)
+    assert before < robot.runner.rate == Decimal("0.005")
+    await robot.down()
+
+
+@simulated
+async def test_a_worker_that_rests_is_not_stuck(tmp_path: Path) -> None:
+    world = World()
+    robot = await trading(tmp_path, world)
+    for _ in range(20):
+        await robot.wait(7)
+        assert robot.runner.stuck_for() == 0
+    await robot.down()

@@ -77,6 +77,15 @@ def test_where_no_incident_can_be_written_the_error_itself_is_not_hidden(tmp_pat
     assert Incidents(tmp_path, "default").note(broken(), at_ms=0, where="run", state={}) is None
 
 
+def test_a_native_trace_does_not_tell_where_things_are_installed(tmp_path: Path) -> None:
+    trace = '  File "/opt/secret place/lib/python3.11/site-packages/fortctl/robot/core.py", line 7 in beat'
+    (tmp_path / TRACE).write_text(trace + "\n")
+    incidents = Incidents(tmp_path, "default")
+    made = incidents.watch(1_700_000_000_000)
+    incidents.close()
+    assert made is not None and "secret place" not in made.read_text() and "fortctl/robot/core.py" in made.read_text()
+
+
 def test_a_trace_of_native_code_becomes_an_incident_once(tmp_path: Path) -> None:
     (tmp_path / TRACE).write_bytes(b"Fatal Python error: Aborted\n  File loop.py, line 3 in run\n" * 9_000)
     incidents = Incidents(tmp_path, "default")

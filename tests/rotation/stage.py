@@ -470,7 +470,7 @@ class Stage:
         control = RobotControl(
             *(custody, mailbox, self.robot, NoLatch(), folder, self.clock, self.clock.wait, lambda: None, audit)
         )
-        watch = RobotWatch(self.robot, NoLatch(), self._offline, lambda: None, lambda: None)  # type: ignore[arg-type]
+        watch = RobotWatch(self.robot, NoLatch(), self._offline, lambda: None, lambda by, price: None)  # type: ignore[arg-type]
         return StepTools(
             custody=custody,
             keys=KeyService(custody, control, self.connect, self.clock, audit),

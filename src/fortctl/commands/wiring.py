@@ -263,7 +263,7 @@ class Wiring:
 
         return RobotWatch(self.process, self.latch, self._offline_status, self._shown_key, self._report)
 
-    def _report(self, by: str) -> dict[str, Any]:
+    def _report(self, by: str, price: str | None) -> dict[str, Any]:
         from fortctl.robot.offline import offline_report
 
         if self.entry.robot == "remote":
@@ -271,7 +271,7 @@ class Wiring:
                 "the journal of a robot on another host lies there",
                 hint="run 'fortctl robot report' on the robot's host",
             )
-        return offline_report(self.robot_home.journal, by)
+        return offline_report(self.robot_home.journal, by, price)
 
     def _offline_status(self) -> dict[str, Any]:
         from fortctl.robot.offline import offline_status

@@ -71,7 +71,6 @@ class RobotPanic:
         log: logging.Logger,
         end: Callable[[], None],
     ) -> None:
-        from fortctl.preferences import ROBOT_DEADMAN
         from fortctl.robot.obedience import Obedience
         from fortctl.vault.erasure import destroy
 
@@ -84,8 +83,6 @@ class RobotPanic:
         self._halting: asyncio.Future[dict[str, Any]] | None = None
         self._latched_at: float | None = None
         self._take_over(box)
-        # A robot of this home is reached by its latch: it needs no mailbox to be stopped.
-        deadman_ms = wiring.preferences.get(ROBOT_DEADMAN) if wiring.config.mailbox else None
         self._obedience = Obedience(
             box,
             wiring.mailbox,
@@ -95,7 +92,7 @@ class RobotPanic:
             self._halt_by_order,
             wiring.clock,
             log,
-            deadman_ms / 1000 if deadman_ms else None,
+            _deadman_s(wiring),
         )
 
     @property
@@ -124,6 +121,10 @@ class RobotPanic:
             return False
         await self._bell.ring_last("on-panic", {"by": "order"})
         return True
+
+    def reconfigure(self, wiring: Wiring) -> None:
+        """Take over what the configuration says now."""
+        self._obedience.allow_silence(_deadman_s(wiring))
 
     def check_deadman(self) -> None:
         self._obedience.check_deadman()
@@ -164,3 +165,11 @@ class RobotPanic:
         finally:
             # After the answer has left: the robot ends, its key forgotten with its memory.
             asyncio.get_running_loop().call_later(0.05, self._end)
+
+
+def _deadman_s(wiring: Wiring) -> float | None:
+    from fortctl.preferences import ROBOT_DEADMAN
+
+    # A robot of this home is reached by its latch: it needs no mailbox to be stopped.
+    deadman_ms = wiring.preferences.get(ROBOT_DEADMAN) if wiring.config.mailbox else None
+    return deadman_ms / 1000 if deadman_ms else None

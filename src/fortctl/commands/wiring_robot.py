@@ -310,6 +310,7 @@ class RobotProcess:
             self._logging.reshape(_log_shape(self._wiring.preferences))
             if self._runner is not None:
                 self._runner.limit(_limits(self._wiring.preferences))
+                self._panic.reconfigure(self._wiring)
             self._applying = asyncio.ensure_future(self._metrics.apply())
             self._log.info("configuration read again")
         self._manager.ready(self._runner.state if self._runner is not None else "starting")

@@ -12,17 +12,24 @@ from fortctl.robot.records import order_row
 from fortctl.robot.rounding import shown
 from fortctl.times import rfc3339
 
+# An idle robot asks after half a minute of silence.
+SILENT_S = 120.0
 TRADING = ("running", "draining", "reconciling")
 
 
-def describe(book: Book, state: str, price: Decimal | None = None, waits: Sequence[str] = ()) -> dict[str, Any]:
+def describe(
+    book: Book, state: str, price: Decimal | None = None, waits: Sequence[str] = (), *, silent_s: float = 0.0
+) -> dict[str, Any]:
     """Return what ``robot status`` shows of a book in a given state.
 
     Args:
         price: the last price.
         waits: why something that would be wanted is not placed; the reason of a robot that trades.
+        silent_s: for how many seconds the exchange was not heard.
     """
     settings, reason = book.settings, book.reason
+    if silent_s >= SILENT_S:
+        waits = (f"EXCHANGE: it has not answered for {int(silent_s // 60)} min: nothing can be placed", *waits)
     waits = waits if state in TRADING else ()
     if state == "held" or waits:
         reason = "; ".join(book.hold if state == "held" else waits)

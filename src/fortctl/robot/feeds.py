@@ -12,6 +12,7 @@ from fortctl.errors import FortctlError
 from fortctl.keycheck import check_key
 from fortctl.model import (
     BalanceUpdate,
+    Fill,
     OrderRequest,
     OrderState,
     OrderType,
@@ -50,6 +51,10 @@ class Feeds(RobotCore, ABC):
     @abstractmethod
     def _sell_at_once(self, name: str) -> bool:
         """Send the sell that was made durable with a buy which has just finished; True when it is on its way."""
+
+    @abstractmethod
+    def doubt_rules(self) -> None:
+        """Ask for rules and commissions again before the next order."""
 
     # -- streams ---------------------------------------------------------------------------------------------------
 
@@ -119,6 +124,8 @@ class Feeds(RobotCore, ABC):
         events: list[Event] = []
         if update.fill is not None and not self.book.has_booked(name, update.fill.trade_id):
             events.append(booked_of(update.fill, name))
+            if self._dearer(update.fill):
+                self.doubt_rules()
         told = told_of(update.order)
         events.append(told if told.client_order_id == name else replace(told, client_order_id=name))
         self.take(*events)
@@ -130,6 +137,11 @@ class Feeds(RobotCore, ABC):
         self._spawn(self._write_soon(), "journal")
         if self.book.orders[name].missing:
             self._fetch_fills(name)
+
+    def _dearer(self, fill: Fill) -> bool:
+        """Return whether a commission was higher than what is reckoned with (by more than its rounding)."""
+        whole = {self.book.base: fill.quantity, self.book.quote: fill.quote}.get(fill.commission_asset)
+        return whole is not None and fill.commission > whole * self._rate * Decimal("1.01")
 
     async def _write_soon(self) -> None:
         self.flush()

@@ -12,6 +12,7 @@ import faulthandler
 import json
 import os
 import platform
+import re
 import traceback
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -67,7 +68,7 @@ class Incidents:
         with contextlib.suppress(OSError):
             left = read_plain(path)[:MOST_BYTES] if path.exists() else b""
             if left.strip():
-                lines = left.decode("utf-8", "replace").splitlines()[:200]
+                lines = [_without_place(line) for line in left.decode("utf-8", "replace").splitlines()[:200]]
                 made = self._write(at_ms, {"where": "native code, or stopped by the watchdog", "trace": lines})
             descriptor = open_plain(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW)
             self._trace = os.fdopen(descriptor, "wb", buffering=0)
@@ -140,6 +141,14 @@ def _described(error: BaseException) -> dict[str, Any]:
         "message": redact(str(text))[:_LONGEST_TEXT] if own and text else "",
         "frames": [f"{_short(frame.filename)}:{frame.lineno} {frame.name}" for frame in frames],
     }
+
+
+def _without_place(line: str) -> str:
+    """Return a line of a native trace without where things are installed."""
+    return _FILE.sub(lambda found: f'"{_short(found[1])}"', line)
+
+
+_FILE = re.compile(r'"(/[^"]*)"')
 
 
 def _short(filename: str) -> str:

@@ -195,4 +195,5 @@ def _number(value: Value) -> str:
         return f"{value:f}"
     if value == math.inf:
         return "+Inf"
-    return str(value) if isinstance(value, int) else f"{value:.9g}"
+    # In full: nine digits of a Unix time are tens of seconds off.
+    return str(value) if isinstance(value, int) else f"{Decimal(repr(value)):f}".removesuffix(".0")

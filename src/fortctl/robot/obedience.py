@@ -109,6 +109,14 @@ class Obedience:
                 self._answer([row], "refused", {"reason": refused.reason})
                 yield row, None
 
+    def allow_silence(self, deadman_s: float | None) -> None:
+        """Take another time for which nothing may be heard (s), or None: as long as it likes."""
+        if deadman_s is None and self._deadman_s is not None:
+            self._runner.fall_silent("")
+        self._deadman_s = deadman_s
+        if deadman_s is not None and self._heard_at is None:
+            self._runner.fall_silent(NOT_YET)
+
     def check_deadman(self) -> None:
         """Fall silent when the mailbox was not looked into for too long."""
         if self._deadman_s is None or self._heard_at is None or self._silent_for() <= self._deadman_s:

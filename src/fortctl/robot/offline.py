@@ -14,16 +14,17 @@ from fortctl.store.sqlite import reading
 from fortctl.times import rfc3339
 
 
-def offline_report(path: Path, by: str) -> dict[str, Any]:
+def offline_report(path: Path, by: str, price: str | None = None) -> dict[str, Any]:
     """Return what the robot earned (:func:`fortctl.robot.report.report`), from its journal alone.
 
-    Inventory is valued at the last price that came with an accepted signed answer.
+    Inventory is valued at ``price``, else at the last price that came with an accepted signed answer.
     """
     if not path.exists():
         return report((), by)
     with reading(path) as connection:
         mark = connection.execute("SELECT price FROM mark").fetchone()
-        return report(read_events(connection), by, Decimal(mark[0]) if mark else None)
+        last = price or (mark[0] if mark else None)
+        return report(read_events(connection), by, Decimal(last) if last else None)
 
 
 def offline_status(path: Path) -> dict[str, Any]:

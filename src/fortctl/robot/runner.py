@@ -208,7 +208,8 @@ class Runner(Keyed):
 
     def status(self) -> dict[str, Any]:
         """Return the contract's ``robot{…}`` as far as the robot knows it."""
-        shown = describe(self.book, self.state, self._price, self._trader.waits)
+        silent = self.silent_for() if self._exchange is not None else 0.0
+        shown = describe(self.book, self.state, self._price, self._trader.waits, silent_s=silent)
         if self.pauses and self.state == "held":
             shown["hold"] = list(self.facts.hold)
             shown["reason"] = "; ".join(shown["hold"])
@@ -264,9 +265,13 @@ class Runner(Keyed):
             if self._keeper.trouble:
                 continue
             # asyncio.timeout, not wait_for: that one can swallow a cancellation (fixed in Python 3.12).
+            patience = self._patience()
+            self.beat(patience)
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(self._patience()):
+                async with asyncio.timeout(patience):
                     await self._dirty.wait()
+            # What it was allowed to rest is over, however early it was woken.
+            self._beat_at = self._clock.monotonic()
 
     def _patience(self) -> float:
         """Return for how long the worker may sleep: no longer than until the silence is long."""

@@ -107,6 +107,10 @@ class Trader:
             if runner.monotonic() - self._refreshed_at < (REFRESH_S if trading else REFRESH_HALTED_S):
                 return rules
             rules = await exchange.symbol_rules(rules.symbol)
+            account = await exchange.account()
+            if not runner.foreign(account):
+                # A fee tier changes while it trades.
+                runner.see_account(account)
             if not trading and rules.status == "TRADING":
                 runner.log.info("%s trades again", rules.symbol)
         self._refreshed_at = runner.monotonic()

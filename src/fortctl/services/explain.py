@@ -5,8 +5,9 @@ from __future__ import annotations
 import inspect
 from typing import Any
 
-from fortctl.errors import NotFound, error_classes
+from fortctl.errors import FortctlError, InternalError, NotFound, error_classes
 from fortctl.exchange.codes import CODES
+from fortctl.services.robot_words import WORDS
 
 
 def explain(code: str) -> dict[str, Any]:
@@ -14,14 +15,17 @@ def explain(code: str) -> dict[str, Any]:
     text = code.strip().upper()
     classes = error_classes()
     if text in classes:
-        cls = classes[text]
+        cls = classes[text] if classes[text] is not FortctlError else InternalError
         return {
             "code": text,
-            "meaning": (inspect.getdoc(cls) or "").split("\n")[0].rstrip(".") or text.replace("_", " ").lower(),
+            "meaning": inspect.cleandoc(cls.__doc__ or "").split("\n")[0].rstrip(".") or text.replace("_", " ").lower(),
             "remedy": cls.default_hint,
             "exit_code": cls.exit_code,
             "source": "fortctl",
         }
+    if text in WORDS:
+        meaning, remedy = WORDS[text]
+        return {"code": text, "meaning": meaning, "remedy": remedy, "source": "fortctl"}
     number = text if text.startswith("-") else f"-{text}"
     if number[1:].isdigit() and int(number) in CODES:
         found = CODES[int(number)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -30,7 +31,7 @@ class RobotWatch:
         process: the robot's process on this machine.
         latch: its latch.
         offline: tells what the robot's journal says while no robot runs.
-        report: what the robot earned, by its journal alone.
+        report: what the robot earned, by its journal alone; takes the last price where it is known.
         key: the robot's key as its card in the mailbox shows it, unchecked, or None.
     """
 
@@ -40,7 +41,7 @@ class RobotWatch:
         latch: Latch,
         offline: Callable[[], Status],
         key: Callable[[], Mapping[str, Any] | None],
-        report: Callable[[str], dict[str, Any]],
+        report: Callable[[str, str | None], dict[str, Any]],
     ) -> None:
         self._process = process
         self._latch = latch
@@ -65,8 +66,15 @@ class RobotWatch:
         return status
 
     def report(self, by: str) -> dict[str, Any]:
-        """Return what the robot earned: ``{by, rows[], totals{}}``, by ``cycle``, ``day`` or ``symbol``."""
-        return self._report(by)
+        """Return what the robot earned: ``{by, rows[], totals{}}``, by ``cycle``, ``day`` or ``symbol``.
+
+        A robot that runs says at which price the inventory is valued.
+        """
+        price = None
+        if self._process.owner() is not None:
+            with contextlib.suppress(RobotUnreachable):
+                price = self._process.query({"op": "status"}).get("price")
+        return self._report(by, price)
 
     def cycles(self) -> list[dict[str, Any]]:
         if self._process.owner() is not None:
@@ -74,6 +82,16 @@ class RobotWatch:
             return found
         offline: list[dict[str, Any]] = self._offline().get("cycle_list", [])
         return offline
+
+
+def _configured(status: Status) -> Status:
+    if not status.get("config"):
+        raise Conflict(
+            "the robot is not configured",
+            hint="'fortctl robot configure' says what to trade",
+            details={"config": {}},
+        )
+    return status
 
 
 class RobotService:
@@ -105,12 +123,7 @@ class RobotService:
             raise Conflict(
                 "the robot is running already", hint="see 'fortctl robot status'", details={"state": "running"}
             )
-        if not status.get("config"):
-            raise Conflict(
-                "the robot is not configured",
-                hint="'fortctl robot configure' says what to trade",
-                details={"config": {}},
-            )
+        _configured(status)
         card = self._control.card()
         if card is None or card.key is None:
             raise NotFound("the robot has no key", hint="'fortctl keys add --role robot' gives it one")
@@ -163,7 +176,7 @@ class RobotService:
                 order could be cancelled; ``data`` says what is left.
         """
         self._control.bring_up()
-        was = self._watch.status()
+        was = _configured(self._watch.status())
         told = dict(self._control.send("stop", {"cancel_orders": cancel_orders}).data)
         key, fault = told.pop("key", None), told.pop("fault", None)
         changed = was["state"] != "stopped" or bool(told.get("cancelled"))

@@ -1,0 +1,48 @@
+"""The words with which a robot tells why it does not trade: reasons to hold, to wait, and its states."""
+
+from __future__ import annotations
+
+_LOOK = "look at 'fortctl robot status' and at the account, then 'fortctl robot resume'"
+_ITSELF = "it goes on by itself once that is over"
+
+# Word → what it means, what to do.
+WORDS: dict[str, tuple[str, str]] = {
+    # Reasons to hold
+    "GAP": ("the break since the last accepted answer was longer than resume.max_gap", _LOOK),
+    "DRIFT": ("the price moved by more than resume.max_drift during a break", _LOOK),
+    "UNKNOWN_ORDER": (
+        "an open order bears the robot's prefix and is not in its journal",
+        f"whose is it? {_LOOK}",
+    ),
+    "BALANCE": ("the account has less of the base asset than the robot's cycles bought", f"put it back; {_LOOK}"),
+    "ROLLED_BACK": ("the exchange has lost what it had told the robot", _LOOK),
+    "ACCOUNT": ("the key belongs to another account than the robot's first key", "give the robot a key of its account"),
+    "SYMBOL": (
+        "the exchange does not trade the symbol any more",
+        "sell by hand what is left, configure another",
+    ),
+    "BOOKS": ("the journal holds an event that the books could not follow", f"send a support bundle; {_LOOK}"),
+    "STRATEGY": ("the strategy cannot be had, or broke", "see 'fortctl plugins list' and 'fortctl robot logs'"),
+    "PANIC": ("the robot was latched by a panic, and the latch was cleared", _LOOK),
+    "JOURNAL": ("the journal cannot be written", f"make room, or end what locks it; {_ITSELF}"),
+    "DISK": ("less than 16 MiB are left on the journal's disk", f"make room; {_ITSELF}"),
+    "DEADMAN": ("the mailbox was not reached for longer than robot.deadman", f"see 'fortctl doctor'; {_ITSELF}"),
+    # Why something waits while it trades
+    "HALTED": ("the symbol does not trade now", _ITSELF),
+    "SELL_WAITS": ("a cycle's sell cannot be placed now: a filter forbids it, or it was refused a moment ago", _ITSELF),
+    "BOUNDS": (
+        "every free level lies outside floor and ceiling: nothing is bought",
+        "change them ('fortctl robot configure'), or stop and start: that lays the grid anew",
+    ),
+    "EXCHANGE": ("the exchange has not answered for minutes", f"see 'fortctl doctor'; {_ITSELF}"),
+    # States
+    "KEY_LOST": (
+        "the exchange refuses the robot's key: no order call is made any more",
+        "'fortctl robot status' says why; then 'fortctl keys change --role robot'",
+    ),
+    "AWAITING_KEY": ("the robot has no key", "'fortctl keys add --role robot' gives it one"),
+    "HELD": ("the robot waits until a person has looked; its reasons are in 'fortctl robot status'", _LOOK),
+    "LATCHED": ("off after a panic", "look at the account, then 'fortctl panic-clear'"),
+    "RECONCILING": ("the robot makes its books agree with the exchange before it places anything", _ITSELF),
+    "DRAINING": ("the robot opens no new cycle and finishes the open ones", "wait, or 'fortctl robot stop --now'"),
+}
