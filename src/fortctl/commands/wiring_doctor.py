@@ -65,6 +65,13 @@ def doctor_ports(app: App) -> DoctorPorts:
 
         return listed(wiring.robot_home.path)
 
+    def journal() -> str:
+        from fortctl.robot.offline import journal_summary
+
+        if wiring.entry.robot == "remote":
+            return "it lies on the robot's host"
+        return journal_summary(wiring.robot_home.journal)
+
     return DoctorPorts(
         home=str(wiring.home.path),
         account=wiring.account,
@@ -76,6 +83,7 @@ def doctor_ports(app: App) -> DoctorPorts:
         connect=wiring.connect,
         watch=wiring.watch,
         pending=pending,
+        journal=journal,
         rotation=rotation,
         audit_intact=audit_intact,
         panic_order=panic_order,

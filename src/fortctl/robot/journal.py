@@ -20,7 +20,7 @@ from fortctl.ports import Clock
 from fortctl.robot.anchor import BLOCK, Anchor, read_anchor, write_anchor
 from fortctl.robot.events import Event, event_from_json
 from fortctl.robot.reconcile import Mark
-from fortctl.store.sqlite import connect, transaction
+from fortctl.store.sqlite import connect, damaged, transaction
 
 MIGRATIONS = (
     """
@@ -64,22 +64,31 @@ class SqliteJournal:
         self._folder = path.parent
         self._account = account
         self._clock = clock
-        with transaction(self._connection):
-            self._connection.execute(
-                "INSERT INTO lease (account, token) VALUES (?, 1)"
-                " ON CONFLICT (account) DO UPDATE SET token = lease.token + 1",
-                (account,),
-            )
-            self._token = self._stored_token()
-            self._connection.execute(
-                "INSERT INTO identity (account, id) VALUES (?, ?) ON CONFLICT (account) DO NOTHING",
-                (account, secrets.token_hex(8)),
-            )
+        self._take_over(path)
         self._anchor_path = path.with_suffix(".anchor")
         anchor = read_anchor(self._anchor_path)
         # No number from here on was ever used, as far as this process knows; and as far as the anchor covers.
         self._unused = self._covered = anchor.next if anchor is not None else 1
         self._behind = anchor.missing(self._id(), self._last_seq()) if anchor is not None else ""
+
+    def _take_over(self, path: Path) -> None:
+        """Take a new fencing token. Raises ``JournalUnwritable``, ``VaultDamaged``."""
+        try:
+            with transaction(self._connection):
+                self._connection.execute(
+                    "INSERT INTO lease (account, token) VALUES (?, 1)"
+                    " ON CONFLICT (account) DO UPDATE SET token = lease.token + 1",
+                    (account,),
+                )
+                self._token = self._stored_token()
+                self._connection.execute(
+                    "INSERT INTO identity (account, id) VALUES (?, ?) ON CONFLICT (account) DO NOTHING",
+                    (account, secrets.token_hex(8)),
+                )
+        except sqlite3.OperationalError as error:
+            raise JournalUnwritable(f"the journal {path} cannot be written: {error}") from error
+        except sqlite3.DatabaseError as error:
+            raise damaged(path, error) from error
 
     def behind(self) -> str:
         """Return what this journal lacks of the one that the robot wrote last; empty when nothing."""
@@ -192,9 +201,18 @@ class SqliteJournal:
 
 
 def read_events(connection: sqlite3.Connection, account: str | None = None) -> Iterator[Event]:
-    """Yield the events of a journal, oldest first."""
+    """Yield the events of a journal, oldest first. Raises ``VaultDamaged`` for what no robot wrote."""
     rows = connection.execute(
         "SELECT kind, body FROM event WHERE ? IS NULL OR account = ? ORDER BY seq", (account, account)
     )
-    for kind, body in rows:
-        yield event_from_json(kind, json.loads(body))
+    try:
+        for kind, body in rows:
+            yield event_from_json(kind, json.loads(body))
+    except sqlite3.OperationalError:
+        raise
+    except (KeyError, TypeError, ValueError, ArithmeticError, sqlite3.DatabaseError) as error:
+        raise damaged(_file_of(connection), error) from error
+
+
+def _file_of(connection: sqlite3.Connection) -> Path:
+    return Path(connection.execute("PRAGMA database_list").fetchone()[2])

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import sqlite3
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 from fortctl.robot.book import Book
+from fortctl.robot.cycle import IllegalTransition
 from fortctl.robot.describe import describe
 from fortctl.robot.journal import read_events
 from fortctl.robot.report import report
-from fortctl.store.sqlite import reading
+from fortctl.store.sqlite import damaged, reading
 from fortctl.times import rfc3339
 
 
@@ -27,12 +29,26 @@ def offline_report(path: Path, by: str, price: str | None = None) -> dict[str, A
         return report(read_events(connection), by, Decimal(last) if last else None)
 
 
+def journal_summary(path: Path) -> str:
+    """Return one line about a journal, read from end to end. Raises as :func:`fortctl.store.sqlite.reading`."""
+    if not path.exists():
+        return "the robot has not written any yet"
+    with reading(path) as connection:
+        answer = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
+        if answer != "ok":
+            raise damaged(path, sqlite3.DatabaseError(answer))
+        return f"{sum(1 for _event in read_events(connection))} events; all can be read"
+
+
 def offline_status(path: Path) -> dict[str, Any]:
     """Return the status of a robot that does not run; nothing is written, not even a lease."""
     book = Book()
     if path.exists():
         with reading(path) as connection:
-            book.replay(read_events(connection))
+            try:
+                book.replay(read_events(connection))
+            except (KeyError, IllegalTransition) as error:
+                raise damaged(path, error) from error
     status = describe(book, "held" if book.hold else book.wish.value)
     # Nothing trades without a process, whatever the wish: it says what a service manager would go on with.
     if status["state"] in ("running", "draining"):

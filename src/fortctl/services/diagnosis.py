@@ -63,6 +63,7 @@ class DoctorPorts:
         custody: unlocks the site's vault without asking a person.
         connect: makes an exchange adapter.
         pending: ``(number, created_at)`` of the commands that the robot has not answered.
+        journal: reads the robot's journal from end to end; returns one line.
         rotation: where an open rotation stands and whether somebody works on it, or None.
         audit_intact: checks the audit log; returns one line.
         panic_order: ``ready``, ``used`` or ``missing``; empty where the robot is on this host, or there is none.
@@ -79,6 +80,7 @@ class DoctorPorts:
     connect: Callable[[KeyPair | None], Exchange]
     watch: RobotWatch
     pending: Callable[[], list[tuple[int, int]]]
+    journal: Callable[[], str]
     rotation: Callable[[], str | None]
     audit_intact: Callable[[], str]
     panic_order: Callable[[], str]
@@ -104,6 +106,7 @@ class Doctor:
             ("site key", self._site_key),
             ("robot key", self._robot_key),
             ("robot", self._robot),
+            ("journal", self._journal),
             ("pending commands", self._commands),
             ("rotation", self._rotation),
             ("panic order", self._panic_order),
@@ -217,6 +220,9 @@ class Doctor:
             return Finding("robot", grave, f"{state}: {status.get('reason') or 'see robot status'}", remedy, code)
         running = f"pid {status['pid']}" if status["pid"] else "no process"
         return Finding("robot", "ok", f"{state} ({running})")
+
+    async def _journal(self) -> Finding:
+        return Finding("journal", "ok", self._ports.journal())
 
     async def _rotation(self) -> Finding:
         open_one = self._ports.rotation()

@@ -137,12 +137,12 @@ class RobotService:
             The status at the end, and whether anything changed.
 
         Raises:
-            Conflict: somebody stopped the robot meanwhile.
+            Conflict: it is not configured, or somebody stopped it meanwhile.
             RobotTimeout: not done in time; the drain goes on in the robot.
         """
         self._control.bring_up()
         # What a crash or 'stop --now' has left open is drained, too.
-        if is_drained(self._watch.status()):
+        if is_drained(_configured(self._watch.status())):
             return self._watch.status(), False
         self._control.send("drain")
         deadline = self._clock.monotonic() + timeout_s

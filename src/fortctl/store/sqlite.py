@@ -12,6 +12,8 @@ from typing import Protocol, TypeVar
 from fortctl.durable import NoPlainFile
 from fortctl.errors import Conflict, VaultDamaged
 
+RESTORE = "put the file back from a backup of the home"
+
 
 def connect(
     path: Path,
@@ -63,8 +65,20 @@ def connect(
             hint="another process holds it, or the folder cannot be written; see 'fortctl doctor'",
         ) from error
     except sqlite3.DatabaseError as error:
-        raise VaultDamaged(f"the store {path.name} is damaged: {error}") from error
+        raise damaged(path, error) from error
     return connection
+
+
+def damaged(path: Path, error: Exception) -> VaultDamaged:
+    """Return what to say of a store that is no SQLite database, or not the one that was written."""
+    hint = RESTORE
+    if path.name == "journal.sqlite":
+        hint += (
+            "; where there is none, cancel the robot's orders ('fc…') at Binance and move the file away: the robot then"
+            " holds, with empty books, until 'fortctl robot resume'"
+        )
+    text = str(error) if isinstance(error, sqlite3.Error) else f"it holds what nobody wrote ({type(error).__name__})"
+    return VaultDamaged(f"the store {path} is damaged: {text}", hint=hint, details={"path": str(path)})
 
 
 @contextmanager
@@ -74,7 +88,7 @@ def reading(path: Path) -> Iterator[sqlite3.Connection]:
     Raises:
         NoPlainFile: a pipe or a device lies in its place.
         Conflict: it cannot be read just now.
-        VaultDamaged: the file is no SQLite database.
+        VaultDamaged: the file is no SQLite database, or has lost its tables.
     """
     for file in (path, path.with_name(f"{path.name}-wal"), path.with_name(f"{path.name}-shm")):
         if file.exists() and not file.is_file():
@@ -84,9 +98,13 @@ def reading(path: Path) -> Iterator[sqlite3.Connection]:
         connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)
         yield connection
     except sqlite3.OperationalError as error:
-        raise Conflict(f"the store {path.name} cannot be read: {error}", hint="see 'fortctl doctor'") from error
+        if str(error).startswith("no such table"):
+            # Cut to nothing, or another program's.
+            raise damaged(path, error) from error
+        hint = "another process holds it, or the folder cannot be written (SQLite needs that to read); 'fortctl doctor'"
+        raise Conflict(f"the store {path} cannot be read: {error}", hint=hint) from error
     except sqlite3.DatabaseError as error:
-        raise VaultDamaged(f"the store {path.name} is damaged: {error}") from error
+        raise damaged(path, error) from error
     finally:
         if connection is not None:
             connection.close()
