@@ -10,7 +10,10 @@ from typing import Any
 import pytest
 
 from fortctl.errors import BadInput
+from fortctl.robot.book import Book
+from fortctl.robot.grid import Grid
 from fortctl.robot.ids import prefix_of
+from fortctl.robot.strategy import Plan, View
 from robot.world import SETTINGS, SYMBOL, Robot, World
 from simulation.exchange import ROBOT_ID
 from simulation.loop import simulated
@@ -251,4 +254,26 @@ async def test_a_worker_that_rests_is_not_stuck(tmp_path: Path) -> None:
     for _ in range(20):
         await robot.wait(7)
         assert robot.runner.stuck_for() == 0
+    await robot.down()
+
+
+@simulated
+async def test_a_strategy_is_asked_at_the_time_that_it_named_in_a_quiet_market_too(tmp_path: Path) -> None:
+    asked: list[int] = []
+
+    class EveryTenSeconds(Grid):
+        def plan(self, book: Book, view: View) -> Plan:
+            asked.append(view.now)
+            return Plan(wake_at=(view.now // 10_000 + 1) * 10_000)
+
+    world = World()
+    robot = Robot(world, tmp_path, world.key("a"))
+    robot.runner._trader._strategies = lambda name: EveryTenSeconds()
+    await robot.up()
+    await robot.runner.start(by_person=True)
+    await robot.wait(2)
+    asked.clear()
+    await robot.wait(60)
+    due = [at for at in asked if at % 10_000 < 20]
+    assert [at // 10_000 for at in due] == list(range(due[0] // 10_000, due[0] // 10_000 + 6))
     await robot.down()

@@ -112,6 +112,8 @@ class RobotCore:
         self._stream_told = asyncio.Event()
         # While the price is below this, a trade of the market changes nothing that is wanted.
         self._quiet_below: Decimal | None = None
+        # The strategy wants to be asked again at this time of the exchange (ms).
+        self._wake_at: int | None = None
         # What a person has looked at; after a restart somebody looks again.
         self._excuses = Excuses()
         # It was just started: beside another robot's orders it does not begin.

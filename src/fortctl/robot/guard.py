@@ -40,7 +40,7 @@ def guarded(plan: Plan, book: Book, view: View) -> tuple[Plan, list[str]]:
         intents += [cancel for cancel in out_of_place(book) if cancel not in intents]
     quiet = None if events or intents or complaints else plan.quiet_below
     waits = waiting(plan, book, book.settings, view) if book.settings is not None else ()
-    return Plan(tuple(events), tuple(intents), quiet, waits), complaints
+    return Plan(tuple(events), tuple(intents), quiet, waits, plan.wake_at), complaints
 
 
 def _may_note(event: Event, book: Book, view: View) -> bool:

@@ -203,6 +203,8 @@ class Playground:
         if self.strategy.plan(copy.deepcopy(self.book), view) != plan:
             raise Broken("the same book and view gave two plans")
         self._check_quiet(plan, view)
+        if plan.wake_at is not None and plan.wake_at <= view.now:
+            raise Broken(f"it wants to be asked again at {plan.wake_at}, which is over")
         allowed, complaints = guarded(plan, self.book, view)
         if complaints:
             raise Broken(f"the robot would not obey: {'; '.join(complaints)}")

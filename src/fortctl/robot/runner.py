@@ -274,10 +274,11 @@ class Runner(Keyed):
             self._beat_at = self._clock.monotonic()
 
     def _patience(self) -> float:
-        """Return for how long the worker may sleep: no longer than until the silence is long."""
-        left = SILENCE_S - self.silent_for()
+        """Return for how long the worker may sleep: until the silence is long, or the strategy wants to be asked."""
+        due = (self._wake_at - self.exchange_now()) / 1000 if self._wake_at is not None else 0.0
+        left = [rest for rest in (SILENCE_S - self.silent_for(), due) if rest > 0]
         # Not shorter than what a clock tells apart: a rounded rest of a second must not be waited for again and again.
-        return min(SECOND_LOOK_S, max(left, SHORTEST_S)) if left > 0 else SECOND_LOOK_S
+        return min(SECOND_LOOK_S, max(min(left), SHORTEST_S)) if left else SECOND_LOOK_S
 
     async def finish(self) -> list[str]:
         """Place nothing more and leave no order in doubt: wait for what is under way, then look up what is unknown.
@@ -349,7 +350,7 @@ class Runner(Keyed):
         self._rules = await self._trader.refresh(self._exchange, self._rules)
         view = self._orders.view(self._price, self._rules, self._rate)
         wanted = self._trader.wanted(view)
-        self._quiet_below = wanted.quiet_below
+        self._quiet_below, self._wake_at = wanted.quiet_below, wanted.wake_at
         self.record(*wanted.events)
         if wanted.intents:
             await self._orders.carry_out(self._exchange, wanted.intents)

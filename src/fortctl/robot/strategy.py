@@ -57,6 +57,7 @@ class Plan:
     Attributes:
         quiet_below: an empty plan may promise to stay empty while the price is below this, until something else
             happens: the strategy is not asked again for each trade of the market.
+        wake_at: ask again at this time of the exchange (ms, as :attr:`View.now`), though nothing happens until then.
         waits: why something that would be wanted is not (``CODE: text``); people see it while it is so.
     """
 
@@ -64,6 +65,7 @@ class Plan:
     intents: tuple[Intent, ...] = ()
     quiet_below: Decimal | None = None
     waits: tuple[str, ...] = ()
+    wake_at: int | None = None
 
 
 class Strategy(Protocol):

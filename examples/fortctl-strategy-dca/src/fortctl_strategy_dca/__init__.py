@@ -52,8 +52,10 @@ class DollarCostAveraging:
         if book.wish is Wish.DRAINING:
             return draining(book, settings, view)
         events, intents = sells(book, settings, view)
-        if view.now < int(book.notes.get(DUE, "0")):
-            return Plan(tuple(events), tuple(intents))
+        due = int(book.notes.get(DUE, "0"))
+        if view.now < due:
+            # In a quiet market nothing else would have the strategy asked in time.
+            return Plan(tuple(events), tuple(intents), wake_at=due)
         late = [Cancel(cycle.orders["buy"]) for cycle in book.live_cycles() if empty_buy(book, cycle)]
         price = floor_to(view.price * (1 - _below(settings) / HUNDRED), view.rules.tick_size)
         place = buy(book, settings, view, book.next_cycle, price, book.committed_quote())
