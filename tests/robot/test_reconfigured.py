@@ -149,7 +149,8 @@ async def test_no_buy_leaves_under_settings_that_are_gone(tmp_path: Path) -> Non
     await robot.up(wide)
     world.weather.latency = (0.2, 0.2)
     await robot.runner.start(by_person=True)
-    await robot.wait(0.1)
+    while not world.left:
+        await robot.wait(0.01)
     world.weather.latency = (0.001, 0.001)
     await robot.runner.configure(replace(wide, levels=2))
     before = len(world.left)

@@ -274,8 +274,8 @@ class Feeds(RobotCore, ABC):
             since, price = earlier.at, Decimal(earlier.price) if earlier.price else price
         self._loss = KeyLoss(since, price, cause)
         self._look_due = self._clock.monotonic() + LOOK_AGAIN_S
-        if self.book.settings is not None and (earlier_loss or price is None):
-            self._spawn(self._look_back(self._loss, self.book.settings.symbol), "look back")
+        if earlier_loss or price is None:
+            self._look_back(self._loss)
         if self._price is not None:
             self._loss.see(self._price)
         shown = f"{price:f}" if price is not None else ""
@@ -286,8 +286,12 @@ class Feeds(RobotCore, ABC):
         self._announce("on-key-lost", {"reason": cause.reason, "code": cause.code})
         await self._end_user_stream()
 
-    async def _look_back(self, loss: KeyLoss, symbol: str) -> None:
-        """Learn what the market did since a loss that this process did not see begin."""
+    def _look_back(self, loss: KeyLoss) -> None:
+        """Learn, beside all else, what the market did since a loss that this process did not see begin."""
+        if self.book.settings is not None:
+            self._spawn(self._learn_range(loss, self.book.settings.symbol), "look back")
+
+    async def _learn_range(self, loss: KeyLoss, symbol: str) -> None:
         while loss is self._loss:
             with contextlib.suppress(FortctlError, ExchangeFault):
                 seen = await self._watcher().price_range(symbol, loss.since)

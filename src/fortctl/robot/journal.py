@@ -78,12 +78,12 @@ class SqliteJournal:
                 self._connection.execute(
                     "INSERT INTO lease (account, token) VALUES (?, 1)"
                     " ON CONFLICT (account) DO UPDATE SET token = lease.token + 1",
-                    (account,),
+                    (self._account,),
                 )
                 self._token = self._stored_token()
                 self._connection.execute(
                     "INSERT INTO identity (account, id) VALUES (?, ?) ON CONFLICT (account) DO NOTHING",
-                    (account, secrets.token_hex(8)),
+                    (self._account, secrets.token_hex(8)),
                 )
         except sqlite3.OperationalError as error:
             raise JournalUnwritable(f"the journal {path} cannot be written: {error}") from error

@@ -47,6 +47,7 @@ class Keyed(Feeds, ABC):
         price = Decimal(mark.price) if mark.price else None
         self._loss = KeyLoss(mark.at, price, Cause(mark.reason, mark.certainty, mark.why, mark.code))
         self._look_due = self._clock.monotonic()
+        self._look_back(self._loss)
         self._log.warning("the journal says that the key was lost (%s); looking at it again", mark.reason)
         self._dirty.set()
 

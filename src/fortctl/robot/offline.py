@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ from fortctl.robot.cycle import IllegalTransition
 from fortctl.robot.describe import describe
 from fortctl.robot.journal import read_events
 from fortctl.robot.report import report
-from fortctl.store.sqlite import damaged, reading
+from fortctl.store.sqlite import damaged, expect_whole, reading
 from fortctl.times import rfc3339
 
 
@@ -34,9 +33,7 @@ def journal_summary(path: Path) -> str:
     if not path.exists():
         return "the robot has not written any yet"
     with reading(path) as connection:
-        answer = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
-        if answer != "ok":
-            raise damaged(path, sqlite3.DatabaseError(answer))
+        expect_whole(connection, path)
         return f"{sum(1 for _event in read_events(connection))} events; all can be read"
 
 

@@ -69,6 +69,13 @@ def connect(
     return connection
 
 
+def expect_whole(connection: sqlite3.Connection, path: Path) -> None:
+    """Raise ``VaultDamaged`` when the store's pages are not all there."""
+    answer = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
+    if answer != "ok":
+        raise damaged(path, sqlite3.DatabaseError(answer))
+
+
 def damaged(path: Path, error: Exception) -> VaultDamaged:
     """Return what to say of a store that is no SQLite database, or not the one that was written."""
     hint = RESTORE
