@@ -13,9 +13,10 @@ from typing import Any
 
 from fortctl.errors import FortctlError
 from fortctl.ports import ExchangeFault, HookReport
+from fortctl.robot.leaving import PROVED_AFTER_MS
 from fortctl.services.issuer import delete_keys
 from fortctl.services.panic_death import DeathWatch
-from fortctl.services.panic_exchange import cancel_own, is_ours
+from fortctl.services.panic_exchange import cancel_until, is_ours
 from fortctl.services.panic_halt import Halted, LocalHalt, Nothing
 from fortctl.services.panic_ports import PanicPorts
 from fortctl.services.panic_report import ROLES, UNREACHED, KnownKey, PanicReport, Step, nameless, united
@@ -237,15 +238,24 @@ class Panic:
             if not self._keys:
                 self._unknown = set(ROLES)
             raise Nothing("no robot key could be read: the robot's open orders, if any, stay at the exchange")
+        clock = self._ports.clock
+        until = clock.monotonic() + self._in_flight_ms() / 1000
         try:
-            async with asyncio.timeout(self._timeout_s):
-                count = await cancel_own(self._ports.connect(pair), prefix)
+            count = await cancel_until(self._ports.connect(pair), prefix, clock, until, self._timeout_s)
         except (ExchangeFault, FortctlError, TimeoutError) as error:
             why = error.message if isinstance(error, ExchangeFault | FortctlError) else "it took too long"
             self._act_on_orders(f" ({why})")
             raise
         self._orders_done = True
         return f"{count} orders cancelled"
+
+    def _in_flight_ms(self) -> int:
+        """Return how long an order that left before the latch may still come to be one."""
+        latched_ms = self._ports.latch.read().get("at_ms")
+        if not isinstance(latched_ms, int):
+            # No latch could be written, or none with a time: what was just halted counts.
+            return PROVED_AFTER_MS
+        return min(PROVED_AFTER_MS, max(0, latched_ms + PROVED_AFTER_MS - self._ports.clock.now_ms()))
 
     def _act_on_orders(self, why: str) -> None:
         text = "look for the robot's open orders on Binance's page (their names begin with 'fc') and cancel them"
