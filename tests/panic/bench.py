@@ -12,6 +12,7 @@ from fortctl.errors import RobotUnreachable
 from fortctl.model import KeyPair, KeyType, OrderState, OrderStatus, Side
 from fortctl.ports import ExchangeFault, Outcome
 from fortctl.robot.latch import LatchFile
+from fortctl.robot.leaving import PROVED_AFTER_MS
 from fortctl.secret import Secret
 from fortctl.services.panic import Panic
 from fortctl.services.panic_ports import PanicPorts
@@ -86,6 +87,7 @@ class Exchange:
         self.orders: list[OrderState] = []
         self.faults: list[ExchangeFault | None] = []
         self.deleted: set[str] = set()
+        self.restrictions: ExchangeFault | None = None
         self.looks = 0
 
     async def open_orders(self, symbol: str | None = None) -> tuple[OrderState, ...]:
@@ -103,6 +105,10 @@ class Exchange:
         found = next(one for one in self.orders if one.client_order_id == client_order_id)
         self.orders.remove(found)
         return found
+
+    async def key_restrictions(self) -> None:
+        if self.restrictions is not None:
+            raise self.restrictions
 
     async def earlier_names(self, symbol: str, order_id: int) -> tuple[str, ...]:
         return ()
@@ -137,6 +143,7 @@ class Bench:
             account="default",
             latch=self.latch,
             process=self.process,
+            in_flight_ms=PROVED_AFTER_MS,
             remote=None,
             read_keys=lambda: self.keys,
             own_prefix=lambda: PREFIX,
@@ -152,10 +159,11 @@ class Bench:
         )
         return replace(made, **self.changes)
 
-    async def panic(self, wait_dead_s: float = 0.0, **how: Any) -> PanicReport:
-        return await Panic(self.ports(), **{"cancel_orders": True, "timeout_s": 5.0, **how}).run(
-            wait_dead_s=wait_dead_s
-        )
+    def made(self) -> Panic:
+        return Panic(self.ports(), cancel_orders=True, timeout_s=5.0)
+
+    async def panic(self) -> PanicReport:
+        return await self.made().run(wait_dead_s=0.0)
 
 
 def step(report: PanicReport, name: str) -> Step:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -11,10 +12,11 @@ from fortctl.model import KeyPair, KeyType
 from fortctl.ports import ExchangeFault, IssuedKey, Outcome
 from fortctl.secret import Secret
 from fortctl.services.panic_death import DeathWatch
-from fortctl.services.panic_exchange import is_ours
+from fortctl.services.panic_memory import IssuedName, Memory
 from fortctl.services.panic_report import (
     ROLES,
     UNREACHED,
+    KeysRead,
     KnownKey,
     PanicReport,
     Step,
@@ -80,14 +82,23 @@ def test_what_nothing_tells_of_is_a_persons_to_delete() -> None:
 
 
 def test_which_issued_keys_are_ours() -> None:
-    ours = [KnownKey("robot", "r", "wxyz", "", pair("r", "A" * 60 + "wxyz")), KnownKey("site", "s", "abcd")]
-    ours.append(KnownKey("site", "only-a-name"))
-    assert is_ours(IssuedKey("renamed", Secret("A" * 60 + "wxyz")), ours)
-    assert is_ours(IssuedKey("s", Secret("B" * 60 + "abcd")), ours)
-    assert not is_ours(IssuedKey("r", Secret("C" * 60 + "wxyz")), ours), (
-        "the name and tail of a key that is known whole"
+    memory = Memory("default")
+    whole = KnownKey("robot", "r", "wxyz", "", pair("r", "A" * 60 + "wxyz"))
+    shown = KnownKey("site", "noted", "abcd", "print of abcd")
+    memory.take(
+        KeysRead(
+            [whole, shown, KnownKey("site", "s", "efgh", "print of something else"), KnownKey("site", "only-a-name")],
+            mark=lambda api_key: f"print of {api_key.reveal()[-4:]}",
+        ),
+        {},
     )
-    assert not is_ours(IssuedKey("only-a-name", Secret("D" * 64)), ours), "a person's key may bear the same name"
+    memory.expect([IssuedName("robot", "fortctl-robot-r1-1")])
+    assert memory.is_ours(IssuedKey("renamed", Secret("A" * 60 + "wxyz")))
+    assert memory.is_ours(IssuedKey("renamed too", Secret("B" * 60 + "abcd"))), "by its fingerprint"
+    assert memory.is_ours(IssuedKey("fortctl-robot-r1-1", Secret("E" * 64))), "a rotation journaled that name"
+    assert not memory.is_ours(IssuedKey("r", Secret("C" * 60 + "wxyz"))), "a name and a tail of a key that is known"
+    assert not memory.is_ours(IssuedKey("s", Secret("C" * 60 + "efgh"))), "a name and a tail alone"
+    assert not memory.is_ours(IssuedKey("only-a-name", Secret("D" * 64))), "a person's key may bear the same name"
 
 
 # -- the proof of death ----------------------------------------------------------------------------------------------
@@ -133,7 +144,9 @@ async def watched(
             raise exchange
         return exchange
 
-    left = await DeathWatch(connect, alive, clock).watch(keys, wait_s)  # type: ignore[arg-type]
+    memory = Memory("default")
+    memory.take(KeysRead(mark=lambda api_key: f"print of {api_key.reveal()[-4:]}"), {})
+    left = await DeathWatch(connect, alive, memory.same, clock).watch(keys, wait_s)  # type: ignore[arg-type]
     return left, clock.at
 
 
@@ -163,12 +176,14 @@ async def test_with_nothing_to_sign_with_it_is_unproved_at_once() -> None:
     assert (await watched(gone, [KEY], 5.0))[0] == [KEY]
 
 
-async def test_the_issuers_list_proves_it_by_tails_alone() -> None:
-    shut, nameless = KnownKey("robot", "r", "wxyz"), KnownKey("site", "s")
-    listed = [KnownKey("", "a person's", "abcd")]
-    left, _ = await watched(Asked(None), [shut, nameless], 1.0, listed)
+async def test_the_issuers_list_proves_only_what_it_has_named() -> None:
+    shut, nameless = KnownKey("robot", "r", "wxyz", "print of wxyz", listed=True), KnownKey("site", "s")
+    persons = [IssuedKey("a person's", Secret("A" * 60 + "abcd"))]
+    left, _ = await watched(Asked(None), [shut, nameless], 1.0, persons)
     assert left == [nameless], "a name alone proves nothing: it may have been typed otherwise here"
-    left, _ = await watched(Asked(None), [shut], 1.0, [KnownKey("", "renamed", "wxyz")])
+    left, waited = await watched(Asked(None), [replace(shut, listed=False)], 600.0, persons)
+    assert left == [replace(shut, listed=False)] and waited == 0.0, "it may be another sub-account's list"
+    left, _ = await watched(Asked(None), [shut], 1.0, [IssuedKey("renamed", Secret("A" * 60 + "wxyz"))])
     assert left == [shut]
     left, _ = await watched(Asked(None), [shut], 1.0, ExchangeFault(Outcome.BUSY, "418"))
     assert left == [shut]

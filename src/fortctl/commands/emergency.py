@@ -10,6 +10,7 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from fortctl.commands.emergency_stores import BUSY_MS, open_board
 from fortctl.commands.unlocking import existing_source
 from fortctl.config import Config, Home, load_config
 from fortctl.durable import read_plain
@@ -18,6 +19,7 @@ from fortctl.model import KeyPair, KeyType
 from fortctl.secret import Secret
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from fortctl.commands.context import App
@@ -28,7 +30,6 @@ if TYPE_CHECKING:
     from fortctl.vault.panic_order import OrderFile
     from fortctl.vault.store import OpenVault, VaultFile
 
-BUSY_MS = 1_000
 _BROKEN = (FortctlError, OSError, ValueError, KeyError, TypeError)
 # Records that can be destroyed and are no keys of the exchange.
 _NO_KEYS = ("recipient/", "pending/")
@@ -91,19 +92,47 @@ class Emergency:
             try:
                 found += self._keys_in(open_vault(), shown)
             except _BROKEN:
+                # A damaged vault may show less than was in it: what its erasure keys tell of is there, too.
+                unknown |= self._held_in(role)
                 try:
                     found += self._names_in(role)
                 except _BROKEN:
                     unknown.add(role)
         if not any(key.role == "robot" and key.pair is not None for key in found):
             with suppress(*_BROKEN):
-                card = self._card()
-                if card is not None:
-                    found += card
-                    unknown.discard("robot")
+                found += self._card()
         if "robot" in unknown and self._never_had_robot():
             unknown.discard("robot")
-        return KeysRead(found, unknown)
+        return KeysRead(found, unknown, self._queued(), self._marker(shown))
+
+    def _marker(self, under: bytes | None) -> Callable[[Secret], str] | None:
+        from fortctl.vault.seal import fingerprint
+
+        return (lambda api_key: fingerprint(api_key, under)) if under is not None else None
+
+    def _held_in(self, role: str) -> set[str]:
+        """Return the roles of whose keys there are copies beside a vault, whatever it shows itself."""
+        from fortctl.services.panic_report import NOT_AT_EXCHANGE
+        from fortctl.vault.erasure import names
+
+        root = self._home.erasure if role == "site" else self._place.erasure
+        own = [name.partition("/") for name in names(root) if name.startswith(f"{self._account}/")]
+        purposes = {file.rpartition("-")[0] for _account, _slash, file in own} - set(NOT_AT_EXCHANGE)
+        return {"robot" if purpose == "copy" else role for purpose in purposes}
+
+    def _queued(self) -> tuple[str, ...]:
+        """Return when keys were sent to the robot that it has not taken up; empty where that cannot be known."""
+        from fortctl.store.mailbox import created_at
+        from fortctl.times import rfc3339
+
+        with suppress(*_BROKEN):
+            mailbox = self.mailbox()
+            if mailbox is not None:
+                rows = [row for row in mailbox.pending(self._account) if row.sealed is not None]
+                mailbox.close()
+                sent = [row for row in rows if json.loads(row.envelope).get("kind") == "deliver-key"]
+                return tuple(str(rfc3339(created_at(row))) for row in sent)
+        return ()
 
     def _never_had_robot(self) -> bool:
         """Return whether this home certainly never knew a robot's key."""
@@ -196,14 +225,14 @@ class Emergency:
         place = self._home if role == "site" else self._place
         return VaultFile(place.vault, place.erasure)
 
-    def _card(self) -> list[KnownKey] | None:
-        """Return the robot's key as its card in the mailbox shows it, with its tail; None where no card lies there."""
+    def _card(self) -> list[KnownKey]:
+        """Return the robot's key as its card in the mailbox shows it, with its tail; empty where it shows none."""
         from fortctl.services.panic_report import KnownKey
 
         mailbox = self.mailbox()
         found = mailbox.card(self._account) if mailbox is not None else None
         if found is None:
-            return None
+            return []
         key = json.loads(found[0])["key"]
         return [KnownKey("robot", str(key["name"]), str(key["tail"]), str(key["fingerprint"]))] if key else []
 
@@ -263,18 +292,6 @@ class Emergency:
             # The card of a robot on another host shows whether it came up since it was halted.
             mailbox.withdraw(self._account, now_ms, keep_card=self.is_remote())
             mailbox.close()
-
-    def abort_operation(self, now_ms: int) -> str | None:
-        from fortctl.store.operations import SqliteOperations
-
-        if not self._home.operations.exists():
-            return None
-        operations = SqliteOperations(self._home.operations, busy_timeout_ms=BUSY_MS)
-        try:
-            aborted = operations.abort_for_panic(self._account, now_ms)
-        finally:
-            operations.close()
-        return f"the {aborted.kind} {aborted.id} was aborted" if aborted is not None else None
 
     def issuer(self) -> Issuer | None:
         """Return the issuer where its vault opens without asking; None where a person issues the keys.
@@ -340,22 +357,6 @@ class Emergency:
         operator = Identity.from_private(vault.get("identity/operator"))
         url = self._mailbox_url()
         return sign_orders(operator, self._account, pin["robot_id"], b64decode(pin["public"]), url)
-
-
-def open_board(url: str) -> SqliteMailbox | PostgresMailbox:
-    """Open a shared mailbox for a moment. Raises ``FortctlError``."""
-    from pathlib import Path
-
-    from fortctl.store.mailbox import SqliteMailbox
-    from fortctl.store.postgres import PostgresMailbox
-
-    if url.startswith("postgresql://"):
-        return PostgresMailbox(url)
-    path = Path(url.removeprefix("sqlite://"))
-    try:
-        return SqliteMailbox(path, shared=True, busy_timeout_ms=BUSY_MS, any_thread=True)
-    except OSError as error:
-        raise RobotUnreachable(f"the mailbox {path} cannot be opened: {error.strerror}") from None
 
 
 def _pair(record: Secret) -> KeyPair:

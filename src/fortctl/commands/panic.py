@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import click
@@ -10,6 +11,9 @@ from fortctl.commands.context import App, Result, command, refuse
 from fortctl.commands.render import duration, paint
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from fortctl.services.panic import Panic
     from fortctl.services.panic_report import PanicReport
 
 
@@ -54,8 +58,9 @@ async def panic_disconnect(
             f"{_text(report)}\nwatching for {wait_dead:.0f} s at most until the old keys are dead; Ctrl-C ends it"
         )
 
-    works = (Panic(port, cancel_orders=not keep_orders, timeout_s=timeout, tell=tell) for port in ports)
-    reports = await asyncio.gather(*(work.run(wait_dead_s=wait_dead) for work in works))
+    works = [Panic(port, cancel_orders=not keep_orders, timeout_s=timeout, tell=tell) for port in ports]
+    with _patient(works, wait_dead > 0):
+        reports = await asyncio.gather(*(work.run(wait_dead_s=wait_dead) for work in works))
     for report in reports:
         for step in report.steps:
             if step.name.startswith("hook") and step.state == "failed":
@@ -65,6 +70,33 @@ async def panic_disconnect(
     if failure is not None:
         raise failure
     return Result(data_of(reports), True, text=text)
+
+
+@contextmanager
+def _patient(works: Sequence[Panic], waits: bool) -> Iterator[None]:
+    """Have the first Ctrl-C end the waiting alone: what was done, and what is left to do, is printed."""
+    import asyncio
+    import signal
+
+    if not waits:
+        yield
+        return
+    loop, before = asyncio.get_running_loop(), signal.getsignal(signal.SIGINT)
+
+    def interrupted() -> None:
+        restore()
+        for work in works:
+            work.stop_waiting()
+
+    def restore() -> None:
+        loop.remove_signal_handler(signal.SIGINT)
+        signal.signal(signal.SIGINT, before)
+
+    loop.add_signal_handler(signal.SIGINT, interrupted)
+    try:
+        yield
+    finally:
+        restore()
 
 
 _COLOURS = {"done": "green", "failed": "red", "queued": "red", "unproved": "yellow", "skipped": "dim"}
@@ -94,6 +126,8 @@ def panic_clear(app: App, confirm: str | None) -> Result:
         raise Conflict(f"the robot of account {wiring.account} is not latched", hint="nothing to clear")
     app.confirm_typed(wiring.account, confirm, f"Let a robot trade account {wiring.account} again?")
     keys = wiring.latch.read().get("keys", ())
+    # One that the panic could not end would go on with keys that are dead.
+    wiring.operations.abort_for_panic(wiring.account, wiring.clock.now_ms())
     wiring.latch.clear()
     wiring.audit.append("panic cleared", account=wiring.account, result="done", best_effort=True)
     if keys:

@@ -125,7 +125,7 @@ class _Rotation:
                 if found is None:
                     raise no_operation(journal.account)
                 return self._shown(await self._service().abort(found))
-            self._refuse_latched()
+            self._refuse_latched(found)
             if found is None and wanted.how == "finish":
                 return self._finished_already()
             if found is None and wanted.how == "resume":
@@ -170,8 +170,11 @@ class _Rotation:
         guide = TerminalGuide(self._app, self._wanted.on_timeout)
         return rotation_service(self._app, self._journal, guide, self._wanted.timeout)
 
-    def _refuse_latched(self) -> None:
+    def _refuse_latched(self, found: Operation | None) -> None:
         if self._app.wiring.latch.is_latched():
+            if found is not None:
+                # None begins under a latch: the panic could not end this one.
+                self._journal.put(found.aborted(self._app.wiring.clock.now_ms(), "panic"))
             raise Conflict(
                 f"the robot of account {self._app.wiring.account} is latched after a panic",
                 hint="look at the account first, then 'fortctl panic-clear'",

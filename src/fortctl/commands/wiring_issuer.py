@@ -74,7 +74,8 @@ def _service(app: App, vault: OpenVault) -> IssuerService:
 
     fingerprint_key = wiring.custody.fingerprint_key()
     audit, clock = wiring.audit, wiring.clock
-    return IssuerService(wiring.account, exchange, vault, wiring.connect, open_issuer, fingerprint_key, clock, audit)
+    held, connect = wiring.keys.listed, wiring.connect
+    return IssuerService(wiring.account, exchange, vault, held, connect, open_issuer, fingerprint_key, clock, audit)
 
 
 def sub_account_issuer(exchange: str, home: Path, pair: KeyPair, email: str) -> Issuer:

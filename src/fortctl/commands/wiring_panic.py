@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from fortctl.clock import SystemClock
-from fortctl.commands.emergency import Emergency, open_board
+from fortctl.commands.emergency import Emergency
+from fortctl.commands.emergency_stores import abort_operation, open_board
 from fortctl.config import Home, load_config
 from fortctl.errors import FortctlError, NotFound
 from fortctl.model import KeyPair
@@ -62,6 +63,7 @@ def _runs(home: Home, account: str) -> bool:
 def panic_ports(app: App, account: str) -> PanicPorts:
     """Return what can be done for one account."""
     from fortctl.robot.latch import LatchFile
+    from fortctl.robot.leaving import PROVED_AFTER_MS
     from fortctl.robot.process import LocalRobot
     from fortctl.services.panic_ports import PanicPorts
 
@@ -95,12 +97,13 @@ def panic_ports(app: App, account: str) -> PanicPorts:
         account=account,
         latch=LatchFile(folder),
         process=LocalRobot(home.path, account, folder),
+        in_flight_ms=PROVED_AFTER_MS,
         remote=remote if emergency.is_remote() else None,
         read_keys=emergency.read_keys,
         own_prefix=emergency.own_prefix,
         destroy=emergency.destroy,
         empty_mailbox=lambda: emergency.empty_mailbox(clock.now_ms()),
-        abort_operation=lambda: emergency.abort_operation(clock.now_ms()),
+        abort_operation=lambda: abort_operation(home, account, clock.now_ms()),
         connect=connect,
         issuer=emergency.issuer,
         audit=audit,

@@ -13,7 +13,7 @@ from typing import Any
 
 from fortctl.errors import BadInput, ConfigError, ExchangeAnswer, FortctlError, KeyPolicy, KeyRejected, NotFound
 from fortctl.keycheck import check_entered
-from fortctl.model import KeyPair, KeyRestrictions, KeyType, KeyVerdict, Role
+from fortctl.model import KeyCard, KeyPair, KeyRestrictions, KeyType, KeyVerdict, Role
 from fortctl.policy import REQUIRED, judge_issuer, remedy_of, ticking_hint, words_of
 from fortctl.ports import AuditLog, Clock, Exchange, ExchangeFault, IssuedKey, Issuer, NewRecord, Outcome, VaultPort
 from fortctl.secret import Secret
@@ -76,6 +76,7 @@ class IssuerService:
     Args:
         account, exchange: the account and its pinned target.
         vault: the issuer's own vault, unlocked.
+        held: the keys that the account holds now.
         connect: makes an exchange adapter (to look at the master key itself).
         open_issuer: makes the issuer adapter of a master key and a sub-account's e-mail address.
         fingerprint_key: of the home.
@@ -87,6 +88,7 @@ class IssuerService:
         account: str,
         exchange: str,
         vault: VaultPort,
+        held: Callable[[], Sequence[KeyCard]],
         connect: Callable[[KeyPair | None], Exchange],
         open_issuer: Callable[[KeyPair, str], Issuer],
         fingerprint_key: bytes,
@@ -96,6 +98,7 @@ class IssuerService:
         self._account = account
         self._exchange = exchange
         self._vault = vault
+        self._held = held
         self._connect = connect
         self._open = open_issuer
         self._fingerprint_key = fingerprint_key
@@ -128,11 +131,11 @@ class IssuerService:
         Raises:
             KeyRejected: the exchange does not accept it.
             KeyPolicy: its rights are too many or too few.
-            BadInput: the master knows no sub-account of that address.
+            BadInput: the master knows no sub-account of that address, or it is another than this account.
         """
         verdict = await check_entered(self._connect, pair, Role.ROBOT)
         warnings = _fit(verdict, allow)
-        await self._expect_sub_account(pair, email)
+        warnings += await self._expect_sub_account(pair, email)
         shown = fingerprint(pair.api_key, self._fingerprint_key)
         master = MasterKey(pair, email, shown, self._clock.now_ms(), verdict.restrictions, tuple(sorted(allow)))
         self._audit.append("issuer set", account=self._account, result="intent", issuer=SUB_ACCOUNT, fingerprint=shown)
@@ -140,10 +143,10 @@ class IssuerService:
         self._audit.append("issuer set", account=self._account, result="result", issuer=SUB_ACCOUNT, fingerprint=shown)
         return master, warnings
 
-    async def _expect_sub_account(self, pair: KeyPair, email: str) -> None:
+    async def _expect_sub_account(self, pair: KeyPair, email: str) -> tuple[tuple[str, str], ...]:
         issuer = self._open(pair, email)
         try:
-            await issuer.listed()
+            return self._expect_ours(await issuer.listed(), email)
         except ExchangeFault as fault:
             if fault.outcome is Outcome.REFUSED:
                 raise BadInput(
@@ -154,6 +157,20 @@ class IssuerService:
             raise error_of(fault, "asking about the sub-account's keys") from None
         finally:
             await issuer.close()
+
+    def _expect_ours(self, listed: Sequence[IssuedKey], email: str) -> tuple[tuple[str, str], ...]:
+        """Refuse another account's list: of its silence about our keys a panic would conclude nothing."""
+        shown = {fingerprint(key.api_key, self._fingerprint_key) for key in listed}
+        held = self._held()
+        strange = [f"the {card.role} key '{card.name}'" for card in held if card.fingerprint not in shown]
+        if strange and len(strange) == len(held):
+            raise BadInput(
+                f"sub-account {email} is not account {self._account}: its keys are not {' and '.join(strange)}",
+                hint="check --email; a key that is dead already is taken away first: 'fortctl keys delete'",
+                details={"reason": "other_account"},
+            )
+        text = "is not among the sub-account's keys: the issuer cannot delete it"
+        return tuple(("KEY_NOT_LISTED", f"{one} {text}") for one in strange)
 
     def dismiss(self) -> bool:
         """Have a person issue the keys again; destroy the master key. Return whether anything changed."""
@@ -169,11 +186,20 @@ class IssuerService:
 
 
 async def make_key(
-    issuer: Issuer, name: str, public_key: str, role: Role, addresses: Sequence[str], clock: Clock
+    issuer: Issuer,
+    name: str,
+    public_key: str,
+    role: Role,
+    addresses: Sequence[str],
+    clock: Clock,
+    before: Callable[[], None] = lambda: None,
 ) -> IssuedKey:
     """Make a key of a public half whose private half is durable already, under a name that was journaled before.
 
     A lost answer is resolved by listing: a key of that name is this one.
+
+    Args:
+        before: called right before the exchange is asked for it; what it raises keeps that from happening.
 
     Raises:
         FortctlError: no key was made, or it cannot be known yet; nothing is lost by calling again.
@@ -181,6 +207,7 @@ async def make_key(
     found = await named(issuer, name)
     if found is not None:
         return found
+    before()
     try:
         return await issuer.create(name, public_key, REQUIRED[role], addresses)
     except ExchangeFault as fault:
@@ -220,25 +247,33 @@ async def addresses_of(issuer: Issuer, api_key: Secret) -> tuple[str, ...]:
 async def delete_keys(issuer: Issuer, meant: Named) -> tuple[str, ...]:
     """Delete those of the sub-account's keys that are meant; return the names of those that are gone.
 
+    Those that may trade come first. Whatever is refused, every other one is tried, and what is left once more.
+
     Raises:
         FortctlError: one of them is still listed.
     """
-    gone = []
-    for key in await keys_of(issuer):
-        if meant(key):
-            await _delete(issuer, key)
-            gone.append(key.name)
-    return tuple(gone)
+    keys = sorted(filter(meant, await keys_of(issuer)), key=lambda key: "spot_trading" not in key.permissions)
+    left, problem = await _delete_each(issuer, keys)
+    if problem is not None and left:
+        left, problem = await _delete_each(issuer, left)
+    if problem is not None and left:
+        raise _error(problem, f"deleting the key '{left[0].name}'") from None
+    return tuple(key.name for key in keys)
 
 
-async def _delete(issuer: Issuer, key: IssuedKey) -> None:
-    try:
-        await issuer.delete(key.api_key)
-    except ExchangeFault as fault:
-        # A lost answer, or somebody else deleted it meanwhile: the list knows.
-        listed = {one.api_key.reveal() for one in await keys_of(issuer)}
-        if key.api_key.reveal() in listed:
-            raise _error(fault, f"deleting the key '{key.name}'") from None
+async def _delete_each(issuer: Issuer, keys: Sequence[IssuedKey]) -> tuple[list[IssuedKey], ExchangeFault | None]:
+    """Delete keys one by one; return what is left of them, and the first refusal."""
+    problem = None
+    for key in keys:
+        try:
+            await issuer.delete(key.api_key)
+        except ExchangeFault as fault:
+            problem = problem or fault
+    if problem is None:
+        return [], None
+    # A lost answer, or somebody else deleted it meanwhile: the list knows.
+    listed = {one.api_key.reveal() for one in await keys_of(issuer)}
+    return [key for key in keys if key.api_key.reveal() in listed], problem
 
 
 def _error(fault: ExchangeFault, doing: str) -> FortctlError:

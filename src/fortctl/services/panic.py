@@ -7,19 +7,19 @@ timed, and says in words what could not be done; steps that don't depend on each
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Any
 
 from fortctl.errors import FortctlError
-from fortctl.ports import ExchangeFault, HookReport
-from fortctl.robot.leaving import PROVED_AFTER_MS
-from fortctl.services.issuer import delete_keys
+from fortctl.ports import ExchangeFault, HookReport, IssuedKey
 from fortctl.services.panic_death import DeathWatch
-from fortctl.services.panic_exchange import cancel_until, is_ours
+from fortctl.services.panic_exchange import cancel_until
 from fortctl.services.panic_halt import Halted, LocalHalt, Nothing
+from fortctl.services.panic_issuer import Deletion
+from fortctl.services.panic_memory import KEY_IN_FLIGHT_MS, Memory, names_to_expect
 from fortctl.services.panic_ports import PanicPorts
-from fortctl.services.panic_report import ROLES, UNREACHED, KnownKey, PanicReport, Step, nameless, united
+from fortctl.services.panic_report import NOT_AT_EXCHANGE, ROLES, UNREACHED, KeysRead, KnownKey, PanicReport, Step
 from fortctl.times import rfc3339
 
 READ_WITHIN_S = 3.0
@@ -50,13 +50,11 @@ class Panic:
         self._timeout_s = timeout_s
         self._steps: list[Step] = []
         self._actions: list[dict[str, Any]] = []
-        self._keys: list[KnownKey] = []
-        # Roles of which nothing tells which key there was; all of them until something was read.
-        self._unknown = set(ROLES)
-        self._gone: list[KnownKey] = []
-        self._orders_done = False
+        self._memory = Memory(ports.account)
         self._now_ms = ports.clock.now_ms()
-        self._read = asyncio.Event()
+        self._read, self._cancelled, self._aborted = asyncio.Event(), asyncio.Event(), asyncio.Event()
+        self._enough = asyncio.Event()
+        self._still_open = False
 
     async def run(self, *, wait_dead_s: float) -> PanicReport:
         """Do everything, in the order of robot.md, and report."""
@@ -66,22 +64,29 @@ class Panic:
         await asyncio.gather(
             halting,
             self._keys_away(),
-            self._step("abort operation", self._abort),
-            self._step("cancel orders", lambda: self._cancel_left(halting)),
+            _then(self._aborted, self._step("abort operation", self._abort)),
+            _then(self._cancelled, self._step("cancel orders", lambda: self._cancel_left(halting))),
+            self._step("delete at exchange", self._delete_at_exchange),
         )
-        # A key deleted at the exchange cancels nothing any more.
-        await self._step("delete at exchange", self._delete_at_exchange)
         await self._step("look again", self._look_again)
+        if self._still_open:
+            await self._step("abort operation again", self._abort)
+            if self._memory.issued:
+                await self._step("delete at exchange again", self._delete_at_exchange)
         await self._step("record", self._record)
         await self._hooks(self._report(started))
         if wait_dead_s > 0:
             self._tell(self._report(started))
             await self._step("wait dead", lambda: self._wait_dead(wait_dead_s))
-        for key in self._keys:
+        for key in self._memory.keys:
             if key.pair is not None:
                 key.pair.api_key.wipe()
                 key.pair.secret.wipe()
         return self._report(started)
+
+    def stop_waiting(self) -> None:
+        """Wait no longer for the keys' death; whatever else is to be done is done."""
+        self._enough.set()
 
     def _report(self, started: float) -> PanicReport:
         elapsed = (self._ports.clock.monotonic() - started) * 1000
@@ -162,7 +167,7 @@ class Panic:
             raise
         key = (halted.result or {}).get("key")
         if key:
-            self._keys = united([*self._keys, KnownKey.from_json(key)])
+            self._memory.add(KnownKey.from_json(key))
         if not halted.reached:
             text = "the robot was not reached: it obeys at its next contact; end it on its own host if you can"
             self._act(UNREACHED, text, queued=halted.queued)
@@ -181,30 +186,27 @@ class Panic:
         )
 
     async def _read_keys(self) -> str:
-        async with asyncio.timeout(READ_WITHIN_S):
-            read = await asyncio.to_thread(self._ports.read_keys)
-        # What an earlier panic, or one beside this one, knew and nobody proved dead.
-        before = [KnownKey.from_json(entry) for entry in self._ports.latch.read().get("keys", ())]
-        self._keys, self._unknown = united([*read.keys, *before]), set(read.unknown)
-        if self._keys:
+        ports, memory, read = self._ports, self._memory, KeysRead((), ROLES)
+        try:
+            async with asyncio.timeout(READ_WITHIN_S):
+                read = await asyncio.to_thread(ports.read_keys)
+        finally:
+            memory.take(read, ports.latch.read())
             # Before anything is destroyed: a panic that is run again must still know what lives at the exchange.
-            with suppress(OSError):
-                await asyncio.to_thread(self._ports.latch.update, self._noted)
-        if not self._keys and not self._unknown:
+            await self._note()
+        if not memory.actions():
             return "the account has no key"
-        return f"{sum(key.pair is not None for key in self._keys)} in memory, of {len(self._keys)}"
+        return f"{sum(key.pair is not None for key in memory.keys)} in memory, of {len(memory.keys)}"
 
-    def _noted(self, facts: dict[str, Any]) -> Mapping[str, Any]:
-        there = [KnownKey.from_json(entry) for entry in facts.get("keys", ())]
-        keys = [key for key in united([*self._keys, *there]) if not any(key.same_as(gone) for gone in self._gone)]
-        done = self._orders_done or bool(facts.get("orders_done"))
-        return {**facts, "orders_done": done, "keys": [key.as_json() for key in keys]}
+    async def _note(self) -> None:
+        with suppress(OSError):
+            await asyncio.to_thread(self._ports.latch.update, self._memory.noted)
 
     async def _destroy(self) -> str:
         destroyed = await asyncio.to_thread(self._ports.destroy)
-        held = [name for name in destroyed if name.partition("/")[2].rpartition("-")[0] not in _NOT_AT_EXCHANGE]
-        if held and not self._keys:
-            self._unknown = set(ROLES)
+        held = [name for name in destroyed if name.partition("/")[2].rpartition("-")[0] not in NOT_AT_EXCHANGE]
+        if held and not self._memory.keys:
+            self._memory.unknown = set(ROLES)
         return f"{len(destroyed)} erasure keys overwritten" if destroyed else "nothing was left to destroy"
 
     async def _empty_mailbox(self) -> str:
@@ -212,10 +214,20 @@ class Panic:
         return "sealed deliveries erased"
 
     async def _abort(self) -> str:
+        self._still_open = True
         aborted = await asyncio.to_thread(self._ports.abort_operation)
-        if aborted is None:
+        if aborted is not None and aborted.names:
+            at_ms = self._ports.clock.now_ms() if aborted.at_ms is None else aborted.at_ms
+            until_ms = 0 if aborted.made else at_ms + KEY_IN_FLIGHT_MS
+            await self._read.wait()
+            self._memory.expect(names_to_expect(aborted.names, until_ms))
+            await self._note()
+        if aborted is not None and aborted.problem is not None:
+            raise aborted.problem
+        self._still_open = False
+        if aborted is None or not aborted.detail:
             raise Nothing("no other operation was under way")
-        return aborted
+        return aborted.detail
 
     async def _cancel_left(self, halting: asyncio.Task[Halted | None]) -> str:
         if not self._cancel:
@@ -223,20 +235,21 @@ class Panic:
         halted = await halting
         await self._read.wait()
         if halted is not None and halted.left_nothing:
-            self._orders_done = True
+            self._memory.orders_done = True
             raise Nothing("the robot cancelled them itself")
         if self._ports.latch.read().get("orders_done"):
-            self._orders_done = True
+            self._memory.orders_done = True
             raise Nothing("an earlier panic cancelled them")
-        pair = next((key.pair for key in self._keys if key.role == "robot" and key.pair is not None), None)
+        keys = self._memory.keys
+        pair = next((key.pair for key in keys if key.role == "robot" and key.pair is not None), None)
         prefix = await asyncio.to_thread(self._ports.own_prefix)
         if pair is None or prefix is None:
-            known = any(key.role == "robot" for key in self._keys)
-            if halted is None and not known and "robot" not in self._unknown:
+            known = any(key.role == "robot" for key in keys)
+            if halted is None and not known and "robot" not in self._memory.unknown:
                 raise Nothing("the account has no robot key")
             self._act_on_orders("")
-            if not self._keys:
-                self._unknown = set(ROLES)
+            if not keys:
+                self._memory.unknown = set(ROLES)
             raise Nothing("no robot key could be read: the robot's open orders, if any, stay at the exchange")
         clock = self._ports.clock
         until = clock.monotonic() + self._in_flight_ms() / 1000
@@ -246,7 +259,7 @@ class Panic:
             why = error.message if isinstance(error, ExchangeFault | FortctlError) else "it took too long"
             self._act_on_orders(f" ({why})")
             raise
-        self._orders_done = True
+        self._memory.orders_done = True
         return f"{count} orders cancelled"
 
     def _in_flight_ms(self) -> int:
@@ -254,26 +267,25 @@ class Panic:
         latched_ms = self._ports.latch.read().get("at_ms")
         if not isinstance(latched_ms, int):
             # No latch could be written, or none with a time: what was just halted counts.
-            return PROVED_AFTER_MS
-        return min(PROVED_AFTER_MS, max(0, latched_ms + PROVED_AFTER_MS - self._ports.clock.now_ms()))
+            return self._ports.in_flight_ms
+        left_ms = latched_ms + self._ports.in_flight_ms - self._ports.clock.now_ms()
+        return min(self._ports.in_flight_ms, max(0, left_ms))
 
     def _act_on_orders(self, why: str) -> None:
         text = "look for the robot's open orders on Binance's page (their names begin with 'fc') and cancel them"
         self._act("cancel_orders_at_exchange", f"{text}{why}")
 
     async def _delete_at_exchange(self) -> str:
+        await self._read.wait()
         issuer = await asyncio.to_thread(self._ports.issuer)
         if issuer is None:
             raise Nothing("a person issues this account's keys")
+        ports = self._ports
+        deletion = Deletion(issuer, self._memory, ports.connect, ports.clock, self._timeout_s)
         try:
-            async with asyncio.timeout(self._timeout_s):
-                names = await delete_keys(issuer, lambda issued: is_ours(issued, self._keys))
-                listed = await issuer.listed()
+            return await deletion.run(lambda: asyncio.gather(self._cancelled.wait(), self._aborted.wait()))
         finally:
             await issuer.close()
-        tails = {key.api_key.reveal()[-4:] for key in listed}
-        self._gone += [key for key in self._keys if key.tail and key.tail not in tails]
-        return f"deleted at the exchange: {', '.join(names)}" if names else "none of ours is left at the exchange"
 
     async def _look_again(self) -> str:
         """A robot that was restarting may have come up since, and whoever delivered a key may have stored it."""
@@ -291,47 +303,41 @@ class Panic:
             raise
 
     async def _record(self) -> str:
-        await asyncio.to_thread(self._ports.latch.update, self._noted)
-        facts = {"actions": len(self._all_actions()), "keys": [key.as_json() for key in self._keys]}
+        await asyncio.to_thread(self._ports.latch.update, self._memory.noted)
+        facts = {"actions": len(self._all_actions()), "keys": [key.as_json() for key in self._memory.keys]}
         await asyncio.to_thread(self._ports.audit, "panic", facts)
         return "the latch and the audit log tell what was done"
 
     async def _wait_dead(self, wait_s: float) -> str:
-        issuer = await asyncio.to_thread(self._ports.issuer)
-        known = [key for key in self._keys if not any(key is gone for gone in self._gone)]
+        issuer, memory = await asyncio.to_thread(self._ports.issuer), self._memory
+        known = memory.alive()
 
-        async def listed() -> list[KnownKey] | None:
-            if issuer is None:
-                return None
-            return [KnownKey("", key.name, key.api_key.reveal()[-4:]) for key in await issuer.listed()]
+        async def listed() -> tuple[IssuedKey, ...] | None:
+            return await issuer.listed() if issuer is not None else None
 
+        watching = asyncio.ensure_future(
+            DeathWatch(self._ports.connect, listed, memory.same, self._ports.clock).watch(known, wait_s)
+        )
+        enough = asyncio.ensure_future(self._enough.wait())
         try:
-            left = await DeathWatch(self._ports.connect, listed, self._ports.clock).watch(known, wait_s)
+            await asyncio.wait({watching, enough}, return_when=asyncio.FIRST_COMPLETED)
+            if not watching.done():
+                raise _Ended("unproved", "interrupted: nobody waited any longer")
+            left = watching.result()
         finally:
+            for task in (watching, enough):
+                task.cancel()
+            await asyncio.gather(watching, enough, return_exceptions=True)
             if issuer is not None:
                 await issuer.close()
-        self._gone += [key for key in known if not any(key is one for one in left)]
-        with suppress(OSError):
-            await asyncio.to_thread(self._ports.latch.update, self._noted)
+        memory.bury(key for key in known if not any(key.same_as(one) for one in left))
+        await self._note()
         if left:
             raise _Ended("unproved", f"unproved: {', '.join(key.name for key in left)}")
         return "every old key is proved dead"
 
     def _all_actions(self) -> list[dict[str, Any]]:
-        alive = [key for key in self._keys if not any(key is gone for gone in self._gone)]
-        keys = [
-            {
-                "what": "delete_key_at_exchange",
-                "account": self._ports.account,
-                **key.as_json(),
-                "text": f"delete the {key.role} key '{key.name}'"
-                + (f" (…{key.tail})" if key.tail else "")
-                + " on Binance's API management page",
-            }
-            for key in alive
-        ]
-        unknown = [role for role in ROLES if role in self._unknown and all(key.role != role for key in self._keys)]
-        return [*self._actions, *keys, *nameless(self._ports.account, unknown)]
+        return [*self._actions, *self._memory.actions()]
 
     async def _hooks(self, report: PanicReport) -> None:
         """Run the hooks once everything is cut, and wait for them no longer than a moment."""
@@ -354,8 +360,14 @@ class _Ended(Exception):
         self.state = state
 
 
-# Purposes of erasure keys whose records are no keys of the exchange (yet).
-_NOT_AT_EXCHANGE = ("recipient", "pending")
+async def _then(over: asyncio.Event, work: Awaitable[None]) -> None:
+    """Do something, and say when it is over, however it ended."""
+    try:
+        await work
+    finally:
+        over.set()
+
+
 # What a person does about a step that failed; what is not here is told by an action of its own, or changes nothing.
 _REMEDIES = {
     "latch": "the latch of account {account} could not be written: stop the robot's service, make the home writable,"
@@ -363,8 +375,12 @@ _REMEDIES = {
     "destroy keys": "the key copies of account {account} could not all be destroyed: make the home writable (or do it"
     " as its user), and run this again",
     "look again": "look whether a robot of account {account} still runs, and run this again",
+    "abort operation again": "the rotation of account {account} could not be ended: run this again once nothing holds"
+    " its store",
     "delete at exchange": "the keys of account {account} could not be deleted by the issuer: delete them on Binance's"
     " page",
+    "delete at exchange again": "the rotation's keys of account {account} could not be deleted by the issuer: delete"
+    " them on Binance's page",
 }
 
 

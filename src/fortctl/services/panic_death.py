@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
+from dataclasses import replace
 
 from fortctl.errors import FortctlError
 from fortctl.model import KeyPair
-from fortctl.ports import Clock, Exchange, ExchangeFault
+from fortctl.ports import Clock, Exchange, ExchangeFault, IssuedKey
 from fortctl.services.panic_report import KnownKey
 
 UNKNOWN_KEY = -2008
 FIRST_LOOK_S, LONGEST_S = 0.25, 10.0
-Listed = Callable[[], Awaitable[Sequence[KnownKey] | None]]
+Listed = Callable[[], Awaitable[Collection[IssuedKey] | None]]
+Same = Callable[[IssuedKey, KnownKey], bool]
 
 
 class DeathWatch:
@@ -20,13 +22,15 @@ class DeathWatch:
 
     Args:
         connect: makes an exchange adapter for a key.
-        alive: the keys of the account that the issuer's list names, or None where no issuer can be asked.
+        alive: the issuer's list of the account's keys, or None where no issuer can be asked.
+        same: whether one of that list is a key for certain.
         clock: the clock.
     """
 
-    def __init__(self, connect: Callable[[KeyPair], Exchange], alive: Listed, clock: Clock) -> None:
+    def __init__(self, connect: Callable[[KeyPair], Exchange], alive: Listed, same: Same, clock: Clock) -> None:
         self._connect = connect
         self._alive = alive
+        self._same = same
         self._clock = clock
 
     async def watch(self, keys: Sequence[KnownKey], wait_s: float) -> list[KnownKey]:
@@ -34,41 +38,44 @@ class DeathWatch:
         deadline = self._clock.monotonic() + wait_s
         left, pause = list(keys), FIRST_LOOK_S
         while True:
-            left, wait = await self._once(left)
+            listed = await self._list()
+            left, wait = await self._once(left, listed)
             now = self._clock.monotonic()
             # What cannot be asked about will not be proved by waiting, unless an issuer lists it.
-            hopeless = all(key.pair is None for key in left) and await self._list() is None
+            hopeless = all(key.pair is None and (listed is None or not key.listed) for key in left)
             if not left or hopeless or now >= deadline:
                 return left
             await self._clock.sleep(min(max(pause, wait), max(0.0, deadline - now)))
             pause = min(pause * 1.5, LONGEST_S)
 
-    async def _once(self, keys: list[KnownKey]) -> tuple[list[KnownKey], float]:
-        listed = await self._list()
+    async def _once(self, keys: list[KnownKey], listed: Collection[IssuedKey] | None) -> tuple[list[KnownKey], float]:
         if listed is not None:
-            keys = [key for key in keys if not key.tail or any(key.tail == one.tail for one in listed)]
-        looks = await asyncio.gather(*(self._look(key) for key in keys))
+            seen = [(key, any(self._same(one, key) for one in listed)) for key in keys]
+            # Named before, and no longer: that is a proof. Never named is none (it may be another sub-account's list).
+            keys = [replace(key, listed=key.listed or there) for key, there in seen if there or not key.listed]
+        looks = await asyncio.gather(*(proved_dead(self._connect, key) for key in keys))
         left = [key for key, (dead, _wait) in zip(keys, looks, strict=True) if not dead]
         return left, max((wait for _dead, wait in looks), default=0.0)
 
-    async def _list(self) -> Sequence[KnownKey] | None:
+    async def _list(self) -> Collection[IssuedKey] | None:
         try:
             return await self._alive()
         except (FortctlError, ExchangeFault):
             return None
 
-    async def _look(self, key: KnownKey) -> tuple[bool, float]:
-        """Return whether a key is proved dead, and how long the exchange wants to be left alone (s)."""
-        if key.pair is None:
-            return False, 0.0
-        try:
-            exchange = self._connect(key.pair)
-        except FortctlError:
-            return False, 0.0
-        try:
-            await exchange.key_restrictions()
-        except ExchangeFault as fault:
-            return fault.code == UNKNOWN_KEY, fault.retry_after or 0.0
-        finally:
-            await exchange.close()
+
+async def proved_dead(connect: Callable[[KeyPair], Exchange], key: KnownKey) -> tuple[bool, float]:
+    """Return whether a key is proved dead by one look, and how long the exchange wants to be left alone (s)."""
+    if key.pair is None:
         return False, 0.0
+    try:
+        exchange = connect(key.pair)
+    except FortctlError:
+        return False, 0.0
+    try:
+        await exchange.key_restrictions()
+    except ExchangeFault as fault:
+        return fault.code == UNKNOWN_KEY, fault.retry_after or 0.0
+    finally:
+        await exchange.close()
+    return False, 0.0

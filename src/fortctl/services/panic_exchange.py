@@ -1,4 +1,4 @@
-"""What a panic does at the exchange itself: cancels the robot's own orders, and knows which keys are this home's."""
+"""What a panic does at the exchange with the robot's key: cancels its own orders, and no other."""
 
 from __future__ import annotations
 
@@ -7,8 +7,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 
 from fortctl.model import OrderState
-from fortctl.ports import Clock, Exchange, ExchangeFault, IssuedKey, Outcome
-from fortctl.services.panic_report import KnownKey
+from fortctl.ports import Clock, Exchange, ExchangeFault, Outcome
 
 AT_ONCE = 16
 LOOK_AGAIN_S = 0.5
@@ -98,14 +97,3 @@ async def cancel_own(exchange: Exchange, prefix: str, strangers: set[int]) -> in
         if isinstance(found, BaseException):
             raise found
     return sum(done)
-
-
-def is_ours(issued: IssuedKey, keys: Iterable[KnownKey]) -> bool:
-    """Return whether this home held a key: by the whole API key, or by name and tail where the vault stayed shut."""
-    api_key = issued.api_key.reveal()
-    for key in keys:
-        if key.pair is not None and key.pair.api_key.reveal() == api_key:
-            return True
-        if key.pair is None and key.tail and (key.name, key.tail) == (issued.name, api_key[-4:]):
-            return True
-    return False

@@ -6,10 +6,29 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from fortctl.errors import FortctlError
 from fortctl.model import KeyPair
 from fortctl.ports import Clock, Exchange, HookReport, Issuer, Latch, RobotProcess
 from fortctl.services.panic_halt import RemoteHalt
 from fortctl.services.panic_report import KeysRead
+
+
+@dataclass(frozen=True)
+class Aborted:
+    """A rotation that a panic ended, this one or one before.
+
+    Attributes:
+        detail: which, for a person; empty where an earlier panic ended it.
+        at_ms: when it was ended; None where it could not be, and ``problem`` says why.
+        names: the unique names under which it had keys made, or may have, by role.
+        made: the exchange's answer came before it was ended: nothing is yet to come.
+    """
+
+    detail: str
+    at_ms: int | None
+    names: Mapping[str, Sequence[str]]
+    made: bool = False
+    problem: FortctlError | None = None
 
 
 @dataclass(frozen=True)
@@ -19,13 +38,14 @@ class PanicPorts:
     Attributes:
         latch: the robot's latch.
         process: the robot's process on this machine.
+        in_flight_ms: how long after the latch an order that left before it may still come to be (ms).
         remote: halts a robot on another host (cancel its orders, seconds, begun in ms), or None where it is here.
         read_keys: every key that can be read without asking a person (into memory only), the names of others, and of
             which roles nothing is known.
         own_prefix: the prefix of the robot's client order ids, or None where it cannot be known.
         destroy: destroys every copy's erasure keys; returns what it destroyed.
         empty_mailbox: takes the robot's card out of the mailbox and erases queued deliveries.
-        abort_operation: ends a rotation that is under way as aborted; tells which, or None.
+        abort_operation: ends a rotation that is under way as aborted; tells which, or None where there was none.
         connect: makes an exchange adapter.
         issuer: the issuer, where its vault opens without asking; None where a person issues keys.
         audit: writes one audit entry, best effort.
@@ -35,12 +55,13 @@ class PanicPorts:
     account: str
     latch: Latch
     process: RobotProcess
+    in_flight_ms: int
     remote: Callable[[bool, float, int], RemoteHalt] | None
     read_keys: Callable[[], KeysRead]
     own_prefix: Callable[[], str | None]
     destroy: Callable[[], tuple[str, ...]]
     empty_mailbox: Callable[[], None]
-    abort_operation: Callable[[], str | None]
+    abort_operation: Callable[[], Aborted | None]
     connect: Callable[[KeyPair], Exchange]
     issuer: Callable[[], Issuer | None]
     audit: Callable[[str, Mapping[str, Any]], None]

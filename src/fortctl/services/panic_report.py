@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from fortctl.errors import ActionRequired, ExchangeUnreachable, FortctlError, RobotTimeout
 from fortctl.model import KeyPair
+from fortctl.secret import Secret
 
 # The gravest first: a robot that may still trade outranks what a person must do at Binance (contract.md, "Exit codes").
 UNREACHED = "robot_unreached"
 ROLES = ("site", "robot")
+# Purposes of erasure keys whose records are no keys of the exchange (yet).
+NOT_AT_EXCHANGE = ("recipient", "pending")
 
 
 @dataclass
@@ -38,16 +41,23 @@ class Step:
 
 @dataclass(frozen=True)
 class KnownKey:
-    """A key that lives at the exchange until somebody deletes it; ``pair`` is there only where it could be read."""
+    """A key that lives at the exchange until somebody deletes it.
+
+    Attributes:
+        pair: the key itself, only where it could be read.
+        listed: the issuer's list named it.
+    """
 
     role: str
     name: str
     tail: str = ""
     fingerprint: str = ""
     pair: KeyPair | None = field(default=None, repr=False)
+    listed: bool = False
 
     def as_json(self) -> dict[str, Any]:
-        return {"role": self.role, "name": self.name, "tail": self.tail, "fingerprint": self.fingerprint}
+        shown: dict[str, Any] = {"role": self.role, "name": self.name, "tail": self.tail}
+        return {**shown, "fingerprint": self.fingerprint, **({"listed": True} if self.listed else {})}
 
     def same_as(self, other: KnownKey) -> bool:
         """Two sightings of one key; of a locked vault there is only the name."""
@@ -57,7 +67,7 @@ class KnownKey:
     @classmethod
     def from_json(cls, entry: Mapping[str, Any]) -> KnownKey:
         role, name, tail, shown = (str(entry.get(part) or "") for part in ("role", "name", "tail", "fingerprint"))
-        return cls(role, name, tail, shown)
+        return cls(role, name, tail, shown, listed=bool(entry.get("listed")))
 
 
 @dataclass(frozen=True)
@@ -67,10 +77,14 @@ class KeysRead:
     Attributes:
         keys: every key that something tells of.
         unknown: the roles of which nothing tells whether there was a key, and which.
+        queued: when keys were sent to the robot that it has not taken up (RFC 3339).
+        mark: makes the fingerprint of an API key, where what that takes could be read.
     """
 
     keys: Sequence[KnownKey] = ()
     unknown: Collection[str] = ()
+    queued: Collection[str] = ()
+    mark: Callable[[Secret], str] | None = None
 
 
 def nameless(account: str, roles: Sequence[str]) -> list[dict[str, Any]]:
@@ -89,8 +103,11 @@ def united(keys: Iterable[KnownKey]) -> list[KnownKey]:
     """Return each key once, as it is known best."""
     found: list[KnownKey] = []
     for key in sorted(keys, key=lambda one: (one.pair is None, not one.tail)):
-        if not any(key.same_as(other) for other in found):
+        known = next((at for at, other in enumerate(found) if key.same_as(other)), None)
+        if known is None:
             found.append(key)
+        else:
+            found[known] = replace(found[known], listed=found[known].listed or key.listed)
     return found
 
 

@@ -27,10 +27,11 @@ from fortctl.services.rotation_plan import (
     Scope,
     begin,
     from_text,
+    issued_names,
     to_text,
 )
 from fortctl.services.rotation_steps import Steps
-from fortctl.services.rotation_tools import Drained, StepTools
+from fortctl.services.rotation_tools import Drained, StepTools, opened_issuer
 from fortctl.services.rotation_undo import Undo
 
 KIND = "rotation"
@@ -191,6 +192,11 @@ class RotationService:
             error.warnings = (*self._warnings, *steps.warnings, *error.warnings)
             raise
         except FortctlError as error:
+            if self._tools.control.latched:
+                await self._take_back(steps.operation, error)
+                # Unless the panic has done it: where it could not, nothing else would.
+                with contextlib.suppress(Conflict):
+                    self._journal.put(steps.operation.aborted(self._clock.now_ms(), "panic"))
             self._failed(steps.operation, error)
             raise
         done = self._journal.put(steps.operation.finished(self._clock.now_ms()))
@@ -198,6 +204,24 @@ class RotationService:
         if operation.mode in ROTATIONS:
             self._fire("post-rotate", done)
         return Ended(done, True, (*self._warnings, *steps.warnings))
+
+    async def _take_back(self, operation: Operation, error: FortctlError) -> None:
+        """After a panic: delete what the issuer made for this rotation, for the panic may have looked too early."""
+        names = issued_names(operation)
+        if not names or operation.is_done("create"):
+            # The panic knows of it, and may still cancel orders with it.
+            return
+        try:
+            async with opened_issuer(self._tools, operation) as issuer:
+                gone = await self._tools.proofs.delete_named(issuer, names)
+        except FortctlError as problem:
+            todo = [actions.to_delete_named(operation, name) for name in names]
+            error.details["actions"] = todo
+            error.hint = f"{'; '.join(one['text'] for one in todo)} (the issuer could not: {problem.message})"
+            return
+        if gone:
+            error.details["deleted"] = list(gone)
+            error.hint = f"the key that was made for it was deleted: {', '.join(gone)}. {error.hint}"
 
     def _failed(self, operation: Operation, error: FortctlError) -> None:
         """Leave it open to be gone on with, but close one that failed before it changed anything."""

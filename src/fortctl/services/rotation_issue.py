@@ -32,10 +32,16 @@ class KeyMaker:
         self._control = control
         self._clock = clock
 
-    async def make(self, issuer: Issuer, operation: Operation, role: Role, note: Note) -> KeyPair:
+    async def make(
+        self, issuer: Issuer, operation: Operation, role: Role, note: Note, beat: Callable[[], None]
+    ) -> KeyPair:
         """Return the new key; the robot's without its private half, which is with the robot.
 
         A key under a journaled name whose private half is lost is deleted, never adopted; no other key is touched.
+
+        Args:
+            note: makes what is about to be asked for durable.
+            beat: raises when the rotation was taken out of this process's hands; nothing is asked for then.
 
         Raises:
             FortctlError: nothing is lost by calling again.
@@ -44,7 +50,7 @@ class KeyMaker:
         if facts.get("pending") is None or not self._has_half(role, facts["pending"]):
             facts = await self._begin(issuer, operation, role, facts, note)
         name = str(facts["names"][-1])
-        made = await make_key(issuer, name, str(facts["public"]), role, facts["addresses"], self._clock)
+        made = await make_key(issuer, name, str(facts["public"]), role, facts["addresses"], self._clock, beat)
         if role is Role.ROBOT:
             return KeyPair(name, KeyType.ED25519, made.api_key, Secret(b""))
         return self._keys.pending(role, made.api_key, name)

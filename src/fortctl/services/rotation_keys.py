@@ -85,7 +85,9 @@ class NewKeys:
             maker = KeyMaker(self._tools.custody, self._tools.keys, self._tools.control, self._tools.clock)
             async with self._work.issuer() as issuer:
                 for role in missing:
-                    self._pairs[role] = await maker.make(issuer, self._work.operation, role, self._note_issue)
+                    self._pairs[role] = await maker.make(
+                        *(issuer, self._work.operation, role, self._note_issue, self._work.beat)
+                    )
             return
         todo = actions.to_create(self._work.operation, missing)
         entered = self._tools.guide.keys(todo, missing) if self._ask else None

@@ -265,4 +265,9 @@ def from_text(operation_id: str, account: str, state: str, body: str, started_at
 
 def issued_names(operation: Operation) -> tuple[str, ...]:
     """Return the unique names under which this rotation had keys made, oldest first."""
-    return tuple(name for one in operation.facts.get("issue", {}).values() for name in one["names"])
+    return tuple(name for names in issued_names_by_role(operation).values() for name in names)
+
+
+def issued_names_by_role(operation: Operation) -> dict[str, tuple[str, ...]]:
+    """Return the same, of each role."""
+    return {role: tuple(one["names"]) for role, one in operation.facts.get("issue", {}).items()}

@@ -132,6 +132,10 @@ class Work:
                 self.note(issued_for=_shown(self.tools, issuer))
             yield issuer
 
+    def beat(self) -> None:
+        """Say that this process lives. Raises ``Conflict`` when the rotation was taken out of its hands."""
+        self._journal.beat()
+
     def now(self) -> int:
         return self.tools.clock.now_ms()
 

@@ -1,0 +1,72 @@
+"""The stores that a panic looks into: of operations, and a mailbox that is not the home's own."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from fortctl.errors import FortctlError, RobotUnreachable
+
+if TYPE_CHECKING:
+    from fortctl.config import Home
+    from fortctl.services.panic_ports import Aborted
+    from fortctl.store.mailbox import SqliteMailbox
+    from fortctl.store.postgres import PostgresMailbox
+
+BUSY_MS = 1_000
+
+
+def abort_operation(home: Home, account: str, now_ms: int) -> Aborted | None:
+    """End the account's open rotation, and tell what it may have had made; also of one that a panic has ended before.
+
+    Raises:
+        FortctlError, OSError: the store cannot even be read.
+    """
+    from fortctl.services.panic_ports import Aborted
+    from fortctl.services.rotation_plan import ABORTED, OPEN, from_text, issued_names_by_role
+    from fortctl.store.operations import SqliteOperations
+
+    if not home.operations.exists():
+        return None
+    operations = SqliteOperations(home.operations, busy_timeout_ms=BUSY_MS)
+    problem: FortctlError | None = None
+    try:
+        row = operations.current(account)
+        try:
+            row = operations.abort_for_panic(account, now_ms) or row
+        except FortctlError as error:
+            problem = error
+        detail = f"the {row.kind} {row.id} was aborted" if row is not None and problem is None else ""
+        at_ms = None if problem is not None else now_ms
+        if row is None:
+            row = operations.last(account)
+            at_ms = row.updated_at if row is not None else None
+    finally:
+        operations.close()
+    names: dict[str, tuple[str, ...]] = {}
+    made = False
+    if row is not None:
+        with suppress(FortctlError):
+            told = from_text(row.id, row.account, row.state, row.body, row.started_at, row.updated_at)
+            # Of one that ended otherwise nothing is in the air: its keys are where the vaults tell.
+            if told.state == OPEN or (told.state == ABORTED and told.reason == "panic"):
+                names, made = issued_names_by_role(told), told.is_done("create")
+    if not (detail or names or problem):
+        return None
+    return Aborted(detail, at_ms, names, made, problem)
+
+
+def open_board(url: str) -> SqliteMailbox | PostgresMailbox:
+    """Open a shared mailbox for a moment. Raises ``FortctlError``."""
+    from pathlib import Path
+
+    from fortctl.store.mailbox import SqliteMailbox
+    from fortctl.store.postgres import PostgresMailbox
+
+    if url.startswith("postgresql://"):
+        return PostgresMailbox(url)
+    path = Path(url.removeprefix("sqlite://"))
+    try:
+        return SqliteMailbox(path, shared=True, busy_timeout_ms=BUSY_MS, any_thread=True)
+    except OSError as error:
+        raise RobotUnreachable(f"the mailbox {path} cannot be opened: {error.strerror}") from None

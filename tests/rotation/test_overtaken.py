@@ -1,0 +1,74 @@
+"""A panic comes while the issuer is asked for a key: what was made for the rotation is deleted, or named."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fortctl.errors import Conflict
+from fortctl.ports import ExchangeFault, Outcome
+from fortctl.services.rotation_plan import Mode, Scope
+from fortctl.store.operations import SqliteOperations
+from rotation.stage import SUB_ACCOUNT, EngineIssuer, NoLatch, Stage
+
+
+@pytest.fixture
+def stage(tmp_path: Path) -> Iterator[Stage]:
+    one = Stage(tmp_path, SUB_ACCOUNT)
+    yield one
+    one.end()
+
+
+def made(stage: Stage) -> set[str]:
+    return {key.name for key in stage.engine.keys.values() if key.name.startswith("fortctl-")}
+
+
+def panic_after(stage: Stage, monkeypatch: pytest.MonkeyPatch, name: str) -> list[str]:
+    """Have a panic latch the robot and end the rotation right after one of the issuer's calls; tell what was asked."""
+    asked: list[str] = []
+
+    def watched(call: str, work: Callable[..., Any]) -> Callable[..., Any]:
+        async def ask(issuer: EngineIssuer, *words: Any) -> Any:
+            asked.append(call)
+            answer = await work(issuer, *words)
+            if call == name:
+                monkeypatch.setattr(NoLatch, "is_latched", lambda latch: True)
+                store = SqliteOperations(stage.home.operations)
+                store.abort_for_panic("default", stage.clock.now_ms())
+                store.close()
+            return answer
+
+        return ask
+
+    for call in ("create", "listed"):
+        monkeypatch.setattr(EngineIssuer, call, watched(call, getattr(EngineIssuer, call)))
+    return asked
+
+
+def test_what_was_made_is_deleted(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    panic_after(stage, monkeypatch, "create")
+    with pytest.raises(Conflict) as ended:
+        stage.rotate(Mode.OVERLAP, Scope.ROBOT)
+    assert ended.value.details["deleted"][0].startswith("fortctl-robot-") and made(stage) == set()
+
+
+def test_nothing_is_asked_for_any_more(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = panic_after(stage, monkeypatch, "listed")
+    with pytest.raises(Conflict):
+        stage.rotate(Mode.OVERLAP, Scope.ROBOT)
+    assert "create" not in asked and made(stage) == set()
+
+
+def test_what_cannot_be_deleted_is_named(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def refused(issuer: EngineIssuer, api_key: object) -> None:
+        raise ExchangeFault(Outcome.UNKNOWN, "HTTP 503")
+
+    monkeypatch.setattr(EngineIssuer, "delete", refused)
+    panic_after(stage, monkeypatch, "create")
+    with pytest.raises(Conflict) as ended:
+        stage.rotate(Mode.OVERLAP, Scope.ROBOT)
+    (name,) = made(stage)
+    assert [one["name"] for one in ended.value.details["actions"]] == [name] and name in ended.value.hint
