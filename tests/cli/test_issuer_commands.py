@@ -47,3 +47,12 @@ def test_a_master_key_issues_once_it_has_proved_that_it_can(sub: Shell) -> None:
     assert sub.run("issuer", "set", "person", "--yes").doc["changed"] is False
     assert sub.ok("issuer", "status")["issuer"]["kind"] == "person"
     assert not list((place / "erasure").rglob("master-*"))
+
+
+def test_a_sub_account_that_is_another_is_refused(sub: Shell) -> None:
+    """Its list says nothing of this account's keys: a panic would ask the wrong one which of them live."""
+    sub.ok("keys", "add", "--role", "site", "--input", "-", stdin=sub.paper_key("site-1", "reading"))
+    master = sub.paper_key("m-1", "reading,spot_trading")
+    refused = sub.run("issuer", "set", "sub-account", "--email", EMAIL, "--input", "-", stdin=master)
+    assert (refused.code, refused.error["details"]["reason"]) == (2, "other_account"), refused.doc
+    assert sub.ok("issuer", "status")["issuer"]["kind"] == "person"

@@ -14,8 +14,9 @@ import pytest
 from fortctl.errors import RobotUnreachable, VaultDamaged
 from fortctl.ports import MailboxRow
 from fortctl.robot.latch import LatchFile
-from fortctl.robot.obedience import NOT_YET, Obedience
+from fortctl.robot.obedience import NOT_YET, Obedience, orders_of
 from fortctl.robot.strongbox import StrongBox
+from fortctl.services.panic_halt import Halted, RemoteHalt
 from fortctl.store.mailbox import SqliteMailbox
 from fortctl.vault.command import Refused, open_row
 from fortctl.vault.panic_order import OrderFile, check_order, read_answer, sign_orders
@@ -45,7 +46,7 @@ class Runner:
 class World:
     """A robot's vault, mailbox and latch; two operators; the process around them."""
 
-    def __init__(self, folder: Path, deadman_s: float | None = None) -> None:
+    def __init__(self, folder: Path, deadman_s: float | None = None, *, any_thread: bool = False) -> None:
         self.folder, self.clock, self.runner = folder, Hands(1_000.0), Runner()
         self.operators = [Identity.generate(), Identity.generate()]
         known = {one.id: one.public_bytes() for one in self.operators}
@@ -53,7 +54,7 @@ class World:
         vault = file.create([KeyFile(folder / "vault.key")])
         self.box = StrongBox.provision("a", "paper", vault, self.clock, known)
         self.robot = self.box.identity()
-        self.mailbox = SqliteMailbox(folder / "mailbox.sqlite")
+        self.mailbox = SqliteMailbox(folder / "mailbox.sqlite", any_thread=any_thread)
         self.latch = LatchFile(folder)
         self.deadman_s = deadman_s
         self.destroyed = 0
@@ -170,6 +171,57 @@ async def test_two_orders_of_one_operator_are_obeyed_once(world: World) -> None:
     world.latch.clear()
     world.start()
     assert not await world.obedience.look()
+
+
+class Shelf:
+    """The operator's side: the order that a panic takes, and whether another could be signed."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.at_hand = world.sign()
+        self.signed: list[OrderFile] = []
+
+    def order(self) -> OrderFile:
+        return self.at_hand
+
+    def fresh(self) -> OrderFile:
+        self.signed.append(self.world.sign())
+        return self.signed[-1]
+
+    def used(self, order: OrderFile) -> None:
+        self.at_hand = replace(order, used=True)
+
+    async def panic(self, begun_ms: int) -> Halted:
+        how: dict[str, Any] = {"cancel_orders": True, "timeout_s": 0.2, "begun_ms": begun_ms}
+        return await RemoteHalt(self, lambda url: self.world.mailbox, self.world.clock, **how).run()
+
+
+async def test_a_second_panic_finds_the_first_ones_answer(tmp_path: Path) -> None:
+    world = World(tmp_path, any_thread=True)
+    shelf, begun = Shelf(world), world.clock.now_ms()
+    assert not (await shelf.panic(begun)).reached, "the robot is away"
+    assert not (await shelf.panic(begun)).reached and shelf.signed == [], "the order waits still: no other is signed"
+    assert len(world.mailbox.open_panics("a")) == 1
+    assert await world.obedience.look()
+    for _again in range(2):
+        halted = await shelf.panic(begun)
+        assert halted.reached and halted.left_nothing and shelf.signed == []
+    # Cleared, and later another panic: that answer tells nothing of now.
+    world.latch.clear()
+    world.start()
+    world.clock.at += 10.0
+    assert not (await shelf.panic(world.clock.now_ms())).reached and len(shelf.signed) == 1
+
+
+async def test_a_clear_voids_what_the_same_operator_has_sent_beside_it(world: World) -> None:
+    mine, again, theirs = world.sign(0), world.sign(0), world.sign(1)
+    world.post(mine)
+    assert await world.obedience.look()
+    for one in (again, theirs):
+        world.post(one)
+    facts = world.latch.read()
+    assert orders_of(world.mailbox.open_panics("a"), facts["operator"]) == [again.nonce]
+    assert orders_of(world.mailbox.open_panics("a"), "0" * 16) == []
 
 
 # -- the thief ---------------------------------------------------------------------------------------------------------

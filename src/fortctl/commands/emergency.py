@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from fortctl.commands.context import App
     from fortctl.ports import Issuer
+    from fortctl.robot.latch import LatchFile
     from fortctl.services.panic_report import KeysRead, KnownKey
     from fortctl.store.mailbox import SqliteMailbox
     from fortctl.store.postgres import PostgresMailbox
@@ -215,9 +216,12 @@ class Emergency:
 
     def _names_lost(self) -> bool:
         """Return whether the latch names no keys: an earlier panic may have destroyed them on a full disk."""
+        return "keys" not in self._latch().read()
+
+    def _latch(self) -> LatchFile:
         from fortctl.robot.latch import LatchFile
 
-        return "keys" not in LatchFile(self._place.path).read()
+        return LatchFile(self._place.path)
 
     def _file(self, role: str) -> VaultFile:
         from fortctl.vault.store import VaultFile
@@ -319,31 +323,34 @@ class Emergency:
         return OrderFile.from_bytes(read_plain(self._place.panic_order))
 
     def order(self) -> OrderFile:
-        """Return an unused order: the pre-signed one, else a fresh one where the site's vault opens by itself.
+        """Return the order of this panic: the one that it has sent before, else the pre-signed one, else a fresh one.
+
+        One that was sent may still wait for the robot, or its answer lies there: another would latch the robot again.
 
         Raises:
-            RobotUnreachable: there is none.
+            RobotUnreachable: there is none, and the site's vault does not open by itself.
         """
-        found: OrderFile | None = None
+        from fortctl.vault.panic_order import OrderFile
+
         with suppress(*_BROKEN):
-            found = self.read_order()
-        if found is not None and not found.used:
-            return found
+            return OrderFile.from_bytes(str(self._latch().read()["order"]).encode())
+        with suppress(*_BROKEN):
+            return self.read_order()
         with suppress(*_BROKEN):
             return self.fresh()
-        if found is not None:
-            # It may still wait for the robot; where it was obeyed, its answer lies there.
-            return found
         raise RobotUnreachable(
             "there is no pre-signed order for the robot", hint="panic on the robot's own host: nothing else stops it"
         )
 
     def used(self, order: OrderFile) -> None:
-        """Note that an order was sent; best effort."""
+        """Note that an order was sent, there and in the latch; best effort."""
         from fortctl.config import write_private
 
+        sent = replace(order, used=True).as_bytes()
         with suppress(*_BROKEN):
-            write_private(self._place.panic_order, replace(order, used=True).as_bytes())
+            self._latch().update(lambda facts: {**facts, "order": sent.decode()})
+        with suppress(*_BROKEN):
+            write_private(self._place.panic_order, sent)
 
     def fresh(self) -> OrderFile:
         """Sign an order with the operator's identity. Raises ``FortctlError``: the site's vault does not open."""

@@ -118,6 +118,7 @@ def _text(report: PanicReport) -> str:
 @command("panic-clear", help="Lift the latch after a panic; the account's name must be typed.")
 @click.option("--confirm", metavar="NAME", help="The account's name, typed.")
 def panic_clear(app: App, confirm: str | None) -> Result:
+    from fortctl.commands.wiring_obedience import void_waiting
     from fortctl.errors import Conflict
 
     wiring = app.wiring
@@ -125,6 +126,8 @@ def panic_clear(app: App, confirm: str | None) -> Result:
     if not wiring.latch.is_latched():
         raise Conflict(f"the robot of account {wiring.account} is not latched", hint="nothing to clear")
     app.confirm_typed(wiring.account, confirm, f"Let a robot trade account {wiring.account} again?")
+    if not remote:
+        void_waiting(app)
     keys = wiring.latch.read().get("keys", ())
     # One that the panic could not end would go on with keys that are dead.
     wiring.operations.abort_for_panic(wiring.account, wiring.clock.now_ms())

@@ -8,10 +8,11 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from fortctl.errors import Conflict
+from fortctl.errors import Conflict, FortctlError
 from fortctl.threads import apart
 
 if TYPE_CHECKING:
+    from fortctl.commands.context import App
     from fortctl.commands.wiring import Wiring
     from fortctl.ports import Hooks
     from fortctl.robot.runner import Runner
@@ -20,6 +21,26 @@ if TYPE_CHECKING:
 # A panic asks within milliseconds of latching; a latch that nobody asks about is obeyed all the same.
 ASKED_WITHIN_S = 2.0
 ON_PANIC_WAIT_S = 1.0
+
+
+def void_waiting(app: App) -> None:
+    """Before the latch is lifted: note as used what the operator whose order it was has sent beside that one.
+
+    It lies there unanswered, for the robot had ended: cleared, it would be latched once more by the same panic. Another
+    operator's order stays what it is.
+    """
+    from fortctl.robot.obedience import orders_of
+
+    wiring = app.wiring
+    operator = wiring.latch.read().get("operator")
+    if not isinstance(operator, str):
+        return
+    try:
+        waiting = orders_of(wiring.mailbox.open_panics(wiring.account), operator)
+    except FortctlError as error:
+        app.warn("ORDERS_MAY_WAIT", f"a second order of the same panic may latch the robot again: {error.message}")
+        return
+    wiring.latch.update(lambda facts: {**facts, "orders": [*facts.get("orders", ()), *waiting]})
 
 
 class HookBell:

@@ -7,8 +7,9 @@ again.
 
 from __future__ import annotations
 
+import json
 import logging
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, Protocol
 
@@ -19,6 +20,18 @@ from fortctl.vault.command import Refused
 from fortctl.vault.panic_order import PanicOrder, answer, check_order
 
 NOT_YET = "DEADMAN: the mailbox was not reached since the robot came up"
+
+
+def orders_of(rows: Iterable[PanicRow], operator_id: str) -> list[str]:
+    """Return the nonces of those orders that say that an operator has signed them (nothing is checked here)."""
+    return [row.nonce for row in rows if _signer(row.body) == operator_id]
+
+
+def _signer(body: bytes) -> object:
+    try:
+        return json.loads(body)["operator_id"]
+    except (ValueError, LookupError, TypeError, RecursionError):
+        return None
 
 
 class Haltable(Protocol):
@@ -138,6 +151,7 @@ class Obedience:
         facts = {
             "at": self._clock.now_ms(),
             "who": f"operator {order.operator_id}",
+            "operator": order.operator_id,
             "orders": nonces,
             "keys": [shown] if shown else [],
             "cancel_orders": order.cancel_orders,
