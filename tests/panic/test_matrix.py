@@ -21,7 +21,6 @@ from harness import campaign
 from panic.conditions import ROWS, Row, mount_tmpfs
 from panic.world import Template, World, a_world, make_template
 
-
 TOO_LATE = -1021
 
 

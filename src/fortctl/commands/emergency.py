@@ -6,11 +6,13 @@ Nothing here may fail as a whole: what cannot be had is left out, and the panic 
 from __future__ import annotations
 
 import json
+import os
+import threading
 from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from fortctl.commands.emergency_stores import BUSY_MS, open_board
+from fortctl.commands.emergency_stores import BUSY_MS, open_board, read_in_time
 from fortctl.commands.unlocking import existing_source
 from fortctl.config import Config, Home, load_config
 from fortctl.durable import read_plain
@@ -51,20 +53,23 @@ class Emergency:
         self._account = account
         self._place = home.robot(account)
         self._exchange: str | None = None
+        self._config: tuple[Config | None] | None = None
+        self._reading = threading.Lock()
 
     # -- the configuration -----------------------------------------------------------------------------------------
 
     def config(self) -> Config | None:
-        try:
-            return load_config(self._home)
-        except (*_BROKEN, RecursionError):
-            return None
+        """Return the configuration, or None where it cannot be read, or not in time."""
+        with self._reading:
+            if self._config is None:
+                self._config = (read_in_time(lambda: load_config(self._home)),)
+        return self._config[0]
 
     def is_remote(self) -> bool:
         """Return whether the robot is on another host, as far as can be known."""
         config = self.config()
         entry = config.accounts.get(self._account) if config is not None else None
-        return entry.robot == "remote" if entry is not None else self._place.panic_order.exists()
+        return entry.robot == "remote" if entry is not None else os.path.lexists(self._place.panic_order)
 
     def exchange(self) -> str:
         """Return the account's target: what the vaults bound their records to, else what is configured.

@@ -1,19 +1,53 @@
-"""The stores that a panic looks into: of operations, and a mailbox that is not the home's own."""
+"""What else a panic reads: the operation store, a mailbox that is not the home's own, the configuration in time."""
 
 from __future__ import annotations
 
+import threading
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from fortctl.errors import FortctlError, RobotUnreachable
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from fortctl.config import Home
     from fortctl.services.panic_ports import Aborted
     from fortctl.store.mailbox import SqliteMailbox
     from fortctl.store.postgres import PostgresMailbox
 
+T = TypeVar("T")
 BUSY_MS = 1_000
+READ_WITHIN_S = 1.0
+
+
+def read_in_time(read: Callable[[], T], within_s: float = READ_WITHIN_S) -> T | None:
+    """Return what can be read, or None where it fails or takes too long (its disk may be gone: nothing ends that)."""
+    found: list[T] = []
+
+    def work() -> None:
+        with suppress(FortctlError, OSError, ValueError, KeyError, TypeError, RecursionError):
+            found.append(read())
+
+    # No thread of a pool: the process ends without it.
+    reading = threading.Thread(target=work, daemon=True)
+    reading.start()
+    reading.join(within_s)
+    return found[0] if found else None
+
+
+def open_operation(home: Home, account: str) -> str | None:
+    """Tell which rotation is open, or None; nothing is done. Raises ``FortctlError``, ``OSError``."""
+    from fortctl.store.operations import SqliteOperations
+
+    if not home.operations.exists():
+        return None
+    operations = SqliteOperations(home.operations, busy_timeout_ms=BUSY_MS)
+    try:
+        row = operations.current(account)
+    finally:
+        operations.close()
+    return f"the {row.kind} {row.id}" if row is not None else None
 
 
 def abort_operation(home: Home, account: str, now_ms: int) -> Aborted | None:

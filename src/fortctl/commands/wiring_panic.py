@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from fortctl.clock import SystemClock
 from fortctl.commands.emergency import Emergency
-from fortctl.commands.emergency_stores import abort_operation, open_board
-from fortctl.config import Home, load_config
-from fortctl.errors import FortctlError, NotFound
+from fortctl.commands.emergency_stores import abort_operation, open_board, open_operation, read_in_time
+from fortctl.config import ACCOUNT_NAME, Home, load_config
+from fortctl.errors import ConfigError, NotFound
 from fortctl.model import KeyPair
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from fortctl.commands.context import App
-    from fortctl.ports import Exchange, HookReport
+    from fortctl.ports import Exchange
+    from fortctl.services.hooks import Hooks
     from fortctl.services.panic_halt import RemoteHalt
     from fortctl.services.panic_ports import PanicPorts
 
@@ -23,34 +26,46 @@ if TYPE_CHECKING:
 def accounts_of(app: App, every: bool) -> list[str]:
     """Return the accounts that a panic is about.
 
-    An account counts as there when the configuration names it or its robot's folder exists, so that a broken
-    configuration stops no panic.
+    An account counts as there when anything in the home tells of it: its robot's folder, its erasure keys, the site's
+    vault, the configuration. That is read last, and only where it matters: one that hangs or is broken stops no panic.
 
     Raises:
         NotFound: there is no such account.
     """
     home = Home(app.globals.home)
-    names: set[str] = set()
-    try:
-        names |= {entry.name for entry in os.scandir(home.path / "robots") if entry.is_dir()}
-    except OSError:
-        pass
-    try:
-        names |= set(load_config(home).accounts)
-    except (FortctlError, OSError, RecursionError):
-        pass
+    names = _folders(home.path / "robots") | _folders(home.erasure)
+    account = app.globals.account
+    if every or account not in names:
+        names |= _vaulted(home)
+    if every or account not in names:
+        config = read_in_time(lambda: load_config(home))
+        names |= set(config.accounts) if config is not None else set()
     if every and names:
         return sorted(names)
-    if app.globals.account not in names and not _runs(home, app.globals.account):
+    if account not in names and not _runs(home, account):
         if not home.path.exists():
             raise NotFound(
-                f"there is nothing to disconnect: no home at {home.path}, and no robot of account {app.globals.account}"
-                " runs here",
+                f"there is nothing to disconnect: no home at {home.path}, and no robot of account {account} runs here",
                 hint="if it was deleted: delete on Binance's API management page every key that you gave to fortctl,"
                 " and cancel the open orders whose names begin with 'fc'",
             )
-        raise NotFound(f"there is no account {app.globals.account}", hint="see 'fortctl accounts list'")
-    return [app.globals.account]
+        raise NotFound(f"there is no account {account}", hint="see 'fortctl accounts list'")
+    return [account]
+
+
+def _folders(root: Path) -> set[str]:
+    try:
+        return {entry.name for entry in os.scandir(root) if entry.is_dir() and ACCOUNT_NAME.fullmatch(entry.name)}
+    except OSError:
+        return set()
+
+
+def _vaulted(home: Home) -> set[str]:
+    """Return the accounts whose records the site's vault shows."""
+    from fortctl.vault.store import VaultFile
+
+    header = read_in_time(lambda: VaultFile(home.vault, home.erasure).header())
+    return {meta.account for meta in header.records if meta.account} if header is not None else set()
 
 
 def _runs(home: Home, account: str) -> bool:
@@ -88,26 +103,31 @@ def panic_ports(app: App, account: str) -> PanicPorts:
 
         AuditFile(home.audit).append(what, account=account, result="done", best_effort=True, **facts)
 
-    def fire(facts: Mapping[str, Any], wait_s: float) -> Sequence[HookReport]:
+    def hooks() -> Hooks:
         from fortctl.commands.wiring import make_hooks
 
-        return make_hooks(account, load_config(home).preferences(account), clock).fire("on-panic", facts, wait_s=wait_s)
+        config = emergency.config()
+        if config is None:
+            raise ConfigError("the configuration cannot be read")
+        return make_hooks(account, config.preferences(account), clock)
 
     return PanicPorts(
         account=account,
         latch=LatchFile(folder),
         process=LocalRobot(home.path, account, folder),
         in_flight_ms=PROVED_AFTER_MS,
-        remote=remote if emergency.is_remote() else None,
+        remote=lambda: remote if emergency.is_remote() else None,
         read_keys=emergency.read_keys,
         own_prefix=emergency.own_prefix,
         destroy=emergency.destroy,
         empty_mailbox=lambda: emergency.empty_mailbox(clock.now_ms()),
         abort_operation=lambda: abort_operation(home, account, clock.now_ms()),
+        open_operation=lambda: open_operation(home, account),
         connect=connect,
         issuer=emergency.issuer,
         audit=audit,
-        fire=fire,
+        fire=lambda facts, wait_s: hooks().fire("on-panic", facts, wait_s=wait_s),
+        hooks=lambda: hooks().names("on-panic"),
         clock=clock,
         who=_user(),
     )

@@ -64,6 +64,10 @@ class Hooks:
         self._runner = runner
         self._clock = clock
 
+    def names(self, event: str) -> list[str]:
+        """Return the names of what an event runs."""
+        return [name for name, _command in self._plan.of(event)]
+
     def fire(self, event: str, facts: Mapping[str, Any], *, wait_s: float | None = None) -> tuple[HookReport, ...]:
         """Run an event's hook and notification side by side; never raises.
 

@@ -18,7 +18,7 @@ from fortctl.services.panic_exchange import cancel_until
 from fortctl.services.panic_halt import Halted, LocalHalt, Nothing
 from fortctl.services.panic_issuer import Deletion
 from fortctl.services.panic_memory import KEY_IN_FLIGHT_MS, Memory, names_to_expect
-from fortctl.services.panic_ports import PanicPorts
+from fortctl.services.panic_ports import PanicPorts, Remote
 from fortctl.services.panic_report import NOT_AT_EXCHANGE, ROLES, UNREACHED, KeysRead, KnownKey, PanicReport, Step
 from fortctl.times import rfc3339
 
@@ -134,13 +134,17 @@ class Panic:
 
     async def _halts(self) -> Halted | None:
         found: list[Halted] = []
-        works = [self._step("halt", lambda: self._halt(found))]
-        if self._ports.remote is not None:
-            works.append(self._step("order to the robot's host", lambda: self._order(found)))
-        await asyncio.gather(*works)
+        asked = asyncio.ensure_future(asyncio.to_thread(self._ports.remote))
+
+        async def elsewhere() -> None:
+            remote = await asked
+            if remote is not None:
+                await self._step("order to the robot's host", lambda: self._order(found, remote))
+
+        await asyncio.gather(self._step("halt", lambda: self._halt(found, asked)), elsewhere())
         return found[0] if found else None
 
-    async def _halt(self, found: list[Halted]) -> str:
+    async def _halt(self, found: list[Halted], asked: asyncio.Future[Remote | None]) -> str:
         ports = self._ports
         local = LocalHalt(
             ports.process, ports.latch, ports.clock, cancel_orders=self._cancel, timeout_s=self._timeout_s
@@ -148,7 +152,7 @@ class Panic:
         try:
             halted = await local.run()
         except Nothing:
-            if ports.remote is not None:
+            if await asked is not None:
                 raise Nothing("the robot is on another host") from None
             raise
         except FortctlError as error:
@@ -157,11 +161,10 @@ class Panic:
         found.append(halted)
         return halted.detail
 
-    async def _order(self, found: list[Halted]) -> str:
-        assert self._ports.remote is not None
+    async def _order(self, found: list[Halted], remote: Remote) -> str:
         try:
             begun_ms = int(self._ports.latch.read().get("at_ms", self._now_ms))
-            halted = await self._ports.remote(self._cancel, self._timeout_s, begun_ms).run()
+            halted = await remote(self._cancel, self._timeout_s, begun_ms).run()
         except FortctlError as error:
             self._act(UNREACHED, f"the robot's host was not reached: {error.message}; {error.hint}", queued=False)
             raise

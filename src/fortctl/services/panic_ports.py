@@ -12,6 +12,9 @@ from fortctl.ports import Clock, Exchange, HookReport, Issuer, Latch, RobotProce
 from fortctl.services.panic_halt import RemoteHalt
 from fortctl.services.panic_report import KeysRead
 
+# Cancel its orders, seconds, when the panic began (ms).
+Remote = Callable[[bool, float, int], RemoteHalt]
+
 
 @dataclass(frozen=True)
 class Aborted:
@@ -39,32 +42,36 @@ class PanicPorts:
         latch: the robot's latch.
         process: the robot's process on this machine.
         in_flight_ms: how long after the latch an order that left before it may still come to be (ms).
-        remote: halts a robot on another host (cancel its orders, seconds, begun in ms), or None where it is here.
+        remote: tells how a robot on another host is halted, or None where it is here; asked after the latch is on.
         read_keys: every key that can be read without asking a person (into memory only), the names of others, and of
             which roles nothing is known.
         own_prefix: the prefix of the robot's client order ids, or None where it cannot be known.
         destroy: destroys every copy's erasure keys; returns what it destroyed.
         empty_mailbox: takes the robot's card out of the mailbox and erases queued deliveries.
         abort_operation: ends a rotation that is under way as aborted; tells which, or None where there was none.
+        open_operation: tells which rotation is under way, or None; nothing is done.
         connect: makes an exchange adapter.
         issuer: the issuer, where its vault opens without asking; None where a person issues keys.
         audit: writes one audit entry, best effort.
         fire: runs the hooks, waiting at most some seconds.
+        hooks: tells what that would run.
     """
 
     account: str
     latch: Latch
     process: RobotProcess
     in_flight_ms: int
-    remote: Callable[[bool, float, int], RemoteHalt] | None
+    remote: Callable[[], Remote | None]
     read_keys: Callable[[], KeysRead]
     own_prefix: Callable[[], str | None]
     destroy: Callable[[], tuple[str, ...]]
     empty_mailbox: Callable[[], None]
     abort_operation: Callable[[], Aborted | None]
+    open_operation: Callable[[], str | None]
     connect: Callable[[KeyPair], Exchange]
     issuer: Callable[[], Issuer | None]
     audit: Callable[[str, Mapping[str, Any]], None]
     fire: Callable[[Mapping[str, Any], float], Sequence[HookReport]]
+    hooks: Callable[[], Sequence[str]]
     clock: Clock
     who: str

@@ -1,0 +1,112 @@
+"""What a dry run tells, and what a panic reads before the latch is on: nothing that could hang."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fortctl.commands import wiring_panic
+from fortctl.commands.context import App, Globals
+from fortctl.commands.emergency_stores import read_in_time
+from fortctl.commands.wiring_panic import accounts_of
+from fortctl.errors import NotFound, VaultLocked
+from fortctl.services.panic_plan import dry_run
+from fortctl.services.panic_report import KeysRead, KnownKey, PanicReport
+from panic.bench import Bench, Process, key, told
+from panic.test_issuer_steps import Issuer
+
+
+def plan(report: PanicReport) -> dict[str, str]:
+    assert {step.state for step in report.steps} == {"would"}
+    return {step.name: step.detail for step in report.steps}
+
+
+async def planned(bench: Bench) -> PanicReport:
+    before = sorted(path.name for path in bench.folder.iterdir())
+    report = await dry_run(bench.ports(), cancel_orders=True)
+    assert sorted(path.name for path in bench.folder.iterdir()) == before and bench.destroyed and not bench.audited
+    return report
+
+
+async def test_every_step_is_told_and_what_a_person_must_do(tmp_path: Path) -> None:
+    bench = Bench(tmp_path / "robot", Process("silent"))
+    bench.changes = {"open_operation": lambda: "the rotation r1", "hooks": lambda: ("on-panic", "notify")}
+    report = await planned(bench)
+    steps = plan(report)
+    assert list(steps) == [
+        *("latch", "halt", "destroy keys", "empty mailbox", "abort operation", "cancel orders", "delete at exchange"),
+        *("hook on-panic", "hook notify"),
+    ]
+    assert steps["halt"] == "pid 7 is halted" and steps["abort operation"] == "the rotation r1 is aborted"
+    assert told(report) == [("site", "site-1"), ("robot", "robot-1")]
+
+
+async def test_a_robot_on_another_host_is_not_called_absent(tmp_path: Path) -> None:
+    bench = Bench(tmp_path / "robot", changes={"remote": lambda: lambda *how: None})
+    steps = plan(await planned(bench))
+    assert steps["halt"] == "the robot is on another host" and "order to the robot's host" in steps
+
+
+async def test_whether_the_issuer_opens_is_told(tmp_path: Path) -> None:
+    bench = Bench(tmp_path / "robot", keys=KeysRead((key("robot"), KnownKey("site", "only-a-name"))))
+    issuer = Issuer(bench)
+    bench.changes["issuer"] = lambda: issuer
+    report = await planned(bench)
+    assert "opens: it deletes" in plan(report)["delete at exchange"] and told(report) == [("site", "only-a-name")]
+
+    def locked() -> Any:
+        raise VaultLocked("the vault does not open")
+
+    bench.changes["issuer"] = locked
+    report = await planned(bench)
+    assert "does not open (the vault does not open)" in plan(report)["delete at exchange"]
+    assert ("robot", "robot-1") in told(report)
+
+
+async def test_whatever_is_broken_the_plan_is_told(tmp_path: Path) -> None:
+    def broken(*_words: object) -> Any:
+        raise OSError(5, "Input/output error")
+
+    names = ("read_keys", "remote", "open_operation", "issuer", "hooks")
+    bench = Bench(tmp_path / "robot", changes=dict.fromkeys(names, broken))
+    steps = plan(await planned(bench))
+    assert steps["abort operation"] == "whether a rotation is under way cannot be read now"
+    assert steps["hooks"] == "the configuration cannot be read: none is run"
+
+
+# -- what is read before the latch -------------------------------------------------------------------------------------
+
+
+def app(home: Path, account: str = "default") -> App:
+    return App(Globals(home, account), "panic-disconnect")
+
+
+def test_what_hangs_is_not_waited_for() -> None:
+    assert read_in_time(threading.Event().wait, 0.0) is None
+    assert read_in_time(lambda: 7) == 7
+
+
+@pytest.mark.parametrize("trace", ["robots/default", "erasure/default"])
+def test_the_configuration_is_not_read_where_the_home_tells_of_the_account(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, trace: str
+) -> None:
+    """One that hangs delays no latch, and one that is broken hides no account whose keys lie there still."""
+
+    def never(_home: object) -> Any:
+        raise AssertionError("it is read")
+
+    monkeypatch.setattr(wiring_panic, "load_config", never)
+    (tmp_path / trace).mkdir(parents=True)
+    assert accounts_of(app(tmp_path), False) == ["default"]
+
+
+def test_an_account_that_only_a_configuration_in_time_would_name_is_not_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(wiring_panic, "read_in_time", lambda read: read_in_time(read, 0.0))
+    monkeypatch.setattr(wiring_panic, "load_config", lambda home: threading.Event().wait())
+    with pytest.raises(NotFound):
+        accounts_of(app(tmp_path, "nobody"), False)
