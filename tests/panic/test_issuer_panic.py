@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import time
+
 import pytest
 
 from harness import Shell, campaign
@@ -53,3 +56,30 @@ def test_an_issuer_that_is_locked_leaves_it_to_a_person(issued: Shell) -> None:
     assert done.code == 12 and {"site-1", "robot-1"} <= {action.get("name") for action in done.data["actions"]}
     steps = {step["name"]: step["state"] for step in done.data["steps"]}
     assert steps["delete at exchange"] == "failed" and steps["destroy keys"] == "done"
+
+
+@campaign
+@pytest.mark.parametrize("fault", [["slow:3"], ["cut-after-execute"]], ids=["slow", "its answer is lost"])
+def test_a_key_that_a_rotation_is_having_made(issued: Shell, fault: list[str]) -> None:
+    """The exchange makes it after the panic began, or has made it and said nothing; the list is silent for a while."""
+    page = ("POST", "/sapi/*/sub-account/subAccountApi")
+    issued.ok("paper", "fault", "set", *fault, "--match", *page, "--count", "1")
+    if fault == ["cut-after-execute"]:
+        issued.ok("paper", "fault", "set", "http-503", "--match", "GET", page[1], "--after", "4", "--count", "3")
+    rotating = subprocess.Popen(
+        issued.argv("keys", "rotate", "--role", "robot", "--mode", "overlap", "--yes", "--json"),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=issued.environment,
+    )
+    deadline = time.monotonic() + 60
+    while not any(b"fortctl-robot-" in path.read_bytes() for path in issued.home.glob("operations.sqlite*")):
+        assert rotating.poll() is None and time.monotonic() < deadline, rotating.communicate()
+        time.sleep(0.05)
+    done = issued.run("panic-disconnect", "--yes")
+    rotating.communicate(timeout=120)
+    assert left(issued) == {"m-1", "a-persons-own"}, done.doc
+    assert rotating.returncode != 0
+    again = issued.run("panic-disconnect", "--yes")
+    assert again.code == 0, again.doc

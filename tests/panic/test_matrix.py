@@ -9,6 +9,7 @@ import json
 import os
 import shutil
 import signal
+import sqlite3
 import subprocess
 import time
 from collections.abc import Iterator
@@ -116,6 +117,33 @@ def no_later_than_the_halt(world: World, document: dict[str, object], lying_ms: 
     halted = latched + steps["latch"]["elapsed_ms"] + steps["halt"]["elapsed_ms"]
     taken_up = [one for one in world.orders_placed() if not (lying_ms and one.get("code") == TOO_LATE)]
     return all(one["time"] <= halted + lying_ms + 1 for one in taken_up)
+
+
+@campaign
+def test_what_a_frozen_robot_had_on_its_way_is_cancelled(world: World) -> None:
+    """The exchange takes its orders up almost a second after they came, and after the latch."""
+    page = world.template.page
+    page.ok("paper", "fault", "set", "slow:0.9", "--match", "POST", "/api/v3/order", "--count", "100000")
+    world.kept.append(lambda: page.ok("paper", "fault", "clear"))
+    starting = subprocess.Popen(
+        world.shell.argv("robot", "start"), stdout=subprocess.DEVNULL, env=world.shell.environment
+    )
+    journal = sqlite3.connect(f"file:{world.place / 'journal.sqlite'}?mode=ro", uri=True)
+    deadline = time.monotonic() + 60
+    while not journal.execute("SELECT 1 FROM event WHERE kind = 'intended'").fetchall():
+        assert time.monotonic() < deadline
+    time.sleep(0.02)  # On their way; whether they are is only told.
+    world.robot_pid = json.loads((world.place / "robot.lock").read_text())["pid"]
+    os.kill(world.robot_pid, signal.SIGSTOP)
+    done = world.panic()
+    starting.wait(60)
+    journal.close()
+    assert done.code == 12 and world.gone(), done.out
+    facts = json.loads((world.place / "latch").read_text())
+    steps = {step["name"]: step for step in done.data["steps"]}
+    late = [one for one in world.orders_placed() if one["time"] > facts["at_ms"] and one["status"] == 200]
+    print(f"{len(late)} orders were taken up after the latch; {steps['cancel orders']['detail']}")
+    assert facts["orders_done"] is True and world.open_orders() == []
 
 
 @campaign
