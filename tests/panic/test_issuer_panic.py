@@ -79,7 +79,7 @@ def test_a_key_that_a_rotation_is_having_made(issued: Shell, fault: list[str]) -
         time.sleep(0.05)
     done = issued.run("panic-disconnect", "--yes")
     rotating.communicate(timeout=120)
-    assert left(issued) == {"m-1", "a-persons-own"}, done.doc
+    assert left(issued) == {"m-1", "a-persons-own"}, done.out
     assert rotating.returncode != 0
     again = issued.run("panic-disconnect", "--yes")
     assert again.code == 0, again.doc

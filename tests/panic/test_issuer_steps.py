@@ -30,7 +30,7 @@ class Issuer:
         self.coming: list[tuple[float, IssuedKey]] = []
         self.deleted: list[str] = []
         self.refusals: dict[str, list[ExchangeFault]] = {}
-        self.silent = 0
+        self.silent, self.refusal = 0, LOST
 
     async def create(
         self, name: str, public_key: str, permissions: Collection[str], addresses: Sequence[str]
@@ -40,7 +40,7 @@ class Issuer:
     async def listed(self) -> tuple[IssuedKey, ...]:
         if self.silent:
             self.silent -= 1
-            raise LOST
+            raise self.refusal
         self.keys += [one for at, one in self.coming if at <= self.bench.clock.at]
         self.coming = [(at, one) for at, one in self.coming if at > self.bench.clock.at]
         return tuple(self.keys)
@@ -98,6 +98,18 @@ async def test_one_that_cannot_be_deleted_keeps_no_other(tmp_path: Path, times: 
     lives = [("site", "site-1"), ("robot", "robot-1")] if times == 99 else []
     assert told(report) == lives and "site-0" in issuer.deleted
     assert step(report, "delete at exchange").state == ("failed" if lives else "done")
+
+
+async def test_an_issuer_that_comes_back_is_asked_again(tmp_path: Path) -> None:
+    bench, issuer = bench_with(tmp_path)
+    issuer.silent = 5
+    assert told(await bench.panic()) == [] and sorted(issuer.deleted) == ["robot-1", "site-1"]
+
+
+async def test_a_master_key_that_is_refused_is_not_asked_again(tmp_path: Path) -> None:
+    bench, issuer = bench_with(tmp_path)
+    issuer.refusal, issuer.silent = ExchangeFault(Outcome.KEY_REFUSED, "no", code=-2015), 1_000
+    assert step(await bench.panic(), "delete at exchange").state == "failed" and issuer.silent >= 995
 
 
 async def test_another_sub_accounts_list_proves_nothing(tmp_path: Path) -> None:

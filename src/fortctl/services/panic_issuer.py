@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 
-from fortctl.errors import FortctlError
+from fortctl.errors import ExchangeUnreachable, FortctlError
 from fortctl.model import KeyPair
-from fortctl.ports import Clock, Exchange, ExchangeFault, IssuedKey, Issuer
+from fortctl.ports import Clock, Exchange, IssuedKey, Issuer
 from fortctl.services.issuer import delete_keys, keys_of
 from fortctl.services.panic_death import proved_dead
 from fortctl.services.panic_memory import Memory
@@ -43,22 +43,23 @@ class Deletion:
             orders: ends when nothing is left to cancel, or can be done about it.
 
         Raises:
-            FortctlError, ExchangeFault, TimeoutError: one may be left.
+            FortctlError, TimeoutError: one may be left.
         """
         try:
             await self._round(lambda key: not self._memory.cancels(key))
-        except (FortctlError, ExchangeFault, TimeoutError):
+        except (FortctlError, TimeoutError):
             pass  # It is tried again below, with all the others.
         await orders()
+        patience = self._clock.monotonic() + self._within_s
         while True:
             late = self._clock.now_ms() >= max((one.until_ms for one in self._memory.issued), default=0)
             try:
                 await self._round(lambda key: True)
-            except (FortctlError, ExchangeFault, TimeoutError):
-                if late:
+                if late or not self._memory.issued:
+                    break
+            except (FortctlError, TimeoutError) as error:
+                if late and (not _passes(error) or self._clock.monotonic() >= patience):
                     raise
-            if late or not self._memory.issued:
-                break
             await self._clock.sleep(LOOK_AGAIN_S)
         await self._ask_about_the_others()
         return f"deleted at the exchange: {', '.join(self._gone)}" if self._gone else "none of ours is left there"
@@ -77,3 +78,8 @@ class Deletion:
         keys = [key for key in self._memory.alive() if not key.listed and key.pair is not None]
         looks = await asyncio.gather(*(proved_dead(self._connect, key) for key in keys))
         self._memory.bury(key for key, (dead, _wait) in zip(keys, looks, strict=True) if dead)
+
+
+def _passes(error: FortctlError | TimeoutError) -> bool:
+    """Return whether a failure may be over in a moment: a lost answer, not a refusal."""
+    return isinstance(error, ExchangeUnreachable | TimeoutError)
