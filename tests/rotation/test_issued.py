@@ -95,7 +95,7 @@ def test_the_user_stream_logs_on_with_the_new_key_without_reconnecting(issuing: 
 
     # The old key lives on while its stream is handed over: its deletion does not come through at first.
     before = logons()
-    issuing.ok("paper", "fault", "set", "http-503", "--match", "DELETE", SUB, "--count", "1")
+    issuing.ok("paper", "fault", "set", "http-503", "--match", "DELETE", SUB, "--count", "2")
     assert issuing.run("keys", "rotate", "--role", "robot", "--mode", "overlap").code == 10
     deadline = time.monotonic() + 30
     while logons() == before and time.monotonic() < deadline:
