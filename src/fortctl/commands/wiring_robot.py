@@ -45,14 +45,13 @@ def run_robot(wiring: Wiring, *, brought_up: bool) -> int:
         brought_up: started by a command: the passphrase comes over stdin, one line goes back over stdout, and a robot
             that was running waits for ``robot start``.
     """
-    import uvloop
-
+    from fortctl.commands.robot_loop import RobotLoop
     from fortctl.robot.process import announce
 
     robot: RobotProcess | None = None
     try:
         robot = RobotProcess(wiring, brought_up=brought_up)
-        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as loop:
+        with asyncio.Runner(loop_factory=RobotLoop) as loop:
             return loop.run(robot.serve())
     except Exception as error:
         if robot is not None:
