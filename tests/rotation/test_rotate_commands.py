@@ -130,7 +130,7 @@ def test_new_keys_that_will_not_do(trading: Shell) -> None:
     trading.ok("paper", "keys", "delete", "robot-1")
     assert rotate(trading, "--finish", given=first).code == 0
     assert rotate(trading, "--role", "robot", "--mode", "overlap", given=first).error["details"]["reason"] == "same_key"
-    assert rotate(trading, "--abort").code == 0
+    assert rotate(trading, "--abort").code == 7, "it was refused before anything was begun"
 
 
 def test_abort_before_a_new_key_is_in_use_leaves_the_robot_as_before(trading: Shell) -> None:
