@@ -23,6 +23,7 @@ from typing import Any
 from fortctl.audit import AuditFile
 from fortctl.config import Home, make_private_folder, write_private
 from fortctl.exchange import parsing
+from fortctl.exchange.candles import price_range
 from fortctl.exchange.codes import classify
 from fortctl.model import KeyPair, KeyType, PublicTrade, Role, StreamUp
 from fortctl.paper import calls, refusals
@@ -155,9 +156,24 @@ class EngineExchange:
         answer = self.ask("DELETE", "/api/v3/order", symbol=symbol, **named)
         return parsing.order_state(answer)
 
-    async def order(self, symbol: str, client_order_id: str) -> Any:
-        answer = self.ask("GET", "/api/v3/order", symbol=symbol, origClientOrderId=client_order_id)
-        return parsing.order_state(answer)
+    async def order(self, symbol: str, client_order_id: str, *, order_id: int | None = None) -> Any:
+        named = {"orderId": order_id} if order_id is not None else {"origClientOrderId": client_order_id}
+        return parsing.order_state(self.ask("GET", "/api/v3/order", symbol=symbol, **named))
+
+    async def price_range(self, symbol: str, since: int) -> Any:
+        async def candles(interval: str, first: int, last: int | None) -> Any:
+            until = {} if last is None else {"endTime": last}
+            return self.ask("GET", "/api/v3/klines", symbol=symbol, interval=interval, startTime=first, **until)
+
+        return await price_range(candles, since)
+
+    async def all_orders(self, symbol: str, *, start_time: int | None = None, from_id: int | None = None) -> Any:
+        rows = self.ask("GET", "/api/v3/allOrders", symbol=symbol, orderId=from_id or 0, limit=1000)
+        return tuple(parsing.order_state(row) for row in rows)
+
+    async def earlier_names(self, symbol: str, order_id: int) -> tuple[str, ...]:
+        rows = self.ask("GET", "/api/v3/order/amendments", symbol=symbol, orderId=order_id)
+        return tuple(row["origClientOrderId"] for row in rows)
 
     async def open_orders(self, symbol: str | None = None) -> Any:
         return tuple(parsing.order_state(row) for row in self.ask("GET", "/api/v3/openOrders", symbol=SYMBOL))
