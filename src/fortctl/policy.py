@@ -173,7 +173,7 @@ def ticks(right: str) -> str:
 def ticking_hint(role: Role, missing: tuple[str, ...], excess: tuple[str, ...]) -> str:
     steps = [f"tick '{_TICK[name]}'" for name in missing] + [f"untick '{_TICK[name]}'" for name in excess]
     hint = "on Binance's API management page: " + ", ".join(steps)
-    return hint + (f"; or accept it with --allow {excess[0]}" if excess and not missing else "")
+    return hint + (f"; or accept it where a key is added, with --allow {excess[0]}" if excess and not missing else "")
 
 
 def rejection_of(verdict: KeyVerdict, role: Role) -> KeyRejected:

@@ -44,7 +44,9 @@ def test_young_keys_are_left_alone_and_old_ones_need_a_person_or_an_issuer(keyed
     assert keyed.run("keys", "rotate", "--status").code == 7, "nothing was begun"
     assert run(keyed, unit, tmp_path, MAX_AGE="0h", MODE="overlap") == 12
     assert keyed.ok("keys", "rotate", "--status")["operation"]["step"] == "create"
+    assert run(keyed, unit, tmp_path, MAX_AGE="60d", MODE="overlap") == 12, "one that is open is not forgotten"
     keyed.ok("keys", "rotate", "--abort")
+    assert run(keyed, unit, tmp_path, MAX_AGE="60d", MODE="overlap") == 0
 
 
 def verified(folder: Path, name: str) -> list[str]:
@@ -83,18 +85,27 @@ def test_systemd_accepts_the_units(tmp_path: Path) -> None:
 
 
 def test_the_workflows_steps(keyed: Shell, tmp_path: Path) -> None:
-    age, rotate, ask = scripts_of_workflow()
+    go_on, age, rotate, ask = scripts_of_workflow()
     outputs = tmp_path / "outputs"
+    assert run(keyed, go_on, tmp_path, GITHUB_OUTPUT=str(outputs)) == 0 and outputs.read_text() == "code=7\n"
+    outputs.unlink()
     assert run(keyed, age, tmp_path, GITHUB_OUTPUT=str(outputs)) == 0 and outputs.read_text() == "code=0\n"
     assert run(keyed, age.replace("60d", "0h"), tmp_path, GITHUB_OUTPUT=str(outputs)) == 0
     assert outputs.read_text().splitlines()[-1] == "code=13"
     assert run(keyed, rotate, tmp_path, GITHUB_OUTPUT=str(outputs)) == 0
     assert outputs.read_text().splitlines()[-1] == "code=12"
+    assert run(keyed, go_on, tmp_path, GITHUB_OUTPUT=str(outputs)) == 0
+    assert outputs.read_text().splitlines()[-1] == "code=12", "it still waits for a person"
     if shutil.which("jq") is None:
         pytest.skip("no jq here")
     bodies = tmp_path / "gh"
-    bodies.write_text(f'#!/bin/sh\ncat > "{tmp_path}/issue"\n')
+    asked = tmp_path / "asked"
+    asked.write_text("0")
+    bodies.write_text(f'#!/bin/sh\nif [ "$2" = list ]; then cat "{asked}"; else cat > "{tmp_path}/issue"; fi\n')
     bodies.chmod(0o755)
     script = f'PATH="{tmp_path}:$PATH"\n{ask}'
     assert run(keyed, script, tmp_path, GITHUB_REPOSITORY="x/y") == 0
     assert "- [ ] on Binance's API management page create a new site key" in (tmp_path / "issue").read_text()
+    (tmp_path / "issue").unlink()
+    asked.write_text("1")
+    assert run(keyed, script, tmp_path, GITHUB_REPOSITORY="x/y") == 0 and not (tmp_path / "issue").exists()

@@ -92,6 +92,11 @@ def print_error(error: FortctlError, draft: Draft, as_json: bool) -> None:
 def print_ended(code: str, message: str, exit_code: int, draft: Draft, as_json: bool) -> None:
     """Print that a signal ended the command."""
     hint = "nothing is half-written; run the command again"
+    if draft.command == "keys rotate":
+        hint = (
+            "the robot may be draining or stopped: 'fortctl keys rotate --status' tells where the rotation stands,"
+            " --resume goes on, --abort ends it"
+        )
     if as_json:
         facts = {"code": code, "message": message, "hint": hint, "exit_code": exit_code}
         _print_failure({**facts, "exchange": None, "details": {}}, draft)

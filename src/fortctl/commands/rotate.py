@@ -219,7 +219,7 @@ def _steps_text(operation: Operation) -> str:
     lines = [f"rotation {operation.id} ({operation.mode}, {operation.scope}): {operation.step}"]
     lines += [f"  {one['name']:<8} {one['state']:<6} {one['at'] or ''}".rstrip() for one in shown["steps"]]
     if shown["trading_gap_s"] is not None:
-        lines.append(f"trading gap: {shown['trading_gap_s']} s")
+        lines.append(f"trading gap: {float(shown['trading_gap_s']):.3f} s")
     return "\n".join(lines)
 
 
