@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import os
 import pty
+import re
 import select
 import subprocess
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 from harness import Shell
 
@@ -72,6 +74,26 @@ def test_a_person_is_guided_through_it(keyed: Shell) -> None:
     assert person.end() == 0, person.seen
     assert "done" in person.seen and good["secret_key"] not in person.seen and good["api_key"] not in person.seen
     assert keyed.ok("keys", "rotate", "--status")["operation"]["state"] == "done"
+
+
+def test_the_public_half_of_a_pair_made_here_can_be_pasted(keyed: Shell, tmp_path: Path) -> None:
+    person = Terminal(keyed, "keys", "rotate", "--role", "site", "--mode", "overlap")
+    person.until("-----END PUBLIC KEY-----")
+    shown = re.search(r"-----BEGIN PUBLIC KEY-----.*?-----END PUBLIC KEY-----", person.seen, re.DOTALL)
+    assert shown is not None
+    public = tmp_path / "public.pem"
+    public.write_text(shown[0].replace("\r", "") + "\n")
+    made = keyed.ok(
+        *("paper", "keys", "create", "--name", "site-2", "--type", "ed25519", "--public-key", str(public)),
+        *("--permissions", "reading"),
+    )
+    person.types("Name of the new site key", "site-2")
+    person.types("API key: ", made["api_key"])
+    person.types("secret key: ", "")
+    person.types("Press Enter", "", before=lambda: keyed.ok("paper", "keys", "delete", "site-1"))
+    assert person.end() == 0, person.seen
+    (site,) = [one for one in keyed.ok("keys", "list")["keys"] if one["role"] == "site"]
+    assert (site["name"], site["type"]) == ("site-2", "ed25519") and "PRIVATE" not in person.seen
 
 
 def test_later_ends_it_there(keyed: Shell) -> None:

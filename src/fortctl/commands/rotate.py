@@ -11,7 +11,7 @@ import click
 
 from fortctl.commands.context import App, Result, command, refuse
 from fortctl.errors import BadInput, Conflict, FortctlError
-from fortctl.model import KeyPair, Role
+from fortctl.model import KeyPair, KeyType, Role
 from fortctl.secret import Secret
 from fortctl.services.rotation_plan import FINISHED, ROTATIONS, Mode, Operation, Scope
 
@@ -270,21 +270,37 @@ class TerminalGuide:
     def __init__(self, app: App, on_timeout: str | None) -> None:
         self._app = app
         self._on_timeout = on_timeout
+        # Pairs made here, by role: a person may paste the public half; a refused key is entered again with the same.
+        self._made: dict[Role, tuple[Secret, str]] = {}
 
     def progress(self, line: str) -> None:
         self._app.progress(line)
 
     def keys(self, todo: list[dict[str, Any]], roles: Collection[Role]) -> dict[Role, KeyPair] | None:
-        from fortctl.commands.keys import enter_key
-
         if not self._app.may_ask:
             return None
         self._tell(one for one in todo if one["what"] != "enter_key")
         found = {}
         for role in roles:
-            name = self._app.read_answer(f"Name of the new {role} key in the Binance account: ") or f"{role} key"
-            found[role] = enter_key(self._app, f"{role} key", name, None, None, None)
+            found[role] = self._entered(role)
         return found
+
+    def _entered(self, role: Role) -> KeyPair:
+        """Ask for one key: an HMAC pair, or the API key of the Ed25519 pair whose public half is shown."""
+        from fortctl.services.entering import parse_key
+        from fortctl.vault.keygen import make_pair
+
+        private, public = self._made.setdefault(role, make_pair(KeyType.ED25519))
+        print(
+            f"For a self-generated Ed25519 key paste this public key (its private half stays here):\n{public}",
+            file=sys.stderr,
+            flush=True,
+        )
+        name = self._app.read_answer(f"Name of the new {role} key in the Binance account: ") or f"{role} key"
+        fields = {"api_key": self._app.read_hidden("API key").reveal()}
+        secret = self._app.read_hidden("Enter alone for the public key above, or an HMAC secret key").reveal()
+        fields |= {"secret_key": secret} if secret.strip() else {"private_key": private.reveal()}
+        return parse_key(fields, name=name, key_type=None, default_name=f"{role} key")
 
     def refused(self, error: FortctlError) -> bool:
         if not self._app.may_ask:
