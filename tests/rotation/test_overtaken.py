@@ -55,6 +55,21 @@ def test_what_was_made_is_deleted(stage: Stage, monkeypatch: pytest.MonkeyPatch)
     assert ended.value.details["deleted"][0].startswith("fortctl-robot-") and made(stage) == set()
 
 
+def test_a_robot_that_dies_meanwhile_is_told_of(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    delete = EngineIssuer.delete
+
+    async def deadly(issuer: EngineIssuer, *words: Any) -> Any:
+        stage.robot.resumes = False
+        stage.robot.kill()
+        return await delete(issuer, *words)
+
+    quiet = [code for code, _text in stage.rotate(Mode.OVERLAP, Scope.ROBOT).warnings]
+    assert "ROBOT_STANDS_STILL" not in quiet
+    monkeypatch.setattr(EngineIssuer, "delete", deadly)
+    codes = [code for code, _text in stage.rotate(Mode.OVERLAP, Scope.ROBOT).warnings]
+    assert "ROBOT_STANDS_STILL" in codes
+
+
 def test_nothing_is_asked_for_any_more(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = panic_after(stage, monkeypatch, "listed")
     with pytest.raises(Conflict):

@@ -31,7 +31,7 @@ from fortctl.services.rotation_plan import (
     to_text,
 )
 from fortctl.services.rotation_steps import Steps
-from fortctl.services.rotation_tools import Drained, StepTools, opened_issuer
+from fortctl.services.rotation_tools import AT_WORK, Drained, StepTools, opened_issuer
 from fortctl.services.rotation_undo import Undo
 
 KIND = "rotation"
@@ -189,7 +189,7 @@ class RotationService:
             await self._drain_timed_out(steps.operation, unfinished)
         except ActionRequired as error:
             error.data = {"operation": steps.operation.as_json()}
-            error.warnings = (*self._warnings, *steps.warnings, *error.warnings)
+            error.warnings = (*self._warnings, *steps.warnings, *self._stands_still(steps.operation), *error.warnings)
             raise
         except FortctlError as error:
             if self._tools.control.latched:
@@ -203,7 +203,19 @@ class RotationService:
         self._audit_end(done, "done")
         if operation.mode in ROTATIONS:
             self._fire("post-rotate", done)
-        return Ended(done, True, (*self._warnings, *steps.warnings))
+        return Ended(done, True, (*self._warnings, *steps.warnings, *self._stands_still(done)))
+
+    def _stands_still(self, operation: Operation) -> Warnings:
+        """Tell of a robot that was at work before and does not trade any more, though nothing here stopped it."""
+        draining = operation.mode is Mode.DRAIN and operation.state != FINISHED
+        if draining or operation.facts.get("was") not in AT_WORK:
+            return ()
+        status = self._tools.watch.status()
+        if status["state"] not in ("stopped", "held", "key_lost"):
+            return ()
+        was, now, why = operation.facts["was"], status["state"], status.get("reason") or "no reason given"
+        text = f"the robot was {was} before, and is {now} now ({why}): see 'fortctl robot status'"
+        return (("ROBOT_STANDS_STILL", text),)
 
     async def _take_back(self, operation: Operation, error: FortctlError) -> None:
         """After a panic: delete what the issuer made for this rotation, for the panic may have looked too early."""
