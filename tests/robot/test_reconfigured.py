@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from fortctl.errors import BadInput
+from fortctl.ports import ExchangeFault, Outcome
 from fortctl.robot.book import Book
 from fortctl.robot.grid import Grid
 from fortctl.robot.ids import prefix_of
@@ -277,4 +278,32 @@ async def test_a_strategy_is_asked_at_the_time_that_it_named_in_a_quiet_market_t
     await robot.wait(60)
     due = [at for at in asked if at % 10_000 < 20]
     assert [at // 10_000 for at in due] == list(range(due[0] // 10_000, due[0] // 10_000 + 6))
+    await robot.down()
+
+
+@simulated
+async def test_what_waits_for_a_busy_exchange_is_thought_over_under_new_settings(tmp_path: Path) -> None:
+    world = World()
+    refused: list[str] = []
+
+    def busy(name: str) -> None:
+        if name == "POST /api/v3/order" and len(refused) < 4:
+            refused.append(name)
+            raise ExchangeFault(Outcome.BUSY, "Too many requests queued.", code=-1003, http_status=418, retry_after=5)
+
+    world.before = busy
+    robot = Robot(world, tmp_path, world.key("a"))
+    await robot.up()
+    await robot.does(robot.runner.start(by_person=True))
+    await robot.wait(2)
+    assert len(refused) == 4 and not buys(robot), "it waits to try again"
+    world.trade("0.00144000", "1")
+    await robot.wait(1)
+    smaller = replace(SETTINGS, order_quote=SETTINGS.order_quote / 2, max_quote=SETTINGS.order_quote)
+    await robot.does(robot.runner.configure(smaller))
+    await robot.wait(30)
+    assert buys(robot) and all(
+        Decimal(order["price"]) * Decimal(order["quantity"]) <= smaller.order_quote for order in buys(robot)
+    )
+    assert not world.broken
     await robot.down()

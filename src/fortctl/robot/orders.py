@@ -65,21 +65,22 @@ class OrderDesk:
 
     async def carry_out(self, exchange: Exchange, intents: Sequence[Intent]) -> None:
         """Carry out intents side by side; sells and cancels first."""
+        book = self._runner.book
+        under = book.settings
         if self._runner.monotonic() < self._busy_until:
             wait = self._busy_until - self._runner.monotonic()
             self._runner.beat(wait)
             await asyncio.sleep(wait)
-        if not self._runner.calm():
-            # It was wanted before a break: that is judged first, and then it is thought over.
+        if not self._runner.calm() or under is not book.settings:
+            # It was wanted before a break, or under other settings: that is judged first, and then it is thought over.
             self._runner.look_again()
             return
-        book = self._runner.book
         places = [intent for intent in intents if isinstance(intent, Place)]
         cancels = [intent.client_order_id for intent in intents if isinstance(intent, Cancel)]
         with self._under_way():
             requests = self._journal(places)
             await asyncio.gather(
-                *(self._place(exchange, request, at, book.settings) for request, at in requests),
+                *(self._place(exchange, request, at, under) for request, at in requests),
                 *(self.cancel(exchange, name, while_calm=True) for name in cancels if name not in self._cancelling),
             )
 
