@@ -9,11 +9,13 @@ from pathlib import Path
 import pytest
 
 from fortctl.errors import ConfigError, ExchangeUnreachable
+from fortctl.exchange.client import BinanceExchange
 from fortctl.exchange.codes import classify
 from fortctl.exchange.signing import sign, socket_payload
-from fortctl.exchange.targets import pin, resolve
-from fortctl.model import KeyPair
-from fortctl.ports import Outcome
+from fortctl.exchange.targets import ExchangeTarget, pin, resolve
+from fortctl.model import KeyPair, KeyType
+from fortctl.ports import ExchangeFault, Outcome
+from fortctl.secret import Secret
 from signature_vectors import HMAC, REST_VECTORS, SOCKET_COMMON, SOCKET_VECTORS
 
 
@@ -101,3 +103,13 @@ def test_targets_and_codes_import_no_vendor() -> None:
     script = "import sys, fortctl.exchange.targets, fortctl.exchange.codes; print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout.split()
     assert not {"aiohttp", "binance", "pydantic", "asyncio"} & set(loaded)
+
+
+async def test_a_key_that_was_put_away_asks_no_more() -> None:
+    """Its secret may be overwritten by then: whoever still holds the view of it is told so, and nothing breaks."""
+    target = ExchangeTarget("x", "http://127.0.0.1:1", "ws://127.0.0.1:1/ws-api/v3", "ws://127.0.0.1:1")
+    exchange = BinanceExchange(target, KeyPair("k", KeyType.ED25519, Secret("k" * 64), Secret("\0" * 119)))
+    await exchange.close()
+    with pytest.raises(ExchangeFault, match="put away") as told:
+        await exchange.order("BTCUSDT", "fc-1")
+    assert told.value.outcome is Outcome.UNREACHABLE

@@ -143,6 +143,7 @@ class BinanceExchange:
         self._pair = pair
         self._clock = clock or SystemClock()
         self._client: Any = None
+        self._closed = False
         self._shared = connections
         self._own: Connections | None = None
         self._account = account
@@ -252,6 +253,7 @@ class BinanceExchange:
         return self._connections.market_stream(url).events()
 
     async def close(self) -> None:
+        self._closed = True
         client, self._client = self._client, None
         if client is not None:
             await client.close_connection()
@@ -276,6 +278,9 @@ class BinanceExchange:
         return self._own
 
     def _made(self) -> Any:
+        if self._closed and self._pair is not None:
+            # Its key was replaced or forgotten, and may be overwritten by now: whoever asks with it still is too late.
+            raise ExchangeFault(Outcome.UNREACHABLE, "the key was put away")
         if self._client is None:
             self._client = _make_client(self._target, self._pair, self._clock, self._connections, self._budget)
         return self._client
