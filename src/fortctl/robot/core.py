@@ -13,6 +13,7 @@ from fortctl.model import AccountState, KeyPair, SymbolRules
 from fortctl.ports import Clock, Exchange, LatchGuard
 from fortctl.robot.book import Book
 from fortctl.robot.events import Event, Held, Wished
+from fortctl.robot.exchangetime import ExchangeTime
 from fortctl.robot.gap import TradingGap
 from fortctl.robot.grid import builtin
 from fortctl.robot.holding import JOURNAL_BEHIND, OTHER_ROBOT, Excuses
@@ -22,15 +23,10 @@ from fortctl.robot.lifecycle import KEY as KEY_TABLE
 from fortctl.robot.lifecycle import WISH, Books, Facts, Key, KeyEvent, Wish, WishEvent, derive_state, may_trade
 from fortctl.robot.reconcile import Limits, Mark
 from fortctl.robot.strategy import Strategy
-from fortctl.times import rfc3339
 
 MARK_EVERY_MS = 5_000
 # While it works, something is accepted at least every 30 s; what is longer was a break.
 UNBROKEN_MS = 120_000
-# How far the time that comes with the symbols' rules and this host's clock may lie apart to bear each other out.
-CLOCKS_AGREE_MS = 500
-# Beyond this (ms) a wall clock was set, or a monotonic one stood still.
-CLOCKS_PARTED_MS = 60_000
 # A trade that is no older than this was the last one, as far as anybody can tell.
 FRESH_MS = 5_000
 
@@ -92,14 +88,8 @@ class RobotCore:
         self._allow: tuple[str, ...] = ()
         # When a lost key is looked at again (monotonic).
         self._look_due = 0.0
-        # The exchange's time (ms) and our monotonic time (s) when it was measured.
-        self._measured: tuple[int, float] | None = None
-        # By how much this host's wall clock lay ahead of its monotonic one then (ms).
-        self._clocks_apart = 0.0
-        # The exchange refused a timestamp: its time must be asked for by itself.
-        self._misdated = False
-        # Whoever owned the account before has stamped nothing since (monotonic).
-        self._began = clock.monotonic()
+        # Whoever owned the account before has stamped nothing since.
+        self._time = ExchangeTime(clock)
         # The exchange's time (ms) of the last trade that the market stream told.
         self._price_at = 0
         self._mark = journal.mark()
@@ -129,7 +119,6 @@ class RobotCore:
         self._outgoing: Exchange | None = None
         self._seeing_out: asyncio.Task[None] | None = None
         self._gap = TradingGap()
-        self._key_swap: dict[str, str] | None = None
         self._market_task: asyncio.Task[None] | None = None
         self._beside: set[asyncio.Task[None]] = set()
         if journal.behind():
@@ -175,11 +164,7 @@ class RobotCore:
         return derive_state(self.facts)
 
     def exchange_now(self) -> int:
-        """Return the exchange's time (ms), as last measured and carried on by a clock that nobody sets."""
-        if self._measured is None:
-            return self._clock.now_ms()
-        theirs, here = self._measured
-        return theirs + round((self._clock.monotonic() - here) * 1000)
+        return self._time.now()
 
     def record(self, *events: Event) -> None:
         """Journal events, then take them into the book."""
@@ -234,20 +219,6 @@ class RobotCore:
 
     def _turn_key(self, event: KeyEvent) -> None:
         self._key = KEY_TABLE[self._key, event]
-
-    def _begin_swap(self) -> None:
-        """A key is to be replaced: every moment from here on in which no order can leave counts (``key_swap``)."""
-        self._gap.begin(self._clock.monotonic())
-        self._open_gap()
-
-    def _open_gap(self) -> None:
-        if self.state in ("running", "draining", "reconciling"):
-            self._gap.open(self._clock.monotonic())
-
-    def _close_gap(self) -> None:
-        """Orders can leave again: add up for how long none could."""
-        if self._gap.close(self._clock.monotonic()):
-            self._key_swap = {"at": rfc3339(self._clock.now_ms()) or "", "gap_s": f"{self._gap.total:.6f}"}
 
     def _accepted(self, *, agreed: bool = False) -> None:
         """Note that the exchange accepted a signed request just now.
@@ -335,33 +306,15 @@ class RobotCore:
 
     async def measure_time(self, exchange: Exchange) -> None:
         """Ask for the exchange's time, and carry it on by a clock that nobody sets."""
-        before = self._clock.monotonic()
-        theirs = await exchange.server_time()
-        self._measured = (theirs, (before + self._clock.monotonic()) / 2)
-        self._clocks_apart, self._misdated = self._apart(), False
+        asked_at = self._clock.monotonic()
+        self._time.set(await exchange.server_time(), asked_at)
 
     def take_time(self, theirs: int, asked_at: float) -> bool:
-        """Take the time that another answer bore, if this host's clock bears it out: it may be an old one.
-
-        Args:
-            theirs: the exchange's time (ms); 0: the answer bore none.
-            asked_at: monotonic seconds when the request left.
-
-        Returns:
-            Whether the time is measured now.
-        """
-        halfway = (self._clock.monotonic() - asked_at) / 2
-        if self._misdated or abs(theirs - self._clock.now_ms() + halfway * 1000) > CLOCKS_AGREE_MS:
-            return False
-        self._measured, self._clocks_apart = (theirs, asked_at + halfway), self._apart()
-        return True
-
-    def _apart(self) -> float:
-        return self._clock.now_ms() - self._clock.monotonic() * 1000
+        """Take the time that another answer bore (:meth:`ExchangeTime.take`)."""
+        return self._time.take(theirs, asked_at)
 
     def began_at(self) -> int:
-        """Return the exchange's time (ms) since when nobody but this process can have sent anything."""
-        return self.exchange_now() - round((self._clock.monotonic() - self._began) * 1000)
+        return self._time.began_at()
 
     def fresh_price(self) -> Decimal | None:
         """Return the last price where the market stream told of a trade just now; None where it must be asked for."""
@@ -402,7 +355,7 @@ class RobotCore:
         Where this host's clocks have parted, somebody set one of them or the machine slept: the exchange's time is
         asked for anew before anything is judged by it.
         """
-        if self._measured is not None and abs(self._apart() - self._clocks_apart) > CLOCKS_PARTED_MS:
+        if self._time.parted:
             return False
         return self._mark is None or self.exchange_now() - self._mark.at <= min(UNBROKEN_MS, self._limits.max_gap_ms)
 
@@ -445,7 +398,7 @@ class RobotCore:
 
     def resync(self) -> None:
         """The clock was refused: measure it again before the next order."""
-        self._misdated = True
+        self._time.refuse()
         self.doubt_books()
 
     def doubt_books(self) -> None:

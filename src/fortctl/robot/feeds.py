@@ -56,6 +56,21 @@ class Feeds(RobotCore, ABC):
     def doubt_rules(self) -> None:
         """Ask for rules and commissions again before the next order."""
 
+    # -- how long no order could leave ------------------------------------------------------------------------------
+
+    def _begin_swap(self) -> None:
+        """A key is to be replaced: every moment from here on in which no order can leave counts (``key_swap``)."""
+        self._gap.begin(self._clock.monotonic())
+        self._open_gap()
+
+    def _open_gap(self) -> None:
+        if self.state in ("running", "draining", "reconciling"):
+            self._gap.open(self._clock.monotonic())
+
+    def _close_gap(self) -> None:
+        """Orders can leave again: add up for how long none could."""
+        self._gap.close(self._clock.monotonic(), self._clock.now_ms())
+
     # -- streams ---------------------------------------------------------------------------------------------------
 
     def _watcher(self) -> Exchange:

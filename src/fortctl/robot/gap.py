@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from fortctl.times import rfc3339
+
 # By then a replaced key's stream is seen out, and what its deletion ends has begun again.
 SWAP_TAKES_S = 20.0
 
@@ -14,9 +16,11 @@ class TradingGap:
 
     Attributes:
         total: seconds in which no order could leave.
+        told: ``{at, gap_s}``: when the last gap ended, and their sum in seconds; None before there was one.
     """
 
     total: float = 0.0
+    told: dict[str, str] | None = None
     _until: float = 0.0
     _from: float | None = None
 
@@ -29,10 +33,14 @@ class TradingGap:
         if self._from is None and now < self._until:
             self._from = now
 
-    def close(self, now: float) -> bool:
-        """Orders can leave again; True when a gap ends here."""
-        if self._from is None:
-            return False
-        self.total += now - self._from
-        self._from = None
-        return True
+    def close(self, now: float, at: int) -> None:
+        """Orders can leave again.
+
+        Args:
+            now: monotonic seconds.
+            at: the wall clock then (ms).
+        """
+        if self._from is not None:
+            self.total += now - self._from
+            self._from = None
+            self.told = {"at": rfc3339(at) or "", "gap_s": f"{self.total:.6f}"}

@@ -225,9 +225,9 @@ class Runner(Keyed):
         if self.state == "held":
             shown["reasons"] = numbered(self.facts.hold)
             shown["resume"] = after_resume(self.book, self._wanted_now(), self._price)
-        if self._key_swap is not None:
+        if self._gap.told is not None:
             # Heard: somebody listens with the new key.
-            shown["key_swap"] = {**self._key_swap, "heard": self._exchange in self._up}
+            shown["key_swap"] = {**self._gap.told, "heard": self._exchange in self._up}
         shown["books"] = self._books.value if self._key is Key.LOADED else None
         if self._others:
             shown["other_robots"] = sorted(self._others)
