@@ -154,8 +154,8 @@ class Bench:
             connect=lambda one: self.exchange,  # type: ignore[arg-type,return-value]
             issuer=lambda: None,
             audit=lambda what, facts: self.audited.append(facts),
-            fire=lambda facts, wait_s: (),
-            hooks=lambda: (),
+            fire=lambda event, facts, wait_s: (),
+            hooks=lambda event: (),
             clock=self.clock,
             who="somebody",
         )

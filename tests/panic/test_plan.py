@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,9 @@ from fortctl.commands.emergency_stores import read_in_time
 from fortctl.commands.wiring_panic import accounts_of
 from fortctl.errors import NotFound, VaultLocked
 from fortctl.services.panic_plan import dry_run
+from fortctl.services.panic_ports import Aborted
 from fortctl.services.panic_report import KeysRead, KnownKey, PanicReport
-from panic.bench import Bench, Process, key, told
+from panic.bench import NOW_S, Bench, Process, key, told
 from panic.test_issuer_steps import Issuer
 
 
@@ -33,15 +35,26 @@ async def planned(bench: Bench) -> PanicReport:
 
 async def test_every_step_is_told_and_what_a_person_must_do(tmp_path: Path) -> None:
     bench = Bench(tmp_path / "robot", Process("silent"))
-    bench.changes = {"open_operation": lambda: "the rotation r1", "hooks": lambda: ("on-panic", "notify")}
+    bench.changes = {"open_operation": lambda: "the rotation r1", "hooks": lambda event: (event, "notify")}
     report = await planned(bench)
     steps = plan(report)
     assert list(steps) == [
         *("latch", "halt", "destroy keys", "empty mailbox", "abort operation", "cancel orders", "delete at exchange"),
-        *("hook on-panic", "hook notify"),
+        *("hook on-panic", "hook notify", "hook post-rotate"),
     ]
     assert steps["halt"] == "pid 7 is halted" and steps["abort operation"] == "the rotation r1 is aborted"
     assert told(report) == [("site", "site-1"), ("robot", "robot-1")]
+
+
+async def test_the_rotation_that_it_ends_is_told_of(tmp_path: Path) -> None:
+    heard: list[tuple[str, Mapping[str, Any]]] = []
+    ended = {"operation": {"id": "r1", "state": "aborted", "reason": "panic"}}
+    bench = Bench(tmp_path / "robot", Process("none"))
+    bench.changes["abort_operation"] = lambda: Aborted("the rotation r1 was aborted", NOW_S, {}, post_rotate=ended)
+    bench.changes["fire"] = lambda event, facts, wait_s: heard.append((event, facts)) or ()
+    await bench.panic()
+    assert sorted(event for event, _facts in heard) == ["on-panic", "post-rotate"]
+    assert dict(heard)["post-rotate"] == ended
 
 
 async def test_a_robot_on_another_host_is_not_called_absent(tmp_path: Path) -> None:

@@ -13,9 +13,9 @@ import json
 import logging
 import os
 import secrets
-from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -393,8 +393,15 @@ def hasty(store: Any) -> Any:
     return store
 
 
-class NoHooks:
+class NotedHooks:
+    """Hooks that note what they are told, as (event, state, reason)."""
+
+    def __init__(self) -> None:
+        self.told: list[tuple[str, str, str | None]] = []
+
     def fire(self, event: str, facts: Mapping[str, Any], *, wait_s: float | None = None) -> tuple[Any, ...]:
+        operation = facts["operation"]
+        self.told.append((event, operation["state"], operation["reason"]))
         return ()
 
 
@@ -427,7 +434,7 @@ class Stage:
         )
         self.robot = Robot(self)
         self.clock.waiting = self.robot.move
-        self.person = Person(self)
+        self.person, self.hooks = Person(self), NotedHooks()
         self.fuse: Callable[[str, str, str], None] = lambda step, state, when: None
         self._pid = 100
         asyncio.run(self._take_keys_in())
@@ -512,17 +519,26 @@ class Stage:
 
     def rotate(self, mode: Mode, scope: Scope, given: Mapping[Role, KeyPair] | None = None) -> Ended:
         """Run ``keys rotate`` as one process; a rotation that is open is gone on with."""
+        with self._at_work() as (journal, service):
+            operation = journal.expect(mode, scope) or journal.begin(mode, scope, self.issuer)
+            return asyncio.run(service.run(operation, given or {}))
+
+    def abort(self) -> Ended:
+        """Run ``keys rotate --abort`` as one process."""
+        with self._at_work() as (journal, service):
+            found = journal.current()
+            assert found is not None
+            return asyncio.run(service.abort(found))
+
+    @contextmanager
+    def _at_work(self) -> Iterator[tuple[RotationJournal, RotationService]]:
         self._pid += 1
         me = OperationOwner(self._pid, "here", str(self._pid), "keys rotate", self.clock.ms, self.clock.ms)
         store = hasty(SqliteOperations(self.home.operations))
         journal = _Watched(self, store, me)
         try:
             journal.take()
-            found = journal.expect(mode, scope)
-            fresh = found is None
-            operation = found or journal.begin(mode, scope, self.issuer)
-            service = RotationService(journal, self.tools(), NoHooks(), AuditFile(self.home.audit), self.clock)
-            return asyncio.run(service.run(operation, given or {}, fresh=fresh))
+            yield journal, RotationService(journal, self.tools(), self.hooks, AuditFile(self.home.audit), self.clock)
         finally:
             store.close()
 

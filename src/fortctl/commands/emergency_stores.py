@@ -12,7 +12,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from fortctl.config import Home
+    from fortctl.ports import OperationRow, OperationStore
     from fortctl.services.panic_ports import Aborted
+    from fortctl.services.rotation_plan import Operation
     from fortctl.store.mailbox import SqliteMailbox
     from fortctl.store.postgres import PostgresMailbox
 
@@ -57,6 +59,7 @@ def abort_operation(home: Home, account: str, now_ms: int) -> Aborted | None:
         FortctlError, OSError: the store cannot even be read.
     """
     from fortctl.services.panic_ports import Aborted
+    from fortctl.services.rotation_hooks import facts_of_end
     from fortctl.services.rotation_plan import ABORTED, OPEN, from_text, issued_names_by_role
     from fortctl.store.operations import SqliteOperations
 
@@ -64,10 +67,12 @@ def abort_operation(home: Home, account: str, now_ms: int) -> Aborted | None:
         return None
     operations = SqliteOperations(home.operations, busy_timeout_ms=BUSY_MS)
     problem: FortctlError | None = None
+    closed: OperationRow | None = None
     try:
         row = operations.current(account)
         try:
-            row = operations.abort_for_panic(account, now_ms) or row
+            closed = operations.abort_for_panic(account, now_ms)
+            row = closed or row
         except FortctlError as error:
             problem = error
         detail = f"the {row.kind} {row.id} was aborted" if row is not None and problem is None else ""
@@ -87,7 +92,24 @@ def abort_operation(home: Home, account: str, now_ms: int) -> Aborted | None:
                 names, made = issued_names_by_role(told), told.is_done("create")
     if not (detail or names or problem):
         return None
-    return Aborted(detail, at_ms, names, made, problem)
+    return Aborted(detail, at_ms, names, made, problem, facts_of_end(_ended(closed, now_ms)))
+
+
+def close_for_panic(operations: OperationStore, account: str, now_ms: int) -> Operation | None:
+    """End the account's open rotation, whoever works on it; return how it ended, or None. Raises ``Conflict``."""
+    return _ended(operations.abort_for_panic(account, now_ms), now_ms)
+
+
+def _ended(row: OperationRow | None, now_ms: int) -> Operation | None:
+    """Return a rotation as the panic that closed its row has left it; None where there is none to be read."""
+    from fortctl.services.rotation_plan import from_text
+
+    if row is None:
+        return None
+    with suppress(FortctlError):
+        told = from_text(row.id, row.account, row.state, row.body, row.started_at, row.updated_at)
+        return told.aborted(now_ms, "panic")
+    return None
 
 
 def open_board(url: str) -> SqliteMailbox | PostgresMailbox:

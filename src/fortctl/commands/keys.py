@@ -9,7 +9,7 @@ import click
 
 from fortctl.commands.context import App, Result, group, refuse
 from fortctl.commands.render import duration, table
-from fortctl.commands.rotate import expect_no_rotation, rotate
+from fortctl.commands.rotate import expect_no_rotation, rotate, tell_end
 from fortctl.errors import BadInput, Conflict, FortctlError, NotFound, VaultDamaged
 from fortctl.model import PERMISSIONS, KeyPair, KeyType, Role
 from fortctl.secret import Secret
@@ -186,6 +186,8 @@ def _erase(app: App, role: Role) -> Result:
         destroyed = wiring.destroy_keys(role)
     except OSError as error:
         raise _not_destroyed(error) from None
+    finally:
+        tell_end(app, ended)
     facts = {"role": role.value, "keys": list(destroyed)}
     wiring.audit.append(
         "key destroyed without unlocking", account=wiring.account, result="done", best_effort=True, **facts

@@ -118,6 +118,8 @@ def _text(report: PanicReport) -> str:
 @command("panic-clear", help="Lift the latch after a panic; the account's name must be typed.")
 @click.option("--confirm", metavar="NAME", help="The account's name, typed.")
 def panic_clear(app: App, confirm: str | None) -> Result:
+    from fortctl.commands.emergency_stores import close_for_panic
+    from fortctl.commands.rotate import tell_end
     from fortctl.commands.wiring_obedience import void_waiting
     from fortctl.errors import Conflict
 
@@ -130,9 +132,10 @@ def panic_clear(app: App, confirm: str | None) -> Result:
         void_waiting(app)
     keys = wiring.latch.read().get("keys", ())
     # One that the panic could not end would go on with keys that are dead.
-    wiring.operations.abort_for_panic(wiring.account, wiring.clock.now_ms())
+    ended = close_for_panic(wiring.operations, wiring.account, wiring.clock.now_ms())
     wiring.latch.clear()
     wiring.audit.append("panic cleared", account=wiring.account, result="done", best_effort=True)
+    tell_end(app, ended)
     if keys:
         names = ", ".join(f"'{key.get('name')}'" for key in keys)
         app.warn("OLD_KEYS_MAY_LIVE", f"the old keys {names} were not proved dead: delete them on Binance's page")

@@ -137,7 +137,7 @@ class _Rotation:
     async def _go_on(self, found: Operation | None) -> Ended:
         from fortctl.commands.wiring_issuer import issuer_kind
 
-        wiring, fresh = self._app.wiring, found is None
+        wiring = self._app.wiring
         if found is None and self._wanted.scope is None:
             refuse("say whose key: --role site, robot or both")
         scope = found.scope if found is not None else self._wanted.scope
@@ -148,7 +148,7 @@ class _Rotation:
             kind = issuer_kind(wiring.home, wiring.account)
             found = self._journal.begin(self._wanted.mode or Mode.DRAIN, scope, kind)
         until = "create" if self._wanted.how == "begin" else None
-        return await service.run(found, given, until=until, fresh=fresh)
+        return await service.run(found, given, until=until)
 
     def _of(self, scope: Scope) -> dict[Role, KeyPair]:
         """Return the entered keys by role. Raises ``BadInput`` when they are not those of the rotation."""
@@ -174,7 +174,8 @@ class _Rotation:
         if self._app.wiring.latch.is_latched():
             if found is not None:
                 # None begins under a latch: the panic could not end this one.
-                self._journal.put(found.aborted(self._app.wiring.clock.now_ms(), "panic"))
+                ended = self._journal.put(found.aborted(self._app.wiring.clock.now_ms(), "panic"))
+                tell_end(self._app, ended)
             raise Conflict(
                 f"the robot of account {self._app.wiring.account} is latched after a panic",
                 hint="look at the account first, then 'fortctl panic-clear'",
@@ -252,6 +253,14 @@ async def issue_key(app: App, role: Role, addresses: Sequence[str]) -> Ended:
         return await service.run(found, {})
     finally:
         journal.release()
+
+
+def tell_end(app: App, operation: Operation | None) -> None:
+    """Have the hooks told of a rotation that this command has just ended, as something other than its own work."""
+    from fortctl.services.rotation_hooks import tell_ended
+
+    for code, message in tell_ended(app.wiring.hooks, operation):
+        app.warn(code, message)
 
 
 def expect_no_rotation(app: App, role: Role | None = None) -> None:

@@ -126,8 +126,8 @@ def panic_ports(app: App, account: str) -> PanicPorts:
         connect=connect,
         issuer=emergency.issuer,
         audit=audit,
-        fire=lambda facts, wait_s: hooks().fire("on-panic", facts, wait_s=wait_s),
-        hooks=lambda: hooks().names("on-panic"),
+        fire=lambda event, facts, wait_s: hooks().fire(event, facts, wait_s=wait_s),
+        hooks=lambda event: hooks().names(event),
         clock=clock,
         who=_user(),
     )

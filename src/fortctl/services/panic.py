@@ -7,7 +7,7 @@ timed, and says in words what could not be done; steps that don't depend on each
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -20,6 +20,7 @@ from fortctl.services.panic_issuer import Deletion
 from fortctl.services.panic_memory import KEY_IN_FLIGHT_MS, Memory, names_to_expect
 from fortctl.services.panic_ports import PanicPorts, Remote
 from fortctl.services.panic_report import NOT_AT_EXCHANGE, ROLES, UNREACHED, KeysRead, KnownKey, PanicReport, Step
+from fortctl.services.rotation_hooks import POST_ROTATE
 from fortctl.times import rfc3339
 
 READ_WITHIN_S = 3.0
@@ -55,6 +56,7 @@ class Panic:
         self._read, self._cancelled, self._aborted = asyncio.Event(), asyncio.Event(), asyncio.Event()
         self._enough = asyncio.Event()
         self._still_open = False
+        self._post_rotate: Mapping[str, Any] | None = None
 
     async def run(self, *, wait_dead_s: float) -> PanicReport:
         """Do everything, in the order of robot.md, and report."""
@@ -219,6 +221,8 @@ class Panic:
     async def _abort(self) -> str:
         self._still_open = True
         aborted = await asyncio.to_thread(self._ports.abort_operation)
+        if aborted is not None:
+            self._post_rotate = aborted.post_rotate or self._post_rotate
         if aborted is not None and aborted.names:
             at_ms = self._ports.clock.now_ms() if aborted.at_ms is None else aborted.at_ms
             until_ms = 0 if aborted.made else at_ms + KEY_IN_FLIGHT_MS
@@ -344,15 +348,21 @@ class Panic:
 
     async def _hooks(self, report: PanicReport) -> None:
         """Run the hooks once everything is cut, and wait for them no longer than a moment."""
-        facts = {"by": "panic-disconnect", **report.as_json()}
+        told = [self._fire("on-panic", {"by": "panic-disconnect", **report.as_json()})]
+        if self._post_rotate is not None:
+            told.append(self._fire(POST_ROTATE, self._post_rotate))
+        for steps in await asyncio.gather(*told):
+            self._steps += steps
+
+    async def _fire(self, event: str, facts: Mapping[str, Any]) -> list[Step]:
         started = self._ports.clock.monotonic()
         try:
-            reports = await asyncio.to_thread(self._ports.fire, facts, HOOKS_WAIT_S)
+            reports = await asyncio.to_thread(self._ports.fire, event, facts, HOOKS_WAIT_S)
         except Exception as error:  # a configuration that cannot be read, for one
             detail = error.message if isinstance(error, FortctlError) else f"{type(error).__name__}{_harmless(error)}"
             reports = [HookReport("hooks", "failed", detail)]
         elapsed = (self._ports.clock.monotonic() - started) * 1000
-        self._steps += [Step(f"hook {one.name}", one.state, elapsed, one.detail) for one in reports]
+        return [Step(f"hook {one.name}", one.state, elapsed, one.detail) for one in reports]
 
 
 class _Ended(Exception):

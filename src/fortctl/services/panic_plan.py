@@ -10,6 +10,7 @@ from fortctl.errors import FortctlError
 from fortctl.services.panic_memory import Memory
 from fortctl.services.panic_ports import PanicPorts
 from fortctl.services.panic_report import ROLES, KeysRead, PanicReport, Step
+from fortctl.services.rotation_hooks import POST_ROTATE
 
 T = TypeVar("T")
 
@@ -27,12 +28,13 @@ async def dry_run(ports: PanicPorts, *, cancel_orders: bool) -> PanicReport:
         )
     plan.append(("destroy keys", f"every copy is destroyed: {names}"))
     plan.append(("empty mailbox", "the robot's card is taken away, sealed deliveries are erased"))
-    plan.append(("abort operation", await _operation(ports)))
+    aborts, events = await _operation(ports)
+    plan.append(("abort operation", aborts))
     if cancel_orders:
         plan.append(("cancel orders", "the robot's own open orders are cancelled, one by one"))
     told, opens = await _issuer(ports)
     plan.append(("delete at exchange", told))
-    hooks = await _had(ports.hooks, None)
+    hooks = await _had(lambda: [name for event in events for name in ports.hooks(event)], None)
     if hooks is None:
         plan.append(("hooks", "the configuration cannot be read: none is run"))
     else:
@@ -57,12 +59,15 @@ async def _halt(ports: PanicPorts, elsewhere: bool) -> str:
     return "the robot is on another host" if elsewhere else "no robot is running here"
 
 
-async def _operation(ports: PanicPorts) -> str:
+async def _operation(ports: PanicPorts) -> tuple[str, tuple[str, ...]]:
+    """Tell what becomes of a rotation, and which events' hooks would be run."""
     try:
         found = await asyncio.to_thread(ports.open_operation)
     except Exception:  # a store that is busy, for one
-        return "whether a rotation is under way cannot be read now"
-    return f"{found} is aborted" if found else "no other operation is under way"
+        return "whether a rotation is under way cannot be read now", ("on-panic",)
+    if not found:
+        return "no other operation is under way", ("on-panic",)
+    return f"{found} is aborted", ("on-panic", POST_ROTATE)
 
 
 async def _issuer(ports: PanicPorts) -> tuple[str, bool]:

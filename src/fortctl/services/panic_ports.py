@@ -25,6 +25,7 @@ class Aborted:
         at_ms: when it was ended; None where it could not be, and ``problem`` says why.
         names: the unique names under which it had keys made, or may have, by role.
         made: the exchange's answer came before it was ended: nothing is yet to come.
+        post_rotate: what the hook of that name tells, where this panic has ended it and its beginning was told of.
     """
 
     detail: str
@@ -32,6 +33,7 @@ class Aborted:
     names: Mapping[str, Sequence[str]]
     made: bool = False
     problem: FortctlError | None = None
+    post_rotate: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -53,8 +55,8 @@ class PanicPorts:
         connect: makes an exchange adapter.
         issuer: the issuer, where its vault opens without asking; None where a person issues keys.
         audit: writes one audit entry, best effort.
-        fire: runs the hooks, waiting at most some seconds.
-        hooks: tells what that would run.
+        fire: runs an event's hooks, waiting at most some seconds.
+        hooks: tells what an event would run.
     """
 
     account: str
@@ -71,7 +73,7 @@ class PanicPorts:
     connect: Callable[[KeyPair], Exchange]
     issuer: Callable[[], Issuer | None]
     audit: Callable[[str, Mapping[str, Any]], None]
-    fire: Callable[[Mapping[str, Any], float], Sequence[HookReport]]
-    hooks: Callable[[], Sequence[str]]
+    fire: Callable[[str, Mapping[str, Any], float], Sequence[HookReport]]
+    hooks: Callable[[str], Sequence[str]]
     clock: Clock
     who: str

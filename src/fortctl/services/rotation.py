@@ -16,12 +16,11 @@ from fortctl.errors import ActionRequired, Conflict, FortctlError, NotFound
 from fortctl.model import KeyPair, Role
 from fortctl.ports import AuditLog, Clock, Hooks, OperationOwner, OperationRow, OperationStore
 from fortctl.services import rotation_actions as actions
-from fortctl.services.hooks import warnings_of
+from fortctl.services.rotation_hooks import ANNOUNCED, tell_begun, tell_ended, to_be_announced
 from fortctl.services.rotation_plan import (
     ABORTED,
     FINISHED,
     OPEN,
-    ROTATIONS,
     Mode,
     Operation,
     Scope,
@@ -165,22 +164,20 @@ class RotationService:
         self._clock = clock
         self._warnings: Warnings = ()
 
-    async def run(
-        self, operation: Operation, given: Mapping[Role, KeyPair], *, until: str | None = None, fresh: bool = False
-    ) -> Ended:
+    async def run(self, operation: Operation, given: Mapping[Role, KeyPair], *, until: str | None = None) -> Ended:
         """Go on from where it stands.
 
         Args:
             given: keys that were entered already.
             until: the step at which a person takes over (``--begin``), whatever could be asked here.
-            fresh: it was begun just now.
 
         Raises:
             ActionRequired: a person must act first; ``details.actions`` says what. It stays open.
             FortctlError: a step failed; it stays open, unless nothing had been changed yet.
         """
-        if fresh and operation.mode in ROTATIONS:
-            self._fire("pre-rotate", operation)
+        if to_be_announced(operation):
+            operation = self._journal.put(operation.noted(self._clock.now_ms(), **{ANNOUNCED: True}))
+            self._warnings += tell_begun(self._hooks, operation)
         steps = Steps(self._tools, self._journal, operation, dict(given), until)
         try:
             while steps.operation.step != FINISHED:
@@ -196,13 +193,10 @@ class RotationService:
                 await self._take_back(steps.operation, error)
                 # Unless the panic has done it: where it could not, nothing else would.
                 with contextlib.suppress(Conflict):
-                    self._journal.put(steps.operation.aborted(self._clock.now_ms(), "panic"))
+                    self._close(steps.operation.aborted(self._clock.now_ms(), "panic"))
             self._failed(steps.operation, error)
             raise
-        done = self._journal.put(steps.operation.finished(self._clock.now_ms()))
-        self._audit_end(done, "done")
-        if operation.mode in ROTATIONS:
-            self._fire("post-rotate", done)
+        done = self._close(steps.operation.finished(self._clock.now_ms()), "done")
         return Ended(done, True, (*self._warnings, *steps.warnings, *self._stands_still(done)))
 
     def _stands_still(self, operation: Operation) -> Warnings:
@@ -240,8 +234,7 @@ class RotationService:
         if operation.step == "check":
             # Where a panic has closed it meanwhile, it stays as the panic left it.
             with contextlib.suppress(Conflict):
-                closed = self._journal.put(operation.aborted(self._clock.now_ms(), error.code.lower()))
-                self._audit_end(closed, "refused")
+                operation = self._close(operation.aborted(self._clock.now_ms(), error.code.lower()), "refused")
         error.data = {**(error.data or {}), "operation": operation.as_json()}
         error.warnings = (*self._warnings, *error.warnings)
 
@@ -263,27 +256,25 @@ class RotationService:
             Conflict: the old key is dead and no new one is in use: aborting would leave the account without a key.
         """
         left = await Undo(self._tools, operation).run()
-        closed = self._journal.put(
-            operation.aborted(self._clock.now_ms(), reason, left=left.text, actions=left.actions)
+        closed = self._close(
+            operation.aborted(self._clock.now_ms(), reason, left=left.text, actions=left.actions), "aborted"
         )
-        self._audit_end(closed, "aborted")
-        self._fire("post-rotate", closed)
         return Ended(closed, True, self._warnings, left.text, left.actions)
 
-    def _audit_end(self, operation: Operation, result: str) -> None:
-        self._audit.append(
-            "rotation",
-            account=operation.account,
-            result=result,
-            operation=operation.id,
-            mode=operation.mode.value,
-            role=operation.scope.value,
-        )
-
-    def _fire(self, event: str, operation: Operation) -> None:
-        shown = operation.as_json()
-        facts = {name: shown[name] for name in ("id", "mode", "role", "state", "step", "trading_gap_s")}
-        self._warnings += warnings_of(self._hooks.fire(event, {"operation": facts}))
+    def _close(self, operation: Operation, result: str | None = None) -> Operation:
+        """Make its end durable, and tell of it. Raises ``Conflict`` where somebody else has closed it."""
+        closed = self._journal.put(operation)
+        if result is not None:
+            self._audit.append(
+                "rotation",
+                account=closed.account,
+                result=result,
+                operation=closed.id,
+                mode=closed.mode.value,
+                role=closed.scope.value,
+            )
+        self._warnings += tell_ended(self._hooks, closed)
+        return closed
 
 
 def refuse_open(operation: Operation | None, role: Role | None = None) -> None:
