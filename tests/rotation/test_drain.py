@@ -8,10 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from fortctl.errors import Conflict
+from fortctl.errors import Conflict, KeyPolicy
+from fortctl.model import Role
 from fortctl.paper.market import Trade
+from fortctl.ports import ExchangeFault, Outcome
 from fortctl.services.rotation_plan import Mode, Scope
-from rotation.stage import SYMBOL, Stage
+from rotation.stage import SYMBOL, EngineExchange, Stage
 
 
 @pytest.fixture
@@ -42,3 +44,23 @@ def test_a_drain_that_goes_on_is_waited_for(stage: Stage) -> None:
     done = stage.rotate(Mode.DRAIN, Scope.ROBOT).operation
     assert done.state == "done" and runner.status()["cycles"]["closed"] == 1
     assert runner.state == "stopped" and not runner.book.open_orders, "a person stopped it: it is not started"
+
+
+def test_orders_that_cannot_be_cancelled_are_told_of(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """``--on-timeout cancel``: the rotation goes on, and says what stays at the exchange, and what to do about it."""
+
+    async def refused(exchange: EngineExchange, *_words: object, **_more: object) -> None:
+        raise ExchangeFault(Outcome.UNREACHABLE, "no answer")
+
+    monkeypatch.setattr(EngineExchange, "cancel", refused)
+    stage.person.on_timeout = lambda cycles_open: "cancel"  # type: ignore[method-assign]
+    (order,) = stage.engine.open_orders("default")
+    weak, keys = stage.make_key("weak", Role.SITE), stage.person.keys
+    stage.person.keys = lambda todo, roles: {Role.ROBOT: weak}  # type: ignore[method-assign]
+    with pytest.raises(KeyPolicy) as later:
+        stage.rotate(Mode.DRAIN, Scope.ROBOT)
+    told = dict(later.value.warnings)["ORDERS_NOT_CANCELLED"]
+    assert "1 of its orders stay" in told and order.client_order_id in told and "no answer" in told
+    assert "cancel them on Binance's page" in told
+    stage.person.keys = keys  # type: ignore[method-assign]
+    assert stage.rotate(Mode.DRAIN, Scope.ROBOT).operation.state == "done"

@@ -177,15 +177,26 @@ class RobotService:
         """
         self._control.bring_up()
         was = _configured(self._watch.status())
+        status, told, left = self.stand_still(cancel_orders=cancel_orders)
+        if left is not None:
+            raise left
+        return status, told, was["state"] != "stopped" or bool(told.get("cancelled"))
+
+    def stand_still(self, *, cancel_orders: bool) -> tuple[Status, dict[str, Any], FortctlError | None]:
+        """Have it stop at once, whatever it is at.
+
+        Returns:
+            The status, what it tells of its orders, and the error that it is (as :meth:`stop_now` raises it) that not
+            every order could be cancelled; None where all were, or none was to be.
+        """
         told = dict(self._control.send("stop", {"cancel_orders": cancel_orders}).data)
         key, fault = told.pop("key", None), told.pop("fault", None)
-        changed = was["state"] != "stopped" or bool(told.get("cancelled"))
         status = self._watch.status()
-        if cancel_orders and (told["orders_left"] or told.get("in_doubt")):
-            error = _not_cancelled(told, key, fault, status)
-            error.data = {"robot": status, **told}
-            raise error
-        return status, told, changed
+        if not cancel_orders or not (told["orders_left"] or told.get("in_doubt")):
+            return status, told, None
+        error = _not_cancelled(told, key, fault, status)
+        error.data = {"robot": status, **told}
+        return status, told, error
 
     def resume(self) -> Status:
         """Let a held robot go on after a person has looked. Raises ``Conflict`` when it is not held, or stays so."""

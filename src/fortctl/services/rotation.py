@@ -194,7 +194,7 @@ class RotationService:
                 # Unless the panic has done it: where it could not, nothing else would.
                 with contextlib.suppress(Conflict):
                     self._close(steps.operation.aborted(self._clock.now_ms(), "panic"))
-            self._failed(steps.operation, error)
+            self._failed(steps, error)
             raise
         done = self._close(steps.operation.finished(self._clock.now_ms()), "done")
         return Ended(done, True, (*self._warnings, *steps.warnings, *self._stands_still(done)))
@@ -229,14 +229,15 @@ class RotationService:
             error.details["deleted"] = list(gone)
             error.hint = f"the key that was made for it was deleted: {', '.join(gone)}. {error.hint}"
 
-    def _failed(self, operation: Operation, error: FortctlError) -> None:
+    def _failed(self, steps: Steps, error: FortctlError) -> None:
         """Leave it open to be gone on with, but close one that failed before it changed anything."""
+        operation = steps.operation
         if operation.step == "check":
             # Where a panic has closed it meanwhile, it stays as the panic left it.
             with contextlib.suppress(Conflict):
                 operation = self._close(operation.aborted(self._clock.now_ms(), error.code.lower()), "refused")
         error.data = {**(error.data or {}), "operation": operation.as_json()}
-        error.warnings = (*self._warnings, *error.warnings)
+        error.warnings = (*self._warnings, *steps.warnings, *error.warnings)
 
     async def _drain_timed_out(self, operation: Operation, unfinished: Drained) -> NoReturn:
         ended = await self.abort(operation, "drain_timed_out")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
-from fortctl.errors import Conflict, KeyRejected, NotFound
+from fortctl.errors import Conflict, FortctlError, KeyRejected, NotFound
 from fortctl.model import KeyPair, Role
 from fortctl.services.keyanswers import failure_of
 from fortctl.services.robot import counted, is_drained
@@ -144,7 +144,9 @@ class Steps:
     async def _stop(self, resumed: bool) -> dict[str, Any]:
         choice = self._work.operation.facts.get("unfinished")
         if choice or self._state() != "stopped":
-            self._tools.control.send("stop", {"cancel_orders": choice == "cancel"})
+            _status, told, left = self._tools.robot.stand_still(cancel_orders=choice == "cancel")
+            if left is not None:
+                self._work.warnings += (("ORDERS_NOT_CANCELLED", _left_behind(left, told)),)
         if not self._work.wait(SETTLES_WITHIN_S, lambda: self._state() == "stopped"):
             raise Conflict(f"the robot does not stand still: it is {self._state()}")
         return {"stopped_at": self._work.now()}
@@ -180,3 +182,12 @@ class Steps:
 
     def _state(self) -> str:
         return str(self._tools.watch.status()["state"])
+
+
+def _left_behind(error: FortctlError, told: Mapping[str, Any]) -> str:
+    """Say which orders could not be cancelled, why, and what to do about them."""
+    names = [*(str(order["client_order_id"]) for order in told["orders_left"]), *told.get("in_doubt", ())]
+    return (
+        f"{error.message} ({', '.join(dict.fromkeys(names))}): 'fortctl robot stop --now --cancel-orders' tries again,"
+        " or cancel them on Binance's page; the robot goes on with those that stay when it starts again"
+    )
