@@ -1,4 +1,4 @@
-"""The shell blocks of README.md and docs/ that stand alone run as they stand (docs/rotation.md has a test of its own)."""
+"""The shell blocks of README.md and docs/ run as they stand (docs/rotation.md has a test of its own)."""
 
 from __future__ import annotations
 
