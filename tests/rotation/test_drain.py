@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from fortctl.errors import Conflict, KeyPolicy
+from fortctl.errors import ActionRequired, Conflict, KeyPolicy
 from fortctl.model import Role
 from fortctl.paper.market import Trade
 from fortctl.ports import ExchangeFault, Outcome
@@ -64,3 +64,35 @@ def test_orders_that_cannot_be_cancelled_are_told_of(stage: Stage, monkeypatch: 
     assert "cancel them on Binance's page" in told
     stage.person.keys = keys  # type: ignore[method-assign]
     assert stage.rotate(Mode.DRAIN, Scope.ROBOT).operation.state == "done"
+
+
+@pytest.fixture
+def trading(tmp_path: Path) -> Iterator[Stage]:
+    one = Stage(tmp_path / "home")
+    yield one
+    one.end()
+
+
+def test_what_fails_while_the_robot_stands_still_says_so(trading: Stage) -> None:
+    weak = trading.make_key("weak", Role.SITE)
+    trading.person.keys = lambda todo, roles: {Role.ROBOT: weak}  # type: ignore[method-assign]
+    with pytest.raises(KeyPolicy) as while_it_trades:
+        trading.rotate(Mode.OVERLAP, Scope.ROBOT)
+    assert "robot" not in while_it_trades.value.details and not while_it_trades.value.warnings
+    trading.abort()
+    with pytest.raises(KeyPolicy) as ended:
+        trading.rotate(Mode.DRAIN, Scope.ROBOT)
+    error = ended.value
+    assert "the robot stands still: it was running before, and is stopped now" in error.message
+    assert "'fortctl keys rotate --resume' goes on" in error.hint and "--abort" in error.hint
+    assert error.details["robot"] == {"was": "running", "state": "stopped", "reason": "drained"}
+    assert [code for code, _text in error.warnings] == ["ROBOT_STANDS_STILL"]
+
+
+def test_who_is_asked_for_a_key_hears_that_the_robot_stands_still(trading: Stage) -> None:
+    trading.person.keys = lambda todo, roles: None  # type: ignore[method-assign, assignment, return-value]
+    with pytest.raises(ActionRequired) as ended:
+        trading.rotate(Mode.DRAIN, Scope.ROBOT)
+    error = ended.value
+    assert "the robot stands still" in error.message and error.details["robot"]["state"] == "stopped"
+    assert not error.warnings, "a drain has it stand still on purpose"

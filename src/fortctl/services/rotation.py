@@ -35,6 +35,8 @@ from fortctl.services.rotation_undo import Undo
 
 KIND = "rotation"
 Warnings = tuple[tuple[str, str], ...]
+# What a robot was at, and in which state it is instead, and why.
+Standing = Mapping[str, str | None]
 
 
 class RotationJournal:
@@ -186,7 +188,11 @@ class RotationService:
             await self._drain_timed_out(steps.operation, unfinished)
         except ActionRequired as error:
             error.data = {"operation": steps.operation.as_json()}
-            error.warnings = (*self._warnings, *steps.warnings, *self._stands_still(steps.operation), *error.warnings)
+            still = self._standing(steps.operation)
+            # A drain has the robot stand still until the person is done: that is told, and is no warning.
+            unasked = still if steps.operation.mode is not Mode.DRAIN else None
+            error.warnings = (*self._warnings, *steps.warnings, *_warned(unasked), *error.warnings)
+            _tell_standing(error, still)
             raise
         except FortctlError as error:
             if self._tools.control.latched:
@@ -197,19 +203,19 @@ class RotationService:
             self._failed(steps, error)
             raise
         done = self._close(steps.operation.finished(self._clock.now_ms()), "done")
-        return Ended(done, True, (*self._warnings, *steps.warnings, *self._stands_still(done)))
+        return Ended(done, True, (*self._warnings, *steps.warnings, *_warned(self._standing(done))))
 
-    def _stands_still(self, operation: Operation) -> Warnings:
-        """Tell of a robot that was at work before and does not trade any more, though nothing here stopped it."""
-        draining = operation.mode is Mode.DRAIN and operation.state != FINISHED
-        if draining or operation.facts.get("was") not in AT_WORK:
-            return ()
-        status = self._tools.watch.status()
-        if status["state"] not in ("stopped", "held", "key_lost"):
-            return ()
-        was, now, why = operation.facts["was"], status["state"], status.get("reason") or "no reason given"
-        text = f"the robot was {was} before, and is {now} now ({why}): see 'fortctl robot status'"
-        return (("ROBOT_STANDS_STILL", text),)
+    def _standing(self, operation: Operation) -> Standing | None:
+        """Tell of a robot that was at work before and does not trade any more; None where there is none."""
+        if operation.facts.get("was") not in AT_WORK:
+            return None
+        try:
+            status = self._tools.watch.status()
+        except FortctlError as error:
+            status = {"state": "unreachable", "reason": error.message}
+        if status["state"] in (*AT_WORK, "latched"):
+            return None
+        return {"was": operation.facts["was"], "state": status["state"], "reason": status.get("reason")}
 
     async def _take_back(self, operation: Operation, error: FortctlError) -> None:
         """After a panic: delete what the issuer made for this rotation, for the panic may have looked too early."""
@@ -237,7 +243,9 @@ class RotationService:
             with contextlib.suppress(Conflict):
                 operation = self._close(operation.aborted(self._clock.now_ms(), error.code.lower()), "refused")
         error.data = {**(error.data or {}), "operation": operation.as_json()}
-        error.warnings = (*self._warnings, *steps.warnings, *error.warnings)
+        still = self._standing(operation)
+        error.warnings = (*self._warnings, *steps.warnings, *_warned(still), *error.warnings)
+        _tell_standing(error, still)
 
     async def _drain_timed_out(self, operation: Operation, unfinished: Drained) -> NoReturn:
         ended = await self.abort(operation, "drain_timed_out")
@@ -276,6 +284,24 @@ class RotationService:
             )
         self._warnings += tell_ended(self._hooks, closed)
         return closed
+
+
+def _warned(still: Standing | None) -> Warnings:
+    if still is None:
+        return ()
+    why = still["reason"] or "no reason given"
+    text = f"the robot was {still['was']} before, and is {still['state']} now ({why}): see 'fortctl robot status'"
+    return (("ROBOT_STANDS_STILL", text),)
+
+
+def _tell_standing(error: FortctlError, still: Standing | None) -> None:
+    """Have an error say that the robot does not trade, and what makes it trade again."""
+    if still is None:
+        return
+    what = "begins no new cycle" if still["state"] == "draining" else "stands still"
+    error.message += f"; the robot {what}: it was {still['was']} before, and is {still['state']} now"
+    error.hint += "; 'fortctl keys rotate --resume' goes on with the rotation, '--abort' has the robot trade as before"
+    error.details["robot"] = dict(still)
 
 
 def refuse_open(operation: Operation | None, role: Role | None = None) -> None:
