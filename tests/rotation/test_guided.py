@@ -61,6 +61,7 @@ def test_a_person_is_guided_through_it(keyed: Shell) -> None:
     good = json.loads(keyed.paper_key("robot-2", "reading,spot_trading"))
     person = Terminal(keyed, "keys", "rotate", "--role", "robot", "--mode", "overlap")
     person.until("1. on Binance's API management page create a new robot key")
+    person.until("the robot's host (127.0.0.1), the addresses of 'robot-1'")
     for made in (weak, good):
         person.types("Name of the new robot key", made["name"])
         person.types("API key: ", made["api_key"])

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from fortctl.audit import AuditFile
     from fortctl.commands.context import App
     from fortctl.exchange.connections import Connections
+    from fortctl.exchange.targets import ExchangeTarget
     from fortctl.ports import Exchange, Latch, RobotProcess
     from fortctl.preferences import Preferences
     from fortctl.services.accounts import AccountEntry, AccountService
@@ -354,11 +355,16 @@ class Wiring:
         """Make an exchange adapter for the account's target; a process of long life shares its connections."""
         from fortctl.exchange.budget import Budget
         from fortctl.exchange.client import BinanceExchange
-        from fortctl.exchange.targets import resolve
 
-        target = resolve(self.entry.exchange, self.home.path)
+        target = self.target()
         budget = Budget(self._weights, target.rest_url, self.clock)
         return BinanceExchange(target, pair, connections=connections, account=self.account, budget=budget)
+
+    def target(self) -> ExchangeTarget:
+        """Return the account's target: the paper exchange may have come up at another address since."""
+        from fortctl.exchange.targets import resolve
+
+        return resolve(self.entry.exchange, self.home.path)
 
     @cached_property
     def _weights(self) -> WeightStore:

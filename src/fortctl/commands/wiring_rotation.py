@@ -8,6 +8,7 @@ import sqlite3
 from typing import TYPE_CHECKING
 
 from fortctl.commands.wiring import host_name
+from fortctl.errors import FortctlError
 
 if TYPE_CHECKING:
     from fortctl.commands.context import App
@@ -52,6 +53,18 @@ def rotation_service(app: App, journal: RotationJournal, guide: Guide, timeout_s
 
         return issuer_service(app).issuer()
 
+    def address(role: Role) -> str | None:
+        from fortctl.exchange.vantage import own_address
+        from fortctl.model import Role
+
+        if role is Role.ROBOT and wiring.entry.robot == "remote":
+            return None
+        try:
+            return own_address(wiring.target().rest_url)
+        except FortctlError:
+            # No paper exchange is up: whoever asks it next says so.
+            return None
+
     tools = StepTools(
         custody=wiring.custody,
         keys=wiring.keys,
@@ -63,6 +76,7 @@ def rotation_service(app: App, journal: RotationJournal, guide: Guide, timeout_s
         guide=guide,
         clock=wiring.clock,
         sleep=wiring.clock.wait,
+        address=address,
         timeout_s=timeout_s,
     )
     return RotationService(journal, tools, wiring.hooks, wiring.audit, wiring.clock)
@@ -70,7 +84,6 @@ def rotation_service(app: App, journal: RotationJournal, guide: Guide, timeout_s
 
 def end_by_destruction(app: App, role: Role) -> Operation | None:
     """End an open rotation of a role whose keys are about to be destroyed; return how it ended, or None."""
-    from fortctl.errors import FortctlError
     from fortctl.services.rotation import destroyed
 
     if not app.wiring.home.operations.exists():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from ipaddress import ip_address
 from typing import Any
 
 from fortctl.model import Role
@@ -69,7 +70,7 @@ def _old(operation: Operation, role: Role) -> Mapping[str, str]:
 
 def _create(operation: Operation, role: Role, old: Mapping[str, str]) -> Action:
     tick = [ticks(right) for right in REQUIRED[role]]
-    where = "the robot's host" if role is Role.ROBOT else "the host that reads the account"
+    where, addresses = _where(role, operation.facts.get("from", {}).get(role.value))
     as_before = f", the addresses of '{old['name']}'" if old.get("name") else ""
     return {
         "what": "create_key_at_exchange",
@@ -77,10 +78,22 @@ def _create(operation: Operation, role: Role, old: Mapping[str, str]) -> Action:
         "role": role.value,
         "permissions": list(REQUIRED[role]),
         "tick": tick,
+        "addresses": addresses,
         "ip": f"restrict to trusted IPs: {where}{as_before}",
         "text": f"on {PAGE} create a new {role} key (self-generated Ed25519, or HMAC): tick {', '.join(tick)} and"
         f" nothing else, and restrict it to trusted IPs: {where}{as_before}",
     }
+
+
+def _where(role: Role, address: str | None) -> tuple[str, list[str]]:
+    """Return from where a role's key is used, in words, and the addresses of it that the exchange can see."""
+    where = "the robot's host" if role is Role.ROBOT else "the host that reads the account"
+    if address is None:
+        return where, []
+    seen = ip_address(address)
+    if seen.is_global or seen.is_loopback:
+        return f"{where} ({address})", [address]
+    return f"{where} ({address} in its own network: list the address that this network shows to the internet)", []
 
 
 def _delete(operation: Operation, role: Role, old: Mapping[str, str], which: str = "old") -> Action:

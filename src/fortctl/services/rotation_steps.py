@@ -94,7 +94,7 @@ class Steps:
                     f"account {self._work.operation.account} has no {role} key to rotate",
                     hint=f"'fortctl keys add --role {role}' adds one",
                 )
-        facts: dict[str, Any] = {"old": old}
+        facts: dict[str, Any] = {"old": old, "from": {role.value: tools.address(role) for role in self._work.roles}}
         if Role.ROBOT in self._work.roles:
             facts |= self._robot_facts()
         if self._work.operation.mode is not Mode.URGENT:

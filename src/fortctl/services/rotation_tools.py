@@ -60,6 +60,7 @@ class StepTools:
 
     Attributes:
         issuer: opens the issuer's adapter, where it is not a person.
+        address: tells from which address the host of a role's key reaches the exchange; None where that is not known.
         timeout_s: how long a drain may take (s).
     """
 
@@ -73,6 +74,7 @@ class StepTools:
     guide: Guide
     clock: Clock
     sleep: Callable[[float], None]
+    address: Callable[[Role], str | None] = lambda role: None
     timeout_s: float = 600.0
 
 
