@@ -9,10 +9,11 @@ from typing import Any
 import pytest
 
 from fortctl.errors import Conflict
+from fortctl.model import KeyType, Role
 from fortctl.ports import ExchangeFault, Outcome
 from fortctl.services.rotation_plan import Mode, Scope
 from fortctl.store.operations import SqliteOperations
-from rotation.stage import SUB_ACCOUNT, EngineIssuer, NoLatch, Stage
+from rotation.stage import SUB_ACCOUNT, EngineExchange, EngineIssuer, NoLatch, Stage
 
 
 @pytest.fixture
@@ -87,3 +88,30 @@ def test_what_cannot_be_deleted_is_named(stage: Stage, monkeypatch: pytest.Monke
         stage.rotate(Mode.OVERLAP, Scope.ROBOT)
     (name,) = made(stage)
     assert [one["name"] for one in ended.value.details["actions"]] == [name] and name in ended.value.hint
+
+
+async def test_no_site_key_is_taken_in_while_the_account_is_latched(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keys, new = stage.tools().keys, stage.make_key("site-new", Role.SITE)
+    keys.delete_site()
+    latched = False
+    monkeypatch.setattr(NoLatch, "is_latched", lambda latch: latched)
+
+    async def check(*_words: object, **_more: object) -> Any:
+        nonlocal latched
+        latched = True
+        return await asked(*_words, **_more)
+
+    asked = EngineExchange.account
+    with monkeypatch.context() as overtaking:
+        overtaking.setattr(EngineExchange, "account", check)
+        with pytest.raises(Conflict, match="a panic came while the key was on its way"):
+            await keys.take_site(new, allow=(), replacing=False, force=False)
+    stage.calls.clear()
+    with pytest.raises(Conflict, match="latched after a panic"):
+        await keys.take_site(new, allow=(), replacing=False, force=False)
+    with pytest.raises(Conflict, match="latched after a panic"):
+        keys.generate(Role.SITE, KeyType.ED25519)
+    custody = stage.tools().custody
+    assert custody.site_key() is None and custody.pending() is None and not stage.calls, "nothing was asked or kept"

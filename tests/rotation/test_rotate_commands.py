@@ -195,3 +195,10 @@ def test_a_latched_account_rotates_nothing(trading: Shell) -> None:
     assert trading.run("panic-disconnect", "--yes").code == 12
     refused = rotate(trading, "--role", "robot", "--mode", "overlap")
     assert (refused.code, refused.error["details"].get("state")) == (8, "latched"), refused.doc
+    # The way back begins with panic-clear (docs/emergency.md): no key of either role is taken in before it.
+    for role in RIGHTS:
+        added = trading.run("keys", "add", "--role", role, "--input", "-", stdin=json.dumps(key(trading, role, role)))
+        assert (added.code, added.error["details"].get("state")) == (8, "latched"), added.doc
+        assert "panic-clear" in added.error["hint"]
+    assert trading.run("keys", "generate", "--role", "site").error["details"]["state"] == "latched"
+    assert trading.ok("keys", "list")["keys"] == []

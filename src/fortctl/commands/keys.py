@@ -9,7 +9,7 @@ import click
 
 from fortctl.commands.context import App, Result, group, refuse
 from fortctl.commands.render import duration, table
-from fortctl.commands.rotate import expect_no_rotation, rotate, tell_end
+from fortctl.commands.rotate import expect_no_rotation, refuse_latched, rotate, tell_end
 from fortctl.errors import BadInput, Conflict, FortctlError, NotFound, VaultDamaged
 from fortctl.model import PERMISSIONS, KeyPair, KeyType, Role
 from fortctl.secret import Secret
@@ -110,11 +110,13 @@ async def _take(
         api_key, shown = _api_key(app, wanted, name, source)
         app.wiring.entry  # noqa: B018
         expect_no_rotation(app, wanted)
+        refuse_latched(app)
         pair = app.wiring.keys.pending(wanted, api_key, shown)
     else:
         pair = enter_key(app, f"{role} key", name, kind, source, key_passphrase_file)
         app.wiring.entry  # noqa: B018 (the account is checked before the vault is unlocked)
         expect_no_rotation(app, wanted)
+        refuse_latched(app)
     service = app.wiring.keys
     if wanted is Role.SITE:
         app.progress("asking the exchange about the key")
@@ -240,6 +242,7 @@ def _api_key(app: App, role: Role, name: str | None, source: str | None) -> tupl
 def generate(app: App, role: str, key_type: str) -> Result:
     app.wiring.entry  # noqa: B018
     expect_no_rotation(app, Role(role))
+    refuse_latched(app)
     public, pending_id = app.wiring.keys.generate(Role(role), KeyType(key_type))
     rights = "Enable Reading" if role == Role.SITE.value else "Enable Reading, Enable Spot & Margin Trading"
     lines = [

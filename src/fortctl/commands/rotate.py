@@ -171,16 +171,11 @@ class _Rotation:
         return rotation_service(self._app, self._journal, guide, self._wanted.timeout)
 
     def _refuse_latched(self, found: Operation | None) -> None:
-        if self._app.wiring.latch.is_latched():
-            if found is not None:
-                # None begins under a latch: the panic could not end this one.
-                ended = self._journal.put(found.aborted(self._app.wiring.clock.now_ms(), "panic"))
-                tell_end(self._app, ended)
-            raise Conflict(
-                f"the robot of account {self._app.wiring.account} is latched after a panic",
-                hint="look at the account first, then 'fortctl panic-clear'",
-                details={"state": "latched"},
-            )
+        if self._app.wiring.latch.is_latched() and found is not None:
+            # None begins under a latch: the panic could not end this one.
+            ended = self._journal.put(found.aborted(self._app.wiring.clock.now_ms(), "panic"))
+            tell_end(self._app, ended)
+        refuse_latched(self._app)
 
     def _finished_already(self) -> Result:
         """``--finish`` again with the same key changes nothing. Raises ``NotFound``."""
@@ -246,6 +241,7 @@ async def issue_key(app: App, role: Role, addresses: Sequence[str]) -> Ended:
     journal.take()
     try:
         found = journal.expect(Mode.ISSUE, Scope(role.value))
+        refuse_latched(app)
         service = rotation_service(app, journal, TerminalGuide(app, "abort"), 0.0)
         if found is None:
             wiring.keys.expect_none(role)
@@ -253,6 +249,14 @@ async def issue_key(app: App, role: Role, addresses: Sequence[str]) -> Ended:
         return await service.run(found, {})
     finally:
         journal.release()
+
+
+def refuse_latched(app: App) -> None:
+    """Raise ``Conflict`` after a panic: its way back begins with ``panic-clear``, and no key is taken in before."""
+    from fortctl.services.control import latched_after_panic
+
+    if app.wiring.latch.is_latched():
+        raise latched_after_panic(app.wiring.account)
 
 
 def tell_end(app: App, operation: Operation | None) -> None:

@@ -136,14 +136,14 @@ class RobotControl:
             Conflict: the robot is latched.
             RobotUnreachable, VaultLocked: it does not come up.
         """
-        if self._latch.is_latched():
-            raise Conflict(
-                f"the robot of account {self.account} is latched after a panic",
-                hint="look at the account first, then 'fortctl panic-clear'",
-                details={"state": "latched"},
-            )
+        self.expect_unlatched()
         if self._process.owner() is None:
             self._process.bring_up(self._passphrase())
+
+    def expect_unlatched(self) -> None:
+        """Raise ``Conflict`` after a panic: no robot comes up and no key is taken in before it is cleared."""
+        if self.latched:
+            raise latched_after_panic(self.account)
 
     def card(self) -> RobotCard | None:
         """Return the robot's published card, or None when it never published one.
@@ -319,6 +319,15 @@ class RobotControl:
         pin = self._pin()
         if pin is not None and generation > pin.generation:
             self._custody.pin_robot(RobotPin(pin.robot_id, pin.public, generation))
+
+
+def latched_after_panic(account: str) -> Conflict:
+    """Return the error of what waits for ``panic-clear``."""
+    return Conflict(
+        f"the robot of account {account} is latched after a panic",
+        hint="look at the account first, then 'fortctl panic-clear'",
+        details={"state": "latched"},
+    )
 
 
 def _decode_card(body: bytes) -> RobotCard:

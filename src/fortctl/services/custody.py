@@ -239,6 +239,10 @@ class Custody:
         )
         self._write("key pair made", [record], [], {"role": "site", "pending": pair.id})
 
+    def destroy_pending(self) -> None:
+        """Destroy the key pair that waits for its API key."""
+        self._write("key pair destroyed", [], [self._pending_id], {"role": "site"})
+
     def uids_elsewhere(self) -> dict[int, str]:
         """Return the pinned numbers of this home's other accounts at the same exchange, with the accounts' names."""
         found = {}

@@ -111,6 +111,7 @@ class KeyService:
             The public half (PEM), to be registered at Binance, and what names the pair.
 
         Raises:
+            Conflict: the account is latched.
             RobotTimeout: the robot gave no answer in time.
         """
         if role is Role.ROBOT:
@@ -119,8 +120,10 @@ class KeyService:
                 "key pair made", account=self.account, result="done", role="robot", pending=receipt.data["pending_id"]
             )
             return str(receipt.data["public_key"]), str(receipt.data["pending_id"])
+        self._control.expect_unlatched()
         made = make_pending(kind, self._clock.now_ms())
         self._custody.keep_pending(made)
+        self._undo_if_panic_came(self._custody.destroy_pending)
         return made.public, made.id
 
     def pending(self, role: Role, api_key: Secret, name: str) -> KeyPair:
@@ -155,10 +158,10 @@ class KeyService:
             retire: keep the old key for the proof of its death (rotation).
 
         Raises:
-            Conflict, NotFound: there is a key already, or none to change.
+            Conflict, NotFound: there is a key already, or none to change; or the account is latched.
             KeyRejected, KeyPolicy, ExchangeUnreachable, …: what the exchange says of it.
         """
-        latched_before = self._control.latched
+        self._control.expect_unlatched()
         old = self._custody.site_key()
         self._expect(Role.SITE, old is not None, replacing)
         replaced = self._custody.fingerprint(old.pair) if old is not None else None
@@ -177,7 +180,7 @@ class KeyService:
         had_copy = self._custody.robot_copy() is not None
         what = "key rotated" if retire else "key changed" if replacing else "key added"
         self._custody.keep_site_key(key, what, retiring=old if retire else None)
-        self._undo_if_panic_came(latched_before, self._custody.destroy_site_key)
+        self._undo_if_panic_came(self._custody.destroy_site_key)
         warnings = verdict.warnings
         if had_copy:
             warnings += (("ROBOT_COPY_DESTROYED", "the site's copy of the robot key was destroyed"),)
@@ -285,12 +288,12 @@ class KeyService:
         now = self._clock.now_ms()
         restrictions = KeyRestrictions(**data["restrictions"]) if data.get("restrictions") else None
         self._custody.keep_robot_copy(StoredKey(pair, now, now, None, int(data["uid"]), restrictions, tuple(allow)))
-        self._undo_if_panic_came(False, self._custody.destroy_robot_copy)
+        self._undo_if_panic_came(self._custody.destroy_robot_copy)
         return (COPY_WARNING,)
 
-    def _undo_if_panic_came(self, latched_before: bool, destroy: Callable[[], object]) -> None:
+    def _undo_if_panic_came(self, destroy: Callable[[], object]) -> None:
         """Destroy what was just written, if a panic came while it was on its way (it has looked already)."""
-        if self._control.latched and not latched_before:
+        if self._control.latched:
             destroy()
             raise Conflict(
                 "a panic came while the key was on its way: the key was destroyed",
