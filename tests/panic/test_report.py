@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -26,6 +27,7 @@ from fortctl.services.panic_report import (
     united,
 )
 from hands import Hands
+from panic.bench import Bench, told
 
 
 def pair(name: str, api_key: str) -> KeyPair:
@@ -187,3 +189,29 @@ async def test_the_issuers_list_proves_only_what_it_has_named() -> None:
     assert left == [shut]
     left, _ = await watched(Asked(None), [shut], 1.0, ExchangeFault(Outcome.BUSY, "418"))
     assert left == [shut]
+
+
+# -- the latch ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "spoilt",
+    [
+        b'{"keys": 5, "unknown": null, "issued": [1], "queued": 3, "orders": {}, "at_ms": "x"}',
+        b'{"keys": [{}, 7], "issued": [{"until_ms": "x"}], "unknown": [[]]}',
+        b"[" * 100_000,
+        b"[]",
+        b"\xff",
+    ],
+)
+async def test_a_spoilt_latch_breaks_no_panic(tmp_path: Path, spoilt: bytes) -> None:
+    """And hides no key from the next one, nor from the clear."""
+    bench = Bench(tmp_path / "robot")
+    (bench.folder / "latch").write_bytes(spoilt)
+    assert "keys" not in bench.latch.read()
+    for _again in range(2):
+        made = await bench.panic()
+        assert {one.state for one in made.steps} <= {"done", "skipped"}, made.steps
+        assert {("site", "site-1"), ("robot", "robot-1")} <= set(told(made))
+        bench.keys = KeysRead()
+    assert bench.latch.is_latched() and len(bench.latch.read()["keys"]) == 2

@@ -25,6 +25,8 @@ LOCK_NAME = "latch.lock"
 # What a lifted latch leaves: the robot holds until a person has looked, and remembers the orders that were used.
 CLEARED_NAME = "latch.cleared"
 _ALONE_WITHIN_S = 0.3
+# What readers go through is a list of these, or as good as not there: whoever spoils the file breaks no panic.
+_LISTS: Mapping[str, type] = {"keys": dict, "issued": dict, "unknown": str, "queued": str, "orders": str}
 
 
 class LatchFile:
@@ -219,6 +221,13 @@ class LatchFile:
 def _facts(path: Path) -> dict[str, Any]:
     try:
         value = json.loads(read_plain(path))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
-    return value if isinstance(value, dict) else {}
+    return {name: fact for name, fact in value.items() if _sound(name, fact)} if isinstance(value, dict) else {}
+
+
+def _sound(name: str, fact: object) -> bool:
+    if name == "at_ms":
+        return type(fact) is int
+    kind = _LISTS.get(name)
+    return kind is None or (isinstance(fact, list) and all(isinstance(one, kind) for one in fact))

@@ -36,7 +36,8 @@ class IssuedName:
     def from_json(cls, entry: Mapping[str, Any]) -> IssuedName:
         """Read back what the latch says."""
         role, name = str(entry.get("role") or ""), str(entry.get("name") or "")
-        return cls(role, name, int(entry.get("until_ms") or 0), bool(entry.get("seen")))
+        until_ms = entry.get("until_ms")
+        return cls(role, name, until_ms if isinstance(until_ms, int) else 0, bool(entry.get("seen")))
 
     def as_json(self) -> dict[str, Any]:
         return {"role": self.role, "name": self.name, "until_ms": self.until_ms, "seen": self.seen}
