@@ -8,6 +8,7 @@ import sys
 
 def main() -> int:
     """Run fortctl with ``sys.argv``; return the exit code."""
+    _take_closed_streams()
     try:
         if sys.argv[1:] == ["--version"]:
             from fortctl import __version__
@@ -24,6 +25,18 @@ def main() -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     return run(sys.argv[1:])
+
+
+def _take_closed_streams() -> None:
+    """Point standard streams that were closed (``>&-``) nowhere: no file opened later may stand in their place."""
+    for descriptor, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is None:
+            nowhere = os.open(os.devnull, os.O_RDWR)
+            if nowhere != descriptor:
+                os.dup2(nowhere, descriptor)
+                os.close(nowhere)
+            stream = os.fdopen(descriptor, "r" if name == "stdin" else "w", encoding="utf-8", closefd=False)
+            setattr(sys, name, stream)
 
 
 def _complete() -> bool:

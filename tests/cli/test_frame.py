@@ -320,3 +320,19 @@ def test_plain_output_has_no_escape_codes_through_a_pipe(keyed: Shell) -> None:
 def test_a_secret_stays_a_secret_in_an_internal_error() -> None:
     with pytest.raises(TypeError):
         f"{Secret('x')}"
+
+
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+def test_closed_streams_are_no_failure(closed: str, tmp_path: Path) -> None:
+    """Nor does a file that is opened later stand in their place: what is printed would go into it."""
+    home = tmp_path / "home"
+    for words in ("init --exchange paper --slot keyfile", "vault status", "config show", "doctor", "audit verify"):
+        line = f'exec "$0" -m fortctl --home "$1" {words} {closed}'
+        done = subprocess.run(
+            ["sh", "-c", line, sys.executable, str(home)], env=clean_environment(), capture_output=True, check=False
+        )
+        assert done.returncode == 0, (words, done.stdout, done.stderr)
+    checks = json.loads(run("--home", str(home), "doctor", "--json").stdout)["data"]["checks"]
+    assert {check["name"] for check in checks if check["state"] == "fail"} <= {"exchange", "clock"}, (
+        "there is no exchange"
+    )
