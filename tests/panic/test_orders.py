@@ -303,10 +303,16 @@ def test_an_answer_of_another_robot_is_none(world: World) -> None:
     assert read_answer(row.answer, row.answer_signature, replace(order, nonce="0" * 32)) is None
 
 
-@pytest.mark.parametrize("damage", [b"", b"[]", b"{}", b'{"v":2}', b'{"v":1,"cancel":1,"keep":2}'])
+@pytest.mark.parametrize("damage", [b"", b"[]", b"{}", b'{"v":2}', b'{"v":1,"cancel":1,"keep":2}', b"[" * 100_000])
 def test_a_damaged_order_file_is_told(damage: bytes) -> None:
     with pytest.raises(VaultDamaged):
         OrderFile.from_bytes(damage)
+
+
+@pytest.mark.parametrize("name", ["account", "robot_id", "mailbox", "nonce"])
+def test_a_field_of_an_order_that_is_no_text_is_damage(world: World, name: str) -> None:
+    with pytest.raises(VaultDamaged):
+        OrderFile.from_bytes(changed(world.sign().as_bytes(), **{name: 5}))
 
 
 # -- the deadman -------------------------------------------------------------------------------------------------------

@@ -13,6 +13,7 @@ from fortctl.model import KeyPair, KeyType
 from fortctl.ports import ExchangeFault, IssuedKey, Outcome
 from fortctl.secret import Secret
 from fortctl.services.panic_death import DeathWatch
+from fortctl.services.panic_halt import Halted
 from fortctl.services.panic_memory import IssuedName, Memory
 from fortctl.services.panic_report import (
     ROLES,
@@ -27,7 +28,7 @@ from fortctl.services.panic_report import (
     united,
 )
 from hands import Hands
-from panic.bench import Bench, told
+from panic.bench import PREFIX, Bench, Process, order, step, told
 
 
 def pair(name: str, api_key: str) -> KeyPair:
@@ -215,3 +216,75 @@ async def test_a_spoilt_latch_breaks_no_panic(tmp_path: Path, spoilt: bytes) -> 
         assert {("site", "site-1"), ("robot", "robot-1")} <= set(told(made))
         bench.keys = KeysRead()
     assert bench.latch.is_latched() and len(bench.latch.read()["keys"]) == 2
+
+
+# -- whatever breaks, what may still trade is said ---------------------------------------------------------------------
+
+
+class Broken(Process):
+    """Something is there, and what is asked of it breaks in a way that nobody thought of."""
+
+    def is_stopped(self, owner: Any) -> bool:
+        raise AttributeError("no such thing")
+
+
+async def test_a_robot_that_could_not_be_halted_is_said_whatever_broke(tmp_path: Path) -> None:
+    bench = Bench(tmp_path / "robot", Broken("silent"))
+    bench.process.kill = lambda owner: False  # type: ignore[method-assign]
+    failure = failure_of([await bench.panic()], "")
+    assert failure is not None and failure.exit_code == 9 and failure.details["queued"] is False
+
+
+async def test_a_robot_that_is_ended_at_the_second_look_was_reached(tmp_path: Path) -> None:
+    bench = Bench(tmp_path / "robot", Broken("silent"))
+    made = await bench.panic()
+    failure = failure_of([made], "")
+    assert failure is not None and failure.exit_code == 12 and step(made, "halt").state == "failed"
+
+
+async def test_another_host_that_was_not_reached_is_said_whatever_broke(tmp_path: Path) -> None:
+    def broken(*_how: object) -> Any:
+        raise AttributeError("no such thing")
+
+    bench = Bench(tmp_path / "robot", changes={"remote": lambda: broken})
+    made = await bench.panic()
+    failure = failure_of([made], "")
+    assert failure is not None and failure.exit_code == 9 and failure.details["queued"] is False
+
+
+async def test_what_came_up_is_ended_though_its_copies_cannot_be_destroyed(tmp_path: Path) -> None:
+    bench = Bench(tmp_path / "robot", Process("none"))
+
+    def destroy() -> tuple[str, ...]:
+        if bench.process.state == "none":
+            bench.process.state = "silent"
+        raise OSError(30, "Read-only file system")
+
+    bench.changes["destroy"] = destroy
+    made = await bench.panic()
+    assert step(made, "look again").state == "failed" and bench.process.state == "ended"
+
+
+async def test_orders_are_not_done_while_the_robot_may_place_more(tmp_path: Path) -> None:
+    """It was not reached on its host: the next panic looks for them again, and a person is told to."""
+    bench = Bench(tmp_path / "robot", changes={"remote": lambda: lambda *how: None})
+    bench.exchange.orders = [order(1, f"{PREFIX}-1")]
+    made = await bench.panic()
+    assert not bench.exchange.orders and "may place more" in step(made, "cancel orders").detail
+    assert not bench.latch.read()["orders_done"]
+    assert "cancel_orders_at_exchange" in {one["what"] for one in made.actions}
+
+
+async def test_a_robot_elsewhere_has_orders_on_their_way_until_after_it_obeyed(tmp_path: Path) -> None:
+    """Its own latch came later than the one here."""
+    bench = Bench(tmp_path / "robot")
+
+    class Obeys:
+        async def run(self) -> Halted:
+            await bench.clock.sleep(4.0)
+            bench.exchange.coming = [(bench.clock.at + 0.8, order(1, f"{PREFIX}-1"))]
+            return Halted("the robot has latched and is still cancelling")
+
+    bench.changes["remote"] = lambda: lambda *how: Obeys()
+    await bench.panic()
+    assert not bench.exchange.orders and not bench.exchange.coming

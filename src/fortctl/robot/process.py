@@ -220,10 +220,14 @@ def query(folder: Path, request: Mapping[str, Any], *, timeout_s: float) -> dict
         raise RobotUnreachable(f"the robot does not answer on its socket ({type(error).__name__})") from None
     if not received.endswith(b"\n"):
         raise RobotUnreachable("the robot hung up in the middle of its answer")
-    answer: dict[str, Any] = json.loads(received)
-    if answer.get("ok"):
-        return dict(answer.get("data") or {})
-    raise error_from_json(answer.get("error") or {})
+    try:
+        answer: dict[str, Any] = json.loads(received)
+        if answer.get("ok"):
+            return dict(answer.get("data") or {})
+        refusal = error_from_json(answer.get("error") or {})
+    except (ValueError, TypeError, AttributeError, RecursionError):
+        raise RobotUnreachable("what answers on the robot's socket is no robot") from None
+    raise refusal
 
 
 @dataclass(frozen=True)

@@ -12,14 +12,24 @@ from contextlib import suppress
 from typing import Any
 
 from fortctl.errors import FortctlError
-from fortctl.ports import ExchangeFault, HookReport, IssuedKey
+from fortctl.ports import HookReport, IssuedKey
 from fortctl.services.panic_death import DeathWatch
 from fortctl.services.panic_exchange import cancel_until
 from fortctl.services.panic_halt import Halted, LocalHalt, Nothing
 from fortctl.services.panic_issuer import Deletion
 from fortctl.services.panic_memory import KEY_IN_FLIGHT_MS, Memory, names_to_expect
 from fortctl.services.panic_ports import PanicPorts, Remote
-from fortctl.services.panic_report import NOT_AT_EXCHANGE, ROLES, UNREACHED, KeysRead, KnownKey, PanicReport, Step
+from fortctl.services.panic_report import (
+    NOT_AT_EXCHANGE,
+    REMEDIES,
+    ROLES,
+    UNREACHED,
+    KeysRead,
+    KnownKey,
+    PanicReport,
+    Step,
+    why,
+)
 from fortctl.services.rotation_hooks import POST_ROTATE
 from fortctl.times import rfc3339
 
@@ -55,7 +65,7 @@ class Panic:
         self._now_ms = ports.clock.now_ms()
         self._read, self._cancelled, self._aborted = asyncio.Event(), asyncio.Event(), asyncio.Event()
         self._enough = asyncio.Event()
-        self._still_open = False
+        self._still_open, self._unhalted, self._elsewhere = False, "", False
         self._post_rotate: Mapping[str, Any] | None = None
 
     async def run(self, *, wait_dead_s: float) -> PanicReport:
@@ -106,25 +116,22 @@ class Panic:
             step.state, step.detail = "skipped", str(nothing)
         except _Ended as ended:
             step.state, step.detail = ended.state, str(ended)
-        except ExchangeFault as fault:
-            step.state, step.detail = "failed", f"the exchange: {fault.message}"
-        except FortctlError as error:
-            step.state, step.detail = "failed", f"{error.message}; {error.hint}"
-        except TimeoutError:
-            step.state, step.detail = "failed", "it took too long"
         except Exception as error:  # panic goes on whatever breaks
-            step.state, step.detail = "failed", f"{type(error).__name__}{_harmless(error)}"
+            step.state, step.detail = "failed", why(error)
         step.elapsed_ms = (self._ports.clock.monotonic() - started) * 1000
         if step.state == "failed":
             self._failed(step)
 
     def _failed(self, step: Step) -> None:
-        remedy = _REMEDIES.get(step.name)
+        remedy = REMEDIES.get(step.name)
         if remedy is not None:
             self._act("finish_step", f"{remedy.format(account=self._ports.account)} ({step.detail})", step=step.name)
 
     def _act(self, what: str, text: str, **facts: Any) -> None:
-        self._actions.append({"what": what, "account": self._ports.account, "text": text, **facts})
+        self._actions.append(self._action(what, text, **facts))
+
+    def _action(self, what: str, text: str, **facts: Any) -> dict[str, Any]:
+        return {"what": what, "account": self._ports.account, "text": text, **facts}
 
     async def _latch(self) -> str:
         begun = {"at": rfc3339(self._now_ms), "at_ms": self._now_ms, "who": self._ports.who}
@@ -141,6 +148,7 @@ class Panic:
         async def elsewhere() -> None:
             remote = await asked
             if remote is not None:
+                self._elsewhere = True
                 await self._step("order to the robot's host", lambda: self._order(found, remote))
 
         await asyncio.gather(self._step("halt", lambda: self._halt(found, asked)), elsewhere())
@@ -157,8 +165,8 @@ class Panic:
             if await asked is not None:
                 raise Nothing("the robot is on another host") from None
             raise
-        except FortctlError as error:
-            self._act(UNREACHED, f"{error.message}: {error.hint}", queued=False)
+        except Exception as error:  # whatever broke, it may still be trading
+            self._unhalted = why(error)
             raise
         found.append(halted)
         return halted.detail
@@ -167,8 +175,8 @@ class Panic:
         try:
             begun_ms = int(self._ports.latch.read().get("at_ms", self._now_ms))
             halted = await remote(self._cancel, self._timeout_s, begun_ms).run()
-        except FortctlError as error:
-            self._act(UNREACHED, f"the robot's host was not reached: {error.message}; {error.hint}", queued=False)
+        except Exception as error:  # whatever broke, it may still be trading
+            self._act(UNREACHED, f"the robot's host was not reached: {why(error)}", queued=False)
             raise
         key = (halted.result or {}).get("key")
         if key:
@@ -262,25 +270,27 @@ class Panic:
         until = clock.monotonic() + self._in_flight_ms() / 1000
         try:
             count = await cancel_until(self._ports.connect(pair), prefix, clock, until, self._timeout_s)
-        except (ExchangeFault, FortctlError, TimeoutError) as error:
-            why = error.message if isinstance(error, ExchangeFault | FortctlError) else "it took too long"
-            self._act_on_orders(f" ({why})")
+        except Exception as error:
+            self._act_on_orders(f" ({error.message if isinstance(error, FortctlError) else why(error)})")
             raise
+        if self._unhalted or any(one["what"] == UNREACHED for one in self._actions):
+            self._act_on_orders(": the robot was not reached, and may place more")
+            return f"{count} orders cancelled; the robot was not reached, and may place more"
         self._memory.orders_done = True
         return f"{count} orders cancelled"
 
     def _in_flight_ms(self) -> int:
         """Return how long an order that left before the latch may still come to be one."""
-        latched_ms = self._ports.latch.read().get("at_ms")
-        if not isinstance(latched_ms, int):
-            # No latch could be written, or none with a time: what was just halted counts.
+        latched_ms: int | None = self._ports.latch.read().get("at_ms")
+        if latched_ms is None or self._elsewhere:
+            # No latch could be written, or the robot's own came later: what was just halted counts.
             return self._ports.in_flight_ms
         left_ms = latched_ms + self._ports.in_flight_ms - self._ports.clock.now_ms()
         return min(self._ports.in_flight_ms, max(0, left_ms))
 
-    def _act_on_orders(self, why: str) -> None:
+    def _act_on_orders(self, reason: str) -> None:
         text = "look for the robot's open orders on Binance's page (their names begin with 'fc') and cancel them"
-        self._act("cancel_orders_at_exchange", f"{text}{why}")
+        self._act("cancel_orders_at_exchange", f"{text}{reason}")
 
     async def _delete_at_exchange(self) -> str:
         await self._read.wait()
@@ -300,14 +310,15 @@ class Panic:
         local = LocalHalt(
             ports.process, ports.latch, ports.clock, cancel_orders=self._cancel, timeout_s=self._timeout_s
         )
-        destroyed = await asyncio.to_thread(ports.destroy)
-        more = f"; {len(destroyed)} more erasure keys overwritten" if destroyed else ""
+        found: str | Exception
         try:
-            return f"{await local.again()}{more}"
-        except Nothing as nothing:
-            if more:
-                return f"{nothing}{more}"
-            raise
+            found, self._unhalted = await local.again(), ""
+        except Exception as problem:  # what it may have written is destroyed all the same
+            found, self._unhalted = problem, "" if isinstance(problem, Nothing) else why(problem)
+        destroyed = await asyncio.to_thread(ports.destroy)
+        if isinstance(found, Exception) and not (destroyed and isinstance(found, Nothing)):
+            raise found
+        return f"{found}; {len(destroyed)} more erasure keys overwritten" if destroyed else str(found)
 
     async def _record(self) -> str:
         await asyncio.to_thread(self._ports.latch.update, self._memory.noted)
@@ -344,7 +355,9 @@ class Panic:
         return "every old key is proved dead"
 
     def _all_actions(self) -> list[dict[str, Any]]:
-        return [*self._actions, *self._memory.actions()]
+        text = f"the robot was not halted: {self._unhalted}"
+        stays = [self._action(UNREACHED, text, queued=False)] if self._unhalted else []
+        return [*stays, *self._actions, *self._memory.actions()]
 
     async def _hooks(self, report: PanicReport) -> None:
         """Run the hooks once everything is cut, and wait for them no longer than a moment."""
@@ -359,7 +372,7 @@ class Panic:
         try:
             reports = await asyncio.to_thread(self._ports.fire, event, facts, HOOKS_WAIT_S)
         except Exception as error:  # a configuration that cannot be read, for one
-            detail = error.message if isinstance(error, FortctlError) else f"{type(error).__name__}{_harmless(error)}"
+            detail = error.message if isinstance(error, FortctlError) else why(error)
             reports = [HookReport("hooks", "failed", detail)]
         elapsed = (self._ports.clock.monotonic() - started) * 1000
         return [Step(f"hook {one.name}", one.state, elapsed, one.detail) for one in reports]
@@ -379,24 +392,3 @@ async def _then(over: asyncio.Event, work: Awaitable[None]) -> None:
         await work
     finally:
         over.set()
-
-
-# What a person does about a step that failed; what is not here is told by an action of its own, or changes nothing.
-_REMEDIES = {
-    "latch": "the latch of account {account} could not be written: stop the robot's service, make the home writable,"
-    " and run this again",
-    "destroy keys": "the key copies of account {account} could not all be destroyed: make the home writable (or do it"
-    " as its user), and run this again",
-    "look again": "look whether a robot of account {account} still runs, and run this again",
-    "abort operation again": "the rotation of account {account} could not be ended: run this again once nothing holds"
-    " its store",
-    "delete at exchange": "the keys of account {account} could not be deleted by the issuer: delete them on Binance's"
-    " page",
-    "delete at exchange again": "the rotation's keys of account {account} could not be deleted by the issuer: delete"
-    " them on Binance's page",
-}
-
-
-def _harmless(error: Exception) -> str:
-    """Return the text of an operating system's error; other texts could quote anything."""
-    return f": {error.strerror}" if isinstance(error, OSError) and error.strerror else ""

@@ -8,6 +8,7 @@ from typing import Any
 
 from fortctl.errors import ActionRequired, ExchangeUnreachable, FortctlError, RobotTimeout
 from fortctl.model import KeyPair
+from fortctl.ports import ExchangeFault
 from fortctl.secret import Secret
 
 # The gravest first: a robot that may still trade outranks what a person must do at Binance (contract.md, "Exit codes").
@@ -15,6 +16,21 @@ UNREACHED = "robot_unreached"
 ROLES = ("site", "robot")
 # Purposes of erasure keys whose records are no keys of the exchange (yet).
 NOT_AT_EXCHANGE = ("recipient", "pending")
+
+# What a person does about a step that failed; what is not here is told by an action of its own, or changes nothing.
+REMEDIES = {
+    "latch": "the latch of account {account} could not be written: stop the robot's service, make the home writable,"
+    " and run this again",
+    "destroy keys": "the key copies of account {account} could not all be destroyed: make the home writable (or do it"
+    " as its user), and run this again",
+    "look again": "look whether a robot of account {account} still runs, and run this again",
+    "abort operation again": "the rotation of account {account} could not be ended: run this again once nothing holds"
+    " its store",
+    "delete at exchange": "the keys of account {account} could not be deleted by the issuer: delete them on Binance's"
+    " page",
+    "delete at exchange again": "the rotation's keys of account {account} could not be deleted by the issuer: delete"
+    " them on Binance's page",
+}
 
 
 @dataclass
@@ -164,3 +180,15 @@ def failure_of(reports: Sequence[PanicReport], text: str) -> FortctlError | None
     if for_a_person:
         return ActionRequired("cut off as far as can be done from here; what is left must be done by a person", **facts)
     return ExchangeUnreachable("the exchange could not be asked", **facts)
+
+
+def why(error: Exception) -> str:
+    """Return why something failed; of an operating system's error its text, others could quote anything."""
+    if isinstance(error, ExchangeFault):
+        return f"the exchange: {error.message}"
+    if isinstance(error, FortctlError):
+        return f"{error.message}; {error.hint}"
+    if isinstance(error, TimeoutError):
+        return "it took too long"
+    reason = f": {error.strerror}" if isinstance(error, OSError) and error.strerror else ""
+    return f"{type(error).__name__}{reason}"

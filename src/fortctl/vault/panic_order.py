@@ -96,8 +96,10 @@ class OrderFile:
             if fields.pop("v") != VERSION:
                 raise ValueError
             cancel, keep = (_signed(fields.pop(name)) for name in ("cancel", "keep"))
+            if not all(isinstance(fields[name], str) for name in ("account", "robot_id", "mailbox", "nonce")):
+                raise ValueError
             return cls(robot_public=_bytes(fields.pop("robot_public")), cancel=cancel, keep=keep, **fields)
-        except (ValueError, KeyError, TypeError, AttributeError):
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             raise VaultDamaged(
                 "the pre-signed panic order cannot be read", hint="any command that unlocks the vault signs it anew"
             ) from None
