@@ -148,6 +148,7 @@ class Bench:
             read_keys=lambda: self.keys,
             own_prefix=lambda: PREFIX,
             destroy=destroy,
+            queued=lambda: (),
             empty_mailbox=lambda: None,
             abort_operation=lambda: None,
             open_operation=lambda: None,

@@ -97,6 +97,7 @@ class Emergency:
         for role, open_vault in (("site", self._site_vault), ("robot", self._robot_vault)):
             try:
                 found += self._keys_in(open_vault(), shown)
+                unknown |= self._held_in(role, self._file(role).orphans(self._account))
             except _BROKEN:
                 # A damaged vault may show less than was in it: what its erasure keys tell of is there, too.
                 unknown |= self._held_in(role)
@@ -109,36 +110,44 @@ class Emergency:
                 found += self._card()
         if "robot" in unknown and self._never_had_robot():
             unknown.discard("robot")
-        return KeysRead(found, unknown, self._queued(), self._marker(shown))
+        queued: tuple[str, ...] = ()
+        with suppress(*_BROKEN):
+            queued = self.queued()
+        return KeysRead(found, unknown, queued, self._marker(shown))
 
     def _marker(self, under: bytes | None) -> Callable[[Secret], str] | None:
         from fortctl.vault.seal import fingerprint
 
         return (lambda api_key: fingerprint(api_key, under)) if under is not None else None
 
-    def _held_in(self, role: str) -> set[str]:
-        """Return the roles of whose keys there are copies beside a vault, whatever it shows itself."""
+    def _held_in(self, role: str, keys: set[str] | None = None) -> set[str]:
+        """Return the roles of whose keys there are copies beside a vault, whatever it shows itself.
+
+        Args:
+            keys: the erasure keys that are meant; by default all of the account's.
+        """
         from fortctl.services.panic_report import NOT_AT_EXCHANGE
         from fortctl.vault.erasure import names
 
         root = self._home.erasure if role == "site" else self._place.erasure
-        own = [name.partition("/") for name in names(root) if name.startswith(f"{self._account}/")]
+        meant = names(root) if keys is None else keys
+        own = [name.partition("/") for name in meant if name.startswith(f"{self._account}/")]
         purposes = {file.rpartition("-")[0] for _account, _slash, file in own} - set(NOT_AT_EXCHANGE)
         return {"robot" if purpose == "copy" else role for purpose in purposes}
 
-    def _queued(self) -> tuple[str, ...]:
-        """Return when keys were sent to the robot that it has not taken up; empty where that cannot be known."""
-        from fortctl.store.mailbox import created_at
+    def queued(self) -> tuple[str, ...]:
+        """Return when keys were sent to the robot that it has not taken up. Raises ``FortctlError``, ``OSError``."""
+        from fortctl.store.mailbox import created_at, is_delivery
         from fortctl.times import rfc3339
 
-        with suppress(*_BROKEN):
-            mailbox = self.mailbox()
-            if mailbox is not None:
-                rows = [row for row in mailbox.pending(self._account) if row.sealed is not None]
-                mailbox.close()
-                sent = [row for row in rows if json.loads(row.envelope).get("kind") == "deliver-key"]
-                return tuple(str(rfc3339(created_at(row))) for row in sent)
-        return ()
+        mailbox = self.mailbox()
+        if mailbox is None:
+            return ()
+        try:
+            rows = [row for row in mailbox.pending(self._account) if row.sealed is not None and is_delivery(row)]
+        finally:
+            mailbox.close()
+        return tuple(str(rfc3339(created_at(row))) for row in rows)
 
     def _never_had_robot(self) -> bool:
         """Return whether this home certainly never knew a robot's key."""

@@ -120,6 +120,7 @@ def panic_ports(app: App, account: str) -> PanicPorts:
         read_keys=emergency.read_keys,
         own_prefix=emergency.own_prefix,
         destroy=emergency.destroy,
+        queued=emergency.queued,
         empty_mailbox=lambda: emergency.empty_mailbox(clock.now_ms()),
         abort_operation=lambda: abort_operation(home, account, clock.now_ms()),
         open_operation=lambda: open_operation(home, account),

@@ -24,6 +24,7 @@ from fortctl.services.panic_report import (
     REMEDIES,
     ROLES,
     UNREACHED,
+    Ended,
     KeysRead,
     KnownKey,
     PanicReport,
@@ -114,7 +115,7 @@ class Panic:
             step.detail, step.state = await work(), "done"
         except Nothing as nothing:
             step.state, step.detail = "skipped", str(nothing)
-        except _Ended as ended:
+        except Ended as ended:
             step.state, step.detail = ended.state, str(ended)
         except Exception as error:  # panic goes on whatever breaks
             step.state, step.detail = "failed", why(error)
@@ -184,7 +185,7 @@ class Panic:
         if not halted.reached:
             text = "the robot was not reached: it obeys at its next contact; end it on its own host if you can"
             self._act(UNREACHED, text, queued=halted.queued)
-            raise _Ended("queued", halted.detail)
+            raise Ended("queued", halted.detail)
         found.append(halted)
         return halted.detail
 
@@ -223,6 +224,9 @@ class Panic:
         return f"{len(destroyed)} erasure keys overwritten" if destroyed else "nothing was left to destroy"
 
     async def _empty_mailbox(self) -> str:
+        # Again, and not erased unread: it may have been locked before, and what lay in it lives at the exchange.
+        self._memory.queued |= set(await asyncio.to_thread(self._ports.queued))
+        await self._note()
         await asyncio.to_thread(self._ports.empty_mailbox)
         return "sealed deliveries erased"
 
@@ -340,7 +344,7 @@ class Panic:
         try:
             await asyncio.wait({watching, enough}, return_when=asyncio.FIRST_COMPLETED)
             if not watching.done():
-                raise _Ended("unproved", "interrupted: nobody waited any longer")
+                raise Ended("unproved", "interrupted: nobody waited any longer")
             left = watching.result()
         finally:
             for task in (watching, enough):
@@ -350,8 +354,9 @@ class Panic:
                 await issuer.close()
         memory.bury(key for key in known if not any(key.same_as(one) for one in left))
         await self._note()
-        if left:
-            raise _Ended("unproved", f"unproved: {', '.join(key.name for key in left)}")
+        unproved = [*(key.name for key in left), *memory.unprovable()]
+        if unproved:
+            raise Ended("unproved", f"unproved: {', '.join(unproved)}")
         return "every old key is proved dead"
 
     def _all_actions(self) -> list[dict[str, Any]]:
@@ -376,14 +381,6 @@ class Panic:
             reports = [HookReport("hooks", "failed", detail)]
         elapsed = (self._ports.clock.monotonic() - started) * 1000
         return [Step(f"hook {one.name}", one.state, elapsed, one.detail) for one in reports]
-
-
-class _Ended(Exception):
-    """A step that ended otherwise than done, skipped or failed."""
-
-    def __init__(self, state: str, detail: str) -> None:
-        super().__init__(detail)
-        self.state = state
 
 
 async def _then(over: asyncio.Event, work: Awaitable[None]) -> None:

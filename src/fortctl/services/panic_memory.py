@@ -148,6 +148,15 @@ class Memory:
         """Return the roles of which nothing tells which key lives at the exchange."""
         return [role for role in ROLES if role in self.unknown and all(key.role != role for key in self.keys)]
 
+    def unprovable(self) -> list[str]:
+        """Return what may live and nothing can be asked about, in words."""
+        named = {key.name for key in self.alive()}
+        return [
+            *(f"the {role} key, which nothing names" for role in self.nameless()),
+            *(one.name for one in self.issued if one.name not in named),
+            *(f"the key that was sent at {at}" for at in sorted(self.queued)),
+        ]
+
     def noted(self, facts: Mapping[str, Any]) -> dict[str, Any]:
         """Return the latch's facts with all this, and with what another panic has put there meanwhile."""
         self._recall(facts)

@@ -49,6 +49,7 @@ class PanicPorts:
             which roles nothing is known.
         own_prefix: the prefix of the robot's client order ids, or None where it cannot be known.
         destroy: destroys every copy's erasure keys; returns what it destroyed.
+        queued: tells when keys were sent to the robot that it has not taken up (RFC 3339).
         empty_mailbox: takes the robot's card out of the mailbox and erases queued deliveries.
         abort_operation: ends a rotation that is under way as aborted; tells which, or None where there was none.
         open_operation: tells which rotation is under way, or None; nothing is done.
@@ -67,6 +68,7 @@ class PanicPorts:
     read_keys: Callable[[], KeysRead]
     own_prefix: Callable[[], str | None]
     destroy: Callable[[], tuple[str, ...]]
+    queued: Callable[[], Sequence[str]]
     empty_mailbox: Callable[[], None]
     abort_operation: Callable[[], Aborted | None]
     open_operation: Callable[[], str | None]

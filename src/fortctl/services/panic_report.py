@@ -23,6 +23,8 @@ REMEDIES = {
     " and run this again",
     "destroy keys": "the key copies of account {account} could not all be destroyed: make the home writable (or do it"
     " as its user), and run this again",
+    "empty mailbox": "whether a key was on its way to the robot of account {account} cannot be told: run this again"
+    " once the mailbox can be used, or delete on Binance's page whichever robot key you sent last",
     "look again": "look whether a robot of account {account} still runs, and run this again",
     "abort operation again": "the rotation of account {account} could not be ended: run this again once nothing holds"
     " its store",
@@ -31,6 +33,14 @@ REMEDIES = {
     "delete at exchange again": "the rotation's keys of account {account} could not be deleted by the issuer: delete"
     " them on Binance's page",
 }
+
+
+class Ended(Exception):
+    """A step that ended otherwise than done, skipped or failed."""
+
+    def __init__(self, state: str, detail: str) -> None:
+        super().__init__(detail)
+        self.state = state
 
 
 @dataclass

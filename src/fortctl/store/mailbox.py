@@ -267,3 +267,11 @@ def created_at(row: MailboxRow) -> int:
         return int(json.loads(row.envelope)["created_at"])
     except (ValueError, LookupError, TypeError, RecursionError):
         return 0
+
+
+def is_delivery(row: MailboxRow) -> bool:
+    """Return whether a command says that it brings a key."""
+    try:
+        return bool(json.loads(row.envelope)["kind"] == "deliver-key")
+    except (ValueError, LookupError, TypeError, RecursionError):
+        return False

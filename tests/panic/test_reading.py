@@ -1,0 +1,114 @@
+"""What a panic reads of a home before it destroys, and what it says of that which it could not read."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from fortctl.commands.context import App, Globals
+from fortctl.commands.emergency import Emergency
+from fortctl.config import Home
+from fortctl.errors import FortctlError
+from fortctl.ports import MailboxRow, NewRecord
+from fortctl.secret import Secret
+from fortctl.services.panic_report import KeysRead
+from fortctl.store.mailbox import SqliteMailbox
+from fortctl.vault import erasure
+from fortctl.vault.slots import KeyFile
+from fortctl.vault.store import VaultFile
+from panic.bench import Bench, step, told
+
+SENT_MS = 1_700_000_000_000
+BODY = {"name": "site-1", "type": "hmac", "api_key": "K" * 64, "secret": "S" * 64}
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Home:
+    """A home with vaults that open by themselves, and a site key."""
+    one = Home(tmp_path / "home")
+    for place in (one, one.robot("default")):
+        place.path.mkdir(mode=0o700, parents=True)
+        vault = VaultFile(place.vault, place.erasure).create([KeyFile(place.keyfile)])
+        if place is one:
+            key = NewRecord(
+                *("key/default/site", "default", "paper", "site", "site-1", "hmac"), Secret(json.dumps(BODY)),
+                erasable=True, created_at=1, purpose="site",
+            )  # fmt: skip
+            vault.update([key])
+    return one
+
+
+def emergency(home: Home) -> Emergency:
+    return Emergency(App(Globals(home.path)), home, "default")
+
+
+@pytest.mark.parametrize("where", ["site", "robot"])
+async def test_a_copy_that_no_record_names_is_told_before_it_is_destroyed(home: Home, where: str) -> None:
+    """Its writer died between the erasure key and the vault; a panic that is killed after destroying knows it still."""
+    place = home if where == "site" else home.robot("default")
+    VaultFile(home.vault, home.erasure).unlock([KeyFile(home.keyfile)]).update(delete=["key/default/site"])
+    assert emergency(home).read_keys().unknown == set()
+    erasure.make(place.erasure, "default", "key")
+    erasure.make(place.erasure, "another", "key")
+    erasure.make(place.erasure, "default", "recipient")
+    bench = Bench(place.path, keys=emergency(home).read_keys())
+    assert set(bench.keys.unknown) == {where}
+
+    noted: list[object] = []
+
+    def destroy() -> tuple[str, ...]:
+        noted.append(bench.latch.read()["unknown"])
+        return ()
+
+    bench.changes["destroy"] = destroy
+    await bench.panic()
+    assert noted[0] == [where]
+
+
+def delivery(number: int) -> MailboxRow:
+    envelope = json.dumps({"kind": "deliver-key", "created_at": SENT_MS}).encode()
+    return MailboxRow("default", number, envelope, b"sealed", b"signature")
+
+
+async def test_a_mailbox_that_was_locked_while_it_was_read_hides_no_delivery(home: Home) -> None:
+    """It is read again before it is emptied."""
+    with closing(SqliteMailbox(home.mailbox)) as mailbox:
+        mailbox.append(delivery(1))
+        one = emergency(home)
+        bench = Bench(home.robot("default").path, keys=KeysRead())
+        bench.destroyed = ()
+        bench.changes = {"queued": one.queued, "empty_mailbox": lambda: one.empty_mailbox(SENT_MS)}
+        report = await bench.panic()
+        assert told(report) == [("robot", "")] and mailbox.pending("default") == ()
+    assert "2023-11-14T22:13:20" in report.actions[0]["text"]
+    bench.keys = one.read_keys()
+    assert ("robot", "") in told(await bench.panic()), "said again"
+
+
+async def test_a_mailbox_that_stays_locked_is_not_taken_for_an_empty_one(home: Home) -> None:
+    SqliteMailbox(home.mailbox).close()
+    with closing(sqlite3.connect(home.mailbox, isolation_level=None)) as holder:
+        holder.execute("PRAGMA locking_mode=EXCLUSIVE")
+        holder.execute("BEGIN EXCLUSIVE")
+        one = emergency(home)
+        with pytest.raises(FortctlError):
+            one.queued()
+        bench = Bench(home.robot("default").path, keys=KeysRead())
+        bench.destroyed = ()
+        bench.changes = {"queued": one.queued, "empty_mailbox": lambda: one.empty_mailbox(SENT_MS)}
+        report = await bench.panic()
+    assert step(report, "empty mailbox").state == "failed"
+    (action,) = report.actions
+    assert action["step"] == "empty mailbox" and "whether a key was on its way" in action["text"]
+
+
+async def test_what_nothing_names_is_not_proved_dead(tmp_path: Path) -> None:
+    bench = Bench(tmp_path / "robot", keys=KeysRead(unknown=("site",), queued=("2026-01-01T00:00:00Z",)))
+    report = await bench.made().run(wait_dead_s=1.0)
+    waited = step(report, "wait dead")
+    assert waited.state == "unproved"
+    assert "the site key, which nothing names" in waited.detail and "sent at 2026-01-01" in waited.detail
