@@ -6,12 +6,17 @@ from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Any
 
-from fortctl.errors import Conflict, FortctlError
+from fortctl.errors import Conflict, FortctlError, RobotTimeout
 from fortctl.model import Role
 from fortctl.services import rotation_actions as actions
+from fortctl.services.control import VALID_FOR_S
 from fortctl.services.issuer import SUB_ACCOUNT
 from fortctl.services.rotation_plan import Mode, Operation
 from fortctl.services.rotation_tools import AT_WORK, SETTLES_WITHIN_S, StepTools, opened_issuer, start_again
+from fortctl.times import rfc3339
+
+# How much the robot's clock may be behind.
+LATE_S = 60.0
 
 
 @dataclass
@@ -36,12 +41,18 @@ class Undo:
         self._roles = operation.scope.roles
 
     async def run(self) -> Left:
-        """Leave the account with the keys that work, the robot as before; say exactly what is left."""
+        """Leave the account with the keys that work, the robot as before; say exactly what is left.
+
+        Raises:
+            Conflict: the account would be left without a working key.
+            RobotTimeout: the robot may take the new key yet.
+        """
         tools, robot = self._tools, Role.ROBOT in self._roles
         latched = tools.control.latched
         if robot and not latched:
             tools.control.bring_up()
-            tools.control.quiet(SETTLES_WITHIN_S)
+            if not tools.control.quiet(SETTLES_WITHIN_S):
+                self._refuse_unanswered()
         new = self._new_in_place()
         before = [role for role in self._roles if role not in new]
         if before and not latched:
@@ -62,6 +73,21 @@ class Undo:
         told += [f"the robot is {tools.robot.settled()['state']}"] if robot else []
         todo = [actions.to_delete_named(self._operation, name) for name in unasked]
         return Left("; ".join(told), [*actions.to_delete(self._operation, lives), *todo])
+
+    def _refuse_unanswered(self) -> None:
+        """Refuse to tell which key the robot has while a delivery of the new one lies before it."""
+        operation, role = self._operation, Role.ROBOT.value
+        handed_over = role in operation.facts.get("new", {}) and not operation.is_done("deliver")
+        # It was journaled right before it was sent; a robot refuses what is older than this, its clock a minute late.
+        applies_until = operation.updated_at + int((VALID_FOR_S + LATE_S) * 1000)
+        if handed_over and self._tools.clock.now_ms() < applies_until:
+            raise RobotTimeout(
+                "the robot has not answered yet what became of the new key: it may take it in at any moment",
+                hint=f"abort once it answers (see 'fortctl robot status'), or after {rfc3339(applies_until)}, when it"
+                " refuses the delivery as too old; 'fortctl panic-disconnect' cuts it off now",
+                details={"queued": True, "until": rfc3339(applies_until)},
+                data={"operation": operation.as_json()},
+            )
 
     def _robot_as_before(self) -> None:
         was = self._operation.facts.get("was")
