@@ -228,4 +228,5 @@ async def test_ctrl_c_ends_the_waiting_and_tells_what_was_done(tmp_path: Path) -
     panic.stop_waiting()
     report = await task
     assert (step(report, "wait dead").state, step(report, "destroy keys").state) == ("unproved", "done")
+    assert "a backup made before still opens its copy" in step(report, "destroy keys").detail
     assert told(report) == [("site", "site-1"), ("robot", "robot-1")]

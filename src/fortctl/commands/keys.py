@@ -196,9 +196,11 @@ def _erase(app: App, role: Role) -> Result:
     )
     if not destroyed:
         raise NotFound(f"account {wiring.account} has no {role} key here", hint="see 'fortctl vault status'")
+    from fortctl.vault.erasure import IN_BACKUPS
+
     deleted = {"role": role.value, "fingerprint": None}
     data: dict[str, Any] = {"deleted": deleted, "destroyed": list(destroyed)}
-    lines = [f"{role} key destroyed"]
+    lines = [f"{role} key destroyed; {IN_BACKUPS}"]
     if ended is not None:
         data |= {"operation": ended.as_json(), "actions": ended.facts["actions"]}
         lines += [f"the rotation {ended.id} was aborted: {ended.facts['left']}"]
@@ -325,6 +327,8 @@ async def verify(app: App, role: str | None) -> Result:
 @click.option("--wait", type=click.FloatRange(0, 3600), default=30.0, help="Seconds for the robot's answer.")
 @click.option("--without-unlocking", is_flag=True, help="Destroy its erasure key: the vault may be locked or damaged.")
 def delete(app: App, role: str, wait: float, without_unlocking: bool) -> Result:
+    from fortctl.vault.erasure import IN_BACKUPS
+
     app.wiring.entry  # noqa: B018
     if without_unlocking:
         return _erase(app, Role(role))
@@ -332,13 +336,15 @@ def delete(app: App, role: str, wait: float, without_unlocking: bool) -> Result:
     if role == Role.SITE.value:
         app.confirm(f"Delete the site key of account {app.wiring.account}?")
         fingerprint = app.wiring.keys.delete_site()
-        return Result({"deleted": {"role": role, "fingerprint": fingerprint}}, True, text="site key destroyed")
+        return Result(
+            {"deleted": {"role": role, "fingerprint": fingerprint}}, True, text=f"site key destroyed; {IN_BACKUPS}"
+        )
     trading = app.wiring.watch.status()["state"] in ("running", "draining", "held", "reconciling")
     question = "The robot is trading: its orders stay at the exchange. " if trading else ""
     app.confirm(f"{question}Delete the robot key of account {app.wiring.account}?")
     fingerprint, orders = app.wiring.keys.delete_robot(wait_s=wait)
     data = {"deleted": {"role": role, "fingerprint": fingerprint}, "orders_left": orders}
-    lines = [f"robot key destroyed; {len(orders)} orders stay at the exchange"]
+    lines = [f"robot key destroyed; {len(orders)} orders stay at the exchange; {IN_BACKUPS}"]
     lines += [
         f"  {order['client_order_id']} {order['side']} {order['quantity']} at {order['price']}" for order in orders
     ]

@@ -33,6 +33,7 @@ from fortctl.services.panic_report import (
 )
 from fortctl.services.rotation_hooks import POST_ROTATE
 from fortctl.times import rfc3339
+from fortctl.vault.erasure import IN_BACKUPS
 
 READ_WITHIN_S = 3.0
 HOOKS_WAIT_S = 1.0
@@ -221,7 +222,9 @@ class Panic:
         held = [name for name in destroyed if name.partition("/")[2].rpartition("-")[0] not in NOT_AT_EXCHANGE]
         if held and not self._memory.keys:
             self._memory.unknown = set(ROLES)
-        return f"{len(destroyed)} erasure keys overwritten" if destroyed else "nothing was left to destroy"
+        if not destroyed:
+            return "nothing was left to destroy"
+        return f"{len(destroyed)} erasure keys overwritten; {IN_BACKUPS}"
 
     async def _empty_mailbox(self) -> str:
         # Again, and not erased unread: it may have been locked before, and what lay in it lives at the exchange.

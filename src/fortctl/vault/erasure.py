@@ -19,6 +19,8 @@ from fortctl.durable import write_all
 from fortctl.errors import VaultDamaged
 
 KEY_BYTES = 32
+# What whoever has keys destroyed is told.
+IN_BACKUPS = "a backup made before still opens its copy"
 # A key that begins so was overwritten, if only half of it.
 _GONE = bytes(8)
 _ACCOUNT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
