@@ -17,6 +17,7 @@ from fortctl.model import KeyPair, Role
 from fortctl.ports import AuditLog, Clock, Hooks, OperationOwner, OperationRow, OperationStore
 from fortctl.services import rotation_actions as actions
 from fortctl.services.rotation_hooks import ANNOUNCED, tell_begun, tell_ended, to_be_announced
+from fortctl.services.rotation_keys import refuse_late
 from fortctl.services.rotation_plan import (
     ABORTED,
     FINISHED,
@@ -175,8 +176,10 @@ class RotationService:
 
         Raises:
             ActionRequired: a person must act first; ``details.actions`` says what. It stays open.
+            Conflict: a key was entered whose place another new one has taken.
             FortctlError: a step failed; it stays open, unless nothing had been changed yet.
         """
+        refuse_late(operation, given, self._tools.custody.fingerprint)
         if to_be_announced(operation):
             operation = self._journal.put(operation.noted(self._clock.now_ms(), **{ANNOUNCED: True}))
             self._warnings += tell_begun(self._hooks, operation)

@@ -120,6 +120,8 @@ class NewKeys:
         while True:
             new = self._work.operation.facts.get("new", {})
             if new.get(role.value) and there() == new[role.value]:
+                if role in self._pairs:
+                    _refuse_late(self._work.operation, role, self._tools.custody.fingerprint(self._pairs[role]))
                 return
             await self._obtain([role])
             pair = self._pairs[role]
@@ -139,6 +141,32 @@ class NewKeys:
             del self._pairs[role]
             if self._work.by_issuer or not self._tools.guide.refused(error):
                 raise error
+
+
+def refuse_late(operation: Operation, given: Mapping[Role, KeyPair], shown: Callable[[KeyPair], str]) -> None:
+    """Refuse keys that a rotation cannot take any more: whoever entered one must not believe that it is in use.
+
+    Args:
+        shown: returns a key's fingerprint.
+
+    Raises:
+        Conflict: another new key is in place already.
+    """
+    for role, pair in given.items():
+        if operation.is_done("store" if role is Role.SITE else "deliver"):
+            _refuse_late(operation, role, shown(pair))
+
+
+def _refuse_late(operation: Operation, role: Role, shown: str) -> None:
+    if shown == operation.facts.get("new", {}).get(role.value):
+        return
+    made = operation.facts.get("made", {}).get(role.value, {})
+    raise Conflict(
+        f"the rotation {operation.id} has put another new {role} key in place already: '{made.get('name', '')}'"
+        f" (…{made.get('tail', '')}); the key that was entered now is not taken",
+        hint="end this rotation first ('fortctl keys rotate --resume' without a key), then begin another for that key",
+        details={"role": role.value, "reason": "another_key_in_place", "operation": operation.as_json()},
+    )
 
 
 def note_listed(work: Work, roles: Collection[Role]) -> None:
