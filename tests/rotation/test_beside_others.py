@@ -92,7 +92,8 @@ def test_a_drain_is_waited_for_and_a_second_rotation_finds_the_first(trading: Sh
     with beside(trading, *words) as first:
         first.says("still draining: ")
         trading.await_state("draining")
-        for second in (words, ("keys", "rotate", "--role", "site"), ("keys", "rotate", "--abort")):
+        generate = ("keys", "generate", "--role", "site")
+        for second in (words, ("keys", "rotate", "--role", "site"), ("keys", "rotate", "--abort"), generate):
             refused = trading.run(*second)
             assert refused.code == 8, refused.doc
             owner = refused.error["details"]["owner"]

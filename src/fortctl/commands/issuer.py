@@ -34,8 +34,8 @@ async def set_issuer(
     allow: tuple[str, ...],
     slot: str | None,
 ) -> Result:
+    from fortctl.commands.keylock import expect_no_rotation, sole_writer
     from fortctl.commands.keys import enter_key
-    from fortctl.commands.rotate import expect_no_rotation
     from fortctl.commands.wiring_issuer import founded_issuer_service, issuer_kind, issuer_service
     from fortctl.services.issuer import NOBODY, PERSON
 
@@ -48,7 +48,8 @@ async def set_issuer(
         there = issuer_kind(wiring.home, wiring.account) != PERSON
         if there:
             app.confirm(f"Destroy the master key that issues the keys of account {wiring.account}?")
-        changed = there and issuer_service(app).dismiss()
+        with sole_writer(app):
+            changed = there and issuer_service(app).dismiss()
         return Result({"issuer": NOBODY}, changed, text="a person makes and deletes the keys on Binance's page")
     if email is None or not _EMAIL.fullmatch(email):
         refuse("--email is the sub-account's e-mail address, as the master account shows it")
@@ -57,7 +58,8 @@ async def set_issuer(
     expect_no_rotation(app)
     service = founded_issuer_service(app, slot)
     app.progress("asking the exchange about the master key")
-    master, warnings = await service.appoint(pair, email, allow)
+    with sole_writer(app):
+        master, warnings = await service.appoint(pair, email, allow)
     text = f"the master key '{pair.name}' makes and deletes the keys of {email}"
     return Result({"issuer": master.as_json()}, True, warnings, text)
 

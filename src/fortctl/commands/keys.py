@@ -8,8 +8,9 @@ from typing import Any, TypeVar
 import click
 
 from fortctl.commands.context import App, Result, group, refuse
+from fortctl.commands.keylock import expect_no_rotation, refuse_latched, sole_writer, tell_end
 from fortctl.commands.render import duration, table
-from fortctl.commands.rotate import expect_no_rotation, refuse_latched, rotate, tell_end
+from fortctl.commands.rotate import rotate
 from fortctl.errors import BadInput, Conflict, FortctlError, NotFound, VaultDamaged
 from fortctl.model import PERMISSIONS, KeyPair, KeyType, Role
 from fortctl.secret import Secret
@@ -108,29 +109,28 @@ async def _take(
                 hint="leave --type and --key-passphrase-file out",
             )
         api_key, shown = _api_key(app, wanted, name, source)
-        app.wiring.entry  # noqa: B018
-        expect_no_rotation(app, wanted)
-        refuse_latched(app)
-        pair = app.wiring.keys.pending(wanted, api_key, shown)
     else:
         pair = enter_key(app, f"{role} key", name, kind, source, key_passphrase_file)
-        app.wiring.entry  # noqa: B018 (the account is checked before the vault is unlocked)
-        expect_no_rotation(app, wanted)
-        refuse_latched(app)
+    app.wiring.entry  # noqa: B018 (the account is checked before the vault is unlocked)
+    expect_no_rotation(app, wanted)
+    refuse_latched(app)
     service = app.wiring.keys
-    if wanted is Role.SITE:
-        app.progress("asking the exchange about the key")
-        taken = await service.take_site(pair, allow=allow, replacing=replacing, force=force)
-    else:
-        app.progress("sealing the key to the robot")
-        taken = await service.take_robot(
-            pair,
-            allow=allow,
-            replacing=replacing,
-            force=force,
-            wait_s=0 if no_wait else wait,
-            site_copy=not no_site_copy,
-        )
+    with sole_writer(app, wanted):
+        if pending:
+            pair = service.pending(wanted, api_key, shown)
+        if wanted is Role.SITE:
+            app.progress("asking the exchange about the key")
+            taken = await service.take_site(pair, allow=allow, replacing=replacing, force=force)
+        else:
+            app.progress("sealing the key to the robot")
+            taken = await service.take_robot(
+                pair,
+                allow=allow,
+                replacing=replacing,
+                force=force,
+                wait_s=0 if no_wait else wait,
+                site_copy=not no_site_copy,
+            )
     card = card_json(taken.key, app.wiring.clock.now_ms())
     data: dict[str, Any] = {"key": card, "answer_ms": taken.answer_ms}
     if replacing:
@@ -245,7 +245,9 @@ def generate(app: App, role: str, key_type: str) -> Result:
     app.wiring.entry  # noqa: B018
     expect_no_rotation(app, Role(role))
     refuse_latched(app)
-    public, pending_id = app.wiring.keys.generate(Role(role), KeyType(key_type))
+    service = app.wiring.keys
+    with sole_writer(app, Role(role)):
+        public, pending_id = service.generate(Role(role), KeyType(key_type))
     rights = "Enable Reading" if role == Role.SITE.value else "Enable Reading, Enable Spot & Margin Trading"
     lines = [
         "1. On Binance's API management page choose 'Self-generated' and paste this public key:",
@@ -335,14 +337,18 @@ def delete(app: App, role: str, wait: float, without_unlocking: bool) -> Result:
     expect_no_rotation(app, Role(role))
     if role == Role.SITE.value:
         app.confirm(f"Delete the site key of account {app.wiring.account}?")
-        fingerprint = app.wiring.keys.delete_site()
+        service = app.wiring.keys
+        with sole_writer(app, Role.SITE):
+            fingerprint = service.delete_site()
         return Result(
             {"deleted": {"role": role, "fingerprint": fingerprint}}, True, text=f"site key destroyed; {IN_BACKUPS}"
         )
     trading = app.wiring.watch.status()["state"] in ("running", "draining", "held", "reconciling")
     question = "The robot is trading: its orders stay at the exchange. " if trading else ""
     app.confirm(f"{question}Delete the robot key of account {app.wiring.account}?")
-    fingerprint, orders = app.wiring.keys.delete_robot(wait_s=wait)
+    service = app.wiring.keys
+    with sole_writer(app, Role.ROBOT):
+        fingerprint, orders = service.delete_robot(wait_s=wait)
     data = {"deleted": {"role": role, "fingerprint": fingerprint}, "orders_left": orders}
     lines = [f"robot key destroyed; {len(orders)} orders stay at the exchange; {IN_BACKUPS}"]
     lines += [

@@ -119,7 +119,7 @@ def _text(report: PanicReport) -> str:
 @click.option("--confirm", metavar="NAME", help="The account's name, typed.")
 def panic_clear(app: App, confirm: str | None) -> Result:
     from fortctl.commands.emergency_stores import close_for_panic
-    from fortctl.commands.rotate import tell_end
+    from fortctl.commands.keylock import tell_end
     from fortctl.commands.wiring_obedience import void_waiting
     from fortctl.errors import Conflict
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from fortctl.commands.context import App, Result, command, refuse
+from fortctl.commands.keylock import refuse_latched, tell_end
 from fortctl.errors import BadInput, Conflict, FortctlError
 from fortctl.model import KeyPair, KeyType, Role
 from fortctl.secret import Secret
@@ -249,32 +250,6 @@ async def issue_key(app: App, role: Role, addresses: Sequence[str]) -> Ended:
         return await service.run(found, {})
     finally:
         journal.release()
-
-
-def refuse_latched(app: App) -> None:
-    """Raise ``Conflict`` after a panic: its way back begins with ``panic-clear``, and no key is taken in before."""
-    from fortctl.services.control import latched_after_panic
-
-    if app.wiring.latch.is_latched():
-        raise latched_after_panic(app.wiring.account)
-
-
-def tell_end(app: App, operation: Operation | None) -> None:
-    """Have the hooks told of a rotation that this command has just ended, as something other than its own work."""
-    from fortctl.services.rotation_hooks import tell_ended
-
-    for code, message in tell_ended(app.wiring.hooks, operation):
-        app.warn(code, message)
-
-
-def expect_no_rotation(app: App, role: Role | None = None) -> None:
-    """Raise ``Conflict`` while a rotation is open (of ``role``, or of any): its keys are changed by nothing else."""
-    from fortctl.commands.wiring_rotation import rotation_journal
-    from fortctl.services.rotation import refuse_open
-
-    wiring = app.wiring
-    if wiring.home.operations.exists():
-        refuse_open(rotation_journal(app, "look").current(), role)
 
 
 class TerminalGuide:

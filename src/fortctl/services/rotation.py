@@ -35,6 +35,8 @@ from fortctl.services.rotation_tools import AT_WORK, Drained, StepTools, opened_
 from fortctl.services.rotation_undo import Undo
 
 KIND = "rotation"
+# Those who hold the same lock while they write a key, and work on no rotation.
+WRITERS = ("keys add", "keys change", "keys delete", "keys generate", "issuer set")
 Warnings = tuple[tuple[str, str], ...]
 # What a robot was at, and in which state it is instead, and why.
 Standing = Mapping[str, str | None]
@@ -76,7 +78,7 @@ class RotationJournal:
     def owner(self) -> OperationOwner | None:
         """Return the living process that works on it, or None."""
         found = self._store.owner(self.account)
-        return found if found is not None and self._alive(found) else None
+        return found if found is not None and found.what not in WRITERS and self._alive(found) else None
 
     def take(self) -> OperationOwner | None:
         """Take the lock; return the dead owner that it was taken from, or None. Raises ``Conflict``."""

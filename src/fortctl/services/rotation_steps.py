@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
-from fortctl.errors import Conflict, FortctlError, KeyRejected, NotFound
+from fortctl.errors import Conflict, FortctlError, KeyRejected, NotFound, RobotTimeout
 from fortctl.model import KeyPair, Role
 from fortctl.services.keyanswers import failure_of
 from fortctl.services.robot import counted, is_drained
@@ -85,6 +85,12 @@ class Steps:
         tools, old = self._tools, {}
         if Role.ROBOT in self._work.roles:
             tools.control.bring_up()
+            # A key that was sent without waiting for its receipt is the old one, once the robot has it.
+            if not tools.control.quiet(SETTLES_WITHIN_S):
+                raise RobotTimeout(
+                    "the robot has not answered yet what was sent to it before",
+                    hint="see 'fortctl robot status' and 'fortctl robot logs', then try again",
+                )
         for card in tools.keys.listed():
             if card.role in self._work.roles:
                 old[card.role.value] = {"name": card.name, "tail": card.tail, "fingerprint": card.fingerprint}

@@ -81,9 +81,9 @@ class SqliteOperations:
             holder = self.owner(account)
             if holder is not None and not _same(holder, me) and alive(holder):
                 raise Conflict(
-                    f"another rotation of account {account} is under way: {holder.what} (pid {holder.pid} on"
+                    f"another command works on the keys of account {account}: {holder.what} (pid {holder.pid} on"
                     f" {holder.host}, since {rfc3339(holder.taken_at)})",
-                    hint="wait for it; 'fortctl keys rotate --status' tells where it stands",
+                    hint="wait for it; 'fortctl keys rotate --status' tells where a rotation stands",
                     details={
                         "owner": {
                             "pid": holder.pid,

@@ -1,0 +1,88 @@
+"""Whoever changes an account's keys does it alone: no rotation begins in that instant, and none is begun over them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from fortctl.commands import wiring_rotation
+from fortctl.commands.context import App, Globals
+from fortctl.commands.keylock import sole_writer
+from fortctl.commands.wiring_rotation import rotation_journal
+from fortctl.errors import Conflict
+from fortctl.model import Role
+from fortctl.robot.process import process_start_time
+from fortctl.services.rotation import RotationJournal
+from fortctl.services.rotation_plan import Mode, Scope
+from rotation.stage import Robot, Stage
+
+
+@pytest.fixture
+def writer(tmp_path: Path) -> App:
+    return App(Globals(tmp_path, "default"), "keys change")
+
+
+def another(home: Path, monkeypatch: pytest.MonkeyPatch, what: str) -> RotationJournal:
+    """The journal in the hands of another living process."""
+    with monkeypatch.context() as there:
+        there.setattr(wiring_rotation.os, "getpid", os.getppid)
+        return rotation_journal(App(Globals(home, "default"), "keys rotate"), what)
+
+
+def test_no_rotation_begins_while_a_key_is_written(
+    writer: App, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert process_start_time(os.getppid())
+    rotation = another(tmp_path, monkeypatch, "keys rotate (run)")
+    with sole_writer(writer, Role.SITE):
+        assert rotation.owner() is None, "nobody works on a rotation"
+        with pytest.raises(Conflict, match=f"keys change \\(pid {os.getpid()}"):
+            rotation.take()
+    rotation.take()
+    with pytest.raises(Conflict, match="keys rotate"), sole_writer(writer, Role.SITE):
+        pytest.fail("a rotation is at work")
+    rotation.begin(Mode.OVERLAP, Scope.SITE, "person")
+    rotation.release()
+    with pytest.raises(Conflict, match="a rotation of the site key is open"), sole_writer(writer, Role.SITE):
+        pytest.fail("a rotation of that key is open")
+    with sole_writer(writer, Role.ROBOT):
+        pass
+    rotation.take()
+
+
+def test_two_who_write_keys_wait_for_each_other(writer: App, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = another(tmp_path, monkeypatch, "keys add")
+    first.take()
+    monkeypatch.setattr(writer.wiring.clock, "wait", lambda seconds: first.release())
+    with sole_writer(writer, Role.SITE), pytest.raises(Conflict, match="keys change"):
+        first.take()
+
+
+@pytest.fixture
+def stage(tmp_path: Path) -> Iterator[Stage]:
+    one = Stage(tmp_path / "home")
+    yield one
+    one.end()
+
+
+async def _queue(stage: Stage) -> None:
+    second = stage.make_key("robot-second", Role.ROBOT)
+    await stage.tools().keys.take_robot(second, allow=(), replacing=True, force=False, wait_s=0)
+
+
+def test_a_key_that_was_sent_before_it_is_the_one_that_a_rotation_replaces(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """``keys change --no-wait``: the robot takes the key up in the middle of the rotation's first step."""
+    import asyncio
+
+    with monkeypatch.context() as asleep:
+        asleep.setattr(Robot, "wake", lambda robot: True)
+        asyncio.run(_queue(stage))
+    done = stage.rotate(Mode.OVERLAP, Scope.ROBOT).operation
+    assert done.facts["old"]["robot"]["name"] == "robot-second"
+    assert {key.name for key in stage.engine.keys.values()} >= {"robot-old", "robot-new"}
+    assert "robot-second" not in {key.name for key in stage.engine.keys.values()}
