@@ -65,6 +65,44 @@ cleaned.append(traces.overwrite())
 print(json.dumps({"cleaned": cleaned}))
 """
 
+# The robot's own loop serves its metrics, and somebody has asked: what it forgets then is overwritten all the same.
+MEASURED = """
+import asyncio, base64, json, os, sys
+sys.path[:0] = json.loads(os.environ["FOLDERS"])
+from fortctl.commands.robot_loop import RobotLoop
+from fortctl.memory import Traces, guard_memory
+from fortctl.preferences import Address
+from fortctl.robot.metrics_endpoint import MetricsEndpoint
+from fortctl.secret import Secret
+
+async def work(host):
+    endpoint = MetricsEndpoint(lambda: "fortctl_robot_x 1\\n")
+    await endpoint.move(Address(host, 0))
+    reader, writer = await asyncio.open_connection(sock=await connected(endpoint.port))
+    writer.write(b"GET /metrics HTTP/1.1\\r\\n\\r\\n")
+    assert b"fortctl_robot_x 1" in await reader.read()
+    writer.close()
+    text = base64.b64encode(os.urandom(48)).decode()
+    held = [text.encode() + bytes([number]) for number in range(20)]
+    _found, cleaned = await Traces([Secret(text)]).clean()
+    await endpoint.close()
+    return cleaned
+
+async def connected(port):
+    import socket
+    there = socket.socket()
+    there.setblocking(False)
+    await asyncio.get_running_loop().sock_connect(there, ("127.0.0.1", port))
+    return there
+
+guard_memory(lock=True)
+cleaned = []
+for host in ("127.0.0.1", "localhost"):
+    with asyncio.Runner(loop_factory=RobotLoop) as loop:
+        cleaned.append(loop.run(work(host)))
+print(json.dumps({"cleaned": cleaned}))
+"""
+
 needs_proc = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs /proc/self/mem")
 
 
@@ -84,3 +122,8 @@ def test_thousands_of_places_that_are_given_out_again() -> None:
 def test_nothing_is_overwritten_beside_another_thread() -> None:
     cleaned = told(BESIDE)["cleaned"]
     assert cleaned[:3] == [0, 0, 0] and cleaned[3] >= 20  # type: ignore[index]
+
+
+@needs_proc
+def test_metrics_over_tcp_keep_no_thread() -> None:
+    assert min(told(MEASURED)["cleaned"]) >= 20  # type: ignore[call-overload]
