@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import threading
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,11 +12,11 @@ from typing import Any
 
 import pytest
 
-from fortctl.commands import wiring_panic
+from fortctl.commands import emergency_stores, wiring_panic
 from fortctl.commands.context import App, Globals
 from fortctl.commands.emergency_stores import read_in_time
 from fortctl.commands.wiring_panic import accounts_of
-from fortctl.errors import NotFound, VaultLocked
+from fortctl.errors import BadInput, NotFound, VaultLocked
 from fortctl.services.panic_plan import dry_run
 from fortctl.services.panic_ports import Aborted
 from fortctl.services.panic_report import KeysRead, KnownKey, PanicReport
@@ -123,3 +126,53 @@ def test_an_account_that_only_a_configuration_in_time_would_name_is_not_there(
     monkeypatch.setattr(wiring_panic, "load_config", lambda home: threading.Event().wait())
     with pytest.raises(NotFound):
         accounts_of(app(tmp_path, "nobody"), False)
+
+
+def test_a_passphrase_file_that_hangs_is_not_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A pipe that nobody writes into; a disk that is gone. What can be read is read once, however often it is asked."""
+    monkeypatch.setattr(emergency_stores, "READ_WITHIN_S", 0.05)
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "phrase").write_bytes(b"a phrase\n")
+    impatient = emergency_stores.Impatient(Globals(tmp_path, no_input=True))
+    with pytest.raises(BadInput):
+        impatient.read_input(str(tmp_path / "pipe"))
+    assert impatient.read_input(str(tmp_path / "phrase")) == b"a phrase\n"
+    (tmp_path / "phrase").unlink()
+    assert impatient.read_input(str(tmp_path / "phrase")) == b"a phrase\n"
+    # Whoever hangs in it is let go.
+    os.close(os.open(tmp_path / "pipe", os.O_RDWR | os.O_NONBLOCK))
+
+
+def test_a_vault_that_does_not_open_in_time_is_locked(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(emergency_stores, "UNLOCK_WITHIN_S", 0.0)
+    hanging = threading.Event()
+    with pytest.raises(VaultLocked, match="in time"):
+        emergency_stores.opened_in_time(hanging.wait)  # type: ignore[arg-type]
+    hanging.set()
+
+
+def no_threads(_thread: object) -> None:
+    raise RuntimeError("can't start new thread")
+
+
+async def test_a_machine_without_a_thread_to_give_stops_no_panic(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(threading.Thread, "start", no_threads)
+    bench = Bench(tmp_path / "robot", Process("silent"))
+    report = await bench.panic()
+    assert {step.state for step in report.steps} <= {"done", "skipped"} and bench.latch.is_latched()
+    assert bench.process.state == "ended" and bench.destroyed == () and read_in_time(lambda: 7) == 7
+
+
+def test_what_hangs_does_not_keep_the_process_from_ending() -> None:
+    words = (
+        "import asyncio, threading; from fortctl.threads import aside\n"
+        "async def main():\n"
+        "    try:\n"
+        "        async with asyncio.timeout(0.01): await aside(threading.Event().wait)\n"
+        "    except TimeoutError: print(await aside(lambda: 7))\n"
+        "asyncio.run(main())"
+    )
+    done = subprocess.run([sys.executable, "-c", words], capture_output=True, timeout=60, check=True)
+    assert (done.stdout, done.stderr) == (b"7\n", b"")

@@ -12,7 +12,7 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from fortctl.commands.emergency_stores import BUSY_MS, open_board, read_in_time
+from fortctl.commands.emergency_stores import BUSY_MS, Impatient, open_board, opened_in_time, read_in_time
 from fortctl.commands.unlocking import existing_source
 from fortctl.config import Config, Home, load_config
 from fortctl.durable import read_plain
@@ -48,13 +48,14 @@ class Emergency:
     """
 
     def __init__(self, app: App, home: Home, account: str) -> None:
-        self._app = type(app)(replace(app.globals, account=account, no_input=True))
+        self._app = Impatient(replace(app.globals, account=account, no_input=True))
         self._home = home
         self._account = account
         self._place = home.robot(account)
         self._exchange: str | None = None
         self._config: tuple[Config | None] | None = None
         self._reading = threading.Lock()
+        self._opened: dict[str, OpenVault | Exception] = {}
 
     # -- the configuration -----------------------------------------------------------------------------------------
 
@@ -170,18 +171,31 @@ class Emergency:
         return self._open(self._place.vault, self._place.erasure, self._place.keyfile, "robot")
 
     def _open(self, path: Path, erasure: Path, keyfile: Path, who: str) -> OpenVault:
-        """Open a vault with what needs nobody: its key file, else a passphrase file that was named."""
+        """Open a vault with what needs nobody; once, for what it is opened with may take long, or hang."""
+        if who not in self._opened:
+            try:
+                opened = opened_in_time(lambda: self._unlocked(path, erasure, keyfile, who))
+                self._opened[who] = self._learn(opened)
+            except (FortctlError, OSError) as error:
+                self._opened[who] = error
+        found = self._opened[who]
+        if isinstance(found, Exception):
+            raise found
+        return found
+
+    def _unlocked(self, path: Path, erasure: Path, keyfile: Path, who: str) -> OpenVault:
+        """Unlock a vault with its key file, else with a passphrase file that was named."""
         from fortctl.vault.slots import KeyFile
         from fortctl.vault.store import VaultFile
 
         file = VaultFile(path, erasure)
         if keyfile.exists():
             with suppress(FortctlError, OSError):
-                return self._learn(file.unlock([KeyFile(keyfile)]))
+                return file.unlock([KeyFile(keyfile)])
         given = self._app.globals
         option = {"": given.passphrase_file, "robot": given.robot_passphrase_file}.get(who)
         kinds = [slot.kind for slot in file.header().slots if slot.kind == "passphrase"]
-        return self._learn(file.unlock([existing_source(self._app, kinds, keyfile, who, option)]))
+        return file.unlock([existing_source(self._app, kinds, keyfile, who, option)])
 
     def _learn(self, vault: OpenVault) -> OpenVault:
         own = [meta.exchange for meta in vault.records() if meta.account == self._account and meta.exchange]

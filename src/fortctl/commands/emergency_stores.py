@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from contextlib import suppress
+from functools import cached_property
 from typing import TYPE_CHECKING, TypeVar
 
-from fortctl.errors import FortctlError, RobotUnreachable
+from fortctl.commands.context import INPUT_LIMIT, App
+from fortctl.errors import BadInput, FortctlError, RobotUnreachable, VaultLocked
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -17,13 +20,16 @@ if TYPE_CHECKING:
     from fortctl.services.rotation_plan import Operation
     from fortctl.store.mailbox import SqliteMailbox
     from fortctl.store.postgres import PostgresMailbox
+    from fortctl.vault.store import OpenVault
 
 T = TypeVar("T")
 BUSY_MS = 1_000
 READ_WITHIN_S = 1.0
+# Deriving a key takes a second on a busy machine. Two vaults and the stores take less than a panic waits for them.
+UNLOCK_WITHIN_S = 2.0
 
 
-def read_in_time(read: Callable[[], T], within_s: float = READ_WITHIN_S) -> T | None:
+def read_in_time(read: Callable[[], T], within_s: float | None = None) -> T | None:
     """Return what can be read, or None where it fails or takes too long (its disk may be gone: nothing ends that)."""
     found: list[T] = []
 
@@ -33,9 +39,59 @@ def read_in_time(read: Callable[[], T], within_s: float = READ_WITHIN_S) -> T | 
 
     # No thread of a pool: the process ends without it.
     reading = threading.Thread(target=work, daemon=True)
-    reading.start()
-    reading.join(within_s)
+    try:
+        reading.start()
+    except RuntimeError:
+        work()  # The machine gives no thread any more.
+    else:
+        reading.join(READ_WITHIN_S if within_s is None else within_s)
     return found[0] if found else None
+
+
+class Impatient(App):
+    """A command that asks nobody, and reads what it was named only where that comes at once."""
+
+    def read_input(self, source: str) -> bytes:
+        if source not in self._read:
+            self._read[source] = read_in_time(lambda: _read_all(source))
+        data = self._read[source]
+        if data is None:
+            raise BadInput("the input cannot be read, or not in time", hint="check the path")
+        return data
+
+    @cached_property
+    def _read(self) -> dict[str, bytes | None]:
+        return {}
+
+
+def _read_all(source: str) -> bytes:
+    # Not by way of sys.stdin: a thread that hangs in its lock ends the process with a fatal error.
+    descriptor = 0 if source == "-" else os.open(source, os.O_RDONLY | os.O_CLOEXEC)
+    pieces: list[bytes] = []
+    try:
+        while (piece := os.read(descriptor, 65536)) and sum(map(len, pieces)) <= INPUT_LIMIT:
+            pieces.append(piece)
+    finally:
+        if descriptor:
+            os.close(descriptor)
+    return b"".join(pieces)
+
+
+def opened_in_time(open_vault: Callable[[], OpenVault]) -> OpenVault:
+    """Open a vault. Raises ``FortctlError``, ``OSError``; ``VaultLocked`` too where it does not open in time."""
+
+    def work() -> OpenVault | Exception:
+        try:
+            return open_vault()
+        except (FortctlError, OSError) as error:
+            return error
+
+    opened = read_in_time(work, UNLOCK_WITHIN_S)
+    if opened is None:
+        raise VaultLocked("the vault does not open in time", hint="a panic goes on with what it shows")
+    if isinstance(opened, Exception):
+        raise opened
+    return opened
 
 
 def open_operation(home: Home, account: str) -> str | None:

@@ -34,7 +34,6 @@ async def panic_disconnect(
     timeout: float,
 ) -> Result:
     import asyncio
-    from concurrent.futures import ThreadPoolExecutor
 
     from fortctl.commands.wiring_panic import accounts_of, panic_ports
     from fortctl.services.panic import Panic
@@ -46,8 +45,6 @@ async def panic_disconnect(
     names = accounts_of(app, all_accounts)
     if not dry_run:
         app.confirm(f"Cut every link of account {', '.join(names)} now?")
-    # One account's slow disk or database keeps no other one waiting.
-    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(8 * len(names) + 4))
     ports = [panic_ports(app, name) for name in names]
     if dry_run:
         plans = await asyncio.gather(*(planned(port, cancel_orders=not keep_orders) for port in ports))

@@ -32,10 +32,12 @@ from fortctl.services.panic_report import (
     why,
 )
 from fortctl.services.rotation_hooks import POST_ROTATE
+from fortctl.threads import aside
 from fortctl.times import rfc3339
 from fortctl.vault.erasure import IN_BACKUPS
 
-READ_WITHIN_S = 3.0
+# Two vaults and two stores, each in its own time (commands/emergency_stores.py); a disk that hangs.
+READ_WITHIN_S = 6.5
 HOOKS_WAIT_S = 1.0
 
 
@@ -138,14 +140,12 @@ class Panic:
     async def _latch(self) -> str:
         begun = {"at": rfc3339(self._now_ms), "at_ms": self._now_ms, "who": self._ports.who}
 
-        await asyncio.to_thread(
-            self._ports.latch.update, lambda facts: {**begun, "cancel_orders": self._cancel, **facts}
-        )
+        await aside(self._ports.latch.update, lambda facts: {**begun, "cancel_orders": self._cancel, **facts})
         return "on"
 
     async def _halts(self) -> Halted | None:
         found: list[Halted] = []
-        asked = asyncio.ensure_future(asyncio.to_thread(self._ports.remote))
+        asked = asyncio.ensure_future(aside(self._ports.remote))
 
         async def elsewhere() -> None:
             remote = await asked
@@ -204,7 +204,7 @@ class Panic:
         ports, memory, read = self._ports, self._memory, KeysRead((), ROLES)
         try:
             async with asyncio.timeout(READ_WITHIN_S):
-                read = await asyncio.to_thread(ports.read_keys)
+                read = await aside(ports.read_keys)
         finally:
             memory.take(read, ports.latch.read())
             # Before anything is destroyed: a panic that is run again must still know what lives at the exchange.
@@ -215,10 +215,10 @@ class Panic:
 
     async def _note(self) -> None:
         with suppress(OSError):
-            await asyncio.to_thread(self._ports.latch.update, self._memory.noted)
+            await aside(self._ports.latch.update, self._memory.noted)
 
     async def _destroy(self) -> str:
-        destroyed = await asyncio.to_thread(self._ports.destroy)
+        destroyed = await aside(self._ports.destroy)
         held = [name for name in destroyed if name.partition("/")[2].rpartition("-")[0] not in NOT_AT_EXCHANGE]
         if held and not self._memory.keys:
             self._memory.unknown = set(ROLES)
@@ -228,14 +228,14 @@ class Panic:
 
     async def _empty_mailbox(self) -> str:
         # Again, and not erased unread: it may have been locked before, and what lay in it lives at the exchange.
-        self._memory.queued |= set(await asyncio.to_thread(self._ports.queued))
+        self._memory.queued |= set(await aside(self._ports.queued))
         await self._note()
-        await asyncio.to_thread(self._ports.empty_mailbox)
+        await aside(self._ports.empty_mailbox)
         return "sealed deliveries erased"
 
     async def _abort(self) -> str:
         self._still_open = True
-        aborted = await asyncio.to_thread(self._ports.abort_operation)
+        aborted = await aside(self._ports.abort_operation)
         if aborted is not None:
             self._post_rotate = aborted.post_rotate or self._post_rotate
         if aborted is not None and aborted.names:
@@ -264,7 +264,7 @@ class Panic:
             raise Nothing("an earlier panic cancelled them")
         keys = self._memory.keys
         pair = next((key.pair for key in keys if key.role == "robot" and key.pair is not None), None)
-        prefix = await asyncio.to_thread(self._ports.own_prefix)
+        prefix = await aside(self._ports.own_prefix)
         if pair is None or prefix is None:
             known = any(key.role == "robot" for key in keys)
             if halted is None and not known and "robot" not in self._memory.unknown:
@@ -301,7 +301,7 @@ class Panic:
 
     async def _delete_at_exchange(self) -> str:
         await self._read.wait()
-        issuer = await asyncio.to_thread(self._ports.issuer)
+        issuer = await aside(self._ports.issuer)
         if issuer is None:
             raise Nothing("a person issues this account's keys")
         ports = self._ports
@@ -322,19 +322,19 @@ class Panic:
             found, self._unhalted = await local.again(), ""
         except Exception as problem:  # what it may have written is destroyed all the same
             found, self._unhalted = problem, "" if isinstance(problem, Nothing) else why(problem)
-        destroyed = await asyncio.to_thread(ports.destroy)
+        destroyed = await aside(ports.destroy)
         if isinstance(found, Exception) and not (destroyed and isinstance(found, Nothing)):
             raise found
         return f"{found}; {len(destroyed)} more erasure keys overwritten" if destroyed else str(found)
 
     async def _record(self) -> str:
-        await asyncio.to_thread(self._ports.latch.update, self._memory.noted)
+        await aside(self._ports.latch.update, self._memory.noted)
         facts = {"actions": len(self._all_actions()), "keys": [key.as_json() for key in self._memory.keys]}
-        await asyncio.to_thread(self._ports.audit, "panic", facts)
+        await aside(self._ports.audit, "panic", facts)
         return "the latch and the audit log tell what was done"
 
     async def _wait_dead(self, wait_s: float) -> str:
-        issuer, memory = await asyncio.to_thread(self._ports.issuer), self._memory
+        issuer, memory = await aside(self._ports.issuer), self._memory
         known = memory.alive()
 
         async def listed() -> tuple[IssuedKey, ...] | None:
@@ -378,7 +378,7 @@ class Panic:
     async def _fire(self, event: str, facts: Mapping[str, Any]) -> list[Step]:
         started = self._ports.clock.monotonic()
         try:
-            reports = await asyncio.to_thread(self._ports.fire, event, facts, HOOKS_WAIT_S)
+            reports = await aside(self._ports.fire, event, facts, HOOKS_WAIT_S)
         except Exception as error:  # a configuration that cannot be read, for one
             detail = error.message if isinstance(error, FortctlError) else why(error)
             reports = [HookReport("hooks", "failed", detail)]

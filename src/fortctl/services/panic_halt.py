@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -11,6 +10,7 @@ from typing import Any, Protocol
 
 from fortctl.errors import FortctlError, RobotUnreachable
 from fortctl.ports import Clock, Latch, PanicBoard, RobotOwner, RobotProcess
+from fortctl.threads import aside
 from fortctl.vault.panic_order import OrderFile, read_answer
 from fortctl.vault.seal import verify
 
@@ -72,17 +72,17 @@ class LocalHalt:
             Nothing: none is running.
             RobotUnreachable: it could not be ended.
         """
-        owner = await asyncio.to_thread(self._process.owner)
+        owner = await aside(self._process.owner)
         if owner is None:
             raise Nothing("no robot is running here")
-        if await asyncio.to_thread(self._process.is_stopped, owner):
+        if await aside(self._process.is_stopped, owner):
             # A stopped process answers nobody and hands nothing to the kernel.
             return await self._kill(owner, "it was stopped")
         try:
             await self._query({"op": "halt", "cancel_orders": self._cancel}, ACKNOWLEDGE_WITHIN_S)
         except FortctlError:
             with suppress(OSError):
-                await asyncio.to_thread(self._latch.drain_placers, DRAIN_PLACERS_S)
+                await aside(self._latch.drain_placers, DRAIN_PLACERS_S)
             return await self._kill(owner, "it gave no answer")
         try:
             result: Result | None = await self._query({"op": "halt-result"}, self._timeout_s)
@@ -96,24 +96,24 @@ class LocalHalt:
 
     async def again(self) -> str:
         """End a robot that came up in the meantime. Raises ``Nothing``, ``RobotUnreachable``."""
-        owner = await asyncio.to_thread(self._process.owner)
+        owner = await aside(self._process.owner)
         if owner is None:
             raise Nothing("none came up meanwhile")
         return (await self._kill(owner, "it came up meanwhile")).detail
 
     async def _query(self, request: Result, timeout_s: float) -> Result:
-        return await asyncio.to_thread(self._process.query, request, timeout_s=timeout_s)
+        return await aside(self._process.query, request, timeout_s=timeout_s)
 
     async def _ended(self) -> bool:
         deadline = self._clock.monotonic() + END_WITHIN_S
-        while await asyncio.to_thread(self._process.owner) is not None:
+        while await aside(self._process.owner) is not None:
             if self._clock.monotonic() > deadline:
                 return False
             await self._clock.sleep(0.005)
         return True
 
     async def _kill(self, owner: RobotOwner, why: str) -> Halted:
-        if not await asyncio.to_thread(self._process.kill, owner):
+        if not await aside(self._process.kill, owner):
             raise RobotUnreachable(
                 f"{why} and could not be killed (pid {owner.pid})", hint=f"end process {owner.pid} as its user, or root"
             )
@@ -168,13 +168,13 @@ class RemoteHalt:
             FortctlError: it could not even be queued.
         """
         deadline = self._clock.monotonic() + self._timeout_s
-        order = await asyncio.to_thread(self._orders.order)
+        order = await aside(self._orders.order)
         try:
             return await self._with(order, deadline)
         except _UsedUp:
             pass
         try:
-            order = await asyncio.to_thread(self._orders.fresh)
+            order = await aside(self._orders.fresh)
         except FortctlError as error:
             raise RobotUnreachable(
                 f"the pre-signed order was used already, and no other can be signed ({error.message})",
@@ -188,7 +188,7 @@ class RemoteHalt:
     async def _with(self, order: OrderFile, deadline: float) -> Halted:
         while True:
             try:
-                board = await asyncio.to_thread(self._send, order)
+                board = await aside(self._send, order)
                 break
             except FortctlError as error:
                 if self._clock.monotonic() < deadline - 1.0:
@@ -217,7 +217,7 @@ class RemoteHalt:
     async def _await_answer(self, board: PanicBoard, order: OrderFile, deadline: float) -> Halted:
         latched = False
         while True:
-            facts = await asyncio.to_thread(_answer_of, board, order)
+            facts = await aside(_answer_of, board, order)
             if facts is not None and facts["outcome"] == "refused":
                 raise _UsedUp
             if facts is not None and facts["outcome"] == "halted":

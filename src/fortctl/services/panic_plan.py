@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -11,6 +10,7 @@ from fortctl.services.panic_memory import Memory
 from fortctl.services.panic_ports import PanicPorts
 from fortctl.services.panic_report import ROLES, KeysRead, PanicReport, Step
 from fortctl.services.rotation_hooks import POST_ROTATE
+from fortctl.threads import aside
 
 T = TypeVar("T")
 
@@ -47,7 +47,7 @@ async def dry_run(ports: PanicPorts, *, cancel_orders: bool) -> PanicReport:
 async def _had(work: Callable[[], T], instead: T) -> T:
     """Return what can be had; whatever is broken, the plan is told."""
     try:
-        return await asyncio.to_thread(work)
+        return await aside(work)
     except Exception:  # as the panic itself would
         return instead
 
@@ -62,7 +62,7 @@ async def _halt(ports: PanicPorts, elsewhere: bool) -> str:
 async def _operation(ports: PanicPorts) -> tuple[str, tuple[str, ...]]:
     """Tell what becomes of a rotation, and which events' hooks would be run."""
     try:
-        found = await asyncio.to_thread(ports.open_operation)
+        found = await aside(ports.open_operation)
     except Exception:  # a store that is busy, for one
         return "whether a rotation is under way cannot be read now", ("on-panic",)
     if not found:
@@ -73,7 +73,7 @@ async def _operation(ports: PanicPorts) -> tuple[str, tuple[str, ...]]:
 async def _issuer(ports: PanicPorts) -> tuple[str, bool]:
     """Tell what the issuer would do, and whether its vault opens."""
     try:
-        issuer = await asyncio.to_thread(ports.issuer)
+        issuer = await aside(ports.issuer)
     except Exception as error:  # as the panic itself would
         why = error.message if isinstance(error, FortctlError) else type(error).__name__
         return f"the issuer's vault does not open ({why}): the keys are a person's to delete", False
