@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -353,3 +355,39 @@ async def test_a_robot_without_a_deadman_never_falls_silent(world: World) -> Non
     world.clock.at += 1e6
     world.obedience.check_deadman()
     assert world.runner.silent == ""
+
+
+class Busy:
+    """A desk that applies a command which waits for the exchange, and a panic that is looked for."""
+
+    halted = False
+
+    def __init__(self) -> None:
+        self.applying, self.looked = asyncio.Event(), asyncio.Event()
+
+    async def poll(self) -> int:
+        self.applying.set()
+        return await asyncio.Event().wait()
+
+    async def look(self) -> bool:
+        if self.applying.is_set():
+            self.looked.set()
+        return self.looked.is_set()
+
+    def check_deadman(self) -> None:
+        return
+
+
+async def test_a_command_that_waits_for_the_exchange_keeps_no_order_waiting() -> None:
+    from fortctl.commands.wiring_robot import RobotProcess
+
+    robot, busy = object.__new__(RobotProcess), Busy()
+    robot._woken, robot._alarmed, robot._end = asyncio.Event(), asyncio.Event(), asyncio.Event()
+    robot._panic, robot._wiring = busy, SimpleNamespace(config=SimpleNamespace(mailbox=""))  # type: ignore[assignment]
+    looking = asyncio.ensure_future(robot._look_for_panics())
+    reading = asyncio.ensure_future(robot._read_mailbox(busy))  # type: ignore[arg-type]
+    await busy.applying.wait()
+    robot._wake()
+    await looking
+    assert busy.looked.is_set() and not reading.done()
+    reading.cancel()

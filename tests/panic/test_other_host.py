@@ -8,6 +8,7 @@ import sqlite3
 import subprocess
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -141,3 +142,29 @@ def test_a_stolen_order_stops_the_robot_and_no_more(hosts: Hosts, tmp_path: Path
     done = hosts.operator.run("panic-disconnect", "--yes", "--timeout", "20")
     assert done.code == 12 and hosts.ended() == 8
     assert step(done.data, "order to the robot's host")["state"] == "done"
+
+
+@campaign
+def test_a_robot_that_looks_at_a_delivered_key_obeys_at_once(hosts: Hosts) -> None:
+    """The exchange takes seven seconds for each answer about it; the old key trades on meanwhile."""
+    key = hosts.page.paper_key("robot-2", "reading,spot_trading")
+    hosts.page.ok("paper", "fault", "set", "slow:7", "--match", "GET", "/api/v3/account", "--count", "1000")
+    delivering = subprocess.Popen(
+        hosts.operator.argv("keys", "change", "--role", "robot", "--input", "-", "--json"),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        env=hosts.operator.environment,
+    )
+    assert delivering.stdin is not None
+    delivering.stdin.write(key.encode())
+    delivering.stdin.close()
+    with closing(sqlite3.connect(hosts.shared / "mailbox.sqlite", isolation_level=None)) as mailbox:
+        claimed = "SELECT 1 FROM command WHERE claimed_at IS NOT NULL AND result IS NULL"
+        deadline = time.monotonic() + 30
+        while not mailbox.execute(claimed).fetchall():
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+    done = hosts.operator.run("panic-disconnect", "--yes", "--timeout", "4")
+    assert done.code == 12 and step(done.data, "order to the robot's host")["state"] == "done", done.doc
+    assert hosts.ended() == 8 and delivering.wait(30) == 8
+    assert not list((hosts.robot.home / "robots" / "default" / "erasure").rglob("key-*"))

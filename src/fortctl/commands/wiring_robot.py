@@ -10,7 +10,7 @@ import os
 import signal
 import sqlite3
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from fortctl.config import write_private
@@ -183,7 +183,7 @@ class RobotProcess:
         wiring, box = self._wiring, self._box
         self._introduce()
         connections, meter = Connections(), Meter()
-        self._woken, self._end = asyncio.Event(), asyncio.Event()
+        self._woken, self._alarmed, self._end = asyncio.Event(), asyncio.Event(), asyncio.Event()
         bell = HookBell(lambda: make_hooks(wiring.account, wiring.preferences, wiring.clock), self._log)
         runner = Runner(
             account=wiring.account,
@@ -244,16 +244,18 @@ class RobotProcess:
         def tell(event: str, facts: Mapping[str, Any]) -> None:
             bell.ring(event, facts)
             # Its card in the mailbox says at once what has become of its key.
-            self._woken.set()
+            self._wake()
 
         return tell
 
     async def _until_end(self, runner: Runner, desk: Desk) -> None:
         trading = asyncio.create_task(runner.run(), name="runner")
+        # Its first look comes before any command is applied.
+        looking = asyncio.create_task(self._look_for_panics(), name="panic")
         reading = asyncio.create_task(self._read_mailbox(desk), name="mailbox")
         ending = asyncio.create_task(self._end.wait(), name="end")
         beating = asyncio.create_task(self._answer_watchdog(runner), name="watchdog")
-        tasks = {trading, reading, ending, beating}
+        tasks = {trading, looking, reading, ending, beating}
         try:
             done, _pending = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             for task in done - {ending}:
@@ -270,7 +272,7 @@ class RobotProcess:
         """End with no order in doubt and no command half applied, as far as the exchange answers in time."""
         self._log.info("ending: what is under way is finished first")
         self._manager.stopping("finishing what is under way", FINISH_WITHIN_S + 10)
-        self._woken.set()
+        self._wake()
         try:
             async with asyncio.timeout(FINISH_WITHIN_S):
                 doubts = await runner.finish()
@@ -325,23 +327,42 @@ class RobotProcess:
             error, at_ms=self._wiring.clock.now_ms(), where=where, state=state, log=self._logging.last_lines()
         )
 
+    def _wake(self) -> None:
+        self._woken.set()
+        self._alarmed.set()
+
+    async def _look_for_panics(self) -> None:
+        """Look for panic orders, at the latch and at the deadman, also while a command waits for the exchange."""
+        while not self._end.is_set():
+            self._alarmed.clear()
+            with self._bearing_with_the_mailbox():
+                if await self._panic.look():
+                    return
+            self._panic.check_deadman()
+            await self._rest(self._alarmed)
+
     async def _read_mailbox(self, desk: Desk) -> None:
         while not self._end.is_set():
             self._woken.clear()
-            try:
-                if await self._panic.look():
-                    return
-                await desk.poll()
-                desk.publish_news()
-            except FortctlError as error:
-                self._log.error("the mailbox cannot be read: %s", error.message)
-            except sqlite3.Error as error:
-                # A store that is locked or full for a while must not end a robot that trades.
-                self._log.error("the mailbox cannot be read: %s", type(error).__name__)
-            self._panic.check_deadman()
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(SHARED_POLL_S if self._wiring.config.mailbox else MAILBOX_POLL_S):
-                    await self._woken.wait()
+            with self._bearing_with_the_mailbox():
+                if not self._panic.halted:
+                    await desk.poll()
+                    desk.publish_news()
+            await self._rest(self._woken)
+
+    @contextlib.contextmanager
+    def _bearing_with_the_mailbox(self) -> Iterator[None]:
+        try:
+            yield
+        except (FortctlError, sqlite3.Error) as error:
+            # A store that is locked or full for a while must not end a robot that trades.
+            why = error.message if isinstance(error, FortctlError) else type(error).__name__
+            self._log.error("the mailbox cannot be read: %s", why)
+
+    async def _rest(self, woken: asyncio.Event) -> None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(SHARED_POLL_S if self._wiring.config.mailbox else MAILBOX_POLL_S):
+                await woken.wait()
 
     def _handlers(self, runner: Runner) -> dict[str, Any]:
         async def ping(request: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -354,7 +375,7 @@ class RobotProcess:
             return {"cycles": runner.cycles()}
 
         async def wake(request: Mapping[str, Any]) -> Mapping[str, Any]:
-            self._woken.set()
+            self._wake()
             return {}
 
         async def reload(request: Mapping[str, Any]) -> Mapping[str, Any]:
