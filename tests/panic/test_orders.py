@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from fortctl.commands.emergency_stores import open_board
 from fortctl.errors import RobotUnreachable, VaultDamaged
 from fortctl.ports import MailboxRow
 from fortctl.robot.latch import LatchFile
@@ -182,6 +183,8 @@ class Shelf:
         self.world = world
         self.at_hand = world.sign()
         self.signed: list[OrderFile] = []
+        # What the latch of this panic says.
+        self.noted: set[str] = set()
 
     def order(self) -> OrderFile:
         return self.at_hand
@@ -192,6 +195,10 @@ class Shelf:
 
     def used(self, order: OrderFile) -> None:
         self.at_hand = replace(order, used=True)
+        self.noted.add(order.nonce)
+
+    def sent(self, order: OrderFile) -> bool:
+        return order.nonce in self.noted
 
     async def panic(self, begun_ms: int) -> Halted:
         how: dict[str, Any] = {"cancel_orders": True, "timeout_s": 0.2, "begun_ms": begun_ms}
@@ -208,8 +215,11 @@ async def test_a_second_panic_finds_the_first_ones_answer(tmp_path: Path) -> Non
     for _again in range(2):
         halted = await shelf.panic(begun)
         assert halted.reached and halted.left_nothing and shelf.signed == []
+    # The robot's clock was behind: its answer to what this panic has sent is an answer to this panic all the same.
+    assert (await shelf.panic(begun + 60_000)).reached and shelf.signed == []
     # Cleared, and later another panic: that answer tells nothing of now.
     world.latch.clear()
+    shelf.noted.clear()
     world.start()
     world.clock.at += 10.0
     assert not (await shelf.panic(world.clock.now_ms())).reached and len(shelf.signed) == 1
@@ -224,6 +234,13 @@ async def test_a_clear_voids_what_the_same_operator_has_sent_beside_it(world: Wo
     facts = world.latch.read()
     assert orders_of(world.mailbox.open_panics("a"), facts["operator"]) == [again.nonce]
     assert orders_of(world.mailbox.open_panics("a"), "0" * 16) == []
+
+
+def test_a_mailbox_that_is_not_there_is_not_made(tmp_path: Path) -> None:
+    """Its folder is not mounted: an order in a new file there would wait for nobody."""
+    with pytest.raises(RobotUnreachable):
+        open_board(f"sqlite://{tmp_path / 'mailbox.sqlite'}")
+    assert list(tmp_path.iterdir()) == []
 
 
 # -- the thief ---------------------------------------------------------------------------------------------------------

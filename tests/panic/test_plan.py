@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -16,7 +17,9 @@ from fortctl.commands import emergency_stores, wiring_panic
 from fortctl.commands.context import App, Globals
 from fortctl.commands.emergency_stores import read_in_time
 from fortctl.commands.wiring_panic import accounts_of
-from fortctl.errors import BadInput, NotFound, VaultLocked
+from fortctl.errors import BadInput, Conflict, NotFound, VaultLocked
+from fortctl.robot.latch import LatchFile
+from fortctl.robot.process import LocalRobot
 from fortctl.services.panic_plan import dry_run
 from fortctl.services.panic_ports import Aborted
 from fortctl.services.panic_report import KeysRead, KnownKey, PanicReport
@@ -176,3 +179,34 @@ def test_what_hangs_does_not_keep_the_process_from_ending() -> None:
     )
     done = subprocess.run([sys.executable, "-c", words], capture_output=True, timeout=60, check=True)
     assert (done.stdout, done.stderr) == (b"7\n", b"")
+
+
+@pytest.mark.parametrize("content", [b"", b"[]", None], ids=["cut to nothing", "spoilt", "gone"])
+def test_a_robot_is_found_though_its_lock_tells_of_nobody(tmp_path: Path, content: bytes | None) -> None:
+    words = (sys.executable, "-c", "import time; time.sleep(600)", "--home", str(tmp_path), "robot", "run")
+    robot = LocalRobot(tmp_path, "default", tmp_path)
+    lock = tmp_path / "robot.lock"
+    with subprocess.Popen(words) as process:
+        try:
+            if content is not None:
+                lock.write_bytes(content)
+            owner = robot.owner()
+            assert owner is not None and owner.pid == process.pid
+            lock.write_bytes(json.dumps({"pid": 1, "started": "1", "host": "here"}).encode())
+            assert robot.owner() is None, "it tells of one that has ended"
+        finally:
+            process.kill()
+
+
+def test_a_latch_of_a_full_disk_is_lifted_twice(tmp_path: Path) -> None:
+    """It is another name of the lock file, and so is what the first clear left."""
+    latch = LatchFile(tmp_path)
+    with latch.placing():
+        pass
+    for _again in range(2):
+        latch._make_name()
+        assert latch.is_latched()
+        latch.clear()
+        assert not latch.is_latched() and latch.cleared() == {}
+    with pytest.raises(Conflict):
+        latch.clear()

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from fortctl.commands.emergency_stores import BUSY_MS, Impatient, open_board, opened_in_time, read_in_time
 from fortctl.commands.unlocking import existing_source
-from fortctl.config import Config, Home, load_config
+from fortctl.config import Config, Home, load_config, write_private
 from fortctl.durable import read_plain
 from fortctl.errors import ConfigError, FortctlError, NotFound, RobotUnreachable
 from fortctl.model import KeyPair, KeyType
@@ -372,13 +372,14 @@ class Emergency:
 
     def used(self, order: OrderFile) -> None:
         """Note that an order was sent, there and in the latch; best effort."""
-        from fortctl.config import write_private
-
         sent = replace(order, used=True).as_bytes()
         with suppress(*_BROKEN):
             self._latch().update(lambda facts: {**facts, "order": sent.decode()})
         with suppress(*_BROKEN):
             write_private(self._place.panic_order, sent)
+
+    def sent(self, order: OrderFile) -> bool:
+        return order.nonce in str(self._latch().read().get("order", ""))
 
     def fresh(self) -> OrderFile:
         """Sign an order with the operator's identity. Raises ``FortctlError``: the site's vault does not open."""

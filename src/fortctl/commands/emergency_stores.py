@@ -178,6 +178,9 @@ def open_board(url: str) -> SqliteMailbox | PostgresMailbox:
     if url.startswith("postgresql://"):
         return PostgresMailbox(url)
     path = Path(url.removeprefix("sqlite://"))
+    if not path.exists():
+        # In a new one, in a folder where nothing is mounted just now, an order would wait for nobody.
+        raise RobotUnreachable(f"the mailbox {path} is not there", hint="see whether its folder is mounted")
     try:
         return SqliteMailbox(path, shared=True, busy_timeout_ms=BUSY_MS, any_thread=True)
     except OSError as error:

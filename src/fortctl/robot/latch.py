@@ -151,10 +151,11 @@ class LatchFile:
 
     def clear(self) -> None:
         """Lift the latch; the robot will hold at its next start. Raises ``Conflict`` when there is none."""
-        try:
-            os.rename(self._path, self._folder / CLEARED_NAME)
-        except FileNotFoundError:
-            raise Conflict("the robot is not latched", hint="nothing to clear") from None
+        if not self.is_latched():
+            raise Conflict("the robot is not latched", hint="nothing to clear")
+        # On a full disk both are names of the lock file, and renaming one of a file's names to another does nothing.
+        (self._folder / CLEARED_NAME).unlink(missing_ok=True)
+        os.rename(self._path, self._folder / CLEARED_NAME)
         self._sync_folder()
 
     @contextmanager

@@ -156,10 +156,22 @@ def owner_of(folder: Path) -> Owner | None:
         os.close(descriptor)
 
 
+def _last_owner(folder: Path) -> Owner | None:
+    """Return who has held the lock last, or does; None where the file is gone, or tells of nobody."""
+    try:
+        descriptor = open_plain(folder / LOCK_NAME, os.O_RDONLY)
+    except OSError:
+        return None
+    try:
+        return _read_owner(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 def stray(home: Path, account: str) -> Owner | None:
     """Return this user's robot process that names a home and an account on its command line, or None.
 
-    Only where the home itself is gone is it looked for so; without ``/proc`` never.
+    Only where its lock is gone or spoilt is it looked for so; without ``/proc`` never.
     """
     for entry in Path("/proc").glob("[0-9]*"):
         try:
@@ -246,8 +258,8 @@ class LocalRobot:
 
     def owner(self) -> Owner | None:
         found = owner_of(self.folder)
-        # A robot whose home was removed under it runs on, and no lock tells of it.
-        return found if found is not None or (self.folder / LOCK_NAME).exists() else stray(self.home, self.account)
+        # A robot whose home was removed under it, or its lock spoilt, runs on, and no lock tells of it.
+        return found if found is not None or _last_owner(self.folder) else stray(self.home, self.account)
 
     def query(self, request: Mapping[str, Any], *, timeout_s: float = 5.0) -> dict[str, Any]:
         return query(self.folder, request, timeout_s=timeout_s)

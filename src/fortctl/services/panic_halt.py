@@ -132,6 +132,9 @@ class OrderSource(Protocol):
     def used(self, order: OrderFile) -> None:
         """Note that an order was sent; best effort."""
 
+    def sent(self, order: OrderFile) -> bool:
+        """Return whether this panic has sent an order before."""
+
 
 class RemoteHalt:
     """Halts a robot on another host.
@@ -212,7 +215,8 @@ class RemoteHalt:
 
     def _is_anothers(self, board: PanicBoard, order: OrderFile, at_ms: int) -> bool:
         """Return whether an answer that lies there tells nothing of now: the robot may have been cleared since."""
-        return at_ms < self._begun_ms or _came_up_since(board, order, at_ms)
+        # The hosts' clocks may differ: the answer to what this panic has sent is its own, whatever time it tells.
+        return (at_ms < self._begun_ms and not self._orders.sent(order)) or _came_up_since(board, order, at_ms)
 
     async def _await_answer(self, board: PanicBoard, order: OrderFile, deadline: float) -> Halted:
         latched = False
