@@ -214,7 +214,8 @@ class EngineIssuer:
         self._stage, self.email = stage, stage.email
 
     async def create(self, name: str, public_key: str, permissions: Collection[str], addresses: Sequence[str]) -> Any:
-        values = {"email": self._stage.email, "apiName": name, "status": 1, "publicKey": public_key}
+        values = {"email": self._stage.email, "apiName": name, "status": 2 if addresses else 1, "publicKey": public_key}
+        values |= {"ipAddress": ",".join(addresses)} if addresses else {}
         trade = {"canTrade": "true"} if "spot_trading" in permissions else {}
         made = self._exchange.ask("POST", "/sapi/v2/sub-account/subAccountApi", **values, **trade)
         return IssuedKey(made["apiName"], Secret(made["apiKey"]))
@@ -224,7 +225,7 @@ class EngineIssuer:
         return tuple(IssuedKey(row["apiName"], Secret(row["apikey"])) for row in rows)
 
     async def addresses(self, api_key: Secret) -> tuple[str, ...]:
-        return ()
+        return self._stage.engine.keys[api_key.reveal()].ips
 
     async def delete(self, api_key: Secret) -> None:
         values = {"email": self._stage.email, "subAccountApiKey": api_key.reveal()}

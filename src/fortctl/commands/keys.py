@@ -64,15 +64,10 @@ async def change(app: App, force_replace: bool, **options: Any) -> Result:
 
 
 async def _issue(app: App, role: Role, addresses: str | None) -> Result:
-    import ipaddress
-
-    from fortctl.commands.rotate import issue_key
+    from fortctl.commands.rotate import issue_key, read_addresses
     from fortctl.services.keys import card_json
 
-    try:
-        listed = [str(ipaddress.ip_address(part.strip())) for part in (addresses or "").split(",") if part.strip()]
-    except ValueError:
-        raise BadInput("--ip is no list of addresses", hint="for example --ip 203.0.113.7,203.0.113.8") from None
+    listed = read_addresses(addresses or "")
     app.wiring.entry  # noqa: B018
     app.progress("having the issuer make the key")
     ended = await issue_key(app, role, listed)

@@ -29,6 +29,7 @@ class Wanted:
 
     Attributes:
         how: one of :data:`GOING_ON`, or empty: begin, or go on with what is open.
+        addresses: the IP list that the issuer's new keys are born with; None: as the old ones.
     """
 
     scope: Scope | None
@@ -36,6 +37,7 @@ class Wanted:
     how: str
     timeout: float
     on_timeout: str | None
+    addresses: list[str] | None = None
 
 
 @command("rotate", help="Rotate keys: finish the cycles, stop, new keys, deliver, start, prove the old ones dead.")
@@ -50,6 +52,7 @@ class Wanted:
 @click.option("--abort", is_flag=True, help="End it; say what that leaves.")
 @click.option("--status", is_flag=True, help="Where it stands, and what it waits for.")
 @click.option("--key-passphrase-file", metavar="FILE", help="Opens an encrypted private key.")
+@click.option("--ip", "addresses", metavar="ADDR,…", help="With an issuer: the IP list of the new keys (as the old).")
 async def rotate(
     app: App,
     role: str | None,
@@ -58,6 +61,7 @@ async def rotate(
     timeout: float,
     on_timeout: str | None,
     key_passphrase_file: str | None,
+    addresses: str | None,
     **flags: bool,
 ) -> Result:
     chosen = [name for name in GOING_ON if flags[name]]
@@ -66,7 +70,10 @@ async def rotate(
     how = chosen[0] if chosen else ""
     if source is not None and how in ("begin", "abort", "status"):
         refuse(f"--input does not go with --{how}")
-    wanted = Wanted(Scope(role) if role else None, Mode(mode) if mode else None, how, timeout, on_timeout)
+    listed = read_addresses(addresses) if addresses is not None else None
+    if listed is not None and how not in ("", "begin"):
+        refuse(f"--ip does not go with --{how}: it says how a rotation begins")
+    wanted = Wanted(Scope(role) if role else None, Mode(mode) if mode else None, how, timeout, on_timeout, listed)
     given = _given(app, source, key_passphrase_file)
     app.wiring.entry  # noqa: B018
     return await _Rotation(app, wanted, given).run()
@@ -137,6 +144,7 @@ class _Rotation:
 
     async def _go_on(self, found: Operation | None) -> Ended:
         from fortctl.commands.wiring_issuer import issuer_kind
+        from fortctl.services.issuer import PERSON
 
         wiring = self._app.wiring
         if found is None and self._wanted.scope is None:
@@ -145,9 +153,19 @@ class _Rotation:
         assert scope is not None
         given = self._of(scope)
         service = self._service()
+        addresses = self._wanted.addresses
         if found is None:
             kind = issuer_kind(wiring.home, wiring.account)
-            found = self._journal.begin(self._wanted.mode or Mode.DRAIN, scope, kind)
+            if addresses is not None and kind == PERSON:
+                refuse("--ip goes with an issuer: a person lists the addresses on Binance's page")
+            asked = {"addresses": addresses} if addresses is not None else {}
+            found = self._journal.begin(self._wanted.mode or Mode.DRAIN, scope, kind, **asked)
+        elif addresses is not None and addresses != found.facts.get("addresses"):
+            raise Conflict(
+                f"the rotation {found.id} is open, and was begun with other addresses",
+                hint="'fortctl keys rotate --resume' goes on with it, '--abort' ends it",
+                details={"operation": found.as_json()},
+            )
         until = "create" if self._wanted.how == "begin" else None
         return await service.run(found, given, until=until)
 
@@ -250,6 +268,16 @@ async def issue_key(app: App, role: Role, addresses: Sequence[str]) -> Ended:
         return await service.run(found, {})
     finally:
         journal.release()
+
+
+def read_addresses(text: str) -> list[str]:
+    """Return the addresses of ``--ip``. Raises ``BadInput``."""
+    import ipaddress
+
+    try:
+        return [str(ipaddress.ip_address(part.strip())) for part in text.split(",") if part.strip()]
+    except ValueError:
+        raise BadInput("--ip is no list of addresses", hint="for example --ip 203.0.113.7,203.0.113.8") from None
 
 
 class TerminalGuide:

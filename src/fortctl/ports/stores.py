@@ -180,6 +180,9 @@ class OperationStore(Protocol):
     def last(self, account: str) -> OperationRow | None:
         """Return the operation that was begun last, whatever became of it."""
 
+    def all(self, account: str) -> tuple[OperationRow, ...]:
+        """Return every operation, the one begun last first."""
+
     def take(self, account: str, me: OperationOwner, alive: Callable[[OperationOwner], bool]) -> OperationOwner | None:
         """Take the account's lock; a dead owner's is taken over, and that owner returned.
 

@@ -75,6 +75,15 @@ class RotationJournal:
         """Return the rotation that was begun last, or None."""
         return _read(self._store.last(self.account))
 
+    def born_with(self, role: Role, shown: str) -> tuple[str, ...] | None:
+        """Return the IP list that a key of this fingerprint was made with by the issuer, or None."""
+        for row in self._store.all(self.account):
+            facts = from_text(row.id, row.account, row.state, row.body, row.started_at, row.updated_at).facts
+            made = facts.get("issue", {}).get(role.value)
+            if made is not None and facts.get("new", {}).get(role.value) == shown:
+                return tuple(made["addresses"])
+        return None
+
     def owner(self) -> OperationOwner | None:
         """Return the living process that works on it, or None."""
         found = self._store.owner(self.account)

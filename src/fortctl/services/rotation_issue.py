@@ -79,9 +79,22 @@ class KeyMaker:
         """Return the IP list that the new key is born with: as asked for, else the old key's."""
         if "addresses" in operation.facts:
             return tuple(operation.facts["addresses"])
+        if role.value in operation.facts.get("born", {}):
+            return tuple(operation.facts["born"][role.value])
         shown = operation.facts.get("old", {}).get(role.value, {}).get("fingerprint")
-        under = self._custody.fingerprint_key()
-        for key in await keys_of(issuer):
-            if fingerprint(key.api_key, under) == shown:
-                return await addresses_of(issuer, key.api_key)
-        return ()
+        return await listed_addresses(issuer, shown, self._custody.fingerprint_key()) or ()
+
+
+async def listed_addresses(issuer: Issuer, shown: str, under: bytes) -> tuple[str, ...] | None:
+    """Return the IP list of the sub-account's key of a fingerprint; None where no key of it is listed.
+
+    Args:
+        under: the fingerprint key.
+
+    Raises:
+        FortctlError: the exchange does not say.
+    """
+    for key in await keys_of(issuer):
+        if fingerprint(key.api_key, under) == shown:
+            return await addresses_of(issuer, key.api_key)
+    return None

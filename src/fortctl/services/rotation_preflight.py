@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from fortctl.errors import Conflict
 from fortctl.model import KeyPair, Role
 from fortctl.services.keys import same_key
+from fortctl.services.rotation_issue import listed_addresses
 from fortctl.services.rotation_keys import note_listed
 from fortctl.services.rotation_plan import Mode
 from fortctl.services.rotation_tools import Work
@@ -17,7 +18,7 @@ async def ask_issuer(work: Work) -> None:
 
     Raises:
         VaultLocked, VaultDamaged, KeyRejected, ExchangeUnreachable: the issuer makes no key now.
-        Conflict: its list is another account's.
+        Conflict: its list is another account's, or does not tell the IP list that a new key needs.
     """
     if not work.by_issuer:
         return
@@ -31,6 +32,32 @@ async def ask_issuer(work: Work) -> None:
             details={"roles": [role.value for role in strange]},
         )
     note_listed(work, found)
+    if "addresses" not in work.operation.facts:
+        await _note_addresses(work)
+
+
+async def _note_addresses(work: Work) -> None:
+    """Journal the IP list that each new key is born with: the old one's, also where that key is dead already.
+
+    Raises:
+        Conflict: the old key had one, and nobody knows it any more: none that trades from anywhere is made unasked.
+    """
+    cards = {card.role: card for card in work.tools.keys.listed()}
+    born = {}
+    async with work.issuer() as issuer:
+        for role in work.roles:
+            shown = work.operation.facts["old"][role.value]["fingerprint"]
+            found = await listed_addresses(issuer, shown, work.tools.custody.fingerprint_key())
+            if found is None:
+                found = work.born_with(role)
+            if found is None and cards[role].ip_restricted:
+                raise Conflict(
+                    f"the old {role} key was restricted to trusted IPs, and that list is gone with it",
+                    hint="say which addresses it is accepted from: 'fortctl keys rotate … --ip ADDR,…'",
+                    details={"role": role.value, "reason": "addresses_unknown"},
+                )
+            born[role.value] = list(found or ())
+    work.note(born=born)
 
 
 async def look_at_given(work: Work, given: Mapping[Role, KeyPair]) -> None:

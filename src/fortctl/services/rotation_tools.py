@@ -53,6 +53,8 @@ class Journal(Protocol):
 
     def beat(self) -> None: ...
 
+    def born_with(self, role: Role, shown: str) -> tuple[str, ...] | None: ...
+
 
 @dataclass(frozen=True)
 class StepTools:
@@ -137,6 +139,10 @@ class Work:
     def beat(self) -> None:
         """Say that this process lives. Raises ``Conflict`` when the rotation was taken out of its hands."""
         self._journal.beat()
+
+    def born_with(self, role: Role) -> tuple[str, ...] | None:
+        """Return the IP list that the issuer made the old key with, if it did."""
+        return self._journal.born_with(role, str(self.operation.facts["old"][role.value]["fingerprint"]))
 
     def now(self) -> int:
         return self.tools.clock.now_ms()

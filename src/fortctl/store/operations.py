@@ -54,6 +54,10 @@ class SqliteOperations:
     def last(self, account: str) -> OperationRow | None:
         return self._one("account = ? ORDER BY started_at DESC, rowid DESC LIMIT 1", account)
 
+    def all(self, account: str) -> tuple[OperationRow, ...]:
+        asked = f"SELECT {_ROW} FROM operations WHERE account = ? ORDER BY started_at DESC, rowid DESC"
+        return tuple(OperationRow(*found) for found in self._connection.execute(asked, (account,)))
+
     def _one(self, where: str, account: str) -> OperationRow | None:
         found = self._connection.execute(f"SELECT {_ROW} FROM operations WHERE {where}", (account,)).fetchone()
         return OperationRow(*found) if found is not None else None

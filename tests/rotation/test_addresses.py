@@ -1,0 +1,54 @@
+"""The issuer's keys are born with an IP list: the old key's, also where that key is dead already."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from fortctl.errors import Conflict
+from fortctl.model import Role
+from fortctl.services.rotation_plan import Mode, Scope
+from rotation.stage import SUB_ACCOUNT, Stage
+
+
+@pytest.fixture
+def stage(tmp_path: Path) -> Iterator[Stage]:
+    """The keys in use are restricted to trusted addresses, and fortctl has seen that."""
+    one = Stage(tmp_path, SUB_ACCOUNT)
+    for api_key, key in list(one.engine.keys.items()):
+        if key.account == "default":
+            one.engine.keys[api_key] = replace(key, ips=("127.0.0.1",))
+    asyncio.run(one.tools().keys.verify(list(Role)))
+    yield one
+    one.end()
+
+
+def ips(stage: Stage) -> dict[str, tuple[str, ...]]:
+    return {key.name.split("-")[1]: key.ips for key in stage.engine.keys.values() if key.name.startswith("fortctl-")}
+
+
+def lose_both(stage: Stage) -> None:
+    for key in list(stage.engine.keys.values()):
+        if key.account == "default":
+            stage.engine.delete_key(key.name)
+    stage.clock.wait(60)
+
+
+def test_of_keys_that_the_issuer_made_it_is_remembered(stage: Stage) -> None:
+    stage.rotate(Mode.OVERLAP, Scope.BOTH)
+    assert ips(stage) == {"site": ("127.0.0.1",), "robot": ("127.0.0.1",)}
+    lose_both(stage)
+    stage.rotate(Mode.URGENT, Scope.BOTH)
+    assert ips(stage) == {"site": ("127.0.0.1",), "robot": ("127.0.0.1",)}
+
+
+def test_where_nobody_knows_it_none_is_made_unasked(stage: Stage) -> None:
+    lose_both(stage)
+    with pytest.raises(Conflict) as refused:
+        stage.rotate(Mode.URGENT, Scope.BOTH)
+    assert refused.value.details["reason"] == "addresses_unknown" and ips(stage) == {}
+    assert stage.open_operation() is None, "nothing was changed: it can be begun with addresses"
