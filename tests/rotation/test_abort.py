@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from fortctl.commands.context import App, Globals
+from fortctl.commands.wiring_issuer import issuer_service
+from fortctl.config import make_private_folder
 from fortctl.errors import RobotTimeout
 from fortctl.model import Role
 from fortctl.services.rotation_plan import Mode, Scope
-from rotation.stage import Robot, Stage
+from fortctl.vault.slots import KeyFile
+from fortctl.vault.store import VaultFile
+from rotation.stage import SUB_ACCOUNT, Killed, Robot, Stage
 
 
 @pytest.fixture
@@ -46,3 +52,80 @@ def test_a_delivery_that_is_too_old_to_be_applied_keeps_nobody(stage: Stage, mon
     stage.clock.waiting = move
     stage.clock.wait(1)
     assert left.startswith("the robot key is the old one") and "robot-old" in stage.end_state()["old keys in use"]
+
+
+# -- an issuer that is gone ------------------------------------------------------------------------------------------
+
+
+def stopped_after(stage: Stage, scope: Scope, step: str, mode: Mode = Mode.OVERLAP) -> None:
+    """Begin a rotation, and kill it once a step of it is done."""
+
+    def fuse(*at: str) -> None:
+        if at == (step, "done", "after"):
+            raise Killed
+
+    stage.fuse = fuse
+    with pytest.raises(Killed):
+        stage.rotate(mode, scope)
+    stage.fuse = lambda *_at: None
+
+
+@pytest.mark.parametrize("vault", ["missing", "damaged", "locked"])
+def test_an_issuer_whose_vault_is_gone_keeps_nobody(
+    tmp_path: Path, vault: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stage = Stage(tmp_path, SUB_ACCOUNT)
+    try:
+        stopped_after(stage, Scope.BOTH, "create")
+        made = {key.name for key in stage.engine.keys.values() if key.name.startswith("fortctl-")}
+        file = VaultFile(stage.home.issuer.vault, stage.home.issuer.erasure)
+        if vault != "missing":
+            make_private_folder(stage.home.issuer.path)
+            file.create([KeyFile(stage.home.issuer.keyfile)])
+            (file.path if vault == "damaged" else stage.home.issuer.keyfile).write_bytes(b"no such thing")
+        app = App(Globals(stage.home.path, "default", no_input=True))
+        monkeypatch.setattr("rotation.stage.EngineIssuer", lambda stage: issuer_service(app).issuer())
+        ended = stage.abort()
+        for name in made:
+            assert f"the issuer's key '{name}' may live: the issuer could not be asked" in ended.left
+        assert {one["name"] for one in ended.actions} == made and len(made) == 2
+        assert ended.left.count("the old one, as before") == 2 and "the robot is running" in ended.left
+        assert made <= {key.name for key in stage.engine.keys.values()}, "nobody could delete them"
+        left = stage.end_state()
+        assert left["old keys in use"] == ["robot-old", "site-old"] and left["usable"] == ["robot", "site"]
+        assert left["open rotation"] is False and left["state"] == "running"
+    finally:
+        stage.end()
+
+
+# -- which key is there ----------------------------------------------------------------------------------------------
+
+
+def test_the_old_key_is_told_by_its_fingerprint_and_not_by_its_name(stage: Stage) -> None:
+    stopped_after(stage, Scope.BOTH, "create")
+    stage.engine.delete_key("site-old")
+    another = stage.make_key("site-old", Role.SITE)
+    asyncio.run(stage.tools().keys.take_site(another, allow=(), replacing=True, force=False))
+    left = stage.abort().left
+    tail = another.api_key.reveal()[-4:]
+    assert f"the site key is 'site-old' (…{tail}), which is neither this rotation's old one nor its new one" in left
+    assert "the robot key is the old one, as before" in left
+
+
+@pytest.mark.parametrize("scope", [Scope.SITE, Scope.BOTH])
+def test_a_key_that_is_gone_keeps_nobody_from_ending_it(stage: Stage, scope: Scope) -> None:
+    stopped_after(stage, scope, "create")
+    stage.tools().custody.destroy_site_key()
+    assert "the site key is gone" in stage.abort().left
+
+
+def test_a_first_key_that_was_not_taken_in_leaves_none(tmp_path: Path) -> None:
+    stage = Stage(tmp_path, SUB_ACCOUNT)
+    try:
+        stage.tools().custody.destroy_site_key()
+        stopped_after(stage, Scope.SITE, "create", Mode.ISSUE)
+        left = stage.abort().left
+        assert left.startswith("the site key is none, as before; the issuer's key 'fortctl-site-")
+        assert not [key for key in stage.engine.keys.values() if key.name.startswith("fortctl-")]
+    finally:
+        stage.end()

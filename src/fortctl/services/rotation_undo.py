@@ -122,7 +122,12 @@ class Undo:
     async def _refuse_keyless(self, roles: Collection[Role]) -> None:
         if self._operation.mode in (Mode.URGENT, Mode.ISSUE) or self._operation.step == "check":
             return
-        results, _warnings = await self._tools.keys.verify(roles)
+        # Of a key that was taken away here nothing can be asked, and nothing is left to be kept.
+        there = {card.role for card in self._tools.keys.listed()}
+        asked = [role for role in roles if role in there]
+        if not asked:
+            return
+        results, _warnings = await self._tools.keys.verify(asked)
         gone = [result["role"] for result in results if result["reason"] == "unknown_key"]
         if gone:
             raise Conflict(
