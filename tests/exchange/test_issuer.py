@@ -8,12 +8,11 @@ from pathlib import Path
 import pytest
 
 from fortctl.clock import SystemClock
-from fortctl.errors import ExchangeUnreachable, FortctlError
+from fortctl.errors import BadInput, ExchangeUnreachable, FortctlError
 from fortctl.exchange.client import BinanceExchange
 from fortctl.exchange.issuer import KEYS, SubAccountIssuer
 from fortctl.exchange.targets import resolve
 from fortctl.model import KeyPair, KeyType, Role
-from fortctl.paper import calls
 from fortctl.paper.testing import PaperExchange, in_process
 from fortctl.ports import ExchangeFault, Outcome
 from fortctl.secret import Secret
@@ -47,13 +46,13 @@ def issuer_of(exchange: PaperExchange, master: KeyPair, email: str = EMAIL) -> S
     return SubAccountIssuer(resolve(exchange.url, Path("/nowhere")), master, email)
 
 
-@pytest.mark.parametrize("missing", [(), ("POST", f"/sapi/v2{KEYS}")])
+@pytest.mark.parametrize("refused", ["", "http-404", "code-9000"])
 async def test_a_key_is_born_with_its_rights_and_addresses(
-    exchange: PaperExchange, master: KeyPair, missing: tuple[str, str], monkeypatch: pytest.MonkeyPatch
+    exchange: PaperExchange, master: KeyPair, refused: str
 ) -> None:
     """Also where the second version of the call is refused: then the first is used."""
-    if missing:
-        monkeypatch.delitem(calls.CALLS, missing)
+    if refused:
+        exchange.fault(refused, method="POST", path=f"/sapi/v2{KEYS}")
     issuer, (private, public) = issuer_of(exchange, master), make_pair(KeyType.ED25519)
     try:
         made = await issuer.create("born +1", public, ("reading", "spot_trading"), ["127.0.0.1", "203.0.113.7"])
@@ -66,9 +65,9 @@ async def test_a_key_is_born_with_its_rights_and_addresses(
         rights = await used.key_restrictions()
         assert (rights.permissions(), rights.ip_restricted) == (("reading", "spot_trading"), True)
         await issuer.delete(made.api_key)
-        with pytest.raises(ExchangeFault) as refused:
+        with pytest.raises(ExchangeFault) as dead:
             await used.key_restrictions()
-        assert refused.value.code == -2008
+        assert dead.value.code == -2008
         await used.close()
         assert all(key.name != "born +1" for key in await issuer.listed())
     finally:
@@ -103,6 +102,17 @@ async def test_a_lost_answer_is_resolved_by_listing(exchange: PaperExchange, mas
     assert [key.name for key in await issuer.listed()].count(f"lost-{kind}") == 1
     exchange.fault("cut-after-execute", method="DELETE", path=f"/sapi/v1{KEYS}", count=1)
     assert await issuing.delete_keys(issuer, lambda key: key.api_key == made.api_key) == (f"lost-{kind}",)
+    await issuer.close()
+
+
+async def test_a_sub_account_that_may_have_no_more_keys(exchange: PaperExchange, master: KeyPair) -> None:
+    issuer, (_private, public) = issuer_of(exchange, master), make_pair(KeyType.ED25519)
+    exchange.fault("keys-full", method="POST", path=f"/sapi/*{KEYS}")
+    with pytest.raises(BadInput) as refused:
+        await issuing.make_key(issuer, "one-more", public, Role.SITE, [], QuickClock())
+    assert refused.value.exchange is not None and refused.value.exchange.code == -9000
+    assert "maximum number of API keys" in refused.value.message and "explain -9000" in refused.value.hint
+    assert all(key.name != "one-more" for key in await issuer.listed())
     await issuer.close()
 
 

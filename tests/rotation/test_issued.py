@@ -54,7 +54,19 @@ def test_from_cron_with_no_hands(issuing: Shell) -> None:
     done = rotated(issuing, "--role", "both", "--mode", "overlap")
     assert done["trading_gap_s"] < 1
     issuing.await_state("running")
+    # An exchange that does not know the second version of the call is asked by the first.
+    issuing.ok("paper", "fault", "set", "http-404", "--match", "POST", SUB.replace("*", "v2"))
     rotated(issuing, "--role", "both", "--timeout", "30")
+    issuing.ok("paper", "fault", "clear")
+    issuing.await_state("running")
+    # A sub-account that may have no more keys: nothing is lost, and the same command goes on once it may.
+    before = there(issuing)
+    issuing.ok("paper", "fault", "set", "keys-full", "--match", "POST", SUB)
+    full = issuing.run("keys", "rotate", "--role", "robot", "--mode", "overlap")
+    assert (full.code, full.error["exchange"]["code"], full.data["operation"]["step"]) == (2, -9000, "create"), full.doc
+    assert "maximum number of API keys" in full.error["message"] and there(issuing) == before
+    issuing.ok("paper", "fault", "clear")
+    rotated(issuing)
     issuing.await_state("running")
     assert issuing.run("keys", "add", "--role", "robot", "--issue").code == 8
     assert issuing.run("keys", "add", "--role", "robot", "--issue", "--ip", "x").error["code"] == "BAD_INPUT"

@@ -67,6 +67,8 @@ CODES: dict[int, Code] = {
     -2026: Code(Outcome.ABSENT, "the order was archived: cancelled or expired without a fill over 90 days ago", "it is dead"),
     -2038: Code(Outcome.REFUSED, "the order amendment was refused", "see the message"),
     -2039: Code(Outcome.REFUSED, "client order id and order id do not belong together", _BUG),
+    -9000: Code(Outcome.REFUSED, "the operation is not supported, or not for this account or key; the message says why",
+                "see the message; where the sub-account may have no more keys, delete those that nobody uses"),
 }  # fmt: skip
 
 # -2010 and -2011 fold several refusals into one code each; the text tells them apart (errors.md).

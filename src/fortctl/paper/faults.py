@@ -19,8 +19,9 @@ CODES = {
     -1015: ("Too many new orders; current limit is 50 orders per 10 SECOND.", 429),
     -1021: ("Timestamp for this request is outside of the recvWindow.", 400),
     -2015: ("Invalid API-key, IP, or permissions for action.", 401),
+    -9000: ("Unsupported operation", 400),
 }
-HTTP = (403, 418, 429, 500, 502, 503)
+HTTP = (403, 404, 418, 429, 500, 502, 503)
 SILENT, AT_ONCE, LATE_S = -1.0, 0.0, 30.0
 WORDS = {"at-once": AT_ONCE, "late": LATE_S, "silent": SILENT}
 # family → name → what it does. A request meets one fault of each family; an event one of EVENT.
@@ -42,6 +43,7 @@ KEY = {
     "permission-taken": "the key may not trade",
     "key-expired": "the key's trading right has lapsed",
     "trading-disabled": "the account may not trade",
+    "keys-full": "a sub-account may have no more keys",
 }
 EVENT = {
     "event-delayed": "send the event some seconds late (event-delayed:2)",

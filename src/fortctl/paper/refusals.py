@@ -76,6 +76,8 @@ BAD_SIGNATURE = Refusal(-1022, "Signature for this request is not valid.")
 LATE = Refusal(-1021, "Timestamp for this request is outside of the recvWindow.")
 EARLY = Refusal(-1021, "Timestamp for this request was 1000ms ahead of the server's time.")
 WIDE_WINDOW = Refusal(-1131, "recvWindow must be less than 60000")
+# Binance documents no answer to a key too many; decision 0007.
+KEYS_FULL = Refusal(-9000, "The sub-account has reached the maximum number of API keys.")
 BAD_SYMBOL = Refusal(-1121, "Invalid symbol.")
 BAD_SIDE = Refusal(-1117, "Invalid side.")
 BAD_TYPE = Refusal(-1116, "Invalid orderType.")

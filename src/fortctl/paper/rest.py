@@ -112,7 +112,7 @@ class Rest:
         if early is not None:
             with suppress(refusals.Refusal):
                 _describe(asked)
-            if kind.startswith("code-") or kind in ("http-418", "http-429"):
+            if kind.startswith("code-") or kind in ("http-404", "http-418", "http-429"):
                 # What the exchange itself refuses bears its headers; what a firewall or a gateway says does not.
                 early.headers["x-mbx-uuid"] = f"{random.getrandbits(128):032x}"
                 limits, seconds = self._server.limits, self._server.seconds()

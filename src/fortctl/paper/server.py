@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from fortctl.clock import SystemClock
-from fortctl.paper import market_calls, refusals, security
+from fortctl.paper import market_calls, refusals, security, subaccount_calls
 from fortctl.paper.accounts import ApiKey
 from fortctl.paper.engine import Engine
 from fortctl.paper.faults import Faults
@@ -186,6 +186,8 @@ class PaperServer:
                     raise
                 over = refusal
         check_parameters(call, values)
+        if fault == "keys-full" and call.handler in (subaccount_calls.create, subaccount_calls.create_v2):
+            raise refusals.KEYS_FULL
         context = self.context(key, address)
         try:
             answer = (
