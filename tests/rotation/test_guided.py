@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import pty
-import re
 import select
 import subprocess
 import time
@@ -78,23 +77,40 @@ def test_a_person_is_guided_through_it(keyed: Shell) -> None:
 
 
 def test_the_public_half_of_a_pair_made_here_can_be_pasted(keyed: Shell, tmp_path: Path) -> None:
-    person = Terminal(keyed, "keys", "rotate", "--role", "site", "--mode", "overlap")
-    person.until("-----END PUBLIC KEY-----")
-    shown = re.search(r"-----BEGIN PUBLIC KEY-----.*?-----END PUBLIC KEY-----", person.seen, re.DOTALL)
-    assert shown is not None
-    public = tmp_path / "public.pem"
-    public.write_text(shown[0].replace("\r", "") + "\n")
-    made = keyed.ok(
-        *("paper", "keys", "create", "--name", "site-2", "--type", "ed25519", "--public-key", str(public)),
-        *("--permissions", "reading"),
+    """The private half is durable before that: a terminal that dies, or a typing error, takes it from nobody."""
+    person = Terminal(keyed, "keys", "rotate", "--role", "both", "--mode", "overlap")
+    pasted = [shown_public(person)]
+    person.process.kill()
+    person.end()
+    person = Terminal(keyed, "keys", "rotate", "--role", "both", "--mode", "overlap")
+    for role, rights in (("site", "reading"), ("robot", "reading,spot_trading")):
+        pasted.append(shown_public(person))
+        public = tmp_path / f"{role}.pem"
+        public.write_text(pasted[-1])
+        made = keyed.ok(
+            *("paper", "keys", "create", "--name", f"{role}-2", "--type", "ed25519", "--public-key", str(public)),
+            *("--permissions", rights),
+        )
+        for typed in ("nothing", made["api_key"]):
+            person.types(f"Name of the new {role} key", f"{role}-2")
+            person.types("API key: ", typed)
+            person.types("secret key: ", "")
+            if typed == "nothing":
+                person.until("refused: api_key is not what Binance makes")
+    assert pasted[0] == pasted[1] != pasted[2], "the key that was made at the exchange meanwhile is good"
+    person.types(
+        "Press Enter", "", before=lambda: [keyed.ok("paper", "keys", "delete", f"{r}-1") for r in ("site", "robot")]
     )
-    person.types("Name of the new site key", "site-2")
-    person.types("API key: ", made["api_key"])
-    person.types("secret key: ", "")
-    person.types("Press Enter", "", before=lambda: keyed.ok("paper", "keys", "delete", "site-1"))
     assert person.end() == 0, person.seen
-    (site,) = [one for one in keyed.ok("keys", "list")["keys"] if one["role"] == "site"]
-    assert (site["name"], site["type"]) == ("site-2", "ed25519") and "PRIVATE" not in person.seen
+    shown = {one["role"]: (one["name"], one["type"]) for one in keyed.ok("keys", "list")["keys"]}
+    assert shown == {role: (f"{role}-2", "ed25519") for role in ("site", "robot")} and "PRIVATE" not in person.seen
+
+
+def shown_public(person: Terminal) -> str:
+    person.until("-----BEGIN PUBLIC KEY-----")
+    begun = person.seen.rindex("-----BEGIN PUBLIC KEY-----")
+    person.until("-----END PUBLIC KEY-----")
+    return person.seen[begun:].split("-----END")[0].replace("\r", "") + "-----END PUBLIC KEY-----\n"
 
 
 def test_later_ends_it_there(keyed: Shell) -> None:

@@ -286,8 +286,6 @@ class TerminalGuide:
     def __init__(self, app: App, on_timeout: str | None) -> None:
         self._app = app
         self._on_timeout = on_timeout
-        # Pairs made here, by role: a person may paste the public half; a refused key is entered again with the same.
-        self._made: dict[Role, tuple[Secret, str]] = {}
 
     def progress(self, line: str) -> None:
         self._app.progress(line)
@@ -302,21 +300,32 @@ class TerminalGuide:
         return found
 
     def _entered(self, role: Role) -> KeyPair:
-        """Ask for one key: an HMAC pair, or the API key of the Ed25519 pair whose public half is shown."""
-        from fortctl.services.entering import parse_key
-        from fortctl.vault.keygen import make_pair
-
-        private, public = self._made.setdefault(role, make_pair(KeyType.ED25519))
+        """Ask for one key until it can be one: an HMAC pair, or the API key of the pair whose public half is shown."""
+        keys = self._app.wiring.keys
+        # Made where it will live, and durable before it is shown: whatever ends this command, the person's key is good.
+        public = keys.waiting(role) or keys.generate(role, KeyType.ED25519)[0]
+        where = "with the robot" if role is Role.ROBOT else "here"
         print(
-            f"For a self-generated Ed25519 key paste this public key (its private half stays here):\n{public}",
+            f"For a self-generated key paste this public key (its private half stays {where}):\n{public}",
             file=sys.stderr,
             flush=True,
         )
+        while True:
+            try:
+                return self._typed(role)
+            except BadInput as error:
+                self.refused(error)
+
+    def _typed(self, role: Role) -> KeyPair:
+        from fortctl.services.entering import parse_api_key, parse_key
+
         name = self._app.read_answer(f"Name of the new {role} key in the Binance account: ") or f"{role} key"
         fields = {"api_key": self._app.read_hidden("API key").reveal()}
         secret = self._app.read_hidden("Enter alone for the public key above, or an HMAC secret key").reveal()
-        fields |= {"secret_key": secret} if secret.strip() else {"private_key": private.reveal()}
-        return parse_key(fields, name=name, key_type=None, default_name=f"{role} key")
+        if not secret.strip():
+            api_key, shown = parse_api_key(fields, name=name, default_name=name)
+            return self._app.wiring.keys.pending(role, api_key, shown)
+        return parse_key({**fields, "secret_key": secret}, name=name, key_type=None, default_name=name)
 
     def refused(self, error: FortctlError) -> bool:
         if not self._app.may_ask:

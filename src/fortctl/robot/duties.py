@@ -178,7 +178,9 @@ class Duties:
 
     async def _show_pending(self, command: Command) -> Change:
         made = self._box.pending()
-        return Change({"pending_id": made.id if made is not None else None})
+        if made is None:
+            return Change({"pending_id": None})
+        return Change({"pending_id": made.id, "public_key": made.public})
 
     async def _forget_key(self, command: Command) -> Change:
         installed = self._box.key()

@@ -126,6 +126,17 @@ class KeyService:
         self._undo_if_panic_came(self._custody.destroy_pending)
         return made.public, made.id
 
+    def waiting(self, role: Role) -> str | None:
+        """Return the public half (PEM) of the pair that waits for its API key, or None.
+
+        Raises:
+            RobotTimeout: the robot gave no answer in time.
+        """
+        if role is Role.ROBOT:
+            return self._control.send("show-pending").data.get("public_key")
+        made = self._custody.pending()
+        return made.public if made is not None else None
+
     def pending(self, role: Role, api_key: Secret, name: str) -> KeyPair:
         """Return the key that an API key completes; the robot's without its private half.
 
