@@ -15,13 +15,18 @@ import pytest
 
 from fortctl.commands.emergency_stores import open_board
 from fortctl.errors import RobotUnreachable, VaultDamaged
+from fortctl.model import KeyCard, KeyPair, KeyType, Role
 from fortctl.ports import MailboxRow
+from fortctl.robot.desk import Desk
+from fortctl.robot.duties import Change
 from fortctl.robot.latch import LatchFile
 from fortctl.robot.obedience import NOT_YET, Obedience, orders_of
-from fortctl.robot.strongbox import StrongBox
+from fortctl.robot.strongbox import Applied, InstalledKey, StrongBox
+from fortctl.secret import Secret
 from fortctl.services.panic_halt import Halted, RemoteHalt
 from fortctl.store.mailbox import SqliteMailbox
-from fortctl.vault.command import Refused, open_row
+from fortctl.vault import erasure
+from fortctl.vault.command import Command, Refused, open_row
 from fortctl.vault.panic_order import OrderFile, check_order, read_answer, sign_orders
 from fortctl.vault.seal import Identity, canonical_json
 from fortctl.vault.slots import KeyFile
@@ -408,3 +413,47 @@ async def test_a_command_that_waits_for_the_exchange_keeps_no_order_waiting() ->
     await looking
     assert busy.looked.is_set() and not reading.done()
     reading.cancel()
+
+
+# -- a copy that is written while a panic destroys ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("when", ["while it was asked about", "while it was written"])
+@pytest.mark.parametrize("kind", ["verify-key", "deliver-key"])
+async def test_a_copy_that_a_panic_destroyed_is_not_written_anew(
+    world: World, monkeypatch: pytest.MonkeyPatch, when: str, kind: str
+) -> None:
+    """The exchange tells of the key after the panic; what was asked about and what was delivered look alike here."""
+    pair = KeyPair("robot-1", KeyType.HMAC, Secret("K" * 64), Secret("S" * 64))
+    card = KeyCard(Role.ROBOT, "robot-1", KeyType.HMAC, "0" * 12, "KKKK", "ok")
+    key = InstalledKey(pair, 1, (), card)
+    world.box.write(Applied(1, 1), key=key)
+    runner = SimpleNamespace(status=lambda: {"state": "stopped"})
+    desk = Desk(world.box, world.mailbox, runner, dict, world.clock, world.latch, logging.getLogger("test"))  # type: ignore[arg-type]
+
+    def panic() -> None:
+        world.latch.set({})
+        erasure.destroy(world.folder / "erasure", "a")
+
+    async def handle(_command: object) -> Change:
+        if when == "while it was asked about":
+            panic()
+        return Change(refresh=key) if kind == "verify-key" else Change(install=key)
+
+    write = world.box.write
+
+    def written(*facts: Any, **more: Any) -> None:
+        if when == "while it was written" and more.get("key") is not None:
+            panic()
+        write(*facts, **more)
+
+    monkeypatch.setattr(world.box, "write", written)
+    desk._handlers[kind] = handle
+    row = MailboxRow("a", 2, b"{}", b"sealed", b"signature")
+    world.mailbox.append(row)
+    command = Command("a", world.robot.id, world.operators[0].id, 2, kind, "", 2, 0, None, {})
+    await desk._apply(row, command, [])
+    assert not {name for name in erasure.names(world.folder / "erasure") if "/key-" in name}
+    assert world.box.key() is None
+    answered = world.mailbox.row("a", 2)
+    assert answered is not None and b"latched" in (answered.result or b"")

@@ -165,6 +165,9 @@ class Desk:
         except Exception as error:
             self._log.exception("command %d (%s) failed", command.number, command.kind)
             change = Change(error=InternalError(f"{type(error).__name__} while the robot applied '{command.kind}'"))
+        if change.keeps_key and self._latch.is_latched():
+            # A panic has destroyed the copies meanwhile: none is written anew.
+            change = Change(error=_too_late())
         before = self._box.applied()
         generation = command.generation if change.install else before.generation
         body, signature = self._receipt(command.number, command.kind, change, generation)
@@ -180,8 +183,8 @@ class Desk:
             pending=change.pending,
             operators=change.operators,
         )
-        if change.install is not None:
-            body, signature = await self._install(change, command, applied, (body, signature))
+        if change.keeps_key:
+            body, signature = await self._keep(change, command, applied, (body, signature))
         if change.forget:
             # Its receipt says that it is destroyed.
             await self._forget_leftovers(command, secrets)
@@ -189,19 +192,18 @@ class Desk:
             self.publish()
         self._finish(row, body, signature)
 
-    async def _install(
+    async def _keep(
         self, change: Change, command: Command, applied: Applied, answer: tuple[bytes, bytes]
     ) -> tuple[bytes, bytes]:
         """Hand the stored key to the runner, unless panic came while it was on its way into the vault."""
+        if self._latch.is_latched():
+            self._box.write(applied, forget=True)
+            return self._receipt(command.number, command.kind, Change(error=_too_late()), applied.generation)
         key = change.install
-        assert key is not None
-        if not self._latch.is_latched():
+        if key is not None:
             load = self._runner.swap_key if change.overlap else self._runner.set_key
             await load(key.pair, uid=key.uid, allow=key.allow)
-            return answer
-        self._box.write(applied, forget=True)
-        error = Conflict("the robot was latched while the key was on its way: the key was destroyed")
-        return self._receipt(command.number, command.kind, Change(error=error), applied.generation)
+        return answer
 
     def _receipt(self, number: int, kind: str, change: Change, generation: int) -> tuple[bytes, bytes]:
         return receipt(
@@ -241,6 +243,10 @@ _SHOWN = (
     *("state", "reason", "since", "cycles", "orders_open", "realised_profit", "profit_asset", "last_event_at"),
     *("price", "config", "hold", "key_loss", "key_swap"),
 )
+
+
+def _too_late() -> Conflict:
+    return Conflict("the robot was latched while the key was on its way: the key was destroyed")
 
 
 def _as_it_stands(card: KeyCard, status: Mapping[str, Any]) -> KeyCard:

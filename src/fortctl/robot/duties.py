@@ -57,6 +57,11 @@ class Change:
     error: FortctlError | None = None
 
     @property
+    def keeps_key(self) -> bool:
+        """A key, or a half of one, is written into the vault."""
+        return bool(self.install or self.refresh or self.retire or self.pending)
+
+    @property
     def alters_card(self) -> bool:
         return bool(self.install or self.refresh or self.forget or self.pending)
 
