@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,8 +12,9 @@ import pytest
 from fortctl.commands.context import App, Globals
 from fortctl.commands.wiring_issuer import issuer_service
 from fortctl.config import make_private_folder
-from fortctl.errors import RobotTimeout
+from fortctl.errors import ActionRequired, KeyPolicy, RobotTimeout
 from fortctl.model import Role
+from fortctl.services.rotation import status_of
 from fortctl.services.rotation_plan import Mode, Scope
 from fortctl.vault.slots import KeyFile
 from fortctl.vault.store import VaultFile
@@ -129,3 +131,39 @@ def test_a_first_key_that_was_not_taken_in_leaves_none(tmp_path: Path) -> None:
         assert not [key for key in stage.engine.keys.values() if key.name.startswith("fortctl-")]
     finally:
         stage.end()
+
+
+def test_a_key_that_was_handed_over_and_refused_is_named(stage: Stage) -> None:
+    """Nothing here keeps it, but it lives at the exchange, with rights that no role is allowed."""
+    fat = stage.make_key("fat", Role.ROBOT)
+    rights = stage.engine.keys[fat.api_key.reveal()]
+    stage.engine.keys[fat.api_key.reveal()] = replace(rights, permissions=(*rights.permissions, "withdrawals"))
+    with pytest.raises(KeyPolicy) as refused:
+        stage.rotate(Mode.URGENT, Scope.ROBOT, {Role.ROBOT: fat})
+    assert "delete 'fat'" in refused.value.hint
+    operation = stage.open_operation()
+    assert operation is not None
+    told = status_of(operation, None, stage.clock.ms)
+    assert told["operation"]["waits_for"] == "another new robot key (a person)"
+    assert [one["what"] for one in told["actions"]] == ["create_key_at_exchange", "enter_key"]
+    ended = stage.abort()
+    assert [(one["name"], one["role"]) for one in ended.actions] == [("fat", "robot")]
+    assert "the new robot key 'fat' is not in use" in ended.left
+
+
+def test_nobody_is_told_to_delete_the_other_roles_key(stage: Stage) -> None:
+    site = stage.tools().custody.site_key()
+    assert site is not None
+    with pytest.raises(KeyPolicy):
+        stage.rotate(Mode.URGENT, Scope.ROBOT, {Role.ROBOT: site.pair})
+    assert stage.abort().actions == []
+
+
+def test_one_key_of_two_is_not_kept(stage: Stage) -> None:
+    """Both come together: what asks for the one that is missing asks for both."""
+    stage.person.keys = lambda todo, roles: None  # type: ignore[method-assign,assignment]
+    with pytest.raises(ActionRequired) as asked:
+        stage.rotate(Mode.OVERLAP, Scope.BOTH, {Role.SITE: stage.make_key("site-new", Role.SITE)})
+    *created, enter = asked.value.details["actions"]
+    assert [one["role"] for one in created] == ["robot"]
+    assert '"site": {' in enter["text"] and '"robot": {' in enter["text"]

@@ -336,9 +336,7 @@ def destroyed(operation: Operation, role: Role, now: int) -> Operation:
     names = facts.get("issue", {}).get(role.value, {}).get("names", ())
     dead = role.value in facts.get("dead", {}) or role.value not in facts.get("old", {})
     todo = actions.to_delete(operation, [] if dead else [role])
-    made = facts.get("made", {}).get(role.value)
-    if made is not None and made["name"] not in names:
-        todo.append(actions.to_delete_new(operation, role, made))
+    todo += [one for one in actions.handed_over(operation) if one["role"] == role.value]
     todo += [actions.to_delete_named(operation, name) for name in names]
     left = f"the {role} keys were destroyed here; at the exchange the old one and the new one may live"
     return operation.aborted(now, "key_destroyed", left=left, actions=todo)
@@ -357,11 +355,8 @@ def status_of(operation: Operation, owner: OperationOwner | None, now: int) -> d
     data["operation"]["owner"] = (
         {"pid": owner.pid, "host": owner.host, "age_s": (now - owner.taken_at) // 1000} if owner else None
     )
-    if operation.state == OPEN and operation.facts.get("issuer") == "person":
-        if operation.step == "create":
-            data["actions"] = actions.to_create(operation, operation.scope.roles)
-        elif operation.step in ("delete", "prove"):
-            data["actions"] = actions.to_delete(operation, operation.scope.roles)
+    if operation.state == OPEN:
+        data["actions"] = actions.waited_for(operation)
     if operation.state == ABORTED:
         data["left"], data["actions"] = operation.facts.get("left"), operation.facts.get("actions", [])
     return data

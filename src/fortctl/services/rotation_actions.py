@@ -26,8 +26,10 @@ def to_create(operation: Operation, roles: Collection[Role]) -> list[Action]:
     roles_given = "|".join(role.value for role in roles)
     command = f"fortctl --account {operation.account} keys rotate --finish --input -"
     shape = '{"name": …, "api_key": …, "secret_key": …}'
+    # None is kept before all of them are there.
+    together = operation.scope.roles if operation.step == "create" else roles
     if len(operation.scope.roles) > 1:
-        shape = "{" + ", ".join(f'"{role.value}": {shape}' for role in roles) + "}"
+        shape = "{" + ", ".join(f'"{role.value}": {shape}' for role in together) + "}"
     actions.append(
         {
             "what": "enter_key",
@@ -45,9 +47,37 @@ def to_delete(operation: Operation, roles: Collection[Role]) -> list[Action]:
     return [_delete(operation, role, _old(operation, role)) for role in roles]
 
 
-def to_delete_new(operation: Operation, role: Role, made: Mapping[str, str]) -> Action:
-    """Return that the new key, too, is to be deleted: nobody has it any more."""
-    return _delete(operation, role, made, "new")
+def handed_over(operation: Operation, placed: Collection[Role] = ()) -> list[Action]:
+    """Return which new keys of a person's are not in use: they are to be deleted at the exchange.
+
+    Args:
+        placed: the roles whose new key is in place.
+    """
+    facts, found = operation.facts, []
+    for role in operation.scope.roles:
+        made = facts.get("made", {}).get(role.value)
+        own = facts.get("issue", {}).get(role.value, {}).get("names", ())
+        cards = {card["fingerprint"]: card for card in facts.get("refused", {}).get(role.value, ())}
+        if made is not None:
+            cards.pop(made["fingerprint"], None)
+            cards |= {made["fingerprint"]: made} if role not in placed else {}
+        found += [_delete(operation, role, card, "new") for card in cards.values() if card["name"] not in own]
+    return found
+
+
+def waited_for(operation: Operation) -> list[Action]:
+    """Return what an open rotation waits for a person to do; empty where it waits for none."""
+    if operation.facts.get("issuer") != "person":
+        return []
+    if operation.step == "create":
+        return to_create(operation, operation.scope.roles)
+    if operation.step in ("store", "deliver"):
+        wanted = operation.facts.get("wants", ())
+        return to_create(operation, [role for role in operation.scope.roles if role.value in wanted]) if wanted else []
+    if operation.step in ("delete", "prove"):
+        dead = operation.facts.get("dead", {})
+        return to_delete(operation, [role for role in operation.scope.roles if role.value not in dead])
+    return []
 
 
 def to_delete_named(operation: Operation, name: str) -> Action:

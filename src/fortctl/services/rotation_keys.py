@@ -15,6 +15,8 @@ from fortctl.services.rotation_tools import SETTLES_WITHIN_S, Work
 
 # How long the old key is left alive for its stream to be handed over; and the states in which that matters.
 HANDED_OVER_WITHIN_S = 5.0
+# Why a key is refused that is in use elsewhere: nobody is told to delete it.
+NOT_OURS_TO_DELETE = ("other_account", "shared_between_roles")
 WORKING = ("running", "draining", "reconciling")
 
 
@@ -92,6 +94,8 @@ class NewKeys:
         todo = actions.to_create(self._work.operation, missing)
         entered = self._tools.guide.keys(todo, missing) if self._ask else None
         if entered is None:
+            if self._work.operation.step != "create":
+                self._work.note(wants=[role.value for role in missing])
             raise ActionRequired(
                 f"the rotation waits for a person: create the new {' and '.join(missing)} key at Binance",
                 hint=todo[0]["text"],
@@ -135,12 +139,30 @@ class NewKeys:
                 self._work.note(new={**new, role.value: shown}, made=made)
                 try:
                     await take(pair)
+                    self._work.note(wants=[])
                     return
                 except (KeyRejected, KeyPolicy, BadInput) as refused:
                     error = refused
+                    self._note_refused(role, refused)
             del self._pairs[role]
-            if self._work.by_issuer or not self._tools.guide.refused(error):
+            if self._work.by_issuer:
                 raise error
+            if not self._tools.guide.refused(error):
+                self._work.note(wants=[role.value])
+                raise error
+
+    def _note_refused(self, role: Role, error: FortctlError) -> None:
+        """Journal that a key was refused: it lives on at the exchange, and somebody must delete it."""
+        facts = self._work.operation.facts
+        made = dict(facts["made"])
+        card = made.pop(role.value)
+        if error.details.get("reason") in NOT_OURS_TO_DELETE:
+            self._work.note(made=made)
+            return
+        refused = facts.get("refused", {})
+        self._work.note(made=made, refused={**refused, role.value: [*refused.get(role.value, ()), card]})
+        if not self._work.by_issuer:
+            error.hint += f"; or delete '{card['name']}' (…{card['tail']}) there, and hand another key over"
 
 
 def refuse_late(operation: Operation, given: Mapping[Role, KeyPair], shown: Callable[[KeyPair], str]) -> None:

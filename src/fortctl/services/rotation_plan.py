@@ -213,6 +213,9 @@ class Operation:
     def as_json(self) -> dict[str, Any]:
         """Return the contract's ``operation{…}``, with what more is known."""
         kind = KINDS.get(self.step)
+        waits_for = kind.waits_for or None if kind else None
+        if self.step in ("store", "deliver") and self.facts.get("wants"):
+            waits_for = f"another new {' and '.join(self.facts['wants'])} key (a person)"
         return {
             "id": self.id,
             "account": self.account,
@@ -220,7 +223,7 @@ class Operation:
             "role": self.scope.value,
             "state": self.state,
             "step": self.step,
-            "waits_for": (kind.waits_for or None) if kind else None,
+            "waits_for": waits_for,
             "steps": [{"name": one.name, "state": one.state, "at": rfc3339(one.at)} for one in self.steps],
             "trading_gap_s": self.facts.get("trading_gap_s"),
             "issuer": self.facts.get("issuer"),

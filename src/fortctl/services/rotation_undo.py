@@ -71,7 +71,9 @@ class Undo:
         told += [f"the issuer's key '{name}' was deleted" for name in issued]
         told += [f"the issuer's key '{name}' may live: the issuer could not be asked" for name in unasked]
         told += [f"the robot is {tools.robot.settled()['state']}"] if robot else []
-        todo = [actions.to_delete_named(self._operation, name) for name in unasked]
+        unused = actions.handed_over(self._operation, new)
+        told += [f"the new {one['role']} key '{one['name']}' is not in use" for one in unused]
+        todo = [actions.to_delete_named(self._operation, name) for name in unasked] + unused
         return Left("; ".join(told), [*actions.to_delete(self._operation, lives), *todo])
 
     def _refuse_unanswered(self) -> None:
