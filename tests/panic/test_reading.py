@@ -106,6 +106,18 @@ async def test_a_mailbox_that_stays_locked_is_not_taken_for_an_empty_one(home: H
     assert action["step"] == "empty mailbox" and "whether a key was on its way" in action["text"]
 
 
+async def test_a_mailbox_that_can_be_read_and_not_emptied_hides_nothing(tmp_path: Path) -> None:
+    """What lies in it is sealed to a key that is destroyed."""
+
+    def read_only() -> None:
+        raise OSError(30, "Read-only file system")
+
+    bench = Bench(tmp_path / "robot", keys=KeysRead(), changes={"empty_mailbox": read_only})
+    bench.destroyed = ()
+    report = await bench.panic()
+    assert step(report, "empty mailbox").state == "failed" and report.actions == ()
+
+
 async def test_what_nothing_names_is_not_proved_dead(tmp_path: Path) -> None:
     bench = Bench(tmp_path / "robot", keys=KeysRead(unknown=("site",), queued=("2026-01-01T00:00:00Z",)))
     report = await bench.made().run(wait_dead_s=1.0)

@@ -24,6 +24,7 @@ from fortctl.services.panic_report import (
     REMEDIES,
     ROLES,
     UNREACHED,
+    UNREAD,
     Ended,
     KeysRead,
     KnownKey,
@@ -228,7 +229,11 @@ class Panic:
 
     async def _empty_mailbox(self) -> str:
         # Again, and not erased unread: it may have been locked before, and what lay in it lives at the exchange.
-        self._memory.queued |= set(await aside(self._ports.queued))
+        try:
+            self._memory.queued |= set(await aside(self._ports.queued))
+        except Exception:
+            self._act("finish_step", UNREAD.format(account=self._ports.account), step="empty mailbox")
+            raise
         await self._note()
         await aside(self._ports.empty_mailbox)
         return "sealed deliveries erased"

@@ -17,14 +17,16 @@ ROLES = ("site", "robot")
 # Purposes of erasure keys whose records are no keys of the exchange (yet).
 NOT_AT_EXCHANGE = ("recipient", "pending")
 
+UNREAD = (
+    "whether a key was on its way to the robot of account {account} cannot be told: run this again once the mailbox can"
+    " be read, or delete on Binance's page whichever robot key you sent last"
+)
 # What a person does about a step that failed; what is not here is told by an action of its own, or changes nothing.
 REMEDIES = {
     "latch": "the latch of account {account} could not be written: stop the robot's service, make the home writable,"
     " and run this again",
     "destroy keys": "the key copies of account {account} could not all be destroyed: make the home writable (or do it"
     " as its user), and run this again",
-    "empty mailbox": "whether a key was on its way to the robot of account {account} cannot be told: run this again"
-    " once the mailbox can be used, or delete on Binance's page whichever robot key you sent last",
     "look again": "look whether a robot of account {account} still runs, and run this again",
     "abort operation again": "the rotation of account {account} could not be ended: run this again once nothing holds"
     " its store",
