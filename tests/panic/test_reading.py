@@ -6,24 +6,40 @@ import json
 import sqlite3
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from fortctl.audit import AuditFile
 from fortctl.commands.context import App, Globals
 from fortctl.commands.emergency import Emergency
 from fortctl.config import Home
 from fortctl.errors import FortctlError
+from fortctl.model import KeyVerdict
 from fortctl.ports import MailboxRow, NewRecord
 from fortctl.secret import Secret
+from fortctl.services.custody import FINGERPRINT_KEY, Custody
 from fortctl.services.panic_report import KeysRead
 from fortctl.store.mailbox import SqliteMailbox
 from fortctl.vault import erasure
 from fortctl.vault.slots import KeyFile
 from fortctl.vault.store import VaultFile
+from hands import Hands
 from panic.bench import Bench, step, told
 
 SENT_MS = 1_700_000_000_000
-BODY = {"name": "site-1", "type": "hmac", "api_key": "K" * 64, "secret": "S" * 64}
+BODY: dict[str, Any] = {
+    "name": "site-1",
+    "type": "hmac",
+    "api_key": "K" * 64,
+    "secret": "S" * 64,
+    "added_at": 1,
+    "verified_at": 1,
+    "rejected_since": None,
+    "uid": 1,
+    "restrictions": None,
+    "allow": [],
+}
 
 
 @pytest.fixture
@@ -124,3 +140,22 @@ async def test_what_nothing_names_is_not_proved_dead(tmp_path: Path) -> None:
     waited = step(report, "wait dead")
     assert waited.state == "unproved"
     assert "the site key, which nothing names" in waited.detail and "sent at 2026-01-01" in waited.detail
+
+
+def test_a_verdict_that_comes_after_a_panic_brings_no_copy_back(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The copies are destroyed between reading the key and writing down what the exchange says of it."""
+    vault = VaultFile(home.vault, home.erasure).unlock([KeyFile(home.keyfile)])
+    audit = AuditFile(home.audit)
+    custody = Custody("default", "paper", vault, audit, Hands(1.0))
+    vault.update([NewRecord(FINGERPRINT_KEY, "", "", "", "", "", Secret("F" * 32), erasable=False, created_at=1)])
+    custody.note_verdict(KeyVerdict(True, "ok"))
+    assert custody.site_key() is not None and len(erasure.names(home.erasure)) == 1
+    made = custody._key_record
+
+    def panic(*facts: Any) -> NewRecord:
+        assert emergency(home).destroy()
+        return made(*facts)
+
+    monkeypatch.setattr(custody, "_key_record", panic)
+    custody.note_verdict(KeyVerdict(True, "ok"))
+    assert custody.site_key() is None and erasure.names(home.erasure) == set()

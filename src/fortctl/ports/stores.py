@@ -98,6 +98,7 @@ class NewRecord:
     Attributes:
         created_at: milliseconds since the epoch.
         purpose: names the erasure key's file (``site``, ``copy``, ``key``, ``recipient`` …).
+        renews: it is the present record with other facts: where that was destroyed meanwhile, it is not written.
     """
 
     record_id: str
@@ -110,6 +111,7 @@ class NewRecord:
     erasable: bool
     created_at: int
     purpose: str = ""
+    renews: bool = False
 
 
 class VaultPort(Protocol):

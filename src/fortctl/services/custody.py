@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -203,14 +204,16 @@ class Custody:
             self._write("account pinned", records, [], {})
 
     def note_verdict(self, verdict: KeyVerdict) -> None:
-        """Remember what asking about the key that reads has shown."""
+        """Remember what asking about the key that reads has shown; of one that was destroyed meanwhile, nothing."""
         for record_id, role, purpose in ((self._site_id, Role.SITE, "site"), (self._copy_id, Role.ROBOT, "copy")):
             key = self._key(record_id)
             if key is None:
                 continue
             record = self._key_record(record_id, key.after(verdict, self._clock.now_ms()), role, purpose)
             what = "key accepted" if verdict.accepted else "key rejected"
-            self._write(what, [record], [], {"role": role.value, "fingerprint": self.fingerprint(key.pair)})
+            facts = {"role": role.value, "fingerprint": self.fingerprint(key.pair)}
+            with suppress(NotFound):
+                self._write(what, [replace(record, renews=True)], [], facts)
             return
 
     def pending(self) -> PendingPair | None:

@@ -259,7 +259,12 @@ class OpenVault:
     def _sealed(self, new: NewRecord, before: Record | None, old: Document) -> Record:
         name, key = "", None
         if new.erasable:
-            name, key = erasure.make(self._file.erasure_root, new.account, new.purpose)
+            root = self._file.erasure_root
+            name, key = erasure.make(root, new.account, new.purpose)
+            # In this order: a panic that destroys the former from here on looks again, and finds this one too.
+            if new.renews and (before is None or erasure.read(root, before.erasure) is None):
+                erasure.erase(root, name)
+                raise NotFound(f"the record {new.record_id} was destroyed meanwhile", hint="see 'fortctl keys list'")
         record = Record(
             id=new.record_id,
             account=new.account,
