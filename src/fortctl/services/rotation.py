@@ -217,7 +217,8 @@ class RotationService:
             self._failed(steps, error)
             raise
         done = self._close(steps.operation.finished(self._clock.now_ms()), "done")
-        return Ended(done, True, (*self._warnings, *steps.warnings, *_warned(self._standing(done))))
+        still = self._standing(done) or self._held_after_loss(done)
+        return Ended(done, True, (*self._warnings, *steps.warnings, *_warned(still)))
 
     def _standing(self, operation: Operation) -> Standing | None:
         """Tell of a robot that was at work before and does not trade any more; None where there is none."""
@@ -230,6 +231,15 @@ class RotationService:
         if status["state"] in (*AT_WORK, "latched"):
             return None
         return {"was": operation.facts["was"], "state": status["state"], "reason": status.get("reason")}
+
+    def _held_after_loss(self, operation: Operation) -> Standing | None:
+        """Tell of a robot that has its key again, and waits for a person all the same."""
+        was = operation.facts.get("was")
+        if was is None or was == "held":
+            return None
+        # Whether it goes on is known once its books agree.
+        status = self._tools.robot.settled()
+        return {"was": was, "state": "held", "reason": status.get("reason")} if status["state"] == "held" else None
 
     async def _take_back(self, operation: Operation, error: FortctlError) -> None:
         """After a panic: delete what the issuer made for this rotation, for the panic may have looked too early."""

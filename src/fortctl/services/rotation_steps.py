@@ -107,7 +107,12 @@ class Steps:
             results, warnings = await tools.keys.verify(self._work.roles)
             failure = failure_of(results, warnings)
             if isinstance(failure, KeyRejected):
-                failure.hint = "the old key is gone already: 'fortctl keys rotate --mode urgent'"
+                urgent = "'fortctl keys rotate --mode urgent' goes on without the old one"
+                if failure.details.get("reason") == "unknown_key":
+                    failure.hint = f"the old key is gone already: {urgent}"
+                else:
+                    # It lives: whoever is told that it is gone deletes no key, and leaves one at the exchange.
+                    failure.hint += f"; where that cannot be mended, {urgent}"
                 raise failure
         self._work.note(**facts)
         await ask_issuer(self._work)
