@@ -31,7 +31,7 @@ DEADLY: dict[str, tuple[str, str]] = {
 }
 # One refusal in the key's words while the key lives: looked at, and found to be nothing.
 CRIES_WOLF = {"code-2015"}
-NOT_THE_ROBOTS = {"disk-full", "revoked-stream"}
+NOT_THE_ROBOTS = {"disk-full", "keys-full", "revoked-stream"}
 
 
 def strike(world: World, kind: str, key: str = "a") -> None:

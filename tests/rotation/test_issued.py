@@ -61,7 +61,7 @@ def test_from_cron_with_no_hands(issuing: Shell) -> None:
     issuing.await_state("running")
     # A sub-account that may have no more keys: nothing is lost, and the same command goes on once it may.
     before = there(issuing)
-    issuing.ok("paper", "fault", "set", "keys-full", "--match", "POST", SUB)
+    issuing.ok("paper", "fault", "set", "keys-full")
     full = issuing.run("keys", "rotate", "--role", "robot", "--mode", "overlap")
     assert (full.code, full.error["exchange"]["code"], full.data["operation"]["step"]) == (2, -9000, "create"), full.doc
     assert "maximum number of API keys" in full.error["message"] and there(issuing) == before

@@ -43,7 +43,6 @@ KEY = {
     "permission-taken": "the key may not trade",
     "key-expired": "the key's trading right has lapsed",
     "trading-disabled": "the account may not trade",
-    "keys-full": "a sub-account may have no more keys",
 }
 EVENT = {
     "event-delayed": "send the event some seconds late (event-delayed:2)",
@@ -56,6 +55,7 @@ SERVER = {
     "ws-stalled": "send nothing on any WebSocket, and keep it open",
     "clock-offset": "run the exchange's clock ahead by milliseconds (clock-offset:5000)",
     "clock-drift": "let the exchange's clock gain milliseconds every second (clock-drift:50)",
+    "keys-full": "a master makes no more keys of its sub-accounts",
     "disk-full": "keep nothing more in --state",
     "revoked-stream": "when a key is deleted, its open user streams end at-once, late (or after N s), or go on silent",
 }
@@ -161,14 +161,14 @@ class Faults:
         """Return a fault of the server's own, such as ``ws-stalled``, while it lasts."""
         return next((fault for fault in self.set_faults if fault.kind == kind and _lasts(fault, now)), None)
 
-    def strikes(self, kind: str, now: float) -> bool:
+    def strikes(self, kind: str, now: float, what: str) -> bool:
         """Return whether a fault of the server's own strikes here, and count it."""
         fault = self.in_force(kind, now)
         if fault is None or (fault.left is not None and fault.left <= 0):
             return False
         fault.left = fault.left - 1 if fault.left is not None else None
         fault.hits += 1
-        fault.last = "a write of the state"
+        fault.last = what
         return True
 
     def clock_offset(self, now: float) -> int:

@@ -119,6 +119,6 @@ class Keeper:
 
     def _write(self, batch: Batch) -> None:
         faults = self._server.faults
-        if faults.set_faults and faults.strikes("disk-full", self._server.clock.monotonic()):
+        if faults.set_faults and faults.strikes("disk-full", self._server.clock.monotonic(), "a write of the state"):
             raise OSError("disk full, by a fault")
         self.state.write(batch)

@@ -186,7 +186,8 @@ class PaperServer:
                     raise
                 over = refusal
         check_parameters(call, values)
-        if fault == "keys-full" and call.handler in (subaccount_calls.create, subaccount_calls.create_v2):
+        makes_key = call.handler in (subaccount_calls.create, subaccount_calls.create_v2)
+        if makes_key and self.faults.strikes("keys-full", self.clock.monotonic(), "a sub-account's new key"):
             raise refusals.KEYS_FULL
         context = self.context(key, address)
         try:
