@@ -39,8 +39,8 @@ BUGS = (
     Bug(
         "the intent is journaled after its order has left",
         "robot/orders.py",
-        "        runner.record(*events)\n        return requests\n",
-        "        runner._take_in(events)\n        runner._keeper.write_later(events)\n        return requests\n",
+        "        runner.record(*events)\n        return [",
+        "        runner._take_in(events)\n        runner._keeper.write_later(events)\n        return [",
         SIM,
         "1",
     ),

@@ -132,7 +132,7 @@ def _fill(order: Order, book: Book, rate: Decimal) -> dict[str, Any]:
     left, sign = _left(order), 1 if order.leg == "buy" else -1
     return {
         "client_order_id": order.client_order_id,
-        "side": order.leg.upper(),
+        "side": order.side.value,
         "price": f"{order.price:f}",
         "quantity": f"{left:f}",
         book.base or "base": f"{sign * left:f}",

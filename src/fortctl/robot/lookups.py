@@ -182,8 +182,7 @@ class LookUps:
         orders = self._runner.book.orders.values()
         # Whatever was stamped a minute before it was taken in before it, and so has a lower number.
         before = [one.order_id for one in orders if one.order_id and one.at < order.at - MINUTE_MS]
-        side = Side.BUY if order.leg == "buy" else Side.SELL
-        return Likeness(order.client_order_id, side, order.price, max(before, default=-1) + 1)
+        return Likeness(order.client_order_id, order.side, order.price, max(before, default=-1) + 1)
 
     async def _renamed(self, exchange: Exchange, symbol: str, sought: Likeness, at: int) -> OrderState | None:
         """Return an order that nobody knows by its name, because it was amended before the robot learnt its number.
@@ -284,9 +283,9 @@ class LookUps:
 
 def _dead(settings: Settings | None, order: Order) -> OrderState:
     assert settings is not None
-    zero, side = Decimal(0), Side.BUY if order.leg == "buy" else Side.SELL
+    zero = Decimal(0)
     return OrderState(
-        *(settings.symbol, order.order_id, order.client_order_id, side, "LIMIT", order.price, order.quantity),
+        *(settings.symbol, order.order_id, order.client_order_id, order.side, "LIMIT", order.price, order.quantity),
         *(zero, zero, OrderStatus.CANCELED, order.at, order.at),
     )
 

@@ -103,7 +103,7 @@ class OrderDesk:
     def _journal(self, places: Sequence[Place]) -> list[tuple[OrderRequest, int]]:
         """Make the intents durable, all in one write; only then may any of them leave."""
         runner, book = self._runner, self._runner.book
-        events, requests = [], []
+        events = []
         fresh = sum(1 for place in places if place.cycle is None)
         number = runner.reserve_cycles(fresh) if fresh else 0
         for place in places:
@@ -112,11 +112,9 @@ class OrderDesk:
                 cycle, number = number, number + 1
             else:
                 attempt = book.next_attempt(book.cycles[cycle], place.leg, place.price, place.quantity)
-            event = self._intended(place, cycle, attempt)
-            events.append(event)
-            requests.append((self._request(event), event.at))
+            events.append(self._intended(place, cycle, attempt))
         runner.record(*events)
-        return requests
+        return [(self._request(book.orders[event.client_order_id]), event.at) for event in events]
 
     def _intended(self, place: Place, cycle: int, attempt: int) -> Intended:
         runner = self._runner
@@ -129,16 +127,16 @@ class OrderDesk:
             sell_step=runner.step_size if place.sell_price else Decimal(0),
         )
 
-    def _request(self, event: Intended) -> OrderRequest:
+    def _request(self, order: Order) -> OrderRequest:
         settings = self._runner.book.settings
         assert settings is not None
         return OrderRequest(
             settings.symbol,
-            Side.BUY if event.leg == "buy" else Side.SELL,
+            order.side,
             OrderType.LIMIT_MAKER if settings.maker_only else OrderType.LIMIT,
-            event.quantity,
-            event.price,
-            event.client_order_id,
+            order.quantity,
+            order.price,
+            order.client_order_id,
             settings.self_trade_prevention,
         )
 
@@ -154,9 +152,8 @@ class OrderDesk:
             return False
         event = self._intended(place, cycle.id, 1)
         runner.take(event)
-        runner.spawn(
-            self._place(exchange, self._request(event), event.at, book.settings), f"sell {event.client_order_id}"
-        )
+        request = self._request(book.orders[event.client_order_id])
+        runner.spawn(self._place(exchange, request, event.at, book.settings), f"sell {event.client_order_id}")
         return True
 
     async def _place(self, exchange: Exchange, request: OrderRequest, at: int, under: Settings | None) -> None:

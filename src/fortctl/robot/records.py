@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
 
-from fortctl.model import OrderStatus
+from fortctl.model import OrderStatus, Side
 from fortctl.robot.cycle import FINAL, CycleState
 from fortctl.robot.rounding import floor_to
 
@@ -30,6 +30,10 @@ class Order:
     executed: Decimal = ZERO
     booked: Decimal = ZERO
     trades: set[int] = field(default_factory=set)
+
+    @property
+    def side(self) -> Side:
+        return Side.BUY if self.leg == "buy" else Side.SELL
 
     @property
     def final(self) -> bool:
@@ -114,7 +118,7 @@ def order_row(order: Order) -> dict[str, Any]:
     return {
         "client_order_id": order.client_order_id,
         "order_id": order.order_id,
-        "side": order.leg.upper(),
+        "side": order.side.value,
         "price": f"{order.price:f}",
         "quantity": f"{order.quantity:f}",
         "filled": f"{order.booked:f}",
