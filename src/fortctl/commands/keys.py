@@ -65,7 +65,7 @@ async def change(app: App, force_replace: bool, **options: Any) -> Result:
 
 async def _issue(app: App, role: Role, addresses: str | None) -> Result:
     from fortctl.commands.rotate import issue_key, read_addresses
-    from fortctl.services.keys import card_json
+    from fortctl.services.keytaken import card_json
 
     listed = read_addresses(addresses or "")
     app.wiring.entry  # noqa: B018
@@ -93,7 +93,7 @@ async def _take(
     replacing: bool,
     force: bool,
 ) -> Result:
-    from fortctl.services.keys import card_json
+    from fortctl.services.keytaken import card_json
 
     wanted = Role(role)
     kind = KeyType(key_type) if key_type else None
@@ -260,7 +260,7 @@ def generate(app: App, role: str, key_type: str) -> Result:
 def age(app: App, max_age: str | None) -> Result:
     from fortctl.preferences import KEYS_MAX_AGE
     from fortctl.services.keyanswers import too_old
-    from fortctl.services.keys import card_json
+    from fortctl.services.keytaken import card_json
 
     now = app.wiring.clock.now_ms()
     given = None if max_age is None else _age_limit(max_age)
@@ -286,7 +286,7 @@ def _age_limit(text: str) -> int:
 
 @keys.command("list", help="Both keys, a row each; never the key itself.")
 def list_keys(app: App) -> Result:
-    from fortctl.services.keys import card_json
+    from fortctl.services.keytaken import card_json
 
     now = app.wiring.clock.now_ms()
     app.wiring.entry  # noqa: B018

@@ -309,7 +309,7 @@ class Wiring:
         write_private(self.robot_home.identity, json.dumps(body, sort_keys=True).encode())
 
     def _shown_key(self) -> Mapping[str, Any] | None:
-        from fortctl.services.keys import card_json
+        from fortctl.services.keytaken import card_json
         from fortctl.wire import card_from_wire
 
         key = self._published().get("key")

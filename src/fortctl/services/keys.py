@@ -3,59 +3,32 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import replace
 from typing import Any
 
-from fortctl.errors import Conflict, FortctlError, KeyPolicy, NotFound
+from fortctl.errors import Conflict, KeyPolicy, NotFound
 from fortctl.model import KeyCard, KeyPair, KeyRestrictions, KeyType, KeyVerdict, Role
 from fortctl.policy import expect_fit, refuse_foreign, refuse_other_exchange
 from fortctl.ports import AuditLog, Clock, Exchange
 from fortctl.secret import Secret
 from fortctl.services.control import ANSWER_WITHIN_S, RobotControl
-from fortctl.services.custody import Custody, StoredKey
-from fortctl.times import age_days, rfc3339
+from fortctl.services.custody import Custody
+from fortctl.services.keytaken import (
+    COPY_WARNING,
+    NO_COPY_WARNING,
+    NO_QUEUED_COPY_WARNING,
+    Taken,
+    Warnings,
+    pairs_of,
+    same_key,
+    told_of,
+)
+from fortctl.services.storedkey import StoredKey
 from fortctl.vault.keygen import make_pending
-from fortctl.wire import card_from_wire, card_to_wire, verdict_to_wire
+from fortctl.wire import card_from_wire, verdict_to_wire
 
 Connect = Callable[[KeyPair | None], Exchange]
-Warnings = tuple[tuple[str, str], ...]
-
-COPY_WARNING = (
-    "READING_THROUGH_ROBOT_KEY",
-    "there is no site key: the site reads through a copy of the robot key, which can trade; add a site key",
-)
-
-
-NO_COPY_WARNING = (
-    "NO_SITE_KEY",
-    "there is no site key, and the robot's private half is with the robot alone: add a site key to read the account",
-)
-
-NO_QUEUED_COPY_WARNING = (
-    "NO_SITE_KEY",
-    "there is no site key, and a key that is sent without waiting leaves no copy to read through: add a site key",
-)
-
-
-@dataclass(frozen=True)
-class Taken:
-    """What taking a key in has led to.
-
-    Attributes:
-        key: the key as it may be shown.
-        replaced: the fingerprint of the key that it took the place of, or None.
-        changed: whether it is another key than the one that was there.
-        warnings: ``(code, message)`` pairs.
-        answer_ms: milliseconds until the answer (the exchange's for the site key, the robot's for its own).
-    """
-
-    key: KeyCard
-    replaced: str | None = None
-    warnings: Warnings = ()
-    answer_ms: float | None = None
-    changed: bool = True
 
 
 class KeyService:
@@ -183,7 +156,7 @@ class KeyService:
             return await self._unchanged(old)
         if force and old is not None:
             self._custody.destroy_site_key()
-        with _told_of(replaced if force else None):
+        with told_of(replaced if force else None):
             verdict = await self._accepted(pair, allow)
             refuse_foreign(verdict.uid, Role.SITE, self._custody.uids_elsewhere())
         now = self._clock.now_ms()
@@ -237,10 +210,10 @@ class KeyService:
         ticket = self._control.post("deliver-key", {**self._delivery(pair, allow), **more})
         if wait_s <= 0:
             return self._queued(pair, ticket.number, old)
-        with _told_of(old.fingerprint if force and old else None):
+        with told_of(old.fingerprint if force and old else None):
             receipt = self._control.collect(ticket, wait_s=wait_s)
         card = card_from_wire(receipt.data["key"])
-        warnings = _pairs(receipt.data.get("warnings", ()))
+        warnings = pairs_of(receipt.data.get("warnings", ()))
         self._custody.keep_uid(int(receipt.data["uid"]))
         warnings += self._copy_for_reading(pair, receipt.data, allow, site_copy)
         changed = not receipt.data.get("unchanged")
@@ -378,7 +351,7 @@ class KeyService:
         answers = [await self._verify_site(site)] if site is not None else []
         if ticket is not None:
             data = self._control.collect(ticket).data
-            answers.append((dict(data["result"]), _pairs(data.get("warnings", ()))))
+            answers.append((dict(data["result"]), pairs_of(data.get("warnings", ()))))
         warnings = tuple(warning for _result, found in answers for warning in found)
         return [result for result, _found in answers], warnings
 
@@ -410,35 +383,3 @@ class KeyService:
         receipt = self._control.send("forget-key", wait_s=wait_s)
         self._audit.append("key deleted", account=self.account, result="result", role="robot", fingerprint=shown)
         return shown, list(receipt.data.get("orders_left", ()))
-
-
-def same_key(role: Role) -> KeyPolicy:
-    """Return the error for a new key that is the old one."""
-    return KeyPolicy(
-        f"this is the {role} key that is in use already: a rotation needs a new one",
-        hint="create a second key on Binance's API management page",
-        details={"role": role.value, "reason": "same_key"},
-    )
-
-
-def _pairs(value: Iterable[Sequence[Any]]) -> Warnings:
-    return tuple((str(code), str(message)) for code, message in value)
-
-
-def card_json(card: KeyCard, now: int) -> dict[str, Any]:
-    """Return the contract's ``key{…}``."""
-    shown = card_to_wire(card)
-    times = {name: rfc3339(shown[name]) for name in ("created_at", "verified_at", "expires_at", "rejected_since")}
-    return {**shown, **times, "age_days": age_days(card.created_at, now)}
-
-
-@contextmanager
-def _told_of(destroyed: str | None) -> Iterator[None]:
-    """Have a refusal of the new key say that the old one (its fingerprint) was destroyed before it."""
-    try:
-        yield
-    except FortctlError as error:
-        if destroyed is not None:
-            error.data = {**(error.data or {}), "replaced": {"fingerprint": destroyed}}
-            error.warnings += (("OLD_KEY_DESTROYED", f"the old key ({destroyed}) was destroyed before: none is there"),)
-        raise

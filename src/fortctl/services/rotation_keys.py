@@ -8,7 +8,7 @@ from typing import Any
 from fortctl.errors import ActionRequired, BadInput, Conflict, FortctlError, KeyPolicy, KeyRejected
 from fortctl.model import KeyPair, Role
 from fortctl.services import rotation_actions as actions
-from fortctl.services.keys import NO_COPY_WARNING, same_key
+from fortctl.services.keytaken import NO_COPY_WARNING, same_key
 from fortctl.services.rotation_issue import KeyMaker
 from fortctl.services.rotation_plan import Mode, Operation
 from fortctl.services.rotation_tools import SETTLES_WITHIN_S, Work

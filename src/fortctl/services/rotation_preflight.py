@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from fortctl.errors import Conflict
 from fortctl.model import KeyPair, Role
-from fortctl.services.keys import same_key
+from fortctl.services.keytaken import same_key
 from fortctl.services.rotation_issue import listed_addresses
 from fortctl.services.rotation_keys import note_listed
 from fortctl.services.rotation_plan import Mode
