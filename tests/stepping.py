@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import random
 import time
-from dataclasses import dataclass
 from decimal import Decimal
-from typing import Any
 
 from fortctl.exchange import parsing
 from fortctl.model import OrderStatus
@@ -20,21 +18,7 @@ from fortctl.robot.grid import Grid
 from fortctl.robot.strategy import Plan, View
 from harness import Shell, recording
 from replaying import WITHIN_S, Recording, Replay, Truth, book_of, differences, until
-
-Row = tuple[Any, ...]
-
-
-@dataclass(frozen=True)
-class Stand:
-    """What both sides have while the robot is idle. Names are not in it: a kill may spend one."""
-
-    position: int
-    open_orders: tuple[Row, ...]
-    fills: tuple[Row, ...]
-    moved: tuple[tuple[str, Decimal], ...]
-    profit: Decimal
-    dust: Decimal
-    closed: int
+from standing import Stand, stand_of
 
 
 class Stepped:
@@ -139,13 +123,9 @@ def _open_names(truth: Truth) -> set[str]:
 
 
 def _stand(position: int, truth: Truth, book: Book) -> Stand:
-    rows = sorted(
+    rows = [
         (row["side"], row["price"], row["origQty"], row["executedQty"])
         for row in truth.orders
         if OrderStatus(row["status"]).is_open
-    )
-    fills = sorted(
-        (row["isBuyer"], row["price"], row["qty"], row["commission"], row["commissionAsset"]) for row in truth.trades
-    )
-    moved = tuple(sorted((asset, amount) for asset, amount in book.moved.items() if amount))
-    return Stand(position, tuple(rows), tuple(fills), moved, book.profit, book.dust, book.closed)
+    ]
+    return stand_of(position, rows, truth.trades, book)

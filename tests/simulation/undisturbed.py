@@ -17,7 +17,6 @@ import tempfile
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
 
 from fortctl.robot.reconcile import Limits
 from robot.world import SETTINGS, Robot, World
@@ -25,23 +24,10 @@ from simulation import invariants
 from simulation.campaign import PRICE, TICK, _quick_folder
 from simulation.loop import Killed, play
 from simulation.weather import Weather
+from standing import Stand, stand_of, unequal
 
 STEPS = 40
 LOOK_S, LOOKS = 0.25, 400
-Row = tuple[Any, ...]
-
-
-@dataclass(frozen=True)
-class Stand:
-    """What both sides have while the robot is idle."""
-
-    price: Decimal
-    open_orders: tuple[Row, ...]
-    fills: tuple[Row, ...]
-    moved: tuple[tuple[str, Decimal], ...]
-    profit: Decimal
-    dust: Decimal
-    closed: int
 
 
 class Walk:
@@ -168,16 +154,11 @@ class Walk:
         )
 
     def _stand(self) -> Stand:
-        world, book = self.world, self.robot.runner.book
-        rows = sorted(
+        world = self.world
+        rows = [
             (order.side, order.price, order.quantity, order.executed) for order in world.ours().values() if order.open
-        )
-        fills = sorted(
-            (row["isBuyer"], row["price"], row["qty"], row["commission"], row["commissionAsset"])
-            for row in world.fills_of_ours()
-        )
-        moved = tuple(sorted((asset, amount) for asset, amount in book.moved.items() if amount))
-        return Stand(self.price, tuple(rows), tuple(fills), moved, book.profit, book.dust, book.closed)
+        ]
+        return stand_of(self.price, rows, world.fills_of_ours(), self.robot.runner.book)
 
 
 @dataclass(frozen=True)
@@ -209,18 +190,9 @@ def compare(seed: int) -> tuple[list[str], int, int]:
     broken = [
         *alone.broken,
         *killed.broken,
-        *_unequal(seed, alone.stands, killed.stands),
+        *(f"seed {seed}, {one}" for one in unequal(alone.stands, killed.stands)),
     ]
     return broken, killed.kills, len(alone.stands[-1].fills)
-
-
-def _unequal(seed: int, alone: list[Stand], killed: list[Stand]) -> list[str]:
-    return [
-        f"seed {seed}, after trade {number}: {name}: {getattr(theirs, name)} with kills, {getattr(ours, name)} without"
-        for number, (ours, theirs) in enumerate(zip(alone, killed, strict=True))
-        for name in vars(ours)
-        if getattr(ours, name) != getattr(theirs, name)
-    ]
 
 
 def main(words: list[str]) -> int:
