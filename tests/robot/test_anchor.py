@@ -13,8 +13,7 @@ from fortctl.errors import JournalUnwritable, VaultDamaged
 from fortctl.robot.anchor import BLOCK, Anchor, read_anchor
 from fortctl.robot.events import Noted
 from fortctl.robot.journal import SqliteJournal
-from robot.test_holding import codes
-from robot.test_resume import DEEP, again, ours, trading
+from robot.atwork import DEEP, again, codes, ours, trading
 from robot.world import Robot, World
 from simulation.loop import simulated
 

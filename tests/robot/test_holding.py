@@ -11,15 +11,11 @@ import pytest
 
 from fortctl.ports import ExchangeFault, Outcome
 from fortctl.robot.holding import Excuses, left_by_start
-from robot.test_resume import DEEP, again, ours, person, trading
+from robot.atwork import DEEP, again, codes, ours, person, trading
 from robot.world import Robot, World
 from simulation.loop import simulated
 
 POST = "POST /api/v3/order"
-
-
-def codes(robot: Robot) -> list[str]:
-    return [row["code"] for row in robot.runner.status().get("reasons", ())]
 
 
 def sold_by_hand(world: World, left: str = "10") -> None:

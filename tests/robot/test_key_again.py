@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from robot.test_resume import DEEP, again, ours, trading
+from robot.atwork import DEEP, again, ours, trading
 from robot.world import Robot, World
 from simulation.loop import simulated
 

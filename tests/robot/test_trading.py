@@ -18,7 +18,7 @@ from fortctl.ports import ExchangeFault, Outcome
 from fortctl.robot.book import Book
 from fortctl.robot.events import AssetsNamed, Configured, Event, Priced
 from fortctl.robot.trader import DISCOUNT_ASSET, Trader
-from robot.test_resume import person
+from robot.atwork import person
 from robot.world import SETTINGS, SYMBOL, Robot, World
 from simulation.loop import simulated
 
