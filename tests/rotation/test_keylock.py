@@ -61,6 +61,21 @@ def test_two_who_write_keys_wait_for_each_other(writer: App, tmp_path: Path, mon
         first.take()
 
 
+def test_the_brake_ends_a_rotation_that_somebody_is_at_work_on(
+    writer: App, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """``keys delete --without-unlocking`` beside a rotation that waits at a prompt: it hears of it at its next step."""
+    rotation = another(tmp_path, monkeypatch, "keys rotate (run)")
+    rotation.take()
+    operation = rotation.begin(Mode.OVERLAP, Scope.SITE, "person")
+    assert wiring_rotation.end_by_destruction(writer, Role.ROBOT) is None and rotation.owner() is not None
+    ended = wiring_rotation.end_by_destruction(writer, Role.SITE)
+    assert ended is not None and (ended.state, ended.reason) == ("aborted", "key_destroyed")
+    assert rotation.current() is None and rotation.owner() is None
+    with pytest.raises(Conflict, match="taken out of this command's hands"):
+        rotation.put(operation.begun("check", 1))
+
+
 @pytest.fixture
 def stage(tmp_path: Path) -> Iterator[Stage]:
     one = Stage(tmp_path / "home")

@@ -91,11 +91,14 @@ def end_by_destruction(app: App, role: Role) -> Operation | None:
     # Whatever keeps the rotation from being ended, it keeps no key from being destroyed.
     with contextlib.suppress(FortctlError, OSError, sqlite3.Error):
         journal = rotation_journal(app, "keys delete")
-        journal.take()
+        found = journal.current()
+        if found is None or role not in found.scope.roles:
+            return None
+        journal.seize()
         try:
-            found = journal.current()
-            if found is not None and role in found.scope.roles:
-                return journal.put(destroyed(found, role, app.wiring.clock.now_ms()))
+            # Read again: whoever worked on it may have gone a step further until then.
+            last = journal.current()
+            return journal.put(destroyed(last, role, app.wiring.clock.now_ms())) if last is not None else None
         finally:
             journal.release()
     return None

@@ -93,6 +93,10 @@ class RotationJournal:
         """Take the lock; return the dead owner that it was taken from, or None. Raises ``Conflict``."""
         return self._store.take(self.account, self._me, self._alive)
 
+    def seize(self) -> None:
+        """Take the lock from whoever has it: what it works on is ended, and it hears of that at its next step."""
+        self._store.take(self.account, self._me, lambda _owner: False)
+
     def release(self) -> None:
         self._store.release(self.account, self._me)
 
