@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -27,6 +28,16 @@ _READING = (
     *("accounts list", "issuer status", "keys age", "keys list", "robot cycles", "robot logs", "robot report"),
     *("robot run", "robot status", "vault status"),
 )
+
+
+class Seconds(click.FloatRange):
+    """A number of seconds: one that can pass. ``nan`` is in every range, and no waiting for it ever ends."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        seconds = super().convert(value, param, ctx)
+        if not math.isfinite(seconds):
+            self.fail(f"'{value}' is no number of seconds", param, ctx)
+        return seconds
 
 
 @dataclass(frozen=True)

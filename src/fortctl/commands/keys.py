@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 import click
 
-from fortctl.commands.context import App, Result, group, refuse
+from fortctl.commands.context import App, Result, Seconds, group, refuse
 from fortctl.commands.keylock import expect_no_rotation, refuse_latched, sole_writer, tell_end
 from fortctl.commands.render import duration, table
 from fortctl.commands.rotate import rotate
@@ -28,7 +28,7 @@ def _entering(function: F) -> F:
         click.option("--name", help="The key's name in the Binance account."),
         click.option("--type", "key_type", type=click.Choice([kind.value for kind in KeyType]), help="Kind of key."),
         click.option("--input", "source", metavar="FILE", help="One JSON object ('-': stdin); else hidden prompts."),
-        click.option("--wait", type=click.FloatRange(0, 3600), default=30.0, help="Seconds for the robot's answer."),
+        click.option("--wait", type=Seconds(0, 3600), default=30.0, help="Seconds for the robot's answer."),
         click.option("--no-wait", is_flag=True, help="Do not wait for the robot's answer."),
         click.option(
             "--allow", multiple=True, type=click.Choice(PERMISSIONS), help="A right to accept although too much."
@@ -321,7 +321,7 @@ async def verify(app: App, role: str | None) -> Result:
 
 @keys.command("delete", help="Destroy fortctl's copy of a key; the key at Binance stays until a person deletes it.")
 @click.option("--role", type=ROLE, required=True)
-@click.option("--wait", type=click.FloatRange(0, 3600), default=30.0, help="Seconds for the robot's answer.")
+@click.option("--wait", type=Seconds(0, 3600), default=30.0, help="Seconds for the robot's answer.")
 @click.option("--without-unlocking", is_flag=True, help="Destroy its erasure key: the vault may be locked or damaged.")
 def delete(app: App, role: str, wait: float, without_unlocking: bool) -> Result:
     from fortctl.vault.erasure import IN_BACKUPS

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from fortctl.commands.context import App, Result, command, refuse
+from fortctl.commands.context import App, Result, Seconds, command, refuse
 from fortctl.commands.render import duration, paint
 
 if TYPE_CHECKING:
@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 @command("panic-disconnect", help="Cut every link: latch the robot off, cancel its orders, destroy both key copies.")
 @click.option("--cancel-orders", is_flag=True, help="Cancel the robot's open orders (default).")
 @click.option("--keep-orders", is_flag=True, help="Leave them at the exchange.")
-@click.option("--wait-dead", type=click.FloatRange(0, 86_400), default=0.0, help="Watch until the old keys are dead.")
+@click.option("--wait-dead", type=Seconds(0, 86_400), default=0.0, help="Watch until the old keys are dead.")
 @click.option("--all-accounts", is_flag=True, help="Every account of this home.")
 @click.option("--dry-run", is_flag=True, help="Only say what would happen.")
-@click.option("--timeout", type=click.FloatRange(0.1, 300), default=5.0, show_default=True, help="Seconds to halt in.")
+@click.option("--timeout", type=Seconds(0.1, 300), default=5.0, show_default=True, help="Seconds to halt in.")
 async def panic_disconnect(
     app: App,
     cancel_orders: bool,

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from fortctl.commands.context import App, Result, group, refuse
+from fortctl.commands.context import App, Result, Seconds, group, refuse
 from fortctl.commands.render import table
 from fortctl.errors import BadInput
 
@@ -35,7 +35,7 @@ def _ask(app: App, what: str, **body: Any) -> dict[str, Any]:
 @click.option("--fill-model", type=click.Choice(["touch", "through", "queue"]), default="through", show_default=True)
 @click.option("--request-log", type=click.Path(path_type=Path), help="Write every request here, a JSON line each.")
 @click.option(
-    "--socket-life", type=click.FloatRange(0.1), default=86_400, show_default=True, help="Seconds a WebSocket may last."
+    "--socket-life", type=Seconds(0.1), default=86_400, show_default=True, help="Seconds a WebSocket may last."
 )
 def serve(
     app: App,
@@ -134,7 +134,7 @@ def page(app: App) -> Result:
 keys = paper.subgroup("keys", "The paper exchange's API management page.")
 _PERMISSIONS = click.option("--permissions", metavar="NAME,…", help="reading, spot_trading, withdrawals, …")
 _IPS = click.option("--ip", "ips", metavar="ADDR,…", help="Only from these addresses.")
-_EXPIRES = click.option("--expires-in", type=click.FloatRange(0), help="Seconds until the trading right lapses.")
+_EXPIRES = click.option("--expires-in", type=Seconds(0), help="Seconds until the trading right lapses.")
 
 
 def _listed(text: str | None) -> list[str] | None:
@@ -320,7 +320,7 @@ fault = paper.subgroup("fault", "Faults on demand.")
 @click.option("--match", nargs=2, metavar="METHOD PATH", help="Only these requests (patterns).")
 @click.option("--after", type=click.IntRange(0), default=0, help="Let so many pass first.")
 @click.option("--count", type=click.IntRange(1), help="Hit so often.")
-@click.option("--for", "seconds", type=click.FloatRange(0), help="End after so many seconds.")
+@click.option("--for", "seconds", type=Seconds(0), help="End after so many seconds.")
 def set_fault(
     app: App, kind: str, match: tuple[str, str] | None, after: int, count: int | None, seconds: float | None
 ) -> Result:

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from fortctl.commands.context import App, Result, group, refuse
+from fortctl.commands.context import App, Result, Seconds, group, refuse
 from fortctl.commands.render import render_data, table
 from fortctl.commands.robot_service import add_service
 from fortctl.errors import ActionRequired, BadInput
@@ -38,7 +38,7 @@ def start(app: App) -> Result:
 @click.option("--now", is_flag=True, help="Stop at once.")
 @click.option("--cancel-orders", is_flag=True, help="With --now: cancel the robot's open orders.")
 @click.option("--keep-orders", is_flag=True, help="With --now: leave them (default).")
-@click.option("--timeout", type=click.FloatRange(0), default=600.0, show_default=True, help="Seconds to wait.")
+@click.option("--timeout", type=Seconds(0), default=600.0, show_default=True, help="Seconds to wait.")
 def stop(app: App, drain: bool, now: bool, cancel_orders: bool, keep_orders: bool, timeout: float) -> Result:
     if drain and now:
         refuse("--drain and --now exclude each other")
@@ -68,7 +68,7 @@ def stop(app: App, drain: bool, now: bool, cancel_orders: bool, keep_orders: boo
 
 @robot.command("status", help="What the robot does; never starts a process.")
 @click.option("--watch", is_flag=True, help="Go on printing it, once a second.")
-@click.option("--interval", type=click.FloatRange(0.05, 3600), default=1.0, help="Seconds between looks.")
+@click.option("--interval", type=Seconds(0.05, 3600), default=1.0, help="Seconds between looks.")
 def status(app: App, watch: bool, interval: float) -> Result:
     app.wiring.entry  # noqa: B018
     if not watch:
@@ -186,7 +186,7 @@ def _plugin_options(given: dict[str, Any], chosen: tuple[str, ...]) -> dict[str,
     "--mailbox", metavar="URL", help="Where both sides meet, for example sqlite:///srv/fortctl/mailbox.sqlite."
 )
 @click.option("--revoke", metavar="OPERATOR", help="Have the robot obey this operator no longer.")
-@click.option("--timeout", type=click.FloatRange(0, 3600), default=300.0, show_default=True, help="Seconds to wait.")
+@click.option("--timeout", type=Seconds(0, 3600), default=300.0, show_default=True, help="Seconds to wait.")
 def pair(app: App, confirm: str | None, mailbox: str | None, revoke: str | None, timeout: float) -> Result:
     wiring = app.wiring
     wiring.entry  # noqa: B018

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from fortctl.commands.context import App, Result, command, refuse
+from fortctl.commands.context import App, Result, Seconds, command, refuse
 from fortctl.commands.keylock import refuse_latched, tell_end
 from fortctl.errors import BadInput, Conflict, FortctlError
 from fortctl.model import KeyPair, KeyType, Role
@@ -44,7 +44,7 @@ class Wanted:
 @click.option("--role", type=click.Choice([scope.value for scope in Scope]), help="Whose key.")
 @click.option("--mode", type=click.Choice([mode.value for mode in ROTATIONS]), help="drain (default), overlap, urgent.")
 @click.option("--input", "source", metavar="FILE", help="The new keys ('-': stdin); with both: {site: …, robot: …}.")
-@click.option("--timeout", type=click.FloatRange(0), default=600.0, show_default=True, help="Seconds to drain.")
+@click.option("--timeout", type=Seconds(0), default=600.0, show_default=True, help="Seconds to drain.")
 @click.option("--on-timeout", type=click.Choice(CHOICES), help="What to do then (unattended: abort).")
 @click.option("--begin", is_flag=True, help="Up to what a person must do at Binance; exit 12 says what.")
 @click.option("--finish", is_flag=True, help="With the new keys: verify, deliver, start, prove the old ones dead.")
