@@ -45,11 +45,9 @@ def report(account: str = "a", **actions: dict[str, Any]) -> PanicReport:
     [
         ({}, None),
         ({"delete_key_at_exchange": {}}, "ACTION_REQUIRED"),
-        ({"ask_again": {"exchange_only": True}}, "EXCHANGE_UNREACHABLE"),
-        ({"ask_again": {"exchange_only": True}, "delete_key_at_exchange": {}}, "ACTION_REQUIRED"),
         ({UNREACHED: {"queued": True}, "delete_key_at_exchange": {}}, "ROBOT_TIMEOUT"),
     ],
-    ids=["nothing is left", "a key lives", "the exchange is gone", "12 outranks 10", "9 outranks 12"],
+    ids=["nothing is left", "a key lives", "9 outranks 12"],
 )
 def test_the_gravest_comes_first(actions: dict[str, Any], code: str | None) -> None:
     failure = failure_of([report(**actions)], "text")

@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from fortctl.errors import ActionRequired, ExchangeUnreachable, FortctlError, RobotTimeout
+from fortctl.errors import ActionRequired, FortctlError, RobotTimeout
 from fortctl.model import KeyPair
 from fortctl.ports import ExchangeFault
 from fortctl.secret import Secret
@@ -182,16 +182,13 @@ def failure_of(reports: Sequence[PanicReport], text: str) -> FortctlError | None
     if not actions:
         return None
     unreached = [action for action in actions if action["what"] == UNREACHED]
-    for_a_person = [action for action in actions if not action.get("exchange_only")]
     hint = "; ".join(dict.fromkeys(action["text"] for action in actions))
     facts: dict[str, Any] = {"details": {"actions": actions}, "data": data, "text": text, "hint": hint}
     if unreached:
         facts["details"]["queued"] = all(action.get("queued") for action in unreached)
         names = ", ".join(dict.fromkeys(action["account"] for action in unreached))
         return RobotTimeout(f"the robot of account {names} was NOT reached: it may still be trading", **facts)
-    if for_a_person:
-        return ActionRequired("cut off as far as can be done from here; what is left must be done by a person", **facts)
-    return ExchangeUnreachable("the exchange could not be asked", **facts)
+    return ActionRequired("cut off as far as can be done from here; what is left must be done by a person", **facts)
 
 
 def why(error: Exception) -> str:
