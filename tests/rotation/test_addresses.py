@@ -6,13 +6,16 @@ import asyncio
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from fortctl.errors import Conflict
+from fortctl.exchange.codes import classify
 from fortctl.model import Role
+from fortctl.ports import ExchangeFault
 from fortctl.services.rotation_plan import Mode, Scope
-from rotation.stage import SUB_ACCOUNT, Stage
+from rotation.stage import SUB_ACCOUNT, EngineExchange, Stage
 
 
 @pytest.fixture
@@ -52,3 +55,22 @@ def test_where_nobody_knows_it_none_is_made_unasked(stage: Stage) -> None:
         stage.rotate(Mode.URGENT, Scope.BOTH)
     assert refused.value.details["reason"] == "addresses_unknown" and ips(stage) == {}
     assert stage.open_operation() is None, "nothing was changed: it can be begun with addresses"
+
+
+@pytest.mark.parametrize("role", list(Role))
+def test_a_new_key_that_is_not_known_everywhere_at_once(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch, role: Role
+) -> None:
+    """The exchange refuses it for some seconds: nobody is there who would try again, and the robot may stand still."""
+    ask, refusals = EngineExchange.ask, iter(range(2))
+
+    def late(exchange: EngineExchange, method: str, path: str, **values: Any) -> Any:
+        new = exchange._pair is not None and exchange._pair.name.startswith("fortctl-")
+        if new and path == "/api/v3/account" and next(refusals, None) is not None:
+            message = "Invalid API-key, IP, or permissions for action."
+            raise ExchangeFault(classify(401, -2015, message), message, code=-2015, http_status=401)
+        return ask(exchange, method, path, **values)
+
+    monkeypatch.setattr(EngineExchange, "ask", late)
+    assert stage.rotate(Mode.DRAIN, Scope(role.value)).operation.state == "done"
+    assert next(refusals, None) is None and len(ips(stage)) == 1

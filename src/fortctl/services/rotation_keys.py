@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
@@ -10,11 +11,13 @@ from fortctl.model import KeyPair, Role
 from fortctl.services import rotation_actions as actions
 from fortctl.services.keytaken import NO_COPY_WARNING, same_key
 from fortctl.services.rotation_issue import KeyMaker
-from fortctl.services.rotation_plan import Mode, Operation
+from fortctl.services.rotation_plan import Mode, Operation, issued_names
 from fortctl.services.rotation_tools import SETTLES_WITHIN_S, Work
 
 # How long the old key is left alive for its stream to be handed over; and the states in which that matters.
 HANDED_OVER_WITHIN_S = 5.0
+# How fast a new key is known everywhere is not documented (binance.md, section 12); a robot may stand still meanwhile.
+KNOWN_TRIES, KNOWN_PAUSE_S = 10, 1.0
 # Why a key is refused that is in use elsewhere: nobody is told to delete it.
 NOT_OURS_TO_DELETE = ("other_account", "shared_between_roles")
 WORKING = ("running", "draining", "reconciling")
@@ -121,7 +124,7 @@ class NewKeys:
 
     async def _put_in_place(self, role: Role, there: Callable[[], str | None], take: Callable[[KeyPair], Any]) -> None:
         """Put a new key in the old one's place, unless that was done before this process began."""
-        while True:
+        for attempt in itertools.count(1):
             new = self._work.operation.facts.get("new", {})
             if new.get(role.value) and there() == new[role.value]:
                 if role in self._pairs:
@@ -146,7 +149,11 @@ class NewKeys:
                     self._note_refused(role, refused)
             del self._pairs[role]
             if self._work.by_issuer:
-                raise error
+                issued = pair.name in issued_names(self._work.operation)
+                if not issued or not isinstance(error, KeyRejected) or attempt == KNOWN_TRIES:
+                    raise error
+                await self._tools.clock.sleep(KNOWN_PAUSE_S)
+                continue
             if not self._tools.guide.refused(error):
                 self._work.note(wants=[role.value])
                 raise error
@@ -154,6 +161,8 @@ class NewKeys:
     def _note_refused(self, role: Role, error: FortctlError) -> None:
         """Journal that a key was refused: it lives on at the exchange, and somebody must delete it."""
         facts = self._work.operation.facts
+        if self._work.by_issuer:
+            return
         made = dict(facts["made"])
         card = made.pop(role.value)
         if error.details.get("reason") in NOT_OURS_TO_DELETE:
@@ -161,8 +170,7 @@ class NewKeys:
             return
         refused = facts.get("refused", {})
         self._work.note(made=made, refused={**refused, role.value: [*refused.get(role.value, ()), card]})
-        if not self._work.by_issuer:
-            error.hint += f"; or delete '{card['name']}' (…{card['tail']}) there, and hand another key over"
+        error.hint += f"; or delete '{card['name']}' (…{card['tail']}) there, and hand another key over"
 
 
 def refuse_late(operation: Operation, given: Mapping[Role, KeyPair], shown: Callable[[KeyPair], str]) -> None:
