@@ -23,8 +23,11 @@ EMAIL = "robot-1@paper.example"
 
 
 class QuickClock(SystemClock):
+    def __init__(self) -> None:
+        self.slept: list[float] = []
+
     async def sleep(self, seconds: float) -> None:
-        return
+        self.slept.append(seconds)
 
 
 @pytest.fixture(scope="module")
@@ -114,6 +117,27 @@ async def test_a_sub_account_that_may_have_no_more_keys(exchange: PaperExchange,
     assert "maximum number of API keys" in refused.value.message and "explain -9000" in refused.value.hint
     assert all(key.name != "one-more" for key in await issuer.listed())
     await issuer.close()
+
+
+async def test_a_busy_exchange_is_waited_for_as_long_as_it_says(exchange: PaperExchange, master: KeyPair) -> None:
+    public = make_pair(KeyType.ED25519)[1]
+    clock = QuickClock()
+    patient = SubAccountIssuer(resolve(exchange.url, Path("/nowhere")), master, EMAIL, clock, patience_s=10)
+    exchange.fault("http-429", method="POST", path=f"/sapi/v2{KEYS}", count=2)
+    await patient.create("busy", public, (), [])
+    assert len(clock.slept) == 2 and all(1 <= seconds <= 5 for seconds in clock.slept)
+    assert [key.name for key in await patient.listed()].count("busy") == 1
+    exchange.fault("http-429", method="GET", path=f"/sapi/v1{KEYS}")
+    with pytest.raises(ExchangeFault) as busy:
+        await patient.listed()
+    assert busy.value.outcome is Outcome.BUSY and sum(clock.slept[2:]) <= 10
+    clock.slept.clear()
+    with pytest.raises(ExchangeFault):
+        await issuer_of(exchange, master).listed()
+    assert not clock.slept
+    exchange.clear_faults()
+    await issuing.delete_keys(patient, lambda key: key.name == "busy")
+    await patient.close()
 
 
 async def test_the_clock_is_measured_once_and_nothing_happens_twice(exchange: PaperExchange, master: KeyPair) -> None:

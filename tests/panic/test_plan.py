@@ -190,6 +190,9 @@ def test_a_robot_is_found_though_its_lock_tells_of_nobody(tmp_path: Path, conten
         try:
             if content is not None:
                 lock.write_bytes(content)
+            # Popen returns when the new program has begun, a moment before the kernel shows its words.
+            while not Path(f"/proc/{process.pid}/cmdline").read_bytes().endswith(b"run\0"):
+                pass
             owner = robot.owner()
             assert owner is not None and owner.pid == process.pid
             lock.write_bytes(json.dumps({"pid": 1, "started": "1", "host": "here"}).encode())

@@ -19,6 +19,11 @@ if TYPE_CHECKING:
     from fortctl.vault.store import OpenVault, VaultFile
 
 
+# How long a busy exchange is waited for: a robot may stand still until its new key is there, and nobody be there who
+# would ask again. A panic waits for none.
+PATIENCE_S = 60.0
+
+
 def issuer_file(home: Home) -> VaultFile:
     """Return the issuer's vault file; it may not exist yet."""
     from fortctl.vault.store import VaultFile
@@ -70,7 +75,7 @@ def _service(app: App, vault: OpenVault) -> IssuerService:
     exchange, place = wiring.entry.exchange, wiring.home.path
 
     def open_issuer(pair: KeyPair, email: str) -> Issuer:
-        return sub_account_issuer(exchange, place, pair, email)
+        return sub_account_issuer(exchange, place, pair, email, patience_s=PATIENCE_S)
 
     fingerprint_key = wiring.custody.fingerprint_key()
     audit, clock = wiring.audit, wiring.clock
@@ -78,9 +83,9 @@ def _service(app: App, vault: OpenVault) -> IssuerService:
     return IssuerService(wiring.account, exchange, vault, held, connect, open_issuer, fingerprint_key, clock, audit)
 
 
-def sub_account_issuer(exchange: str, home: Path, pair: KeyPair, email: str) -> Issuer:
+def sub_account_issuer(exchange: str, home: Path, pair: KeyPair, email: str, patience_s: float = 0.0) -> Issuer:
     """Return the issuer's adapter for a master key and a sub-account."""
     from fortctl.exchange.issuer import SubAccountIssuer
     from fortctl.exchange.targets import resolve
 
-    return SubAccountIssuer(resolve(exchange, home), pair, email)
+    return SubAccountIssuer(resolve(exchange, home), pair, email, patience_s=patience_s)

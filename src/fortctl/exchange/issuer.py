@@ -41,13 +41,22 @@ class SubAccountIssuer:
         master: the master account's key.
         email: what the master's calls name the sub-account by.
         clock: the machine's clock.
+        patience_s: for how long, in all, one call waits where the exchange says how long it is busy (``Retry-After``).
     """
 
-    def __init__(self, target: ExchangeTarget, master: KeyPair, email: str, clock: SystemClock | None = None) -> None:
+    def __init__(
+        self,
+        target: ExchangeTarget,
+        master: KeyPair,
+        email: str,
+        clock: SystemClock | None = None,
+        patience_s: float = 0.0,
+    ) -> None:
         self._target = target
         self._master = master
         self.email = email
         self._clock = clock or SystemClock()
+        self._patience_s = patience_s
         self._offset_ms = 0
         self._session: Any = None
 
@@ -105,6 +114,22 @@ class SubAccountIssuer:
         return {"email": self.email, "subAccountApiKey": api_key.reveal()}
 
     async def _ask(self, method: str, path: str, fields: Mapping[str, str]) -> dict[str, Any]:
+        """Make a signed call; where the exchange is busy (nothing happened then), wait as it says, and ask again.
+
+        Source: "LIMITS": ``Retry-After`` is sent with 418 and 429, in seconds.
+        """
+        left = self._patience_s
+        while True:
+            try:
+                return await self._ask_now(method, path, fields)
+            except ExchangeFault as fault:
+                wait = max(fault.retry_after or 0.0, 1.0)
+                if fault.outcome is not Outcome.BUSY or fault.retry_after is None or wait > left:
+                    raise
+            left -= wait
+            await self._clock.sleep(wait)
+
+    async def _ask_now(self, method: str, path: str, fields: Mapping[str, str]) -> dict[str, Any]:
         """Make a signed call; where the clock is refused (nothing happened then), measure it once and ask again."""
         if not self._target.has_sapi:
             raise ExchangeFault(Outcome.REFUSED, "this target has no /sapi: it has no sub-accounts to ask about")
