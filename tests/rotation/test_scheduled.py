@@ -98,14 +98,14 @@ def test_the_workflows_steps(keyed: Shell, tmp_path: Path) -> None:
     assert outputs.read_text().splitlines()[-1] == "code=12", "it still waits for a person"
     if shutil.which("jq") is None:
         pytest.skip("no jq here")
-    bodies = tmp_path / "gh"
-    asked = tmp_path / "asked"
-    asked.write_text("0")
-    bodies.write_text(f'#!/bin/sh\nif [ "$2" = list ]; then cat "{asked}"; else cat > "{tmp_path}/issue"; fi\n')
-    bodies.chmod(0o755)
+    client, asked, told = tmp_path / "gh", tmp_path / "asked", tmp_path / "told"
+    asked.write_text("")
+    client.write_text(f'#!/bin/sh\nif [ "$2" = list ]; then cat "{asked}"; else echo "$2 $3" > "{told}"; fi\n')
+    client.chmod(0o755)
     script = f'PATH="{tmp_path}:$PATH"\n{ask}'
     assert run(keyed, script, tmp_path, GITHUB_REPOSITORY="x/y") == 0
-    assert "- [ ] on Binance's API management page create a new site key" in (tmp_path / "issue").read_text()
-    (tmp_path / "issue").unlink()
-    asked.write_text("1")
-    assert run(keyed, script, tmp_path, GITHUB_REPOSITORY="x/y") == 0 and not (tmp_path / "issue").exists()
+    assert told.read_text() == "create --repo\n"
+    assert "- [ ] on Binance's API management page create a new site key" in (tmp_path / "issue.md").read_text()
+    # One issue is open: it tells what is to be done now.
+    asked.write_text("17\n")
+    assert run(keyed, script, tmp_path, GITHUB_REPOSITORY="x/y") == 0 and told.read_text() == "edit 17\n"

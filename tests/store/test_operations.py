@@ -49,6 +49,11 @@ def test_the_second_is_told_who_the_first_is(store: SqliteOperations) -> None:
         store.take("default", OTHER, lambda _: True)
     owner = refused.value.details["owner"]
     assert (owner["pid"], owner["host"], owner["what"], owner["age_s"]) == (10, "here", "rotation r1", 1)
+    assert refused.value.details["operation_id"] is None
+    store.put(row("r7"), ME)
+    with pytest.raises(Conflict, match="rotation r7, pid 10") as named:
+        store.take("default", OTHER, lambda _: True)
+    assert named.value.details["operation_id"] == "r7"
     assert store.take("default", replace(ME, taken_at=5_000), lambda _: True) is None, "its own lock is no obstacle"
 
 

@@ -329,6 +329,7 @@ def _tell_standing(error: FortctlError, still: Standing | None) -> None:
     what = "begins no new cycle" if still["state"] == "draining" else "stands still"
     error.message += f"; the robot {what}: it was {still['was']} before, and is {still['state']} now"
     error.hint += "; 'fortctl keys rotate --resume' goes on with the rotation, '--abort' has the robot trade as before"
+    error.hint += " where it still has a key that works"
     error.details["robot"] = dict(still)
 
 

@@ -65,7 +65,7 @@ class Undo:
         lives = [role for role in new if self._operation.mode is not Mode.ISSUE and not self._is_dead(role)]
         told = [f"the {role} key is {self._as_found(role)}" for role in before]
         told += [
-            f"the {role} key is the new one{'; the old one still lives at the exchange' if role in lives else ''}"
+            f"the {role} key is the new one{'; the old one is not proved dead' if role in lives else ''}"
             for role in new
         ]
         told += [f"the issuer's key '{name}' was deleted" for name in issued]

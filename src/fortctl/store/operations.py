@@ -84,18 +84,21 @@ class SqliteOperations:
         with self._writing():
             holder = self.owner(account)
             if holder is not None and not _same(holder, me) and alive(holder):
+                found = self.current(account)
+                rotation = f"rotation {found.id}, " if found is not None else ""
                 raise Conflict(
-                    f"another command works on the keys of account {account}: {holder.what} (pid {holder.pid} on"
-                    f" {holder.host}, since {rfc3339(holder.taken_at)})",
+                    f"another command works on the keys of account {account}: {holder.what} ({rotation}pid {holder.pid}"
+                    f" on {holder.host}, since {rfc3339(holder.taken_at)})",
                     hint="wait for it; 'fortctl keys rotate --status' tells where a rotation stands",
                     details={
+                        "operation_id": found.id if found is not None else None,
                         "owner": {
                             "pid": holder.pid,
                             "host": holder.host,
                             "what": holder.what,
                             "since": rfc3339(holder.taken_at),
                             "age_s": (me.taken_at - holder.taken_at) // 1000,
-                        }
+                        },
                     },
                 )
             self._connection.execute(
