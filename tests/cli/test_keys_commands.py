@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -177,11 +178,23 @@ def test_each_refusal_says_why_and_how_sure_that_is(ready: Shell, role: str) -> 
     assert too_much.code == 4 and too_much.error["details"]["excess"] == ["futures"]
 
 
+def freeze_beside(database: Path, pid: int) -> None:
+    """Stop a process while it holds no lock on a database: with one, nobody else could write there."""
+    while True:
+        os.kill(pid, signal.SIGSTOP)
+        try:
+            with closing(sqlite3.connect(database, timeout=0.5, isolation_level=None)) as beside:
+                beside.execute("BEGIN IMMEDIATE")
+                return
+        except sqlite3.OperationalError:
+            os.kill(pid, signal.SIGCONT)
+
+
 def test_a_later_delivery_replaces_the_one_that_waits(keyed: Shell) -> None:
     """Two keys wait for a robot that does not answer: it takes the later one, and says so of the earlier one."""
     pid = keyed.status()["pid"]
     words = ("keys", "change", "--role", "robot", "--no-wait", "--input", "-")
-    os.kill(pid, signal.SIGSTOP)
+    freeze_beside(keyed.home / "mailbox.sqlite", pid)
     try:
         for name in ("robot-2", "robot-3"):
             queued = keyed.ok(*words, stdin=keyed.paper_key(name, "reading,spot_trading"))
