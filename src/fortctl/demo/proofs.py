@@ -22,11 +22,13 @@ def placed(requests: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
 
 
 def cancels(requests: Iterable[Mapping[str, Any]]) -> set[str]:
-    """Return the client order ids that somebody cancelled on purpose."""
+    """Return the client order ids, and the exchange's numbers, that somebody cancelled orders by."""
     return {
-        str(entry["client_order_id"])
+        str(name)
         for entry in requests
         if (entry["method"], entry["path"]) == ("DELETE", "/api/v3/order") and entry["status"] == 200
+        for name in (entry["client_order_id"], entry["query"].get("orderId"))
+        if name is not None
     }
 
 

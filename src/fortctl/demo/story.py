@@ -250,7 +250,7 @@ class Story:
             for order in told
             if order["client_order_id"] in orders
             and order["status"] == "CANCELED"
-            and order["client_order_id"] in asked
+            and {order["client_order_id"], str(order["order_id"])} & asked
         }
 
     def _trades(self) -> list[dict[str, Any]]:
