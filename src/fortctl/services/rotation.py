@@ -78,7 +78,7 @@ class RotationJournal:
     def born_with(self, role: Role, shown: str) -> tuple[str, ...] | None:
         """Return the IP list that a key of this fingerprint was made with by the issuer, or None."""
         for row in self._store.all(self.account):
-            facts = from_text(row.id, row.account, row.state, row.body, row.started_at, row.updated_at).facts
+            facts = _told_by(row).facts
             made = facts.get("issue", {}).get(role.value)
             if made is not None and facts.get("new", {}).get(role.value) == shown:
                 return tuple(made["addresses"])
@@ -136,8 +136,10 @@ class RotationJournal:
 
 
 def _read(row: OperationRow | None) -> Operation | None:
-    if row is None:
-        return None
+    return _told_by(row) if row is not None else None
+
+
+def _told_by(row: OperationRow) -> Operation:
     return from_text(row.id, row.account, row.state, row.body, row.started_at, row.updated_at)
 
 

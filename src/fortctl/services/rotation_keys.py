@@ -160,9 +160,9 @@ class NewKeys:
 
     def _note_refused(self, role: Role, error: FortctlError) -> None:
         """Journal that a key was refused: it lives on at the exchange, and somebody must delete it."""
-        facts = self._work.operation.facts
         if self._work.by_issuer:
             return
+        facts = self._work.operation.facts
         made = dict(facts["made"])
         card = made.pop(role.value)
         if error.details.get("reason") in NOT_OURS_TO_DELETE:

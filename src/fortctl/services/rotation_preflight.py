@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from fortctl.errors import Conflict
 from fortctl.model import KeyPair, Role
+from fortctl.ports import Issuer
 from fortctl.services.keytaken import same_key
 from fortctl.services.rotation_issue import listed_addresses
 from fortctl.services.rotation_keys import note_listed
@@ -24,19 +25,20 @@ async def ask_issuer(work: Work) -> None:
         return
     async with work.issuer() as issuer:
         found = await work.tools.proofs.listed(issuer, work.operation, work.roles)
-    strange = [role for role in work.roles if role not in found]
-    if strange and work.operation.mode is not Mode.URGENT:
-        raise Conflict(
-            f"the issuer's list does not name the {' and '.join(strange)} key in use: it may be another sub-account's",
-            hint="look at the address: 'fortctl issuer status'; 'fortctl issuer set' changes it",
-            details={"roles": [role.value for role in strange]},
-        )
-    note_listed(work, found)
-    if "addresses" not in work.operation.facts:
-        await _note_addresses(work)
+        strange = [role for role in work.roles if role not in found]
+        if strange and work.operation.mode is not Mode.URGENT:
+            raise Conflict(
+                f"the issuer's list does not name the {' and '.join(strange)} key in use: it may be another"
+                " sub-account's",
+                hint="look at the address: 'fortctl issuer status'; 'fortctl issuer set' changes it",
+                details={"roles": [role.value for role in strange]},
+            )
+        note_listed(work, found)
+        if "addresses" not in work.operation.facts:
+            await _note_addresses(work, issuer)
 
 
-async def _note_addresses(work: Work) -> None:
+async def _note_addresses(work: Work, issuer: Issuer) -> None:
     """Journal the IP list that each new key is born with: the old one's, also where that key is dead already.
 
     Raises:
@@ -44,19 +46,18 @@ async def _note_addresses(work: Work) -> None:
     """
     cards = {card.role: card for card in work.tools.keys.listed()}
     born = {}
-    async with work.issuer() as issuer:
-        for role in work.roles:
-            shown = work.operation.facts["old"][role.value]["fingerprint"]
-            found = await listed_addresses(issuer, shown, work.tools.custody.fingerprint_key())
-            if found is None:
-                found = work.born_with(role)
-            if found is None and cards[role].ip_restricted:
-                raise Conflict(
-                    f"the old {role} key was restricted to trusted IPs, and that list is gone with it",
-                    hint="say which addresses it is accepted from: 'fortctl keys rotate … --ip ADDR,…'",
-                    details={"role": role.value, "reason": "addresses_unknown"},
-                )
-            born[role.value] = list(found or ())
+    for role in work.roles:
+        shown = work.operation.facts["old"][role.value]["fingerprint"]
+        found = await listed_addresses(issuer, shown, work.tools.custody.fingerprint_key())
+        if found is None:
+            found = work.born_with(role)
+        if found is None and cards[role].ip_restricted:
+            raise Conflict(
+                f"the old {role} key was restricted to trusted IPs, and that list is gone with it",
+                hint="say which addresses it is accepted from: 'fortctl keys rotate … --ip ADDR,…'",
+                details={"role": role.value, "reason": "addresses_unknown"},
+            )
+        born[role.value] = list(found or ())
     work.note(born=born)
 
 
