@@ -109,7 +109,6 @@ async def exchange(folder: Path) -> None:
 
 
 async def fleet(folder: Path, url: str, keys: list[dict[str, str]]) -> None:
-    from fortctl.clock import SystemClock
     from fortctl.exchange.budget import Budget
     from fortctl.exchange.client import BinanceExchange
     from fortctl.exchange.connections import Connections
@@ -120,6 +119,7 @@ async def fleet(folder: Path, url: str, keys: list[dict[str, str]]) -> None:
     from fortctl.robot.runner import Runner
     from fortctl.robot.settings import parse_settings
     from fortctl.secret import Secret
+    from fortctl.system.clock import SystemClock
 
     clock, connections, target = SystemClock(), Connections(), _from_url("fleet", url)
     log = logging.getLogger("fleet")

@@ -45,7 +45,6 @@ def row(what: str, peer: str = "—", budget: str = "—", ours: str = "—", th
 
 async def trade(url: str, folder: str) -> None:
     """Be the robot, until killed: runner, client and journal; its own share of each reaction to a file."""
-    from fortctl.clock import SystemClock
     from fortctl.exchange.client import BinanceExchange
     from fortctl.exchange.targets import resolve
     from fortctl.model import KeyPair, KeyType
@@ -54,6 +53,7 @@ async def trade(url: str, folder: str) -> None:
     from fortctl.robot.runner import Runner
     from fortctl.robot.settings import parse_settings
     from fortctl.secret import Secret
+    from fortctl.system.clock import SystemClock
 
     place, target, clock = Path(folder), resolve(url, Path(folder)), SystemClock()
     shares = (place / "shares").open("w", buffering=1)

@@ -17,11 +17,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from fortctl.clock import SystemClock
-from fortctl.durable import NoPlainFile, open_plain, write_all
 from fortctl.errors import Conflict, VaultDamaged
 from fortctl.secret import Secret, redact
-from fortctl.times import rfc3339
+from fortctl.system.clock import SystemClock
+from fortctl.system.files import NoPlainFile, open_plain, write_all
+from fortctl.timestamps import rfc3339
 
 GENESIS = "0" * 64
 _BLOCK = 64 * 1024

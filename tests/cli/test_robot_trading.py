@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from fortctl.clock import SystemClock
 from fortctl.robot.events import AssetsNamed, Booked, Configured, Intended, Told
 from fortctl.robot.journal import SqliteJournal
 from fortctl.robot.settings import GridSettings
+from fortctl.system.clock import SystemClock
 from harness import REPOSITORY, clean_environment
 
 GRID = ["robot", "configure", "--symbol", "XRPETH", "--take-profit", "0.3", "--order-quote", "0.05"]

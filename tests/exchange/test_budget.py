@@ -10,7 +10,6 @@ from aiohttp import web
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fortctl.clock import SystemClock
 from fortctl.exchange.budget import KEPT_FREE, MINUTE_MS, Budget, Spent, ask, is_urgent, weight_of
 from fortctl.exchange.client import BinanceExchange
 from fortctl.exchange.targets import ExchangeTarget
@@ -19,6 +18,7 @@ from fortctl.ports import ExchangeFault, Outcome
 from fortctl.secret import Secret
 from fortctl.store.sqlite import connect
 from fortctl.store.weights import MIGRATIONS, WeightStore
+from fortctl.system.clock import SystemClock
 
 START = 1_700_000_000_000 // MINUTE_MS * MINUTE_MS
 

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from fortctl.clock import SystemClock
 from fortctl.errors import BadInput, ExchangeUnreachable, FortctlError
 from fortctl.exchange.client import BinanceExchange
 from fortctl.exchange.issuer import KEYS, SubAccountIssuer
@@ -17,6 +16,7 @@ from fortctl.paper.testing import PaperExchange, in_process
 from fortctl.ports import ExchangeFault, Outcome
 from fortctl.secret import Secret
 from fortctl.services import issuer as issuing
+from fortctl.system.clock import SystemClock
 from fortctl.vault.keygen import make_pair
 
 EMAIL = "robot-1@paper.example"

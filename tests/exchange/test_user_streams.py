@@ -14,7 +14,6 @@ import pytest
 from aiohttp import web
 from multidict import CIMultiDict
 
-from fortctl.clock import SystemClock
 from fortctl.exchange.backoff import LONGEST_PAUSE_S, Pauses, Refused, refusal, retry_after
 from fortctl.exchange.client import BinanceExchange
 from fortctl.exchange.connections import Connections
@@ -34,6 +33,7 @@ from fortctl.model import (
 )
 from fortctl.paper.testing import PaperExchange, in_process
 from fortctl.secret import Secret
+from fortctl.system.clock import SystemClock
 
 NOW = SystemClock().now_ms
 

@@ -13,10 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from fortctl.clock import SystemClock
 from fortctl.hooks.runner import HookRunner, notification
 from fortctl.ports import HookReport
 from fortctl.services.hooks import HookPlan, Hooks, warnings_of
+from fortctl.system.clock import SystemClock
 
 PYTHON = (sys.executable, "-I", "-S", "-c")
 

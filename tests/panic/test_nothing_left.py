@@ -10,12 +10,12 @@ import subprocess
 
 import pytest
 
-from fortctl.clock import SystemClock
 from fortctl.ports import OperationOwner
 from fortctl.robot.latch import LatchFile
 from fortctl.services.rotation import RotationJournal
 from fortctl.services.rotation_plan import Mode, Scope
 from fortctl.store.operations import SqliteOperations
+from fortctl.system.clock import SystemClock
 from harness import Shell, end_robots
 from panic.world import SETTINGS
 

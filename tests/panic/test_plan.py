@@ -170,7 +170,7 @@ async def test_a_machine_without_a_thread_to_give_stops_no_panic(
 
 def test_what_hangs_does_not_keep_the_process_from_ending() -> None:
     words = (
-        "import asyncio, threading; from fortctl.threads import aside\n"
+        "import asyncio, threading; from fortctl.system.threads import aside\n"
         "async def main():\n"
         "    try:\n"
         "        async with asyncio.timeout(0.01): await aside(threading.Event().wait)\n"

@@ -13,7 +13,7 @@ import pytest
 from fortctl.audit import AuditFile
 from fortctl.commands.context import App, Globals
 from fortctl.commands.emergency import Emergency
-from fortctl.config import Home
+from fortctl.config.home import Home
 from fortctl.errors import FortctlError
 from fortctl.model import KeyVerdict
 from fortctl.ports import MailboxRow, NewRecord

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from fortctl.clock import SystemClock
 from fortctl.errors import JournalUnwritable, VaultDamaged
 from fortctl.robot.anchor import BLOCK, Anchor, read_anchor
 from fortctl.robot.events import Noted
 from fortctl.robot.journal import SqliteJournal
+from fortctl.system.clock import SystemClock
 from robot.atwork import DEEP, again, codes, ours, trading
 from robot.world import Robot, World
 from simulation.loop import simulated

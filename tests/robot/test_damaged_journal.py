@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
-from fortctl.clock import SystemClock
 from fortctl.errors import VaultDamaged
 from fortctl.robot.events import Configured, Noted
 from fortctl.robot.journal import SqliteJournal
 from fortctl.robot.offline import journal_summary, offline_report, offline_status
 from fortctl.robot.unit import NO_RESTART
+from fortctl.system.clock import SystemClock
 from robot.world import SETTINGS
 
 

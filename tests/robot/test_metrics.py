@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from fortctl.preferences import Address
+from fortctl.config.settings import Address
 from fortctl.robot.events import Booked, Released
 from fortctl.robot.metrics import FAMILIES, STATES, Meter, MeteredJournal, Reading, exposition
 from fortctl.robot.metrics_endpoint import MetricsEndpoint

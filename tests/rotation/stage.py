@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from fortctl.audit import AuditFile
-from fortctl.config import Home, make_private_folder, write_private
+from fortctl.config.home import Home, make_private_folder, write_private
 from fortctl.exchange import parsing
 from fortctl.exchange.candles import price_range
 from fortctl.exchange.codes import classify

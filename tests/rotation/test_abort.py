@@ -11,7 +11,7 @@ import pytest
 
 from fortctl.commands.context import App, Globals
 from fortctl.commands.wiring_issuer import issuer_service
-from fortctl.config import make_private_folder
+from fortctl.config.home import make_private_folder
 from fortctl.errors import ActionRequired, KeyPolicy, RobotTimeout
 from fortctl.model import Role
 from fortctl.services.rotation import status_of

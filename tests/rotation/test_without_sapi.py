@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from fortctl.errors import ActionRequired
-from fortctl.keycheck import ask_if_dead
+from fortctl.keys.verification import ask_if_dead
 from fortctl.ports import ExchangeFault, Outcome
 from fortctl.services.rotation_plan import Mode, Scope
 from rotation.stage import Stage

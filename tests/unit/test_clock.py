@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from fortctl.clock import SystemClock
+from fortctl.system.clock import SystemClock
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="CLOCK_BOOTTIME is Linux's")

@@ -10,18 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fortctl.config import (
-    ROBOTS,
-    AccountConfig,
-    Config,
-    Home,
-    check_account_name,
-    default_home,
-    load_config,
-    make_private_folder,
-    save_config,
-    write_private,
-)
+from fortctl.config.file import AccountConfig, Config, load_config, save_config
+from fortctl.config.home import ROBOTS, Home, check_account_name, default_home, make_private_folder, write_private
 from fortctl.errors import ConfigError, Conflict, NotFound, UsageError
 
 GOOD = '[vault]\nslot = "keyfile"\n[accounts.default]\nexchange = "paper"\n'

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from fortctl.keyrefusal import read_refusal
+from fortctl.keys.rejection import read_refusal
 from fortctl.ports import ExchangeFault, Outcome
 
 

@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 sys.path[:0] = json.loads(os.environ["FOLDERS"])
-from fortctl.memory import guard_memory, scrub
+from fortctl.system.memory import guard_memory, scrub
 from fortctl.model import KeyType
 from fortctl.secret import Secret
 from fortctl.vault.keygen import make_pair

@@ -13,7 +13,7 @@ import pytest
 AGAIN_AND_AGAIN = """
 import base64, ctypes, json, os, sys
 sys.path[:0] = json.loads(os.environ["FOLDERS"])
-from fortctl.memory import Traces, guard_memory
+from fortctl.system.memory import Traces, guard_memory
 from fortctl.secret import Secret
 
 guard_memory(lock=True)
@@ -34,7 +34,7 @@ print(json.dumps({"wiped": wiped}))
 BESIDE = """
 import base64, json, os, sys, threading
 sys.path[:0] = json.loads(os.environ["FOLDERS"])
-from fortctl.memory import Traces, guard_memory
+from fortctl.system.memory import Traces, guard_memory
 from fortctl.secret import Secret
 
 def churn():
@@ -70,8 +70,8 @@ MEASURED = """
 import asyncio, base64, json, os, sys
 sys.path[:0] = json.loads(os.environ["FOLDERS"])
 from fortctl.commands.robot_loop import RobotLoop
-from fortctl.memory import Traces, guard_memory
-from fortctl.preferences import Address
+from fortctl.system.memory import Traces, guard_memory
+from fortctl.config.settings import Address
 from fortctl.robot.metrics_endpoint import MetricsEndpoint
 from fortctl.secret import Secret
 

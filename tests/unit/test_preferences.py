@@ -11,9 +11,8 @@ import tomli_w
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fortctl.config import AccountConfig, Config
-from fortctl.errors import ConfigError, UsageError
-from fortctl.preferences import (
+from fortctl.config.file import AccountConfig, Config
+from fortctl.config.settings import (
     HOOKS,
     KNOWN,
     LOG_FILES,
@@ -31,6 +30,7 @@ from fortctl.preferences import (
     show_duration,
     unknown,
 )
+from fortctl.errors import ConfigError, UsageError
 from harness import REPOSITORY
 
 HOUR = 3_600_000

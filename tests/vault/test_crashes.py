@@ -12,7 +12,8 @@ import pytest
 
 from crashing import HOW, Killed, fated
 from fortctl.audit import AuditFile
-from fortctl.config import AccountConfig, Config, Home, load_config, save_config, write_private
+from fortctl.config.file import AccountConfig, Config, load_config, save_config
+from fortctl.config.home import Home, write_private
 from fortctl.errors import FortctlError, NotFound, VaultDamaged
 from fortctl.ports import NewRecord
 from fortctl.secret import Secret

@@ -6,7 +6,7 @@ import click
 
 from fortctl.commands.context import App, Result, group
 from fortctl.commands.render import table
-from fortctl.config import ROBOTS, check_account_name
+from fortctl.config.home import ROBOTS, check_account_name
 
 accounts = group("accounts", "The accounts of this home.")
 

@@ -14,10 +14,10 @@ import click
 from fortctl import __version__
 from fortctl.commands.context import Draft, Group, OutputGone, Result
 from fortctl.commands.output import make_tolerant, print_ended, print_error, print_result, silence
-from fortctl.durable import NoPlainFile
 from fortctl.errors import EXIT_INTERRUPTED, EXIT_TERMINATED, FortctlError, InternalError, Terminated, UsageError
 from fortctl.names import CORE
 from fortctl.secret import redact
+from fortctl.system.files import NoPlainFile
 
 
 class Root(Group):

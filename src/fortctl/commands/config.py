@@ -9,8 +9,8 @@ import click
 
 from fortctl.commands.context import App, Result, group, refuse
 from fortctl.commands.render import table
+from fortctl.config.settings import KNOWN, Preferences, Setting, known, unknown
 from fortctl.errors import ConfigError
-from fortctl.preferences import KNOWN, Preferences, Setting, known, unknown
 
 config = group("config", "The configuration.")
 
@@ -65,7 +65,7 @@ def get(app: App, name: str) -> Result:
 @click.option("--default", "reset", is_flag=True, help="Go back to the default.")
 @click.option("--this-account", is_flag=True, help="For the account of --account alone.")
 def set_(app: App, name: str, words: tuple[str, ...], reset: bool, this_account: bool) -> Result:
-    from fortctl.config import save_config
+    from fortctl.config.file import save_config
 
     setting = known(name)
     if reset == bool(words):

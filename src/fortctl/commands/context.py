@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 
 from fortctl.commands.output import encode
-from fortctl.config import check_account_name, default_home
+from fortctl.config.home import check_account_name, default_home
 from fortctl.errors import BadInput, ConfirmationNeeded, FortctlError, InternalError, UsageError
 from fortctl.secret import Secret
 

@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING
 
 from fortctl.commands.emergency_stores import BUSY_MS, Impatient, open_board, opened_in_time, read_in_time
 from fortctl.commands.unlocking import existing_source
-from fortctl.config import Config, Home, load_config, write_private
-from fortctl.durable import read_plain
+from fortctl.config.file import Config, load_config
+from fortctl.config.home import Home, write_private
 from fortctl.errors import ConfigError, FortctlError, NotFound, RobotUnreachable
 from fortctl.model import KeyPair, KeyType
 from fortctl.secret import Secret
+from fortctl.system.files import read_plain
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -139,7 +140,7 @@ class Emergency:
     def queued(self) -> tuple[str, ...]:
         """Return when keys were sent to the robot that it has not taken up. Raises ``FortctlError``, ``OSError``."""
         from fortctl.store.mailbox import created_at, is_delivery
-        from fortctl.times import rfc3339
+        from fortctl.timestamps import rfc3339
 
         mailbox = self.mailbox()
         if mailbox is None:

@@ -14,7 +14,7 @@ from fortctl.errors import BadInput, FortctlError, RobotUnreachable, VaultLocked
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from fortctl.config import Home
+    from fortctl.config.home import Home
     from fortctl.ports import OperationRow, OperationStore
     from fortctl.services.panic_ports import Aborted
     from fortctl.services.rotation_plan import Operation

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from fortctl.commands.context import App, Result, command
-from fortctl.config import Config, save_config
+from fortctl.config.file import Config, save_config
 from fortctl.errors import Conflict
 
 KEYFILE_BESIDE = (

@@ -258,7 +258,7 @@ def generate(app: App, role: str, key_type: str) -> Result:
 @keys.command("age", help="Exit 13 when a key is older than it may be; for cron.")
 @click.option("--max-age", metavar="90d", help="Default: the setting keys.max_age.")
 def age(app: App, max_age: str | None) -> Result:
-    from fortctl.preferences import KEYS_MAX_AGE
+    from fortctl.config.settings import KEYS_MAX_AGE
     from fortctl.services.keyanswers import too_old
     from fortctl.services.keytaken import card_json
 
@@ -276,7 +276,7 @@ def age(app: App, max_age: str | None) -> Result:
 
 
 def _age_limit(text: str) -> int:
-    from fortctl.preferences import parse_duration
+    from fortctl.config.settings import parse_duration
 
     try:
         return parse_duration(text)

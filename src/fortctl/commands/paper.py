@@ -56,7 +56,7 @@ def serve(
 
     import uvloop
 
-    from fortctl.config import make_private_folder
+    from fortctl.config.home import make_private_folder
     from fortctl.errors import Conflict
     from fortctl.paper.market import load
     from fortctl.paper.server import ServerOptions

@@ -10,7 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
 
-from fortctl.durable import open_plain
+from fortctl.system.files import open_plain
 
 _TAIL_BYTES = 4 * 1024 * 1024
 _POLL_S = 0.2

@@ -9,10 +9,10 @@ import click
 
 from fortctl.commands.context import App, Result, group
 from fortctl.commands.render import table
-from fortctl.config import write_private
-from fortctl.durable import read_plain
+from fortctl.config.home import write_private
 from fortctl.errors import BadInput, Conflict
-from fortctl.times import age_days, rfc3339
+from fortctl.system.files import read_plain
+from fortctl.timestamps import age_days, rfc3339
 
 if TYPE_CHECKING:
     from fortctl.ports import RecordMeta

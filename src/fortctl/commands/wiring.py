@@ -10,21 +10,22 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fortctl.clock import SystemClock
 from fortctl.commands.wiring_home import Registry, Shelf, shared_mailbox
-from fortctl.config import Config, Home, RobotHome, load_config, save_config, write_private
+from fortctl.config.file import Config, load_config, save_config
+from fortctl.config.home import Home, RobotHome, write_private
 from fortctl.errors import FortctlError, NotFound
 from fortctl.model import KeyPair, Role
 from fortctl.secret import Secret
-from fortctl.times import rfc3339
+from fortctl.system.clock import SystemClock
+from fortctl.timestamps import rfc3339
 
 if TYPE_CHECKING:
     from fortctl.audit import AuditFile
     from fortctl.commands.context import App
+    from fortctl.config.settings import Preferences
     from fortctl.exchange.connections import Connections
     from fortctl.exchange.targets import ExchangeTarget
     from fortctl.ports import Exchange, Latch, RobotProcess
-    from fortctl.preferences import Preferences
     from fortctl.services.accounts import AccountEntry, AccountService
     from fortctl.services.control import RobotControl
     from fortctl.services.custody import Custody
@@ -118,8 +119,8 @@ class Wiring:
     @cached_property
     def vault(self) -> OpenVault:
         """The site's vault, unlocked. From here on audit entries bear a seal."""
-        from fortctl.memory import guard_memory
         from fortctl.services.accounts import AUDIT_KEY
+        from fortctl.system.memory import guard_memory
 
         guard_memory()
         file, reached = self.vault_file, self.vaults.reached()
@@ -309,8 +310,8 @@ class Wiring:
         write_private(self.robot_home.identity, json.dumps(body, sort_keys=True).encode())
 
     def _shown_key(self) -> Mapping[str, Any] | None:
+        from fortctl.keys.serialization import card_from_wire
         from fortctl.services.keytaken import card_json
-        from fortctl.wire import card_from_wire
 
         key = self._published().get("key")
         return card_json(card_from_wire(key), self.clock.now_ms()) if key else None
@@ -375,8 +376,8 @@ class Wiring:
 
 def make_hooks(account: str, preferences: Preferences, clock: SystemClock) -> Hooks:
     """Return an account's hooks as its settings have them. Raises ``ConfigError``."""
+    from fortctl.config.settings import HOOKS, HOOKS_TIMEOUT, NOTIFY_EVENTS, NOTIFY_URLS_FILE
     from fortctl.hooks.runner import HookRunner, notification
-    from fortctl.preferences import HOOKS, HOOKS_TIMEOUT, NOTIFY_EVENTS, NOTIFY_URLS_FILE
     from fortctl.services.hooks import HookPlan, Hooks
 
     urls, told = preferences.get(NOTIFY_URLS_FILE), preferences.get(NOTIFY_EVENTS)

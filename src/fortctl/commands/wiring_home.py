@@ -6,9 +6,10 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fortctl.config import Config, Home, load_config, make_private_folder, save_config, write_private
-from fortctl.durable import locked, read_plain
+from fortctl.config.file import Config, load_config, save_config
+from fortctl.config.home import Home, make_private_folder, write_private
 from fortctl.errors import ConfigError
+from fortctl.system.files import locked, read_plain
 
 if TYPE_CHECKING:
     from fortctl.services.accounts import AccountEntry
@@ -48,7 +49,7 @@ class Registry:
         }
 
     def put(self, entry: AccountEntry) -> None:
-        from fortctl.config import AccountConfig
+        from fortctl.config.file import AccountConfig
 
         self._change(lambda config: config.with_account(AccountConfig(entry.name, entry.exchange, entry.robot)))
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from fortctl.config import make_private_folder
+from fortctl.config.home import make_private_folder
 from fortctl.errors import VaultDamaged
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from fortctl.commands.context import App
-    from fortctl.config import Home
+    from fortctl.config.home import Home
     from fortctl.model import KeyPair
     from fortctl.ports import Issuer
     from fortctl.services.issuer import IssuerService

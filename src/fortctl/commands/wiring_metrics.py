@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fortctl import __version__
-from fortctl.preferences import METRICS_LISTEN
+from fortctl.config.settings import METRICS_LISTEN
 from fortctl.robot.incidents import listed
 from fortctl.robot.metrics import Meter, Reading, exposition
 from fortctl.robot.metrics_endpoint import MetricsEndpoint

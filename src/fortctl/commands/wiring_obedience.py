@@ -9,7 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from fortctl.errors import Conflict, FortctlError
-from fortctl.threads import apart
+from fortctl.system.threads import apart
 
 if TYPE_CHECKING:
     from fortctl.commands.context import App
@@ -189,7 +189,7 @@ class RobotPanic:
 
 
 def _deadman_s(wiring: Wiring) -> float | None:
-    from fortctl.preferences import ROBOT_DEADMAN
+    from fortctl.config.settings import ROBOT_DEADMAN
 
     # A robot of this home is reached by its latch: it needs no mailbox to be stopped.
     deadman_ms = wiring.preferences.get(ROBOT_DEADMAN) if wiring.config.mailbox else None

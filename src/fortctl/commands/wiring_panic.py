@@ -6,12 +6,13 @@ import os
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from fortctl.clock import SystemClock
 from fortctl.commands.emergency import Emergency
 from fortctl.commands.emergency_stores import abort_operation, open_board, open_operation, read_in_time
-from fortctl.config import ACCOUNT_NAME, Home, load_config
+from fortctl.config.file import load_config
+from fortctl.config.home import ACCOUNT_NAME, Home
 from fortctl.errors import ConfigError, NotFound
 from fortctl.model import KeyPair
+from fortctl.system.clock import SystemClock
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -13,15 +13,15 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from fortctl.config import write_private
-from fortctl.durable import NoPlainFile, read_plain
+from fortctl.config.home import write_private
 from fortctl.errors import Conflict, FortctlError, InternalError, NotFound
 from fortctl.secret import Secret
+from fortctl.system.files import NoPlainFile, read_plain
 
 if TYPE_CHECKING:
     from fortctl.commands.wiring import Wiring
     from fortctl.commands.wiring_obedience import HookBell
-    from fortctl.preferences import Preferences
+    from fortctl.config.settings import Preferences
     from fortctl.robot.desk import Desk
     from fortctl.robot.logfile import LogShape, RobotLog
     from fortctl.robot.reconcile import Limits
@@ -71,11 +71,11 @@ class RobotProcess:
 
     def __init__(self, wiring: Wiring, *, brought_up: bool) -> None:
         from fortctl.commands.wiring import host_name
-        from fortctl.memory import guard_memory
         from fortctl.robot.incidents import Incidents
         from fortctl.robot.journal import SqliteJournal
         from fortctl.robot.process import OwnerLock
         from fortctl.robot.supervision import ServiceManager
+        from fortctl.system.memory import guard_memory
 
         self._wiring = wiring
         self._brought_up = brought_up
@@ -298,7 +298,7 @@ class RobotProcess:
 
     def reload(self) -> None:
         """Read the configuration again (SIGHUP); one that is not valid changes nothing."""
-        from fortctl.config import load_config
+        from fortctl.config.file import load_config
 
         self._manager.reloading()
         try:
@@ -393,14 +393,14 @@ class RobotProcess:
 
 
 def _limits(preferences: Preferences) -> Limits:
-    from fortctl.preferences import RESUME_MAX_DRIFT, RESUME_MAX_GAP
+    from fortctl.config.settings import RESUME_MAX_DRIFT, RESUME_MAX_GAP
     from fortctl.robot.reconcile import Limits
 
     return Limits(preferences.get(RESUME_MAX_GAP), preferences.get(RESUME_MAX_DRIFT))
 
 
 def _log_shape(preferences: Preferences) -> LogShape:
-    from fortctl.preferences import LOG_FILES, LOG_LEVEL, LOG_MAX_SIZE
+    from fortctl.config.settings import LOG_FILES, LOG_LEVEL, LOG_MAX_SIZE
     from fortctl.robot.logfile import LogShape
 
     return LogShape(preferences.get(LOG_LEVEL), preferences.get(LOG_MAX_SIZE), preferences.get(LOG_FILES))

@@ -14,7 +14,7 @@ from typing import Any
 from fortctl.demo import proofs
 from fortctl.demo.shell import DemoShell
 from fortctl.errors import InternalError
-from fortctl.keycheck import check_key
+from fortctl.keys.verification import check_key
 from fortctl.model import KeyPair, KeyType, Role
 from fortctl.ports import Exchange
 from fortctl.secret import Secret

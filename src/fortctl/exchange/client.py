@@ -8,7 +8,6 @@ from collections.abc import AsyncIterator, Awaitable, Mapping
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from fortctl.clock import SystemClock
 from fortctl.exchange import parsing
 from fortctl.exchange.budget import CODE_ORDERS, STOPS_S, Budget, is_urgent, weight_of
 from fortctl.exchange.candles import MINUTE, price_range
@@ -30,6 +29,7 @@ from fortctl.model import (
 )
 from fortctl.ports import ExchangeFault, Outcome
 from fortctl.secret import redact
+from fortctl.system.clock import SystemClock
 
 if TYPE_CHECKING:
     from fortctl.exchange.connections import Connections

@@ -14,7 +14,7 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 
 from fortctl.exchange.marketstreams import MarketStream
 from fortctl.exchange.userstreams import UserStreams
-from fortctl.threads import apart
+from fortctl.system.threads import apart
 
 # Binance pings every 20 s and cuts a silent peer after 60 s; silence beyond that means a dead connection.
 SILENCE_S = 60.0

@@ -10,13 +10,13 @@ import json
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from fortctl.clock import SystemClock
 from fortctl.exchange.codes import classify
 from fortctl.exchange.signing import rest_payload, signer, with_signature
 from fortctl.exchange.targets import ExchangeTarget
 from fortctl.model import KeyPair
 from fortctl.ports import ExchangeFault, IssuedKey, Outcome
 from fortctl.secret import Secret, redact
+from fortctl.system.clock import SystemClock
 
 TIMEOUT_S = 10.0
 RECV_WINDOW_MS = 5_000

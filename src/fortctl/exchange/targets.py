@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from fortctl.durable import read_plain
 from fortctl.errors import ConfigError, ExchangeUnreachable
+from fortctl.system.files import read_plain
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from fortctl.durable import open_plain
+from fortctl.system.files import open_plain
 
 _URLS_LIMIT = 64 * 1024
 

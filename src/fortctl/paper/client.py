@@ -8,8 +8,8 @@ import urllib.request
 from pathlib import Path
 from typing import Any
 
-from fortctl.durable import read_plain
 from fortctl.errors import ExchangeUnreachable, FortctlError, error_from_json
+from fortctl.system.files import read_plain
 
 TIMEOUT_S = 30.0
 

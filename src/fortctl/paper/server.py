@@ -14,7 +14,6 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any, TextIO
 
-from fortctl.clock import SystemClock
 from fortctl.paper import market_calls, refusals, security, subaccount_calls
 from fortctl.paper.accounts import ApiKey
 from fortctl.paper.engine import Engine
@@ -27,6 +26,7 @@ from fortctl.paper.pacing import Pacer
 from fortctl.paper.parameters import Call, Context, check_parameters
 from fortctl.paper.state import StateFile
 from fortctl.paper.streams import Publisher
+from fortctl.system.clock import SystemClock
 
 REQUESTS_KEPT, LOG_BYTES, ENTRY_BYTES = 100_000, 64 * 1024 * 1024, 600
 DEFAULT_ACCOUNT = "default"

@@ -10,8 +10,8 @@ import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from fortctl.durable import read_plain, replace_file
 from fortctl.errors import JournalUnwritable, VaultDamaged
+from fortctl.system.files import read_plain, replace_file
 
 # Cycle numbers that are reserved by one write; a robot that was killed skips what is left of them.
 BLOCK = 100

@@ -10,7 +10,7 @@ from fortctl.model import AccountState
 from fortctl.robot.book import Book
 from fortctl.robot.records import order_row
 from fortctl.robot.rounding import shown
-from fortctl.times import rfc3339
+from fortctl.timestamps import rfc3339
 
 # An idle robot asks after half a minute of silence.
 SILENT_S = 120.0

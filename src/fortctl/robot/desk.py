@@ -14,16 +14,16 @@ from dataclasses import replace
 from typing import Any
 
 from fortctl.errors import BadInput, Conflict, FortctlError, InternalError, UsageError
-from fortctl.memory import Traces
+from fortctl.keys.serialization import card_to_wire
 from fortctl.model import KeyCard
 from fortctl.ports import Clock, LatchGuard, Mailbox, MailboxRow
 from fortctl.robot.duties import Change, Duties, Operable
 from fortctl.robot.strongbox import Applied, Site, StrongBox
 from fortctl.secret import Secret
-from fortctl.times import milliseconds
+from fortctl.system.memory import Traces
+from fortctl.timestamps import milliseconds
 from fortctl.vault.command import Command, Refused, open_row, receipt
 from fortctl.vault.seal import RecipientKey, canonical_json
-from fortctl.wire import card_to_wire
 
 DELIVER = "deliver-key"
 # Refusals of commands that are right, but come too late or too early.

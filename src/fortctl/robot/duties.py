@@ -12,16 +12,16 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 from fortctl.errors import BadInput, Conflict, FortctlError, InternalError, KeyPolicy, NotFound
-from fortctl.keycheck import Death
+from fortctl.keys.policy import expect_fit, refuse_foreign
+from fortctl.keys.serialization import card_to_wire, verdict_to_wire
+from fortctl.keys.verification import Death
 from fortctl.model import KeyCard, KeyPair, KeyType, KeyVerdict, PendingPair, Role
-from fortctl.policy import expect_fit, refuse_foreign
 from fortctl.ports import Clock, ExchangeFault
 from fortctl.robot.strongbox import InstalledKey, StrongBox
 from fortctl.secret import Secret
 from fortctl.vault.command import Command
 from fortctl.vault.keygen import make_pending
 from fortctl.vault.seal import fingerprint, identity_id, low_order
-from fortctl.wire import card_to_wire, verdict_to_wire
 
 
 @dataclass(frozen=True)

@@ -8,9 +8,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from fortctl.durable import read_plain
 from fortctl.errors import NotFound, RobotUnreachable
 from fortctl.secret import Secret
+from fortctl.system.files import read_plain
 
 
 class RemoteRobot:

@@ -9,7 +9,7 @@ from dataclasses import replace
 from decimal import Decimal
 
 from fortctl.errors import FortctlError
-from fortctl.keycheck import check_key
+from fortctl.keys.verification import check_key
 from fortctl.model import (
     BalanceUpdate,
     Fill,

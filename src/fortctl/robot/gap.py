@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from fortctl.times import rfc3339
+from fortctl.timestamps import rfc3339
 
 # By then a replaced key's stream is seen out, and what its deletion ends has begun again.
 SWAP_TAKES_S = 20.0

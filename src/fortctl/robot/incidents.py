@@ -19,11 +19,11 @@ from pathlib import Path
 from typing import IO, Any
 
 from fortctl import __version__
-from fortctl.config import make_private_folder, write_private
-from fortctl.durable import open_plain, read_plain
+from fortctl.config.home import make_private_folder, write_private
 from fortctl.errors import FortctlError
 from fortctl.secret import redact
-from fortctl.times import rfc3339
+from fortctl.system.files import open_plain, read_plain
+from fortctl.timestamps import rfc3339
 
 FOLDER, TRACE = "incidents", "crash.trace"
 MOST_FILES, MOST_BYTES = 10, 64 * 1024

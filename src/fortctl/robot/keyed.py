@@ -7,7 +7,7 @@ from collections.abc import Collection
 from decimal import Decimal
 
 from fortctl.errors import FortctlError
-from fortctl.keycheck import Death, ask_if_dead, check_entered
+from fortctl.keys.verification import Death, ask_if_dead, check_entered
 from fortctl.model import KeyPair, KeyVerdict, Role
 from fortctl.ports import ExchangeFault, Outcome
 from fortctl.robot.events import KeyMarked

@@ -13,7 +13,7 @@ from fortctl.robot.book import Book
 from fortctl.robot.reconcile import HUNDRED, Limits, Mark
 from fortctl.robot.records import Order
 from fortctl.robot.rounding import shown
-from fortctl.times import rfc3339
+from fortctl.timestamps import rfc3339
 
 ZERO, ONE = Decimal(0), Decimal(1)
 TRADING = "spot_trading"
@@ -24,7 +24,7 @@ class Cause:
     """Why a key counts as lost.
 
     Attributes:
-        reason: as :class:`fortctl.keyrefusal.Refusal` names it, or ``trading_right_removed``, ``trading_disabled``.
+        reason: as :class:`fortctl.keys.rejection.Refusal` names it, or ``trading_right_removed``, ``trading_disabled``.
         certainty: ``certain``, ``likely`` or ``possible``.
         why: what it was read from, in words.
         code: the exchange's code.

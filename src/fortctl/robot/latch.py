@@ -17,8 +17,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from fortctl.durable import open_plain, read_plain
 from fortctl.errors import Conflict
+from fortctl.system.files import open_plain, read_plain
 
 LATCH_NAME = "latch"
 LOCK_NAME = "latch.lock"

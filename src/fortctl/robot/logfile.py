@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fortctl.durable import open_plain
 from fortctl.secret import install_redaction
-from fortctl.times import rfc3339
+from fortctl.system.files import open_plain
+from fortctl.timestamps import rfc3339
 
 _REMEMBERED = 50
 

@@ -13,9 +13,9 @@ import socket
 from collections.abc import Callable
 from typing import Any
 
-from fortctl.preferences import Address
+from fortctl.config.settings import Address
 from fortctl.robot.metrics import CONTENT_TYPE
-from fortctl.threads import apart
+from fortctl.system.threads import apart
 
 _LONGEST_REQUEST = 8 * 1024
 _WITHIN_S = 5.0

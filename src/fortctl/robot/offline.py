@@ -12,7 +12,7 @@ from fortctl.robot.describe import describe
 from fortctl.robot.journal import read_events
 from fortctl.robot.report import report
 from fortctl.store.sqlite import damaged, expect_whole, reading
-from fortctl.times import rfc3339
+from fortctl.timestamps import rfc3339
 
 
 def offline_report(path: Path, by: str, price: str | None = None) -> dict[str, Any]:

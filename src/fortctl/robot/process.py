@@ -20,9 +20,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fortctl.durable import open_plain
 from fortctl.errors import Conflict, FortctlError, RobotUnreachable, error_from_json
 from fortctl.secret import Secret, redact
+from fortctl.system.files import open_plain
 
 if TYPE_CHECKING:
     import socket

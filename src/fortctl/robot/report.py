@@ -20,7 +20,7 @@ from fortctl.robot.cycle import CycleState
 from fortctl.robot.events import Booked, Event
 from fortctl.robot.records import ZERO, Cycle
 from fortctl.robot.rounding import shown
-from fortctl.times import rfc3339
+from fortctl.timestamps import rfc3339
 
 BY = ("cycle", "day", "symbol")
 _EMPTY = (CycleState.CANCELLED, CycleState.PLANNED)

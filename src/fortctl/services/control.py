@@ -13,7 +13,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from fortctl.durable import read_plain
 from fortctl.errors import (
     Conflict,
     RobotTimeout,
@@ -21,13 +20,14 @@ from fortctl.errors import (
     VaultDamaged,
     error_from_json,
 )
+from fortctl.keys.serialization import card_from_wire
 from fortctl.model import KeyCard, KeyType
 from fortctl.ports import AuditLog, Clock, Latch, Mailbox, RobotProcess
 from fortctl.secret import Secret
 from fortctl.services.custody import Custody, RobotPin
+from fortctl.system.files import read_plain
 from fortctl.vault.command import Command, build, read_receipt
 from fortctl.vault.seal import verify
-from fortctl.wire import card_from_wire
 
 IDENTITY_FILE = "identity.json"
 ANSWER_WITHIN_S = 30.0

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from fortctl.errors import ClockSkew, Conflict, FortctlError, NotFound, error_classes
+from fortctl.keys.policy import rejection_of, ticking_hint
 from fortctl.model import KeyPair, KeyVerdict, Role
-from fortctl.policy import rejection_of, ticking_hint
 from fortctl.ports import Clock, Exchange, ExchangeFault
 from fortctl.services.custody import Custody
 from fortctl.services.faults import error_of
@@ -176,7 +176,7 @@ class Doctor:
         return Finding("clock", state, reason, ClockSkew.default_hint, "CLOCK_SKEW")
 
     async def _site_key(self) -> Finding:
-        from fortctl.keycheck import check_key
+        from fortctl.keys.verification import check_key
 
         custody = self._ports.custody()
         key = custody.site_key()

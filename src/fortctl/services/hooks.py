@@ -16,7 +16,7 @@ from typing import Any
 
 from fortctl.ports import Clock, HookReport, HookRunner, RunningHook
 from fortctl.secret import redact
-from fortctl.times import rfc3339
+from fortctl.timestamps import rfc3339
 
 # Beyond its own limit, what its end may take to be told.
 _TOLD_WITHIN_S = 3.0

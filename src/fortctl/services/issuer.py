@@ -12,13 +12,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from fortctl.errors import BadInput, ConfigError, ExchangeAnswer, FortctlError, KeyPolicy, KeyRejected, NotFound
-from fortctl.keycheck import check_entered
+from fortctl.keys.policy import REQUIRED, judge_issuer, remedy_of, ticking_hint, words_of
+from fortctl.keys.verification import check_entered
 from fortctl.model import KeyCard, KeyPair, KeyRestrictions, KeyType, KeyVerdict, Role
-from fortctl.policy import REQUIRED, judge_issuer, remedy_of, ticking_hint, words_of
 from fortctl.ports import AuditLog, Clock, Exchange, ExchangeFault, IssuedKey, Issuer, NewRecord, Outcome, VaultPort
 from fortctl.secret import Secret
 from fortctl.services.faults import error_of
-from fortctl.times import rfc3339
+from fortctl.timestamps import rfc3339
 from fortctl.vault.seal import fingerprint
 
 PERSON, SUB_ACCOUNT = "person", "sub-account"

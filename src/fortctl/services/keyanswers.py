@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from fortctl.errors import ExchangeAnswer, FortctlError, KeyPolicy, KeyRejected, KeyTooOld
+from fortctl.keys.policy import LAPSED, LAPSED_REMEDY, remedy_of, ticking_hint, words_of
 from fortctl.model import KeyCard, Role
-from fortctl.policy import LAPSED, LAPSED_REMEDY, remedy_of, ticking_hint, words_of
-from fortctl.times import age_days
+from fortctl.timestamps import age_days
 
 Warnings = tuple[tuple[str, str], ...]
 

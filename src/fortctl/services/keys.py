@@ -8,8 +8,9 @@ from dataclasses import replace
 from typing import Any
 
 from fortctl.errors import Conflict, KeyPolicy, NotFound
+from fortctl.keys.policy import expect_fit, refuse_foreign, refuse_other_exchange
+from fortctl.keys.serialization import card_from_wire, verdict_to_wire
 from fortctl.model import KeyCard, KeyPair, KeyRestrictions, KeyType, KeyVerdict, Role
-from fortctl.policy import expect_fit, refuse_foreign, refuse_other_exchange
 from fortctl.ports import AuditLog, Clock, Exchange
 from fortctl.secret import Secret
 from fortctl.services.control import ANSWER_WITHIN_S, RobotControl
@@ -26,7 +27,6 @@ from fortctl.services.keytaken import (
 )
 from fortctl.services.storedkey import StoredKey
 from fortctl.vault.keygen import make_pending
-from fortctl.wire import card_from_wire, verdict_to_wire
 
 Connect = Callable[[KeyPair | None], Exchange]
 
@@ -289,7 +289,7 @@ class KeyService:
         return expect_fit(await self._ask(pair, allow), Role.SITE)
 
     async def _ask(self, pair: KeyPair, allow: Collection[str]) -> KeyVerdict:
-        from fortctl.keycheck import check_entered
+        from fortctl.keys.verification import check_entered
 
         return await check_entered(self._connect, pair, Role.SITE, allow=allow, pinned_uid=self._custody.uid())
 

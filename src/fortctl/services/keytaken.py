@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from fortctl.errors import FortctlError, KeyPolicy
+from fortctl.keys.serialization import card_to_wire
 from fortctl.model import KeyCard, Role
-from fortctl.times import age_days, rfc3339
-from fortctl.wire import card_to_wire
+from fortctl.timestamps import age_days, rfc3339
 
 Warnings = tuple[tuple[str, str], ...]
 

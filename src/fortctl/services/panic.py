@@ -33,8 +33,8 @@ from fortctl.services.panic_report import (
     why,
 )
 from fortctl.services.rotation_hooks import POST_ROTATE
-from fortctl.threads import aside
-from fortctl.times import rfc3339
+from fortctl.system.threads import aside
+from fortctl.timestamps import rfc3339
 from fortctl.vault.erasure import IN_BACKUPS
 
 # Two vaults and two stores, each in its own time (commands/emergency_stores.py); a disk that hangs.

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 from fortctl.errors import FortctlError, RobotUnreachable
 from fortctl.ports import Clock, Latch, PanicBoard, RobotOwner, RobotProcess
-from fortctl.threads import aside
+from fortctl.system.threads import aside
 from fortctl.vault.panic_order import OrderFile, read_answer
 from fortctl.vault.seal import verify
 

@@ -10,7 +10,7 @@ from fortctl.services.panic_memory import Memory
 from fortctl.services.panic_ports import PanicPorts
 from fortctl.services.panic_report import ROLES, KeysRead, PanicReport, Step
 from fortctl.services.rotation_hooks import POST_ROTATE
-from fortctl.threads import aside
+from fortctl.system.threads import aside
 
 T = TypeVar("T")
 

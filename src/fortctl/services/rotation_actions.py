@@ -6,8 +6,8 @@ from collections.abc import Collection, Mapping
 from ipaddress import ip_address
 from typing import Any
 
+from fortctl.keys.policy import REQUIRED, ticks
 from fortctl.model import Role
-from fortctl.policy import REQUIRED, ticks
 from fortctl.services.rotation_plan import Mode, Operation
 
 Action = dict[str, Any]

@@ -14,7 +14,7 @@ from typing import Any
 
 from fortctl.errors import Conflict, VaultDamaged
 from fortctl.model import Role
-from fortctl.times import rfc3339
+from fortctl.timestamps import rfc3339
 
 
 class Mode(StrEnum):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 
 from fortctl.errors import FortctlError
-from fortctl.keycheck import ask_if_dead
+from fortctl.keys.verification import ask_if_dead
 from fortctl.model import Role
 from fortctl.ports import Clock, Issuer
 from fortctl.services.control import RobotControl

@@ -19,7 +19,7 @@ from fortctl.services.keys import KeyService
 from fortctl.services.robot import RobotService, RobotWatch
 from fortctl.services.rotation_plan import Mode, Operation
 from fortctl.services.rotation_proof import Proofs
-from fortctl.times import milliseconds
+from fortctl.timestamps import milliseconds
 from fortctl.vault.seal import fingerprint
 
 SETTLES_WITHIN_S, LOOK_EVERY_S, BEAT_EVERY_S = 30.0, 0.1, 5.0

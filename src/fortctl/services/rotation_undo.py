@@ -13,7 +13,7 @@ from fortctl.services.control import VALID_FOR_S
 from fortctl.services.issuer import SUB_ACCOUNT
 from fortctl.services.rotation_plan import Mode, Operation
 from fortctl.services.rotation_tools import AT_WORK, SETTLES_WITHIN_S, StepTools, opened_issuer, start_again
-from fortctl.times import rfc3339
+from fortctl.timestamps import rfc3339
 
 # How much the robot's clock may be behind.
 LATE_S = 60.0

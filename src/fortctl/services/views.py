@@ -13,7 +13,7 @@ from fortctl.services.faults import error_of
 from fortctl.services.keys import Connect
 from fortctl.services.keytaken import COPY_WARNING, Warnings
 from fortctl.services.storedkey import StoredKey
-from fortctl.times import rfc3339
+from fortctl.timestamps import rfc3339
 
 T = TypeVar("T")
 

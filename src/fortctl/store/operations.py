@@ -10,7 +10,7 @@ from pathlib import Path
 from fortctl.errors import Conflict
 from fortctl.ports import OperationOwner, OperationRow
 from fortctl.store.sqlite import connect, transaction
-from fortctl.times import rfc3339
+from fortctl.timestamps import rfc3339
 
 MIGRATIONS = (
     """

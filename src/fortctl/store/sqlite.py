@@ -9,8 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol, TypeVar
 
-from fortctl.durable import NoPlainFile
 from fortctl.errors import Conflict, VaultDamaged
+from fortctl.system.files import NoPlainFile
 
 RESTORE = "put the file back from a backup of the home"
 

@@ -15,8 +15,8 @@ from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from fortctl.durable import write_all
 from fortctl.errors import VaultDamaged
+from fortctl.system.files import write_all
 
 KEY_BYTES = 32
 # What whoever has keys destroyed is told.

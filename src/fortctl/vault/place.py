@@ -8,9 +8,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from fortctl.durable import holder_of, locked, read_file, replace_file
 from fortctl.errors import ConfigError, Conflict, VaultDamaged
 from fortctl.ports import RecordMeta
+from fortctl.system.files import holder_of, locked, read_file, replace_file
 from fortctl.vault import erasure
 from fortctl.vault.format import SIZE_LIMIT, Document, Record, Slot, decode, encode
 from fortctl.vault.slots import KdfCost, SlotMeta

@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
-from fortctl.durable import create_file, read_file
 from fortctl.errors import ConfigError, VaultDamaged, VaultLocked
 from fortctl.secret import Secret
+from fortctl.system.files import create_file, read_file
 
 KEY_BYTES = 32
 

@@ -7,12 +7,12 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from typing import Any
 
-from fortctl.clock import SystemClock
 from fortctl.errors import ExchangeAnswer, FortctlError
-from fortctl.keyrefusal import Refusal, read_refusal
+from fortctl.keys.policy import judge
+from fortctl.keys.rejection import Refusal, read_refusal
 from fortctl.model import AccountState, KeyPair, KeyRestrictions, KeyType, KeyVerdict, Role
-from fortctl.policy import judge
 from fortctl.ports import Exchange, ExchangeFault, Outcome
+from fortctl.system.clock import SystemClock
 
 # From here on a clock is told to be off: Binance takes a request that is up to a second ahead of it (rest-api.md).
 SKEW_MS = 1_000

@@ -18,7 +18,7 @@ import sys
 from collections.abc import Iterable, Iterator
 
 from fortctl.secret import Secret
-from fortctl.threads import apart
+from fortctl.system.threads import apart
 
 _PR_SET_DUMPABLE, _MCL_CURRENT, _MCL_FUTURE = 4, 1, 2
 # A piece shorter than this is no trace: it is found by chance.

@@ -10,7 +10,7 @@ from collections.abc import Collection, Mapping
 
 from fortctl.errors import ExchangeAnswer, KeyPolicy, KeyRejected
 from fortctl.model import KeyRestrictions, KeyVerdict, PolicyVerdict, Role
-from fortctl.times import DAY_MS, rfc3339
+from fortctl.timestamps import DAY_MS, rfc3339
 
 REQUIRED: dict[Role, tuple[str, ...]] = {
     Role.SITE: ("reading",),

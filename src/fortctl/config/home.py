@@ -6,20 +6,20 @@ import os
 import re
 import stat
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from fortctl.durable import NoPlainFile, read_plain, replace_file
-from fortctl.errors import ConfigError, Conflict, NotFound, UsageError
+from fortctl.errors import ConfigError, Conflict, UsageError
+from fortctl.system.files import replace_file
 
 if TYPE_CHECKING:
-    from fortctl.preferences import Preferences, Setting
+    pass
+
 
 ACCOUNT_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 # On this machine; on another host, paired with; none: the account is only watched.
 ROBOTS = ("local", "remote", "none")
-SLOTS = ("passphrase", "keyfile", "keyring")
 
 
 def default_home(environment: Mapping[str, str]) -> Path:
@@ -147,65 +147,6 @@ class RobotHome(_VaultFolder):
         return self.path / "panic-order.json"
 
 
-@dataclass(frozen=True)
-class AccountConfig:
-    """One account as the configuration names it.
-
-    Attributes:
-        robot: one of :data:`ROBOTS`.
-        other: what else the file says of it, kept as it is; ``settings`` in it hold for this account alone.
-    """
-
-    name: str
-    exchange: str
-    robot: str = "local"
-    other: Mapping[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Config:
-    """The parsed configuration.
-
-    Attributes:
-        slot: how vaults of this home are unlocked (chosen at ``init``).
-        accounts: by name.
-        mailbox: where the mailbox is, as a URL; empty: a file in the home.
-        other: every other section: the settings (:mod:`fortctl.preferences`), and what this version does not know.
-    """
-
-    slot: str
-    accounts: Mapping[str, AccountConfig] = field(default_factory=dict)
-    mailbox: str = ""
-    other: Mapping[str, Any] = field(default_factory=dict)
-
-    def with_account(self, account: AccountConfig) -> Config:
-        known = self.accounts.get(account.name)
-        if known is not None and not account.other:
-            account = replace(account, other=known.other)
-        return replace(self, accounts={**self.accounts, account.name: account})
-
-    def without_account(self, name: str) -> Config:
-        return replace(self, accounts={key: value for key, value in self.accounts.items() if key != name})
-
-    def preferences(self, account: str) -> Preferences:
-        """Return the settings in force for an account: its own, then the home's, then the defaults."""
-        from fortctl.preferences import Preferences
-
-        known = self.accounts.get(account)
-        own = known.other.get("settings", {}) if known else {}
-        return Preferences(own if isinstance(own, Mapping) else {}, self.other)
-
-    def with_setting(self, setting: Setting[Any], raw: Any | None, account: str | None = None) -> Config:
-        """Return the configuration with a setting put in, or taken out with None; for one account alone if named."""
-        from fortctl.preferences import replaced
-
-        if account is None:
-            return replace(self, other=replaced(self.other, setting.path, raw))
-        known = self.accounts[account]
-        other = replaced(known.other, ("settings", *setting.path), raw)
-        return replace(self, accounts={**self.accounts, account: replace(known, other=other)})
-
-
 def mode_problem(path: Path) -> str:
     """Return what is wrong with a path's owner or mode, or an empty text."""
     try:
@@ -236,72 +177,6 @@ def make_private_folder(path: Path) -> None:
                 folder.mkdir(mode=0o700, exist_ok=True)
     except OSError as error:
         raise ConfigError(f"{path} cannot be made: {error.strerror}", hint="choose another --home") from None
-
-
-def load_config(home: Home) -> Config:
-    """Read the configuration.
-
-    Raises:
-        NotFound: there is no home yet.
-        ConfigError: it cannot be parsed, or others may read the home.
-    """
-    import tomllib
-
-    home.check_modes()
-    try:
-        parsed = tomllib.loads(read_plain(home.config).decode())
-    except FileNotFoundError:
-        raise NotFound(f"there is no fortctl home at {home.path}", hint="'fortctl init' makes one") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(
-            f"{home.config} is no valid TOML: {error}", hint="mend it, or restore it from a backup"
-        ) from None
-    except NoPlainFile as error:
-        raise error.told() from None
-    except OSError as error:
-        raise ConfigError(f"{home.config} cannot be read: {error.strerror}", hint="choose another --home") from None
-    return _interpret(parsed, home)
-
-
-def _interpret(parsed: dict[str, Any], home: Home) -> Config:
-    vault, accounts = parsed.pop("vault", {}), parsed.pop("accounts", {})
-    slot = vault.get("slot") if isinstance(vault, dict) else None
-    if slot not in SLOTS or not isinstance(accounts, dict):
-        raise ConfigError(f"{home.config} has no valid [vault] and [accounts]", hint="restore it from a backup")
-    found = {}
-    for name, fields in accounts.items():
-        if (
-            not ACCOUNT_NAME.fullmatch(name)
-            or not isinstance(fields, dict)
-            or not isinstance(fields.get("exchange"), str)
-        ):
-            raise ConfigError(f"the account '{name}' in {home.config} is not valid", hint='it needs exchange = "…"')
-        robot = fields.get("robot", "local")
-        if robot not in ROBOTS:
-            raise ConfigError(f"robot of account '{name}' is none of {', '.join(ROBOTS)}")
-        other = {key: value for key, value in fields.items() if key not in ("exchange", "robot")}
-        found[name] = AccountConfig(name, fields["exchange"], robot, other)
-    mailbox = parsed.pop("mailbox", {})
-    url = mailbox.get("url", "") if isinstance(mailbox, dict) else None
-    if not isinstance(url, str):
-        raise ConfigError(f"[mailbox] in {home.config} is not valid", hint='it needs url = "sqlite:///PATH"')
-    return Config(slot, found, url, parsed)
-
-
-def save_config(home: Home, config: Config) -> None:
-    """Write the configuration durably, as one (temporary file, fsync, rename, fsync of the folder)."""
-    import tomli_w
-
-    document = {
-        **config.other,
-        "vault": {"slot": config.slot},
-        **({"mailbox": {"url": config.mailbox}} if config.mailbox else {}),
-        "accounts": {
-            name: {**account.other, "exchange": account.exchange, "robot": account.robot}
-            for name, account in config.accounts.items()
-        },
-    }
-    write_private(home.config, tomli_w.dumps(document).encode())
 
 
 def write_private(path: Path, data: bytes) -> None:
