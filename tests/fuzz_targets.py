@@ -16,18 +16,18 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from fortctl.audit import AuditFile
 from fortctl.errors import FortctlError
+from fortctl.mailbox.crypto import RecipientKey
+from fortctl.mailbox.messages import Refused, open_row, read_receipt
+from fortctl.mailbox.pairing import read_commitment, read_half
 from fortctl.ports import MailboxRow
 from fortctl.robot.elsewhere import signed_card
 from fortctl.secret import Secret
 from fortctl.services.entering import parse_api_key, parse_key, parse_object
+from fortctl.store.audit_log import AuditFile
 from fortctl.vault.backup import open_backup, read_backup
-from fortctl.vault.command import Refused, open_row, read_receipt
 from fortctl.vault.envelope import check_tag, open_record, unwrap
 from fortctl.vault.format import Document, decode, encode
-from fortctl.vault.pairing import read_commitment, read_half
-from fortctl.vault.seal import RecipientKey
 from fortctl.vault.slots import Passphrase
 from make_vectors import VECTORS
 

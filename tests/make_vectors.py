@@ -14,13 +14,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from fortctl.canonical_json import canonical_json
+from fortctl.mailbox.crypto import Identity, RecipientKey
+from fortctl.mailbox.messages import Command, build
 from fortctl.ports import NewRecord
 from fortctl.secret import Secret
 from fortctl.vault import erasure
-from fortctl.vault.command import Command, build
-from fortctl.vault.seal import Identity, RecipientKey, canonical_json
+from fortctl.vault.file import VaultFile
 from fortctl.vault.slots import FLOOR, KeyFile, Passphrase
-from fortctl.vault.store import VaultFile
 
 VECTORS = Path(__file__).parent / "vectors"
 PASSPHRASE, KEYFILE = "test passphrase, not a secret", bytes(range(32))

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from fortctl.audit import _hash
+from fortctl.store.audit_log import _hash
 from harness import Shell
 
 

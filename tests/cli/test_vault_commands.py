@@ -193,7 +193,7 @@ def test_a_lost_home_comes_back_from_its_backup(ready: Shell, tmp_path: Path) ->
 
 def test_a_change_waits_for_the_lock_and_names_its_holder(vaults: Vaults) -> None:
     hold = (
-        "import sys, time; from pathlib import Path; from fortctl.vault.store import VaultFile\n"
+        "import sys, time; from pathlib import Path; from fortctl.vault.file import VaultFile\n"
         "home = Path(sys.argv[1])\n"
         "with VaultFile(home / 'vault.toml', home / 'erasure').locked():\n"
         "    print('held', flush=True); time.sleep(60)\n"

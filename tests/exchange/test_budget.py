@@ -16,8 +16,8 @@ from fortctl.exchange.targets import ExchangeTarget
 from fortctl.model import KeyPair, KeyType
 from fortctl.ports import ExchangeFault, Outcome
 from fortctl.secret import Secret
+from fortctl.store.request_weight import MIGRATIONS, WeightStore
 from fortctl.store.sqlite import connect
-from fortctl.store.weights import MIGRATIONS, WeightStore
 from fortctl.system.clock import SystemClock
 
 START = 1_700_000_000_000 // MINUTE_MS * MINUTE_MS

@@ -11,13 +11,13 @@ from fortctl.errors import BadInput, ExchangeUnreachable, FortctlError
 from fortctl.exchange.client import BinanceExchange
 from fortctl.exchange.issuer import KEYS, SubAccountIssuer
 from fortctl.exchange.targets import resolve
+from fortctl.keys.generation import make_pair
 from fortctl.model import KeyPair, KeyType, Role
 from fortctl.paper.testing import PaperExchange, in_process
 from fortctl.ports import ExchangeFault, Outcome
 from fortctl.secret import Secret
 from fortctl.services import issuer as issuing
 from fortctl.system.clock import SystemClock
-from fortctl.vault.keygen import make_pair
 
 EMAIL = "robot-1@paper.example"
 

@@ -13,8 +13,13 @@ from typing import Any
 
 import pytest
 
+from fortctl.canonical_json import canonical_json
 from fortctl.commands.emergency_stores import open_board
 from fortctl.errors import RobotUnreachable, VaultDamaged
+from fortctl.mailbox.crypto import Identity
+from fortctl.mailbox.messages import Command, Refused, open_row
+from fortctl.mailbox.panic_order import OrderFile, check_order, read_answer, sign_orders
+from fortctl.mailbox.sqlite import SqliteMailbox
 from fortctl.model import KeyCard, KeyPair, KeyType, Role
 from fortctl.ports import MailboxRow
 from fortctl.robot.desk import Desk
@@ -24,13 +29,9 @@ from fortctl.robot.obedience import NOT_YET, Obedience, orders_of
 from fortctl.robot.strongbox import Applied, InstalledKey, StrongBox
 from fortctl.secret import Secret
 from fortctl.services.panic_halt import Halted, RemoteHalt
-from fortctl.store.mailbox import SqliteMailbox
 from fortctl.vault import erasure
-from fortctl.vault.command import Command, Refused, open_row
-from fortctl.vault.panic_order import OrderFile, check_order, read_answer, sign_orders
-from fortctl.vault.seal import Identity, canonical_json
+from fortctl.vault.file import VaultFile
 from fortctl.vault.slots import KeyFile
-from fortctl.vault.store import VaultFile
 from hands import Hands
 
 

@@ -10,20 +10,20 @@ from typing import Any
 
 import pytest
 
-from fortctl.audit import AuditFile
 from fortctl.commands.context import App, Globals
 from fortctl.commands.emergency import Emergency
 from fortctl.config.home import Home
 from fortctl.errors import FortctlError
+from fortctl.mailbox.sqlite import SqliteMailbox
 from fortctl.model import KeyVerdict
 from fortctl.ports import MailboxRow, NewRecord
 from fortctl.secret import Secret
 from fortctl.services.custody import FINGERPRINT_KEY, Custody
 from fortctl.services.panic_report import KeysRead
-from fortctl.store.mailbox import SqliteMailbox
+from fortctl.store.audit_log import AuditFile
 from fortctl.vault import erasure
+from fortctl.vault.file import VaultFile
 from fortctl.vault.slots import KeyFile
-from fortctl.vault.store import VaultFile
 from hands import Hands
 from panic.bench import Bench, step, told
 

@@ -20,11 +20,12 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-from fortctl.audit import AuditFile
 from fortctl.config.home import Home, make_private_folder, write_private
 from fortctl.exchange import parsing
 from fortctl.exchange.candles import price_range
 from fortctl.exchange.codes import classify
+from fortctl.mailbox.crypto import Identity
+from fortctl.mailbox.sqlite import SqliteMailbox
 from fortctl.model import KeyPair, KeyType, PublicTrade, Role, StreamUp
 from fortctl.paper import calls, refusals
 from fortctl.paper.accounts import ApiKey
@@ -51,11 +52,10 @@ from fortctl.services.rotation import Ended, RotationJournal, RotationService
 from fortctl.services.rotation_plan import Mode, Operation, Scope
 from fortctl.services.rotation_proof import Proofs
 from fortctl.services.rotation_tools import StepTools
-from fortctl.store.mailbox import SqliteMailbox
+from fortctl.store.audit_log import AuditFile
 from fortctl.store.operations import SqliteOperations
-from fortctl.vault.seal import Identity
+from fortctl.vault.file import VaultFile
 from fortctl.vault.slots import KeyFile
-from fortctl.vault.store import VaultFile
 
 SYMBOL, START_MS = "XRPETH", 1_700_000_000_000
 GRID = {"symbol": SYMBOL, "levels": 2, "step": "0.5", "take_profit": "0.5", "order_quote": "0.05"}

@@ -16,8 +16,8 @@ from fortctl.errors import ActionRequired, KeyPolicy, RobotTimeout
 from fortctl.model import Role
 from fortctl.services.rotation import status_of
 from fortctl.services.rotation_plan import Mode, Scope
+from fortctl.vault.file import VaultFile
 from fortctl.vault.slots import KeyFile
-from fortctl.vault.store import VaultFile
 from rotation.stage import SUB_ACCOUNT, Killed, Robot, Stage
 
 

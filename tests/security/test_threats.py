@@ -23,16 +23,17 @@ from typing import ClassVar
 
 import pytest
 
+from fortctl.canonical_json import canonical_json
 from fortctl.demo.proofs import traces
 from fortctl.errors import FortctlError
+from fortctl.mailbox.crypto import Identity, RecipientKey
+from fortctl.mailbox.messages import Command, build
 from fortctl.secret import Secret
 from fortctl.vault.backup import read_backup
-from fortctl.vault.command import Command, build
 from fortctl.vault.envelope import open_record
+from fortctl.vault.file import unlock_document
 from fortctl.vault.format import decode, encode
-from fortctl.vault.seal import Identity, RecipientKey, canonical_json
 from fortctl.vault.slots import FLOOR, Passphrase
-from fortctl.vault.store import unlock_document
 from harness import STILL, Paper, Shell, end_robots, serve_paper
 from paper_client import SignedClient
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from fortctl.errors import Conflict, VaultDamaged
+from fortctl.mailbox.sqlite import SqliteMailbox
 from fortctl.ports import MailboxRow
-from fortctl.store.mailbox import SqliteMailbox
 
 SEALED = b"sealed-bytes-that-must-vanish-" * 4
 

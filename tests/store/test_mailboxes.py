@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from fortctl.errors import ConfigError, Conflict, RobotUnreachable
+from fortctl.mailbox.postgres import PostgresMailbox, check_url
+from fortctl.mailbox.sqlite import SqliteMailbox
 from fortctl.ports import MailboxRow
-from fortctl.store.mailbox import SqliteMailbox
-from fortctl.store.postgres import PostgresMailbox, check_url
 
 Mailbox = SqliteMailbox | PostgresMailbox
 Make = Callable[[], Mailbox]

@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from fortctl.vault.seal import Identity
+from fortctl.mailbox.crypto import Identity
 from harness import STILL, Paper, Shell, end_robots, serve_paper
 
 NOBODY = 65534

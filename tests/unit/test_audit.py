@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from fortctl.audit import AuditFile
 from fortctl.errors import VaultDamaged
 from fortctl.secret import Secret
+from fortctl.store.audit_log import AuditFile
 
 
 @pytest.fixture

@@ -21,7 +21,7 @@ sys.path[:0] = json.loads(os.environ["FOLDERS"])
 from fortctl.system.memory import guard_memory, scrub
 from fortctl.model import KeyType
 from fortctl.secret import Secret
-from fortctl.vault.keygen import make_pair
+from fortctl.keys.generation import make_pair
 from memory_image import image, places
 
 def random_key():

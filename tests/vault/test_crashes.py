@@ -11,17 +11,17 @@ from pathlib import Path
 import pytest
 
 from crashing import HOW, Killed, fated
-from fortctl.audit import AuditFile
 from fortctl.config.file import AccountConfig, Config, load_config, save_config
 from fortctl.config.home import Home, write_private
 from fortctl.errors import FortctlError, NotFound, VaultDamaged
 from fortctl.ports import NewRecord
 from fortctl.secret import Secret
 from fortctl.services.custody import audited
+from fortctl.store.audit_log import AuditFile
 from fortctl.vault import erasure
 from fortctl.vault.backup import read_backup
+from fortctl.vault.file import OpenVault, VaultFile
 from fortctl.vault.slots import FLOOR, KeyFile
-from fortctl.vault.store import OpenVault, VaultFile
 
 AUDIT_KEY = Secret(b"a" * 32)
 

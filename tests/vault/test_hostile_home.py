@@ -11,15 +11,15 @@ from pathlib import Path
 import pytest
 
 from fortctl.errors import FortctlError, NotFound, VaultDamaged
+from fortctl.mailbox.pairing import Half, read_half
 from fortctl.ports import NewRecord
 from fortctl.secret import Secret
 from fortctl.vault import erasure
 from fortctl.vault.backup import read_backup
 from fortctl.vault.envelope import wrap
+from fortctl.vault.file import OpenVault, VaultFile
 from fortctl.vault.format import SLOTS_MOST, Document, decode, encode
-from fortctl.vault.pairing import Half, read_half
 from fortctl.vault.slots import KdfCost, KeyFile, Passphrase, stretch
-from fortctl.vault.store import OpenVault, VaultFile
 
 VICTIM = b"somebody's letter, which has nothing to do with this"
 

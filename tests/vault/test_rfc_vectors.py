@@ -8,10 +8,10 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hpke import AEAD, KDF, KEM, Suite
 
 import reference_hpke
+from fortctl.mailbox import crypto as seal_module
+from fortctl.mailbox.crypto import Identity, RecipientKey, SealError, low_order, seal, unseal, verify
 from fortctl.secret import Secret
-from fortctl.vault import seal as seal_module
 from fortctl.vault.envelope import hkdf
-from fortctl.vault.seal import Identity, RecipientKey, SealError, low_order, seal, unseal, verify
 
 ED25519 = (  # RFC 8032, section 7.1: secret key, public key, message, signature
     (

@@ -9,11 +9,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fortctl.canonical_json import canonical_json
 from fortctl.errors import VaultDamaged
+from fortctl.keys.fingerprint import fingerprint
+from fortctl.mailbox.crypto import Identity, RecipientKey, SealError, seal, unseal, verify
+from fortctl.mailbox.messages import Command, Refused, build, open_row, read_receipt, receipt
 from fortctl.ports import MailboxRow
 from fortctl.secret import Secret
-from fortctl.vault.command import Command, Refused, build, open_row, read_receipt, receipt
-from fortctl.vault.seal import Identity, RecipientKey, SealError, canonical_json, fingerprint, seal, unseal, verify
 
 OPERATOR, STRANGER, ROBOT = Identity.generate(), Identity.generate(), Identity.generate()
 RECIPIENT = RecipientKey.generate()

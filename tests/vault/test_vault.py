@@ -18,9 +18,9 @@ from fortctl.errors import ConfigError, Conflict, FortctlError, NotFound, VaultD
 from fortctl.ports import NewRecord
 from fortctl.secret import Secret
 from fortctl.vault import erasure
+from fortctl.vault.file import OpenVault, VaultFile, unlock_document
 from fortctl.vault.format import decode, encode
 from fortctl.vault.slots import CEILING, FLOOR, KdfCost, KeyFile, Passphrase, calibrate, stretch
-from fortctl.vault.store import OpenVault, VaultFile, unlock_document
 
 
 def record(record_id: str, text: str, *, erasable: bool = False) -> NewRecord:

@@ -11,14 +11,14 @@ import pytest
 
 import independent_reader
 from fortctl.errors import FortctlError, NotFound
+from fortctl.mailbox.crypto import RecipientKey
+from fortctl.mailbox.messages import Refused, open_row
 from fortctl.ports import MailboxRow
 from fortctl.secret import Secret
 from fortctl.vault import erasure
 from fortctl.vault.backup import read_backup
-from fortctl.vault.command import Refused, open_row
-from fortctl.vault.seal import RecipientKey
+from fortctl.vault.file import OpenVault, VaultFile
 from fortctl.vault.slots import KeyFile, Passphrase, Unlocker
-from fortctl.vault.store import OpenVault, VaultFile
 from make_vectors import KEYFILE, PASSPHRASE, VECTORS
 
 

@@ -22,9 +22,9 @@ def list_accounts(app: App) -> Result:
 @click.option("--exchange", required=True, metavar="live|testnet|us|paper|URL", help="The target.")
 def add(app: App, name: str, exchange: str) -> Result:
     from fortctl.exchange.targets import pin
+    from fortctl.mailbox.crypto import Identity
     from fortctl.services.accounts import AccountEntry
     from fortctl.services.custody import OPERATOR
-    from fortctl.vault.seal import Identity
 
     entry = AccountEntry(check_account_name(name), pin(exchange))
     service = app.wiring.accounts

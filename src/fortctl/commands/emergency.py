@@ -26,13 +26,13 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from fortctl.commands.context import App
+    from fortctl.mailbox.panic_order import OrderFile
+    from fortctl.mailbox.postgres import PostgresMailbox
+    from fortctl.mailbox.sqlite import SqliteMailbox
     from fortctl.ports import Issuer
     from fortctl.robot.latch import LatchFile
     from fortctl.services.panic_report import KeysRead, KnownKey
-    from fortctl.store.mailbox import SqliteMailbox
-    from fortctl.store.postgres import PostgresMailbox
-    from fortctl.vault.panic_order import OrderFile
-    from fortctl.vault.store import OpenVault, VaultFile
+    from fortctl.vault.file import OpenVault, VaultFile
 
 _BROKEN = (FortctlError, OSError, ValueError, KeyError, TypeError)
 # Records that can be destroyed and are no keys of the exchange.
@@ -118,7 +118,7 @@ class Emergency:
         return KeysRead(found, unknown, queued, self._marker(shown))
 
     def _marker(self, under: bytes | None) -> Callable[[Secret], str] | None:
-        from fortctl.vault.seal import fingerprint
+        from fortctl.keys.fingerprint import fingerprint
 
         return (lambda api_key: fingerprint(api_key, under)) if under is not None else None
 
@@ -139,7 +139,7 @@ class Emergency:
 
     def queued(self) -> tuple[str, ...]:
         """Return when keys were sent to the robot that it has not taken up. Raises ``FortctlError``, ``OSError``."""
-        from fortctl.store.mailbox import created_at, is_delivery
+        from fortctl.mailbox.sqlite import created_at, is_delivery
         from fortctl.timestamps import rfc3339
 
         mailbox = self.mailbox()
@@ -186,8 +186,8 @@ class Emergency:
 
     def _unlocked(self, path: Path, erasure: Path, keyfile: Path, who: str) -> OpenVault:
         """Unlock a vault with its key file, else with a passphrase file that was named."""
+        from fortctl.vault.file import VaultFile
         from fortctl.vault.slots import KeyFile
-        from fortctl.vault.store import VaultFile
 
         file = VaultFile(path, erasure)
         if keyfile.exists():
@@ -210,8 +210,8 @@ class Emergency:
             return None
 
     def _keys_in(self, vault: OpenVault, shown: bytes | None) -> list[KnownKey]:
+        from fortctl.keys.fingerprint import fingerprint
         from fortctl.services.panic_report import KnownKey
-        from fortctl.vault.seal import fingerprint
 
         found = []
         for meta in vault.records():
@@ -253,7 +253,7 @@ class Emergency:
         return LatchFile(self._place.path)
 
     def _file(self, role: str) -> VaultFile:
-        from fortctl.vault.store import VaultFile
+        from fortctl.vault.file import VaultFile
 
         place = self._home if role == "site" else self._place
         return VaultFile(place.vault, place.erasure)
@@ -306,7 +306,7 @@ class Emergency:
             return open_board(url)
         if not self._home.mailbox.exists():
             return None
-        from fortctl.store.mailbox import SqliteMailbox
+        from fortctl.mailbox.sqlite import SqliteMailbox
 
         return SqliteMailbox(self._home.mailbox, busy_timeout_ms=BUSY_MS)
 
@@ -347,7 +347,7 @@ class Emergency:
 
     def read_order(self) -> OrderFile:
         """Return the order that lies in the home. Raises ``OSError``, ``VaultDamaged``."""
-        from fortctl.vault.panic_order import OrderFile
+        from fortctl.mailbox.panic_order import OrderFile
 
         return OrderFile.from_bytes(read_plain(self._place.panic_order))
 
@@ -359,7 +359,7 @@ class Emergency:
         Raises:
             RobotUnreachable: there is none, and the site's vault does not open by itself.
         """
-        from fortctl.vault.panic_order import OrderFile
+        from fortctl.mailbox.panic_order import OrderFile
 
         with suppress(*_BROKEN):
             return OrderFile.from_bytes(str(self._latch().read()["order"]).encode())
@@ -386,8 +386,8 @@ class Emergency:
         """Sign an order with the operator's identity. Raises ``FortctlError``: the site's vault does not open."""
         from base64 import b64decode
 
-        from fortctl.vault.panic_order import sign_orders
-        from fortctl.vault.seal import Identity
+        from fortctl.mailbox.crypto import Identity
+        from fortctl.mailbox.panic_order import sign_orders
 
         vault = self._site_vault()
         pin = json.loads(vault.get(f"robot/{self._account}").reveal_bytes())

@@ -15,12 +15,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from fortctl.config.home import Home
+    from fortctl.mailbox.postgres import PostgresMailbox
+    from fortctl.mailbox.sqlite import SqliteMailbox
     from fortctl.ports import OperationRow, OperationStore
     from fortctl.services.panic_ports import Aborted
     from fortctl.services.rotation_plan import Operation
-    from fortctl.store.mailbox import SqliteMailbox
-    from fortctl.store.postgres import PostgresMailbox
-    from fortctl.vault.store import OpenVault
+    from fortctl.vault.file import OpenVault
 
 T = TypeVar("T")
 BUSY_MS = 1_000
@@ -172,8 +172,8 @@ def open_board(url: str) -> SqliteMailbox | PostgresMailbox:
     """Open a shared mailbox for a moment. Raises ``FortctlError``."""
     from pathlib import Path
 
-    from fortctl.store.mailbox import SqliteMailbox
-    from fortctl.store.postgres import PostgresMailbox
+    from fortctl.mailbox.postgres import PostgresMailbox
+    from fortctl.mailbox.sqlite import SqliteMailbox
 
     if url.startswith("postgresql://"):
         return PostgresMailbox(url)

@@ -26,8 +26,8 @@ KEYFILE_BESIDE = (
 def init(app: App, exchange: str, slot: str) -> Result:
     from fortctl.commands.unlocking import first_source
     from fortctl.exchange.targets import pin
+    from fortctl.mailbox.crypto import Identity
     from fortctl.services.accounts import AccountEntry, found_vault
-    from fortctl.vault.seal import Identity
 
     wiring, home = app.wiring, app.wiring.home
     target = pin(exchange)

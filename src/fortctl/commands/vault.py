@@ -17,7 +17,7 @@ from fortctl.timestamps import age_days, rfc3339
 if TYPE_CHECKING:
     from fortctl.ports import RecordMeta
     from fortctl.services.vault import VaultService
-    from fortctl.vault.store import OpenVault, VaultFile
+    from fortctl.vault.file import OpenVault, VaultFile
 
 vault = group("vault", "What unlocks the vault, and its backups.")
 slot = vault.subgroup("slot", "The ways to unlock it.")

@@ -20,11 +20,12 @@ from fortctl.system.clock import SystemClock
 from fortctl.timestamps import rfc3339
 
 if TYPE_CHECKING:
-    from fortctl.audit import AuditFile
     from fortctl.commands.context import App
     from fortctl.config.settings import Preferences
     from fortctl.exchange.connections import Connections
     from fortctl.exchange.targets import ExchangeTarget
+    from fortctl.mailbox.postgres import PostgresMailbox
+    from fortctl.mailbox.sqlite import SqliteMailbox
     from fortctl.ports import Exchange, Latch, RobotProcess
     from fortctl.services.accounts import AccountEntry, AccountService
     from fortctl.services.control import RobotControl
@@ -36,12 +37,11 @@ if TYPE_CHECKING:
     from fortctl.services.robot import RobotService, RobotWatch
     from fortctl.services.vault import VaultService
     from fortctl.services.views import AccountViews
-    from fortctl.store.mailbox import SqliteMailbox
+    from fortctl.store.audit_log import AuditFile
     from fortctl.store.operations import SqliteOperations
-    from fortctl.store.postgres import PostgresMailbox
-    from fortctl.store.weights import WeightStore
+    from fortctl.store.request_weight import WeightStore
+    from fortctl.vault.file import OpenVault, VaultFile
     from fortctl.vault.slots import Unlocker
-    from fortctl.vault.store import OpenVault, VaultFile
 
 
 class Wiring:
@@ -104,7 +104,7 @@ class Wiring:
 
     @cached_property
     def audit(self) -> AuditFile:
-        from fortctl.audit import AuditFile
+        from fortctl.store.audit_log import AuditFile
 
         return AuditFile(self.home.audit)
 
@@ -112,7 +112,7 @@ class Wiring:
 
     @property
     def vault_file(self) -> VaultFile:
-        from fortctl.vault.store import VaultFile
+        from fortctl.vault.file import VaultFile
 
         return VaultFile(self.home.vault, self.home.erasure)
 
@@ -149,7 +149,7 @@ class Wiring:
 
     @cached_property
     def robot_vault_file(self) -> VaultFile:
-        from fortctl.vault.store import VaultFile
+        from fortctl.vault.file import VaultFile
 
         return VaultFile(self.robot_home.vault, self.robot_home.erasure)
 
@@ -182,13 +182,13 @@ class Wiring:
 
     @cached_property
     def mailbox(self) -> SqliteMailbox | PostgresMailbox:
-        from fortctl.store.mailbox import SqliteMailbox
+        from fortctl.mailbox.sqlite import SqliteMailbox
 
         url = self.config.mailbox
         if not url:
             return SqliteMailbox(self.home.mailbox)
         if url.startswith("postgresql://"):
-            from fortctl.store.postgres import PostgresMailbox
+            from fortctl.mailbox.postgres import PostgresMailbox
 
             return PostgresMailbox(url)
         return SqliteMailbox(shared_mailbox(url), shared=True)
@@ -203,7 +203,7 @@ class Wiring:
     def use_mailbox(self, url: str) -> None:
         """Meet robots and operators at another mailbox from now on. Raises ``ConfigError``."""
         if url.startswith("postgresql://"):
-            from fortctl.store.postgres import check_url, import_driver
+            from fortctl.mailbox.postgres import check_url, import_driver
 
             check_url(url)
             import_driver()
@@ -369,7 +369,7 @@ class Wiring:
 
     @cached_property
     def _weights(self) -> WeightStore:
-        from fortctl.store.weights import WeightStore
+        from fortctl.store.request_weight import WeightStore
 
         return WeightStore(self.home.path / "weights.sqlite")
 

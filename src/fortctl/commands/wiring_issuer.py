@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from fortctl.model import KeyPair
     from fortctl.ports import Issuer
     from fortctl.services.issuer import IssuerService
-    from fortctl.vault.store import OpenVault, VaultFile
+    from fortctl.vault.file import OpenVault, VaultFile
 
 
 # How long a busy exchange is waited for: a robot may stand still until its new key is there, and nobody be there who
@@ -26,7 +26,7 @@ PATIENCE_S = 60.0
 
 def issuer_file(home: Home) -> VaultFile:
     """Return the issuer's vault file; it may not exist yet."""
-    from fortctl.vault.store import VaultFile
+    from fortctl.vault.file import VaultFile
 
     return VaultFile(home.issuer.vault, home.issuer.erasure)
 

@@ -63,7 +63,7 @@ def _folders(root: Path) -> set[str]:
 
 def _vaulted(home: Home) -> set[str]:
     """Return the accounts whose records the site's vault shows."""
-    from fortctl.vault.store import VaultFile
+    from fortctl.vault.file import VaultFile
 
     header = read_in_time(lambda: VaultFile(home.vault, home.erasure).header())
     return {meta.account for meta in header.records if meta.account} if header is not None else set()
@@ -100,7 +100,7 @@ def panic_ports(app: App, account: str) -> PanicPorts:
         return BinanceExchange(resolve(emergency.exchange(), home.path), pair)
 
     def audit(what: str, facts: Mapping[str, Any]) -> None:
-        from fortctl.audit import AuditFile
+        from fortctl.store.audit_log import AuditFile
 
         AuditFile(home.audit).append(what, account=account, result="done", best_effort=True, **facts)
 

@@ -120,7 +120,7 @@ class RobotProcess:
 
     def _open_box(self) -> StrongBox:
         from fortctl.robot.strongbox import StrongBox
-        from fortctl.vault.store import VaultFile
+        from fortctl.vault.file import VaultFile
 
         wiring, place = self._wiring, self._place
         file = VaultFile(place.vault, place.erasure)

@@ -13,8 +13,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from fortctl.canonical_json import canonical_json
 from fortctl.errors import BadInput, Conflict, FortctlError, InternalError, UsageError
 from fortctl.keys.serialization import card_to_wire
+from fortctl.mailbox.crypto import RecipientKey
+from fortctl.mailbox.messages import Command, Refused, open_row, receipt
 from fortctl.model import KeyCard
 from fortctl.ports import Clock, LatchGuard, Mailbox, MailboxRow
 from fortctl.robot.duties import Change, Duties, Operable
@@ -22,8 +25,6 @@ from fortctl.robot.strongbox import Applied, Site, StrongBox
 from fortctl.secret import Secret
 from fortctl.system.memory import Traces
 from fortctl.timestamps import milliseconds
-from fortctl.vault.command import Command, Refused, open_row, receipt
-from fortctl.vault.seal import RecipientKey, canonical_json
 
 DELIVER = "deliver-key"
 # Refusals of commands that are right, but come too late or too early.

@@ -12,16 +12,17 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 from fortctl.errors import BadInput, Conflict, FortctlError, InternalError, KeyPolicy, NotFound
+from fortctl.keys.fingerprint import fingerprint
+from fortctl.keys.generation import make_pending
 from fortctl.keys.policy import expect_fit, refuse_foreign
 from fortctl.keys.serialization import card_to_wire, verdict_to_wire
 from fortctl.keys.verification import Death
+from fortctl.mailbox.crypto import identity_id, low_order
+from fortctl.mailbox.messages import Command
 from fortctl.model import KeyCard, KeyPair, KeyType, KeyVerdict, PendingPair, Role
 from fortctl.ports import Clock, ExchangeFault
 from fortctl.robot.strongbox import InstalledKey, StrongBox
 from fortctl.secret import Secret
-from fortctl.vault.command import Command
-from fortctl.vault.keygen import make_pending
-from fortctl.vault.seal import fingerprint, identity_id, low_order
 
 
 @dataclass(frozen=True)

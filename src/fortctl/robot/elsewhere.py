@@ -58,7 +58,7 @@ def signed_card(body: bytes, signature: bytes, identity: Path | None) -> dict[st
     try:
         card = json.loads(body)
         if identity is not None:
-            from fortctl.vault.seal import verify
+            from fortctl.mailbox.crypto import verify
 
             public = base64.b64decode(json.loads(read_plain(identity))["public"])
             if not verify(public, "card", body, signature):

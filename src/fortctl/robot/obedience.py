@@ -13,11 +13,11 @@ from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Se
 from functools import partial
 from typing import Any, Protocol
 
+from fortctl.mailbox.messages import Refused
+from fortctl.mailbox.panic_order import PanicOrder, answer, check_order
 from fortctl.model import KeyCard
 from fortctl.ports import Clock, Latch, PanicBoard, PanicRow
 from fortctl.robot.strongbox import StrongBox
-from fortctl.vault.command import Refused
-from fortctl.vault.panic_order import PanicOrder, answer, check_order
 
 NOT_YET = "DEADMAN: the mailbox was not reached since the robot came up"
 

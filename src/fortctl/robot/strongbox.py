@@ -12,12 +12,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from fortctl.errors import ConfigError, NotFound
+from fortctl.keys.generation import pending_from, pending_record
 from fortctl.keys.serialization import card_from_wire, card_to_wire
+from fortctl.mailbox.crypto import Identity, RecipientKey
 from fortctl.model import KeyCard, KeyPair, KeyType, PendingPair, Role
 from fortctl.ports import Clock, NewRecord, VaultPort
 from fortctl.secret import Secret
-from fortctl.vault.keygen import pending_from, pending_record
-from fortctl.vault.seal import Identity, RecipientKey
 
 IDENTITY = "identity/robot"
 

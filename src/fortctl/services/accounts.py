@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from fortctl.errors import Conflict, NotFound
+from fortctl.mailbox.crypto import Identity
 from fortctl.ports import AuditLog, Clock, NewRecord, VaultPort
 from fortctl.secret import Secret
 from fortctl.services.custody import FINGERPRINT_KEY, OPERATOR, Custody, audited
-from fortctl.vault.seal import Identity
 
 AUDIT_KEY = "audit-key"
 

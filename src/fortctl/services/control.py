@@ -21,13 +21,13 @@ from fortctl.errors import (
     error_from_json,
 )
 from fortctl.keys.serialization import card_from_wire
+from fortctl.mailbox.crypto import verify
+from fortctl.mailbox.messages import Command, build, read_receipt
 from fortctl.model import KeyCard, KeyType
 from fortctl.ports import AuditLog, Clock, Latch, Mailbox, RobotProcess
 from fortctl.secret import Secret
 from fortctl.services.custody import Custody, RobotPin
 from fortctl.system.files import read_plain
-from fortctl.vault.command import Command, build, read_receipt
-from fortctl.vault.seal import verify
 
 IDENTITY_FILE = "identity.json"
 ANSWER_WITHIN_S = 30.0

@@ -15,12 +15,13 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from fortctl.errors import ConfigError, NotFound
+from fortctl.keys.fingerprint import fingerprint
+from fortctl.keys.generation import pending_from, pending_record
+from fortctl.mailbox.crypto import Identity
 from fortctl.model import KeyCard, KeyPair, KeyVerdict, PendingPair, Role
 from fortctl.ports import AuditLog, Clock, NewRecord, RecordMeta, VaultPort
 from fortctl.secret import Secret
 from fortctl.services.storedkey import StoredKey, decode_key, encode_key
-from fortctl.vault.keygen import pending_from, pending_record
-from fortctl.vault.seal import Identity, fingerprint
 
 OPERATOR = "identity/operator"
 FINGERPRINT_KEY = "fingerprint-key"

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from fortctl.errors import BadInput, ConfigError, ExchangeAnswer, FortctlError, KeyPolicy, KeyRejected, NotFound
+from fortctl.keys.fingerprint import fingerprint
 from fortctl.keys.policy import REQUIRED, judge_issuer, remedy_of, ticking_hint, words_of
 from fortctl.keys.verification import check_entered
 from fortctl.model import KeyCard, KeyPair, KeyRestrictions, KeyType, KeyVerdict, Role
@@ -19,7 +20,6 @@ from fortctl.ports import AuditLog, Clock, Exchange, ExchangeFault, IssuedKey, I
 from fortctl.secret import Secret
 from fortctl.services.faults import error_of
 from fortctl.timestamps import rfc3339
-from fortctl.vault.seal import fingerprint
 
 PERSON, SUB_ACCOUNT = "person", "sub-account"
 LOOKS, LOOK_AGAIN_S = 5, 1.0

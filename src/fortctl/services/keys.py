@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from fortctl.errors import Conflict, KeyPolicy, NotFound
+from fortctl.keys.generation import make_pending
 from fortctl.keys.policy import expect_fit, refuse_foreign, refuse_other_exchange
 from fortctl.keys.serialization import card_from_wire, verdict_to_wire
 from fortctl.model import KeyCard, KeyPair, KeyRestrictions, KeyType, KeyVerdict, Role
@@ -26,7 +27,6 @@ from fortctl.services.keytaken import (
     told_of,
 )
 from fortctl.services.storedkey import StoredKey
-from fortctl.vault.keygen import make_pending
 
 Connect = Callable[[KeyPair | None], Exchange]
 

@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
 from fortctl.errors import Conflict, FortctlError, NotFound, RobotTimeout
+from fortctl.mailbox.crypto import identity_id
+from fortctl.mailbox.pairing import NONCE_BYTES, Half, commitment, comparison_code, keeps, read_commitment, read_half
 from fortctl.ports import AuditLog, Clock
 from fortctl.services.control import RobotControl
 from fortctl.services.custody import Custody, RobotPin
-from fortctl.vault.pairing import NONCE_BYTES, Half, commitment, comparison_code, keeps, read_commitment, read_half
-from fortctl.vault.seal import identity_id
 
 COMMITMENT, ROBOT, OPERATOR = "commitment", "robot", "operator"
 VALID_FOR_MS = 3_600_000

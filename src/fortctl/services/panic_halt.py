@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from fortctl.errors import FortctlError, RobotUnreachable
+from fortctl.mailbox.crypto import verify
+from fortctl.mailbox.panic_order import OrderFile, read_answer
 from fortctl.ports import Clock, Latch, PanicBoard, RobotOwner, RobotProcess
 from fortctl.system.threads import aside
-from fortctl.vault.panic_order import OrderFile, read_answer
-from fortctl.vault.seal import verify
 
 ACKNOWLEDGE_WITHIN_S = 0.3
 DRAIN_PLACERS_S = 0.2

@@ -7,9 +7,9 @@ from contextlib import suppress
 from typing import Protocol
 
 from fortctl.errors import FortctlError, VaultDamaged
+from fortctl.mailbox.panic_order import OrderFile, sign_orders
 from fortctl.ports import PanicBoard
 from fortctl.services.custody import Custody
-from fortctl.vault.panic_order import OrderFile, sign_orders
 
 READY, USED, MISSING = "ready", "used", "missing"
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from fortctl.keys.fingerprint import fingerprint
 from fortctl.model import KeyPair, KeyType, Role
 from fortctl.ports import Clock, Issuer
 from fortctl.secret import Secret
@@ -13,7 +14,6 @@ from fortctl.services.custody import Custody
 from fortctl.services.issuer import addresses_of, delete_keys, keys_of, make_key
 from fortctl.services.keys import KeyService
 from fortctl.services.rotation_plan import Operation
-from fortctl.vault.seal import fingerprint
 
 Note = Callable[[Role, Mapping[str, Any]], Operation]
 

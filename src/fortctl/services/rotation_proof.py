@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 
 from fortctl.errors import FortctlError
+from fortctl.keys.fingerprint import fingerprint
 from fortctl.keys.verification import ask_if_dead
 from fortctl.model import Role
 from fortctl.ports import Clock, Issuer
@@ -13,7 +14,6 @@ from fortctl.services.custody import Custody
 from fortctl.services.issuer import delete_keys, keys_of
 from fortctl.services.keys import Connect
 from fortctl.services.rotation_plan import Operation, issued_names
-from fortctl.vault.seal import fingerprint
 
 # How fast a deletion bites is not documented (binance.md, section 12).
 TRIES, PAUSE_S = 10, 0.5

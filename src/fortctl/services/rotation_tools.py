@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from fortctl.errors import Conflict, FortctlError
+from fortctl.keys.fingerprint import fingerprint
 from fortctl.model import KeyPair, Role
 from fortctl.ports import Clock, Issuer
 from fortctl.secret import Secret
@@ -20,7 +21,6 @@ from fortctl.services.robot import RobotService, RobotWatch
 from fortctl.services.rotation_plan import Mode, Operation
 from fortctl.services.rotation_proof import Proofs
 from fortctl.timestamps import milliseconds
-from fortctl.vault.seal import fingerprint
 
 SETTLES_WITHIN_S, LOOK_EVERY_S, BEAT_EVERY_S = 30.0, 0.1, 5.0
 # States in which the robot would trade, had it not been stopped for the rotation.

@@ -11,10 +11,10 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from fortctl.canonical_json import canonical_json
 from fortctl.errors import BadInput, VaultDamaged
 from fortctl.vault.envelope import backup_mac, unwrap_erasure_key, wrap_erasure_key
 from fortctl.vault.format import SIZE_LIMIT, Document, decode, encode
-from fortctl.vault.seal import canonical_json
 
 FORMAT = "fortctl-backup/1"
 _FIELDS = {"format": str, "made_at": int, "vault": str, "config": str, "erasure": dict, "mac": str}

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import hmac
-import json
 from typing import Any
 
 from fortctl.secret import Secret
@@ -14,32 +12,6 @@ _SEED_BYTES, _X25519_BYTES, _MLKEM_PUBLIC_BYTES = 64, 32, 1184
 
 class SealError(Exception):
     """A sealed box does not open with this key and context."""
-
-
-def canonical_json(value: Any) -> bytes:
-    """Return the one writing of a JSON value that signatures cover: sorted keys, no spaces, UTF-8.
-
-    Raises:
-        TypeError: the value holds a float (two programs may write it differently), or what JSON does not know.
-    """
-    _refuse_floats(value)
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
-
-
-def _refuse_floats(value: Any) -> None:
-    if isinstance(value, float):
-        raise TypeError("a float has no canonical writing")
-    if isinstance(value, dict):
-        for item in value.values():
-            _refuse_floats(item)
-    elif isinstance(value, list | tuple):
-        for item in value:
-            _refuse_floats(item)
-
-
-def fingerprint(api_key: Secret, key: bytes) -> str:
-    """Return the first 12 hex digits of HMAC-SHA-256 of the API key under the home's fingerprint key."""
-    return hmac.digest(key, api_key.reveal_bytes(), "sha256").hex()[:12]
 
 
 class RecipientKey:

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import parse_qs, urlsplit
 
 from fortctl.errors import ConfigError, Conflict, RobotUnreachable
+from fortctl.mailbox.sqlite import AT_ONCE, NUMBER_LIMIT, bounded_columns, created_at
 from fortctl.ports import MailboxRow, PanicRow
-from fortctl.store.mailbox import AT_ONCE, NUMBER_LIMIT, bounded_columns, created_at
 
 if TYPE_CHECKING:
     import psycopg

@@ -12,10 +12,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from fortctl.canonical_json import canonical_json
 from fortctl.errors import VaultDamaged
+from fortctl.mailbox.crypto import Identity, RecipientKey, SealError, seal, verify
 from fortctl.ports import MailboxRow
 from fortctl.secret import Secret
-from fortctl.vault.seal import Identity, RecipientKey, SealError, canonical_json, seal, verify
 
 VERSION = 1
 # A command from a clock that runs ahead is accepted this far ahead of ours.

@@ -14,8 +14,9 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
+from fortctl.canonical_json import canonical_json
 from fortctl.errors import Conflict
-from fortctl.vault.seal import canonical_json, low_order
+from fortctl.mailbox.crypto import low_order
 
 NONCE_BYTES = 32
 _CODE_BITS = 40

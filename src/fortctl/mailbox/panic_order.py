@@ -14,9 +14,10 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from fortctl.canonical_json import canonical_json
 from fortctl.errors import VaultDamaged
-from fortctl.vault.command import Refused
-from fortctl.vault.seal import Identity, canonical_json, verify
+from fortctl.mailbox.crypto import Identity, verify
+from fortctl.mailbox.messages import Refused
 
 VERSION = 1
 NONCE_BYTES = 16
