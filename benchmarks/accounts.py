@@ -109,9 +109,9 @@ async def exchange(folder: Path) -> None:
 
 
 async def fleet(folder: Path, url: str, keys: list[dict[str, str]]) -> None:
-    from fortctl.exchange.budget import Budget
     from fortctl.exchange.client import BinanceExchange
-    from fortctl.exchange.connections import Connections
+    from fortctl.exchange.connection_pool import Connections
+    from fortctl.exchange.rate_limiter import Budget
     from fortctl.exchange.targets import _from_url
     from fortctl.model import KeyPair, KeyType
     from fortctl.robot.journal import SqliteJournal

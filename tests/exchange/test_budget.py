@@ -10,8 +10,8 @@ from aiohttp import web
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fortctl.exchange.budget import KEPT_FREE, MINUTE_MS, Budget, Spent, ask, is_urgent, weight_of
 from fortctl.exchange.client import BinanceExchange
+from fortctl.exchange.rate_limiter import KEPT_FREE, MINUTE_MS, Budget, Spent, ask, is_urgent, weight_of
 from fortctl.exchange.targets import ExchangeTarget
 from fortctl.model import KeyPair, KeyType
 from fortctl.ports import ExchangeFault, Outcome

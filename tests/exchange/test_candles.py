@@ -9,7 +9,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fortctl.exchange.candles import HOUR, MINUTE, PAGE, SECOND, price_range, spans
+from fortctl.exchange.price_range import HOUR, MINUTE, PAGE, SECOND, price_range, spans
 from fortctl.model import PriceRange
 
 START = 1_700_000_000_123

@@ -9,7 +9,7 @@ import pytest
 
 from fortctl.errors import BadInput, ExchangeUnreachable, FortctlError
 from fortctl.exchange.client import BinanceExchange
-from fortctl.exchange.issuer import KEYS, SubAccountIssuer
+from fortctl.exchange.sub_account_issuer import KEYS, SubAccountIssuer
 from fortctl.exchange.targets import resolve
 from fortctl.keys.generation import make_pair
 from fortctl.model import KeyPair, KeyType, Role
@@ -80,7 +80,7 @@ async def test_a_key_is_born_with_its_rights_and_addresses(
 async def test_lists_are_read_to_their_end(
     exchange: PaperExchange, master: KeyPair, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("fortctl.exchange.issuer.PAGE", 2)
+    monkeypatch.setattr("fortctl.exchange.sub_account_issuer.PAGE", 2)
     issuer, (_private, public) = issuer_of(exchange, master), make_pair(KeyType.ED25519)
     for number in range(5):
         await issuer.create(f"many-{number}", public, (), [])

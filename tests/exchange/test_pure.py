@@ -10,7 +10,7 @@ import pytest
 
 from fortctl.errors import ConfigError, ExchangeUnreachable
 from fortctl.exchange.client import BinanceExchange
-from fortctl.exchange.codes import classify
+from fortctl.exchange.error_codes import classify
 from fortctl.exchange.signing import sign, socket_payload
 from fortctl.exchange.targets import ExchangeTarget, pin, resolve
 from fortctl.model import KeyPair, KeyType
@@ -100,7 +100,7 @@ def test_paper_needs_a_server_on_loopback(tmp_path: Path) -> None:
 
 
 def test_targets_and_codes_import_no_vendor() -> None:
-    script = "import sys, fortctl.exchange.targets, fortctl.exchange.codes; print(*sys.modules)"
+    script = "import sys, fortctl.exchange.targets, fortctl.exchange.error_codes; print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout.split()
     assert not {"aiohttp", "binance", "pydantic", "asyncio"} & set(loaded)
 

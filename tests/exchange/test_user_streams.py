@@ -14,11 +14,11 @@ import pytest
 from aiohttp import web
 from multidict import CIMultiDict
 
-from fortctl.exchange.backoff import LONGEST_PAUSE_S, Pauses, Refused, refusal, retry_after
 from fortctl.exchange.client import BinanceExchange
-from fortctl.exchange.connections import Connections
+from fortctl.exchange.connection_pool import Connections
+from fortctl.exchange.streams.reconnect import LONGEST_PAUSE_S, Pauses, Refused, refusal, retry_after
+from fortctl.exchange.streams.user_pool import UserStreams
 from fortctl.exchange.targets import _from_url
-from fortctl.exchange.userstreams import UserStreams
 from fortctl.model import (
     BalanceUpdate,
     KeyPair,

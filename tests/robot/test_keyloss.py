@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from fortctl.exchange.codes import classify
+from fortctl.exchange.error_codes import classify
 from fortctl.model import OrderUpdate, StreamDown
 from fortctl.paper.faults import CODES, EVENT, KEY, KINDS, REQUEST, SERVER
 from fortctl.ports import ExchangeFault, Outcome

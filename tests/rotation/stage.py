@@ -22,8 +22,8 @@ from typing import Any
 
 from fortctl.config.home import Home, make_private_folder, write_private
 from fortctl.exchange import parsing
-from fortctl.exchange.candles import price_range
-from fortctl.exchange.codes import classify
+from fortctl.exchange.error_codes import classify
+from fortctl.exchange.price_range import price_range
 from fortctl.mailbox.crypto import Identity
 from fortctl.mailbox.sqlite import SqliteMailbox
 from fortctl.model import KeyPair, KeyType, PublicTrade, Role, StreamUp

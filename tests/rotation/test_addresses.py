@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from fortctl.errors import Conflict
-from fortctl.exchange.codes import classify
+from fortctl.exchange.error_codes import classify
 from fortctl.model import Role
 from fortctl.ports import ExchangeFault
 from fortctl.services.rotation_plan import Mode, Scope

@@ -9,8 +9,8 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from fortctl.exchange import parsing
-from fortctl.exchange.candles import price_range
-from fortctl.exchange.codes import classify
+from fortctl.exchange.error_codes import classify
+from fortctl.exchange.price_range import price_range
 from fortctl.model import (
     AccountState,
     Fill,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass, field
 
-from fortctl.exchange.codes import classify
+from fortctl.exchange.error_codes import classify
 from fortctl.ports import ExchangeFault, Outcome
 
 # Before the exchange reads a request: nothing is executed.

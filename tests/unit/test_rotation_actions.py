@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from fortctl.exchange.vantage import own_address
 from fortctl.model import Role
 from fortctl.services.rotation_actions import to_create
 from fortctl.services.rotation_plan import Mode, Scope, begin
+from fortctl.system.network import own_address
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,7 @@ from fortctl.timestamps import rfc3339
 if TYPE_CHECKING:
     from fortctl.commands.context import App
     from fortctl.config.settings import Preferences
-    from fortctl.exchange.connections import Connections
+    from fortctl.exchange.connection_pool import Connections
     from fortctl.exchange.targets import ExchangeTarget
     from fortctl.mailbox.postgres import PostgresMailbox
     from fortctl.mailbox.sqlite import SqliteMailbox
@@ -354,8 +354,8 @@ class Wiring:
 
     def connect(self, pair: KeyPair | None, connections: Connections | None = None) -> Exchange:
         """Make an exchange adapter for the account's target; a process of long life shares its connections."""
-        from fortctl.exchange.budget import Budget
         from fortctl.exchange.client import BinanceExchange
+        from fortctl.exchange.rate_limiter import Budget
 
         target = self.target()
         budget = Budget(self._weights, target.rest_url, self.clock)

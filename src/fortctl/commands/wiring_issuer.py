@@ -85,7 +85,7 @@ def _service(app: App, vault: OpenVault) -> IssuerService:
 
 def sub_account_issuer(exchange: str, home: Path, pair: KeyPair, email: str, patience_s: float = 0.0) -> Issuer:
     """Return the issuer's adapter for a master key and a sub-account."""
-    from fortctl.exchange.issuer import SubAccountIssuer
+    from fortctl.exchange.sub_account_issuer import SubAccountIssuer
     from fortctl.exchange.targets import resolve
 
     return SubAccountIssuer(resolve(exchange, home), pair, email, patience_s=patience_s)

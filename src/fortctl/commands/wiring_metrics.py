@@ -16,7 +16,7 @@ from fortctl.robot.metrics_endpoint import MetricsEndpoint
 
 if TYPE_CHECKING:
     from fortctl.commands.wiring import Wiring
-    from fortctl.exchange.connections import Connections
+    from fortctl.exchange.connection_pool import Connections
     from fortctl.robot.runner import Runner
     from fortctl.robot.strongbox import StrongBox
 

@@ -171,7 +171,7 @@ class RobotProcess:
         from fortctl.commands.wiring import make_hooks
         from fortctl.commands.wiring_metrics import RobotMetrics
         from fortctl.commands.wiring_obedience import HookBell, RobotPanic
-        from fortctl.exchange.connections import Connections
+        from fortctl.exchange.connection_pool import Connections
         from fortctl.plugins import find_strategy
         from fortctl.robot.desk import Desk
         from fortctl.robot.endpoint import Endpoint

@@ -54,8 +54,8 @@ def rotation_service(app: App, journal: RotationJournal, guide: Guide, timeout_s
         return issuer_service(app).issuer()
 
     def address(role: Role) -> str | None:
-        from fortctl.exchange.vantage import own_address
         from fortctl.model import Role
+        from fortctl.system.network import own_address
 
         if role is Role.ROBOT and wiring.entry.robot == "remote":
             return None

@@ -9,9 +9,9 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from fortctl.exchange import parsing
-from fortctl.exchange.budget import CODE_ORDERS, STOPS_S, Budget, is_urgent, weight_of
-from fortctl.exchange.candles import MINUTE, price_range
-from fortctl.exchange.codes import classify
+from fortctl.exchange.error_codes import classify
+from fortctl.exchange.price_range import MINUTE, price_range
+from fortctl.exchange.rate_limiter import CODE_ORDERS, STOPS_S, Budget, is_urgent, weight_of
 from fortctl.exchange.signing import rest_payload, signer, with_signature
 from fortctl.exchange.targets import ExchangeTarget
 from fortctl.model import (
@@ -32,7 +32,7 @@ from fortctl.secret import redact
 from fortctl.system.clock import SystemClock
 
 if TYPE_CHECKING:
-    from fortctl.exchange.connections import Connections
+    from fortctl.exchange.connection_pool import Connections
 
 T = TypeVar("T")
 TIMEOUT_S = 10.0
@@ -272,7 +272,7 @@ class BinanceExchange:
         if self._shared is not None:
             return self._shared
         if self._own is None:
-            from fortctl.exchange.connections import Connections
+            from fortctl.exchange.connection_pool import Connections
 
             self._own = Connections()
         return self._own

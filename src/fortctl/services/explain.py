@@ -6,7 +6,7 @@ import inspect
 from typing import Any
 
 from fortctl.errors import FortctlError, InternalError, NotFound, error_classes
-from fortctl.exchange.codes import CODES
+from fortctl.exchange.error_codes import CODES
 from fortctl.services.robot_words import WORDS
 
 

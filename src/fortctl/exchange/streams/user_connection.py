@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, Any
 import aiohttp
 
 from fortctl.exchange import parsing
-from fortctl.exchange.backoff import BROKEN, Pauses, Refused, read_frame, refusal
-from fortctl.exchange.member import Member
+from fortctl.exchange.streams.reconnect import BROKEN, Pauses, Refused, read_frame, refusal
+from fortctl.exchange.streams.subscription import Member
 
 if TYPE_CHECKING:
-    from fortctl.exchange.userstreams import UserStreams
+    from fortctl.exchange.streams.user_pool import UserStreams
 
 ANSWER_WITHIN_S = 10.0
 MOST_MEMBERS = 1_000

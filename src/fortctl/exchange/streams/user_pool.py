@@ -14,8 +14,8 @@ from typing import Any
 
 import aiohttp
 
-from fortctl.exchange.member import Member
-from fortctl.exchange.userline import Line
+from fortctl.exchange.streams.subscription import Member
+from fortctl.exchange.streams.user_connection import Line
 from fortctl.model import KeyPair, UserEvent
 
 # A connection lives 24 h (web-socket-api.md); another one takes its place before that, with no break.

@@ -12,7 +12,7 @@ from decimal import Decimal, DecimalException
 
 import aiohttp
 
-from fortctl.exchange.backoff import BROKEN, Pauses, Refused, read_frame
+from fortctl.exchange.streams.reconnect import BROKEN, Pauses, Refused, read_frame
 from fortctl.model import MarketEvent, PublicTrade, StreamDown, StreamUp
 
 MOST_WAITING = 10_000

@@ -12,8 +12,8 @@ from contextlib import AbstractAsyncContextManager
 import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
 
-from fortctl.exchange.marketstreams import MarketStream
-from fortctl.exchange.userstreams import UserStreams
+from fortctl.exchange.streams.market import MarketStream
+from fortctl.exchange.streams.user_pool import UserStreams
 from fortctl.system.threads import apart
 
 # Binance pings every 20 s and cuts a silent peer after 60 s; silence beyond that means a dead connection.

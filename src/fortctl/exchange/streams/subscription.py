@@ -6,12 +6,12 @@ import asyncio
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from fortctl.exchange.backoff import Pauses
 from fortctl.exchange.signing import sign, socket_payload
+from fortctl.exchange.streams.reconnect import Pauses
 from fortctl.model import KeyPair, KeyType, StreamDown, StreamUp, UserEvent
 
 if TYPE_CHECKING:
-    from fortctl.exchange.userline import Line
+    from fortctl.exchange.streams.user_connection import Line
 
 RECV_WINDOW_MS = 5_000
 MOST_WAITING = 10_000

@@ -10,7 +10,7 @@ import json
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from fortctl.exchange.codes import classify
+from fortctl.exchange.error_codes import classify
 from fortctl.exchange.signing import rest_payload, signer, with_signature
 from fortctl.exchange.targets import ExchangeTarget
 from fortctl.model import KeyPair
