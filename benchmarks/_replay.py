@@ -7,11 +7,12 @@ from decimal import Decimal
 from typing import Any
 
 from fortctl.exchange import parsing
-from fortctl.paper import calls, refusals
-from fortctl.paper.accounts import ApiKey
-from fortctl.paper.engine import Engine
-from fortctl.paper.market import Tape, Trade
-from fortctl.paper.parameters import Context
+from fortctl.paper.api import registry
+from fortctl.paper.api.parameters import Context
+from fortctl.paper.engine import errors
+from fortctl.paper.engine.accounts import ApiKey
+from fortctl.paper.engine.exchange import Engine
+from fortctl.paper.engine.market_data import Tape, Trade
 from fortctl.robot.book import Book
 from fortctl.robot.events import Absent, AssetsNamed, Booked, Cancel, Configured, Event, Intended, Place, Told, Wished
 from fortctl.robot.grid import Grid
@@ -21,7 +22,7 @@ from fortctl.robot.settings import GridSettings
 from fortctl.robot.strategy import View, first_sell, guarded
 
 ROBOT_ID = "0123456789abcdef"
-PLACE, CANCEL = calls.CALLS["POST", "/api/v3/order"].handler, calls.CALLS["DELETE", "/api/v3/order"].handler
+PLACE, CANCEL = registry.CALLS["POST", "/api/v3/order"].handler, registry.CALLS["DELETE", "/api/v3/order"].handler
 
 
 class Replay:
@@ -39,7 +40,7 @@ class Replay:
         self.engine.add_key(self._key)
         self.engine.emit = self._emit
         self._events: deque[dict[str, Any]] = deque()
-        info = calls.CALLS["GET", "/api/v3/exchangeInfo"].handler(self._context(start), {"symbol": settings.symbol})
+        info = registry.CALLS["GET", "/api/v3/exchangeInfo"].handler(self._context(start), {"symbol": settings.symbol})
         self.rules = parsing.symbol_rules(info)
         self._quiet: Decimal | None = None
         self._record(Configured(settings.as_json()), AssetsNamed(self.rules.base, self.rules.quote))
@@ -131,7 +132,7 @@ class Replay:
         }
         try:
             answer = PLACE(self._context(now), values)
-        except refusals.Refusal as refusal:
+        except errors.Refusal as refusal:
             self._record(Absent(name, refusal.message))
             return
         order = parsing.order_state(answer)

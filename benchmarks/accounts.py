@@ -92,9 +92,9 @@ def make_certificate(folder: Path) -> None:
 
 
 async def exchange(folder: Path) -> None:
-    from fortctl.paper.market import load
-    from fortctl.paper.server import ServerOptions
-    from fortctl.paper.serving import start
+    from fortctl.paper.engine.market_data import load
+    from fortctl.paper.server.lifecycle import start
+    from fortctl.paper.server.server import ServerOptions
 
     tape = load("synthetic:1", SYMBOL)
     running = await start(ServerOptions({tape.symbol.name: tape}, folder, "127.0.0.1", 0, 1.0, limits="off"))

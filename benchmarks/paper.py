@@ -35,12 +35,12 @@ import uvloop
 from _page import facts, write_section
 from aiohttp import web
 
-from fortctl.paper import calls
-from fortctl.paper.accounts import ApiKey
-from fortctl.paper.engine import Engine
-from fortctl.paper.market import Tape, Trade, load
-from fortctl.paper.parameters import Context, check_parameters
-from fortctl.paper.symbols import symbol_of
+from fortctl.paper.api import registry
+from fortctl.paper.api.parameters import Context, check_parameters
+from fortctl.paper.engine.accounts import ApiKey
+from fortctl.paper.engine.exchange import Engine
+from fortctl.paper.engine.market_data import Tape, Trade, load
+from fortctl.paper.engine.symbols import symbol_of
 
 ROUND_S = 1.0
 CLIENTS, MANY = 32, 128
@@ -138,7 +138,7 @@ def engine_alone(orders: int) -> dict[str, float]:
     engine.add_key(key)
 
     def ask(method: str, values: dict[str, str]) -> None:
-        call = calls.CALLS[method, "/api/v3/order"]
+        call = registry.CALLS[method, "/api/v3/order"]
         check_parameters(call, values)
         call.handler(Context(engine, NOW, key, []), values)
         engine.changed.clear()

@@ -176,7 +176,7 @@ def reactions() -> list[str]:
 def _replayed(path: Path, **changed: Any) -> tuple[float, int, int]:
     from _replay import Replay
 
-    from fortctl.paper.market import load
+    from fortctl.paper.engine.market_data import load
     from fortctl.robot.settings import parse_settings
 
     settings = replace(parse_settings(SETTINGS), **changed)  # type: ignore[type-var]

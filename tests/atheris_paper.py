@@ -16,15 +16,16 @@ import atheris
 with atheris.instrument_imports(include=["fortctl.paper"]):
     import orjson
 
-    from fortctl.paper import security, socket_api, sockets
-    from fortctl.paper.accounts import ApiKey
-    from fortctl.paper.calls import CALLS, METHODS
-    from fortctl.paper.lane import _read
-    from fortctl.paper.market import Tape, Trade
-    from fortctl.paper.refusals import Refusal
-    from fortctl.paper.rest import Rest
-    from fortctl.paper.server import PaperServer, ServerOptions
-    from fortctl.paper.symbols import symbol_of
+    from fortctl.paper.api import authentication
+    from fortctl.paper.api.registry import CALLS, METHODS
+    from fortctl.paper.engine.accounts import ApiKey
+    from fortctl.paper.engine.errors import Refusal
+    from fortctl.paper.engine.market_data import Tape, Trade
+    from fortctl.paper.engine.symbols import symbol_of
+    from fortctl.paper.server import websocket, websocket_api
+    from fortctl.paper.server.fast_http import _read
+    from fortctl.paper.server.rest import Rest
+    from fortctl.paper.server.server import PaperServer, ServerOptions
 
 NOW, KEY = 1_700_000_000_000, "k" * 64
 SYMBOL = symbol_of("BTCUSDT", Decimal("0.01"), Decimal("0.001"))
@@ -96,11 +97,11 @@ class Target:
             document = orjson.loads(data)
         except ValueError:
             return
-        sockets._problem(document, document.get("params", [])) if isinstance(document, dict) else None
+        websocket._problem(document, document.get("params", [])) if isinstance(document, dict) else None
         try:
-            method, given = socket_api._read(document)
-            values = socket_api._texts(given)
-            security.socket_payload(given)
+            method, given = websocket_api._read(document)
+            values = websocket_api._texts(given)
+            authentication.socket_payload(given)
             if method in METHODS:
                 self.server.answer(CALLS[METHODS[method]], self.server.engine.keys[KEY], values)
         except Refusal as refusal:
@@ -126,8 +127,8 @@ def seeds(folder: Path) -> None:
 
 def main() -> None:
     getcontext().prec = 60
-    security.check_time = lambda parameters, now: None  # type: ignore[assignment]
-    security.check_signature = lambda *given, **named: None  # type: ignore[assignment]
+    authentication.check_time = lambda parameters, now: None  # type: ignore[assignment]
+    authentication.check_signature = lambda *given, **named: None  # type: ignore[assignment]
     with tempfile.TemporaryDirectory(prefix="fortctl-fuzz-") as folder:
         seeds(Path(folder))
         atheris.Setup([*sys.argv, "-max_len=2000", folder], Target())

@@ -25,7 +25,7 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 
-from fortctl.paper.parameters import Call
+from fortctl.paper.api.parameters import Call
 from harness import Paper, Shell
 
 SYMBOL = "BTCUSDT"

@@ -5,12 +5,12 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import Any
 
-from fortctl.paper import calls
-from fortctl.paper.accounts import ApiKey
-from fortctl.paper.engine import Engine
-from fortctl.paper.market import Tape, Trade
-from fortctl.paper.parameters import Context, check_parameters
-from fortctl.paper.symbols import symbol_of
+from fortctl.paper.api import registry
+from fortctl.paper.api.parameters import Context, check_parameters
+from fortctl.paper.engine.accounts import ApiKey
+from fortctl.paper.engine.exchange import Engine
+from fortctl.paper.engine.market_data import Tape, Trade
+from fortctl.paper.engine.symbols import symbol_of
 
 SYMBOL = "BTCUSDT"
 NOW = 1_700_000_000_000
@@ -40,7 +40,7 @@ def made(model: str = "through", price: str = "100", engine: Engine | None = Non
 def ask(engine: Engine, account: str, method: str, path: str, **values: Any) -> Any:
     """Make a call of ``/api/v3`` as an account; a value of None is not sent."""
     key = next(key for key in engine.keys.values() if key.account == account)
-    call = calls.CALLS[method, f"/api/v3/{path}"]
+    call = registry.CALLS[method, f"/api/v3/{path}"]
     known = {*call.needed, *call.optional}
     texts = {"symbol": SYMBOL} if "symbol" in known else {}
     texts |= {name: str(value) for name, value in values.items()}

@@ -9,11 +9,11 @@ from typing import Any
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from fortctl.paper import refusals
-from fortctl.paper.market import Trade
-from fortctl.paper.orders import PaperOrder
-from fortctl.paper.state import COUNTERS, collect, restore
-from fortctl.paper.symbols import STP_MODES
+from fortctl.paper.engine import errors
+from fortctl.paper.engine.market_data import Trade
+from fortctl.paper.engine.orders import PaperOrder
+from fortctl.paper.engine.symbols import STP_MODES
+from fortctl.paper.server.state_file import COUNTERS, collect, restore
 from paper_exchange import NOW, SYMBOL, ask, bare, first_trade, made
 
 WHO = ("alice", "bob")
@@ -52,7 +52,7 @@ class Market(RuleBasedStateMachine):
         return found
 
     def _try(self, who: str, method: str, path: str, **values: Any) -> Any:
-        with suppress(refusals.Refusal):
+        with suppress(errors.Refusal):
             return ask(self.engine, who, method, path, **values)
         return None
 

@@ -12,7 +12,7 @@ from decimal import Decimal
 
 from fortctl.exchange import parsing
 from fortctl.model import OrderStatus
-from fortctl.paper.market import load
+from fortctl.paper.engine.market_data import load
 from fortctl.robot.book import Book
 from fortctl.robot.grid import Grid
 from fortctl.robot.strategy import Plan, View

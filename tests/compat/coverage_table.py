@@ -7,7 +7,7 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
-from fortctl.paper.calls import CALLS, METHODS
+from fortctl.paper.api.registry import CALLS, METHODS
 
 BEGIN, END = "<!-- the table below is written by make compat-table -->", "<!-- end of the table -->"
 SESSIONS = (

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fortctl.paper.calls import CALLS
+from fortctl.paper.api.registry import CALLS
 from hostile_client import (
     CARRY,
     DEEP,

@@ -15,8 +15,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fortctl.paper.calls import CALLS, METHODS
-from fortctl.paper.parameters import Call
+from fortctl.paper.api.parameters import Call
+from fortctl.paper.api.registry import CALLS, METHODS
 from hostile_client import (
     BINARY,
     CLOSE,

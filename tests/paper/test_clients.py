@@ -19,7 +19,7 @@ from binance.exceptions import BinanceAPIException
 from fortctl.exchange.client import BinanceExchange
 from fortctl.exchange.targets import resolve
 from fortctl.model import KeyPair, KeyType, OrderRequest, OrderType, OrderUpdate, Side, StreamDown, StreamUp
-from fortctl.paper.client import ask
+from fortctl.paper.admin_client import ask
 from fortctl.ports import ExchangeFault, Outcome
 from fortctl.secret import Secret
 from harness import Paper, Shell, serve_paper

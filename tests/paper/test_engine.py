@@ -8,10 +8,11 @@ from typing import Any
 import pytest
 from hypothesis import settings
 
-from fortctl.paper import refusals, security
-from fortctl.paper.accounts import ApiKey
-from fortctl.paper.engine import Engine
-from fortctl.paper.market import synthetic
+from fortctl.paper.api import authentication
+from fortctl.paper.engine import errors
+from fortctl.paper.engine.accounts import ApiKey
+from fortctl.paper.engine.exchange import Engine
+from fortctl.paper.engine.market_data import synthetic
 from paper_exchange import NOW, SYMBOL, ask, limit, made, trade
 from paper_machine import Market
 
@@ -77,7 +78,7 @@ def test_a_large_taker_is_filled_in_parts() -> None:
 def test_what_binance_would_refuse(values: dict[str, str], code: int, text: str | None) -> None:
     engine = made()
     order = {"side": "BUY", "type": "LIMIT", "timeInForce": "GTC", "price": "99", "quantity": "1", **values}
-    with pytest.raises(refusals.Refusal) as caught:
+    with pytest.raises(errors.Refusal) as caught:
         ask(engine, "alice", "POST", "order", **order)
     assert caught.value.code == code and text in (None, caught.value.message)
     assert engine.accounts["alice"].locked.get("USDT", 0) == 0
@@ -85,10 +86,10 @@ def test_what_binance_would_refuse(values: dict[str, str], code: int, text: str 
 
 def test_limit_maker_and_duplicates() -> None:
     engine = made()
-    with pytest.raises(refusals.Refusal, match="immediately match"):
+    with pytest.raises(errors.Refusal, match="immediately match"):
         ask(engine, "alice", "POST", "order", side="BUY", type="LIMIT_MAKER", price="101", quantity="1")
     limit(engine, "alice", "BUY", "99", "1", newClientOrderId="same")
-    with pytest.raises(refusals.Refusal, match="Duplicate"):
+    with pytest.raises(errors.Refusal, match="Duplicate"):
         limit(engine, "alice", "BUY", "98", "1", newClientOrderId="same")
     limit(engine, "bob", "BUY", "98", "1", newClientOrderId="same")
     ask(engine, "alice", "DELETE", "order", origClientOrderId="same")
@@ -133,8 +134,8 @@ def test_two_runs_are_the_same_to_the_last_event() -> None:
 )
 def test_timestamps(values: dict[str, object], code: int | None) -> None:
     if code is None:
-        security.check_time(values, NOW)
+        authentication.check_time(values, NOW)
         return
-    with pytest.raises(refusals.Refusal) as caught:
-        security.check_time(values, NOW)
+    with pytest.raises(errors.Refusal) as caught:
+        authentication.check_time(values, NOW)
     assert caught.value.code == code

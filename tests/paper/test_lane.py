@@ -15,11 +15,11 @@ from typing import Any
 
 import pytest
 
-from fortctl.paper.lane import Lane
-from fortctl.paper.market import Tape, load
-from fortctl.paper.server import ServerOptions
-from fortctl.paper.serving import RunningServer, start
-from fortctl.paper.state import Batch, StateFile
+from fortctl.paper.engine.market_data import Tape, load
+from fortctl.paper.server.fast_http import Lane
+from fortctl.paper.server.lifecycle import RunningServer, start
+from fortctl.paper.server.server import ServerOptions
+from fortctl.paper.server.state_file import Batch, StateFile
 from paper_client import SignedClient
 
 PING = b"GET /api/v3/ping HTTP/1.1\r\nHost: a\r\n\r\n"
@@ -78,7 +78,7 @@ def lanes(running: RunningServer) -> set[Lane]:
 
 def order(running: RunningServer, **more: Any) -> bytes:
     """Return a signed order far from the market, as a request with a body."""
-    from fortctl.paper.accounts import ApiKey
+    from fortctl.paper.engine.accounts import ApiKey
 
     key = ApiKey("bot", "default", "k" * 64, "hmac", ("reading", "spot_trading"), 0, secret="s" * 64)
     running.server.engine.keys[key.api_key] = key

@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 import pytest
 
-from fortctl.paper import limits
-from fortctl.paper.limits import Limited, Limits
+from fortctl.paper.engine import rate_limits
+from fortctl.paper.engine.rate_limits import Limited, Limits
 
 MINUTE = 1_700_000_040.0
 
@@ -31,7 +31,7 @@ def test_weights_are_counted_by_address_in_the_minutes_of_the_clock() -> None:
 def test_going_on_after_429_is_a_ban_that_grows_to_three_days() -> None:
     one, now, lengths = Limits("real", 1.0), MINUTE, []
     one.spend("a", 6000, now)
-    for _ in range(limits.TOLERATED):
+    for _ in range(rate_limits.TOLERATED):
         assert refused(one.spend, "a", 1, now).status == 429
     while len(lengths) < 14:
         ban = refused(one.spend, "a", 6001, now)

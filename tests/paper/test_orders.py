@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from fortctl.paper import refusals
-from fortctl.paper.engine import Engine
-from fortctl.paper.history import History
-from fortctl.paper.market import Tape, Trade
-from fortctl.paper.symbols import symbol_of
+from fortctl.paper.engine import errors
+from fortctl.paper.engine.exchange import Engine
+from fortctl.paper.engine.market_data import Tape, Trade
+from fortctl.paper.engine.symbols import symbol_of
+from fortctl.paper.engine.trade_history import History
 from paper_exchange import NOW, SYMBOL, ask, book_depth, limit, made, trade
 
 
@@ -32,7 +32,7 @@ def locked(engine: Engine, asset: str, account: str = "alice") -> Decimal:
 
 
 def code(call: Any) -> tuple[int, str]:
-    with pytest.raises(refusals.Refusal) as caught:
+    with pytest.raises(errors.Refusal) as caught:
         call()
     return caught.value.code, caught.value.message
 
@@ -369,7 +369,7 @@ def test_cancel_replace() -> None:
     assert status(engine, old) == "CANCELED" and answer["newOrderResponse"]["price"] == "98.00000000"
 
     def refused(mode: str, **more: Any) -> tuple[int, int, str, str]:
-        with pytest.raises(refusals.Refusal) as caught:
+        with pytest.raises(errors.Refusal) as caught:
             replace(engine, mode, **more)
         data = caught.value.data
         return caught.value.status, caught.value.code, data["cancelResult"], data["newOrderResult"]
@@ -520,7 +520,7 @@ def test_the_filters_look_at_their_own_minutes() -> None:
         order = {"side": "BUY", "type": "LIMIT", "timeInForce": "GTC", "price": price, "quantity": "1"}
         try:
             ask(engine, "alice", "POST", "order/test", **order)
-        except refusals.Refusal as refusal:
+        except errors.Refusal as refusal:
             assert refusal.message == "Filter failure: PERCENT_PRICE_BY_SIDE"
             return False
         return True

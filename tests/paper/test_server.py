@@ -448,9 +448,9 @@ async def test_a_socket_ends_with_its_life() -> None:
     import tempfile
     from dataclasses import replace
 
-    from fortctl.paper.market import load
-    from fortctl.paper.server import ServerOptions
-    from fortctl.paper.serving import start
+    from fortctl.paper.engine.market_data import load
+    from fortctl.paper.server.lifecycle import start
+    from fortctl.paper.server.server import ServerOptions
 
     with tempfile.TemporaryDirectory() as folder:
         tape = load("synthetic:1")
@@ -646,7 +646,7 @@ def test_layouts_of_the_archive(tmp_path: Path, text: str, prices: str, packing:
     import gzip
     import zipfile
 
-    from fortctl.paper.market import load
+    from fortctl.paper.engine.market_data import load
 
     path = tmp_path / f"BNBUSDT-some-2026.{'csv.gz' if packing == 'gz' else packing}"
     if packing == "gz":
@@ -675,7 +675,7 @@ def test_layouts_of_the_archive(tmp_path: Path, text: str, prices: str, packing:
     ],
 )
 def test_malformed_recordings_are_refused(tmp_path: Path, lines: str, named: str) -> None:
-    from fortctl.paper.market import load
+    from fortctl.paper.engine.market_data import load
 
     path = tmp_path / "XRPETH-trades.csv"
     path.write_text(lines)

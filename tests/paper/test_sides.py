@@ -7,8 +7,8 @@ from decimal import Decimal
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fortctl.paper.orders import PaperOrder
-from fortctl.paper.sides import Side
+from fortctl.paper.engine.book_side import Side
+from fortctl.paper.engine.orders import PaperOrder
 
 ZERO = Decimal(0)
 prices = st.integers(95, 105).map(Decimal)

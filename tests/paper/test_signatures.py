@@ -7,9 +7,9 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat,
 
 from fortctl.exchange.signing import socket_payload
 from fortctl.model import KeyPair, KeyType
-from fortctl.paper.accounts import ApiKey
-from fortctl.paper.refusals import Refusal
-from fortctl.paper.security import check_signature
+from fortctl.paper.api.authentication import check_signature
+from fortctl.paper.engine.accounts import ApiKey
+from fortctl.paper.engine.errors import Refusal
 from signature_vectors import HMAC, REST_VECTORS, SOCKET_COMMON, SOCKET_VECTORS
 
 

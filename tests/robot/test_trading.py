@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from fortctl.errors import BadInput
-from fortctl.paper.market import Trade
+from fortctl.paper.engine.market_data import Trade
 from fortctl.ports import ExchangeFault, Outcome
 from fortctl.robot.book import Book
 from fortctl.robot.events import AssetsNamed, Configured, Event, Priced

@@ -29,10 +29,10 @@ from fortctl.model import (
     StreamDown,
     UserEvent,
 )
-from fortctl.paper.accounts import ApiKey
-from fortctl.paper.engine import Engine
-from fortctl.paper.market import Tape, Trade
-from fortctl.paper.symbols import symbol_of
+from fortctl.paper.engine.accounts import ApiKey
+from fortctl.paper.engine.exchange import Engine
+from fortctl.paper.engine.market_data import Tape, Trade
+from fortctl.paper.engine.symbols import symbol_of
 from fortctl.robot.anchor import Anchor
 from fortctl.robot.events import Event, Intended
 from fortctl.robot.ids import client_order_id

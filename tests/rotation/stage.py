@@ -27,12 +27,13 @@ from fortctl.exchange.price_range import price_range
 from fortctl.mailbox.crypto import Identity
 from fortctl.mailbox.sqlite import SqliteMailbox
 from fortctl.model import KeyPair, KeyType, PublicTrade, Role, StreamUp
-from fortctl.paper import calls, refusals
-from fortctl.paper.accounts import ApiKey
-from fortctl.paper.engine import Engine
-from fortctl.paper.market import Tape, Trade
-from fortctl.paper.parameters import Context
-from fortctl.paper.symbols import symbol_of
+from fortctl.paper.api import registry
+from fortctl.paper.api.parameters import Context
+from fortctl.paper.engine import errors
+from fortctl.paper.engine.accounts import ApiKey
+from fortctl.paper.engine.exchange import Engine
+from fortctl.paper.engine.market_data import Tape, Trade
+from fortctl.paper.engine.symbols import symbol_of
 from fortctl.ports import ExchangeFault, IssuedKey, OperationOwner, Outcome
 from fortctl.robot import desk
 from fortctl.robot.desk import Desk
@@ -95,7 +96,7 @@ class EngineExchange:
         self._pair = pair
 
     def ask(self, method: str, path: str, **values: Any) -> Any:
-        stage, call = self._stage, calls.CALLS[method, path]
+        stage, call = self._stage, registry.CALLS[method, path]
         stage.calls.append((f"{method} {path}", self._pair.name if self._pair else ""))
         key = None
         try:
@@ -103,13 +104,13 @@ class EngineExchange:
                 assert self._pair is not None
                 key = stage.engine.keys.get(self._pair.api_key.reveal())
                 if key is None:
-                    raise refusals.UNKNOWN_KEY_SAPI if path.startswith("/sapi") else refusals.bad_key()
+                    raise errors.UNKNOWN_KEY_SAPI if path.startswith("/sapi") else errors.bad_key()
                 if call.security == "TRADE" and not key.may("spot_trading", stage.clock.ms):
-                    raise refusals.bad_key()
+                    raise errors.bad_key()
             texts = {name: str(value) for name, value in values.items()}
             context = Context(stage.engine, stage.clock.ms, key, [], new_key=lambda: secrets.token_hex(32))
             return call.handler(context, texts)
-        except refusals.Refusal as refusal:
+        except errors.Refusal as refusal:
             outcome = classify(refusal.status, refusal.code, refusal.message)
             raise ExchangeFault(outcome, refusal.message, code=refusal.code, http_status=refusal.status) from None
 

@@ -25,9 +25,10 @@ from fortctl.model import (
     SymbolRules,
     UserEvent,
 )
-from fortctl.paper import calls, refusals, security
-from fortctl.paper.accounts import ApiKey
-from fortctl.paper.parameters import Context
+from fortctl.paper.api import authentication, registry
+from fortctl.paper.api.parameters import Context
+from fortctl.paper.engine import errors
+from fortctl.paper.engine.accounts import ApiKey
 from fortctl.ports import ExchangeFault, Outcome
 from fortctl.robot.ids import prefix_of
 from simulation.loop import present_process
@@ -92,7 +93,7 @@ class EngineExchange:
 
     async def _ask(self, method: str, path: str, **values: Any) -> Any:
         """Make a call; a signed one that has no effect is stamped here, and asked again after -1021."""
-        call = calls.CALLS[method, path]
+        call = registry.CALLS[method, path]
         if call.security == "NONE" or "timestamp" in values:
             return await self._send(method, path, values)
         for last in (False, True):
@@ -164,14 +165,14 @@ class EngineExchange:
 
     def _arrive(self, method: str, path: str, values: dict[str, Any], robot: Robot | None) -> Any:
         """What the exchange does with a request; its answer, or the fault that the adapter makes of it."""
-        world, call = self._world, calls.CALLS[method, path]
+        world, call = self._world, registry.CALLS[method, path]
         try:
             key = self._admitted(method, path, values) if call.security != "NONE" else None
             texts = {name: str(value) for name, value in values.items() if name not in ("timestamp", "recvWindow")}
             if (method, path) == ("GET", "/api/v3/order"):
                 self._hide_fresh(texts)
             answer = call.handler(Context(world.engine, world.now, key, []), texts)
-        except refusals.Refusal as refusal:
+        except errors.Refusal as refusal:
             outcome = classify(refusal.status, refusal.code, refusal.message)
             return ExchangeFault(outcome, refusal.message, code=refusal.code, http_status=refusal.status)
         if (method, path) == ORDER and robot is not None:
@@ -183,12 +184,12 @@ class EngineExchange:
     def _admitted(self, method: str, path: str, values: dict[str, Any]) -> ApiKey:
         assert self._pair is not None
         world, sapi = self._world, path.startswith("/sapi")
-        key = security.find_key(world.engine.keys, self._pair.api_key.reveal(), ADDRESS, sapi=sapi)
-        security.check_time(values, world.now)
+        key = authentication.find_key(world.engine.keys, self._pair.api_key.reveal(), ADDRESS, sapi=sapi)
+        authentication.check_time(values, world.now)
         if self._pair.secret.reveal() != key.secret:
-            raise refusals.BAD_SIGNATURE
-        trade = calls.CALLS[method, path].security == "TRADE"
-        security.check_permission(key, "spot_trading" if trade else "reading", world.now, sapi=sapi)
+            raise errors.BAD_SIGNATURE
+        trade = registry.CALLS[method, path].security == "TRADE"
+        authentication.check_permission(key, "spot_trading" if trade else "reading", world.now, sapi=sapi)
         return key
 
     def _hide_fresh(self, values: dict[str, str]) -> None:
@@ -196,7 +197,7 @@ class EngineExchange:
         world = self._world
         order = world.ours().get(values.get("origClientOrderId", ""))
         if order is not None and world.now - order.time < world.weather.invisible_ms:
-            raise refusals.NO_SUCH_ORDER
+            raise errors.NO_SUCH_ORDER
 
     async def server_time(self) -> int:
         return int((await self._ask("GET", "/api/v3/time"))["serverTime"])
@@ -284,7 +285,7 @@ class EngineExchange:
                 self._admitted("GET", "/api/v3/account", self._stamp())
             except ExchangeFault as fault:
                 yield StreamDown(fault.message, fault.code)
-            except refusals.Refusal as refusal:
+            except errors.Refusal as refusal:
                 yield StreamDown(refusal.message, refusal.code)
             else:
                 world.listeners.append(stream)

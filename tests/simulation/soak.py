@@ -20,7 +20,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-from fortctl.paper.history import History
+from fortctl.paper.engine.trade_history import History
 from fortctl.robot.book import Book
 from robot.world import SETTINGS, Robot, World
 from simulation.loop import SimLoop, play

@@ -15,7 +15,7 @@ paper = group("paper", "A local Binance-compatible exchange, and its own account
 
 
 def _ask(app: App, what: str, **body: Any) -> dict[str, Any]:
-    from fortctl.paper.client import ask
+    from fortctl.paper.admin_client import ask
 
     return ask(app.wiring.home.paper, what, body)
 
@@ -58,9 +58,9 @@ def serve(
 
     from fortctl.config.home import make_private_folder
     from fortctl.errors import Conflict
-    from fortctl.paper.market import load
-    from fortctl.paper.server import ServerOptions
-    from fortctl.paper.serving import serve as run
+    from fortctl.paper.engine.market_data import load
+    from fortctl.paper.server.lifecycle import serve as run
+    from fortctl.paper.server.server import ServerOptions
 
     if host not in ("127.0.0.1", "::1", "localhost"):
         app.progress(f"warning: {host} is not loopback; anybody who reaches it can trade on this paper exchange")
@@ -125,7 +125,7 @@ def _percent(text: str) -> float:
 
 @paper.command("page", help="Print the link of the account page in a browser; the link holds the admin token.")
 def page(app: App) -> Result:
-    from fortctl.paper.client import page_link
+    from fortctl.paper.admin_client import page_link
 
     link = page_link(app.wiring.home.paper)
     return Result({"url": link}, text=link)

@@ -67,7 +67,7 @@ class PaperExchange:
         Raises:
             FortctlError: the exchange's refusal.
         """
-        from fortctl.paper.client import ask
+        from fortctl.paper.admin_client import ask
 
         return ask(self.folder, what, body)
 
@@ -160,10 +160,10 @@ def in_process(
         start: share of the recording (0 to 1) that is history.
         limits: ``real``, ``scaled`` or ``off``.
     """
-    from fortctl.paper.market import load
-    from fortctl.paper.server import ServerOptions
-    from fortctl.paper.serving import RunningServer
-    from fortctl.paper.serving import start as begin
+    from fortctl.paper.engine.market_data import load
+    from fortctl.paper.server.lifecycle import RunningServer
+    from fortctl.paper.server.lifecycle import start as begin
+    from fortctl.paper.server.server import ServerOptions
 
     tapes = {tape.symbol.name: tape for tape in (load(str(source), symbol) for source in market)}
     with tempfile.TemporaryDirectory(prefix="paper-exchange-") as name:

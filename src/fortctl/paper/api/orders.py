@@ -1,0 +1,278 @@
+"""Calls about single orders. No I/O. Sources: rest-api.md, enums.md."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from typing import Any
+
+from fortctl.paper.api.order_parameters import client_id_of, read_order, response_of
+from fortctl.paper.api.parameters import (
+    Context,
+    Values,
+    choice_of,
+    decimal_of,
+    flag_of,
+    limit_of,
+    span_of,
+    symbol_named,
+    whole_of,
+)
+from fortctl.paper.api.responses import amended, cancelled, commissions, list_row, order_row, placed
+from fortctl.paper.engine import errors
+from fortctl.paper.engine.amend import amend
+from fortctl.paper.engine.orders import PaperOrder
+
+Row = dict[str, Any]
+DAY_HOURS = 24
+
+
+def new_order(context: Context, values: Values) -> Row:
+    order = read_order(context, values)
+    kind = response_of(values, "FULL" if order.type in ("MARKET", "LIMIT") else "ACK")
+    return _place(context, order, kind)
+
+
+def _place(context: Context, order: PaperOrder, kind: str) -> Row:
+    engine = context.engine
+    before = engine.next_prevented
+    fills = engine.trading.place(order, context.now)
+    rows = engine.prevented.get((order.account, order.symbol), []) if engine.next_prevented != before else []
+    prevented = [row for row in rows if row["preventedMatchId"] >= before]
+    return placed(order, kind, context.now, fills, prevented)
+
+
+def test_order(context: Context, values: Values) -> Row:
+    order = read_order(context, values)
+    context.engine.trading.acceptance.check_filters(order)
+    context.engine.trading.acceptance.check_order(order)
+    if not flag_of(values, "computeCommissionRates"):
+        return {}
+    symbol, account = context.engine.symbols[order.symbol], context.account
+    return {
+        "standardCommissionForOrder": commissions(symbol.maker, symbol.taker, sides=False),
+        "specialCommissionForOrder": commissions(sides=False),
+        "taxCommissionForOrder": commissions(sides=False),
+        "discount": {
+            "enabledForAccount": account.pays_in_bnb,
+            "enabledForSymbol": True,
+            "discountAsset": "BNB",
+            "discount": "0.75000000",
+        },
+    }
+
+
+def _named_order(
+    context: Context,
+    values: Values,
+    absent: errors.Refusal,
+    by_id: str = "orderId",
+    by_name: str = "origClientOrderId",
+) -> PaperOrder:
+    order_id, name = whole_of(values, by_id), values.get(by_name)
+    if order_id is None and not name:
+        raise errors.either(by_name, by_id)
+    symbol = symbol_named(context, values)
+    order = context.engine.find(context.account.name, symbol.name, order_id, name)
+    if order is None:
+        raise absent
+    if order_id is not None and name and order.client_order_id != name:
+        raise errors.WRONG_CLIENT_ID
+    return order
+
+
+def query_order(context: Context, values: Values) -> Row:
+    return order_row(_named_order(context, values, errors.NO_SUCH_ORDER))
+
+
+# -- cancels -----------------------------------------------------------------------------------------------------------
+
+
+def cancel_order(context: Context, values: Values) -> Row:
+    order = _named_order(context, values, errors.UNKNOWN_ORDER)
+    restrictions = values.get("cancelRestrictions", "")
+    return _cancel(context, order, client_id_of(values, "newClientOrderId"), restrictions)
+
+
+def _cancel(context: Context, order: PaperOrder, cancel_id: str, restrictions: str = "") -> Row:
+    """Cancel an order, with its list where it has one; return what Binance answers to that."""
+    if restrictions and restrictions not in ("ONLY_NEW", "ONLY_PARTIALLY_FILLED"):
+        raise errors.Refusal(-1145, "Invalid cancelRestrictions")
+    cancel_id = cancel_id or f"cancel{order.id:016d}"
+    context.engine.trading.cancel(order, context.now, cancel_id, restrictions)
+    if order.list_id == -1:
+        return cancelled(order, cancel_id, context.now)
+    return list_cancelled(context, order.list_id, cancel_id)
+
+
+def list_cancelled(context: Context, list_id: int, cancel_id: str) -> Row:
+    engine = context.engine
+    found = engine.lists[list_id]
+    reports = [cancelled(engine.orders[number], cancel_id, context.now) for number in found.orders]
+    return {**list_row(engine, found), "transactionTime": context.now, "orderReports": reports}
+
+
+def cancel_open_orders(context: Context, values: Values) -> list[Row]:
+    engine, symbol = context.engine, symbol_named(context, values).name
+    found = engine.open_orders(context.account.name, symbol)
+    if not found:
+        raise errors.UNKNOWN_ORDER
+    answers = []
+    for order in found:
+        if order.open or order.status == "PENDING_NEW":
+            answers.append(_cancel(context, order, ""))
+    return answers
+
+
+def cancel_replace(context: Context, values: Values) -> Row:
+    """``POST order/cancelReplace``: the new order's parameters and filters first, then the cancel, then the order."""
+    return _cancel_replace(context, values, None)
+
+
+def replace_over_limit(context: Context, values: Values, over: errors.Refusal) -> Row:
+    """The same, of an account whose count of unfilled orders is used up: ``CANCEL_ONLY`` cancels all the same."""
+    if values.get("orderRateLimitExceededMode") != "CANCEL_ONLY":
+        raise over
+    return _cancel_replace(context, values, over)
+
+
+def _cancel_replace(context: Context, values: Values, over: errors.Refusal | None) -> Row:
+    symbol = symbol_named(context, values)
+    if not symbol.flags["cancelReplaceAllowed"]:
+        raise errors.NO_REPLACE
+    mode = choice_of(values, "cancelReplaceMode", ("STOP_ON_FAILURE", "ALLOW_FAILURE"))
+    choice_of(values, "orderRateLimitExceededMode", ("DO_NOTHING", "CANCEL_ONLY"), "DO_NOTHING")
+    if not values.get("cancelOrderId") and not values.get("cancelOrigClientOrderId"):
+        raise errors.either("cancelOrigClientOrderId", "cancelOrderId")
+    order = read_order(context, values)
+    kind = response_of(values, "FULL" if order.type in ("MARKET", "LIMIT") else "ACK")
+    context.engine.trading.acceptance.check_filters(order)
+    cancel_result = new_result = "SUCCESS"
+    cancel_answer: Row
+    new_answer: Row | None = None
+    try:
+        old = _named_order(context, values, errors.UNKNOWN_ORDER, "cancelOrderId", "cancelOrigClientOrderId")
+        cancel_id = client_id_of(values, "cancelNewClientOrderId")
+        cancel_answer = _cancel(context, old, cancel_id, values.get("cancelRestrictions", ""))
+    except errors.Refusal as refusal:
+        cancel_result, cancel_answer = "FAILURE", refusal.body()
+    if cancel_result == "FAILURE" and mode == "STOP_ON_FAILURE":
+        new_result = "NOT_ATTEMPTED"
+    else:
+        try:
+            if over is not None:
+                raise over
+            new_answer = _place(context, order, kind)
+        except errors.Refusal as refusal:
+            new_result, new_answer = "FAILURE", refusal.body()
+    answer = {
+        "cancelResult": cancel_result,
+        "newOrderResult": new_result,
+        "cancelResponse": cancel_answer,
+        "newOrderResponse": new_answer,
+    }
+    if (cancel_result, new_result) == ("SUCCESS", "SUCCESS"):
+        return answer
+    if "SUCCESS" in (cancel_result, new_result):
+        raise errors.Refusal(-2021, "Order cancel-replace partially failed.", 409, answer)
+    raise errors.Refusal(-2022, "Order cancel-replace failed.", 400, answer)
+
+
+def amend_order(context: Context, values: Values) -> Row:
+    """``PUT order/amend/keepPriority``."""
+    order = _named_order(context, values, errors.UNKNOWN_ORDER)
+    quantity, name = decimal_of(values, "newQty"), client_id_of(values, "newClientOrderId")
+    if not order.open:
+        raise errors.Refusal(-2038, "Unknown order sent.")
+    before = order.client_order_id
+    row = amend(context.engine, order, quantity, name, context.now)
+    answer: Row = {
+        "transactTime": context.now,
+        "executionId": row["executionId"],
+        "amendedOrder": amended(order, before),
+    }
+    if order.list_id != -1:
+        answer["listStatus"] = list_row(context.engine, context.engine.lists[order.list_id], short=True)
+    return answer
+
+
+# -- queries -----------------------------------------------------------------------------------------------------------
+
+
+def open_orders(context: Context, values: Values) -> list[Row]:
+    symbol = symbol_named(context, values).name if "symbol" in values else None
+    return [order_row(order) for order in context.engine.open_orders(context.account.name, symbol)]
+
+
+def all_orders(context: Context, values: Values) -> list[Row]:
+    symbol, account = symbol_named(context, values).name, context.account.name
+    first, limit = whole_of(values, "orderId"), limit_of(values)
+    start, end = span_of(values, DAY_HOURS)
+    found = context.engine.orders_of.get((account, symbol), [])
+    if first is not None:
+        found = found[bisect_left(found, first, key=lambda order: order.id) :]
+    if start is not None or end is not None:
+        found = [
+            order for order in found if (start is None or order.time >= start) and (end is None or order.time <= end)
+        ]
+    return [order_row(order) for order in (found[:limit] if first is not None or start is not None else found[-limit:])]
+
+
+def my_trades(context: Context, values: Values) -> list[Row]:
+    symbol = symbol_named(context, values).name
+    order_id, first, limit = whole_of(values, "orderId"), whole_of(values, "fromId"), limit_of(values)
+    start, end = span_of(values, DAY_HOURS)
+    if first is not None and (start is not None or end is not None):
+        raise errors.bad_combination()
+    found = context.engine.fills.get((context.account.name, symbol), [])
+    if first is not None:
+        found = found[bisect_left(found, first, key=lambda fill: int(fill["id"])) :]
+    if order_id is not None or start is not None or end is not None:
+        found = [
+            fill
+            for fill in found
+            if (order_id is None or fill["orderId"] == order_id)
+            and (start is None or fill["time"] >= start)
+            and (end is None or fill["time"] <= end)
+        ]
+    return found[:limit] if first is not None or start is not None else found[-limit:]
+
+
+def prevented_matches(context: Context, values: Values) -> list[Row]:
+    symbol = symbol_named(context, values).name
+    number, order_id = whole_of(values, "preventedMatchId"), whole_of(values, "orderId")
+    first, limit = whole_of(values, "fromPreventedMatchId"), limit_of(values)
+    if number is None and order_id is None:
+        raise errors.either("preventedMatchId", "orderId")
+    found = [
+        row
+        for row in context.engine.prevented.get((context.account.name, symbol), [])
+        if (number is None or row["preventedMatchId"] == number)
+        and (order_id is None or order_id in (row["takerOrderId"], row["makerOrderId"]))
+        and (first is None or row["preventedMatchId"] >= first)
+    ]
+    return found[:limit]
+
+
+def amendments(context: Context, values: Values) -> list[Row]:
+    symbol, order_id = symbol_named(context, values).name, whole_of(values, "orderId")
+    order = context.engine.find(context.account.name, symbol, order_id, None)
+    if order is None:
+        raise errors.NO_SUCH_ORDER
+    first, limit = whole_of(values, "fromExecutionId") or 0, limit_of(values)
+    return [row for row in context.engine.amendments.get(order.id, []) if row["executionId"] >= first][:limit]
+
+
+def allocations(context: Context, values: Values) -> list[Row]:
+    """``myAllocations``: smart order routing does not exist here, so there are none."""
+    symbol_named(context, values)
+    span_of(values, DAY_HOURS)
+    for name in ("fromAllocationId", "orderId"):
+        whole_of(values, name)
+    limit_of(values)
+    return []
+
+
+def no_routing(context: Context, values: Values) -> Row:
+    """``sor/order``: refused, as Binance refuses for a symbol that smart order routing does not know."""
+    symbol_named(context, values)
+    raise errors.Refusal(-1013, "SOR is not enabled for this symbol.")

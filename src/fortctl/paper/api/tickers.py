@@ -1,0 +1,212 @@
+"""Tickers: 24 hours, trading day, rolling window, last price, best prices. No I/O. Source: rest-api.md."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from fortctl.paper.api.parameters import Context, Values, choice_of, symbols_named, zone_of
+from fortctl.paper.engine import errors
+from fortctl.paper.engine.exchange import Engine
+from fortctl.paper.engine.filters import ZERO
+from fortctl.paper.engine.symbols import Symbol, text
+from fortctl.paper.engine.trade_history import DAY_MS, MINUTE_MS, Candle
+
+Row = dict[str, Any]
+WIDTHS = {"m": (MINUTE_MS, 59), "h": (3_600_000, 23), "d": (DAY_MS, 7)}
+MOST_SYMBOLS = 100
+
+
+def ticker_weight(values: Values) -> int:
+    """Return the weight of ``ticker/24hr``: 1-20 symbols 2, 21-100 40, more or all 80."""
+    if "symbol" in values:
+        return 2
+    if "symbols" in values:
+        count = values["symbols"].count(",") + 1
+        return 2 if count <= 20 else 40 if count <= 100 else 80
+    return 80
+
+
+def per_symbol_weight(values: Values) -> int:
+    count = values["symbols"].count(",") + 1 if "symbols" in values else 1
+    return min(4 * count, 200)
+
+
+def one_or_all_weight(values: Values) -> int:
+    return 2 if "symbol" in values else 4
+
+
+def _shown(values: Values, rows: list[Row]) -> Any:
+    return rows[0] if "symbol" in values and rows else rows
+
+
+def _chosen(context: Context, values: Values, *, needed: bool = False) -> list[Symbol]:
+    if needed and "symbol" not in values and "symbols" not in values:
+        raise errors.either("symbol", "symbols")
+    found = symbols_named(context, values)
+    if needed and len(found) > MOST_SYMBOLS:
+        raise errors.Refusal(-1101, f"Too many parameters; expected '{MOST_SYMBOLS}' and received '{len(found)}'.")
+    return found
+
+
+class Statistics:
+    """What happened to a symbol's price between two times (ms)."""
+
+    def __init__(self, engine: Engine, symbol: str, start: int, end: int) -> None:
+        candle = engine.history[symbol].window(start, end)
+        if candle is None:
+            price = engine.history[symbol].price_before(start) or engine.price(symbol)
+            candle = Candle(start, end, price, price, price, price, ZERO, ZERO, 0, ZERO, ZERO, -1, -1)
+        self.candle = candle
+        self.start, self.end = start, end
+        self.change = candle.close - candle.open
+        self.percent = self.change / candle.open * 100 if candle.open else ZERO
+        self.average = candle.quote / candle.volume if candle.volume else candle.close
+
+    def short(self, symbol: str) -> Row:
+        """Return type ``MINI``."""
+        one = self.candle
+        return {
+            "symbol": symbol,
+            "openPrice": text(one.open),
+            "highPrice": text(one.high),
+            "lowPrice": text(one.low),
+            "lastPrice": text(one.close),
+            "volume": text(one.volume),
+            "quoteVolume": text(one.quote),
+            **self._ends(),
+        }
+
+    def _ends(self) -> Row:
+        one = self.candle
+        return {
+            "openTime": self.start,
+            "closeTime": self.end,
+            "firstId": one.first_id,
+            "lastId": one.last_id,
+            "count": one.count,
+        }
+
+    def full(self, symbol: str) -> Row:
+        """Return type ``FULL`` of the rolling window and the trading day."""
+        one = self.candle
+        return {
+            "symbol": symbol,
+            "priceChange": text(self.change),
+            "priceChangePercent": f"{self.percent:.3f}",
+            "weightedAvgPrice": text(self.average),
+            "openPrice": text(one.open),
+            "highPrice": text(one.high),
+            "lowPrice": text(one.low),
+            "lastPrice": text(one.close),
+            "volume": text(one.volume),
+            "quoteVolume": text(one.quote),
+            **self._ends(),
+        }
+
+
+def day_statistics(engine: Engine, symbol: str, now: int) -> Statistics:
+    return Statistics(engine, symbol, now - DAY_MS, now)
+
+
+def day_row(engine: Engine, symbol: str, now: int) -> Row:
+    """Return the FULL row of ``ticker/24hr``."""
+    found = day_statistics(engine, symbol, now)
+    one = found.candle
+    last = engine.books[symbol].last
+    (bid, bid_size), (ask, ask_size) = engine.books[symbol].best()
+    return {
+        "symbol": symbol,
+        "priceChange": text(found.change),
+        "priceChangePercent": f"{found.percent:.3f}",
+        "weightedAvgPrice": text(found.average),
+        "prevClosePrice": text(engine.history[symbol].price_before(found.start) or one.open),
+        "lastPrice": text(one.close),
+        "lastQty": text(last.quantity if last else ZERO),
+        "bidPrice": text(bid),
+        "bidQty": text(bid_size),
+        "askPrice": text(ask),
+        "askQty": text(ask_size),
+        "openPrice": text(one.open),
+        "highPrice": text(one.high),
+        "lowPrice": text(one.low),
+        "volume": text(one.volume),
+        "quoteVolume": text(one.quote),
+        "openTime": found.start,
+        "closeTime": now,
+        "firstId": one.first_id,
+        "lastId": one.last_id,
+        "count": one.count,
+    }
+
+
+def ticker_24h(context: Context, values: Values) -> Any:
+    kind = _kind(values)
+    engine, now = context.engine, context.now
+    rows = [
+        day_row(engine, symbol.name, now)
+        if kind == "FULL"
+        else day_statistics(engine, symbol.name, now).short(symbol.name)
+        for symbol in _chosen(context, values)
+    ]
+    return _shown(values, rows)
+
+
+def _kind(values: Values) -> str:
+    try:
+        return choice_of(values, "type", ("FULL", "MINI"), "FULL")
+    except errors.Refusal:
+        raise errors.Refusal(-1139, "Invalid ticker type.") from None
+
+
+def trading_day(context: Context, values: Values) -> Any:
+    kind, offset = _kind(values), zone_of(values)
+    start = (context.now + offset) // DAY_MS * DAY_MS - offset
+    return _windowed(context, values, start, start + DAY_MS - 1, kind)
+
+
+def window_ms(size: str) -> int:
+    """Return a window's width (ms): 1m to 59m, 1h to 23h, 1d to 7d."""
+    match = re.fullmatch(r"([1-9]\d?)([mhd])", size, re.ASCII)
+    if match is None:
+        raise errors.bad_value("windowSize")
+    width, most = WIDTHS[match[2]]
+    if int(match[1]) > most:
+        raise errors.bad_value("windowSize")
+    return int(match[1]) * width
+
+
+def rolling(context: Context, values: Values) -> Any:
+    """``ticker``: the window begins at a full minute, so it may be up to 59,999 ms wider than asked for."""
+    kind, width = _kind(values), window_ms(values.get("windowSize", "1d"))
+    start = (context.now - width) // MINUTE_MS * MINUTE_MS
+    return _windowed(context, values, start, context.now, kind)
+
+
+def _windowed(context: Context, values: Values, start: int, end: int, kind: str) -> Any:
+    rows = []
+    for symbol in _chosen(context, values, needed=True):
+        found = Statistics(context.engine, symbol.name, start, end)
+        rows.append(found.full(symbol.name) if kind == "FULL" else found.short(symbol.name))
+    return _shown(values, rows)
+
+
+def ticker_price(context: Context, values: Values) -> Any:
+    engine = context.engine
+    rows = [{"symbol": one.name, "price": text(engine.price(one.name))} for one in _chosen(context, values)]
+    return _shown(values, rows)
+
+
+def best_row(engine: Engine, symbol: str) -> Row:
+    (bid, bid_size), (ask, ask_size) = engine.books[symbol].best()
+    return {
+        "symbol": symbol,
+        "bidPrice": text(bid),
+        "bidQty": text(bid_size),
+        "askPrice": text(ask),
+        "askQty": text(ask_size),
+    }
+
+
+def book_ticker(context: Context, values: Values) -> Any:
+    return _shown(values, [best_row(context.engine, one.name) for one in _chosen(context, values)])

@@ -1,0 +1,67 @@
+"""Order amendments that keep the priority (faqs/order_amend_keep_priority.md). No I/O, no clock."""
+
+from __future__ import annotations
+
+import hashlib
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+from fortctl.paper.engine import errors
+from fortctl.paper.engine.filters import text
+from fortctl.paper.engine.orders import PaperOrder
+
+if TYPE_CHECKING:
+    from fortctl.paper.engine.exchange import Engine
+
+
+def amend(engine: Engine, order: PaperOrder, quantity: Decimal, client_id: str, now: int) -> dict[str, Any]:
+    """Reduce an order's quantity, keeping its priority; return the row of ``order/amendments``.
+
+    Raises:
+        Refusal: -2038 with the reason.
+    """
+    trading, symbol = engine.trading, engine.symbols[order.symbol]
+    if not symbol.flags["amendAllowed"]:
+        raise errors.NO_AMEND
+    if quantity == order.quantity:
+        raise errors.NO_CHANGE
+    if quantity > order.quantity:
+        raise errors.NO_INCREASE
+    lots = symbol.filters["LOT_SIZE"]
+    if quantity < Decimal(lots["minQty"]) or (Decimal(lots["stepSize"]) and quantity % Decimal(lots["stepSize"])):
+        raise errors.filter_failure("LOT_SIZE")
+    if quantity <= order.executed + order.prevented:
+        raise errors.Refusal(-2038, "Order amend quantity must be greater than the executed quantity.")
+    if order.amends >= int(symbol.filters.get("MAX_NUM_ORDER_AMENDS", {}).get("maxNumOrderAmends", 10)):
+        raise errors.Refusal(-2038, "Filter failure: MAX_NUM_ORDER_AMENDS")
+    order.amends += 1
+    before, name = order.quantity, order.client_order_id
+    new_name = client_id or hashlib.sha256(f"{order.id}/{order.amends}".encode()).hexdigest()[:22]
+    if new_name != name:
+        taken = engine.by_client_id.get((order.account, order.symbol, new_name))
+        if taken is not None and engine.orders[taken].open:
+            raise errors.Refusal(-2038, "Duplicate order sent.")
+        # The order answers to its new name alone.
+        if engine.by_client_id.get((order.account, order.symbol, name)) == order.id:
+            del engine.by_client_id[order.account, order.symbol, name]
+        engine.by_client_id[order.account, order.symbol, new_name] = order.id
+    order.quantity, order.client_order_id, order.update_time = quantity, new_name, now
+    if order.iceberg:
+        order.shown = min(order.shown, order.left)
+    trading.release_excess(order)
+    trading.mark(order)
+    row: dict[str, Any] = {
+        "symbol": order.symbol,
+        "orderId": order.id,
+        "executionId": engine.next_execution,
+        "origClientOrderId": name,
+        "newClientOrderId": new_name,
+        "origQty": text(before),
+        "newQty": text(quantity),
+        "time": now,
+    }
+    engine.amendments.setdefault(order.id, []).append(row)
+    engine.changed.add(("amendment", f"{order.id}/{row['executionId']}"))
+    trading.report(order, "REPLACED", now)
+    trading.flush(now)
+    return row

@@ -1,0 +1,63 @@
+"""The resting orders of one side of a book, best price first, then by rank. Pure."""
+
+from __future__ import annotations
+
+from bisect import bisect_left, insort
+from collections.abc import Iterator
+from decimal import Decimal
+
+from fortctl.paper.engine.orders import PaperOrder
+
+Place = tuple[Decimal, int, int]
+
+
+class Side:
+    """Orders in the order in which they match; taking one in or out costs the logarithm of how many there are.
+
+    Args:
+        buying: the side of the buyers, whose best price is the highest.
+    """
+
+    def __init__(self, buying: bool) -> None:
+        self._buying = buying
+        self._places: list[Place] = []
+        # order id → where it stands, which its rank and price may since have left
+        self._of: dict[int, Place] = {}
+        self._orders: dict[int, PaperOrder] = {}
+
+    def add(self, order: PaperOrder) -> None:
+        """Take an order in, or put it where its price and rank say now."""
+        self.remove(order.id)
+        place = (-order.price if self._buying else order.price, order.rank, order.id)
+        insort(self._places, place)
+        self._of[order.id], self._orders[order.id] = place, order
+
+    def remove(self, order_id: int) -> None:
+        place = self._of.pop(order_id, None)
+        if place is not None:
+            del self._orders[order_id]
+            del self._places[bisect_left(self._places, place)]
+
+    def __iter__(self) -> Iterator[PaperOrder]:
+        """Yield every order, best first; nothing may be taken in or out meanwhile."""
+        return (self._orders[place[2]] for place in self._places)
+
+    def best(self, limit: Decimal | None = None) -> PaperOrder | None:
+        """Return the best order, or None where there is none at a price or better."""
+        if not self._places:
+            return None
+        order = self._orders[self._places[0][2]]
+        return order if limit is None or self._within(order.price, limit) else None
+
+    def until(self, limit: Decimal, *, including: bool = True) -> list[PaperOrder]:
+        """Return the orders at a price or better (without ``including``: better), best first."""
+        edge = -limit if self._buying else limit
+        end = bisect_left(self._places, (edge, _LAST if including else _FIRST, 0))
+        return [self._orders[place[2]] for place in self._places[:end]]
+
+    def _within(self, price: Decimal, limit: Decimal) -> bool:
+        return price >= limit if self._buying else price <= limit
+
+
+# Ranks begin at 1.
+_FIRST, _LAST = 0, 2**62

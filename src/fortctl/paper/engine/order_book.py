@@ -1,0 +1,323 @@
+"""Orders against recorded trades. Pure.
+
+Resting orders fill from recorded trades under one of three models, never from thin air: a trade's quantity is shared
+among the orders that it reaches, best price first, then oldest.
+
+- ``touch``: a trade at the order's price or beyond it;
+- ``through``: only a trade beyond the order's price (default: nobody knows our place in the queue);
+- ``queue``: a trade beyond it, or what trades at it once the quantity that stood ahead of the order is gone.
+
+Takers walk a book derived from the recording: the last trades of each side give the levels, one tick apart from the
+last price on that side, each with the quantity of one recorded trade, until it is consumed. Where a resting order of
+the paper exchange is better than a level, or as good, it is taken first.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Any
+
+from fortctl.paper.engine.book_side import Side
+from fortctl.paper.engine.market_data import Trade
+from fortctl.paper.engine.orders import ZERO, PaperOrder
+from fortctl.paper.engine.symbols import Symbol
+
+DEPTH = 20
+FILL_MODELS = ("touch", "through", "queue")
+Levels = list[tuple[Decimal, Decimal]]
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """One execution that the market allows.
+
+    Attributes:
+        order: who trades.
+        against: the resting order on the other side, or None for the recorded market.
+    """
+
+    order: PaperOrder
+    price: Decimal
+    quantity: Decimal
+    maker: bool
+    against: PaperOrder | None = None
+
+
+@dataclass
+class Book:
+    """One symbol's resting orders, waiting stop orders, and the derived book that takers walk."""
+
+    symbol: Symbol
+    model: str = "through"
+    resting: dict[int, PaperOrder] = field(default_factory=dict)
+    waiting: dict[int, PaperOrder] = field(default_factory=dict)
+    last: Trade | None = None
+    bid: Decimal = ZERO
+    ask: Decimal = ZERO
+    bid_sizes: deque[Decimal] = field(default_factory=lambda: deque(maxlen=DEPTH))
+    ask_sizes: deque[Decimal] = field(default_factory=lambda: deque(maxlen=DEPTH))
+    update_id: int = 0
+    next_rank: int = 1
+    # takers have consumed of it
+    taken: bool = False
+    # orders whose place in the queue or trail has moved, which no event tells
+    moved: set[int] = field(default_factory=set)
+    # the resting orders as they match: buyers, sellers
+    bids: Side = field(default_factory=lambda: Side(True))
+    offers: Side = field(default_factory=lambda: Side(False))
+    # account → its orders that rest or wait
+    of: dict[str, dict[int, PaperOrder]] = field(default_factory=dict)
+
+    def see(self, trade: Trade) -> None:
+        """Take a recorded trade into the derived book."""
+        self.last = trade
+        self.update_id += 1
+        tick = self.symbol.tick
+        if trade.buyer_is_maker:
+            self.bid = trade.price
+            self.bid_sizes.appendleft(trade.quantity)
+            self.ask = max(self.ask, self.bid + tick) if self.ask else self.bid + tick
+        else:
+            self.ask = trade.price
+            self.ask_sizes.appendleft(trade.quantity)
+            self.bid = min(self.bid, self.ask - tick) if self.bid else self.ask - tick
+
+    def as_json(self) -> dict[str, Any]:
+        """Return what neither its orders nor the recorded trades tell again."""
+        sizes = {"bids": list(self.bid_sizes), "asks": list(self.ask_sizes)} if self.taken else {}
+        return {"rank": self.next_rank, "update_id": self.update_id, **sizes}
+
+    def take_json(self, body: dict[str, Any]) -> None:
+        """Take back what :meth:`as_json` told, after the recorded trades were seen again."""
+        self.next_rank, self.update_id = body["rank"], body["update_id"]
+        if "bids" in body:
+            self.taken = True
+            self.bid_sizes = deque(map(Decimal, body["bids"]), maxlen=DEPTH)
+            self.ask_sizes = deque(map(Decimal, body["asks"]), maxlen=DEPTH)
+
+    # -- what shows ------------------------------------------------------------------------------------------------
+
+    def derived(self, side: str) -> Levels:
+        """Return (price, quantity) of the recorded market's side (``bids`` or ``asks``), best first."""
+        if side == "asks":
+            found = [(self.ask + self.symbol.tick * n, size) for n, size in enumerate(self.ask_sizes)]
+        else:
+            found = [(self.bid - self.symbol.tick * n, size) for n, size in enumerate(self.bid_sizes)]
+        return [(price, size) for price, size in found if size > 0 and price > 0]
+
+    def levels(self, side: str) -> Levels:
+        """Return the book as everybody sees it: the derived levels, and resting orders that do not cross them."""
+        found = self.derived(side)
+        buying = side == "bids"
+        mine = [order for order in self.resting.values() if (order.side == "BUY") == buying]
+        if not mine:
+            return found
+        opposite = self.derived("asks" if buying else "bids")
+        edge = opposite[0][0] if opposite else None
+        sizes = dict(found)
+        for order in mine:
+            if edge is None or (order.price < edge if buying else order.price > edge):
+                sizes[order.price] = sizes.get(order.price, ZERO) + _visible(order)
+        return sorted(sizes.items(), reverse=buying)
+
+    def best(self) -> tuple[tuple[Decimal, Decimal], tuple[Decimal, Decimal]]:
+        """Return the best bid and the best ask, (0, 0) for a side that is empty."""
+        bids, asks = self.levels("bids"), self.levels("asks")
+        return (bids or [(ZERO, ZERO)])[0], (asks or [(ZERO, ZERO)])[0]
+
+    # -- recorded trades -------------------------------------------------------------------------------------------
+
+    def match(self, trade: Trade) -> Iterator[Match]:
+        """Yield what a recorded trade fills of the resting orders; at most its quantity in all.
+
+        The caller books each match before it takes the next.
+        """
+        left = trade.quantity
+        queue = self._reached(trade)
+        while queue and left > 0:
+            order = queue.popleft()
+            available = left
+            if order.price == trade.price and self.model == "queue":
+                gone = min(order.queue_ahead, left)
+                if gone:
+                    order.queue_ahead -= gone
+                    self.moved.add(order.id)
+                if order.queue_ahead > 0:
+                    continue
+                available = left - gone
+            quantity = min(_visible(order), available)
+            if quantity <= 0:
+                continue
+            left -= quantity
+            yield Match(order, order.price, quantity, maker=True)
+            if self._shows_next_part(order):
+                place = next((n for n, one in enumerate(queue) if one.price != order.price), len(queue))
+                queue.insert(place, order)
+
+    def _reached(self, trade: Trade) -> deque[PaperOrder]:
+        at_price, price = self.model != "through", trade.price
+        found = [*self.bids.until(price, including=at_price), *self.offers.until(price, including=at_price)]
+        return deque(found)
+
+    def _shows_next_part(self, order: PaperOrder) -> bool:
+        """Let an iceberg whose shown part is gone show the next, at the end of its price's queue."""
+        if not order.iceberg or not order.open or order.shown > 0:
+            return False
+        order.shown = min(order.iceberg, order.left)
+        order.rank, self.next_rank = self.next_rank, self.next_rank + 1
+        self._side(order).add(order)
+        return order.shown > 0
+
+    def rest(self, order: PaperOrder) -> None:
+        """Put an order on the book; under ``queue`` it stands behind what shows at its price."""
+        if self.model == "queue":
+            levels = self.derived("bids" if order.side == "BUY" else "asks")
+            order.queue_ahead = sum((size for price, size in levels if price == order.price), ZERO)
+        if order.iceberg:
+            order.shown = min(order.iceberg, order.left)
+        order.rank, self.next_rank = self.next_rank, self.next_rank + 1
+        self.keep(order)
+        self.update_id += 1
+
+    def keep(self, order: PaperOrder) -> None:
+        """Take an open order in, where its status says: among those that rest or those that wait for their trigger."""
+        if order.waits:
+            self.waiting[order.id] = order
+        else:
+            self.resting[order.id] = order
+            self._side(order).add(order)
+        self.of.setdefault(order.account, {})[order.id] = order
+
+    def _side(self, order: PaperOrder) -> Side:
+        return self.bids if order.side == "BUY" else self.offers
+
+    def remove(self, order: PaperOrder) -> None:
+        if self.resting.pop(order.id, None) is not None:
+            self._side(order).remove(order.id)
+            self.update_id += 1
+        self.waiting.pop(order.id, None)
+        mine = self.of.get(order.account)
+        if mine is not None and mine.pop(order.id, None) is not None and not mine:
+            del self.of[order.account]
+
+    # -- takers ----------------------------------------------------------------------------------------------------
+
+    def opposite(self, order: PaperOrder) -> list[PaperOrder]:
+        """Return the resting orders that an order could match, in the order in which it would."""
+        other = self.offers if order.side == "BUY" else self.bids
+        return list(other) if order.takes_any_price else other.until(order.price)
+
+    def take(self, order: PaperOrder) -> Iterator[Match]:
+        """Yield what an order takes at once; the caller books each match before it takes the next.
+
+        A match against a resting order of the same account comes out too: self-trade prevention is the caller's.
+        """
+        buying = order.side == "BUY"
+        sizes = self.ask_sizes if buying else self.bid_sizes
+        best, other = (self.ask, self.offers) if buying else (self.bid, self.bids)
+        number = 0
+        while True:
+            resting = other.best(None if order.takes_any_price else order.price)
+            while number < len(sizes) and sizes[number] <= 0:
+                number += 1
+            price = best + self.symbol.tick * number if buying else best - self.symbol.tick * number
+            shown = number < len(sizes) and price > 0
+            if shown and not order.takes_any_price:
+                shown = price <= order.price if buying else price >= order.price
+            if resting is not None and (not shown or (resting.price <= price if buying else resting.price >= price)):
+                quantity = min(_visible(resting), self.wanted(order, resting.price))
+                if quantity <= 0:
+                    return
+                yield Match(order, resting.price, quantity, maker=False, against=resting)
+                self._shows_next_part(resting)
+            elif shown:
+                quantity = min(sizes[number], self.wanted(order, price))
+                if quantity <= 0:
+                    return
+                yield Match(order, price, quantity, maker=False)
+                sizes[number] -= quantity
+                self.taken = True
+                self.update_id += 1
+            else:
+                return
+            if not order.open:
+                return
+
+    def wanted(self, order: PaperOrder, price: Decimal) -> Decimal:
+        """Return how much of an order is still to be had at a price."""
+        if order.quote_quantity:
+            affordable = (order.quote_quantity - order.quote_executed) / price
+            return affordable // self.symbol.step * self.symbol.step
+        return order.left
+
+    def cost(self, order: PaperOrder) -> Decimal:
+        """Return what a market order would give: quote asset for a buy, base asset for a sell by quote amount."""
+        buying = order.side == "BUY"
+        total, quantity, worth = ZERO, order.left, order.quote_quantity
+        resting: Levels = [(one.price, one.left) for one in self.opposite(order)]
+        for price, size in sorted([*resting, *self.derived("asks" if buying else "bids")], reverse=not buying):
+            if buying:
+                part = min(size, quantity)
+                total, quantity = total + part * price, quantity - part
+            else:
+                part = min(size, worth / price // self.symbol.step * self.symbol.step)
+                total, worth = total + part, worth - part * price
+        return total
+
+    def would_take(self, side: str, price: Decimal) -> bool:
+        """Return whether a limit order would match at once."""
+        buying = side == "BUY"
+        if (bool(self.ask) and price >= self.ask) if buying else (bool(self.bid) and price <= self.bid):
+            return True
+        return (self.offers if buying else self.bids).best(price) is not None
+
+    def takeable(self, order: PaperOrder) -> Decimal:
+        """Return how much of an order could be filled now (for FOK)."""
+        buying = order.side == "BUY"
+        total = sum((one.left for one in self.opposite(order)), ZERO)
+        for price, size in self.derived("asks" if buying else "bids"):
+            if price > order.price if buying else price < order.price:
+                break
+            total += size
+        return total
+
+    # -- triggers --------------------------------------------------------------------------------------------------
+
+    def triggered(self, price: Decimal, now: int) -> list[PaperOrder]:
+        """Return the waiting orders that a last price fires, oldest first; trailing ones follow the price first."""
+        found = []
+        for order in list(self.waiting.values()):
+            before = order.extreme, order.trailing_time
+            if fires(order, price, now):
+                found.append(order)
+            elif (order.extreme, order.trailing_time) != before:
+                self.moved.add(order.id)
+        return found
+
+
+def fires(order: PaperOrder, price: Decimal, now: int) -> bool:
+    """Return whether a last price fires a stop order (faqs/trailing-stop-faq.md).
+
+    Without a trailing delta: the price reaches the stop price. With one: once the stop price is reached (or at once,
+    where there is none) a sell follows the highest price and fires on a fall by the delta, a buy the lowest and fires
+    on a rise; the delta is in basis points.
+    """
+    reached = price >= order.stop_price if order.rises else price <= order.stop_price
+    if order.trailing_delta is None:
+        return reached
+    if order.trailing_time is None:
+        if not order.stop_price or reached:
+            order.trailing_time, order.extreme = now, price
+        return False
+    if order.side == "BUY":
+        order.extreme = min(order.extreme, price)
+        return price >= order.extreme * (10_000 + order.trailing_delta) / 10_000
+    order.extreme = max(order.extreme, price)
+    return price <= order.extreme * (10_000 - order.trailing_delta) / 10_000
+
+
+def _visible(order: PaperOrder) -> Decimal:
+    return order.shown if order.iceberg else order.left

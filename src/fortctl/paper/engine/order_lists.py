@@ -1,0 +1,261 @@
+"""Order lists: OCO, OTO, OTOCO (rest-api.md, "Order lists"). No I/O, no clock.
+
+The two orders of an OCO share what they lock: one of them holds it, and hands it over when the other executes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING, Any
+
+from fortctl.paper.engine import errors, user_events
+from fortctl.paper.engine.filters import check_counts
+from fortctl.paper.engine.orders import ZERO, OrderList, PaperOrder
+
+if TYPE_CHECKING:
+    from fortctl.paper.engine.exchange import Engine
+    from fortctl.paper.engine.order_manager import Trading
+
+LIMITS = ("LIMIT_MAKER", "LIMIT")
+
+
+def check_pair(above: PaperOrder, below: PaperOrder, last_price: Any) -> None:
+    """Refuse a pair that is no OCO (errors.md, -1158 to -1199), or whose prices do not embrace the last price."""
+    kinds = (above.type, below.type)
+    if any(kind in ("LIMIT", "MARKET") for kind in kinds):
+        raise errors.Refusal(-1158, "Order type not supported in OCO.")
+    if "LIMIT_MAKER" in kinds and kinds[0] == kinds[1]:
+        raise errors.Refusal(-1168, "At least one OCO order must be contingent.")
+    buying = above.side == "BUY"
+    if buying and above.type == "LIMIT_MAKER":
+        raise errors.Refusal(-1165, "A limit order in a buy OCO must be below.")
+    if not buying and below.type == "LIMIT_MAKER":
+        raise errors.Refusal(-1166, "A limit order in a sell OCO must be above.")
+    if buying and below.type.startswith("STOP_LOSS"):
+        raise errors.Refusal(-1196, "A stop loss order in a buy OCO must be above.")
+    if not buying and above.type.startswith("STOP_LOSS"):
+        raise errors.Refusal(-1197, "A stop loss order in a sell OCO must be below.")
+    if buying and above.type.startswith("TAKE_PROFIT"):
+        raise errors.Refusal(-1198, "A take profit order in a buy OCO must be below.")
+    if not buying and below.type.startswith("TAKE_PROFIT"):
+        raise errors.Refusal(-1199, "A take profit order in a sell OCO must be above.")
+    for order, upper in ((above, True), (below, False)):
+        edge = order.price if order.type == "LIMIT_MAKER" else order.stop_price
+        if last_price is not None and edge and (edge <= last_price if upper else edge >= last_price):
+            raise errors.WRONG_PRICES
+
+
+class Lists:
+    """The order lists of one engine."""
+
+    def __init__(self, engine: Engine, trading: Trading) -> None:
+        self._engine = engine
+        self._trading = trading
+        # Lists whose working order is filled: their second phase begins when the command at hand is done.
+        self._due: list[OrderList] = []
+
+    def open_count(self, account: str, symbol: str) -> int:
+        return sum(
+            1
+            for number in self._engine.open_lists
+            if (found := self._engine.lists[number]).account == account and found.symbol == symbol
+        )
+
+    def place(self, kind: str, client_id: str, orders: list[PaperOrder], now: int) -> OrderList:
+        """Take a list in.
+
+        Args:
+            kind: ``OCO`` (above, below), ``OTO`` (working, pending) or ``OTOCO`` (working, above, below).
+
+        Raises:
+            Refusal: what is wrong with one of its orders, or with the list.
+        """
+        engine, trading = self._engine, self._trading
+        first = orders[0]
+        book = engine.books[first.symbol]
+        counts = {"MAX_NUM_ORDER_LISTS": self.open_count(first.account, first.symbol)}
+        check_counts(book.symbol.filters, counts, lists=True)
+        names = [order.client_order_id for order in orders if order.client_order_id]
+        if len(set(names)) < len(names):
+            raise errors.DUPLICATE
+        for order in orders:
+            trading.acceptance.check_filters(order)
+        previous = engine.list_by_client_id.get((first.account, client_id))
+        if client_id and previous is not None and engine.lists[previous].open:
+            raise errors.DUPLICATE
+        if not book.symbol.trading:
+            raise errors.CLOSED
+        if not engine.accounts[first.account].can_trade:
+            raise errors.MAY_NOT_TRADE
+        for order in orders:
+            trading.acceptance.check_client_id(order)
+        if kind == "OCO":
+            self._check_oco(orders[0], orders[1])
+        else:
+            trading.acceptance.check_order(first)
+            if kind == "OTOCO":
+                check_pair(orders[1], orders[2], None)
+        number, engine.next_list = engine.next_list, engine.next_list + 1
+        client_id = client_id or hashlib.sha256(f"{first.account}/list/{number}".encode()).hexdigest()[:22]
+        for order in orders:
+            order.list_id = number
+            trading.register(order, now)
+        contingency = "OCO" if kind == "OCO" else "OTO"
+        ids = [order.id for order in orders]
+        found = OrderList(number, first.account, first.symbol, client_id, contingency, ids, now)
+        engine.lists[number] = found
+        engine.list_by_client_id[first.account, client_id] = number
+        engine.open_lists[number] = None
+        self._changed(found)
+        self._tell(found, now)
+        if kind == "OCO":
+            self._start_pair(orders[0], orders[1], now)
+        else:
+            for order in orders[1:]:
+                order.status = "PENDING_NEW"
+            trading.start(first, now)
+        trading.flush(now)
+        return found
+
+    def _check_oco(self, above: PaperOrder, below: PaperOrder) -> None:
+        trading, book = self._trading, self._engine.books[above.symbol]
+        check_pair(above, below, book.last.price if book.last else None)
+        asset, amount = max((trading.acceptance.needs(order) for order in (above, below)), key=lambda need: need[1])
+        if self._engine.accounts[above.account].free.get(asset, ZERO) < amount:
+            raise errors.NO_FUNDS
+        for order in (above, below):
+            if order.type == "LIMIT_MAKER" and book.would_take(order.side, order.price):
+                raise errors.WOULD_TAKE
+
+    def _start_pair(self, above: PaperOrder, below: PaperOrder, now: int) -> None:
+        """Put both orders to work; the one that needs more holds for both."""
+        trading = self._trading
+        holder = max((above, below), key=lambda order: trading.acceptance.needs(order)[1])
+        for order in sorted((above, below), key=lambda order: order is not holder):
+            if order.status in ("NEW", "PENDING_NEW"):
+                trading.start(order, now, hold=order is holder)
+
+    def orders(self, found: OrderList) -> list[PaperOrder]:
+        return [self._engine.orders[number] for number in found.orders]
+
+    def _partner(self, order: PaperOrder) -> PaperOrder | None:
+        """Return the other order of an order's OCO pair, or None."""
+        found = self._engine.lists[order.list_id]
+        pair = found.orders if found.contingency == "OCO" else found.orders[1:]
+        if order.id not in pair or len(pair) != 2:
+            return None
+        return self._engine.orders[pair[1] if pair[0] == order.id else pair[0]]
+
+    def leg_executes(self, order: PaperOrder, now: int) -> None:
+        """One order of an OCO pair triggers or fills: the other is over, and what it held is this one's."""
+        partner = self._partner(order)
+        if partner is None or not partner.open:
+            return
+        trading = self._trading
+        order.held, partner.held = order.held + partner.held, ZERO
+        needed = trading.acceptance.needs(order)[1]
+        account, asset = self._engine.accounts[order.account], trading.pays_with(order)
+        if order.held > needed:
+            account.lock(asset, needed - order.held)
+            order.held = needed
+        partner.expiry_reason = "OCO_TRIGGER"
+        trading.end(partner, "EXPIRED", now)
+
+    def leg_done(self, order: PaperOrder, now: int) -> None:
+        """An order of a list has ended: begin the next phase, or end the list."""
+        found = self._engine.lists[order.list_id]
+        if not found.open:
+            return
+        orders = self.orders(found)
+        if found.contingency == "OTO" and order.id == found.orders[0]:
+            if order.status == "FILLED":
+                self._due.append(found)
+            else:
+                self._give_up(orders[1:], now)
+        partner = self._partner(order)
+        if order.status == "EXPIRED_IN_MATCH" and partner is not None and partner.open:
+            # What one held for both is gone with it.
+            self._trading.end(partner, "EXPIRED", now)
+        self._finish_if_over(found, now)
+
+    def _finish_if_over(self, found: OrderList, now: int) -> None:
+        if found.open and all(not one.open and one.status != "PENDING_NEW" for one in self.orders(found)):
+            self._finish(found, now)
+
+    def begin_phases(self, now: int) -> None:
+        """Begin the second phases that are due; what they fill may make others due."""
+        while self._due:
+            found = self._due.pop(0)
+            self._second_phase(found, self.orders(found)[1:], now)
+            self._finish_if_over(found, now)
+
+    def _second_phase(self, found: OrderList, pending: list[PaperOrder], now: int) -> None:
+        """The working order is filled: the pending ones go to the book, or are rejected."""
+        trading = self._trading
+        found.status_type = "UPDATED"
+        self._changed(found)
+        self._tell(found, now)
+        try:
+            if len(pending) == 2:
+                self._check_oco(pending[0], pending[1])
+            else:
+                order = pending[0]
+                trading.acceptance.check_placing(order)
+                asset, amount = trading.acceptance.needs(order)
+                if self._engine.accounts[order.account].free.get(asset, ZERO) < amount:
+                    raise errors.NO_FUNDS
+        except errors.Refusal as refusal:
+            reasons = {
+                errors.NO_FUNDS: "INSUFFICIENT_BALANCES",
+                errors.WOULD_TAKE: "WOULD_MATCH_IMMEDIATELY",
+                errors.WOULD_TRIGGER: "STOP_PRICE_WOULD_TRIGGER_IMMEDIATELY",
+                errors.WRONG_PRICES: "OCO_BAD_PRICES",
+            }
+            for order in pending:
+                order.status, order.update_time, order.expiry_reason = "REJECTED", now, "REJECTED"
+                self._engine.changed.add(("order", str(order.id)))
+                trading.report(order, "REJECTED", now, reason=reasons.get(refusal, "NONE"))
+            return
+        if len(pending) == 2:
+            self._start_pair(pending[0], pending[1], now)
+        else:
+            trading.start(pending[0], now)
+
+    def _give_up(self, pending: list[PaperOrder], now: int) -> None:
+        for order in pending:
+            if order.status == "PENDING_NEW":
+                order.expiry_reason = "OTO_PHASE_ONE_EXPIRED"
+                self._trading.end(order, "EXPIRED", now)
+
+    def cancel_rest(self, order: PaperOrder, now: int) -> None:
+        """One order was cancelled: Binance cancels the whole list."""
+        found = self._engine.lists[order.list_id]
+        for one in self.orders(found):
+            if one.open or one.status == "PENDING_NEW":
+                self._trading.end(one, "CANCELED", now)
+        if found.open:
+            self._finish(found, now)
+
+    def cancel(self, found: OrderList, now: int) -> list[PaperOrder]:
+        """Cancel a list; return the orders that this ended. Raises :class:`refusals.Refusal`."""
+        live = [one for one in self.orders(found) if one.open or one.status == "PENDING_NEW"]
+        if not found.open or not live:
+            raise errors.UNKNOWN_ORDER
+        for order in live:
+            self._trading.end(order, "CANCELED", now)
+        self._finish(found, now)
+        self._trading.flush(now)
+        return self.orders(found)
+
+    def _finish(self, found: OrderList, now: int) -> None:
+        found.status_type = found.order_status = "ALL_DONE"
+        self._engine.open_lists.pop(found.id, None)
+        self._changed(found)
+        self._tell(found, now)
+
+    def _changed(self, found: OrderList) -> None:
+        self._engine.changed.add(("list", str(found.id)))
+
+    def _tell(self, found: OrderList, now: int) -> None:
+        names = [(one.id, one.client_order_id) for one in self.orders(found)]
+        self._engine.emit(found.account, "list", user_events.list_status(found, names, now))

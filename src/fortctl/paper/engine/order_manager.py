@@ -1,0 +1,310 @@
+"""What happens to orders: taken in, executed, triggered, ended. No I/O, no clock.
+
+Sources: rest-api.md, faqs/trailing-stop-faq.md.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from decimal import ROUND_DOWN, Decimal
+from typing import TYPE_CHECKING, Any
+
+from fortctl.paper.engine import errors, user_events
+from fortctl.paper.engine.filters import text
+from fortctl.paper.engine.order_checks import Acceptance
+from fortctl.paper.engine.order_lists import Lists
+from fortctl.paper.engine.orders import ZERO, PaperOrder
+from fortctl.paper.engine.self_trade_prevention import prevent
+
+if TYPE_CHECKING:
+    from fortctl.paper.engine.exchange import Engine
+    from fortctl.paper.engine.order_book import Match
+
+_EIGHT = Decimal("0.00000001")
+BNB_DISCOUNT = Decimal("0.25")
+Row = dict[str, Any]
+
+
+class Trading:
+    """The orders of one engine."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self.acceptance = Acceptance(engine)
+        self.lists = Lists(engine, self)
+        # account → assets that a position event still has to tell
+        self._touched: dict[str, dict[str, None]] = {}
+
+    # -- taking orders in ------------------------------------------------------------------------------------------
+
+    def place(self, order: PaperOrder, now: int) -> list[Row]:
+        """Take an order in; return its fills. Raises :class:`refusals.Refusal`."""
+        self.acceptance.check_filters(order)
+        self.acceptance.check_order(order)
+        self.register(order, now)
+        fills = self.start(order, now)
+        self.flush(now)
+        return fills
+
+    def register(self, order: PaperOrder, now: int) -> None:
+        """Give an order its number and its client order id."""
+        engine = self._engine
+        order.id, engine.next_order = engine.next_order, engine.next_order + 1
+        if not order.client_order_id:
+            order.client_order_id = hashlib.sha256(f"{order.account}/{order.id}".encode()).hexdigest()[:22]
+        order.time = order.update_time = now
+        engine.remember(order)
+        engine.changed.add(("order", str(order.id)))
+
+    def start(self, order: PaperOrder, now: int, *, hold: bool = True) -> list[Row]:
+        """Lock what an order needs and let it work; return its fills."""
+        engine, book = self._engine, self._engine.books[order.symbol]
+        order.status = "NEW"
+        if hold and order.type != "MARKET":
+            asset, amount = self.acceptance.needs(order)
+            engine.accounts[order.account].lock(asset, amount)
+            order.held = amount
+        if not order.stop:
+            order.working_time = now
+        self.mark(order)
+        self.report(order, "NEW", now)
+        if order.stop:
+            if order.trailing_delta is not None and not order.stop_price and book.last is not None:
+                order.trailing_time, order.extreme = now, book.last.price
+            book.keep(order)
+            return []
+        return self._work(order, now)
+
+    def _work(self, order: PaperOrder, now: int) -> list[Row]:
+        """Let an order take what it can, and rest or end."""
+        book = self._engine.books[order.symbol]
+        if order.time_in_force == "FOK" and not order.takes_any_price and book.takeable(order) < order.quantity:
+            order.expiry_reason = "UNFILLED_FOK_ORDER_EXPIRED"
+            self.end(order, "EXPIRED", now)
+            return []
+        fills = self._take(order, now) if order.type != "LIMIT_MAKER" else []
+        if not order.open:
+            return fills
+        if order.takes_any_price or order.time_in_force in ("IOC", "FOK"):
+            if order.quote_quantity:
+                # The quantity of an order by quote amount is what it bought or sold.
+                order.quantity = order.executed
+            if order.executed > 0 and order.left <= 0:
+                self.end(order, "FILLED", now)
+            else:
+                order.expiry_reason = (
+                    "INSUFFICIENT_LIQUIDITY" if order.takes_any_price else "UNFILLED_IOC_QUANTITY_EXPIRED"
+                )
+                self.end(order, "EXPIRED", now)
+        else:
+            book.rest(order)
+        return fills
+
+    def _take(self, order: PaperOrder, now: int) -> list[Row]:
+        fills: list[Row] = []
+        for match in self._engine.books[order.symbol].take(order):
+            if match.against is not None and match.against.account == order.account and order.stp != "NONE":
+                prevent(self._engine, self, order, match, now)
+                continue
+            row = self.execute(match, now)
+            if row is None:
+                break
+            fills.append(row)
+        return fills
+
+    # -- executions ------------------------------------------------------------------------------------------------
+
+    def execute(self, match: Match, now: int) -> Row | None:
+        """Book one execution, on both sides where the other is a paper order too; None when it cannot be paid."""
+        engine, order = self._engine, match.order
+        if order.takes_any_price:
+            gives = match.quantity * (match.price if order.side == "BUY" else 1)
+            if engine.accounts[order.account].free.get(self.pays_with(order), ZERO) + order.held < gives:
+                return None
+        trade_id, engine.next_trade = engine.next_trade, engine.next_trade + 1
+        if match.against is not None:
+            self._fill(match.against, match.price, match.quantity, trade_id, now, maker=True)
+        return self._fill(order, match.price, match.quantity, trade_id, now, maker=match.maker)
+
+    def _fill(
+        self, order: PaperOrder, price: Decimal, quantity: Decimal, trade_id: int, now: int, *, maker: bool
+    ) -> Row:
+        """Book one side: what changes hands, the commission, the events."""
+        engine = self._engine
+        if order.list_id != -1 and not order.executed:
+            self.lists.leg_executes(order, now)
+        symbol, account = engine.symbols[order.symbol], engine.accounts[order.account]
+        market = engine.accounts[engine.MARKET]
+        quote, buying = price * quantity, order.side == "BUY"
+        gets, asset = (quantity, symbol.base) if buying else (quote, symbol.quote)
+        gives, paid = (quote, symbol.quote) if buying else (quantity, symbol.base)
+        from_locked = min(order.held, gives)
+        order.held -= from_locked
+        account.spend_locked(paid, from_locked)
+        account.add(paid, from_locked - gives)
+        market.add(paid, gives)
+        market.add(asset, -gets)
+        account.add(asset, gets)
+        commission, in_asset = self._commission(order, gets, asset, symbol.maker if maker else symbol.taker)
+        account.add(in_asset, -commission)
+        engine.accounts[engine.FEES].add(in_asset, commission)
+        order.executed += quantity
+        order.quote_executed += quote
+        if order.iceberg:
+            order.shown -= quantity
+        order.update_time = account.update_time = now
+        first = not order.fills
+        order.fills += 1
+        order.status = "FILLED" if order.left <= 0 and not order.quote_quantity else "PARTIALLY_FILLED"
+        self.release_excess(order)
+        if not order.open:
+            engine.books[order.symbol].remove(order)
+        row = {
+            "symbol": order.symbol,
+            "id": trade_id,
+            "orderId": order.id,
+            "orderListId": order.list_id,
+            "price": text(price),
+            "qty": text(quantity),
+            "quoteQty": text(quote),
+            "commission": text(commission),
+            "commissionAsset": in_asset,
+            "time": now,
+            "isBuyer": buying,
+            "isMaker": maker,
+            "isBestMatch": True,
+        }
+        engine.fills.setdefault((order.account, order.symbol), []).append(row)
+        self.mark(order)
+        engine.changed |= {("account", engine.FEES), ("account", engine.MARKET)}
+        engine.changed.add(("fill", f"{order.account}/{order.symbol}/{trade_id}/{order.id}"))
+        self._touch(order.account, in_asset)
+        self.report(order, "TRADE", now, fill=row)
+        if first:
+            engine.first_fill(order.account, maker)
+        if order.status == "FILLED" and order.list_id != -1:
+            self.lists.leg_done(order, now)
+        return row
+
+    def _commission(self, order: PaperOrder, gets: Decimal, asset: str, rate: Decimal) -> tuple[Decimal, str]:
+        """Return a commission and its asset: what is received, or BNB at a discount where the account wants that."""
+        engine = self._engine
+        commission = (gets * rate).quantize(_EIGHT, ROUND_DOWN)
+        account = engine.accounts[order.account]
+        if account.pays_in_bnb and commission:
+            worth = engine.in_bnb(asset)
+            if worth is not None:
+                in_bnb = (gets * rate * worth * (1 - BNB_DISCOUNT)).quantize(_EIGHT, ROUND_DOWN)
+                if account.free.get("BNB", ZERO) >= in_bnb:
+                    return in_bnb, "BNB"
+        return commission, asset
+
+    def release_excess(self, order: PaperOrder) -> None:
+        """Unlock what an order no longer needs."""
+        if order.type == "MARKET" or not order.held:
+            return
+        needed = ZERO
+        if order.open:
+            needed = order.left if order.side == "SELL" else order.left * self.acceptance.lock_price(order)
+        excess = order.held - needed
+        if excess > 0:
+            order.held -= excess
+            self._engine.accounts[order.account].lock(self.pays_with(order), -excess)
+
+    def pays_with(self, order: PaperOrder) -> str:
+        symbol = self._engine.symbols[order.symbol]
+        return symbol.base if order.side == "SELL" else symbol.quote
+
+    # -- triggers --------------------------------------------------------------------------------------------------
+
+    def trigger(self, symbol: str, now: int) -> None:
+        """Fire the stop orders that the last price reached (each fill may move the book, never the last price)."""
+        book = self._engine.books[symbol]
+        if book.last is None:
+            return
+        for order in book.triggered(book.last.price, now):
+            if order.id not in book.waiting:
+                continue
+            book.remove(order)
+            if order.list_id != -1:
+                self.lists.leg_executes(order, now)
+            order.triggered, order.working_time, order.update_time = True, now, now
+            self.mark(order)
+            self.report(order, "NEW", now)
+            self._work(order, now)
+
+    # -- ends ------------------------------------------------------------------------------------------------------
+
+    def cancel(self, order: PaperOrder, now: int, cancel_id: str = "", restrictions: str = "") -> None:
+        """Cancel an open order, and the list that it belongs to. Raises :class:`refusals.Refusal`."""
+        if not order.open and order.status != "PENDING_NEW":
+            raise errors.UNKNOWN_ORDER
+        allowed = {"ONLY_NEW": "NEW", "ONLY_PARTIALLY_FILLED": "PARTIALLY_FILLED"}.get(restrictions)
+        if allowed is not None and order.status != allowed:
+            raise errors.RESTRICTED_CANCEL
+        self.end(order, "CANCELED", now, cancel_id=cancel_id)
+        if order.list_id != -1:
+            self.lists.cancel_rest(order, now)
+        self.flush(now)
+
+    def end(
+        self,
+        order: PaperOrder,
+        status: str,
+        now: int,
+        *,
+        cancel_id: str = "",
+        kind: str = "",
+        prevented: Row | None = None,
+    ) -> None:
+        """Take an order off the book and free what it locked."""
+        engine = self._engine
+        engine.books[order.symbol].remove(order)
+        if order.held:
+            engine.accounts[order.account].lock(self.pays_with(order), -order.held)
+            order.held = ZERO
+        order.status, order.update_time = status, now
+        self.mark(order)
+        if status != "FILLED":
+            self.report(order, kind or status, now, cancel_id=cancel_id, prevented=prevented)
+        if order.list_id != -1 and status != "CANCELED":
+            self.lists.leg_done(order, now)
+
+    # -- events ----------------------------------------------------------------------------------------------------
+
+    def report(
+        self,
+        order: PaperOrder,
+        kind: str,
+        now: int,
+        *,
+        fill: Row | None = None,
+        cancel_id: str = "",
+        reason: str = "NONE",
+        prevented: Row | None = None,
+    ) -> None:
+        engine = self._engine
+        number, engine.next_execution = engine.next_execution, engine.next_execution + 1
+        event = user_events.execution_report(
+            order, kind, now, number, fill=fill, cancel_id=cancel_id, reason=reason, prevented=prevented
+        )
+        engine.emit(order.account, "order", event)
+
+    def mark(self, order: PaperOrder) -> None:
+        """Note that an order and its account have changed."""
+        symbol = self._engine.symbols[order.symbol]
+        self._engine.changed |= {("order", str(order.id)), ("account", order.account)}
+        self._touch(order.account, symbol.base)
+        self._touch(order.account, symbol.quote)
+
+    def _touch(self, account: str, asset: str) -> None:
+        self._touched.setdefault(account, {})[asset] = None
+
+    def flush(self, now: int) -> set[str]:
+        """End a command: begin what it made due, tell the positions of whose orders changed; return their names."""
+        self.lists.begin_phases(now)
+        touched, self._touched = self._touched, {}
+        for name, assets in touched.items():
+            account = self._engine.accounts[name]
+            self._engine.emit(name, "position", user_events.position(account, assets, now))
+        return set(touched)

@@ -1,0 +1,344 @@
+"""The paper exchange's own "Binance account page", for its shell commands: local, with its own token."""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Awaitable, Callable
+from decimal import Decimal, InvalidOperation
+from typing import Any, Literal, TypeVar
+
+import orjson
+from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
+from pydantic import BaseModel, ConfigDict, Field, IPvAnyAddress, ValidationError
+
+from fortctl.errors import BadInput, FortctlError
+from fortctl.paper.engine.accounts import ApiKey, check_permissions, read_public_key
+from fortctl.paper.engine.errors import Refusal
+from fortctl.paper.faults import KINDS
+from fortctl.paper.server.admin_page import refuse_strangers
+from fortctl.paper.server.router import Door
+from fortctl.paper.server.server import DEFAULT_ACCOUNT, PaperServer, new_api_key
+
+PREFIX = "/paper-admin"
+LONG_S, MANY, MOST_MONEY = 1e9, 2**53, Decimal(10) ** 15
+Body = dict[str, Any]
+M = TypeVar("M", bound=BaseModel)
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class NewAccount(_Strict):
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")
+    deposits: dict[str, str] = {}
+    master: str | None = None
+    email: str = Field(default="", pattern=r"^([A-Za-z0-9._+-]{1,64}@[A-Za-z0-9.-]{1,128})?$")
+
+
+class AccountEdit(_Strict):
+    name: str
+    pays_in_bnb: bool | None = None
+    can_trade: bool | None = None
+
+
+class SymbolEdit(_Strict):
+    symbol: str
+    changes: dict[str, str]
+
+
+class Deposit(_Strict):
+    account: str | None = None
+    asset: str = Field(pattern=r"^[A-Z0-9]{1,20}$")
+    amount: str
+
+
+class NewKey(_Strict):
+    name: str = Field(min_length=1, max_length=64)
+    permissions: list[str]
+    type: Literal["hmac", "ed25519", "rsa"] = "hmac"
+    public_key: str | None = None
+    ips: list[IPvAnyAddress] | None = None
+    account: str | None = None
+    expires_in: float | None = Field(default=None, ge=0, le=LONG_S, allow_inf_nan=False)
+
+
+class KeyEdit(_Strict):
+    name: str
+    permissions: list[str] | None = None
+    ips: list[IPvAnyAddress] | None = None
+    expires_in: float | None = Field(default=None, ge=0, le=LONG_S, allow_inf_nan=False)
+
+
+class Named(_Strict):
+    name: str
+
+
+class Nothing(_Strict):
+    pass
+
+
+class MarketAction(_Strict):
+    action: Literal["pause", "resume", "step", "jump", "status"]
+    count: int = Field(default=1, ge=1, le=MANY)
+    percent: float = Field(default=0, ge=0, le=100, allow_inf_nan=False)
+
+
+class NewFault(_Strict):
+    kind: str
+    method: str = "*"
+    path: str = "*"
+    after: int = Field(default=0, ge=0, le=MANY)
+    count: int | None = Field(default=None, ge=1, le=MANY)
+    lasts: float | None = Field(default=None, ge=0, le=LONG_S, allow_inf_nan=False, alias="for")
+
+
+class WhichFault(_Strict):
+    id: int | None = Field(default=None, ge=0, le=MANY)
+
+
+class Since(_Strict):
+    since: int = Field(default=0, ge=0, le=MANY)
+
+
+class WhichOrders(_Strict):
+    account: str | None = None
+    open: bool = False
+    limit: int = Field(default=50, ge=1, le=500)
+
+
+class Admin:
+    """Accounts, keys, deposits, the market, faults and the request log of one server."""
+
+    def __init__(self, server: PaperServer) -> None:
+        self._server = server
+
+    def open(self, door: Door) -> None:
+        def add(name: str, model: type[M], handler: Callable[[M], Awaitable[Body]], *, kept: bool = True) -> None:
+            door.serve("POST", f"{PREFIX}/{name}", self._guarded(model, handler, kept=kept))
+
+        add("accounts/create", NewAccount, self._create_account)
+        add("accounts/list", Nothing, self._list_accounts)
+        add("accounts/edit", AccountEdit, self._edit_account)
+        add("keys/create", NewKey, self._create_key)
+        add("keys/edit", KeyEdit, self._edit_key)
+        add("keys/delete", Named, self._delete_key)
+        add("keys/list", Nothing, self._list_keys)
+        add("deposit", Deposit, self._deposit)
+        add("market", MarketAction, self._market)
+        add("symbols/edit", SymbolEdit, self._edit_symbol)
+        add("orders/list", WhichOrders, self._list_orders)
+        add("fault/set", NewFault, self._set_fault, kept=False)
+        add("fault/clear", WhichFault, self._clear_faults, kept=False)
+        add("fault/list", Nothing, self._list_faults, kept=False)
+        add("requests", Since, self._requests)
+
+    def _guarded(
+        self, model: type[M], handler: Callable[[M], Awaitable[Body]], *, kept: bool
+    ) -> Callable[[web.BaseRequest], Awaitable[web.Response]]:
+        async def handle(request: web.BaseRequest) -> web.Response:
+            stranger = refuse_strangers(request, self._server.options.host)
+            if stranger is not None:
+                return _json({"ok": False, "error": BadInput(stranger).as_json()}, 403)
+            given = request.headers.get("X-Paper-Token", "")
+            if not hmac.compare_digest(given.encode("utf-8", "surrogateescape"), self._server.token.encode()):
+                return _json({"ok": False, "error": BadInput("wrong admin token").as_json()}, 403)
+            try:
+                data = await handler(model.model_validate_json(await request.read()))
+                if kept:
+                    # Faults are no state: one of them is that the state cannot be written.
+                    self._server.save(place=True)
+                    await self._server.durable()
+                return _json({"ok": True, "data": data})
+            except ValidationError as error:
+                wrong = ", ".join(".".join(str(part) for part in one["loc"]) or "body" for one in error.errors())
+                refusal = BadInput(f"the request is malformed: {wrong}", hint="see 'fortctl paper --help'")
+                return _json({"ok": False, "error": refusal.as_json()}, 400)
+            except (web.RequestPayloadError, HttpProcessingError):
+                return _json({"ok": False, "error": BadInput("the body cannot be read").as_json()}, 400)
+            except Refusal:
+                refusal = BadInput(
+                    "the paper exchange cannot write its state: is the disk full?",
+                    hint="see 'fortctl paper fault list', then make room",
+                )
+                return _json({"ok": False, "error": refusal.as_json()}, 500)
+            except FortctlError as error:
+                return _json({"ok": False, "error": error.as_json()}, 400)
+
+        return handle
+
+    # -- accounts --------------------------------------------------------------------------------------------------
+
+    async def _create_account(self, asked: NewAccount) -> Body:
+        deposits = {asset: _amount(amount) for asset, amount in asked.deposits.items()}
+        account = self._server.engine.create_account(
+            asked.name, deposits, self._server.now(), master=asked.master, email=asked.email
+        )
+        return {"name": account.name, "uid": account.uid, "email": account.email, "master": account.master}
+
+    async def _edit_account(self, asked: AccountEdit) -> Body:
+        account = self._server.engine.account(asked.name)
+        if asked.pays_in_bnb is not None:
+            account.pays_in_bnb = asked.pays_in_bnb
+        if asked.can_trade is not None:
+            account.can_trade = asked.can_trade
+        self._server.engine.changed.add(("account", asked.name))
+        return {"account": account.as_json()}
+
+    async def _list_accounts(self, asked: Nothing) -> Body:
+        return {"accounts": [account.as_json() for account in self._server.engine.accounts.values()]}
+
+    async def _deposit(self, asked: Deposit) -> Body:
+        name = asked.account or DEFAULT_ACCOUNT
+        self._server.engine.deposit(name, asked.asset, _amount(asked.amount), self._server.now())
+        return {"account": name, "asset": asked.asset, "amount": asked.amount}
+
+    # -- keys ------------------------------------------------------------------------------------------------------
+
+    async def _create_key(self, asked: NewKey) -> Body:
+        """Make a key; the one answer that holds a secret, as Binance shows it once."""
+        ips = [str(ip) for ip in asked.ips or ()]
+        permissions = check_permissions(asked.permissions, ips)
+        now, api_key = self._server.now(), new_api_key()
+        shown: Body = {"name": asked.name, "type": asked.type, "api_key": api_key}
+        secret = public = ""
+        if asked.type == "hmac":
+            secret = shown["secret_key"] = new_api_key()
+        elif asked.public_key:
+            public = _check_public(asked.type, asked.public_key)
+        else:
+            shown["private_key"], public = _make_pair(asked.type)
+        expires = now + int(asked.expires_in * 1000) if asked.expires_in is not None else None
+        account = asked.account or DEFAULT_ACCOUNT
+        self._server.engine.add_key(
+            ApiKey(asked.name, account, api_key, asked.type, permissions, now, secret, public, tuple(ips), expires)
+        )
+        return {**shown, "permissions": list(permissions)}
+
+    async def _edit_key(self, asked: KeyEdit) -> Body:
+        key = self._server.engine.key_named(asked.name)
+        ips = [str(ip) for ip in asked.ips] if asked.ips is not None else list(key.ips)
+        key.permissions = check_permissions(list(asked.permissions or key.permissions), ips)
+        key.ips = tuple(ips)
+        if asked.expires_in is not None:
+            key.trading_expires_at = self._server.now() + int(asked.expires_in * 1000)
+        self._server.engine.changed.add(("key", key.api_key))
+        return {"key": key.shown()}
+
+    async def _delete_key(self, asked: Named) -> Body:
+        """Delete a key: it is refused from the next request on, and what it had opened is ended."""
+        return {"deleted": self._server.engine.delete_key(asked.name).shown()}
+
+    async def _list_keys(self, asked: Nothing) -> Body:
+        return {"keys": [key.shown() for key in self._server.engine.keys.values()]}
+
+    # -- the market ------------------------------------------------------------------------------------------------
+
+    async def _market(self, asked: MarketAction) -> Body:
+        pacer = self._server.pacer
+        if asked.action == "pause":
+            pacer.pause()
+        elif asked.action == "resume":
+            pacer.resume(self._server.clock.monotonic())
+        elif asked.action == "step":
+            await pacer.step(asked.count)
+        elif asked.action == "jump":
+            pacer.jump_to(int(len(pacer.rows) * asked.percent / 100), self._server.now())
+        engine = self._server.engine
+        prices = {name: f"{book.last.price:.8f}" if book.last else None for name, book in engine.books.items()}
+        return {
+            "symbols": list(engine.symbols),
+            "price": prices,
+            "position": pacer.position,
+            "rows": len(pacer.rows),
+            "speed": "max" if pacer.speed is None else pacer.speed,
+            "paused": pacer.paused,
+            "ended": pacer.ended,
+        }
+
+    async def _edit_symbol(self, asked: SymbolEdit) -> Body:
+        return {"symbol": self._server.engine.edit_symbol(asked.symbol, dict(asked.changes)).info()}
+
+    async def _list_orders(self, asked: WhichOrders) -> Body:
+        """List orders, newest first."""
+        names = ("id", "account", "symbol", "client_order_id", "side", "type", "status", "time")
+        rows: list[Body] = []
+        for order in reversed(self._server.engine.orders.values()):
+            if asked.account not in (None, order.account) or (asked.open and not order.open):
+                continue
+            numbers = {"price": order.price, "quantity": order.quantity, "executed": order.executed}
+            rows.append({name: getattr(order, name) for name in names} | {n: f"{v:.8f}" for n, v in numbers.items()})
+            if len(rows) == asked.limit:
+                break
+        return {"orders": rows}
+
+    # -- faults and requests ---------------------------------------------------------------------------------------
+
+    async def _set_fault(self, asked: NewFault) -> Body:
+        server = self._server
+        fault = server.faults.set(
+            asked.kind,
+            method=asked.method,
+            path=asked.path,
+            after=asked.after,
+            count=asked.count,
+            until=server.clock.monotonic() + asked.lasts if asked.lasts is not None else None,
+            since=server.clock.monotonic(),
+        )
+        if fault.kind == "ws-cut":
+            fault.hits = server.hub.cut_all()
+        return {"fault": fault.as_json()}
+
+    async def _clear_faults(self, asked: WhichFault) -> Body:
+        return {"cleared": self._server.faults.clear(asked.id)}
+
+    async def _list_faults(self, asked: Nothing) -> Body:
+        return {"faults": [fault.as_json() for fault in self._server.faults.set_faults], "kinds": list(KINDS)}
+
+    async def _requests(self, asked: Since) -> Body:
+        return {"requests": [entry for entry in self._server.requests if entry["time"] >= asked.since]}
+
+
+def _json(document: Any, status: int = 200) -> web.Response:
+    return web.Response(body=orjson.dumps(document), status=status, content_type="application/json")
+
+
+def _amount(value: Any) -> Decimal:
+    try:
+        amount = Decimal(str(value))
+    except InvalidOperation:
+        raise BadInput("an amount is a decimal number") from None
+    if not amount.is_finite() or amount.copy_abs() > MOST_MONEY or amount != amount.quantize(Decimal("0.00000001")):
+        raise BadInput("an amount has at most eight decimals, and is below 10^15")
+    return amount
+
+
+def _make_pair(kind: str) -> tuple[str, str]:
+    """Return a private and a public key, PEM."""
+    from cryptography.hazmat.primitives import serialization
+    from cryptography.hazmat.primitives.asymmetric import ed25519, rsa
+
+    private: ed25519.Ed25519PrivateKey | rsa.RSAPrivateKey
+    if kind == "ed25519":
+        private = ed25519.Ed25519PrivateKey.generate()
+    elif kind == "rsa":
+        private = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    else:
+        raise BadInput("a key is hmac, ed25519 or rsa")
+    pem = private.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    public = private.public_key().public_bytes(
+        serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
+    )
+    return pem.decode(), public.decode()
+
+
+def _check_public(kind: str, pem: str) -> str:
+    found = read_public_key(pem)
+    if found is None:
+        raise BadInput("the public key is no PEM of an Ed25519 key, or of an RSA key of 2048 to 4096 bits")
+    if found[0] != kind:
+        raise BadInput(f"the public key is not of type {kind}")
+    return found[1]

@@ -1,0 +1,76 @@
+"""The paper exchange's account page for a browser: one document, its own token, this machine only."""
+
+from __future__ import annotations
+
+import ipaddress
+import secrets
+from importlib.resources import files
+
+from aiohttp import web
+
+from fortctl.paper.server.router import Door
+
+LOCAL_NAMES = ("localhost",)
+
+
+def refuse_strangers(request: web.BaseRequest, host: str) -> str | None:
+    """Return why a request to the account page is refused, or None.
+
+    Only this machine may ask, by a name or address of this machine (a foreign name that resolves here is a browser
+    led astray: DNS rebinding), and only from the page itself.
+
+    Args:
+        host: the address that is served.
+    """
+    peer = request.remote or ""
+    if not _loopback(peer):
+        return "the account page is for this machine only"
+    named = request.headers.get("Host", "")
+    name = named.rsplit(":", 1)[0] if not named.endswith("]") else named
+    name = name.strip("[]").lower()
+    if name not in LOCAL_NAMES and name != host and not _loopback(name):
+        return "the account page is asked for by a foreign name"
+    origin = request.headers.get("Origin")
+    if origin is not None and origin.lower() != f"http://{named.lower()}":
+        return "the account page is asked for by a foreign page"
+    return None
+
+
+def _loopback(text: str) -> bool:
+    try:
+        return ipaddress.ip_address(text).is_loopback
+    except ValueError:
+        return False
+
+
+class Page:
+    """Serves ``/``.
+
+    Args:
+        host: the address that is served.
+    """
+
+    def __init__(self, host: str) -> None:
+        self._host = host
+        self._document = files("fortctl.paper").joinpath("page.html").read_text(encoding="utf-8")
+
+    def open(self, door: Door) -> None:
+        door.serve("GET", "/", self._show)
+
+    async def _show(self, request: web.BaseRequest) -> web.StreamResponse:
+        why = refuse_strangers(request, self._host)
+        if why is not None:
+            return web.Response(status=403, text=why)
+        nonce = secrets.token_urlsafe(16)
+        policy = (
+            f"default-src 'none'; script-src 'nonce-{nonce}'; style-src 'nonce-{nonce}'; connect-src 'self';"
+            " base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+        )
+        headers = {
+            "Content-Security-Policy": policy,
+            "X-Content-Type-Options": "nosniff",
+            "Referrer-Policy": "no-referrer",
+            "Cache-Control": "no-store",
+        }
+        text = self._document.replace("{{nonce}}", nonce)
+        return web.Response(text=text, content_type="text/html", headers=headers)

@@ -1,0 +1,322 @@
+"""REST as Binance speaks it: parsing, security, headers, errors (rest-api.md)."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import re
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import parse_qsl
+
+import orjson
+from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
+
+from fortctl.paper.api import authentication
+from fortctl.paper.api.parameters import Call
+from fortctl.paper.api.registry import CALLS
+from fortctl.paper.api.time_units import answer_in_micros, unit_of
+from fortctl.paper.engine import errors
+from fortctl.paper.engine.rate_limits import Limited, ban_text
+from fortctl.paper.faults import CODES, Fault
+from fortctl.paper.server import router
+from fortctl.paper.server.server import PaperServer
+
+JSON = "application/json;charset=UTF-8"
+LISTEN_KEYS = ("/api/v3/userDataStream", "/api/v1/userDataStream")
+UID_WEIGHT = 3000
+LOGGED = 200
+PLAIN = re.compile(r"[A-Za-z0-9_.=&-]*")
+# A body that is not what its headers say, or that ends before it should.
+UNREADABLE = (web.RequestPayloadError, HttpProcessingError)
+MOST_PARAMETERS = 200
+_KNOWN_PATHS = {path for _method, path in CALLS}
+
+
+class Cut(Exception):
+    """The connection is to be cut here."""
+
+
+@dataclass(slots=True)
+class Asked:
+    """One HTTP request.
+
+    Attributes:
+        path, query: the target's parts, as sent.
+        api_key, unit: the headers ``X-MBX-APIKEY`` and ``X-MBX-TIME-UNIT``.
+        entry: what the request log will say of it.
+    """
+
+    method: str
+    path: str
+    query: str
+    body: str
+    api_key: str
+    unit: str | None
+    address: str
+    entry: dict[str, Any]
+
+
+@dataclass(slots=True)
+class Reply:
+    """The answer to an HTTP request."""
+
+    status: int
+    body: bytes
+    headers: dict[str, str]
+
+
+class Rest:
+    """Answers HTTP requests."""
+
+    def __init__(self, server: PaperServer) -> None:
+        self._server = server
+
+    async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        """Answer a request of any form, also under faults; the plain ones come by :mod:`fortctl.paper.server.fast_http`."""
+        server, method = self._server, request.method
+        path, _, query = request.raw_path.partition("?")
+        api_key, unit = request.headers.get("X-MBX-APIKEY", ""), request.headers.get("X-MBX-TIME-UNIT")
+        entry: dict[str, Any] = {"method": method[:LOGGED], "path": _clean(path)[:LOGGED], "via": "rest"}
+        asked = Asked(method, path, query, "", api_key, unit, request.remote or "", entry)
+        fault = None
+        if server.faults.set_faults:
+            fault = server.faults.hit("request", method, path, server.clock.monotonic())
+        try:
+            if fault is not None and fault.kind == "cut-before":
+                entry["fault"] = fault.kind
+                raise Cut
+            asked.body = (await request.read()).decode("utf-8", "surrogateescape")
+            answered = await self._with_fault(request, asked, fault)
+        except web.HTTPException as refused:
+            server.log_request({**entry, "status": refused.status})
+            return _response(_html(refused.status))
+        except UNREADABLE:
+            server.log_request({**entry, "status": 400})
+            return _response(_html(400))
+        except Cut:
+            server.log_request({**entry, "status": 0})
+            if request.transport is not None:
+                request.transport.abort()
+            return web.Response(status=500)
+        server.log_request({**entry, "status": answered.status})
+        return answered
+
+    async def _with_fault(self, request: web.BaseRequest, asked: Asked, fault: Fault | None) -> web.StreamResponse:
+        kind = fault.kind if fault is not None else ""
+        if kind:
+            asked.entry["fault"] = kind
+        if kind == "slow" and fault is not None:
+            await asyncio.sleep(fault.value)
+        early = early_answer(kind, self._server.now())
+        if early is not None:
+            with suppress(errors.Refusal):
+                _describe(asked)
+            if kind.startswith("code-") or kind in ("http-404", "http-418", "http-429"):
+                # What the exchange itself refuses bears its headers; what a firewall or a gateway says does not.
+                early.headers["x-mbx-uuid"] = f"{random.getrandbits(128):032x}"
+                limits, seconds = self._server.limits, self._server.seconds()
+                self._weight_headers(early.headers, "", limits.used(asked.address, seconds))
+            return _response(early)
+        reply = self.answer(asked)
+        try:
+            await self._server.durable()
+        except errors.Refusal as refusal:
+            return _response(not_kept(asked, refusal))
+        if kind == "executed-1007":
+            text, status = CODES[-1007]
+            return _response(_json({"code": -1007, "msg": text}, status, reply.headers))
+        if kind == "cut-after-execute":
+            raise Cut
+        if kind == "wrong-type":
+            reply.headers["Content-Type"] = "text/html"
+        if kind == "truncated":
+            reply.body = reply.body[: len(reply.body) // 2]
+        if kind == "cut-body":
+            return await _half(request, reply.body)
+        return _response(reply)
+
+    def answer(self, asked: Asked) -> Reply:
+        """Carry a request out; its effect is durable when the server's commit is."""
+        headers = {"x-mbx-uuid": f"{random.getrandbits(128):032x}"}
+        try:
+            return self._answer(asked, headers)
+        except errors.Refusal as refusal:
+            asked.entry["code"] = refusal.code
+            if isinstance(refusal, Limited):
+                headers["Retry-After"] = str(refusal.retry_after)
+            return _json(refusal.body(), refusal.status, headers)
+
+    def _answer(self, asked: Asked, headers: dict[str, str]) -> Reply:
+        server, call = self._server, CALLS.get((asked.method, asked.path))
+        if call is None:
+            with suppress(errors.Refusal):
+                _describe(asked)
+            self._spend(asked, headers, 0)
+            return _unknown(asked.method, asked.path)
+        try:
+            values = _describe(asked)
+            micros = unit_of(asked.unit)
+            if micros is None:
+                text = "Invalid value for time unit; expected either MICROSECOND or MILLISECOND."
+                raise errors.Refusal(-1194, text)
+            weight = call.weighs(values)
+        except errors.Refusal:
+            # What cannot be read weighs 1, and a banned address hears of its ban.
+            self._spend(asked, headers, 1)
+            raise
+        sapi = asked.path.startswith("/sapi/")
+        pool = "" if not sapi else "uid:" if weight >= UID_WEIGHT else "sapi:"
+        self._spend(asked, headers, weight, pool)
+        _check_places(call, asked.query, values)
+        answer = self._carry_out(asked, call, values, sapi=sapi)
+        seconds, account = server.seconds(), asked.entry.get("account")
+        if call.free:
+            self._weight_headers(headers, pool, server.limits.refund(asked.address, weight, seconds))
+        if call.orders and account:
+            tens, days = server.limits.order_counts(account, seconds)
+            headers["X-MBX-ORDER-COUNT-10S"], headers["X-MBX-ORDER-COUNT-1D"] = str(tens), str(days)
+        if micros:
+            answer = answer_in_micros(answer, klines=asked.path.lower().endswith("klines"))
+        return _json(answer, 200, headers)
+
+    def _spend(self, asked: Asked, headers: dict[str, str], weight: int, pool: str = "") -> None:
+        """Count a request's weight, and state what is used. Raises :class:`Limited`."""
+        limits, seconds = self._server.limits, self._server.seconds()
+        try:
+            self._weight_headers(headers, pool, limits.spend(asked.address, weight, seconds, pool))
+        except Limited:
+            if not pool:
+                self._weight_headers(headers, pool, limits.used(asked.address, seconds))
+            raise
+
+    def _carry_out(self, asked: Asked, call: Call, values: dict[str, str], *, sapi: bool) -> Any:
+        server = self._server
+        key, fault = None, ""
+        if call.security != "NONE":
+            if server.faults.set_faults:
+                met = server.faults.hit("key", asked.method, asked.path, server.clock.monotonic())
+                fault = met.kind if met is not None else ""
+            bare_query, signature = authentication.strip_signature(asked.query) if asked.query else ("", "")
+            bare_body, in_body = authentication.strip_signature(asked.body) if asked.body else ("", "")
+            payload = (bare_query + bare_body).encode("utf-8", "surrogateescape")
+            key = server.authenticate(
+                *(call, values, asked.api_key, asked.address, payload, signature or in_body),
+                sapi=sapi,
+                encoded=True,
+                fault=fault,
+            )
+            asked.entry["account"] = key.account if key else None
+        return server.answer(call, key, values, asked.address, fault)
+
+    @staticmethod
+    def _weight_headers(headers: dict[str, str], pool: str, used: int) -> None:
+        if pool:
+            headers["X-SAPI-USED-UID-WEIGHT-1M" if pool == "uid:" else "X-SAPI-USED-IP-WEIGHT-1M"] = str(used)
+        else:
+            headers["x-mbx-used-weight"] = headers["x-mbx-used-weight-1m"] = str(used)
+
+
+def not_kept(asked: Asked, refusal: errors.Refusal) -> Reply:
+    """Return the answer to a request whose effect could not be made durable."""
+    asked.entry["code"] = refusal.code
+    return _json(refusal.body(), refusal.status)
+
+
+def _describe(asked: Asked) -> dict[str, str]:
+    """Return the parameters (the query's win), and note for the log what may be noted: never a signature."""
+    entry, query, body = asked.entry, asked.query, asked.body
+    entry["key"] = _clean(asked.api_key)[-4:]
+    try:
+        in_body, in_query = _pairs(body), _pairs(query)
+    except ValueError:
+        raise errors.Refusal(-1101, "Too many parameters sent for this endpoint.") from None
+    values = dict(in_body)
+    values.update(in_query)
+    entry["client_order_id"] = (values.get("newClientOrderId") or values.get("origClientOrderId") or "")[:64] or None
+    shown = dict(values)
+    shown.pop("signature", None)
+    shown.pop("apiKey", None)
+    if len(query) + len(body) > LOGGED * 10:
+        shown = {name[:LOGGED]: value[:LOGGED] for name, value in shown.items()}
+    entry["query"] = shown
+    if len(in_body) + len(in_query) > len(values) and _twice(in_body, in_query):
+        raise errors.DUPLICATE_PARAMETER
+    return values
+
+
+def _twice(*parts: list[tuple[str, str]]) -> bool:
+    """Return whether a name stands twice in the query, or twice in the body."""
+    return any(len(dict(part)) < len(part) for part in parts)
+
+
+def _pairs(text: str) -> list[tuple[str, str]]:
+    if not text:
+        return []
+    if PLAIN.fullmatch(text) and text.count("&") < MOST_PARAMETERS:
+        # What needs no decoding (most orders) is split by hand: the library takes ten times as long.
+        parts = [part.partition("=") for part in text.split("&") if part]
+        return [(name, value) for name, _equals, value in parts]
+    return parse_qsl(_clean(text), keep_blank_values=True, max_num_fields=MOST_PARAMETERS)
+
+
+def _clean(text: str) -> str:
+    """Return a text without bytes that are not UTF-8."""
+    return text if text.isascii() else text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+
+
+def _check_places(call: Call, query: str, values: dict[str, str]) -> None:
+    if call.body_only:
+        named = {part.partition("=")[0] for part in query.split("&")}
+        for name in call.body_only:
+            if name in named:
+                raise errors.Refusal(-1104, f"Parameter '{name}' must be sent in the request body.")
+
+
+def _json(answer: Any, status: int, headers: dict[str, str] | None = None) -> Reply:
+    return Reply(status, orjson.dumps(answer), {"Content-Type": JSON, "Server": router.NAME, **(headers or {})})
+
+
+def _html(status: int) -> Reply:
+    return Reply(status, router.page(status), {"Content-Type": "text/html", "Server": router.NAME})
+
+
+def _response(reply: Reply) -> web.Response:
+    return web.Response(body=reply.body, status=reply.status, headers=reply.headers)
+
+
+def _unknown(method: str, path: str) -> Reply:
+    if path in LISTEN_KEYS:
+        return _html(410)
+    if path in _KNOWN_PATHS:
+        return _json({"code": -1000, "msg": f"Request method '{method}' is not supported."}, 405)
+    return _html(404)
+
+
+def early_answer(kind: str, now: int) -> Reply | None:
+    """Return the answer of a fault that keeps the request from being processed; ``now`` in ms."""
+    if kind.startswith("http-"):
+        status = int(kind[5:])
+        if status == 418:
+            return _json({"code": -1003, "msg": ban_text(now + 1000)}, status, {"Retry-After": "1"})
+        if status == 429:
+            return _json({"code": -1003, "msg": CODES[-1003][0]}, status, {"Retry-After": "1"})
+        return _html(status)
+    if kind.startswith("code-"):
+        code = int(kind[4:])
+        text, status = CODES[code]
+        return _json({"code": code, "msg": text}, status, {"Retry-After": "1"} if status == 429 else None)
+    if kind == "maintenance":
+        return _json({"code": -1016, "msg": "This service is under maintenance."}, 503)
+    return None
+
+
+async def _half(request: web.BaseRequest, whole: bytes) -> web.StreamResponse:
+    """Send half of the body that the headers promise, then cut."""
+    headers = {"Content-Type": JSON, "Content-Length": str(len(whole)), "Server": router.NAME}
+    response = web.StreamResponse(headers=headers)
+    await response.prepare(request)
+    await response.write(whole[: len(whole) // 2])
+    raise Cut

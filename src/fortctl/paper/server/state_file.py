@@ -1,0 +1,166 @@
+"""What ``--state FILE`` keeps: accounts, keys, orders, fills, the market's place; durable before an answer leaves."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from fortctl.paper.engine.accounts import Account, ApiKey
+from fortctl.paper.engine.exchange import Engine
+from fortctl.paper.engine.orders import OrderList, PaperOrder
+from fortctl.store.sqlite import connect, transaction
+
+MIGRATIONS = (
+    """
+    CREATE TABLE item (kind TEXT NOT NULL, name TEXT NOT NULL, body TEXT NOT NULL, PRIMARY KEY (kind, name))
+        WITHOUT ROWID;
+    """,
+)
+# What writing may raise: the disk is full, the file is locked or gone.
+STATE_ERRORS = (sqlite3.Error, OSError)
+ROWS = 100
+COUNTERS = ("next_order", "next_trade", "next_uid", "next_list", "next_execution", "next_prevented")
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What one transaction writes: rows (kind, name, body) and what is gone (kind, name)."""
+
+    rows: list[tuple[str, str, str]]
+    gone: list[tuple[str, str]]
+
+
+def collect(engine: Engine, changed: set[tuple[str, str]], position: int) -> Batch:
+    """Return what has to be written.
+
+    Args:
+        changed: what has changed, as (kind, name).
+        position: the market's place.
+    """
+    rows, gone = [], []
+    for kind, name in changed:
+        body = _body(engine, kind, name)
+        if body is None:
+            gone.append((kind, name))
+        else:
+            rows.append((kind, name, _text(body)))
+    books = {name: book.as_json() for name, book in engine.books.items()}
+    place = {"position": position, "books": books, **{name: getattr(engine, name) for name in COUNTERS}}
+    return Batch([*rows, ("place", "", _text(place))], gone)
+
+
+def _text(body: Any) -> str:
+    return orjson.dumps(body, default=str).decode()
+
+
+class StateFile:
+    """One SQLite file."""
+
+    def __init__(self, path: Path) -> None:
+        self._connection = connect(path, MIGRATIONS, any_thread=True, alone=True)
+
+    def close(self) -> None:
+        self._connection.close()
+
+    def write(self, batch: Batch) -> None:
+        """Write what :func:`collect` gathered, durably, in one transaction. Raises :data:`STATE_ERRORS`."""
+        with transaction(self._connection):
+            # Many rows a statement: each statement takes the interpreter's lock from the loop that serves.
+            for first in range(0, len(batch.rows), ROWS):
+                rows = batch.rows[first : first + ROWS]
+                self._connection.execute(
+                    f"INSERT INTO item (kind, name, body) VALUES {', '.join(['(?, ?, ?)'] * len(rows))}"
+                    " ON CONFLICT (kind, name) DO UPDATE SET body = excluded.body",
+                    [part for row in rows for part in row],
+                )
+            if batch.gone:
+                self._connection.executemany("DELETE FROM item WHERE kind = ? AND name = ?", batch.gone)
+
+    def restore(self, engine: Engine) -> int | None:
+        """Fill an engine with what was kept; return the market's place, or None when nothing was."""
+        return restore(engine, self._connection.execute("SELECT kind, name, body FROM item"))
+
+
+def restore(engine: Engine, kept: Iterable[tuple[str, str, str]]) -> int | None:
+    """Fill an engine with rows of :class:`Batch`; return the market's place, or None when there is none."""
+    found: dict[str, dict[str, Any]] = {}
+    for kind, name, body in kept:
+        found.setdefault(kind, {})[name] = orjson.loads(body)
+    if "place" not in found:
+        return None
+    place = found["place"][""]
+    for name, value in found.get("account", {}).items():
+        engine.accounts[name] = Account.from_json(value)
+    for name, value in found.get("key", {}).items():
+        engine.keys[name] = ApiKey.from_json(value)
+    for name, value in found.get("symbol", {}).items():
+        if name in engine.symbols:
+            engine.symbols[name].take_json(value)
+    _restore_orders(engine, found)
+    for (account, symbol), rows in _rows(found.get("fill", {}), "id").items():
+        engine.fills[account, symbol] = rows
+    for (account, symbol), rows in _rows(found.get("prevented", {}), "preventedMatchId").items():
+        engine.prevented[account, symbol] = rows
+    for value in sorted(found.get("amendment", {}).values(), key=lambda row: int(row["executionId"])):
+        engine.amendments.setdefault(value["orderId"], []).append(value)
+    for name in COUNTERS:
+        setattr(engine, name, place.get(name, getattr(engine, name)))
+    for symbol, rank in place.get("ranks", {}).items():
+        # A file of before.
+        if symbol in engine.books:
+            engine.books[symbol].next_rank = rank
+    engine.kept_books = place.get("books", {})
+    return int(place["position"])
+
+
+def _restore_orders(engine: Engine, found: dict[str, dict[str, Any]]) -> None:
+    orders = sorted((PaperOrder.from_json(value) for value in found.get("order", {}).values()), key=lambda o: o.id)
+    for order in orders:
+        engine.remember(order)
+        if order.open and order.symbol in engine.books:
+            engine.books[order.symbol].keep(order)
+    for value in sorted(found.get("list", {}).values(), key=lambda one: int(one["id"])):
+        listed = OrderList.from_json(value)
+        engine.lists[listed.id] = listed
+        engine.list_by_client_id[listed.account, listed.client_id] = listed.id
+        if listed.open:
+            engine.open_lists[listed.id] = None
+
+
+def _rows(found: dict[str, Any], field: str) -> dict[tuple[str, str], list[dict[str, Any]]]:
+    rows: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    # Of a trade with oneself the maker's row came first.
+    for name, value in sorted(found.items(), key=lambda item: (int(item[1][field]), not item[1].get("isMaker"))):
+        account, symbol = name.split("/")[:2]
+        rows.setdefault((account, symbol), []).append(value)
+    return rows
+
+
+def _body(engine: Engine, kind: str, name: str) -> Any:
+    if kind == "account":
+        return engine.accounts[name].as_json()
+    if kind == "key":
+        return engine.keys[name].as_json() if name in engine.keys else None
+    if kind == "order":
+        return engine.orders[int(name)].as_json()
+    if kind == "list":
+        return engine.lists[int(name)].as_json()
+    if kind == "symbol":
+        return engine.symbols[name].as_json()
+    parts = name.split("/")
+    if kind == "amendment":
+        rows, field, number = engine.amendments[int(parts[0])], "executionId", int(parts[1])
+        return next(row for row in reversed(rows) if row[field] == number)
+    source = engine.fills if kind == "fill" else engine.prevented
+    field = "id" if kind == "fill" else "preventedMatchId"
+    order_id = int(parts[3]) if kind == "fill" else None
+    return next(
+        row
+        for row in reversed(source[parts[0], parts[1]])
+        if row[field] == int(parts[2]) and order_id in (None, row.get("orderId"))
+    )
