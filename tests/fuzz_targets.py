@@ -23,7 +23,7 @@ from fortctl.mailbox.pairing import read_commitment, read_half
 from fortctl.ports import MailboxRow
 from fortctl.robot.elsewhere import signed_card
 from fortctl.secret import Secret
-from fortctl.services.entering import parse_api_key, parse_key, parse_object
+from fortctl.services.keys.input import parse_api_key, parse_key, parse_object
 from fortctl.store.audit_log import AuditFile
 from fortctl.vault.backup import open_backup, read_backup
 from fortctl.vault.envelope import check_tag, open_record, unwrap

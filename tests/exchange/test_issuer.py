@@ -16,7 +16,7 @@ from fortctl.model import KeyPair, KeyType, Role
 from fortctl.paper.testing import PaperExchange, in_process
 from fortctl.ports import ExchangeFault, Outcome
 from fortctl.secret import Secret
-from fortctl.services import issuer as issuing
+from fortctl.services.keys import issuer as issuing
 from fortctl.system.clock import SystemClock
 
 EMAIL = "robot-1@paper.example"

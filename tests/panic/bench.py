@@ -14,9 +14,9 @@ from fortctl.ports import ExchangeFault, Outcome
 from fortctl.robot.latch import LatchFile
 from fortctl.robot.leaving import PROVED_AFTER_MS
 from fortctl.secret import Secret
-from fortctl.services.panic import Panic
-from fortctl.services.panic_ports import PanicPorts
-from fortctl.services.panic_report import KeysRead, KnownKey, PanicReport, Step
+from fortctl.services.panic.panic import Panic
+from fortctl.services.panic.ports import PanicPorts
+from fortctl.services.panic.report import KeysRead, KnownKey, PanicReport, Step
 from hands import Hands
 
 PREFIX = "fcabc"

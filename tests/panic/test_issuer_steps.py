@@ -12,8 +12,8 @@ import pytest
 from fortctl.errors import Conflict
 from fortctl.ports import ExchangeFault, IssuedKey, Outcome
 from fortctl.secret import Secret
-from fortctl.services.panic_ports import Aborted
-from fortctl.services.panic_report import KeysRead, KnownKey
+from fortctl.services.panic.ports import Aborted
+from fortctl.services.panic.report import KeysRead, KnownKey
 from panic.bench import NOW_S, PREFIX, Bench, Process, key, order, step, told
 
 TRADING = ("reading", "spot_trading")

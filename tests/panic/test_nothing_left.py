@@ -12,8 +12,8 @@ import pytest
 
 from fortctl.ports import OperationOwner
 from fortctl.robot.latch import LatchFile
-from fortctl.services.rotation import RotationJournal
-from fortctl.services.rotation_plan import Mode, Scope
+from fortctl.services.rotation.journal import RotationJournal
+from fortctl.services.rotation.plan import Mode, Scope
 from fortctl.store.operations import SqliteOperations
 from fortctl.system.clock import SystemClock
 from harness import Shell, end_robots

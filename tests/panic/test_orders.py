@@ -28,7 +28,7 @@ from fortctl.robot.latch import LatchFile
 from fortctl.robot.obedience import NOT_YET, Obedience, orders_of
 from fortctl.robot.strongbox import Applied, InstalledKey, StrongBox
 from fortctl.secret import Secret
-from fortctl.services.panic_halt import Halted, RemoteHalt
+from fortctl.services.panic.halt import Halted, RemoteHalt
 from fortctl.vault import erasure
 from fortctl.vault.file import VaultFile
 from fortctl.vault.slots import KeyFile

@@ -20,9 +20,9 @@ from fortctl.commands.wiring_panic import accounts_of
 from fortctl.errors import BadInput, Conflict, NotFound, VaultLocked
 from fortctl.robot.latch import LatchFile
 from fortctl.robot.process import LocalRobot
-from fortctl.services.panic_plan import dry_run
-from fortctl.services.panic_ports import Aborted
-from fortctl.services.panic_report import KeysRead, KnownKey, PanicReport
+from fortctl.services.panic.dry_run import dry_run
+from fortctl.services.panic.ports import Aborted
+from fortctl.services.panic.report import KeysRead, KnownKey, PanicReport
 from panic.bench import NOW_S, Bench, Process, key, told
 from panic.test_issuer_steps import Issuer
 

@@ -18,8 +18,8 @@ from fortctl.mailbox.sqlite import SqliteMailbox
 from fortctl.model import KeyVerdict
 from fortctl.ports import MailboxRow, NewRecord
 from fortctl.secret import Secret
-from fortctl.services.custody import FINGERPRINT_KEY, Custody
-from fortctl.services.panic_report import KeysRead
+from fortctl.services.panic.report import KeysRead
+from fortctl.services.site_vault import FINGERPRINT_KEY, Custody
 from fortctl.store.audit_log import AuditFile
 from fortctl.vault import erasure
 from fortctl.vault.file import VaultFile

@@ -12,10 +12,10 @@ from fortctl.errors import ExchangeUnreachable, FortctlError
 from fortctl.model import KeyPair, KeyType
 from fortctl.ports import ExchangeFault, IssuedKey, Outcome
 from fortctl.secret import Secret
-from fortctl.services.panic_death import DeathWatch
-from fortctl.services.panic_halt import Halted
-from fortctl.services.panic_memory import IssuedName, Memory
-from fortctl.services.panic_report import (
+from fortctl.services.panic.deletion_watch import DeathWatch
+from fortctl.services.panic.halt import Halted
+from fortctl.services.panic.key_inventory import IssuedName, Memory
+from fortctl.services.panic.report import (
     ROLES,
     UNREACHED,
     KeysRead,

@@ -12,7 +12,7 @@ import pytest
 from fortctl.errors import Conflict, ExchangeUnreachable, KeyRejected, NotFound
 from fortctl.model import Role
 from fortctl.ports import ExchangeFault, Outcome
-from fortctl.services.rotation_plan import Mode, Scope
+from fortctl.services.rotation.plan import Mode, Scope
 from rotation.stage import EngineExchange, Stage
 
 DEEP, HIGH = "0.00139000", "0.00141000"

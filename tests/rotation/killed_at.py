@@ -10,7 +10,7 @@ import signal
 import sys
 from typing import Any
 
-from fortctl.services.rotation import RotationJournal
+from fortctl.services.rotation.journal import RotationJournal
 
 
 def main() -> None:

@@ -44,15 +44,16 @@ from fortctl.robot.settings import GridSettings, parse_settings
 from fortctl.robot.strongbox import StrongBox
 from fortctl.secret import Secret
 from fortctl.services.accounts import AccountEntry, found_vault, pairing_offer
-from fortctl.services.control import RobotControl
-from fortctl.services.custody import Custody
-from fortctl.services.issuer import PERSON, SUB_ACCOUNT
-from fortctl.services.keys import KeyService
-from fortctl.services.robot import RobotService, RobotWatch
-from fortctl.services.rotation import Ended, RotationJournal, RotationService
-from fortctl.services.rotation_plan import Mode, Operation, Scope
-from fortctl.services.rotation_proof import Proofs
-from fortctl.services.rotation_tools import StepTools
+from fortctl.services.keys.issuer import PERSON, SUB_ACCOUNT
+from fortctl.services.keys.service import KeyService
+from fortctl.services.robot.client import RobotControl
+from fortctl.services.robot.service import RobotService, RobotWatch
+from fortctl.services.rotation.context import StepTools
+from fortctl.services.rotation.deletion_proof import Proofs
+from fortctl.services.rotation.journal import RotationJournal
+from fortctl.services.rotation.plan import Mode, Operation, Scope
+from fortctl.services.rotation.service import Ended, RotationService
+from fortctl.services.site_vault import Custody
 from fortctl.store.audit_log import AuditFile
 from fortctl.store.operations import SqliteOperations
 from fortctl.vault.file import VaultFile

@@ -14,8 +14,8 @@ from fortctl.commands.wiring_issuer import issuer_service
 from fortctl.config.home import make_private_folder
 from fortctl.errors import ActionRequired, KeyPolicy, RobotTimeout
 from fortctl.model import Role
-from fortctl.services.rotation import status_of
-from fortctl.services.rotation_plan import Mode, Scope
+from fortctl.services.rotation.journal import status_of
+from fortctl.services.rotation.plan import Mode, Scope
 from fortctl.vault.file import VaultFile
 from fortctl.vault.slots import KeyFile
 from rotation.stage import SUB_ACCOUNT, Killed, Robot, Stage

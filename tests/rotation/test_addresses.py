@@ -14,7 +14,7 @@ from fortctl.errors import Conflict
 from fortctl.exchange.error_codes import classify
 from fortctl.model import Role
 from fortctl.ports import ExchangeFault
-from fortctl.services.rotation_plan import Mode, Scope
+from fortctl.services.rotation.plan import Mode, Scope
 from rotation.stage import SUB_ACCOUNT, EngineExchange, Stage
 
 

@@ -12,7 +12,7 @@ from fortctl.errors import ActionRequired, Conflict, KeyPolicy
 from fortctl.model import Role
 from fortctl.paper.engine.market_data import Trade
 from fortctl.ports import ExchangeFault, Outcome
-from fortctl.services.rotation_plan import Mode, Scope
+from fortctl.services.rotation.plan import Mode, Scope
 from rotation.stage import SYMBOL, EngineExchange, Stage
 
 

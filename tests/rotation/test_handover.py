@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from fortctl.services.issuer import SUB_ACCOUNT
-from fortctl.services.rotation_plan import Mode, Scope
+from fortctl.services.keys.issuer import SUB_ACCOUNT
+from fortctl.services.rotation.plan import Mode, Scope
 from rotation.stage import Stage
 
 DELETION = "DELETE /sapi/v1/sub-account/subAccountApi"

@@ -9,7 +9,7 @@ import pytest
 
 from fortctl.errors import Conflict, FortctlError, KeyPolicy
 from fortctl.model import Role
-from fortctl.services.rotation_plan import Mode, Scope
+from fortctl.services.rotation.plan import Mode, Scope
 from rotation.stage import SUB_ACCOUNT, Killed, NoLatch, Stage
 
 BEFORE = ("pre-rotate", "open", None)

@@ -15,8 +15,8 @@ from fortctl.commands.wiring_rotation import rotation_journal
 from fortctl.errors import Conflict
 from fortctl.model import Role
 from fortctl.robot.process import process_start_time
-from fortctl.services.rotation import RotationJournal
-from fortctl.services.rotation_plan import Mode, Scope
+from fortctl.services.rotation.journal import RotationJournal
+from fortctl.services.rotation.plan import Mode, Scope
 from rotation.stage import Robot, Stage
 
 

@@ -20,7 +20,7 @@ from typing import Any
 
 import pytest
 
-from fortctl.services.rotation_plan import PLAN, ROTATIONS, Mode, Scope
+from fortctl.services.rotation.plan import PLAN, ROTATIONS, Mode, Scope
 from harness import Shell, campaign, serve_paper
 
 EVERYTHING = bool(os.environ.get("FORTCTL_CRASH"))

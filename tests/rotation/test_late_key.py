@@ -9,7 +9,7 @@ import pytest
 
 from fortctl.errors import ActionRequired, Conflict
 from fortctl.model import KeyPair, Role
-from fortctl.services.rotation_plan import Mode, Scope
+from fortctl.services.rotation.plan import Mode, Scope
 from rotation.stage import Killed, Stage
 
 

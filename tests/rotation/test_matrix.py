@@ -17,8 +17,8 @@ from typing import Any
 
 import pytest
 
-from fortctl.services.issuer import PERSON, SUB_ACCOUNT
-from fortctl.services.rotation_plan import PLAN, ROTATIONS, Mode, Scope
+from fortctl.services.keys.issuer import PERSON, SUB_ACCOUNT
+from fortctl.services.rotation.plan import PLAN, ROTATIONS, Mode, Scope
 from rotation.stage import Killed, Stage
 
 EVERYTHING = bool(os.environ.get("FORTCTL_CRASH"))

@@ -11,7 +11,7 @@ import pytest
 from fortctl.errors import Conflict
 from fortctl.model import KeyType, Role
 from fortctl.ports import ExchangeFault, Outcome
-from fortctl.services.rotation_plan import Mode, Scope
+from fortctl.services.rotation.plan import Mode, Scope
 from fortctl.store.operations import SqliteOperations
 from rotation.stage import SUB_ACCOUNT, EngineExchange, EngineIssuer, NoLatch, Stage
 

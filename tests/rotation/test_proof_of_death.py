@@ -9,7 +9,7 @@ import pytest
 
 from fortctl.errors import ActionRequired, Conflict, FortctlError
 from fortctl.model import Role
-from fortctl.services.rotation_plan import Mode, Scope
+from fortctl.services.rotation.plan import Mode, Scope
 from rotation.stage import PERSON, SUB_ACCOUNT, EngineIssuer, Stage
 
 

@@ -10,7 +10,7 @@ import pytest
 from fortctl.errors import ActionRequired
 from fortctl.keys.verification import ask_if_dead
 from fortctl.ports import ExchangeFault, Outcome
-from fortctl.services.rotation_plan import Mode, Scope
+from fortctl.services.rotation.plan import Mode, Scope
 from rotation.stage import Stage
 
 NO_SAPI = ExchangeFault(Outcome.REFUSED, "this target has no /sapi")

@@ -9,7 +9,7 @@ import pytest
 
 from fortctl.errors import Conflict
 from fortctl.ports import OperationOwner, OperationRow
-from fortctl.services.rotation_plan import ABORTED, Mode, Scope, begin, from_text, to_text
+from fortctl.services.rotation.plan import ABORTED, Mode, Scope, begin, from_text, to_text
 from fortctl.store.operations import SqliteOperations
 
 ME = OperationOwner(10, "here", "t1", "rotation r1", 1_000, 1_000)

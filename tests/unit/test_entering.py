@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from fortctl.errors import BadInput
 from fortctl.model import KeyPair, KeyType
-from fortctl.services.entering import parse_key, parse_object
+from fortctl.services.keys.input import parse_key, parse_object
 
 GOOD = {"name": "x", "api_key": "A" * 64, "secret_key": "B" * 64}
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from fortctl.model import Role
-from fortctl.services.rotation_actions import to_create
-from fortctl.services.rotation_plan import Mode, Scope, begin
+from fortctl.services.rotation.operator_actions import to_create
+from fortctl.services.rotation.plan import Mode, Scope, begin
 from fortctl.system.network import own_address
 
 

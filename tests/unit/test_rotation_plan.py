@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fortctl.errors import Conflict, VaultDamaged
-from fortctl.services.rotation_plan import (
+from fortctl.services.rotation.plan import (
     DONE,
     KINDS,
     PLAN,

@@ -16,7 +16,7 @@ from fortctl.config.home import Home, write_private
 from fortctl.errors import FortctlError, NotFound, VaultDamaged
 from fortctl.ports import NewRecord
 from fortctl.secret import Secret
-from fortctl.services.custody import audited
+from fortctl.services.site_vault import audited
 from fortctl.store.audit_log import AuditFile
 from fortctl.vault import erasure
 from fortctl.vault.backup import read_backup

@@ -24,7 +24,7 @@ def add(app: App, name: str, exchange: str) -> Result:
     from fortctl.exchange.targets import pin
     from fortctl.mailbox.crypto import Identity
     from fortctl.services.accounts import AccountEntry
-    from fortctl.services.custody import OPERATOR
+    from fortctl.services.site_vault import OPERATOR
 
     entry = AccountEntry(check_account_name(name), pin(exchange))
     service = app.wiring.accounts
@@ -50,7 +50,7 @@ def remove(app: App, name: str, confirm: str | None) -> Result:
     from dataclasses import replace
 
     from fortctl.commands.wiring_issuer import issuer_kind, issuer_service
-    from fortctl.services.issuer import SUB_ACCOUNT
+    from fortctl.services.keys.issuer import SUB_ACCOUNT
 
     check_account_name(name)
     own = App(replace(app.globals, account=name))

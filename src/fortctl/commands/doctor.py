@@ -13,7 +13,7 @@ from fortctl.errors import error_classes
 @click.option("--fail-on", type=click.Choice(["warn", "fail"]), help="Exit with the gravest finding's code.")
 async def doctor(app: App, fail_on: str | None) -> Result:
     from fortctl.commands.wiring_doctor import doctor_ports
-    from fortctl.services.diagnosis import Doctor
+    from fortctl.services.doctor import Doctor
 
     app.wiring.entry  # noqa: B018
     findings = await Doctor(doctor_ports(app)).examine()

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from fortctl.mailbox.sqlite import SqliteMailbox
     from fortctl.ports import Issuer
     from fortctl.robot.latch import LatchFile
-    from fortctl.services.panic_report import KeysRead, KnownKey
+    from fortctl.services.panic.report import KeysRead, KnownKey
     from fortctl.vault.file import OpenVault, VaultFile
 
 _BROKEN = (FortctlError, OSError, ValueError, KeyError, TypeError)
@@ -91,7 +91,7 @@ class Emergency:
 
     def read_keys(self) -> KeysRead:
         """Return every key that can be read, the names of those that cannot, and of which roles nothing tells."""
-        from fortctl.services.panic_report import KeysRead
+        from fortctl.services.panic.report import KeysRead
 
         found: list[KnownKey] = []
         unknown: set[str] = set()
@@ -128,7 +128,7 @@ class Emergency:
         Args:
             keys: the erasure keys that are meant; by default all of the account's.
         """
-        from fortctl.services.panic_report import NOT_AT_EXCHANGE
+        from fortctl.services.panic.report import NOT_AT_EXCHANGE
         from fortctl.vault.erasure import names
 
         root = self._home.erasure if role == "site" else self._place.erasure
@@ -211,7 +211,7 @@ class Emergency:
 
     def _keys_in(self, vault: OpenVault, shown: bytes | None) -> list[KnownKey]:
         from fortctl.keys.fingerprint import fingerprint
-        from fortctl.services.panic_report import KnownKey
+        from fortctl.services.panic.report import KnownKey
 
         found = []
         for meta in vault.records():
@@ -231,7 +231,7 @@ class Emergency:
 
     def _names_in(self, role: str) -> list[KnownKey]:
         """Return what a locked vault shows of its keys. Raises ``FortctlError``, ``OSError``: it shows nothing."""
-        from fortctl.services.panic_report import KnownKey
+        from fortctl.services.panic.report import KnownKey
 
         header = self._file(role).header()
         return [
@@ -260,7 +260,7 @@ class Emergency:
 
     def _card(self) -> list[KnownKey]:
         """Return the robot's key as its card in the mailbox shows it, with its tail; empty where it shows none."""
-        from fortctl.services.panic_report import KnownKey
+        from fortctl.services.panic.report import KnownKey
 
         mailbox = self.mailbox()
         found = mailbox.card(self._account) if mailbox is not None else None
@@ -333,7 +333,7 @@ class Emergency:
             FortctlError: its vault does not open.
         """
         from fortctl.commands.wiring_issuer import issuer_kind, sub_account_issuer
-        from fortctl.services.issuer import SUB_ACCOUNT, read_master
+        from fortctl.services.keys.issuer import SUB_ACCOUNT, read_master
 
         if issuer_kind(self._home, self._account) != SUB_ACCOUNT:
             return None

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from fortctl.mailbox.postgres import PostgresMailbox
     from fortctl.mailbox.sqlite import SqliteMailbox
     from fortctl.ports import OperationRow, OperationStore
-    from fortctl.services.panic_ports import Aborted
-    from fortctl.services.rotation_plan import Operation
+    from fortctl.services.panic.ports import Aborted
+    from fortctl.services.rotation.plan import Operation
     from fortctl.vault.file import OpenVault
 
 T = TypeVar("T")
@@ -114,9 +114,9 @@ def abort_operation(home: Home, account: str, now_ms: int) -> Aborted | None:
     Raises:
         FortctlError, OSError: the store cannot even be read.
     """
-    from fortctl.services.panic_ports import Aborted
-    from fortctl.services.rotation_hooks import facts_of_end
-    from fortctl.services.rotation_plan import ABORTED, OPEN, from_text, issued_names_by_role
+    from fortctl.services.panic.ports import Aborted
+    from fortctl.services.rotation.hooks import facts_of_end
+    from fortctl.services.rotation.plan import ABORTED, OPEN, from_text, issued_names_by_role
     from fortctl.store.operations import SqliteOperations
 
     if not home.operations.exists():
@@ -158,7 +158,7 @@ def close_for_panic(operations: OperationStore, account: str, now_ms: int) -> Op
 
 def _ended(row: OperationRow | None, now_ms: int) -> Operation | None:
     """Return a rotation as the panic that closed its row has left it; None where there is none to be read."""
-    from fortctl.services.rotation_plan import from_text
+    from fortctl.services.rotation.plan import from_text
 
     if row is None:
         return None

@@ -37,7 +37,7 @@ async def set_issuer(
     from fortctl.commands.keylock import expect_no_rotation, sole_writer
     from fortctl.commands.keys import enter_key
     from fortctl.commands.wiring_issuer import founded_issuer_service, issuer_kind, issuer_service
-    from fortctl.services.issuer import NOBODY, PERSON
+    from fortctl.services.keys.issuer import NOBODY, PERSON
 
     wiring = app.wiring
     if kind == PERSON:
@@ -67,7 +67,7 @@ async def set_issuer(
 @issuer.command("status", help="Who it is.")
 def status(app: App) -> Result:
     from fortctl.commands.wiring_issuer import issuer_kind, issuer_service
-    from fortctl.services.issuer import NOBODY, PERSON
+    from fortctl.services.keys.issuer import NOBODY, PERSON
 
     app.wiring.entry  # noqa: B018
     shown = NOBODY

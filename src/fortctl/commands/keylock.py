@@ -11,8 +11,8 @@ from fortctl.errors import Conflict
 if TYPE_CHECKING:
     from fortctl.commands.context import App
     from fortctl.model import Role
-    from fortctl.services.rotation import RotationJournal
-    from fortctl.services.rotation_plan import Operation
+    from fortctl.services.rotation.journal import RotationJournal
+    from fortctl.services.rotation.plan import Operation
 
 # How long one who writes keys waits for another, and how often it looks.
 WAITS_S, LOOK_EVERY_S = 30.0, 0.05
@@ -20,7 +20,7 @@ WAITS_S, LOOK_EVERY_S = 30.0, 0.05
 
 def refuse_latched(app: App) -> None:
     """Raise ``Conflict`` after a panic: its way back begins with ``panic-clear``, and no key is taken in before."""
-    from fortctl.services.control import latched_after_panic
+    from fortctl.services.robot.client import latched_after_panic
 
     if app.wiring.latch.is_latched():
         raise latched_after_panic(app.wiring.account)
@@ -32,7 +32,7 @@ def expect_no_rotation(app: App, role: Role | None = None) -> None:
     It is looked at before anything is unlocked or asked; :func:`sole_writer` then keeps it so.
     """
     from fortctl.commands.wiring_rotation import rotation_journal
-    from fortctl.services.rotation import refuse_open
+    from fortctl.services.rotation.journal import refuse_open
 
     wiring = app.wiring
     if wiring.home.operations.exists():
@@ -49,7 +49,7 @@ def sole_writer(app: App, role: Role | None = None) -> Iterator[None]:
         Conflict: a rotation is under way, or one of the role is open.
     """
     from fortctl.commands.wiring_rotation import rotation_journal
-    from fortctl.services.rotation import refuse_open
+    from fortctl.services.rotation.journal import refuse_open
 
     journal = rotation_journal(app, app.command)
     _take_in_turn(app, journal)
@@ -61,7 +61,7 @@ def sole_writer(app: App, role: Role | None = None) -> Iterator[None]:
 
 
 def _take_in_turn(app: App, journal: RotationJournal) -> None:
-    from fortctl.services.rotation import WRITERS
+    from fortctl.services.rotation.journal import WRITERS
 
     clock = app.wiring.clock
     deadline = clock.monotonic() + WAITS_S
@@ -78,7 +78,7 @@ def _take_in_turn(app: App, journal: RotationJournal) -> None:
 
 def tell_end(app: App, operation: Operation | None) -> None:
     """Have the hooks told of a rotation that this command has just ended, as something other than its own work."""
-    from fortctl.services.rotation_hooks import tell_ended
+    from fortctl.services.rotation.hooks import tell_ended
 
     for code, message in tell_ended(app.wiring.hooks, operation):
         app.warn(code, message)

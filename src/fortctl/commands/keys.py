@@ -65,7 +65,7 @@ async def change(app: App, force_replace: bool, **options: Any) -> Result:
 
 async def _issue(app: App, role: Role, addresses: str | None) -> Result:
     from fortctl.commands.rotate import issue_key, read_addresses
-    from fortctl.services.keytaken import card_json
+    from fortctl.services.keys.results import card_json
 
     listed = read_addresses(addresses or "")
     app.wiring.entry  # noqa: B018
@@ -93,7 +93,7 @@ async def _take(
     replacing: bool,
     force: bool,
 ) -> Result:
-    from fortctl.services.keytaken import card_json
+    from fortctl.services.keys.results import card_json
 
     wanted = Role(role)
     kind = KeyType(key_type) if key_type else None
@@ -151,7 +151,7 @@ def enter_key(
 ) -> KeyPair:
     """Read a key from ``--input`` or hidden prompts. Raises ``BadInput``, ``ConfirmationNeeded``."""
     from fortctl.commands.unlocking import read_passphrase
-    from fortctl.services.entering import parse_key, parse_object
+    from fortctl.services.keys.input import parse_key, parse_object
 
     def passphrase() -> Secret:
         if passphrase_file is not None:
@@ -220,7 +220,7 @@ def _not_destroyed(error: OSError) -> FortctlError:
 
 
 def _api_key(app: App, role: Role, name: str | None, source: str | None) -> tuple[Secret, str]:
-    from fortctl.services.entering import parse_api_key, parse_object
+    from fortctl.services.keys.input import parse_api_key, parse_object
 
     fields = parse_object(app.read_input(source)) if source else {"api_key": app.read_hidden("API key").reveal()}
     return parse_api_key(fields, name=name, default_name=f"{role.value} key")
@@ -259,8 +259,7 @@ def generate(app: App, role: str, key_type: str) -> Result:
 @click.option("--max-age", metavar="90d", help="Default: the setting keys.max_age.")
 def age(app: App, max_age: str | None) -> Result:
     from fortctl.config.settings import KEYS_MAX_AGE
-    from fortctl.services.keyanswers import too_old
-    from fortctl.services.keytaken import card_json
+    from fortctl.services.keys.results import card_json, too_old
 
     now = app.wiring.clock.now_ms()
     given = None if max_age is None else _age_limit(max_age)
@@ -286,7 +285,7 @@ def _age_limit(text: str) -> int:
 
 @keys.command("list", help="Both keys, a row each; never the key itself.")
 def list_keys(app: App) -> Result:
-    from fortctl.services.keytaken import card_json
+    from fortctl.services.keys.results import card_json
 
     now = app.wiring.clock.now_ms()
     app.wiring.entry  # noqa: B018
@@ -304,7 +303,7 @@ def list_keys(app: App) -> Result:
 @keys.command("verify", help="Ask the exchange about the keys now.")
 @click.option("--role", type=ROLE, help="Only this role's key.")
 async def verify(app: App, role: str | None) -> Result:
-    from fortctl.services.keyanswers import failure_of
+    from fortctl.services.keys.results import failure_of
 
     app.wiring.entry  # noqa: B018
     results, warnings = await app.wiring.keys.verify([Role(role)] if role else list(Role))

@@ -13,8 +13,8 @@ from fortctl.commands.render import duration, paint
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from fortctl.services.panic import Panic
-    from fortctl.services.panic_report import PanicReport
+    from fortctl.services.panic.panic import Panic
+    from fortctl.services.panic.report import PanicReport
 
 
 @command("panic-disconnect", help="Cut every link: latch the robot off, cancel its orders, destroy both key copies.")
@@ -36,9 +36,9 @@ async def panic_disconnect(
     import asyncio
 
     from fortctl.commands.wiring_panic import accounts_of, panic_ports
-    from fortctl.services.panic import Panic
-    from fortctl.services.panic_plan import dry_run as planned
-    from fortctl.services.panic_report import data_of, failure_of
+    from fortctl.services.panic.dry_run import dry_run as planned
+    from fortctl.services.panic.panic import Panic
+    from fortctl.services.panic.report import data_of, failure_of
 
     if cancel_orders and keep_orders:
         refuse("--cancel-orders and --keep-orders exclude each other")

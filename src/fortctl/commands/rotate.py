@@ -14,10 +14,11 @@ from fortctl.commands.keylock import refuse_latched, tell_end
 from fortctl.errors import BadInput, Conflict, FortctlError
 from fortctl.model import KeyPair, KeyType, Role
 from fortctl.secret import Secret
-from fortctl.services.rotation_plan import FINISHED, ROTATIONS, Mode, Operation, Scope
+from fortctl.services.rotation.plan import FINISHED, ROTATIONS, Mode, Operation, Scope
 
 if TYPE_CHECKING:
-    from fortctl.services.rotation import Ended, RotationJournal, RotationService
+    from fortctl.services.rotation.journal import RotationJournal
+    from fortctl.services.rotation.service import Ended, RotationService
 
 CHOICES = ("wait", "keep", "cancel", "abort")
 GOING_ON = ("begin", "finish", "resume", "abort", "status")
@@ -82,7 +83,7 @@ async def rotate(
 def _given(app: App, source: str | None, passphrase_file: str | None) -> dict[Role | None, KeyPair]:
     """Read ``--input``: one key (under None), or both by role. Raises ``BadInput``."""
     from fortctl.commands.unlocking import read_passphrase
-    from fortctl.services.entering import parse_key, parse_object
+    from fortctl.services.keys.input import parse_key, parse_object
 
     if source is None:
         return {}
@@ -121,7 +122,7 @@ class _Rotation:
         self._journal: RotationJournal = rotation_journal(app, f"keys rotate ({wanted.how or 'run'})")
 
     async def run(self) -> Result:
-        from fortctl.services.rotation import no_operation
+        from fortctl.services.rotation.journal import no_operation
 
         wanted, journal = self._wanted, self._journal
         if wanted.how == "status":
@@ -144,7 +145,7 @@ class _Rotation:
 
     async def _go_on(self, found: Operation | None) -> Ended:
         from fortctl.commands.wiring_issuer import issuer_kind
-        from fortctl.services.issuer import PERSON
+        from fortctl.services.keys.issuer import PERSON
 
         wiring = self._app.wiring
         if found is None and self._wanted.scope is None:
@@ -198,7 +199,8 @@ class _Rotation:
 
     def _finished_already(self) -> Result:
         """``--finish`` again with the same key changes nothing. Raises ``NotFound``."""
-        from fortctl.services.rotation import Ended, no_operation
+        from fortctl.services.rotation.journal import no_operation
+        from fortctl.services.rotation.service import Ended
 
         last = self._journal.last()
         if last is None or last.state != FINISHED or not self._given:
@@ -210,7 +212,7 @@ class _Rotation:
         return self._shown(Ended(last, changed=False))
 
     def _status(self) -> Result:
-        from fortctl.services.rotation import no_operation, status_of
+        from fortctl.services.rotation.journal import no_operation, status_of
 
         last = self._journal.current() or self._journal.last()
         if last is None:
@@ -246,7 +248,7 @@ async def issue_key(app: App, role: Role, addresses: Sequence[str]) -> Ended:
     """
     from fortctl.commands.wiring_issuer import issuer_kind
     from fortctl.commands.wiring_rotation import rotation_journal, rotation_service
-    from fortctl.services.issuer import PERSON
+    from fortctl.services.keys.issuer import PERSON
 
     wiring = app.wiring
     kind = issuer_kind(wiring.home, wiring.account)
@@ -281,7 +283,7 @@ def read_addresses(text: str) -> list[str]:
 
 
 class TerminalGuide:
-    """The person at the terminal; implements :class:`fortctl.services.rotation_tools.Guide`."""
+    """The person at the terminal; implements :class:`fortctl.services.rotation.context.Guide`."""
 
     def __init__(self, app: App, on_timeout: str | None) -> None:
         self._app = app
@@ -317,7 +319,7 @@ class TerminalGuide:
                 self.refused(error)
 
     def _typed(self, role: Role) -> KeyPair:
-        from fortctl.services.entering import parse_api_key, parse_key
+        from fortctl.services.keys.input import parse_api_key, parse_key
 
         name = self._app.read_answer(f"Name of the new {role} key in the Binance account: ") or f"{role} key"
         fields = {"api_key": self._app.read_hidden("API key").reveal()}

@@ -27,16 +27,16 @@ if TYPE_CHECKING:
     from fortctl.mailbox.postgres import PostgresMailbox
     from fortctl.mailbox.sqlite import SqliteMailbox
     from fortctl.ports import Exchange, Latch, RobotProcess
+    from fortctl.services.account_views import AccountViews
     from fortctl.services.accounts import AccountEntry, AccountService
-    from fortctl.services.control import RobotControl
-    from fortctl.services.custody import Custody
     from fortctl.services.hooks import Hooks
-    from fortctl.services.keys import KeyService
-    from fortctl.services.pairing import PairingService
-    from fortctl.services.panic_orders import PanicOrders
-    from fortctl.services.robot import RobotService, RobotWatch
+    from fortctl.services.keys.service import KeyService
+    from fortctl.services.panic.presigned_order import PanicOrders
+    from fortctl.services.robot.client import RobotControl
+    from fortctl.services.robot.pairing import PairingService
+    from fortctl.services.robot.service import RobotService, RobotWatch
+    from fortctl.services.site_vault import Custody
     from fortctl.services.vault import VaultService
-    from fortctl.services.views import AccountViews
     from fortctl.store.audit_log import AuditFile
     from fortctl.store.operations import SqliteOperations
     from fortctl.store.request_weight import WeightStore
@@ -155,7 +155,7 @@ class Wiring:
 
     @cached_property
     def custody(self) -> Custody:
-        from fortctl.services.custody import Custody
+        from fortctl.services.site_vault import Custody
 
         return Custody(self.account, self.entry.exchange, self.vault, self.audit, self.clock)
 
@@ -214,26 +214,26 @@ class Wiring:
 
     @cached_property
     def pairing(self) -> PairingService:
-        from fortctl.services.pairing import PairingService
+        from fortctl.services.robot.pairing import PairingService
 
         return PairingService(self.custody, self.mailbox, self.control, self.audit, self.clock, self.clock.wait)
 
     @property
     def panic_orders(self) -> PanicOrders:
-        from fortctl.services.panic_orders import PanicOrders
+        from fortctl.services.panic.presigned_order import PanicOrders
 
         return PanicOrders(self.account, Shelf(self.robot_home.panic_order), self.mailbox, self.config.mailbox)
 
     def keep_panic_order(self) -> None:
         """Have a pre-signed panic order ready where the robot is on another host; the vault is open by now."""
-        from fortctl.services.panic_orders import kept_ready
+        from fortctl.services.panic.presigned_order import kept_ready
 
         if self.entry.robot == "remote" and self.config.mailbox:
             kept_ready(self.panic_orders, self.custody, self._app.warn)
 
     @cached_property
     def control(self) -> RobotControl:
-        from fortctl.services.control import RobotControl
+        from fortctl.services.robot.client import RobotControl
 
         self.keep_panic_order()
         return RobotControl(
@@ -261,7 +261,7 @@ class Wiring:
 
     @cached_property
     def watch(self) -> RobotWatch:
-        from fortctl.services.robot import RobotWatch
+        from fortctl.services.robot.service import RobotWatch
 
         return RobotWatch(self.process, self.latch, self._offline_status, self._shown_key, self._report)
 
@@ -311,7 +311,7 @@ class Wiring:
 
     def _shown_key(self) -> Mapping[str, Any] | None:
         from fortctl.keys.serialization import card_from_wire
-        from fortctl.services.keytaken import card_json
+        from fortctl.services.keys.results import card_json
 
         key = self._published().get("key")
         return card_json(card_from_wire(key), self.clock.now_ms()) if key else None
@@ -331,7 +331,7 @@ class Wiring:
 
     @cached_property
     def keys(self) -> KeyService:
-        from fortctl.services.keys import KeyService
+        from fortctl.services.keys.service import KeyService
 
         return KeyService(self.custody, self.control, self.connect, self.clock, self.audit)
 
@@ -342,13 +342,13 @@ class Wiring:
 
     @cached_property
     def robot(self) -> RobotService:
-        from fortctl.services.robot import RobotService
+        from fortctl.services.robot.service import RobotService
 
         return RobotService(self.control, self.watch, self.clock, self.clock.wait)
 
     @cached_property
     def views(self) -> AccountViews:
-        from fortctl.services.views import AccountViews
+        from fortctl.services.account_views import AccountViews
 
         return AccountViews(self.custody, self.connect)
 

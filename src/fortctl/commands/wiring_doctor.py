@@ -9,14 +9,14 @@ from fortctl.commands.init import KEYFILE_BESIDE
 
 if TYPE_CHECKING:
     from fortctl.commands.context import App
-    from fortctl.services.custody import Custody
-    from fortctl.services.diagnosis import DoctorPorts
+    from fortctl.services.doctor import DoctorPorts
+    from fortctl.services.site_vault import Custody
 
 
 def doctor_ports(app: App) -> DoctorPorts:
     """Return what the doctor may look at."""
     from fortctl.commands.context import App as NewApp
-    from fortctl.services.diagnosis import DoctorPorts
+    from fortctl.services.doctor import DoctorPorts
 
     wiring = app.wiring
     # The doctor never asks a person.

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from fortctl.config.home import Home
     from fortctl.model import KeyPair
     from fortctl.ports import Issuer
-    from fortctl.services.issuer import IssuerService
+    from fortctl.services.keys.issuer import IssuerService
     from fortctl.vault.file import OpenVault, VaultFile
 
 
@@ -33,7 +33,7 @@ def issuer_file(home: Home) -> VaultFile:
 
 def issuer_kind(home: Home, account: str) -> str:
     """Return who issues an account's keys, without unlocking anything. Raises ``VaultDamaged``."""
-    from fortctl.services.issuer import PERSON, SUB_ACCOUNT, master_id
+    from fortctl.services.keys.issuer import PERSON, SUB_ACCOUNT, master_id
 
     file = issuer_file(home)
     if not file.exists():
@@ -69,7 +69,7 @@ def founded_issuer_service(app: App, slot: str | None) -> IssuerService:
 
 
 def _service(app: App, vault: OpenVault) -> IssuerService:
-    from fortctl.services.issuer import IssuerService
+    from fortctl.services.keys.issuer import IssuerService
 
     wiring = app.wiring
     exchange, place = wiring.entry.exchange, wiring.home.path

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from fortctl.commands.context import App
     from fortctl.ports import Exchange
     from fortctl.services.hooks import Hooks
-    from fortctl.services.panic_halt import RemoteHalt
-    from fortctl.services.panic_ports import PanicPorts
+    from fortctl.services.panic.halt import RemoteHalt
+    from fortctl.services.panic.ports import PanicPorts
 
 
 def accounts_of(app: App, every: bool) -> list[str]:
@@ -81,14 +81,14 @@ def panic_ports(app: App, account: str) -> PanicPorts:
     from fortctl.robot.latch import LatchFile
     from fortctl.robot.leaving import PROVED_AFTER_MS
     from fortctl.robot.process import LocalRobot
-    from fortctl.services.panic_ports import PanicPorts
+    from fortctl.services.panic.ports import PanicPorts
 
     home, clock = Home(app.globals.home), SystemClock()
     folder = home.robot(account).path
     emergency = Emergency(app, home, account)
 
     def remote(cancel_orders: bool, timeout_s: float, begun_ms: int) -> RemoteHalt:
-        from fortctl.services.panic_halt import RemoteHalt
+        from fortctl.services.panic.halt import RemoteHalt
 
         how: dict[str, Any] = {"cancel_orders": cancel_orders, "timeout_s": timeout_s, "begun_ms": begun_ms}
         return RemoteHalt(emergency, open_board, clock, **how)

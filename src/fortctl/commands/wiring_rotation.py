@@ -14,9 +14,10 @@ if TYPE_CHECKING:
     from fortctl.commands.context import App
     from fortctl.model import Role
     from fortctl.ports import Issuer, OperationOwner
-    from fortctl.services.rotation import RotationJournal, RotationService
-    from fortctl.services.rotation_plan import Operation
-    from fortctl.services.rotation_tools import Guide
+    from fortctl.services.rotation.context import Guide
+    from fortctl.services.rotation.journal import RotationJournal
+    from fortctl.services.rotation.plan import Operation
+    from fortctl.services.rotation.service import RotationService
 
 # Whoever works on a rotation on another host says so at least this often.
 SILENT_MS = 60_000
@@ -26,7 +27,7 @@ def rotation_journal(app: App, what: str) -> RotationJournal:
     """Return the account's rotations, as this process ``what`` works on them."""
     from fortctl.ports import OperationOwner
     from fortctl.robot.process import process_start_time
-    from fortctl.services.rotation import RotationJournal
+    from fortctl.services.rotation.journal import RotationJournal
 
     wiring = app.wiring
     now, here = wiring.clock.now_ms(), host_name()
@@ -42,9 +43,9 @@ def rotation_journal(app: App, what: str) -> RotationJournal:
 
 def rotation_service(app: App, journal: RotationJournal, guide: Guide, timeout_s: float) -> RotationService:
     """Return what drives a rotation; the site's vault is unlocked here, the issuer's when it is needed."""
-    from fortctl.services.rotation import RotationService
-    from fortctl.services.rotation_proof import Proofs
-    from fortctl.services.rotation_tools import StepTools
+    from fortctl.services.rotation.context import StepTools
+    from fortctl.services.rotation.deletion_proof import Proofs
+    from fortctl.services.rotation.service import RotationService
 
     wiring = app.wiring
 
@@ -84,7 +85,7 @@ def rotation_service(app: App, journal: RotationJournal, guide: Guide, timeout_s
 
 def end_by_destruction(app: App, role: Role) -> Operation | None:
     """End an open rotation of a role whose keys are about to be destroyed; return how it ended, or None."""
-    from fortctl.services.rotation import destroyed
+    from fortctl.services.rotation.journal import destroyed
 
     if not app.wiring.home.operations.exists():
         return None

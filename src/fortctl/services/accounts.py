@@ -12,7 +12,7 @@ from fortctl.errors import Conflict, NotFound
 from fortctl.mailbox.crypto import Identity
 from fortctl.ports import AuditLog, Clock, NewRecord, VaultPort
 from fortctl.secret import Secret
-from fortctl.services.custody import FINGERPRINT_KEY, OPERATOR, Custody, audited
+from fortctl.services.site_vault import FINGERPRINT_KEY, OPERATOR, Custody, audited
 
 AUDIT_KEY = "audit-key"
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from fortctl.errors import FortctlError, InternalError, NotFound, error_classes
 from fortctl.exchange.error_codes import CODES
-from fortctl.services.robot_words import WORDS
+from fortctl.services.robot.messages import WORDS
 
 
 def explain(code: str) -> dict[str, Any]:

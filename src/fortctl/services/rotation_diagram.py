@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 from fortctl.drawn import rewrite
-from fortctl.services.rotation_plan import KINDS, PLAN, ROTATIONS, Mode, Scope
+from fortctl.services.rotation.plan import KINDS, PLAN, ROTATIONS, Mode, Scope
 
 NAME = "sequence"
 _WAITS = {"create": "a person, or the issuer", "delete": "a person, or the issuer", "prove": "the exchange"}

@@ -9,7 +9,7 @@ from fortctl.errors import FortctlError, VaultDamaged
 from fortctl.ports import AuditLog, Clock, RecordMeta
 from fortctl.secret import Secret
 from fortctl.services.accounts import AUDIT_KEY
-from fortctl.services.custody import audited
+from fortctl.services.site_vault import audited
 from fortctl.vault.backup import Backup, read_backup
 from fortctl.vault.slots import FLOOR, KdfCost, Keyring, Passphrase, SlotMeta, Unlocker, calibrate
 

@@ -9,11 +9,11 @@ from fortctl.keys.fingerprint import fingerprint
 from fortctl.model import KeyPair, KeyType, Role
 from fortctl.ports import Clock, Issuer
 from fortctl.secret import Secret
-from fortctl.services.control import RobotControl
-from fortctl.services.custody import Custody
-from fortctl.services.issuer import addresses_of, delete_keys, keys_of, make_key
-from fortctl.services.keys import KeyService
-from fortctl.services.rotation_plan import Operation
+from fortctl.services.keys.issuer import addresses_of, delete_keys, keys_of, make_key
+from fortctl.services.keys.service import KeyService
+from fortctl.services.robot.client import RobotControl
+from fortctl.services.rotation.plan import Operation
+from fortctl.services.site_vault import Custody
 
 Note = Callable[[Role, Mapping[str, Any]], Operation]
 

@@ -10,9 +10,9 @@ from fortctl.errors import ClockSkew, Conflict, FortctlError, NotFound, error_cl
 from fortctl.keys.policy import rejection_of, ticking_hint
 from fortctl.model import KeyPair, KeyVerdict, Role
 from fortctl.ports import Clock, Exchange, ExchangeFault
-from fortctl.services.custody import Custody
-from fortctl.services.faults import error_of
-from fortctl.services.robot import RobotWatch
+from fortctl.services.exchange_errors import error_of
+from fortctl.services.robot.service import RobotWatch
+from fortctl.services.site_vault import Custody
 
 # Binance refuses a timestamp 1 s ahead of its clock and, at our recvWindow, one 5 s behind (rest-api.md).
 SKEW_WARN_MS = 500

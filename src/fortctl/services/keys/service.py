@@ -14,9 +14,7 @@ from fortctl.keys.serialization import card_from_wire, verdict_to_wire
 from fortctl.model import KeyCard, KeyPair, KeyRestrictions, KeyType, KeyVerdict, Role
 from fortctl.ports import AuditLog, Clock, Exchange
 from fortctl.secret import Secret
-from fortctl.services.control import ANSWER_WITHIN_S, RobotControl
-from fortctl.services.custody import Custody
-from fortctl.services.keytaken import (
+from fortctl.services.keys.results import (
     COPY_WARNING,
     NO_COPY_WARNING,
     NO_QUEUED_COPY_WARNING,
@@ -26,7 +24,9 @@ from fortctl.services.keytaken import (
     same_key,
     told_of,
 )
-from fortctl.services.storedkey import StoredKey
+from fortctl.services.keys.stored_key import StoredKey
+from fortctl.services.robot.client import ANSWER_WITHIN_S, RobotControl
+from fortctl.services.site_vault import Custody
 
 Connect = Callable[[KeyPair | None], Exchange]
 

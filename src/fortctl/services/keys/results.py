@@ -1,16 +1,86 @@
-"""How commands about keys end: the error that says what is wrong with them. Pure."""
+"""What taking a key in has led to, and how that is told. Pure."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 from fortctl.errors import ExchangeAnswer, FortctlError, KeyPolicy, KeyRejected, KeyTooOld
 from fortctl.keys.policy import LAPSED, LAPSED_REMEDY, remedy_of, ticking_hint, words_of
+from fortctl.keys.serialization import card_to_wire
 from fortctl.model import KeyCard, Role
-from fortctl.timestamps import age_days
+from fortctl.timestamps import age_days, rfc3339
 
 Warnings = tuple[tuple[str, str], ...]
+
+COPY_WARNING = (
+    "READING_THROUGH_ROBOT_KEY",
+    "there is no site key: the site reads through a copy of the robot key, which can trade; add a site key",
+)
+
+
+NO_COPY_WARNING = (
+    "NO_SITE_KEY",
+    "there is no site key, and the robot's private half is with the robot alone: add a site key to read the account",
+)
+
+NO_QUEUED_COPY_WARNING = (
+    "NO_SITE_KEY",
+    "there is no site key, and a key that is sent without waiting leaves no copy to read through: add a site key",
+)
+
+
+@dataclass(frozen=True)
+class Taken:
+    """What taking a key in has led to.
+
+    Attributes:
+        key: the key as it may be shown.
+        replaced: the fingerprint of the key that it took the place of, or None.
+        changed: whether it is another key than the one that was there.
+        warnings: ``(code, message)`` pairs.
+        answer_ms: milliseconds until the answer (the exchange's for the site key, the robot's for its own).
+    """
+
+    key: KeyCard
+    replaced: str | None = None
+    warnings: Warnings = ()
+    answer_ms: float | None = None
+    changed: bool = True
+
+
+def same_key(role: Role) -> KeyPolicy:
+    """Return the error for a new key that is the old one."""
+    return KeyPolicy(
+        f"this is the {role} key that is in use already: a rotation needs a new one",
+        hint="create a second key on Binance's API management page",
+        details={"role": role.value, "reason": "same_key"},
+    )
+
+
+def pairs_of(value: Iterable[Sequence[Any]]) -> Warnings:
+    return tuple((str(code), str(message)) for code, message in value)
+
+
+def card_json(card: KeyCard, now: int) -> dict[str, Any]:
+    """Return the contract's ``key{…}``."""
+    shown = card_to_wire(card)
+    times = {name: rfc3339(shown[name]) for name in ("created_at", "verified_at", "expires_at", "rejected_since")}
+    return {**shown, **times, "age_days": age_days(card.created_at, now)}
+
+
+@contextmanager
+def told_of(destroyed: str | None) -> Iterator[None]:
+    """Have a refusal of the new key say that the old one (its fingerprint) was destroyed before it."""
+    try:
+        yield
+    except FortctlError as error:
+        if destroyed is not None:
+            error.data = {**(error.data or {}), "replaced": {"fingerprint": destroyed}}
+            error.warnings += (("OLD_KEY_DESTROYED", f"the old key ({destroyed}) was destroyed before: none is there"),)
+        raise
 
 
 def failure_of(results: list[dict[str, Any]], warnings: Warnings) -> FortctlError | None:

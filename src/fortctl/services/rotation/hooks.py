@@ -11,7 +11,7 @@ from typing import Any
 
 from fortctl.ports import Hooks
 from fortctl.services.hooks import warnings_of
-from fortctl.services.rotation_plan import ROTATIONS, Operation
+from fortctl.services.rotation.plan import ROTATIONS, Operation
 
 POST_ROTATE = "post-rotate"
 # The fact of an operation that its beginning was told of.

@@ -18,7 +18,7 @@ from fortctl.keys.verification import check_entered
 from fortctl.model import KeyCard, KeyPair, KeyRestrictions, KeyType, KeyVerdict, Role
 from fortctl.ports import AuditLog, Clock, Exchange, ExchangeFault, IssuedKey, Issuer, NewRecord, Outcome, VaultPort
 from fortctl.secret import Secret
-from fortctl.services.faults import error_of
+from fortctl.services.exchange_errors import error_of
 from fortctl.timestamps import rfc3339
 
 PERSON, SUB_ACCOUNT = "person", "sub-account"

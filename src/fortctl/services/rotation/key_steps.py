@@ -8,11 +8,11 @@ from typing import Any
 
 from fortctl.errors import ActionRequired, BadInput, Conflict, FortctlError, KeyPolicy, KeyRejected
 from fortctl.model import KeyPair, Role
-from fortctl.services import rotation_actions as actions
-from fortctl.services.keytaken import NO_COPY_WARNING, same_key
-from fortctl.services.rotation_issue import KeyMaker
-from fortctl.services.rotation_plan import Mode, Operation, issued_names
-from fortctl.services.rotation_tools import SETTLES_WITHIN_S, Work
+from fortctl.services.keys.results import NO_COPY_WARNING, same_key
+from fortctl.services.rotation import operator_actions as actions
+from fortctl.services.rotation.context import SETTLES_WITHIN_S, Work
+from fortctl.services.rotation.issue_key import KeyMaker
+from fortctl.services.rotation.plan import Mode, Operation, issued_names
 
 # How long the old key is left alive for its stream to be handed over; and the states in which that matters.
 HANDED_OVER_WITHIN_S = 5.0

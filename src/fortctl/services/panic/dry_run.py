@@ -6,10 +6,10 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from fortctl.errors import FortctlError
-from fortctl.services.panic_memory import Memory
-from fortctl.services.panic_ports import PanicPorts
-from fortctl.services.panic_report import ROLES, KeysRead, PanicReport, Step
-from fortctl.services.rotation_hooks import POST_ROTATE
+from fortctl.services.panic.key_inventory import Memory
+from fortctl.services.panic.ports import PanicPorts
+from fortctl.services.panic.report import ROLES, KeysRead, PanicReport, Step
+from fortctl.services.rotation.hooks import POST_ROTATE
 from fortctl.system.threads import aside
 
 T = TypeVar("T")

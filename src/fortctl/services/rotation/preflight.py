@@ -7,11 +7,11 @@ from collections.abc import Mapping
 from fortctl.errors import Conflict
 from fortctl.model import KeyPair, Role
 from fortctl.ports import Issuer
-from fortctl.services.keytaken import same_key
-from fortctl.services.rotation_issue import listed_addresses
-from fortctl.services.rotation_keys import note_listed
-from fortctl.services.rotation_plan import Mode
-from fortctl.services.rotation_tools import Work
+from fortctl.services.keys.results import same_key
+from fortctl.services.rotation.context import Work
+from fortctl.services.rotation.issue_key import listed_addresses
+from fortctl.services.rotation.key_steps import note_listed
+from fortctl.services.rotation.plan import Mode
 
 
 async def ask_issuer(work: Work) -> None:

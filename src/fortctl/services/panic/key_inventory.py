@@ -12,7 +12,7 @@ from typing import Any
 
 from fortctl.ports import IssuedKey
 from fortctl.secret import Secret
-from fortctl.services.panic_report import ROLES, KeysRead, KnownKey, nameless, united
+from fortctl.services.panic.report import ROLES, KeysRead, KnownKey, nameless, united
 
 # How long the exchange may still make a key that was asked for (ms): the issuer's receive window, and a second.
 KEY_IN_FLIGHT_MS = 6_000

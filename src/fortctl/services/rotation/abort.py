@@ -8,11 +8,11 @@ from typing import Any
 
 from fortctl.errors import Conflict, FortctlError, RobotTimeout
 from fortctl.model import Role
-from fortctl.services import rotation_actions as actions
-from fortctl.services.control import VALID_FOR_S
-from fortctl.services.issuer import SUB_ACCOUNT
-from fortctl.services.rotation_plan import Mode, Operation
-from fortctl.services.rotation_tools import AT_WORK, SETTLES_WITHIN_S, StepTools, opened_issuer, start_again
+from fortctl.services.keys.issuer import SUB_ACCOUNT
+from fortctl.services.robot.client import VALID_FOR_S
+from fortctl.services.rotation import operator_actions as actions
+from fortctl.services.rotation.context import AT_WORK, SETTLES_WITHIN_S, StepTools, opened_issuer, start_again
+from fortctl.services.rotation.plan import Mode, Operation
 from fortctl.timestamps import rfc3339
 
 # How much the robot's clock may be behind.

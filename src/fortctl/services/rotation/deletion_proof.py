@@ -9,11 +9,11 @@ from fortctl.keys.fingerprint import fingerprint
 from fortctl.keys.verification import ask_if_dead
 from fortctl.model import Role
 from fortctl.ports import Clock, Issuer
-from fortctl.services.control import RobotControl
-from fortctl.services.custody import Custody
-from fortctl.services.issuer import delete_keys, keys_of
-from fortctl.services.keys import Connect
-from fortctl.services.rotation_plan import Operation, issued_names
+from fortctl.services.keys.issuer import delete_keys, keys_of
+from fortctl.services.keys.service import Connect
+from fortctl.services.robot.client import RobotControl
+from fortctl.services.rotation.plan import Operation, issued_names
+from fortctl.services.site_vault import Custody
 
 # How fast a deletion bites is not documented (binance.md, section 12).
 TRIES, PAUSE_S = 10, 0.5

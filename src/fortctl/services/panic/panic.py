@@ -13,13 +13,13 @@ from typing import Any
 
 from fortctl.errors import FortctlError
 from fortctl.ports import HookReport, IssuedKey
-from fortctl.services.panic_death import DeathWatch
-from fortctl.services.panic_exchange import cancel_until
-from fortctl.services.panic_halt import Halted, LocalHalt, Nothing
-from fortctl.services.panic_issuer import Deletion
-from fortctl.services.panic_memory import KEY_IN_FLIGHT_MS, Memory, names_to_expect
-from fortctl.services.panic_ports import PanicPorts, Remote
-from fortctl.services.panic_report import (
+from fortctl.services.panic.cancel_orders import cancel_until
+from fortctl.services.panic.delete_keys import Deletion
+from fortctl.services.panic.deletion_watch import DeathWatch
+from fortctl.services.panic.halt import Halted, LocalHalt, Nothing
+from fortctl.services.panic.key_inventory import KEY_IN_FLIGHT_MS, Memory, names_to_expect
+from fortctl.services.panic.ports import PanicPorts, Remote
+from fortctl.services.panic.report import (
     NOT_AT_EXCHANGE,
     REMEDIES,
     ROLES,
@@ -32,7 +32,7 @@ from fortctl.services.panic_report import (
     Step,
     why,
 )
-from fortctl.services.rotation_hooks import POST_ROTATE
+from fortctl.services.rotation.hooks import POST_ROTATE
 from fortctl.system.threads import aside
 from fortctl.timestamps import rfc3339
 from fortctl.vault.erasure import IN_BACKUPS

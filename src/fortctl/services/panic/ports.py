@@ -9,8 +9,8 @@ from typing import Any
 from fortctl.errors import FortctlError
 from fortctl.model import KeyPair
 from fortctl.ports import Clock, Exchange, HookReport, Issuer, Latch, RobotProcess
-from fortctl.services.panic_halt import RemoteHalt
-from fortctl.services.panic_report import KeysRead
+from fortctl.services.panic.halt import RemoteHalt
+from fortctl.services.panic.report import KeysRead
 
 # Cancel its orders, seconds, when the panic began (ms).
 Remote = Callable[[bool, float, int], RemoteHalt]

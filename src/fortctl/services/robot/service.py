@@ -8,8 +8,8 @@ from typing import Any
 
 from fortctl.errors import Conflict, FortctlError, KeyRejected, NotFound, RobotTimeout, RobotUnreachable
 from fortctl.ports import Clock, ExchangeFault, Latch, RobotProcess
-from fortctl.services.control import ANSWER_WITHIN_S, RobotControl
-from fortctl.services.faults import error_of
+from fortctl.services.exchange_errors import error_of
+from fortctl.services.robot.client import ANSWER_WITHIN_S, RobotControl
 
 Status = dict[str, Any]
 STATUS_POLL_S = 0.1

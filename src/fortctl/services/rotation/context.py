@@ -12,14 +12,14 @@ from fortctl.keys.fingerprint import fingerprint
 from fortctl.model import KeyPair, Role
 from fortctl.ports import Clock, Issuer
 from fortctl.secret import Secret
-from fortctl.services import rotation_actions as actions
-from fortctl.services.control import RobotControl
-from fortctl.services.custody import Custody
-from fortctl.services.issuer import SUB_ACCOUNT
-from fortctl.services.keys import KeyService
-from fortctl.services.robot import RobotService, RobotWatch
-from fortctl.services.rotation_plan import Mode, Operation
-from fortctl.services.rotation_proof import Proofs
+from fortctl.services.keys.issuer import SUB_ACCOUNT
+from fortctl.services.keys.service import KeyService
+from fortctl.services.robot.client import RobotControl
+from fortctl.services.robot.service import RobotService, RobotWatch
+from fortctl.services.rotation import operator_actions as actions
+from fortctl.services.rotation.deletion_proof import Proofs
+from fortctl.services.rotation.plan import Mode, Operation
+from fortctl.services.site_vault import Custody
 from fortctl.timestamps import milliseconds
 
 SETTLES_WITHIN_S, LOOK_EVERY_S, BEAT_EVERY_S = 30.0, 0.1, 5.0

@@ -26,7 +26,7 @@ from fortctl.mailbox.messages import Command, build, read_receipt
 from fortctl.model import KeyCard, KeyType
 from fortctl.ports import AuditLog, Clock, Latch, Mailbox, RobotProcess
 from fortctl.secret import Secret
-from fortctl.services.custody import Custody, RobotPin
+from fortctl.services.site_vault import Custody, RobotPin
 from fortctl.system.files import read_plain
 
 IDENTITY_FILE = "identity.json"

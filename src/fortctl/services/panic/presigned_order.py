@@ -9,7 +9,7 @@ from typing import Protocol
 from fortctl.errors import FortctlError, VaultDamaged
 from fortctl.mailbox.panic_order import OrderFile, sign_orders
 from fortctl.ports import PanicBoard
-from fortctl.services.custody import Custody
+from fortctl.services.site_vault import Custody
 
 READY, USED, MISSING = "ready", "used", "missing"
 

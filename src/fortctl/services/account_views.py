@@ -8,11 +8,11 @@ from typing import Any, TypeVar
 from fortctl.errors import FortctlError, NotFound
 from fortctl.model import AccountState, Fill, KeyVerdict, OrderState
 from fortctl.ports import Exchange, ExchangeFault, Outcome
-from fortctl.services.custody import Custody
-from fortctl.services.faults import error_of
-from fortctl.services.keys import Connect
-from fortctl.services.keytaken import COPY_WARNING, Warnings
-from fortctl.services.storedkey import StoredKey
+from fortctl.services.exchange_errors import error_of
+from fortctl.services.keys.results import COPY_WARNING, Warnings
+from fortctl.services.keys.service import Connect
+from fortctl.services.keys.stored_key import StoredKey
+from fortctl.services.site_vault import Custody
 from fortctl.timestamps import rfc3339
 
 T = TypeVar("T")

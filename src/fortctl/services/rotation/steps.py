@@ -7,12 +7,12 @@ from typing import Any
 
 from fortctl.errors import Conflict, FortctlError, KeyRejected, NotFound, RobotTimeout
 from fortctl.model import KeyPair, Role
-from fortctl.services.keyanswers import failure_of
-from fortctl.services.robot import counted, is_drained
-from fortctl.services.rotation_keys import NewKeys, OldKeys
-from fortctl.services.rotation_plan import DOING, Mode, Operation
-from fortctl.services.rotation_preflight import ask_issuer, look_at_given
-from fortctl.services.rotation_tools import AT_WORK, SETTLES_WITHIN_S, Drained, Journal, StepTools, Work, start_again
+from fortctl.services.keys.results import failure_of
+from fortctl.services.robot.service import counted, is_drained
+from fortctl.services.rotation.context import AT_WORK, SETTLES_WITHIN_S, Drained, Journal, StepTools, Work, start_again
+from fortctl.services.rotation.key_steps import NewKeys, OldKeys
+from fortctl.services.rotation.plan import DOING, Mode, Operation
+from fortctl.services.rotation.preflight import ask_issuer, look_at_given
 
 Step = Callable[[bool], Awaitable[dict[str, Any]]]
 

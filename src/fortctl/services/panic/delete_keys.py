@@ -8,9 +8,9 @@ from collections.abc import Awaitable, Callable
 from fortctl.errors import ExchangeUnreachable, FortctlError
 from fortctl.model import KeyPair
 from fortctl.ports import Clock, Exchange, IssuedKey, Issuer
-from fortctl.services.issuer import delete_keys, keys_of
-from fortctl.services.panic_death import proved_dead
-from fortctl.services.panic_memory import Memory
+from fortctl.services.keys.issuer import delete_keys, keys_of
+from fortctl.services.panic.deletion_watch import proved_dead
+from fortctl.services.panic.key_inventory import Memory
 
 LOOK_AGAIN_S = 0.5
 

@@ -9,7 +9,7 @@ from dataclasses import replace
 from fortctl.errors import FortctlError
 from fortctl.model import KeyPair
 from fortctl.ports import Clock, Exchange, ExchangeFault, IssuedKey
-from fortctl.services.panic_report import KnownKey
+from fortctl.services.panic.report import KnownKey
 
 UNKNOWN_KEY = -2008
 FIRST_LOOK_S, LONGEST_S = 0.25, 10.0

@@ -8,7 +8,7 @@ from typing import Any
 
 from fortctl.keys.policy import REQUIRED, ticks
 from fortctl.model import Role
-from fortctl.services.rotation_plan import Mode, Operation
+from fortctl.services.rotation.plan import Mode, Operation
 
 Action = dict[str, Any]
 PAGE = "Binance's API management page"
