@@ -13,13 +13,24 @@ from fortctl.paper.engine import errors
 from fortctl.paper.engine.accounts import ApiKey
 from fortctl.paper.engine.exchange import Engine
 from fortctl.paper.engine.market_data import Tape, Trade
-from fortctl.robot.book import Book
-from fortctl.robot.events import Absent, AssetsNamed, Booked, Cancel, Configured, Event, Intended, Place, Told, Wished
-from fortctl.robot.grid import Grid
-from fortctl.robot.ids import client_order_id
-from fortctl.robot.reconcile import booked_of, told_of
-from fortctl.robot.settings import GridSettings
-from fortctl.robot.strategy import View, first_sell, guarded
+from fortctl.robot.core.book import Book
+from fortctl.robot.core.events import (
+    Absent,
+    AssetsNamed,
+    Booked,
+    Cancel,
+    Configured,
+    Event,
+    Intended,
+    Place,
+    Told,
+    Wished,
+)
+from fortctl.robot.core.order_ids import client_order_id
+from fortctl.robot.core.reconciliation import booked_of, told_of
+from fortctl.robot.core.settings import GridSettings
+from fortctl.robot.strategy.api import View, first_sell, guarded
+from fortctl.robot.strategy.grid import Grid
 
 ROBOT_ID = "0123456789abcdef"
 PLACE, CANCEL = registry.CALLS["POST", "/api/v3/order"].handler, registry.CALLS["DELETE", "/api/v3/order"].handler

@@ -114,10 +114,10 @@ async def fleet(folder: Path, url: str, keys: list[dict[str, str]]) -> None:
     from fortctl.exchange.rate_limiter import Budget
     from fortctl.exchange.targets import _from_url
     from fortctl.model import KeyPair, KeyType
-    from fortctl.robot.journal import SqliteJournal
-    from fortctl.robot.latch import LatchFile
-    from fortctl.robot.runner import Runner
-    from fortctl.robot.settings import parse_settings
+    from fortctl.robot.core.settings import parse_settings
+    from fortctl.robot.storage.journal import SqliteJournal
+    from fortctl.robot.storage.latch import LatchFile
+    from fortctl.robot.trading.runner import Runner
     from fortctl.secret import Secret
     from fortctl.system.clock import SystemClock
 

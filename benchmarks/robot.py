@@ -48,10 +48,10 @@ async def trade(url: str, folder: str) -> None:
     from fortctl.exchange.client import BinanceExchange
     from fortctl.exchange.targets import resolve
     from fortctl.model import KeyPair, KeyType
-    from fortctl.robot.journal import SqliteJournal
-    from fortctl.robot.latch import LatchFile
-    from fortctl.robot.runner import Runner
-    from fortctl.robot.settings import parse_settings
+    from fortctl.robot.core.settings import parse_settings
+    from fortctl.robot.storage.journal import SqliteJournal
+    from fortctl.robot.storage.latch import LatchFile
+    from fortctl.robot.trading.runner import Runner
     from fortctl.secret import Secret
     from fortctl.system.clock import SystemClock
 
@@ -177,7 +177,7 @@ def _replayed(path: Path, **changed: Any) -> tuple[float, int, int]:
     from _replay import Replay
 
     from fortctl.paper.engine.market_data import load
-    from fortctl.robot.settings import parse_settings
+    from fortctl.robot.core.settings import parse_settings
 
     settings = replace(parse_settings(SETTINGS), **changed)  # type: ignore[type-var]
     tape = load(str(path))
@@ -258,8 +258,8 @@ def restarts() -> list[str]:
 
 
 async def _restart(folder: Path, filled: int) -> tuple[list[str], int]:
-    from fortctl.robot.events import Intended, Told
-    from fortctl.robot.ids import client_order_id
+    from fortctl.robot.core.events import Intended, Told
+    from fortctl.robot.core.order_ids import client_order_id
     from robot.world import SYMBOL, Robot, World
 
     world = World()
@@ -315,8 +315,8 @@ def months() -> list[str]:
 def _cycles(count: int) -> tuple[float, int, float, int]:
     import tracemalloc
 
-    from fortctl.robot.book import Book
-    from fortctl.robot.events import AssetsNamed, Booked, Configured, Intended, Told, event_from_json
+    from fortctl.robot.core.book import Book
+    from fortctl.robot.core.events import AssetsNamed, Booked, Configured, Intended, Told, event_from_json
 
     price, amount, nothing = Decimal("0.0014"), Decimal(35), Decimal(0)
 

@@ -24,7 +24,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from _page import facts, write_section
 
 from fortctl.errors import FortctlError
-from fortctl.robot.process import query
+from fortctl.robot.process.local_robot import query
 
 ROUNDS = int(os.environ.get("ROTATION_ROUNDS", "15"))
 EMAIL = "sub@paper.example"

@@ -21,7 +21,7 @@ from fortctl.mailbox.crypto import RecipientKey
 from fortctl.mailbox.messages import Refused, open_row, read_receipt
 from fortctl.mailbox.pairing import read_commitment, read_half
 from fortctl.ports import MailboxRow
-from fortctl.robot.elsewhere import signed_card
+from fortctl.robot.process.remote_robot import signed_card
 from fortctl.secret import Secret
 from fortctl.services.keys.input import parse_api_key, parse_key, parse_object
 from fortctl.store.audit_log import AuditFile

@@ -25,10 +25,11 @@ from urllib.parse import urlsplit
 
 from fortctl.errors import RobotUnreachable
 from fortctl.model import OrderStatus
-from fortctl.robot.book import Book
-from fortctl.robot.events import Absent, Booked, Event, Held, Intended
-from fortctl.robot.journal import read_events
-from fortctl.robot.process import owner_of, query
+from fortctl.robot.core.book import Book
+from fortctl.robot.core.events import Absent, Booked, Event, Held, Intended
+from fortctl.robot.process.local_robot import query
+from fortctl.robot.process.owner_lock import owner_of
+from fortctl.robot.storage.journal import read_events
 from harness import Paper, Shell, recording, serve_paper
 from paper_client import SignedClient
 

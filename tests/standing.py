@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
-from fortctl.robot.book import Book
+from fortctl.robot.core.book import Book
 
 Row = tuple[Any, ...]
 

@@ -13,9 +13,9 @@ from decimal import Decimal
 from fortctl.exchange import parsing
 from fortctl.model import OrderStatus
 from fortctl.paper.engine.market_data import load
-from fortctl.robot.book import Book
-from fortctl.robot.grid import Grid
-from fortctl.robot.strategy import Plan, View
+from fortctl.robot.core.book import Book
+from fortctl.robot.strategy.api import Plan, View
+from fortctl.robot.strategy.grid import Grid
 from harness import Shell, recording
 from replaying import WITHIN_S, Recording, Replay, Truth, book_of, differences, until
 from standing import Stand, stand_of

@@ -105,7 +105,7 @@ def find_strategy(name: str) -> Any:
         NotFound: there is none of that name.
         InternalError: it breaks at import, or is no strategy.
     """
-    from fortctl.robot.grid import builtin
+    from fortctl.robot.strategy.grid import builtin
 
     plugin = None
     if name not in OWN_STRATEGIES:

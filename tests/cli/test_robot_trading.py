@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from fortctl.robot.events import AssetsNamed, Booked, Configured, Intended, Told
-from fortctl.robot.journal import SqliteJournal
-from fortctl.robot.settings import GridSettings
+from fortctl.robot.core.events import AssetsNamed, Booked, Configured, Intended, Told
+from fortctl.robot.core.settings import GridSettings
+from fortctl.robot.storage.journal import SqliteJournal
 from fortctl.system.clock import SystemClock
 from harness import REPOSITORY, clean_environment
 

@@ -11,8 +11,8 @@ from typing import Any
 from fortctl.errors import RobotUnreachable
 from fortctl.model import KeyPair, KeyType, OrderState, OrderStatus, Side
 from fortctl.ports import ExchangeFault, Outcome
-from fortctl.robot.latch import LatchFile
-from fortctl.robot.leaving import PROVED_AFTER_MS
+from fortctl.robot.core.submission import PROVED_AFTER_MS
+from fortctl.robot.storage.latch import LatchFile
 from fortctl.secret import Secret
 from fortctl.services.panic.panic import Panic
 from fortctl.services.panic.ports import PanicPorts

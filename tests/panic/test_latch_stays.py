@@ -9,7 +9,7 @@ import subprocess
 import threading
 from pathlib import Path
 
-from fortctl.robot.unit import NO_RESTART
+from fortctl.robot.process.systemd_unit import NO_RESTART
 from harness import Shell
 
 CONFIGURE = ("robot", "configure", "--symbol", "BTCUSDT", "--levels", "2", "--step", "0.3", "--take-profit", "0.3")

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from fortctl.robot.leaving import RECV_WINDOW_MS
+from fortctl.robot.core.submission import RECV_WINDOW_MS
 from harness import campaign
 from panic.conditions import ROWS, Row, mount_tmpfs
 from panic.world import Template, World, a_world, make_template

@@ -11,7 +11,7 @@ import subprocess
 import pytest
 
 from fortctl.ports import OperationOwner
-from fortctl.robot.latch import LatchFile
+from fortctl.robot.storage.latch import LatchFile
 from fortctl.services.rotation.journal import RotationJournal
 from fortctl.services.rotation.plan import Mode, Scope
 from fortctl.store.operations import SqliteOperations

@@ -22,11 +22,11 @@ from fortctl.mailbox.panic_order import OrderFile, check_order, read_answer, sig
 from fortctl.mailbox.sqlite import SqliteMailbox
 from fortctl.model import KeyCard, KeyPair, KeyType, Role
 from fortctl.ports import MailboxRow
-from fortctl.robot.desk import Desk
-from fortctl.robot.duties import Change
-from fortctl.robot.latch import LatchFile
-from fortctl.robot.obedience import NOT_YET, Obedience, orders_of
-from fortctl.robot.strongbox import Applied, InstalledKey, StrongBox
+from fortctl.robot.control.command_handlers import Change
+from fortctl.robot.control.command_processor import Desk
+from fortctl.robot.control.panic_listener import NOT_YET, Obedience, orders_of
+from fortctl.robot.control.robot_vault import Applied, InstalledKey, StrongBox
+from fortctl.robot.storage.latch import LatchFile
 from fortctl.secret import Secret
 from fortctl.services.panic.halt import Halted, RemoteHalt
 from fortctl.vault import erasure

@@ -18,8 +18,8 @@ from fortctl.commands.context import App, Globals
 from fortctl.commands.emergency_stores import read_in_time
 from fortctl.commands.wiring_panic import accounts_of
 from fortctl.errors import BadInput, Conflict, NotFound, VaultLocked
-from fortctl.robot.latch import LatchFile
-from fortctl.robot.process import LocalRobot
+from fortctl.robot.process.local_robot import LocalRobot
+from fortctl.robot.storage.latch import LatchFile
 from fortctl.services.panic.dry_run import dry_run
 from fortctl.services.panic.ports import Aborted
 from fortctl.services.panic.report import KeysRead, KnownKey, PanicReport

@@ -38,7 +38,7 @@ class Bug:
 BUGS = (
     Bug(
         "the intent is journaled after its order has left",
-        "robot/orders.py",
+        "robot/trading/order_executor.py",
         "        runner.record(*events)\n        return [",
         "        runner._take_in(events)\n        runner._keeper.write_later(events)\n        return [",
         SIM,
@@ -46,7 +46,7 @@ BUGS = (
     ),
     Bug(
         "a refusal is taken for a lost key without a second look",
-        "robot/feeds.py",
+        "robot/trading/feeds.py",
         "                if cause is None:\n",
         '                cause = cause or Cause("refused", "possible", "")\n                if cause is None:\n',
         f"{KEYLOSS} -k what_passes",
@@ -54,7 +54,7 @@ BUGS = (
     ),
     Bug(
         "a lost key is taken for a passing refusal",
-        "robot/keyloss.py",
+        "robot/core/key_loss.py",
         "    if not verdict.accepted:\n",
         "    if not verdict.accepted:\n        return None\n    if not verdict.accepted:\n",
         f"{KEYLOSS} -k one_look",
@@ -62,7 +62,7 @@ BUGS = (
     ),
     Bug(
         "the attempt number is not raised",
-        "robot/book.py",
+        "robot/core/book.py",
         "        return cycle.attempts[leg] + 1\n",
         "        return max(1, cycle.attempts[leg])\n",
         SIM,
@@ -70,7 +70,7 @@ BUGS = (
     ),
     Bug(
         "a commission in base is ignored",
-        "robot/book.py",
+        "robot/core/book.py",
         "cycle.bought += event.quantity - in_base",
         "cycle.bought += event.quantity",
         SIM,
@@ -78,7 +78,7 @@ BUGS = (
     ),
     Bug(
         "the lease is not looked at",
-        "robot/core.py",
+        "robot/trading/core.py",
         "return self.calm() and self._journal.owns()",
         "return self.calm()",
         f"{WORLD} -k older_owner",
@@ -86,7 +86,7 @@ BUGS = (
     ),
     Bug(
         "the lease is looked at before the timestamp is fixed",
-        "robot/leaving.py",
+        "robot/core/submission.py",
         "(Step.STAMP, Step.JOURNAL, Step.LOCK, Step.LATCH, Step.LEASE, Step.SEND, Step.UNLOCK)",
         "(Step.JOURNAL, Step.LEASE, Step.STAMP, Step.LOCK, Step.LATCH, Step.SEND, Step.UNLOCK)",
         f"{EXHAUSTIVE} -k nothing_twice",
@@ -94,7 +94,7 @@ BUGS = (
     ),
     Bug(
         "a cancelled order is taken as unfilled",
-        "robot/book.py",
+        "robot/core/book.py",
         "event = CycleEvent.BUY_DONE if order.executed else CycleEvent.BUY_EMPTY",
         "event = CycleEvent.BUY_DONE if order.executed == order.quantity else CycleEvent.BUY_EMPTY",
         "tests/robot/test_first_sell.py -k cut_short",
@@ -102,7 +102,7 @@ BUGS = (
     ),
     Bug(
         "an unknown outcome is taken as not placed",
-        "robot/orders.py",
+        "robot/trading/order_executor.py",
         "        if fault.outcome in (Outcome.UNKNOWN, Outcome.DUPLICATE):\n",
         "        if fault.outcome is Outcome.DUPLICATE:\n",
         SIM,
@@ -110,7 +110,7 @@ BUGS = (
     ),
     Bug(
         "an order that is not visible yet is taken as not placed",
-        "robot/lookups.py",
+        "robot/trading/order_lookup.py",
         "        if left_ms < 0:\n",
         "        if left_ms < 10_000:\n",
         "tests/robot/test_resume.py -k visible",
@@ -126,7 +126,7 @@ BUGS = (
     ),
     Bug(
         "the latch is read before its lock is held",
-        "robot/leaving.py",
+        "robot/core/submission.py",
         "(Step.STAMP, Step.JOURNAL, Step.LOCK, Step.LATCH, Step.LEASE, Step.SEND, Step.UNLOCK)",
         "(Step.STAMP, Step.JOURNAL, Step.LATCH, Step.LOCK, Step.LEASE, Step.SEND, Step.UNLOCK)",
         f"{EXHAUSTIVE} -k nothing_twice",
@@ -134,7 +134,7 @@ BUGS = (
     ),
     Bug(
         "every open order is cancelled, whoever placed it",
-        "robot/orders.py",
+        "robot/trading/order_executor.py",
         "order = await exchange.cancel(settings.symbol, name, order_id=number)",
         'order = await exchange.cancel(settings.symbol, "")',
         f"{WORLD} -k after_the_latch",
@@ -142,7 +142,7 @@ BUGS = (
     ),
     Bug(
         "a break is not judged before the next order",
-        "robot/core.py",
+        "robot/trading/core.py",
         "self.exchange_now() - self._mark.at <= min(UNBROKEN_MS, self._limits.max_gap_ms)\n",
         "True\n",
         "tests/robot/test_resume.py -k frozen",
@@ -150,7 +150,7 @@ BUGS = (
     ),
     Bug(
         "an exchange that goes back is believed",
-        "robot/reconcile.py",
+        "robot/core/reconciliation.py",
         "    if found.executed < ours.executed:\n",
         "    if False:\n",
         "tests/robot/test_resume.py -k rolled_back",
@@ -158,7 +158,7 @@ BUGS = (
     ),
     Bug(
         "a buy whose level was given up just before a kill is not cancelled",
-        "robot/grid.py",
+        "robot/strategy/grid.py",
         "        orders = [*_strays(book), *_buys(book, settings, view)]\n",
         "        orders = _buys(book, settings, view)\n",
         f"{UNDISTURBED} -k never_killed",
@@ -166,7 +166,7 @@ BUGS = (
     ),
     Bug(
         "a commission in BNB is in no profit",
-        "robot/book.py",
+        "robot/core/book.py",
         "        return commission * self.prices.get(asset, ZERO) if asset != self.base else ZERO\n",
         "        return ZERO\n",
         SIM,

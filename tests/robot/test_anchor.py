@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from fortctl.errors import JournalUnwritable, VaultDamaged
-from fortctl.robot.anchor import BLOCK, Anchor, read_anchor
-from fortctl.robot.events import Noted
-from fortctl.robot.journal import SqliteJournal
+from fortctl.robot.core.events import Noted
+from fortctl.robot.storage.journal import SqliteJournal
+from fortctl.robot.storage.journal_checkpoint import BLOCK, Anchor, read_anchor
 from fortctl.system.clock import SystemClock
 from robot.atwork import DEEP, again, codes, ours, trading
 from robot.world import Robot, World
@@ -130,7 +130,7 @@ def test_an_anchor_that_cannot_be_written_or_read(tmp_path: Path, monkeypatch: p
         raise OSError(28, os.strerror(28))
 
     with monkeypatch.context() as disk:
-        disk.setattr("fortctl.robot.anchor.replace_file", full)
+        disk.setattr("fortctl.robot.storage.journal_checkpoint.replace_file", full)
         with pytest.raises(JournalUnwritable, match="No space"):
             journal.reserve(1, 1)
     assert journal.reserve(1, 1) == 1

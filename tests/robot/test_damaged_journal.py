@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from fortctl.errors import VaultDamaged
-from fortctl.robot.events import Configured, Noted
-from fortctl.robot.journal import SqliteJournal
-from fortctl.robot.offline import journal_summary, offline_report, offline_status
-from fortctl.robot.unit import NO_RESTART
+from fortctl.robot.core.events import Configured, Noted
+from fortctl.robot.process.systemd_unit import NO_RESTART
+from fortctl.robot.storage.journal import SqliteJournal
+from fortctl.robot.storage.offline_status import journal_summary, offline_report, offline_status
 from fortctl.system.clock import SystemClock
 from robot.world import SETTINGS
 

@@ -14,10 +14,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fortctl.robot.book import Book
-from fortctl.robot.cycle import CycleState
-from fortctl.robot.events import AssetsNamed, Booked, Configured, Intended, Told
-from fortctl.robot.journal import read_events
+from fortctl.robot.core.book import Book
+from fortctl.robot.core.cycle import CycleState
+from fortctl.robot.core.events import AssetsNamed, Booked, Configured, Intended, Told
+from fortctl.robot.storage.journal import read_events
 from robot.test_world import agree, walk
 from robot.world import SETTINGS, SYMBOL, Robot, World
 from simulation.loop import play as play_scene

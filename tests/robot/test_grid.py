@@ -6,8 +6,8 @@ from dataclasses import replace
 from decimal import Decimal
 
 from fortctl.model import SymbolRules
-from fortctl.robot.book import Book
-from fortctl.robot.events import (
+from fortctl.robot.core.book import Book
+from fortctl.robot.core.events import (
     Anchored,
     AssetsNamed,
     Booked,
@@ -21,8 +21,8 @@ from fortctl.robot.events import (
     Trailed,
     Wished,
 )
-from fortctl.robot.grid import Grid
-from fortctl.robot.strategy import View
+from fortctl.robot.strategy.api import View
+from fortctl.robot.strategy.grid import Grid
 from robot.world import SETTINGS
 
 RULES = SymbolRules(

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from fortctl.ports import ExchangeFault, Outcome
-from fortctl.robot.holding import Excuses, left_by_start
+from fortctl.robot.core.hold_reasons import Excuses, left_by_start
 from robot.atwork import DEEP, again, codes, ours, person, trading
 from robot.world import Robot, World
 from simulation.loop import simulated

@@ -13,7 +13,7 @@ from fortctl.exchange.error_codes import classify
 from fortctl.model import OrderUpdate, StreamDown
 from fortctl.paper.faults import CODES, EVENT, KEY, KINDS, REQUEST, SERVER
 from fortctl.ports import ExchangeFault, Outcome
-from fortctl.robot.offline import offline_status
+from fortctl.robot.storage.offline_status import offline_status
 from robot.test_world import agree
 from robot.world import Robot, World
 from simulation.loop import simulated

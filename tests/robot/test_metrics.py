@@ -17,9 +17,9 @@ from typing import Any
 import pytest
 
 from fortctl.config.settings import Address
-from fortctl.robot.events import Booked, Released
-from fortctl.robot.metrics import FAMILIES, STATES, Meter, MeteredJournal, Reading, exposition
-from fortctl.robot.metrics_endpoint import MetricsEndpoint
+from fortctl.robot.core.events import Booked, Released
+from fortctl.robot.process.metrics import FAMILIES, STATES, Meter, MeteredJournal, Reading, exposition
+from fortctl.robot.process.metrics_server import MetricsEndpoint
 from harness import REPOSITORY, Shell
 
 DASHBOARD = REPOSITORY / "contrib" / "grafana" / "fortctl-robots.json"

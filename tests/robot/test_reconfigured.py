@@ -11,10 +11,10 @@ import pytest
 
 from fortctl.errors import BadInput
 from fortctl.ports import ExchangeFault, Outcome
-from fortctl.robot.book import Book
-from fortctl.robot.grid import Grid
-from fortctl.robot.ids import prefix_of
-from fortctl.robot.strategy import Plan, View
+from fortctl.robot.core.book import Book
+from fortctl.robot.core.order_ids import prefix_of
+from fortctl.robot.strategy.api import Plan, View
+from fortctl.robot.strategy.grid import Grid
 from robot.world import SETTINGS, SYMBOL, Robot, World
 from simulation.exchange import ROBOT_ID
 from simulation.loop import simulated

@@ -15,15 +15,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fortctl.robot import book as book_module
-from fortctl.robot.book import Book
-from fortctl.robot.describe import describe
-from fortctl.robot.events import AssetsNamed, Booked, Configured, Intended, Priced, Told
-from fortctl.robot.grid import Grid
-from fortctl.robot.offline import offline_report, offline_status
-from fortctl.robot.report import BY, COLUMNS, Report, as_csv, report
-from fortctl.robot.rounding import shown
-from fortctl.robot.settings import GridSettings
+from fortctl.robot.core import book as book_module
+from fortctl.robot.core.book import Book
+from fortctl.robot.core.events import AssetsNamed, Booked, Configured, Intended, Priced, Told
+from fortctl.robot.core.filters import shown
+from fortctl.robot.core.profit_report import BY, COLUMNS, Report, as_csv, report
+from fortctl.robot.core.settings import GridSettings
+from fortctl.robot.core.status import describe
+from fortctl.robot.storage.offline_status import offline_report, offline_status
+from fortctl.robot.strategy.grid import Grid
 from fortctl.robot.testing import KINDS, Playground, Step
 from robot.test_world import walk
 from robot.world import Robot, World

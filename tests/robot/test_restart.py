@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from fortctl.robot.events import Intended, Told
-from fortctl.robot.ids import client_order_id
+from fortctl.robot.core.events import Intended, Told
+from fortctl.robot.core.order_ids import client_order_id
 from robot.world import SETTINGS, SYMBOL, Robot, World
 from simulation.loop import simulated
 

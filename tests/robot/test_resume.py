@@ -15,7 +15,7 @@ from fortctl.exchange.client import PAGE, BinanceExchange
 from fortctl.exchange.targets import ExchangeTarget
 from fortctl.model import KeyPair, KeyType
 from fortctl.ports import ExchangeFault, Outcome
-from fortctl.robot.reconcile import Limits
+from fortctl.robot.core.reconciliation import Limits
 from fortctl.secret import Secret
 from robot.atwork import DEEP, again, ours, person, trading
 from robot.test_world import agree

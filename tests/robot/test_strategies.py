@@ -8,13 +8,13 @@ from decimal import Decimal
 
 import pytest
 
-from fortctl.robot.book import Book
-from fortctl.robot.events import Cancel, Intent, Noted, Place, Wished
-from fortctl.robot.grid import Grid
-from fortctl.robot.guard import guarded
-from fortctl.robot.lifecycle import Wish
-from fortctl.robot.settings import GridSettings
-from fortctl.robot.strategy import Plan, View
+from fortctl.robot.core.book import Book
+from fortctl.robot.core.events import Cancel, Intent, Noted, Place, Wished
+from fortctl.robot.core.lifecycle import Wish
+from fortctl.robot.core.settings import GridSettings
+from fortctl.robot.strategy.api import Plan, View
+from fortctl.robot.strategy.grid import Grid
+from fortctl.robot.strategy.guard import guarded
 from fortctl.robot.testing import RULES, Broken, Playground, Step, strategy_suite
 
 PLAIN = GridSettings("XRPETH", 6, Decimal("0.5"), Decimal("0.5"), Decimal("0.05"), max_quote=Decimal("0.2"))

@@ -17,9 +17,9 @@ import pytest
 from fortctl.commands.wiring_robot import STUCK_AFTER_S, RobotProcess
 from fortctl.errors import InternalError
 from fortctl.ports import ExchangeFault, Outcome
-from fortctl.robot.incidents import FOLDER, MOST_BYTES, MOST_FILES, TRACE, Incidents, listed
-from fortctl.robot.logfile import LogShape, RobotLog
-from fortctl.robot.supervision import ServiceManager
+from fortctl.robot.process.crash_reports import FOLDER, MOST_BYTES, MOST_FILES, TRACE, Incidents, listed
+from fortctl.robot.process.log_file import LogShape, RobotLog
+from fortctl.robot.process.sd_notify import ServiceManager
 from fortctl.secret import Secret
 from robot.world import Robot, World
 from simulation.loop import simulated
@@ -83,7 +83,11 @@ def test_a_native_trace_does_not_tell_where_things_are_installed(tmp_path: Path)
     incidents = Incidents(tmp_path, "default")
     made = incidents.watch(1_700_000_000_000)
     incidents.close()
-    assert made is not None and "secret place" not in made.read_text() and "fortctl/robot/core.py" in made.read_text()
+    assert (
+        made is not None
+        and "secret place" not in made.read_text()
+        and "fortctl/robot/trading/core.py" in made.read_text()
+    )
 
 
 def test_a_trace_of_native_code_becomes_an_incident_once(tmp_path: Path) -> None:

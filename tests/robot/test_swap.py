@@ -10,7 +10,7 @@ import pytest
 
 from fortctl.model import StreamDown
 from fortctl.ports import ExchangeFault, Outcome
-from fortctl.robot.lifecycle import Books
+from fortctl.robot.core.lifecycle import Books
 from robot.test_world import agree, walk
 from robot.world import Robot, World
 from simulation.loop import simulated

@@ -9,12 +9,23 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fortctl.robot import grid
-from fortctl.robot.cycle import FINAL, NEVER, TRANSITIONS, CycleEvent, CycleState, IllegalTransition, advance
-from fortctl.robot.ids import client_order_id, parse, prefix_of
-from fortctl.robot.lifecycle import KEY, WISH, Books, Facts, Key, KeyEvent, Wish, WishEvent, derive_state, may_trade
-from fortctl.robot.settings import GridSettings, parse_settings
-from fortctl.robot.strategy import sell_price
+from fortctl.robot.core.cycle import FINAL, NEVER, TRANSITIONS, CycleEvent, CycleState, IllegalTransition, advance
+from fortctl.robot.core.lifecycle import (
+    KEY,
+    WISH,
+    Books,
+    Facts,
+    Key,
+    KeyEvent,
+    Wish,
+    WishEvent,
+    derive_state,
+    may_trade,
+)
+from fortctl.robot.core.order_ids import client_order_id, parse, prefix_of
+from fortctl.robot.core.settings import GridSettings, parse_settings
+from fortctl.robot.strategy import grid
+from fortctl.robot.strategy.api import sell_price
 
 
 def test_every_state_and_event_has_an_entry() -> None:

@@ -15,9 +15,9 @@ import pytest
 from fortctl.errors import BadInput
 from fortctl.paper.engine.market_data import Trade
 from fortctl.ports import ExchangeFault, Outcome
-from fortctl.robot.book import Book
-from fortctl.robot.events import AssetsNamed, Configured, Event, Priced
-from fortctl.robot.trader import DISCOUNT_ASSET, Trader
+from fortctl.robot.core.book import Book
+from fortctl.robot.core.events import AssetsNamed, Configured, Event, Priced
+from fortctl.robot.trading.strategy_runner import DISCOUNT_ASSET, Trader
 from robot.atwork import person
 from robot.world import SETTINGS, SYMBOL, Robot, World
 from simulation.loop import simulated

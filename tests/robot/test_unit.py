@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from fortctl.errors import ConfigError, Conflict
-from fortctl.robot import service
-from fortctl.robot.service import Systemd, give_way, in_homes, in_tmp, manager
-from fortctl.robot.unit import NO_RESTART, UnitFacts, unit_text
+from fortctl.robot.process import systemd
+from fortctl.robot.process.systemd import Systemd, give_way, in_homes, in_tmp, manager
+from fortctl.robot.process.systemd_unit import NO_RESTART, UnitFacts, unit_text
 from harness import REPOSITORY, Shell
 
 TEMPLATE = REPOSITORY / "contrib" / "systemd" / "fortctl-robot@.service"
@@ -123,7 +123,7 @@ def test_a_service_manager_that_refuses_is_told_exactly(tmp_path: Path, systemct
 
 
 def test_whose_manager(tmp_path: Path) -> None:
-    assert manager(True, {}).folder == service.SYSTEM_FOLDER
+    assert manager(True, {}).folder == systemd.SYSTEM_FOLDER
     assert manager(False, {"XDG_CONFIG_HOME": "/c"}).folder == Path("/c/systemd/user")
     assert give_way(tmp_path) is None
 

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from fortctl.model import OrderUpdate
 from fortctl.ports import ExchangeFault, Outcome
-from fortctl.robot.book import Book
+from fortctl.robot.core.book import Book
 from robot.world import SETTINGS, SYMBOL, Robot, World
 from simulation.loop import Killed, simulated
 from simulation.loop import play as play_scene

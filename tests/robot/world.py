@@ -33,13 +33,13 @@ from fortctl.paper.engine.accounts import ApiKey
 from fortctl.paper.engine.exchange import Engine
 from fortctl.paper.engine.market_data import Tape, Trade
 from fortctl.paper.engine.symbols import symbol_of
-from fortctl.robot.anchor import Anchor
-from fortctl.robot.events import Event, Intended
-from fortctl.robot.ids import client_order_id
-from fortctl.robot.journal import SqliteJournal
-from fortctl.robot.reconcile import Limits
-from fortctl.robot.runner import Runner
-from fortctl.robot.settings import GridSettings
+from fortctl.robot.core.events import Event, Intended
+from fortctl.robot.core.order_ids import client_order_id
+from fortctl.robot.core.reconciliation import Limits
+from fortctl.robot.core.settings import GridSettings
+from fortctl.robot.storage.journal import SqliteJournal
+from fortctl.robot.storage.journal_checkpoint import Anchor
+from fortctl.robot.trading.runner import Runner
 from fortctl.secret import Secret
 from simulation.exchange import ROBOT_ID, EngineExchange, Stream
 from simulation.loop import Killed, SimProcess, present_process

@@ -35,13 +35,13 @@ from fortctl.paper.engine.exchange import Engine
 from fortctl.paper.engine.market_data import Tape, Trade
 from fortctl.paper.engine.symbols import symbol_of
 from fortctl.ports import ExchangeFault, IssuedKey, OperationOwner, Outcome
-from fortctl.robot import desk
-from fortctl.robot.desk import Desk
-from fortctl.robot.journal import SqliteJournal
-from fortctl.robot.offline import offline_status
-from fortctl.robot.runner import Runner
-from fortctl.robot.settings import GridSettings, parse_settings
-from fortctl.robot.strongbox import StrongBox
+from fortctl.robot.control import command_processor
+from fortctl.robot.control.command_processor import Desk
+from fortctl.robot.control.robot_vault import StrongBox
+from fortctl.robot.core.settings import GridSettings, parse_settings
+from fortctl.robot.storage.journal import SqliteJournal
+from fortctl.robot.storage.offline_status import offline_status
+from fortctl.robot.trading.runner import Runner
 from fortctl.secret import Secret
 from fortctl.services.accounts import AccountEntry, found_vault, pairing_offer
 from fortctl.services.keys.issuer import PERSON, SUB_ACCOUNT
@@ -420,7 +420,7 @@ class Stage:
     def __init__(self, folder: Path, issuer: str = PERSON) -> None:
         self.home, self.issuer = Home(folder), issuer
         self.has_sapi, self.stream_takes_ms = True, 0
-        self._traces, desk.Traces = desk.Traces, NoTraces  # type: ignore[misc,assignment]
+        self._traces, command_processor.Traces = command_processor.Traces, NoTraces  # type: ignore[misc,assignment]
         self._fsync, os.fsync = os.fsync, lambda descriptor: None
         make_private_folder(folder / "robots" / "default")
         self.clock = StageClock()
@@ -590,7 +590,7 @@ class Stage:
 
     def end(self) -> None:
         self.robot.end()
-        desk.Traces = self._traces  # type: ignore[misc]
+        command_processor.Traces = self._traces  # type: ignore[misc]
         os.fsync = self._fsync
 
 

@@ -14,7 +14,7 @@ from fortctl.commands.keylock import sole_writer
 from fortctl.commands.wiring_rotation import rotation_journal
 from fortctl.errors import Conflict
 from fortctl.model import Role
-from fortctl.robot.process import process_start_time
+from fortctl.robot.process.proc import process_start_time
 from fortctl.services.rotation.journal import RotationJournal
 from fortctl.services.rotation.plan import Mode, Scope
 from rotation.stage import Robot, Stage

@@ -30,7 +30,7 @@ from fortctl.paper.api.parameters import Context
 from fortctl.paper.engine import errors
 from fortctl.paper.engine.accounts import ApiKey
 from fortctl.ports import ExchangeFault, Outcome
-from fortctl.robot.ids import prefix_of
+from fortctl.robot.core.order_ids import prefix_of
 from simulation.loop import present_process
 from simulation.weather import EXECUTED, NOT_EXECUTED, STREAM, fault_of
 

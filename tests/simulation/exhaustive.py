@@ -1,6 +1,6 @@
 """Every interleaving of two robots, a panic, kills, and an exchange that delays, loses, or executes without answering.
 
-The robots go :class:`fortctl.robot.leaving.Leaving`, the very steps that the runner goes. The states are explored
+The robots go :class:`fortctl.robot.core.submission.Leaving`, the very steps that the runner goes. The states are explored
 breadth-first, each once, to the end: time is a handful of ticks, and each robot wants one and the same order (the sell
 of one cycle, say), under a new attempt number each time that an attempt is proved absent.
 
@@ -17,7 +17,7 @@ from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
-from fortctl.robot.leaving import LEAVING, Leaving, Step
+from fortctl.robot.core.submission import LEAVING, Leaving, Step
 
 WINDOW, MARGIN = 1, 1
 LEASE_TICKS = 1

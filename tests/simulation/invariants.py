@@ -6,8 +6,8 @@ from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fortctl.robot.book import Book
-from fortctl.robot.ids import parse
+from fortctl.robot.core.book import Book
+from fortctl.robot.core.order_ids import parse
 from robot.world import BNB_PRICE
 from simulation.exchange import ROBOT_ID
 

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from fortctl.paper.engine.trade_history import History
-from fortctl.robot.book import Book
+from fortctl.robot.core.book import Book
 from robot.world import SETTINGS, Robot, World
 from simulation.loop import SimLoop, play
 from simulation.weather import Weather

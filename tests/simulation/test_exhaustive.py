@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from fortctl.robot.leaving import LEAVING, Leaving, Step
+from fortctl.robot.core.submission import LEAVING, Leaving, Step
 from robot.world import Robot, World
 from simulation.exhaustive import Bounds, explore
 from simulation.loop import simulated

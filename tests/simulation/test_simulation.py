@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from fortctl.robot.book import Book
+from fortctl.robot.core.book import Book
 from harness import REPOSITORY
 from simulation import soak
 from simulation.campaign import run_world

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from fortctl.robot import grid
+from fortctl.robot.strategy import grid
 from simulation.undisturbed import compare
 
 SEEDS, PART = 30, 10

@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 from decimal import Decimal
 from pathlib import Path
 
-from fortctl.robot.reconcile import Limits
+from fortctl.robot.core.reconciliation import Limits
 from robot.world import SETTINGS, Robot, World
 from simulation import invariants
 from simulation.campaign import PRICE, TICK, _quick_folder

@@ -12,7 +12,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-from fortctl.robot.process import owner_of
+from fortctl.robot.process.owner_lock import owner_of
 from harness import REPOSITORY, Shell, serve_paper
 from replaying import until
 

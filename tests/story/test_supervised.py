@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from fortctl.robot.unit import NO_RESTART
+from fortctl.robot.process.systemd_unit import NO_RESTART
 from harness import Shell
 
 CONFIGURE = (

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from fortctl.robot.events import Booked
+from fortctl.robot.core.events import Booked
 from harness import Shell, campaign
 from replaying import XRPETH, Replay, until
 

@@ -7,7 +7,7 @@ import re
 import pytest
 
 from fortctl.errors import NotFound, error_classes
-from fortctl.robot.metrics import STATES
+from fortctl.robot.process.metrics import STATES
 from fortctl.services.explain import explain
 from harness import REPOSITORY
 

@@ -72,7 +72,7 @@ sys.path[:0] = json.loads(os.environ["FOLDERS"])
 from fortctl.commands.robot_loop import RobotLoop
 from fortctl.system.memory import Traces, guard_memory
 from fortctl.config.settings import Address
-from fortctl.robot.metrics_endpoint import MetricsEndpoint
+from fortctl.robot.process.metrics_server import MetricsEndpoint
 from fortctl.secret import Secret
 
 async def work(host):

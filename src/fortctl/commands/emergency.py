@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from fortctl.mailbox.postgres import PostgresMailbox
     from fortctl.mailbox.sqlite import SqliteMailbox
     from fortctl.ports import Issuer
-    from fortctl.robot.latch import LatchFile
+    from fortctl.robot.storage.latch import LatchFile
     from fortctl.services.panic.report import KeysRead, KnownKey
     from fortctl.vault.file import OpenVault, VaultFile
 
@@ -248,7 +248,7 @@ class Emergency:
         return "keys" not in self._latch().read()
 
     def _latch(self) -> LatchFile:
-        from fortctl.robot.latch import LatchFile
+        from fortctl.robot.storage.latch import LatchFile
 
         return LatchFile(self._place.path)
 
@@ -271,7 +271,7 @@ class Emergency:
 
     def own_prefix(self) -> str | None:
         """Return the prefix of the robot's orders."""
-        from fortctl.robot.ids import prefix_of
+        from fortctl.robot.core.order_ids import prefix_of
 
         try:
             return prefix_of(str(json.loads(read_plain(self._place.identity))["robot_id"]))

@@ -107,7 +107,7 @@ def report(app: App, by: str, form: str | None) -> Result:
     app.wiring.entry  # noqa: B018
     found = app.wiring.watch.report(by)
     if form == "csv":
-        from fortctl.robot.report import as_csv
+        from fortctl.robot.core.profit_report import as_csv
 
         text = as_csv(found["rows"], by)
         return Result({**found, "csv": text}, text=text.removesuffix("\n"))
@@ -138,7 +138,7 @@ def resume(app: App) -> Result:
 @click.option("--strategy", metavar="NAME", default="grid", show_default=True, help="Another strategy (a plugin).")
 @click.option("--set", "chosen", metavar="NAME=VALUE", multiple=True, help="An option of that strategy; repeatable.")
 def configure(app: App, strategy: str, chosen: tuple[str, ...], **options: Any) -> Result:
-    from fortctl.robot.settings import parse_settings
+    from fortctl.robot.core.settings import parse_settings
 
     options["self_trade_prevention"] = options.pop("stp")
     given = {name: value for name, value in options.items() if value is not None}

@@ -11,8 +11,8 @@ import click
 from fortctl.commands.context import App, Group, Result, refuse
 
 if TYPE_CHECKING:
-    from fortctl.robot.service import Systemd
-    from fortctl.robot.unit import UnitFacts
+    from fortctl.robot.process.systemd import Systemd
+    from fortctl.robot.process.systemd_unit import UnitFacts
 
 
 def add_service(robot: Group) -> None:
@@ -42,8 +42,8 @@ def add_service(robot: Group) -> None:
 
 
 def _install(app: App, system: bool | None, credential: str | None, *, now: bool, only_print: bool) -> Result:
-    from fortctl.robot.service import give_way
-    from fortctl.robot.unit import unit_text
+    from fortctl.robot.process.systemd import give_way
+    from fortctl.robot.process.systemd_unit import unit_text
 
     entry = app.wiring.entry
     if entry.robot == "none":
@@ -77,8 +77,8 @@ def _install(app: App, system: bool | None, credential: str | None, *, now: bool
 def _facts(app: App, manager: Systemd, credential: str | None) -> UnitFacts:
     import pwd
 
-    from fortctl.robot.service import in_homes, in_tmp, systemd_version
-    from fortctl.robot.unit import UnitFacts
+    from fortctl.robot.process.systemd import in_homes, in_tmp, systemd_version
+    from fortctl.robot.process.systemd_unit import UnitFacts
 
     wiring = app.wiring
     home = wiring.home.path.resolve()
@@ -122,7 +122,7 @@ def _needs_passphrase(app: App) -> bool:
 def _manager(system: bool | None) -> Systemd:
     import os
 
-    from fortctl.robot.service import manager
+    from fortctl.robot.process.systemd import manager
 
     return manager(os.geteuid() == 0 if system is None else system, os.environ)
 

@@ -187,7 +187,7 @@ def restore(app: App, source: str, older: bool) -> Result:
 
 def _warn_of_latches(app: App, rows: list[dict[str, Any]]) -> None:
     """Say that a latch stays, and that what a panic destroyed lives again. No backup holds or lifts a latch."""
-    from fortctl.robot.latch import LatchFile
+    from fortctl.robot.storage.latch import LatchFile
 
     home = app.wiring.home
     for account in sorted({row["account"] for row in rows if row["account"]} | {app.globals.account}):

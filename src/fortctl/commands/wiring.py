@@ -69,7 +69,8 @@ class Wiring:
 
     def reload_robots(self) -> list[str]:
         """Have the robots that run on this machine read the configuration again; return their accounts."""
-        from fortctl.robot.process import owner_of, query
+        from fortctl.robot.process.local_robot import query
+        from fortctl.robot.process.owner_lock import owner_of
 
         told = []
         for name in self.config.accounts:
@@ -164,15 +165,15 @@ class Wiring:
     @cached_property
     def latch(self) -> Latch:
         # The latch of a robot on another host is there; the one here keeps this home from speaking to it.
-        from fortctl.robot.latch import LatchFile
+        from fortctl.robot.storage.latch import LatchFile
 
         return LatchFile(self.robot_home.path)
 
     @cached_property
     def process(self) -> RobotProcess:
         """The account's robot: on this machine, on another host, or none (the account is only watched)."""
-        from fortctl.robot.elsewhere import NoRobot, RemoteRobot
-        from fortctl.robot.process import LocalRobot
+        from fortctl.robot.process.local_robot import LocalRobot
+        from fortctl.robot.process.remote_robot import NoRobot, RemoteRobot
 
         if self.entry.robot == "none":
             return NoRobot(self.account)
@@ -266,7 +267,7 @@ class Wiring:
         return RobotWatch(self.process, self.latch, self._offline_status, self._shown_key, self._report)
 
     def _report(self, by: str, price: str | None) -> dict[str, Any]:
-        from fortctl.robot.offline import offline_report
+        from fortctl.robot.storage.offline_status import offline_report
 
         if self.entry.robot == "remote":
             raise NotFound(
@@ -276,7 +277,7 @@ class Wiring:
         return offline_report(self.robot_home.journal, by, price)
 
     def _offline_status(self) -> dict[str, Any]:
-        from fortctl.robot.offline import offline_status
+        from fortctl.robot.storage.offline_status import offline_status
 
         status = offline_status(self.robot_home.journal)
         if self.entry.robot == "remote":
@@ -290,7 +291,7 @@ class Wiring:
 
         A mailbox in the home is as good as the home itself; to one elsewhere others may write.
         """
-        from fortctl.robot.elsewhere import signed_card
+        from fortctl.robot.process.remote_robot import signed_card
 
         there = bool(self.config.mailbox) or self.home.mailbox.exists()
         found = self.mailbox.card(self.account) if there else None

@@ -61,12 +61,12 @@ def doctor_ports(app: App) -> DoctorPorts:
         return wiring.panic_orders.state() if wiring.entry.robot == "remote" else ""
 
     def incidents() -> list[dict[str, Any]]:
-        from fortctl.robot.incidents import listed
+        from fortctl.robot.process.crash_reports import listed
 
         return listed(wiring.robot_home.path)
 
     def journal() -> str:
-        from fortctl.robot.offline import journal_summary
+        from fortctl.robot.storage.offline_status import journal_summary
 
         if wiring.entry.robot == "remote":
             return "it lies on the robot's host"

@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING
 
 from fortctl import __version__
 from fortctl.config.settings import METRICS_LISTEN
-from fortctl.robot.incidents import listed
-from fortctl.robot.metrics import Meter, Reading, exposition
-from fortctl.robot.metrics_endpoint import MetricsEndpoint
+from fortctl.robot.process.crash_reports import listed
+from fortctl.robot.process.metrics import Meter, Reading, exposition
+from fortctl.robot.process.metrics_server import MetricsEndpoint
 
 if TYPE_CHECKING:
     from fortctl.commands.wiring import Wiring
     from fortctl.exchange.connection_pool import Connections
-    from fortctl.robot.runner import Runner
-    from fortctl.robot.strongbox import StrongBox
+    from fortctl.robot.control.robot_vault import StrongBox
+    from fortctl.robot.trading.runner import Runner
 
 
 class RobotMetrics:

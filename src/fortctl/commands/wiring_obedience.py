@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from fortctl.commands.context import App
     from fortctl.commands.wiring import Wiring
     from fortctl.ports import Hooks
-    from fortctl.robot.runner import Runner
-    from fortctl.robot.strongbox import StrongBox
+    from fortctl.robot.control.robot_vault import StrongBox
+    from fortctl.robot.trading.runner import Runner
 
 # A panic asks within milliseconds of latching; a latch that nobody asks about is obeyed all the same.
 ASKED_WITHIN_S = 2.0
@@ -29,7 +29,7 @@ def void_waiting(app: App) -> None:
     It lies there unanswered, for the robot had ended: cleared, it would be latched once more by the same panic. Another
     operator's order stays what it is.
     """
-    from fortctl.robot.obedience import orders_of
+    from fortctl.robot.control.panic_listener import orders_of
 
     wiring = app.wiring
     operator = wiring.latch.read().get("operator")
@@ -92,7 +92,7 @@ class RobotPanic:
         log: logging.Logger,
         end: Callable[[], None],
     ) -> None:
-        from fortctl.robot.obedience import Obedience
+        from fortctl.robot.control.panic_listener import Obedience
         from fortctl.vault.erasure import destroy
 
         self._runner = runner

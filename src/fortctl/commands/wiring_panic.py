@@ -71,16 +71,16 @@ def _vaulted(home: Home) -> set[str]:
 
 def _runs(home: Home, account: str) -> bool:
     """Return whether a robot runs although nothing in the home tells of it."""
-    from fortctl.robot.process import LocalRobot
+    from fortctl.robot.process.local_robot import LocalRobot
 
     return LocalRobot(home.path, account, home.robot(account).path).owner() is not None
 
 
 def panic_ports(app: App, account: str) -> PanicPorts:
     """Return what can be done for one account."""
-    from fortctl.robot.latch import LatchFile
-    from fortctl.robot.leaving import PROVED_AFTER_MS
-    from fortctl.robot.process import LocalRobot
+    from fortctl.robot.core.submission import PROVED_AFTER_MS
+    from fortctl.robot.process.local_robot import LocalRobot
+    from fortctl.robot.storage.latch import LatchFile
     from fortctl.services.panic.ports import PanicPorts
 
     home, clock = Home(app.globals.home), SystemClock()

@@ -22,11 +22,11 @@ if TYPE_CHECKING:
     from fortctl.commands.wiring import Wiring
     from fortctl.commands.wiring_obedience import HookBell
     from fortctl.config.settings import Preferences
-    from fortctl.robot.desk import Desk
-    from fortctl.robot.logfile import LogShape, RobotLog
-    from fortctl.robot.reconcile import Limits
-    from fortctl.robot.runner import Runner
-    from fortctl.robot.strongbox import StrongBox
+    from fortctl.robot.control.command_processor import Desk
+    from fortctl.robot.control.robot_vault import StrongBox
+    from fortctl.robot.core.reconciliation import Limits
+    from fortctl.robot.process.log_file import LogShape, RobotLog
+    from fortctl.robot.trading.runner import Runner
     from fortctl.vault.slots import Unlocker
 
 # Nobody can wake a robot on another host: it looks by itself.
@@ -46,7 +46,7 @@ def run_robot(wiring: Wiring, *, brought_up: bool) -> int:
             that was running waits for ``robot start``.
     """
     from fortctl.commands.robot_loop import RobotLoop
-    from fortctl.robot.process import announce
+    from fortctl.robot.process.local_robot import announce
 
     robot: RobotProcess | None = None
     try:
@@ -71,10 +71,10 @@ class RobotProcess:
 
     def __init__(self, wiring: Wiring, *, brought_up: bool) -> None:
         from fortctl.commands.wiring import host_name
-        from fortctl.robot.incidents import Incidents
-        from fortctl.robot.journal import SqliteJournal
-        from fortctl.robot.process import OwnerLock
-        from fortctl.robot.supervision import ServiceManager
+        from fortctl.robot.process.crash_reports import Incidents
+        from fortctl.robot.process.owner_lock import OwnerLock
+        from fortctl.robot.process.sd_notify import ServiceManager
+        from fortctl.robot.storage.journal import SqliteJournal
         from fortctl.system.memory import guard_memory
 
         self._wiring = wiring
@@ -113,13 +113,13 @@ class RobotProcess:
     # -- coming up -------------------------------------------------------------------------------------------------
 
     def _open_log(self) -> RobotLog:
-        from fortctl.robot.logfile import RobotLog
+        from fortctl.robot.process.log_file import RobotLog
 
         shape = _log_shape(self._wiring.preferences)
         return RobotLog(self._place.log, self._wiring.account, shape, echo=not self._brought_up)
 
     def _open_box(self) -> StrongBox:
-        from fortctl.robot.strongbox import StrongBox
+        from fortctl.robot.control.robot_vault import StrongBox
         from fortctl.vault.file import VaultFile
 
         wiring, place = self._wiring, self._place
@@ -173,12 +173,12 @@ class RobotProcess:
         from fortctl.commands.wiring_obedience import HookBell, RobotPanic
         from fortctl.exchange.connection_pool import Connections
         from fortctl.plugins import find_strategy
-        from fortctl.robot.desk import Desk
-        from fortctl.robot.endpoint import Endpoint
-        from fortctl.robot.metrics import Meter, MeteredJournal
-        from fortctl.robot.process import announce
-        from fortctl.robot.runner import Runner
-        from fortctl.robot.settings import parse_settings
+        from fortctl.robot.control.command_processor import Desk
+        from fortctl.robot.core.settings import parse_settings
+        from fortctl.robot.process.control_socket import Endpoint
+        from fortctl.robot.process.local_robot import announce
+        from fortctl.robot.process.metrics import Meter, MeteredJournal
+        from fortctl.robot.trading.runner import Runner
 
         wiring, box = self._wiring, self._box
         self._introduce()
@@ -394,13 +394,13 @@ class RobotProcess:
 
 def _limits(preferences: Preferences) -> Limits:
     from fortctl.config.settings import RESUME_MAX_DRIFT, RESUME_MAX_GAP
-    from fortctl.robot.reconcile import Limits
+    from fortctl.robot.core.reconciliation import Limits
 
     return Limits(preferences.get(RESUME_MAX_GAP), preferences.get(RESUME_MAX_DRIFT))
 
 
 def _log_shape(preferences: Preferences) -> LogShape:
     from fortctl.config.settings import LOG_FILES, LOG_LEVEL, LOG_MAX_SIZE
-    from fortctl.robot.logfile import LogShape
+    from fortctl.robot.process.log_file import LogShape
 
     return LogShape(preferences.get(LOG_LEVEL), preferences.get(LOG_MAX_SIZE), preferences.get(LOG_FILES))

@@ -26,7 +26,7 @@ SILENT_MS = 60_000
 def rotation_journal(app: App, what: str) -> RotationJournal:
     """Return the account's rotations, as this process ``what`` works on them."""
     from fortctl.ports import OperationOwner
-    from fortctl.robot.process import process_start_time
+    from fortctl.robot.process.proc import process_start_time
     from fortctl.services.rotation.journal import RotationJournal
 
     wiring = app.wiring

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from fortctl.drawn import rewrite
-from fortctl.robot.cycle import TRANSITIONS
-from fortctl.robot.lifecycle import DERIVED, KEY, WISH
+from fortctl.robot.core.cycle import TRANSITIONS
+from fortctl.robot.core.lifecycle import DERIVED, KEY, WISH
 
 NAME = "diagrams"
 

@@ -13,10 +13,10 @@ from decimal import Decimal
 from typing import Any
 
 from fortctl.model import SymbolRules
-from fortctl.robot.cycle import CycleState
-from fortctl.robot.playground import KINDS, RULES, Broken, Playground, Step
-from fortctl.robot.settings import Settings
-from fortctl.robot.strategy import Strategy
+from fortctl.robot.core.cycle import CycleState
+from fortctl.robot.core.settings import Settings
+from fortctl.robot.strategy.api import Strategy
+from fortctl.robot.strategy.simulator import KINDS, RULES, Broken, Playground, Step
 
 __all__ = ["KINDS", "RULES", "Broken", "Playground", "Step", "profits", "strategy_suite"]
 
@@ -79,7 +79,7 @@ def strategy_suite(
         return test
 
     def test_its_settings_survive_their_json(self: object) -> None:
-        from fortctl.robot.settings import parse_settings
+        from fortctl.robot.core.settings import parse_settings
 
         assert parse_settings(settings.as_json()) == settings
         strategy.validate(settings)

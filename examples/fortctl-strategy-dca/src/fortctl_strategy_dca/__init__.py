@@ -11,12 +11,12 @@ from decimal import Decimal, InvalidOperation
 
 from fortctl.errors import BadInput
 from fortctl.model import SymbolRules
-from fortctl.robot.book import Book
-from fortctl.robot.events import Cancel, Noted
-from fortctl.robot.lifecycle import Wish
-from fortctl.robot.rounding import floor_to
-from fortctl.robot.settings import PluginSettings, Settings
-from fortctl.robot.strategy import HUNDRED, Plan, View, buy, buy_quantity, draining, empty_buy, sellable, sells
+from fortctl.robot.core.book import Book
+from fortctl.robot.core.events import Cancel, Noted
+from fortctl.robot.core.filters import floor_to
+from fortctl.robot.core.lifecycle import Wish
+from fortctl.robot.core.settings import PluginSettings, Settings
+from fortctl.robot.strategy.api import HUNDRED, Plan, View, buy, buy_quantity, draining, empty_buy, sellable, sells
 
 UNITS_MS = {"s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
 DUE = "due"

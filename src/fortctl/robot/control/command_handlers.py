@@ -1,0 +1,298 @@
+"""What a robot does when it is commanded: one method a command, each leading to a :class:`Change`.
+
+Nothing is written here: the desk writes what changed together with the command's number, as one.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+from collections.abc import Awaitable, Callable, Collection, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Protocol
+
+from fortctl.errors import BadInput, Conflict, FortctlError, InternalError, KeyPolicy, NotFound
+from fortctl.keys.fingerprint import fingerprint
+from fortctl.keys.generation import make_pending
+from fortctl.keys.policy import expect_fit, refuse_foreign
+from fortctl.keys.serialization import card_to_wire, verdict_to_wire
+from fortctl.keys.verification import Death
+from fortctl.mailbox.crypto import identity_id, low_order
+from fortctl.mailbox.messages import Command
+from fortctl.model import KeyCard, KeyPair, KeyType, KeyVerdict, PendingPair, Role
+from fortctl.ports import Clock, ExchangeFault
+from fortctl.robot.control.robot_vault import InstalledKey, StrongBox
+from fortctl.secret import Secret
+
+
+@dataclass(frozen=True)
+class Change:
+    """What a command leads to: the receipt's data, and what must be written with its number.
+
+    Attributes:
+        data: JSON facts for the receipt.
+        install: a key that takes the place of the present one.
+        refresh: the present key with a newer card.
+        settings: new settings.
+        overlap: the key is swapped in between two orders, the former one being good still.
+        retire: the key that ``install`` replaces, kept for the proof of its death alone.
+        forget: the key is to be destroyed, and one that retires.
+        forget_retiring: the key that retires is to be destroyed.
+        pending: a key pair that waits for its API key from now on.
+        operators: who may command from now on.
+        reseal: the command was sealed to a recipient key that is gone.
+        error: the command was refused.
+    """
+
+    data: dict[str, Any] = field(default_factory=dict)
+    install: InstalledKey | None = None
+    overlap: bool = False
+    retire: InstalledKey | None = None
+    refresh: InstalledKey | None = None
+    settings: dict[str, Any] | None = None
+    forget: bool = False
+    forget_retiring: bool = False
+    pending: PendingPair | None = None
+    operators: Mapping[str, bytes] | None = None
+    reseal: bool = False
+    error: FortctlError | None = None
+
+    @property
+    def keeps_key(self) -> bool:
+        """A key, or a half of one, is written into the vault."""
+        return bool(self.install or self.refresh or self.retire or self.pending)
+
+    @property
+    def alters_card(self) -> bool:
+        return bool(self.install or self.refresh or self.forget or self.pending)
+
+
+class Operable(Protocol):
+    """What the desk asks of the robot's runner."""
+
+    async def verify_candidate(
+        self, pair: KeyPair, *, allow: tuple[str, ...], pinned_uid: int | None
+    ) -> KeyVerdict: ...
+
+    async def set_key(self, pair: KeyPair, *, uid: int, allow: Collection[str] = ()) -> None: ...
+
+    async def swap_key(self, pair: KeyPair, *, uid: int, allow: Collection[str] = ()) -> None: ...
+
+    async def look_at_key(self) -> bool: ...
+
+    async def ask_if_dead(self, old: KeyPair) -> Death: ...
+
+    async def forget_key(self) -> None: ...
+
+    async def start(self, *, by_person: bool) -> None: ...
+
+    async def drain(self) -> None: ...
+
+    async def stop_now(self, *, cancel_orders: bool) -> dict[str, Any]: ...
+
+    async def resume(self) -> None: ...
+
+    async def configure(self, settings: Any) -> list[tuple[str, str]] | None: ...
+
+    def status(self) -> dict[str, Any]: ...
+
+    def open_orders(self) -> list[dict[str, Any]]: ...
+
+
+class Duties:
+    """The commands that a robot obeys.
+
+    Args:
+        box: the robot's vault; it is read here, and written by the desk.
+        runner: the robot.
+        parse_settings: makes the runner's settings of a ``configure`` command's arguments.
+        clock: the clock.
+    """
+
+    def __init__(
+        self, box: StrongBox, runner: Operable, parse_settings: Callable[[Mapping[str, Any]], Any], clock: Clock
+    ) -> None:
+        self._box = box
+        self._runner = runner
+        self._parse_settings = parse_settings
+        self._clock = clock
+        self.handlers: dict[str, Callable[[Command], Awaitable[Change]]] = {
+            "deliver-key": self._deliver_key,
+            "generate-key": self._generate_key,
+            "pair-operator": self._pair_operator,
+            "unpair-operator": self._unpair_operator,
+            "hello": self._hello,
+            "forget-key": self._forget_key,
+            "verify-key": self._verify_key,
+            "prove-retired": self._prove_retired,
+            "show-pending": self._show_pending,
+            "start": self._start,
+            "drain": self._drain,
+            "stop": self._stop,
+            "resume": self._resume,
+            "configure": self._configure,
+        }
+
+    async def _deliver_key(self, command: Command) -> Change:
+        args = command.args
+        pair = self._delivered(args)
+        installed = self._box.key()
+        # What the operator accepted of the key before holds for the one that a rotation puts in its place.
+        accepted = installed.allow if installed is not None and args.get("retire") else ()
+        allow = tuple(sorted({*args["allow"], *accepted}))
+        pinned = installed.uid if installed else args.get("uid")
+        verdict = expect_fit(await self._runner.verify_candidate(pair, allow=allow, pinned_uid=pinned), Role.ROBOT)
+        if verdict.uid is None:
+            raise InternalError("the exchange did not say whose key it is")
+        refuse_foreign(verdict.uid, Role.ROBOT, {int(uid): name for uid, name in args.get("elsewhere", {}).items()})
+        card = _new_card(pair, verdict, base64.b64decode(args["fingerprint_key"]), self._clock.now_ms())
+        same = installed is not None and installed.pair == pair and installed.allow == allow
+        data = {
+            "unchanged": same,
+            "key": card_to_wire(card),
+            "uid": verdict.uid,
+            "restrictions": dict(verdict.restrictions.__dict__) if verdict.restrictions else None,
+            "warnings": _warnings(verdict),
+        }
+        retire = installed if args.get("retire") else None
+        if retire is not None and retire.card.fingerprint == card.fingerprint:
+            raise KeyPolicy(
+                "this is the key that the robot has already: a rotation needs a new one",
+                hint="create a second key on Binance's API management page",
+                details={"role": "robot", "reason": "same_key"},
+            )
+        if args.get("look"):
+            return Change(data)
+        install = InstalledKey(pair, verdict.uid, allow, card)
+        return Change(data, install=install, overlap=bool(args.get("overlap")), retire=retire)
+
+    def _delivered(self, args: Mapping[str, Any]) -> KeyPair:
+        name, api_key = str(args["name"]), Secret(args["api_key"])
+        if "pending" not in args:
+            return KeyPair(name, KeyType(args["type"]), api_key, Secret(args["secret"]))
+        made = self._box.pending()
+        if made is None or args["pending"] not in (None, made.id):
+            raise NotFound(
+                "no key pair of this robot waits for its API key",
+                hint="'fortctl keys generate --role robot' makes one",
+            )
+        return KeyPair(name, made.type, api_key, Secret(made.secret.reveal_bytes()))
+
+    async def _generate_key(self, command: Command) -> Change:
+        made = make_pending(KeyType(command.args["type"]), self._clock.now_ms())
+        return Change({"public_key": made.public, "pending_id": made.id}, pending=made)
+
+    async def _show_pending(self, command: Command) -> Change:
+        made = self._box.pending()
+        if made is None:
+            return Change({"pending_id": None})
+        return Change({"pending_id": made.id, "public_key": made.public})
+
+    async def _forget_key(self, command: Command) -> Change:
+        installed = self._box.key()
+        if installed is None:
+            raise NotFound("the robot has no key", hint="see 'fortctl keys list'")
+        orders = self._runner.open_orders()
+        await self._runner.forget_key()
+        return Change({"fingerprint": installed.card.fingerprint, "orders_left": orders}, forget=True)
+
+    async def _verify_key(self, command: Command) -> Change:
+        installed = self._box.key()
+        if installed is None:
+            raise NotFound("the robot has no key", hint="'fortctl keys add --role robot' gives it one")
+        verdict = await self._runner.verify_candidate(installed.pair, allow=installed.allow, pinned_uid=installed.uid)
+        if verdict.accepted:
+            # Where it was lost, it is good again.
+            with contextlib.suppress(FortctlError, ExchangeFault):
+                await self._runner.look_at_key()
+        card = _seen_again(installed.card, verdict, self._clock.now_ms())
+        data = {"result": verdict_to_wire(Role.ROBOT, verdict), "warnings": _warnings(verdict)}
+        return Change(data, refresh=replace(installed, card=card))
+
+    async def _prove_retired(self, command: Command) -> Change:
+        """Ask whether the key that a rotation replaced is dead; its copy stays until that is journaled (``drop``)."""
+        retired = self._box.retiring()
+        if retired is None:
+            return Change({"state": "none", "fingerprint": ""})
+        shown = {"fingerprint": retired.card.fingerprint, "name": retired.card.name}
+        if command.args.get("drop"):
+            # Its death is journaled, or the operator ended the rotation.
+            return Change({"state": "dropped", **shown}, forget_retiring=True)
+        death = await self._runner.ask_if_dead(retired.pair)
+        code = death.fault.code if death.fault is not None else None
+        return Change({"state": death.state, "code": code, **shown})
+
+    async def _hello(self, command: Command) -> Change:
+        return Change({"state": str(self._runner.status()["state"])})
+
+    async def _pair_operator(self, command: Command) -> Change:
+        public = base64.b64decode(command.args["public"])
+        if identity_id(public) != command.args["operator_id"] or low_order(public):
+            raise BadInput("the operator's name is not that of its identity")
+        operators = {**self._box.operators(), str(command.args["operator_id"]): public}
+        return Change({"operators": sorted(operators)}, operators=operators)
+
+    async def _unpair_operator(self, command: Command) -> Change:
+        operators = self._box.operators()
+        gone = str(command.args["operator_id"])
+        if gone not in operators:
+            raise NotFound(f"this robot knows no operator {gone}", details={"operators": sorted(operators)})
+        if gone == command.operator_id:
+            raise Conflict("an operator does not revoke itself")
+        kept = {name: public for name, public in operators.items() if name != gone}
+        return Change({"operators": sorted(kept)}, operators=kept)
+
+    async def _start(self, command: Command) -> Change:
+        await self._runner.start(by_person=True)
+        return Change()
+
+    async def _drain(self, command: Command) -> Change:
+        await self._runner.drain()
+        return Change()
+
+    async def _stop(self, command: Command) -> Change:
+        return Change(await self._runner.stop_now(cancel_orders=bool(command.args.get("cancel_orders"))))
+
+    async def _resume(self, command: Command) -> Change:
+        await self._runner.resume()
+        return Change()
+
+    async def _configure(self, command: Command) -> Change:
+        warnings = await self._runner.configure(self._parse_settings(command.args))
+        data = {"changed": warnings is not None, "warnings": [list(pair) for pair in warnings or ()]}
+        return Change(data, settings=dict(command.args))
+
+
+def _new_card(pair: KeyPair, verdict: KeyVerdict, fingerprint_key: bytes, now: int) -> KeyCard:
+    card = KeyCard(
+        role=Role.ROBOT,
+        name=pair.name,
+        type=pair.type,
+        fingerprint=fingerprint(pair.api_key, fingerprint_key),
+        tail=pair.api_key.reveal()[-4:],
+        status="ok",
+        held_by=("robot",),
+        created_at=now,
+    )
+    return _seen_again(card, verdict, now)
+
+
+def _seen_again(card: KeyCard, verdict: KeyVerdict, now: int) -> KeyCard:
+    """Return the card as it stands after the exchange was asked about the key."""
+    if not verdict.accepted:
+        return replace(card, status="rejected", rejected_since=card.rejected_since or now)
+    card = replace(card, status="ok", verified_at=now, rejected_since=None)
+    restrictions = verdict.restrictions
+    if restrictions is None:
+        return card
+    return replace(
+        card,
+        permissions=restrictions.permissions(),
+        ip_restricted=restrictions.ip_restricted,
+        created_at=restrictions.created_at or card.created_at,
+        expires_at=restrictions.trading_expires_at,
+    )
+
+
+def _warnings(verdict: KeyVerdict) -> list[list[str]]:
+    return [list(pair) for pair in verdict.warnings]

@@ -1,0 +1,197 @@
+"""The robot's side of panic: obeys orders out of the mailbox, and falls silent when it hears nothing for too long.
+
+Where the mailbox is shared, a panic may lie in it from before the robot came up, so nothing is placed before it
+was looked into once. A robot that cannot look into it for longer than its deadman's time places nothing until it can
+again.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
+from typing import Any, Protocol
+
+from fortctl.mailbox.messages import Refused
+from fortctl.mailbox.panic_order import PanicOrder, answer, check_order
+from fortctl.model import KeyCard
+from fortctl.ports import Clock, Latch, PanicBoard, PanicRow
+from fortctl.robot.control.robot_vault import StrongBox
+
+NOT_YET = "DEADMAN: the mailbox was not reached since the robot came up"
+
+
+def orders_of(rows: Iterable[PanicRow], operator_id: str) -> list[str]:
+    """Return the nonces of those orders that say that an operator has signed them (nothing is checked here)."""
+    return [row.nonce for row in rows if _signer(row.body) == operator_id]
+
+
+def _signer(body: bytes) -> object:
+    try:
+        return json.loads(body)["operator_id"]
+    except (ValueError, LookupError, TypeError, RecursionError):
+        return None
+
+
+class Haltable(Protocol):
+    """What is asked of the robot's runner."""
+
+    def fall_silent(self, reason: str) -> None: ...
+
+    def place_nothing_more(self) -> None: ...
+
+    async def halt(self, *, cancel_orders: bool) -> dict[str, Any]: ...
+
+
+class Obedience:
+    """Looks for panic orders.
+
+    Args:
+        box: the robot's vault: who may command, which orders were obeyed.
+        board: where orders wait.
+        runner: the robot.
+        latch: its latch.
+        destroy: destroys every copy of its key; returns their names.
+        halt: halts the robot and ends it; returns what the runner's ``halt`` says.
+        clock, log: as named.
+        deadman_s: how long it may hear nothing (s), or None: as long as it likes.
+    """
+
+    def __init__(
+        self,
+        box: StrongBox,
+        board: PanicBoard,
+        runner: Haltable,
+        latch: Latch,
+        destroy: Callable[[], tuple[str, ...]],
+        halt: Callable[[bool], Awaitable[Mapping[str, Any]]],
+        clock: Clock,
+        log: logging.Logger,
+        deadman_s: float | None,
+    ) -> None:
+        self._box = box
+        self._board = board
+        self._runner = runner
+        self._latch = latch
+        self._destroy = destroy
+        self._halt = halt
+        self._clock = clock
+        self._log = log
+        self._deadman_s = deadman_s
+        self._identity = box.identity()
+        self._heard_at: float | None = None
+        if deadman_s is not None:
+            runner.fall_silent(NOT_YET)
+
+    async def look(self) -> bool:
+        """Look for orders and obey the first that is valid; return whether one was obeyed.
+
+        Raises:
+            FortctlError: the mailbox cannot be looked into.
+        """
+        valid = [(row, order) for row, order in self._checked() if order is not None]
+        if valid:
+            first = valid[0][1]
+            # What the same operator has sent twice is obeyed once; another operator's order stays what it is.
+            await self._obey([row for row, order in valid if order.operator_id == first.operator_id], first)
+            return True
+        if self._heard_at is not None and self._deadman_s is not None and self._silent_for() > self._deadman_s:
+            self._log.warning("the mailbox is back and holds no panic order: the robot goes on")
+        self._heard_at = self._clock.monotonic()
+        if self._deadman_s is not None:
+            self._runner.fall_silent("")
+        return False
+
+    def _checked(self) -> Iterator[tuple[PanicRow, PanicOrder | None]]:
+        for row in self._board.open_panics(self._box.account):
+            try:
+                yield (
+                    row,
+                    check_order(
+                        row.body,
+                        row.signature,
+                        operators=self._box.operators(),
+                        account=self._box.account,
+                        robot_id=self._identity.id,
+                        used=self._box.used_orders(),
+                    ),
+                )
+            except Refused as refused:
+                self._log.warning("a panic order in the mailbox is not obeyed: %s", refused.reason)
+                self._answer([row], "refused", {"reason": refused.reason})
+                yield row, None
+
+    def allow_silence(self, deadman_s: float | None) -> None:
+        """Take another time for which nothing may be heard (s), or None: as long as it likes."""
+        if deadman_s is None and self._deadman_s is not None:
+            self._runner.fall_silent("")
+        self._deadman_s = deadman_s
+        if deadman_s is not None and self._heard_at is None:
+            self._runner.fall_silent(NOT_YET)
+
+    def check_deadman(self) -> None:
+        """Fall silent when the mailbox was not looked into for too long."""
+        if self._deadman_s is None or self._heard_at is None or self._silent_for() <= self._deadman_s:
+            return
+        self._runner.fall_silent(f"DEADMAN: the mailbox was not reached for more than {self._deadman_s:.0f} s")
+
+    def _silent_for(self) -> float:
+        return self._clock.monotonic() - (self._heard_at or 0.0)
+
+    async def _obey(self, rows: Sequence[PanicRow], order: PanicOrder) -> None:
+        """Latch, say so, destroy the key, cancel, say that too. Whatever fails, the rest is done."""
+        self._log.error("panic: obeying the order of operator %s", order.operator_id)
+        self._runner.place_nothing_more()
+        nonces = [row.nonce for row in rows]
+        card = self._card()
+        shown = (
+            {"role": "robot", "name": card.name, "tail": card.tail, "fingerprint": card.fingerprint} if card else None
+        )
+        facts = {
+            "at": self._clock.now_ms(),
+            "who": f"operator {order.operator_id}",
+            "operator": order.operator_id,
+            "orders": nonces,
+            "keys": [shown] if shown else [],
+            "cancel_orders": order.cancel_orders,
+        }
+        latched = self._try("the latch could not be written", lambda: self._latch.set(facts))
+        self._answer(rows, "latched", {"latched": latched, "key": shown})
+        destroyed = self._try("the key could not be destroyed", self._destroy)
+        self._try("the order's use could not be noted", lambda: self._box.use_orders(nonces))
+        halted: Mapping[str, Any] = {}
+        try:
+            halted = await self._halt(order.cancel_orders)
+        except Exception:
+            self._log.exception("panic: the orders could not all be cancelled")
+        done = {
+            "latched": latched,
+            "destroyed": destroyed,
+            "cancelled": len(halted.get("cancelled", ())),
+            "left": len(halted.get("left", ())) if halted else None,
+            "key": shown,
+        }
+        self._answer(rows, "halted", done)
+
+    def _card(self) -> KeyCard | None:
+        try:
+            key = self._box.key()
+        except Exception:
+            self._log.exception("panic: the key cannot be named")
+            return None
+        return key.card if key is not None else None
+
+    def _try(self, complaint: str, work: Callable[[], object]) -> bool:
+        try:
+            work()
+        except Exception:
+            self._log.exception("panic: %s", complaint)
+            return False
+        return True
+
+    def _answer(self, rows: Sequence[PanicRow], outcome: str, data: Mapping[str, Any]) -> None:
+        for row in rows:
+            signed = answer(self._identity, self._box.account, row.nonce, outcome, self._clock.now_ms(), data)
+            words = (self._box.account, row.nonce, signed.body, signed.signature)
+            self._try("the order could not be answered", partial(self._board.answer_panic, *words))

@@ -1,0 +1,369 @@
+"""The robot's book: cycles, orders, fills, dust, profit; a fold over the journal's events. Pure."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable
+from decimal import Decimal
+from typing import Any
+
+from fortctl.model import OrderStatus
+from fortctl.robot.core.cycle import Cycle, CycleEvent, CycleState, Order, advance, order_row
+from fortctl.robot.core.events import (
+    Absent,
+    Anchored,
+    AssetsNamed,
+    Booked,
+    Configured,
+    DustLeft,
+    Event,
+    Held,
+    Intended,
+    KeyMarked,
+    Noted,
+    Priced,
+    Released,
+    Told,
+    Trailed,
+    Wished,
+)
+from fortctl.robot.core.filters import shown
+from fortctl.robot.core.lifecycle import Wish
+from fortctl.robot.core.settings import GridSettings, Settings, parse_settings
+
+ZERO = Decimal(0)
+# How many finished cycles stay in memory: those that bought something, and those that bought nothing.
+KEPT, KEPT_EMPTY = 500, 100
+
+
+class Book:
+    """Everything the robot knows of its work. Only :meth:`apply` changes it.
+
+    Settled cycles leave it again after a while, so that it does not grow; the journal keeps all (``robot report``).
+
+    Args:
+        finished: hears of each cycle that is over.
+    """
+
+    def __init__(self, finished: Callable[[Cycle], None] = lambda cycle: None) -> None:
+        self._finished = finished
+        self._over: deque[int] = deque()
+        self._over_empty: deque[int] = deque()
+        self._last_cycle = 0
+        # The dust pool and the profit of other symbols and quotes than the present ones.
+        self._pools: dict[tuple[str, str], tuple[Decimal, Decimal]] = {}
+        self.profits: dict[str, Decimal] = {}
+        self.settings: Settings | None = None
+        self.wish = Wish.STOPPED
+        self.reason = ""
+        self.since = 0
+        self.anchor: Decimal | None = None
+        self.levels: set[int] = set()
+        self.cycles: dict[int, Cycle] = {}
+        self.live: set[int] = set()
+        self.orders: dict[str, Order] = {}
+        self.open_orders: set[str] = set()
+        # Cycles whose promised sell may have left under a process that died before it could write that down.
+        self.doubted: set[int] = set()
+        self.dust = ZERO
+        self.dust_cost = ZERO
+        self.closed = 0
+        self.hold: tuple[str, ...] = ()
+        self.key_mark: KeyMarked | None = None
+        self.last_loss: KeyMarked | None = None
+        self.moved: dict[str, Decimal] = {}
+        # Commissions in assets whose worth in quote was not known; in no cycle's profit.
+        self.other_commissions: dict[str, Decimal] = {}
+        # One unit's worth in quote, and when it was seen.
+        self.prices: dict[str, Decimal] = {}
+        self.priced_at: dict[str, int] = {}
+        self.notes: dict[str, str] = {}
+        self.last_at = 0
+        self.base = ""
+        self.quote = ""
+
+    def replay(self, events: Iterable[Event]) -> None:
+        for event in events:
+            self.apply(event)
+
+    @property
+    def next_cycle(self) -> int:
+        return self._last_cycle + 1
+
+    @property
+    def profit(self) -> Decimal:
+        """Realised profit in the present quote, commissions of known worth taken off."""
+        return self.profits.get(self.quote, ZERO)
+
+    @property
+    def symbol(self) -> str:
+        return self.settings.symbol if self.settings is not None else ""
+
+    @property
+    def trades(self) -> set[int]:
+        """The exchange's numbers of the fills of all orders that are kept."""
+        return {number for order in self.orders.values() for number in order.trades}
+
+    def worth(self, asset: str, commission: Decimal) -> Decimal:
+        """Return what a commission in quote, or in an asset of known price, is worth in quote.
+
+        0 for one in base: it leaves less to sell.
+        """
+        if asset == self.quote:
+            return commission
+        return commission * self.prices.get(asset, ZERO) if asset != self.base else ZERO
+
+    def has_booked(self, name: str, trade_id: int) -> bool:
+        """Return whether a fill of an order is booked (trade ids are unique within a symbol only)."""
+        order = self.orders.get(name)
+        return order is not None and trade_id in order.trades
+
+    def doubt_promises(self) -> None:
+        """A process ended: what it promised it may have sent. Each promised sell is looked up before another leaves."""
+        self.doubted = {cycle.id for cycle in self.live_cycles() if cycle.sell_price and not cycle.attempts["sell"]}
+
+    def next_attempt(self, cycle: Cycle, leg: str, price: Decimal, quantity: Decimal) -> int:
+        """Return the attempt number of an order; a promised sell's number 1 is kept for that very order."""
+        if leg == "sell" and cycle.sell_price and not cycle.attempts["sell"]:
+            return 1 if (price, quantity) == (cycle.sell_price, cycle.promised) else 2
+        return cycle.attempts[leg] + 1
+
+    def live_cycles(self) -> list[Cycle]:
+        return [self.cycles[number] for number in sorted(self.live)]
+
+    def unsettled(self) -> list[Order]:
+        """Return the orders that may still change: not final, or with fills missing."""
+        return [self.orders[name] for name in sorted(self.open_orders)]
+
+    def committed_quote(self) -> Decimal:
+        """Return quote bound in open buys and inventory (dust included), at the prices paid."""
+        bound = self.dust_cost
+        for cycle in self.live_cycles():
+            bound += cycle.held_quantity * cycle.unit_cost
+            if cycle.state is CycleState.BUYING:
+                order = self.orders[cycle.orders["buy"]]
+                bound += (order.quantity - order.booked) * order.price
+        return bound
+
+    def inventory(self) -> Decimal:
+        """Return base that our cycles bought and have not sold, the dust pool included."""
+        return self.dust + sum((cycle.held_quantity for cycle in self.live_cycles()), ZERO)
+
+    # -- the fold --------------------------------------------------------------------------------------------------
+
+    def apply(self, event: Event) -> None:
+        """Take one event in. Raises ``IllegalTransition`` or ``KeyError`` for one that cannot have happened."""
+        match event:
+            case Configured():
+                self._configured(parse_settings(event.settings))
+            case AssetsNamed():
+                self._named(event.base, event.quote)
+            case Wished():
+                self._wished(event)
+            case Anchored():
+                self._anchored(event)
+            case Trailed():
+                self.levels.discard(event.dropped)
+                self.levels.add(event.added)
+            case Intended():
+                self._intended(event)
+            case Told():
+                self._told(event)
+            case Absent():
+                self._absent(event)
+            case Booked():
+                self._booked(event)
+            case DustLeft():
+                cycle = self.cycles[event.cycle]
+                cycle.state = advance(cycle.state, CycleEvent.TOO_SMALL)
+                self._finish(cycle)
+            case Noted():
+                self.notes[event.name] = event.value
+                if not event.value:
+                    del self.notes[event.name]
+            case Priced():
+                self.prices[event.asset], self.priced_at[event.asset] = event.price, event.at
+            case Held():
+                self.hold = tuple(event.reasons)
+            case Released():
+                self.hold = ()
+            case KeyMarked():
+                self.key_mark = event
+                self.last_loss = event if event.what == "lost" else self.last_loss
+            case _:
+                raise TypeError(f"unknown event {type(event).__name__}")
+
+    def _named(self, base: str, quote: str) -> None:
+        if (base, quote) != (self.base, self.quote):
+            # Dust is of one symbol: it waits until that is traded again.
+            self._pools[self.base, self.quote] = (self.dust, self.dust_cost)
+            self.dust, self.dust_cost = self._pools.pop((base, quote), (ZERO, ZERO))
+            self.base, self.quote = base, quote
+
+    def _configured(self, settings: Settings) -> None:
+        if self.settings is not None and settings.strategy != self.settings.strategy:
+            self.anchor, self.levels, self.notes = None, set(), {}
+        self.settings = settings
+        if self.levels and isinstance(settings, GridSettings):
+            # The highest stay; what the others bought is sold as before.
+            kept = sorted(self.levels)[: settings.levels]
+            more = range(kept[-1] + 1, kept[-1] + 1 + settings.levels - len(kept))
+            self.levels = {*kept, *more}
+
+    def _wished(self, event: Wished) -> None:
+        if event.wish == Wish.RUNNING and not self.live:
+            # A fresh start lays a fresh grid at the price of then.
+            self.anchor, self.levels, self.notes = None, set(), {}
+        self.wish, self.reason, self.since = Wish(event.wish), event.reason, event.at
+
+    def _anchored(self, event: Anchored) -> None:
+        assert isinstance(self.settings, GridSettings)
+        self.anchor = event.price
+        self.levels = set(range(1, self.settings.levels + 1))
+
+    def _intended(self, event: Intended) -> None:
+        cycle = self.cycles.get(event.cycle)
+        if cycle is None:
+            cycle = self.cycles[event.cycle] = Cycle(event.cycle, event.level, event.price, self.symbol, event.at)
+            self._last_cycle = max(self._last_cycle, event.cycle)
+            cycle.sell_price, cycle.sell_step = event.sell_price, event.sell_step
+            self.live.add(event.cycle)
+        if event.leg == "sell":
+            self.doubted.discard(event.cycle)
+        sent = CycleEvent.BUY_SENT if event.leg == "buy" else CycleEvent.SELL_SENT
+        cycle.state = advance(cycle.state, sent)
+        cycle.attempts[event.leg] = event.attempt
+        cycle.orders[event.leg] = event.client_order_id
+        if event.dust:
+            cost = self.dust_cost * event.dust / self.dust
+            cycle.dust += event.dust
+            cycle.dust_cost += cost
+            self.dust -= event.dust
+            self.dust_cost -= cost
+        self.orders[event.client_order_id] = Order(
+            event.client_order_id, event.cycle, event.leg, event.attempt, event.price, event.quantity, event.at
+        )
+        cycle.names.append(event.client_order_id)
+        self.open_orders.add(event.client_order_id)
+
+    def _told(self, event: Told) -> None:
+        order = self.orders[event.client_order_id]
+        status = OrderStatus(event.status)
+        # Events may come doubled and late: what was executed never shrinks, and final stays final.
+        if not order.final or event.executed > order.executed:
+            order.status, order.absent = status, False
+        order.order_id = event.order_id or order.order_id
+        order.executed = max(order.executed, event.executed)
+        self._settle(order)
+
+    def _absent(self, event: Absent) -> None:
+        order = self.orders[event.client_order_id]
+        if not order.final:
+            order.absent = True
+        self._settle(order)
+
+    def _booked(self, event: Booked) -> None:
+        order = self.orders[event.client_order_id]
+        if event.trade_id in order.trades:
+            return
+        order.trades.add(event.trade_id)
+        cycle = self.cycles[order.cycle]
+        self.last_at = max(self.last_at, event.at)
+        order.booked += event.quantity
+        order.executed = max(order.executed, order.booked)
+        in_base = event.commission if event.commission_asset == self.base else ZERO
+        in_quote, asset = self.worth(event.commission_asset, event.commission), event.commission_asset
+        if event.commission and asset not in (self.base, self.quote) and asset not in self.prices:
+            self.other_commissions[asset] = self.other_commissions.get(asset, ZERO) + event.commission
+        cycle.fees += in_quote
+        cycle.charge(event.commission_asset, event.commission)
+        self._move(event.commission_asset, -event.commission)
+        if order.leg == "buy":
+            cycle.bought += event.quantity - in_base
+            cycle.spent += event.quote
+            self._move(self.base, event.quantity)
+            self._move(self.quote, -event.quote)
+        else:
+            cycle.sold += event.quantity + in_base
+            cycle.received += event.quote
+            self._move(self.base, -event.quantity)
+            self._move(self.quote, event.quote)
+        self._settle(order)
+
+    def _move(self, asset: str, amount: Decimal) -> None:
+        self.moved[asset] = self.moved.get(asset, ZERO) + amount
+
+    def _settle(self, order: Order) -> None:
+        """Advance the cycle when an order is final and all its fills are booked."""
+        if not order.settled:
+            self.open_orders.add(order.client_order_id)
+            return
+        if order.client_order_id not in self.open_orders:
+            return
+        self.open_orders.discard(order.client_order_id)
+        cycle = self.cycles[order.cycle]
+        if order.leg == "buy":
+            event = CycleEvent.BUY_DONE if order.executed else CycleEvent.BUY_EMPTY
+        else:
+            event = CycleEvent.SELL_DONE if order.executed == order.quantity else CycleEvent.SELL_BACK
+        cycle.state = advance(cycle.state, event)
+        if not cycle.live:
+            self._finish(cycle)
+
+    def _finish(self, cycle: Cycle) -> None:
+        self.live.discard(cycle.id)
+        self.doubted.discard(cycle.id)
+        left, unit = cycle.held_quantity, cycle.unit_cost
+        self.dust += left
+        self.dust_cost += left * unit
+        # What is left goes to the pool at the price paid; the cycle bears its commissions, whatever became of it.
+        cycle.profit = cycle.received - cycle.sold * unit - cycle.fees
+        cycle.closed_at = self.last_at
+        self.profits[self.quote] = self.profit + cycle.profit
+        self.closed += cycle.state is CycleState.CLOSED
+        self._finished(cycle)
+        over, kept = (self._over, KEPT) if cycle.bought else (self._over_empty, KEPT_EMPTY)
+        over.append(cycle.id)
+        if len(over) > kept:
+            self._drop(over.popleft())
+
+    def _drop(self, number: int) -> None:
+        names = [name for name in self.cycles[number].names if name in self.orders]
+        if not self.open_orders.isdisjoint(names):
+            return  # the exchange told of one again: it stays
+        del self.cycles[number]
+        for name in names:
+            del self.orders[name]
+
+    # -- what people see -------------------------------------------------------------------------------------------
+
+    def counts(self) -> dict[str, int]:
+        """Return the contract's ``cycles{open, closed, held}``: held ones have inventory and no sell on the market."""
+        live = self.live_cycles()
+        return {
+            "open": sum(1 for cycle in live if cycle.held_quantity > 0),
+            "closed": self.closed,
+            "held": sum(1 for cycle in live if cycle.state is CycleState.BOUGHT),
+        }
+
+    def cycle_rows(self) -> list[dict[str, Any]]:
+        """Return the contract's ``cycles[]``."""
+        rows = []
+        for _number, cycle in sorted(self.cycles.items()):
+            rows.append(
+                {
+                    "id": cycle.id,
+                    "level": cycle.level,
+                    "state": cycle.state.value,
+                    "buy": self._leg(cycle, "buy"),
+                    "sell": self._leg(cycle, "sell"),
+                    "profit": shown(cycle.profit),
+                }
+            )
+        return rows
+
+    def _leg(self, cycle: Cycle, leg: str) -> dict[str, Any]:
+        name = cycle.orders.get(leg)
+        if name is None:
+            return {}
+        return order_row(self.orders[name])

@@ -1,0 +1,175 @@
+"""What a robot without an accepted key can say: since when, why, how the price went, what probably filled, and what
+that would mean in money. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any
+
+from fortctl.model import KeyVerdict, PriceRange
+from fortctl.ports import ExchangeFault
+from fortctl.robot.core.book import Book
+from fortctl.robot.core.cycle import Order
+from fortctl.robot.core.filters import shown
+from fortctl.robot.core.reconciliation import HUNDRED, Limits, Mark
+from fortctl.timestamps import rfc3339
+
+ZERO, ONE = Decimal(0), Decimal(1)
+TRADING = "spot_trading"
+
+
+@dataclass(frozen=True)
+class Cause:
+    """Why a key counts as lost.
+
+    Attributes:
+        reason: as :class:`fortctl.keys.rejection.Refusal` names it, or ``trading_right_removed``, ``trading_disabled``.
+        certainty: ``certain``, ``likely`` or ``possible``.
+        why: what it was read from, in words.
+        code: the exchange's code.
+    """
+
+    reason: str
+    certainty: str
+    why: str
+    code: int | None = None
+
+
+def cause_of(verdict: KeyVerdict, probe: ExchangeFault | None, fault: ExchangeFault) -> Cause | None:
+    """Read the second look; None where the key is accepted, and the refusal before was none of the key's.
+
+    Args:
+        verdict: what the account and the key's own page said.
+        probe: how an order without effect was refused; None where it was taken, or could not be tried.
+        fault: the refusal that made the robot look.
+    """
+    if not verdict.accepted:
+        certainty, why = verdict.details.get("certainty", "possible"), verdict.details.get("why", "")
+        return Cause(verdict.reason, certainty, why, verdict.exchange_code or fault.code)
+    if verdict.policy is not None and TRADING in verdict.policy.missing:
+        why = "the key's own page says that it may not trade spot (any more)"
+        return Cause("trading_right_removed", "certain", why, fault.code)
+    if not verdict.can_trade:
+        return Cause("trading_disabled", "certain", "the account says that it may not trade", fault.code)
+    if probe is not None:
+        why = "the exchange lets the key read, and refuses an order without effect"
+        return Cause("trading_right_removed", "likely", why, probe.code)
+    return None
+
+
+class KeyLoss:
+    """One loss of the key.
+
+    Args:
+        since: when it was confirmed first (exchange's clock, ms).
+        price: the last price then.
+        cause: why, as far as it is known.
+    """
+
+    def __init__(self, since: int, price: Decimal | None, cause: Cause) -> None:
+        self.since = since
+        self.price = price
+        self.cause = cause
+        self.lowest = self.highest = price
+
+    def see(self, price: Decimal) -> None:
+        """Follow the market."""
+        self.lowest = price if self.lowest is None else min(self.lowest, price)
+        self.highest = price if self.highest is None else max(self.highest, price)
+        if self.price is None:
+            self.price = price
+
+    def learn(self, seen: PriceRange) -> None:
+        """Take in where the market was while another process, or none, watched."""
+        for price in (seen.lowest, seen.highest):
+            self.lowest = price if self.lowest is None else min(self.lowest, price)
+            self.highest = price if self.highest is None else max(self.highest, price)
+
+    def describe(
+        self, price: Decimal | None, book: Book, *, now: int, rate: Decimal, mark: Mark | None, limits: Limits
+    ) -> dict[str, Any]:
+        """Return the status's ``key_loss{…}``.
+
+        Args:
+            price: the last price now.
+            now: the exchange's time (ms).
+            rate: the commission rate to reckon with (a fraction).
+            mark: the last accepted signed answer.
+        """
+        through = [order for order in book.unsettled() if not order.final and self._traded_through(order)]
+        return {
+            "since": rfc3339(self.since),
+            "code": self.cause.code,
+            "reason": self.cause.reason,
+            "certainty": self.cause.certainty,
+            "why": self.cause.why,
+            "price_then": f"{self.price:f}" if self.price is not None else None,
+            "price_now": f"{price:f}" if price is not None else None,
+            "drift_percent": _percent(price, self.price),
+            "probably_filled": [order.client_order_id for order in through],
+            "fills": [_fill(order, book, rate) for order in through],
+            "would_mean": _money(through, book, rate, price),
+            "long": _long(price, now, mark or Mark(self.since, self.price or ONE), limits),
+        }
+
+    def _traded_through(self, order: Order) -> bool:
+        if self.lowest is None or self.highest is None:
+            return False
+        return self.lowest < order.price if order.leg == "buy" else self.highest > order.price
+
+
+def _percent(now: Decimal | None, then: Decimal | None) -> str | None:
+    return f"{(now - then) / then * HUNDRED:.3f}" if now is not None and then else None
+
+
+def _left(order: Order) -> Decimal:
+    return order.quantity - order.executed
+
+
+def _fill(order: Order, book: Book, rate: Decimal) -> dict[str, Any]:
+    """Return what one order would mean if all that was left of it has filled."""
+    left, sign = _left(order), 1 if order.leg == "buy" else -1
+    return {
+        "client_order_id": order.client_order_id,
+        "side": order.side.value,
+        "price": f"{order.price:f}",
+        "quantity": f"{left:f}",
+        book.base or "base": f"{sign * left:f}",
+        book.quote or "quote": shown(-sign * left * order.price),
+        "profit": shown(_profit(order, book, rate)) if order.leg == "sell" else None,
+    }
+
+
+def _profit(order: Order, book: Book, rate: Decimal) -> Decimal:
+    left = _left(order)
+    return left * order.price * (ONE - rate) - left * book.cycles[order.cycle].unit_cost
+
+
+def _money(orders: list[Order], book: Book, rate: Decimal, price: Decimal | None) -> dict[str, Any]:
+    buys, sells = ([order for order in orders if order.leg == leg] for leg in ("buy", "sell"))
+    base = sum((_left(order) * (ONE - rate) for order in buys), ZERO) - sum((_left(o) for o in sells), ZERO)
+    quote = sum((_left(order) * order.price * (ONE - rate) for order in sells), ZERO)
+    quote -= sum((_left(order) * order.price for order in buys), ZERO)
+    return {
+        "base": shown(base),
+        "quote": shown(quote),
+        "worth_now": shown(base * price + quote) if price is not None else None,
+        "profit_of_sells": shown(sum((_profit(order, book, rate) for order in sells), ZERO)),
+        "asset": book.quote or None,
+        "waiting_to_be_sold": shown(book.inventory() + base),
+    }
+
+
+def _long(price: Decimal | None, now: int, mark: Mark, limits: Limits) -> dict[str, Any]:
+    """Return when the loss counts as long: a new key is then held until a person has looked."""
+    gap = max(0, now - mark.at)
+    drift = abs(price - mark.price) / mark.price * HUNDRED if price is not None else ZERO
+    return {
+        "is": gap > limits.max_gap_ms or drift > limits.max_drift,
+        "from": rfc3339(mark.at + limits.max_gap_ms),
+        "gap_s": gap // 1000,
+        "max_gap_s": limits.max_gap_ms // 1000,
+        "drift_percent": f"{drift:.3f}",
+        "max_drift_percent": f"{limits.max_drift:f}",
+    }

@@ -1,0 +1,197 @@
+"""Make the book agree with the exchange: observations in, events and reasons to hold out. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+
+from fortctl.model import AccountState, Fill, OrderState
+from fortctl.robot.core.book import Book
+from fortctl.robot.core.cycle import Order
+from fortctl.robot.core.events import Absent, Booked, Event, Told
+from fortctl.robot.core.hold_reasons import BALANCE
+from fortctl.robot.core.order_ids import prefix_of
+
+HUNDRED = Decimal(100)
+_OF_A_ROBOT = re.compile(r"fc[0-9a-f]{8}-")
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How long a break and how large a move the robot bridges alone.
+
+    Attributes:
+        max_gap_ms: milliseconds of the exchange's time since the last accepted signed answer.
+        max_drift: per cent between the last price then and now.
+    """
+
+    max_gap_ms: int = 6 * 3600 * 1000
+    max_drift: Decimal = Decimal(5)
+
+
+@dataclass(frozen=True)
+class Mark:
+    """The last accepted signed answer: when (exchange's clock, ms), and the market's last price then."""
+
+    at: int
+    price: Decimal
+
+
+@dataclass(frozen=True)
+class Break:
+    """From the last accepted signed answer until now.
+
+    Attributes:
+        mark: that answer, or None where there was none.
+        now: the exchange's time (ms).
+        price: the market's last price.
+    """
+
+    mark: Mark | None
+    now: int
+    price: Decimal
+
+    def too_long(self, limits: Limits) -> list[str]:
+        """Return why this break is not bridged without a person; empty when it is."""
+        if self.mark is None:
+            return []
+        reasons = []
+        gap = self.now - self.mark.at
+        if gap > limits.max_gap_ms:
+            allowed = limits.max_gap_ms / 3_600_000
+            reasons.append(f"GAP: the break lasted {gap / 3_600_000:.1f} h, {allowed:.1f} h are bridged alone")
+        drift = abs(self.price - self.mark.price) / self.mark.price * HUNDRED
+        if drift > limits.max_drift:
+            reasons.append(
+                f"DRIFT: the price moved by {drift:.1f} % meanwhile ({self.mark.price:f} to {self.price:f}),"
+                f" {limits.max_drift:f} % are bridged alone"
+            )
+        return reasons
+
+
+def told_of(order: OrderState) -> Told:
+    """Return what an order's state at the exchange tells."""
+    return Told(order.client_order_id, order.order_id, order.status.value, order.executed)
+
+
+def booked_of(fill: Fill, client_order_id: str) -> Booked:
+    """Return a fill as it is booked."""
+    return Booked(
+        client_order_id,
+        fill.trade_id,
+        fill.price,
+        fill.quantity,
+        fill.quote,
+        fill.commission,
+        fill.commission_asset,
+        fill.time,
+    )
+
+
+def to_look_up(book: Book, open_orders: Iterable[OrderState]) -> list[Order]:
+    """Return our orders that may still change and are not among the open ones: each must be asked for."""
+    seen = {order.client_order_id for order in open_orders}
+    return [order for order in book.unsettled() if order.client_order_id not in seen]
+
+
+def missed_something(book: Book, open_orders: Sequence[OrderState]) -> bool:
+    """Return whether the exchange's open orders tell more than the book has heard."""
+    return bool(to_look_up(book, open_orders)) or any(
+        order.executed != ours.executed
+        for order in open_orders
+        if (ours := book.orders.get(order.client_order_id)) is not None
+    )
+
+
+def suspicious(book: Book, open_orders: Iterable[OrderState]) -> list[str]:
+    """Return the orders that the exchange tells less of than it told before; it must be asked again about each."""
+    return [
+        order.client_order_id
+        for order in open_orders
+        if (ours := book.orders.get(order.client_order_id)) is not None
+        and (order.executed < ours.executed or (ours.final and not ours.absent))
+    ]
+
+
+def gone_back(ours: Order, found: OrderState | None) -> str | None:
+    """Return what speaks for an exchange that lost what it had told us, or None.
+
+    Args:
+        ours: as it was before the exchange was asked.
+        found: what it answered; None for an order that it does not know.
+    """
+    name = ours.client_order_id
+    if found is None:
+        return f"ROLLED_BACK: {name}; the exchange took it in and knows it no more" if ours.status is not None else None
+    if found.executed < ours.executed:
+        told = f"it has executed {found.executed:f} at the exchange, which told us of {ours.executed:f}"
+        return f"ROLLED_BACK: {name}; {told}"
+    if found.status.is_open and ours.final and not ours.absent:
+        return f"ROLLED_BACK: {name}; it is open at the exchange, which told us that it had ended"
+    return None
+
+
+def agree(
+    book: Book,
+    open_orders: Iterable[OrderState],
+    looked_up: Mapping[str, OrderState | None],
+    fills: Mapping[str, Iterable[Fill]],
+) -> list[Event]:
+    """Return the events that the robot missed.
+
+    Args:
+        open_orders: the symbol's open orders at the exchange.
+        looked_up: our other unsettled orders by client order id; None where it is proved absent.
+        fills: the trades of our orders, by client order id.
+    """
+    events: list[Event] = []
+    for name, found in fills.items():
+        if name in book.orders:
+            events += [booked_of(fill, name) for fill in found if not book.has_booked(name, fill.trade_id)]
+    for order in open_orders:
+        if order.client_order_id in book.orders:
+            events.append(told_of(order))
+    for name, looked in looked_up.items():
+        events.append(Absent(name, "not found at the exchange") if looked is None else told_of(looked))
+    return events
+
+
+def reasons_to_hold(
+    book: Book, robot_id: str, open_orders: Iterable[OrderState], account: AccountState, gap: Break, limits: Limits
+) -> list[str]:
+    """Return why the robot must not go on alone; empty when it may."""
+    reasons = gap.too_long(limits) if book.live else []
+    prefix = prefix_of(robot_id)
+    for order in open_orders:
+        if order.client_order_id.startswith(prefix) and order.client_order_id not in book.orders:
+            worth = order.price * (order.quantity - order.executed)
+            reasons.append(
+                f"UNKNOWN_ORDER: {order.client_order_id} bears our prefix and is not in the journal;"
+                f" {order.side} {order.quantity:f} at {order.price:f}, {worth:f} {book.quote}"
+            )
+    lack = shortage(book, account, gap.price)
+    return [*reasons, lack] if lack is not None else reasons
+
+
+def shortage(book: Book, account: AccountState, price: Decimal) -> str | None:
+    """Return a reason to hold where less can be sold than our cycles have bought, or None.
+
+    What lies in other orders than ours cannot be sold.
+    """
+    held, wanted = account.balance(book.base), book.inventory()
+    offered = sum((o.quantity - o.executed for o in book.unsettled() if o.leg == "sell" and not o.final), Decimal(0))
+    there = held.free + min(held.locked, offered)
+    if there >= wanted:
+        return None
+    return (
+        f"{BALANCE}: {wanted - there:f} {book.base} are missing; {there:f} can be sold at the exchange, {wanted:f} are"
+        f" in our cycles; the difference is worth {(wanted - there) * price:f} {book.quote}"
+    )
+
+
+def other_robots(robot_id: str, open_orders: Iterable[OrderState]) -> dict[str, int]:
+    """Return the prefixes of other robots' orders, with how many of each are open."""
+    found = [match[0] for order in open_orders if (match := _OF_A_ROBOT.match(order.client_order_id)) is not None]
+    return {prefix: found.count(prefix) for prefix in sorted({*found} - {prefix_of(robot_id)})}

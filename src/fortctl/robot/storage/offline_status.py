@@ -1,0 +1,65 @@
+"""What the journal says while no robot runs (adapter; reads only)."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+from fortctl.robot.core.book import Book
+from fortctl.robot.core.cycle import IllegalTransition
+from fortctl.robot.core.profit_report import report
+from fortctl.robot.core.status import describe
+from fortctl.robot.storage.journal import read_events
+from fortctl.store.sqlite import damaged, expect_whole, reading
+from fortctl.timestamps import rfc3339
+
+
+def offline_report(path: Path, by: str, price: str | None = None) -> dict[str, Any]:
+    """Return what the robot earned (:func:`fortctl.robot.core.profit_report.report`), from its journal alone.
+
+    Inventory is valued at ``price``, else at the last price that came with an accepted signed answer.
+    """
+    if not path.exists():
+        return report((), by)
+    with reading(path) as connection:
+        mark = connection.execute("SELECT price FROM mark").fetchone()
+        last = price or (mark[0] if mark else None)
+        return report(read_events(connection), by, Decimal(last) if last else None)
+
+
+def journal_summary(path: Path) -> str:
+    """Return one line about a journal, read from end to end. Raises as :func:`fortctl.store.sqlite.reading`."""
+    if not path.exists():
+        return "the robot has not written any yet"
+    with reading(path) as connection:
+        expect_whole(connection, path)
+        return f"{sum(1 for _event in read_events(connection))} events; all can be read"
+
+
+def offline_status(path: Path) -> dict[str, Any]:
+    """Return the status of a robot that does not run; nothing is written, not even a lease."""
+    book = Book()
+    if path.exists():
+        with reading(path) as connection:
+            try:
+                book.replay(read_events(connection))
+            except (KeyError, IllegalTransition) as error:
+                raise damaged(path, error) from error
+    status = describe(book, "held" if book.hold else book.wish.value)
+    # Nothing trades without a process, whatever the wish: it says what a service manager would go on with.
+    if status["state"] in ("running", "draining"):
+        status["reason"], status["state"] = f"no process; the wish is {status['state']}", "stopped"
+    status["cycle_list"] = book.cycle_rows()
+    if book.key_mark is not None and book.key_mark.what == "lost":
+        # What is known without the market and the exchange: a robot that answers tells more.
+        lost = book.key_mark
+        status["key_loss"] = {
+            "since": rfc3339(lost.at),
+            "code": lost.code,
+            "reason": lost.reason,
+            "certainty": lost.certainty,
+            "why": lost.why,
+            "price_then": lost.price or None,
+        }
+    return status

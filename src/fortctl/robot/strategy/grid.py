@@ -1,0 +1,204 @@
+"""The grid strategy: buys on levels below the market, each sold again at its profit. Pure."""
+
+from __future__ import annotations
+
+from decimal import Decimal, localcontext
+
+from fortctl.errors import BadInput, NotFound
+from fortctl.model import SymbolRules
+from fortctl.robot.core.book import Book
+from fortctl.robot.core.cycle import CycleState
+from fortctl.robot.core.events import Anchored, Cancel, Event, Intent, Trailed
+from fortctl.robot.core.filters import floor_to, sellable
+from fortctl.robot.core.lifecycle import Wish
+from fortctl.robot.core.settings import GridSettings, Settings
+from fortctl.robot.strategy.api import (
+    HUNDRED,
+    ONE,
+    Plan,
+    Strategy,
+    View,
+    bounded,
+    buy,
+    buy_quantity,
+    draining,
+    empty_buy,
+    nudge,
+    on_the_market,
+    sells,
+)
+
+
+def level_price(settings: GridSettings, anchor: Decimal, level: int, tick: Decimal) -> Decimal:
+    """Return a level's price: ``level`` steps below the anchor (above it, where negative), rounded down to the tick."""
+    step = settings.step / HUNDRED
+    with localcontext(prec=28):
+        exact = anchor * (ONE - step * level) if settings.spacing == "arithmetic" else anchor / (ONE + step) ** level
+        return floor_to(exact, tick)
+
+
+class Grid:
+    """Levels a step apart below the price of the start, trailing it upwards; implements :class:`Strategy`."""
+
+    name = "grid"
+
+    def validate(self, settings: Settings) -> None:
+        _own(settings)
+
+    def check(self, settings: Settings, price: Decimal, rules: SymbolRules, rate: Decimal) -> None:
+        own = _own(settings)
+        lowest = level_price(own, price, own.levels, rules.tick_size)
+        if lowest <= 0 or (rules.min_price and lowest < rules.min_price):
+            raise BadInput(
+                "the lowest level lies below the symbol's lowest price", hint="fewer levels, or a smaller step"
+            )
+        base = price if own.spacing == "arithmetic" else lowest
+        if own.levels > 1 and base * own.step / HUNDRED < rules.tick_size:
+            raise BadInput(
+                f"the step of {own.step:f} % is less than a tick of {rules.symbol} ({rules.tick_size:f} {rules.quote})",
+                hint=f"a step of {rules.tick_size / base * HUNDRED:.6f} % at the least: closer levels are one price",
+            )
+        quantity = buy_quantity(own.order_quote, lowest, rules)
+        after = floor_to(quantity * (ONE - rate), rules.step_size)
+        if not sellable(quantity, lowest, rules) or not sellable(after, lowest, rules):
+            raise BadInput(
+                f"order-quote {own.order_quote:f} is below what {rules.symbol} takes after commission and rounding",
+                hint=f"its minimum is {rules.min_notional:f} {rules.quote}, its step {rules.step_size:f} {rules.base}",
+            )
+
+    def plan(self, book: Book, view: View) -> Plan:
+        """Return what is wanted now, by the book's wish; nothing when it is ``stopped``."""
+        if book.settings is None or book.wish is Wish.STOPPED:
+            return Plan()
+        settings = _own(book.settings)
+        if book.wish is Wish.DRAINING:
+            return draining(book, settings, view)
+        events, intents = sells(book, settings, view)
+        if book.anchor is None:
+            # No level may lie above the ceiling: a grid that begins above it waits below it.
+            return Plan((*events, Anchored(min(view.price, settings.price_ceiling or view.price))), tuple(intents))
+        trails, cancels = _trail(book, settings, view)
+        if trails:
+            # The new level is bought at the next look, when the book has it.
+            return Plan((*events, *trails), (*intents, *cancels))
+        orders = [*_strays(book), *_buys(book, settings, view)]
+        if events or intents or orders:
+            return Plan(tuple(events), (*intents, *orders), waits=_waits(book, settings, view))
+        return Plan(quiet_below=_quiet_below(book, settings, view), waits=_waits(book, settings, view))
+
+
+def builtin(name: str) -> Strategy:
+    """Return a strategy of fortctl's own. Raises ``NotFound``."""
+    if name != Grid.name:
+        raise NotFound(f"there is no strategy '{name}'", hint="'fortctl plugins list' shows what is installed")
+    return Grid()
+
+
+def _own(settings: Settings) -> GridSettings:
+    if not isinstance(settings, GridSettings):
+        raise BadInput("these are not the settings of a grid", hint="see 'robot configure --help'")
+    return settings
+
+
+def _trail(book: Book, settings: GridSettings, view: View) -> tuple[list[Event], list[Intent]]:
+    """Move the lowest unfilled level up while the price is two steps above the highest (open cycles included)."""
+    events: list[Event] = []
+    cancels: list[Intent] = []
+    if not settings.trail_up or book.anchor is None or _fills_on_the_way(book, view):
+        return events, cancels
+    by_level = {cycle.level: cycle for cycle in book.live_cycles()}
+    levels = set(book.levels)
+    free = sorted(level for level in levels if level not in by_level or empty_buy(book, by_level[level]))
+    top = min({*levels, *by_level})
+    while (
+        free
+        and view.price >= level_price(settings, book.anchor, top - 2, view.rules.tick_size)
+        and bounded(settings, level_price(settings, book.anchor, top - 1, view.rules.tick_size))
+    ):
+        lowest, top = free.pop(), top - 1
+        levels.discard(lowest)
+        levels.add(top)
+        free.insert(0, top)
+        events.append(Trailed(lowest, top))
+        cycle = by_level.pop(lowest, None)
+        if cycle is not None:
+            cancels.append(Cancel(cycle.orders["buy"]))
+    return events, cancels
+
+
+def _fills_on_the_way(book: Book, view: View) -> bool:
+    """Return whether the market has reached a sell whose fill was not heard of: it frees a level, perhaps the lowest.
+
+    Price and fills come on two streams; which level is unfilled must not depend on which of them is faster.
+    """
+    selling = (cycle for cycle in book.live_cycles() if cycle.state is CycleState.SELLING)
+    return any(book.orders[cycle.orders["sell"]].price <= view.price for cycle in selling)
+
+
+def _strays(book: Book) -> list[Intent]:
+    """Return cancels of the buys at levels that were given up: a kill, or a refusal, may have come between."""
+    return [
+        Cancel(cycle.orders["buy"])
+        for cycle in book.live_cycles()
+        if cycle.level not in book.levels and on_the_market(book, cycle)
+    ]
+
+
+def _quiet_below(book: Book, settings: GridSettings, view: View) -> Decimal | None:
+    """Return the price below which nothing is wanted until an order changes; None where that cannot be told.
+
+    Above the price wait trailing and the levels that it has fallen below; below it nothing waits once all are taken.
+    """
+    live = book.live_cycles()
+    tick, anchor = view.rules.tick_size, book.anchor
+    if anchor is None or view.nudged or any(cycle.state is CycleState.BOUGHT for cycle in live):
+        return None
+    taken = {cycle.level for cycle in live}
+    waiting = [level_price(settings, anchor, level, tick) for level in book.levels - taken]
+    if any(price < view.price for price in waiting):
+        return None
+    top = min({*book.levels, *taken})
+    if settings.trail_up and bounded(settings, level_price(settings, anchor, top - 1, tick)):
+        waiting.append(level_price(settings, anchor, top - 2, tick))
+    return min(waiting, default=Decimal("Infinity"))
+
+
+def _waits(book: Book, settings: GridSettings, view: View) -> tuple[str, ...]:
+    """Return why nothing can be bought: every level that waits for a buy lies outside floor and ceiling."""
+    live = book.live_cycles()
+    free = book.levels - {cycle.level for cycle in live}
+    if book.anchor is None or not free or any(cycle.state is CycleState.BUYING for cycle in live):
+        return ()
+    prices = sorted(level_price(settings, book.anchor, level, view.rules.tick_size) for level in free)
+    if any(bounded(settings, price) for price in prices):
+        return ()
+    return (
+        f"BOUNDS: nothing is bought, every free level ({prices[0]:f} to {prices[-1]:f}) lies outside floor and ceiling;"
+        " 'robot stop' and 'robot start' lay the grid anew",
+    )
+
+
+def _buys(book: Book, settings: GridSettings, view: View) -> list[Intent]:
+    assert book.anchor is not None
+    rules = view.rules
+    taken = {cycle.level for cycle in book.live_cycles()}
+    # Levels that round to one price are one.
+    prices = {cycle.buy_price for cycle in book.live_cycles()}
+    bound, cycles = book.committed_quote(), len(book.live)
+    intents: list[Intent] = []
+    for level in sorted(book.levels - taken):
+        price = level_price(settings, book.anchor, level, rules.tick_size)
+        if price >= view.price or (rules.max_orders and cycles + len(intents) >= rules.max_orders):
+            continue
+        refusals = view.nudged.get(level, 0)
+        if refusals:
+            # It would have matched at once although it lies below the last price: the book is lower still.
+            price = floor_to(min(price, view.price) - nudge(refusals, rules), rules.tick_size)
+            if price <= level_price(settings, book.anchor, level + 1, rules.tick_size):
+                continue
+        place = buy(book, settings, view, level, price, bound) if price not in prices else None
+        if place is not None:
+            prices.add(price)
+            bound += place.price * place.quantity
+            intents.append(place)
+    return intents

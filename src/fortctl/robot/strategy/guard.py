@@ -1,0 +1,116 @@
+"""What any strategy may do, whoever wrote it: plans are cut to it before they are carried out. Pure."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+from fortctl.robot.core.book import Book
+from fortctl.robot.core.cycle import CycleState
+from fortctl.robot.core.events import Anchored, Cancel, DustLeft, Event, Intent, Noted, Place, Trailed
+from fortctl.robot.core.filters import floor_to, refusal, sellable
+from fortctl.robot.core.lifecycle import Wish
+from fortctl.robot.strategy.api import Plan, View, bounded, meets_ourselves, out_of_place, sells_now, waiting
+
+ZERO, ONE = Decimal(0), Decimal(1)
+NOTE_LENGTH = 200
+
+
+def guarded(plan: Plan, book: Book, view: View) -> tuple[Plan, list[str]]:
+    """Keep of a plan what the robot may do, whoever wrote the strategy; say of the rest why not.
+
+    Buys that the settings allow no more are taken back besides.
+    No event but a strategy's own; no sell of what its cycle did not buy; no buy beyond budget, bounds and filters, at a
+    level that is taken, or while draining.
+    """
+    complaints: list[str] = []
+    events = [event for event in plan.events if _may_note(event, book, view)]
+    if len(events) < len(plan.events):
+        complaints.append("an event that is not the strategy's to write")
+    intents: list[Intent] = []
+    state = _Allowance(book, view)
+    if book.settings is not None and book.wish is not Wish.STOPPED:
+        for intent in plan.intents:
+            why = state.refuses(intent)
+            if why is None:
+                intents.append(intent)
+            else:
+                complaints.append(f"{type(intent).__name__.lower()}: {why}")
+    if book.wish is Wish.RUNNING:
+        intents += [cancel for cancel in out_of_place(book) if cancel not in intents]
+    quiet = None if events or intents or complaints else plan.quiet_below
+    waits = waiting(plan, book, book.settings, view) if book.settings is not None else ()
+    return Plan(tuple(events), tuple(intents), quiet, waits, plan.wake_at), complaints
+
+
+def _may_note(event: Event, book: Book, view: View) -> bool:
+    match event:
+        case Anchored():
+            return event.price > 0 and book.settings is not None and book.settings.strategy == "grid"
+        case Trailed():
+            return book.anchor is not None
+        case Noted():
+            return len(event.name) + len(event.value) <= NOTE_LENGTH
+        case DustLeft():
+            cycle = book.cycles.get(event.cycle)
+            # Only what cannot be sold alone at its own price may be written off to the pool.
+            return (
+                cycle is not None
+                and cycle.state is CycleState.BOUGHT
+                and not sellable(floor_to(cycle.held_quantity, view.rules.step_size), cycle.buy_price, view.rules)
+            )
+    return False
+
+
+class _Allowance:
+    """What one plan may still do."""
+
+    def __init__(self, book: Book, view: View) -> None:
+        self._book, self._view = book, view
+        self._bound = book.committed_quote()
+        self._dust = book.dust
+        self._taken = {cycle.level for cycle in book.live_cycles()}
+        self._selling: set[int] = set()
+        # Each cycle has one order at a time: a buy leaves room for its sell.
+        self._cycles = len(book.live)
+
+    def refuses(self, intent: Intent) -> str | None:
+        if isinstance(intent, Cancel):
+            order = self._book.orders.get(intent.client_order_id)
+            return None if order is not None and not order.final else "no open order of ours"
+        broken = refusal(self._view.rules, intent.leg, intent.price, intent.quantity, self._view.price)
+        if broken:
+            return f"breaks {broken}"
+        return self._buy(intent) if intent.leg == "buy" else self._sell(intent)
+
+    def _buy(self, place: Place) -> str | None:
+        settings, limit = self._book.settings, self._view.rules.max_orders
+        assert settings is not None
+        cost = place.price * place.quantity
+        checks = (
+            ("a buy begins a new cycle, without dust", place.cycle is None and place.dust == 0),
+            ("the robot drains", self._book.wish is Wish.RUNNING),
+            ("the level is taken", place.level not in self._taken),
+            ("the level must wait", place.level not in self._view.blocked),
+            ("outside floor and ceiling", bounded(settings, place.price)),
+            ("over the budget", settings.max_quote is None or self._bound + cost <= settings.max_quote),
+            ("it would meet a sell of ours", not meets_ourselves(self._book, place.price)),
+            ("the promised sell is not on the tick", place.sell_price % (self._view.rules.tick_size or ONE) == 0),
+            ("MAX_NUM_ORDERS", not limit or self._cycles < limit),
+        )
+        why = next((text for text, kept in checks if not kept), None)
+        if why is None:
+            self._bound += cost
+            self._cycles += 1
+            self._taken.add(place.level)
+        return why
+
+    def _sell(self, place: Place) -> str | None:
+        cycle = self._book.cycles.get(place.cycle or 0)
+        if cycle is None or cycle.id in self._selling or not sells_now(self._book, cycle, self._view):
+            return "the cycle has nothing to sell now"
+        extra = max(ZERO, place.quantity - cycle.held_quantity)
+        if place.dust != extra or extra > self._dust:
+            return "more than its cycle bought"
+        self._dust -= extra
+        self._selling.add(cycle.id)
+        return None

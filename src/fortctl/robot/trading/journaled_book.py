@@ -1,0 +1,117 @@
+"""The book and the journal behind it: what happened is written in order, and read again as after a crash."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+from fortctl.errors import JournalUnwritable
+from fortctl.robot.core.book import Book
+from fortctl.robot.core.cycle import IllegalTransition
+from fortctl.robot.core.events import Event
+from fortctl.robot.core.reconciliation import Mark
+
+
+class Journal(Protocol):
+    """What the robot asks of its journal."""
+
+    def append(self, events: Sequence[Event]) -> None: ...
+
+    def events(self) -> Any: ...
+
+    def owns(self) -> bool: ...
+
+    def probe(self) -> None:
+        """Try whether it can be written. Raises ``JournalUnwritable``."""
+
+    def room(self) -> int:
+        """Return how many bytes are left for it."""
+
+    def keep_mark(self, mark: Mark) -> None: ...
+
+    def mark(self) -> Mark | None: ...
+
+    def behind(self) -> str:
+        """Return what it lacks of the journal that the robot wrote last; empty when nothing."""
+
+    def reserve(self, first: int, count: int) -> int:
+        """Return the first of so many cycle numbers that were never used. Raises ``JournalUnwritable``."""
+
+    def adopt(self) -> None:
+        """A person has looked: it is the robot's from now on. Raises ``JournalUnwritable``."""
+
+
+MIB = 1024 * 1024
+ROOM_BYTES = 16 * MIB
+
+
+class Keeper:
+    """Keeps one robot's book.
+
+    Attributes:
+        book: as the events that were taken in make it.
+        trouble: why the journal cannot be written; empty when it can.
+        cramped: why it soon will not be; empty while there is room.
+    """
+
+    def __init__(self, journal: Journal, log: logging.Logger) -> None:
+        self._journal = journal
+        self._log = log
+        # Events that the book has and the journal has not yet: written with the next ones, in order.
+        self._unwritten: list[Event] = []
+        self.trouble = self.cramped = ""
+        self.book = Book()
+        self.read_again()
+
+    def read_again(self) -> None:
+        """Make the book anew from the journal, as a process does that was just started."""
+        self._unwritten.clear()
+        self.book = Book()
+        self.book.replay(self._journal.events())
+        self.book.doubt_promises()
+
+    def write(self, events: Sequence[Event]) -> None:
+        """Make events durable, and those before them that waited. Raises ``JournalUnwritable``."""
+        if self.trouble:
+            # What failed may be on disk all the same: nothing is written before the journal has been read again.
+            raise JournalUnwritable(self.trouble)
+        try:
+            self._journal.append([*self._unwritten, *events])
+        except JournalUnwritable as trouble:
+            self.cannot_write(trouble.message)
+            raise
+        self._unwritten.clear()
+
+    def write_later(self, events: Sequence[Event]) -> None:
+        """Have events written before the next ones."""
+        self._unwritten += events
+
+    def flush(self) -> None:
+        """Write what waits. Raises ``JournalUnwritable``."""
+        if self._unwritten:
+            self.write(())
+
+    def take_in(self, events: Sequence[Event]) -> str | None:
+        """Take events into the book; return why it cannot follow them, or None."""
+        try:
+            self.book.replay(events)
+        except (IllegalTransition, KeyError) as error:
+            self._log.error("the book cannot follow the exchange: %s", error)
+            return f"BOOKS: {error}"
+        return None
+
+    def cannot_write(self, why: str) -> None:
+        """The journal cannot be written: nothing leaves any more, until it can (see ``Runner.run``)."""
+        if not self.trouble:
+            self.trouble = f"JOURNAL: {why}; no order leaves until it can be"
+            self._log.error("%s", self.trouble)
+
+    def look_for_room(self) -> None:
+        """Note whether nothing may leave because the journal will soon not be writable any more."""
+        cramped, room, least = "", self._journal.room() // MIB, ROOM_BYTES // MIB
+        if room < least:
+            cramped = f"DISK: {room} MiB are left for the journal; no order leaves until there are {least}"
+        if bool(cramped) != bool(self.cramped):
+            self._log.warning("%s", cramped or "there is room for the journal again")
+        self.cramped = cramped

@@ -1,0 +1,304 @@
+"""Carry out intents: journal first, then the latch, then the wire; what stays unknown is looked up, never assumed."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from decimal import Decimal
+from typing import TYPE_CHECKING
+
+from fortctl.model import OrderRequest, OrderState, OrderStatus, OrderType, Side, SymbolRules
+from fortctl.ports import Exchange, ExchangeFault, Outcome
+from fortctl.robot.core.cycle import Order
+from fortctl.robot.core.events import Absent, Cancel, Intended, Intent, Place
+from fortctl.robot.core.order_ids import client_order_id
+from fortctl.robot.core.reconciliation import told_of
+from fortctl.robot.core.settings import Settings
+from fortctl.robot.core.submission import READY, RECV_WINDOW_MS, Step
+from fortctl.robot.strategy.api import View, first_sell
+from fortctl.robot.trading.order_lookup import LookUps
+
+if TYPE_CHECKING:
+    from fortctl.robot.trading.runner import Runner
+
+BACK_OFF_S = {Outcome.WOULD_TAKE: 1.0, Outcome.NO_FUNDS: 30.0, Outcome.REFUSED: 30.0}
+AT_ONCE = 16
+# A command's answer is waited for 30 s, and the exchange is asked what is left after this.
+CANCEL_WITHIN_S = 15.0
+# Before an order that was kept back is wanted again.
+NOT_SENT_S = 1.0
+ENDED_BY_EXCHANGE = (OrderStatus.EXPIRED, OrderStatus.EXPIRED_IN_MATCH, OrderStatus.REJECTED)
+
+
+class OrderDesk:
+    """Places, cancels and looks up the orders of one runner."""
+
+    def __init__(self, runner: Runner) -> None:
+        self._runner = runner
+        self._levels: dict[int, float] = {}
+        self._sells: dict[int, float] = {}
+        # Refusals in a row because the order would have matched at once, by level and by cycle.
+        self._taking: dict[str, dict[int, int]] = {"buy": {}, "sell": {}}
+        self._cancelling: set[str] = set()
+        self.lookups = LookUps(runner)
+        self._busy_until = 0.0
+        self._slots = asyncio.Semaphore(AT_ONCE)
+        self._flying = 0
+        self._landed = asyncio.Event()
+        self._landed.set()
+
+    def view(self, price: Decimal, rules: SymbolRules, rate: Decimal) -> View:
+        """Return what the strategy looks at; levels and sells refused a moment ago are left out."""
+        now = self._runner.monotonic()
+        self._levels = {level: until for level, until in self._levels.items() if until > now}
+        self._sells = {cycle: until for cycle, until in self._sells.items() if until > now}
+        self._taking["sell"] = {
+            cycle: count for cycle, count in self._taking["sell"].items() if cycle in self._runner.book.live
+        }
+        return View(
+            *(price, rules, rate, frozenset(self._levels), frozenset(self._sells), self._runner.exchange_now()),
+            nudged=self._taking["buy"],
+            nudged_sells=self._taking["sell"],
+        )
+
+    async def carry_out(self, exchange: Exchange, intents: Sequence[Intent]) -> None:
+        """Carry out intents side by side; sells and cancels first."""
+        book = self._runner.book
+        under = book.settings
+        if self._runner.monotonic() < self._busy_until:
+            wait = self._busy_until - self._runner.monotonic()
+            self._runner.beat(wait)
+            await asyncio.sleep(wait)
+        if not self._runner.calm() or under is not book.settings:
+            # It was wanted before a break, or under other settings: that is judged first, and then it is thought over.
+            self._runner.look_again()
+            return
+        places = [intent for intent in intents if isinstance(intent, Place)]
+        cancels = [intent.client_order_id for intent in intents if isinstance(intent, Cancel)]
+        with self._under_way():
+            requests = self._journal(places)
+            await asyncio.gather(
+                *(self._place(exchange, request, at, under) for request, at in requests),
+                *(self.cancel(exchange, name, while_calm=True) for name in cancels if name not in self._cancelling),
+            )
+
+    @contextmanager
+    def _under_way(self) -> Iterator[None]:
+        self._flying += 1
+        self._landed.clear()
+        try:
+            yield
+        finally:
+            self._flying -= 1
+            if not self._flying:
+                self._landed.set()
+
+    async def landed(self) -> None:
+        """Wait until every order that was sent has been answered, or has become unknown."""
+        await asyncio.sleep(0)  # what was spawned this instant takes off first
+        await self._landed.wait()
+
+    def _journal(self, places: Sequence[Place]) -> list[tuple[OrderRequest, int]]:
+        """Make the intents durable, all in one write; only then may any of them leave."""
+        runner, book = self._runner, self._runner.book
+        events = []
+        fresh = sum(1 for place in places if place.cycle is None)
+        number = runner.reserve_cycles(fresh) if fresh else 0
+        for place in places:
+            cycle, attempt = place.cycle, 1
+            if cycle is None:
+                cycle, number = number, number + 1
+            else:
+                attempt = book.next_attempt(book.cycles[cycle], place.leg, place.price, place.quantity)
+            events.append(self._intended(place, cycle, attempt))
+        runner.record(*events)
+        return [(self._request(book.orders[event.client_order_id]), event.at) for event in events]
+
+    def _intended(self, place: Place, cycle: int, attempt: int) -> Intended:
+        runner = self._runner
+        return Intended(
+            *(cycle, place.level, place.leg, attempt, client_order_id(runner.robot_id, cycle, place.leg, attempt)),
+            *(place.price, place.quantity, place.dust),
+            # The timestamp is fixed before the lease is checked: what is delayed after that is refused (rule 5).
+            at=runner.exchange_now(),
+            sell_price=place.sell_price,
+            sell_step=runner.step_size if place.sell_price else Decimal(0),
+        )
+
+    def _request(self, order: Order) -> OrderRequest:
+        settings = self._runner.book.settings
+        assert settings is not None
+        return OrderRequest(
+            settings.symbol,
+            order.side,
+            OrderType.LIMIT_MAKER if settings.maker_only else OrderType.LIMIT,
+            order.quantity,
+            order.price,
+            order.client_order_id,
+            settings.self_trade_prevention,
+        )
+
+    def sell_at_once(self, name: str, view: View) -> bool:
+        """Send a finished buy's promised sell without a write in between; True when it is on its way (rule 1)."""
+        runner, book = self._runner, self._runner.book
+        order, exchange = book.orders[name], runner.exchange
+        if order.leg != "buy" or not order.settled or exchange is None or runner.monotonic() < self._busy_until:
+            return False
+        cycle = book.cycles[order.cycle]
+        place = first_sell(book, cycle, view)
+        if place is None:
+            return False
+        event = self._intended(place, cycle.id, 1)
+        runner.take(event)
+        request = self._request(book.orders[event.client_order_id])
+        runner.spawn(self._place(exchange, request, event.at, book.settings), f"sell {event.client_order_id}")
+        return True
+
+    async def _place(self, exchange: Exchange, request: OrderRequest, at: int, under: Settings | None) -> None:
+        with self._under_way():
+            await self._send(exchange, request, at, under)
+
+    async def _send(self, exchange: Exchange, request: OrderRequest, at: int, under: Settings | None) -> None:
+        """Go the rest of :data:`fortctl.robot.core.submission.LEAVING`: it is stamped, and its intent is durable.
+
+        A buy leaves only under the settings that it was wanted by.
+        """
+        runner, name, going = self._runner, request.client_order_id, READY
+        async with self._slots:
+            with runner.latch.placing() as free:
+                going = going.went(free).went(free)
+                if going.step is Step.LEASE:
+                    wanted = request.side is Side.SELL or under is runner.book.settings
+                    going = going.went(runner.may_place() and exchange is runner.exchange and wanted)
+                answer = await _answer(exchange, request, at) if going.step is Step.SEND else None
+        if answer is None:
+            runner.record(Absent(name, f"not sent: {going.stopped}"))
+            self._block(runner.book.orders[name], NOT_SENT_S)
+            asyncio.get_running_loop().call_later(NOT_SENT_S, runner.look_again)
+        elif isinstance(answer, ExchangeFault):
+            await self._not_placed(name, answer)
+        else:
+            self._placed(name, answer)
+
+    def _placed(self, name: str, order: OrderState) -> None:
+        runner = self._runner
+        self._taking[runner.book.orders[name].leg].pop(self._place_of(name), None)
+        runner.record(told_of(order))
+        self.noted(name)
+        runner.accepted()
+        if runner.book.orders[name].missing:
+            self.lookups.fetch_fills_of(name)
+
+    async def _not_placed(self, name: str, fault: ExchangeFault) -> None:
+        runner = self._runner
+        runner.flush()
+        order = runner.book.orders[name]
+        if fault.outcome in (Outcome.UNKNOWN, Outcome.DUPLICATE):
+            runner.log.warning("order %s: outcome unknown (%s); looking it up", name, fault)
+            self.lookups.doubt(name)
+            return
+        runner.record(Absent(name, f"{fault.outcome.value} {fault.code or ''}".strip()))
+        wait = BACK_OFF_S.get(fault.outcome, fault.retry_after or 1.0)
+        self._block(order, wait)
+        if fault.outcome is Outcome.REFUSED:
+            runner.doubt_rules()
+        if fault.outcome is Outcome.WOULD_TAKE:
+            taking, place = self._taking[order.leg], self._place_of(name)
+            taking[place] = taking.get(place, 0) + 1
+        elif fault.outcome is Outcome.KEY_REFUSED:
+            await runner.confirm_key_loss(fault)
+        elif fault.outcome is Outcome.NO_FUNDS and order.leg == "sell":
+            # What our cycles have bought may be gone: the balance is looked at before it is tried again.
+            runner.doubt_books()
+        elif fault.outcome is Outcome.CLOCK:
+            runner.resync()
+        elif fault.outcome is Outcome.BUSY:
+            self._busy_until = max(self._busy_until, runner.monotonic() + (fault.retry_after or 1.0))
+        runner.log.warning("order %s not placed: %s", name, fault)
+        asyncio.get_running_loop().call_later(wait, runner.look_again)
+
+    def _block(self, order: Order, seconds: float) -> None:
+        blocked = self._levels if order.leg == "buy" else self._sells
+        blocked[self._place_of(order.client_order_id)] = self._runner.monotonic() + seconds
+
+    def _place_of(self, name: str) -> int:
+        """Return what must wait when an order is refused: a buy's level, or a sell's cycle."""
+        order = self._runner.book.orders[name]
+        return self._runner.book.cycles[order.cycle].level if order.leg == "buy" else order.cycle
+
+    def noted(self, name: str) -> None:
+        """Wait before the next try of an order that the exchange ended by itself (self-trade prevention, a halt)."""
+        order = self._runner.book.orders[name]
+        if order.status in ENDED_BY_EXCHANGE:
+            self._block(order, BACK_OFF_S[Outcome.REFUSED])
+
+    # -- cancelling ------------------------------------------------------------------------------------------------
+
+    async def cancel(self, exchange: Exchange, name: str, *, while_calm: bool = False) -> ExchangeFault | None:
+        """Cancel one order of ours; what it had filled by then stays. Return why it is not final now, or None.
+
+        Args:
+            while_calm: only if it may still be wanted when its turn comes.
+        """
+        runner = self._runner
+        settings = runner.book.settings
+        assert settings is not None
+        self._cancelling.add(name)
+        try:
+            async with self._slots:
+                if while_calm and not runner.calm():
+                    return None
+                # By its number, where it is known: amended by hand, it answers to another name.
+                number = runner.book.orders[name].order_id or None
+                order = await exchange.cancel(settings.symbol, name, order_id=number)
+        except ExchangeFault as fault:
+            if fault.outcome is Outcome.ABSENT:
+                # Filled, cancelled or gone meanwhile: the exchange knows which.
+                self.lookups.doubt(name)
+            elif fault.outcome is Outcome.KEY_REFUSED:
+                await runner.confirm_key_loss(fault)
+            else:
+                runner.log.warning("cancel of %s: %s", name, fault)
+                self.lookups.doubt(name)
+            return fault
+        finally:
+            self._cancelling.discard(name)
+        runner.record(told_of(replace(order, client_order_id=name)))
+        runner.accepted()
+        if runner.book.orders[name].missing:
+            self.lookups.fetch_fills_of(name)
+        return None
+
+    async def cancel_all(self) -> tuple[list[str], list[ExchangeFault]]:
+        """Cancel every open order of ours, one by one and side by side; return those that are, and why others are not.
+
+        What is not answered in time is in doubt.
+        """
+        exchange = self._runner.exchange
+        if exchange is None:
+            return [], []
+        names = [order.client_order_id for order in self._runner.book.unsettled() if not order.final]
+        cancels = {name: asyncio.ensure_future(self.cancel(exchange, name)) for name in names}
+        if cancels:
+            _done, late = await asyncio.wait(cancels.values(), timeout=CANCEL_WITHIN_S)
+            for cancel in late:
+                cancel.cancel()
+            await asyncio.gather(*late, return_exceptions=True)
+        faults = []
+        for name, cancel in cancels.items():
+            if cancel.cancelled():
+                self.lookups.doubt(name)
+                faults.append(ExchangeFault(Outcome.UNKNOWN, f"no answer within {CANCEL_WITHIN_S:.0f} s"))
+            elif (fault := cancel.result()) is not None:
+                faults.append(fault)
+        cancelled = [name for name, cancel in cancels.items() if not cancel.cancelled() and cancel.result() is None]
+        return cancelled, faults
+
+
+async def _answer(exchange: Exchange, request: OrderRequest, at: int) -> OrderState | ExchangeFault:
+    try:
+        return await exchange.place(request, timestamp=at, recv_window=RECV_WINDOW_MS)
+    except ExchangeFault as fault:
+        return fault

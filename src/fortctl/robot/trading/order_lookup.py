@@ -1,0 +1,300 @@
+"""Ask the exchange what became of orders, and for their trades; what is unknown is looked up, never assumed."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from decimal import Decimal
+from typing import TYPE_CHECKING
+
+from fortctl.model import Fill, OrderState, OrderStatus, Side
+from fortctl.ports import Exchange, ExchangeFault, Outcome
+from fortctl.robot.core.cycle import Cycle, CycleState, Order
+from fortctl.robot.core.events import Absent, Booked, Intended
+from fortctl.robot.core.order_ids import client_order_id
+from fortctl.robot.core.reconciliation import booked_of, gone_back, told_of
+from fortctl.robot.core.settings import Settings
+from fortctl.robot.core.submission import PROVED_AFTER_MS
+
+if TYPE_CHECKING:
+    from fortctl.robot.trading.runner import Runner
+
+NOT_FOUND = "not found at the exchange"
+# The stream usually brings a fill's trade sooner than it could be asked for.
+FILLS_AFTER_S = 0.25
+_ARCHIVED = -2026
+# A page of all orders weighs as much as five look-ups, one of all trades as much as four orders' trades.
+MANY = 5
+MINUTE_MS = 60_000
+
+
+@dataclass(frozen=True)
+class Likeness:
+    """What an order is known by that may bear another name by now.
+
+    Attributes:
+        first: the lowest number that the exchange can have given it.
+    """
+
+    name: str
+    side: Side
+    price: Decimal
+    first: int
+
+
+class _Archived(Exception):
+    """The exchange has put the order away: it ended without a fill over 90 days ago (errors.md, -2026)."""
+
+
+class LookUps:
+    """Looks up the orders of one runner."""
+
+    def __init__(self, runner: Runner) -> None:
+        self._runner = runner
+        self._unknown: set[str] = set()
+        self._fetching: dict[str, asyncio.Task[None]] = {}
+        # What is doubted was not sent after this (exchange's clock, ms; 0: not measured yet).
+        self._owner_since = 0
+        # The last listing of orders: when (exchange's clock, ms), from which number on.
+        self._listing: tuple[int, int, tuple[OrderState, ...]] = (0, 0, ())
+
+    @property
+    def unknown(self) -> list[str]:
+        """The orders whose outcome is unknown."""
+        return sorted(self._unknown)
+
+    def forget(self) -> None:
+        """The book was read anew: whatever is open in it is looked up before anything is placed."""
+        self._unknown.clear()
+        # What may have left meanwhile was this process's own.
+        self._owner_since = self._runner.exchange_now()
+
+    def doubt(self, name: str) -> None:
+        """An order's outcome is unknown from now on."""
+        self._unknown.add(name)
+        self._runner.look_again()
+
+    async def resolve_unknown(self, exchange: Exchange) -> None:
+        """Look up every order whose outcome is unknown."""
+        for name in self.unknown:
+            order = self._runner.book.orders.get(name)
+            if order is not None:
+                await self._settle(exchange, order, await self.look_up(exchange, order))
+            self._unknown.discard(name)
+
+    async def _settle(self, exchange: Exchange, order: Order, found: OrderState | None) -> None:
+        runner, name = self._runner, order.client_order_id
+        reason = gone_back(order, found)
+        if reason is not None:
+            runner.hold_for(reason)
+            return
+        if found is None:
+            runner.record(Absent(name, NOT_FOUND))
+            return
+        fills = await self.missing_fills(exchange, [found])
+        booked: list[Booked] = [booked_of(fill, name) for fill in fills.get(name, ())]
+        runner.record(*booked, told_of(found))
+
+    async def resolve_doubts(self, exchange: Exchange, open_orders: Iterable[OrderState]) -> None:
+        """Look up every promised sell that a process before this one may have sent (robot.md, rule 1).
+
+        Args:
+            open_orders: the symbol's open orders as the exchange told them just now; a buy among them has not finished,
+                so its sell never left.
+        """
+        runner, book = self._runner, self._runner.book
+        if not book.doubted:
+            return
+        self._owner_since = self._owner_since or runner.began_at()
+        there = {order.client_order_id: order for order in open_orders}
+        for cycle in [book.cycles[number] for number in sorted(book.doubted)]:
+            if cycle.orders["buy"] in there:
+                book.doubted.discard(cycle.id)
+            elif cycle.state is CycleState.BOUGHT:
+                name = client_order_id(runner.robot_id, cycle.id, "sell", 1)
+                found = there.get(name)
+                if found is None:
+                    # Whatever was sent has arrived by then, so that one look proves it either way.
+                    await self._until_proved(self._owner_since)
+                    like = Likeness(name, Side.SELL, cycle.sell_price, book.orders[cycle.orders["buy"]].order_id + 1)
+                    found = await self._find(exchange, like, self._owner_since)
+                await self._settle_doubt(exchange, cycle, name, found)
+
+    async def _settle_doubt(self, exchange: Exchange, cycle: Cycle, name: str, found: OrderState | None) -> None:
+        runner = self._runner
+        price, quantity = (found.price, found.quantity) if found else (cycle.sell_price, cycle.promised)
+        at = found.time if found else self._owner_since
+        # Its number is spent either way: an id that may have left is never sent again.
+        runner.record(Intended(cycle.id, cycle.level, "sell", 1, name, price, quantity, Decimal(0), at))
+        await self._settle(exchange, runner.book.orders[name], found)
+
+    async def survey(self, exchange: Exchange, orders: Sequence[Order]) -> dict[str, OrderState]:
+        """Return orders of ours as one listing of the exchange shows them, where that costs less than looking each up.
+
+        Who is not in it must be looked up: only that proves an order absent.
+        """
+        numbers = {order.order_id: order.client_order_id for order in orders if order.order_id}
+        settings = self._runner.book.settings
+        if len(numbers) <= MANY or settings is None:
+            return {}
+        listed = await exchange.all_orders(settings.symbol, from_id=min(numbers))
+        return {
+            numbers[found.order_id]: replace(found, client_order_id=numbers[found.order_id])
+            for found in listed
+            if found.order_id in numbers
+        }
+
+    async def look_up(self, exchange: Exchange, order: Order) -> OrderState | None:
+        """Return an order of ours as the exchange has it, under our name; None only once it is proved absent."""
+        try:
+            found = await self._find(exchange, self._likeness(order), order.at, order.order_id)
+        except _Archived:
+            found = _dead(self._runner.book.settings, order)
+        # Amended by hand, it bears another client order id and is still ours.
+        return replace(found, client_order_id=order.client_order_id) if found is not None else None
+
+    async def _find(self, exchange: Exchange, sought: Likeness, at: int, order_id: int = 0) -> OrderState | None:
+        """Return an order as the exchange has it; None only once it is proved absent (robot.md, rule 2).
+
+        Args:
+            at: when its request can have been stamped at the latest (exchange's clock, ms).
+            order_id: the exchange's number, where it told one.
+        """
+        settings = self._runner.book.settings
+        assert settings is not None
+        while True:
+            try:
+                return await exchange.order(settings.symbol, sought.name)
+            except ExchangeFault as fault:
+                if fault.outcome is not Outcome.ABSENT:
+                    raise
+                if fault.code == _ARCHIVED:
+                    raise _Archived from None
+            if order_id:
+                return await self._by_number(exchange, settings.symbol, sought.name, order_id)
+            # One more look proves it: asking in between would cost requests, and hurry nothing that must wait.
+            if not await self._until_proved(at):
+                return await self._renamed(exchange, settings.symbol, sought, at)
+
+    def _likeness(self, order: Order) -> Likeness:
+        orders = self._runner.book.orders.values()
+        # Whatever was stamped a minute before it was taken in before it, and so has a lower number.
+        before = [one.order_id for one in orders if one.order_id and one.at < order.at - MINUTE_MS]
+        return Likeness(order.client_order_id, order.side, order.price, max(before, default=-1) + 1)
+
+    async def _renamed(self, exchange: Exchange, symbol: str, sought: Likeness, at: int) -> OrderState | None:
+        """Return an order that nobody knows by its name, because it was amended before the robot learnt its number.
+
+        An amended order answers to its new name alone; its amendments tell what it was sent as (decision 0018).
+        """
+        runner = self._runner
+        ours = runner.book.orders
+        numbers = {order.order_id for order in ours.values() if order.order_id}
+        for found in await self._listed(exchange, symbol, sought.first, at):
+            if found.order_id in numbers or (found.side, found.price) != (sought.side, sought.price):
+                continue
+            if found.client_order_id in ours and found.client_order_id != sought.name:
+                continue
+            earlier = [found.client_order_id, *await exchange.earlier_names(symbol, found.order_id)]
+            if sought.name in earlier:
+                runner.log.warning("%s was amended before its answer was known: it is %d", sought.name, found.order_id)
+                state = await exchange.order(symbol, sought.name, order_id=found.order_id)
+                return replace(state, client_order_id=sought.name)
+        return None
+
+    async def _listed(self, exchange: Exchange, symbol: str, first: int, at: int) -> tuple[OrderState, ...]:
+        """Return all orders of the symbol from a number on; one listing serves for all that had arrived before it."""
+        since, lowest, orders = self._listing
+        if since - PROVED_AFTER_MS <= at or first < lowest:
+            since = self._runner.exchange_now()
+            orders = await exchange.all_orders(symbol, from_id=first)
+            self._listing = since, first, orders
+        return orders
+
+    async def _until_proved(self, at: int) -> bool:
+        """Wait until what was stamped then (exchange's clock, ms) has arrived or never will; True if that took time."""
+        left_ms = at + PROVED_AFTER_MS - self._runner.exchange_now()
+        if left_ms < 0:
+            return False
+        await self._runner.sleep(left_ms / 1000 + 0.05)
+        return True
+
+    async def _by_number(self, exchange: Exchange, symbol: str, name: str, order_id: int) -> OrderState | None:
+        try:
+            return await exchange.order(symbol, name, order_id=order_id)
+        except ExchangeFault as fault:
+            if fault.outcome is not Outcome.ABSENT:
+                raise
+            return None
+
+    async def missing_fills(self, exchange: Exchange, orders: Iterable[OrderState]) -> dict[str, tuple[Fill, ...]]:
+        """Return the trades of those orders of ours that executed more than is booked."""
+        book = self._runner.book
+        missing = [
+            order
+            for order in orders
+            if (ours := book.orders.get(order.client_order_id)) is not None and order.executed > ours.booked
+        ]
+        found = await self._listed_fills(exchange, missing)
+        for order in missing:
+            if order.client_order_id not in found:
+                found[order.client_order_id] = await exchange.trades(order.symbol, order_id=order.order_id)
+        return found
+
+    async def _listed_fills(self, exchange: Exchange, orders: Sequence[OrderState]) -> dict[str, tuple[Fill, ...]]:
+        """Return the trades since the last that is booked, by order, for those orders that they explain wholly."""
+        book = self._runner.book
+        last = max(book.trades, default=0)
+        if len(orders) <= MANY or not last:
+            return {}
+        by_number: dict[int, list[Fill]] = {}
+        for fill in await exchange.trades(orders[0].symbol, from_id=last + 1):
+            by_number.setdefault(fill.order_id, []).append(fill)
+        found = {}
+        for order in orders:
+            fills, name = by_number.get(order.order_id, []), order.client_order_id
+            if sum((fill.quantity for fill in fills), book.orders[name].booked) == order.executed:
+                found[name] = tuple(fills)
+        return found
+
+    def fetch_fills_of(self, name: str) -> None:
+        """Fetch an order's trades soon, unless the stream brings them first."""
+        if name not in self._fetching:
+            task = self._runner.spawn(self._fetch(name), f"fills of {name}")
+            self._fetching[name] = task
+            task.add_done_callback(lambda _task: self._fetching.pop(name, None))
+
+    async def _fetch(self, name: str) -> None:
+        runner = self._runner
+        await asyncio.sleep(FILLS_AFTER_S)
+        order, exchange, settings = runner.book.orders.get(name), runner.exchange, runner.book.settings
+        if order is None or not order.missing or exchange is None or settings is None:
+            return
+        try:
+            fills = await exchange.trades(settings.symbol, order_id=order.order_id)
+        except ExchangeFault as fault:
+            runner.log.warning("the trades of %s: %s", name, fault)
+            runner.resync()
+            return
+        runner.record(*(booked_of(fill, name) for fill in fills if not runner.book.has_booked(name, fill.trade_id)))
+
+
+def _dead(settings: Settings | None, order: Order) -> OrderState:
+    assert settings is not None
+    zero = Decimal(0)
+    return OrderState(
+        *(settings.symbol, order.order_id, order.client_order_id, order.side, "LIMIT", order.price, order.quantity),
+        *(zero, zero, OrderStatus.CANCELED, order.at, order.at),
+    )
+
+
+def under_our_names(orders: Iterable[OrderState], ours: Mapping[str, Order]) -> tuple[OrderState, ...]:
+    """Return orders as the exchange told them; one that a person amended is given back the name that we know it by."""
+    names = {order.order_id: name for name, order in ours.items() if order.order_id}
+    return tuple(
+        replace(order, client_order_id=names[order.order_id])
+        if order.client_order_id not in ours and order.order_id in names
+        else order
+        for order in orders
+    )
