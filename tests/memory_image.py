@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from fortctl.demo.proofs import writings
+from fortctl.demo.checks import writings
 
 
 def image(pid: int | str) -> bytes:

@@ -17,7 +17,7 @@ def main() -> int:
             return 0
         if os.environ.get("_FORTCTL_COMPLETE", "").endswith("_complete") and _complete():
             return 0
-        from fortctl.commands.app import run
+        from fortctl.cli.app import run
     except KeyboardInterrupt:
         # Before the error boundary stands.
         return 130
@@ -41,7 +41,7 @@ def _take_closed_streams() -> None:
 
 def _complete() -> bool:
     """Complete the first word by click's own protocol (shell_completion.py); False when click must answer."""
-    from fortctl.names import CORE, complete
+    from fortctl.cli.registry import CORE, complete
 
     words, shell = os.environ.get("COMP_WORDS", ""), os.environ["_FORTCTL_COMPLETE"].removesuffix("_complete")
     if shell not in ("bash", "zsh", "fish"):

@@ -6,7 +6,7 @@ import json
 import os
 from pathlib import Path
 
-from fortctl.demo.proofs import traces
+from fortctl.demo.checks import traces
 from harness import Shell
 
 CONFIGURE = (

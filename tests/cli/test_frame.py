@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from fortctl.names import CORE
+from fortctl.cli.registry import CORE
 from fortctl.secret import Secret
 from harness import Shell, clean_environment
 
@@ -215,7 +215,7 @@ def test_the_static_completion_says_what_click_would(shell: str, words: str, cwo
     environment = {"_FORTCTL_COMPLETE": f"{shell}_complete", "COMP_WORDS": words, "COMP_CWORD": cword}
     ours = run(**environment)
     theirs = subprocess.run(
-        [sys.executable, "-c", "from fortctl.commands.app import run; run([])"],
+        [sys.executable, "-c", "from fortctl.cli.app import run; run([])"],
         capture_output=True,
         text=True,
         env=clean_environment(**environment),

@@ -136,7 +136,7 @@ def test_help_suggestions_and_completion_know_plugins_from_their_metadata(site: 
 
 def test_panic_loads_no_plugin(site: Path) -> None:
     script = (
-        "import sys\nfrom fortctl.commands.app import run\n"
+        "import sys\nfrom fortctl.cli.app import run\n"
         "code = run(['panic-disconnect', '--yes', '--json'])\n"
         "print(code, [name for name in sys.modules if name.endswith('_plugin') or 'plugin_hello' in name])"
     )

@@ -11,7 +11,7 @@ import tomllib
 import click
 import pytest
 
-from fortctl.commands.app import root
+from fortctl.cli.app import root
 from harness import REPOSITORY, clean_environment
 
 PAGE = (REPOSITORY / "docs" / "emergency.md").read_text(encoding="utf-8")

@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
+from fortctl.bootstrap.deadline import open_board
 from fortctl.canonical_json import canonical_json
-from fortctl.commands.emergency_stores import open_board
 from fortctl.errors import RobotUnreachable, VaultDamaged
 from fortctl.mailbox.crypto import Identity
 from fortctl.mailbox.messages import Command, Refused, open_row
@@ -402,7 +402,7 @@ class Busy:
 
 
 async def test_a_command_that_waits_for_the_exchange_keeps_no_order_waiting() -> None:
-    from fortctl.commands.wiring_robot import RobotProcess
+    from fortctl.bootstrap.robot import RobotProcess
 
     robot, busy = object.__new__(RobotProcess), Busy()
     robot._woken, robot._alarmed, robot._end = asyncio.Event(), asyncio.Event(), asyncio.Event()

@@ -13,10 +13,11 @@ from typing import Any
 
 import pytest
 
-from fortctl.commands import emergency_stores, wiring_panic
-from fortctl.commands.context import App, Globals
-from fortctl.commands.emergency_stores import read_in_time
-from fortctl.commands.wiring_panic import accounts_of
+from fortctl.bootstrap import deadline, panic
+from fortctl.bootstrap.deadline import read_in_time
+from fortctl.bootstrap.panic import accounts_of
+from fortctl.cli.context import App
+from fortctl.cli.options import Globals
 from fortctl.errors import BadInput, Conflict, NotFound, VaultLocked
 from fortctl.robot.process.local_robot import LocalRobot
 from fortctl.robot.storage.latch import LatchFile
@@ -117,7 +118,7 @@ def test_the_configuration_is_not_read_where_the_home_tells_of_the_account(
     def never(_home: object) -> Any:
         raise AssertionError("it is read")
 
-    monkeypatch.setattr(wiring_panic, "load_config", never)
+    monkeypatch.setattr(panic, "load_config", never)
     (tmp_path / trace).mkdir(parents=True)
     assert accounts_of(app(tmp_path), False) == ["default"]
 
@@ -125,18 +126,18 @@ def test_the_configuration_is_not_read_where_the_home_tells_of_the_account(
 def test_an_account_that_only_a_configuration_in_time_would_name_is_not_there(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(wiring_panic, "read_in_time", lambda read: read_in_time(read, 0.0))
-    monkeypatch.setattr(wiring_panic, "load_config", lambda home: threading.Event().wait())
+    monkeypatch.setattr(panic, "read_in_time", lambda read: read_in_time(read, 0.0))
+    monkeypatch.setattr(panic, "load_config", lambda home: threading.Event().wait())
     with pytest.raises(NotFound):
         accounts_of(app(tmp_path, "nobody"), False)
 
 
 def test_a_passphrase_file_that_hangs_is_not_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A pipe that nobody writes into; a disk that is gone. What can be read is read once, however often it is asked."""
-    monkeypatch.setattr(emergency_stores, "READ_WITHIN_S", 0.05)
+    monkeypatch.setattr(deadline, "READ_WITHIN_S", 0.05)
     os.mkfifo(tmp_path / "pipe")
     (tmp_path / "phrase").write_bytes(b"a phrase\n")
-    impatient = emergency_stores.Impatient(Globals(tmp_path, no_input=True))
+    impatient = deadline.Impatient(Globals(tmp_path, no_input=True))
     with pytest.raises(BadInput):
         impatient.read_input(str(tmp_path / "pipe"))
     assert impatient.read_input(str(tmp_path / "phrase")) == b"a phrase\n"
@@ -147,10 +148,10 @@ def test_a_passphrase_file_that_hangs_is_not_waited_for(tmp_path: Path, monkeypa
 
 
 def test_a_vault_that_does_not_open_in_time_is_locked(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(emergency_stores, "UNLOCK_WITHIN_S", 0.0)
+    monkeypatch.setattr(deadline, "UNLOCK_WITHIN_S", 0.0)
     hanging = threading.Event()
     with pytest.raises(VaultLocked, match="in time"):
-        emergency_stores.opened_in_time(hanging.wait)  # type: ignore[arg-type]
+        deadline.opened_in_time(hanging.wait)  # type: ignore[arg-type]
     hanging.set()
 
 

@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 
-from fortctl.commands.context import App, Globals
-from fortctl.commands.emergency import Emergency
+from fortctl.bootstrap.emergency import Emergency
+from fortctl.cli.context import App
+from fortctl.cli.options import Globals
 from fortctl.config.home import Home
 from fortctl.errors import FortctlError
 from fortctl.mailbox.sqlite import SqliteMailbox

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from fortctl.commands.wiring_robot import STUCK_AFTER_S, RobotProcess
+from fortctl.bootstrap.robot import STUCK_AFTER_S, RobotProcess
 from fortctl.errors import InternalError
 from fortctl.ports import ExchangeFault, Outcome
 from fortctl.robot.process.crash_reports import FOLDER, MOST_BYTES, MOST_FILES, TRACE, Incidents, listed

@@ -29,7 +29,7 @@ def main() -> None:
         return result
 
     RotationJournal.put = watched  # type: ignore[method-assign]
-    from fortctl.commands.app import run
+    from fortctl.cli.app import run
 
     sys.exit(run(sys.argv[5:]))
 

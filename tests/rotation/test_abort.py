@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from fortctl.commands.context import App, Globals
-from fortctl.commands.wiring_issuer import issuer_service
+from fortctl.bootstrap.issuer import issuer_service
+from fortctl.cli.context import App
+from fortctl.cli.options import Globals
 from fortctl.config.home import make_private_folder
 from fortctl.errors import ActionRequired, KeyPolicy, RobotTimeout
 from fortctl.model import Role

@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from fortctl.commands import wiring_rotation
-from fortctl.commands.context import App, Globals
-from fortctl.commands.keylock import sole_writer
-from fortctl.commands.wiring_rotation import rotation_journal
+from fortctl.bootstrap import rotation as wiring_rotation
+from fortctl.bootstrap.key_lock import sole_writer
+from fortctl.bootstrap.rotation import rotation_journal
+from fortctl.cli.context import App
+from fortctl.cli.options import Globals
 from fortctl.errors import Conflict
 from fortctl.model import Role
 from fortctl.robot.process.proc import process_start_time

@@ -24,7 +24,7 @@ from typing import ClassVar
 import pytest
 
 from fortctl.canonical_json import canonical_json
-from fortctl.demo.proofs import traces
+from fortctl.demo.checks import traces
 from fortctl.errors import FortctlError
 from fortctl.mailbox.crypto import Identity, RecipientKey
 from fortctl.mailbox.messages import Command, build

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fortctl.demo.proofs import cancels
+from fortctl.demo.checks import cancels
 
 
 def test_an_order_is_cancelled_by_its_name_or_by_its_number() -> None:

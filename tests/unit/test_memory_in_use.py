@@ -69,7 +69,7 @@ print(json.dumps({"cleaned": cleaned}))
 MEASURED = """
 import asyncio, base64, json, os, sys
 sys.path[:0] = json.loads(os.environ["FOLDERS"])
-from fortctl.commands.robot_loop import RobotLoop
+from fortctl.robot.process.event_loop import RobotLoop
 from fortctl.system.memory import Traces, guard_memory
 from fortctl.config.settings import Address
 from fortctl.robot.process.metrics_server import MetricsEndpoint

@@ -6,8 +6,8 @@ import io
 
 import pytest
 
-from fortctl.commands.output import encode
-from fortctl.commands.render import colourful, duration, paint, render_data, table
+from fortctl.cli.output import encode
+from fortctl.cli.render import colourful, duration, paint, render_data, table
 
 
 class Terminal(io.StringIO):

@@ -9,8 +9,8 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fortctl.commands import robot_logs
-from fortctl.commands.robot_logs import LogReader, follow
+from fortctl.robot.process import log_reader
+from fortctl.robot.process.log_reader import LogReader, follow
 
 
 class Log:
@@ -76,7 +76,7 @@ def test_lines_that_are_cut_or_no_json(tmp_path: Path, monkeypatch: Any) -> None
     assert reader.more() == [{"n": 1}], "a line is told once it is whole"
     path.write_bytes(b'{"n": 2}\n')
     assert reader.more() == [{"n": 2}], "a file that was cut is read from its beginning"
-    monkeypatch.setattr(robot_logs, "_TAIL_BYTES", 12)
+    monkeypatch.setattr(log_reader, "_TAIL_BYTES", 12)
     assert LogReader(path).last(9) == [{"n": 2}]
     path.write_bytes(b'{"n": 3}\n{"n": 4}\n')
     assert LogReader(path).last(9) == [{"n": 4}], "a line whose beginning is not read is not told"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 import pytest
 
-from fortctl.commands.context import Seconds
+from fortctl.cli.options import Seconds
 
 
 @pytest.mark.parametrize("text", ["nan", "inf", "-1", "4000", "soon"])

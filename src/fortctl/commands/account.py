@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import click
 
-from fortctl.commands.context import App, Result, group, refuse
-from fortctl.commands.render import table
+from fortctl.cli.commands import group, refuse
+from fortctl.cli.context import App
+from fortctl.cli.render import table
+from fortctl.cli.result import Result
 
 account = group("account", "What the account holds and does.")
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import click
 
-from fortctl.commands.context import App, Result, group
-from fortctl.commands.render import table
+from fortctl.cli.commands import group
+from fortctl.cli.context import App
+from fortctl.cli.render import table
+from fortctl.cli.result import Result
 from fortctl.config.home import ROBOTS, check_account_name
 
 accounts = group("accounts", "The accounts of this home.")
@@ -49,7 +51,7 @@ def set_account(app: App, name: str, robot: str) -> Result:
 def remove(app: App, name: str, confirm: str | None) -> Result:
     from dataclasses import replace
 
-    from fortctl.commands.wiring_issuer import issuer_kind, issuer_service
+    from fortctl.bootstrap.issuer import issuer_kind, issuer_service
     from fortctl.services.keys.issuer import SUB_ACCOUNT
 
     check_account_name(name)
@@ -67,7 +69,7 @@ def remove(app: App, name: str, confirm: str | None) -> Result:
 
 def _refuse_in_use(own: App) -> None:
     """Raise ``Conflict`` while something of the account goes on."""
-    from fortctl.commands.wiring_rotation import rotation_journal
+    from fortctl.bootstrap.rotation import rotation_journal
     from fortctl.errors import Conflict
 
     wiring, name = own.wiring, own.wiring.account

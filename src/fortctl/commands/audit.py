@@ -6,8 +6,10 @@ import json
 
 import click
 
-from fortctl.commands.context import App, Result, group
-from fortctl.commands.render import table
+from fortctl.cli.commands import group
+from fortctl.cli.context import App
+from fortctl.cli.render import table
+from fortctl.cli.result import Result
 from fortctl.errors import VaultDamaged, VaultLocked
 
 audit = group("audit", "The record of every operation.")

@@ -7,8 +7,10 @@ from typing import Any
 
 import click
 
-from fortctl.commands.context import App, Result, group, refuse
-from fortctl.commands.render import table
+from fortctl.cli.commands import group, refuse
+from fortctl.cli.context import App
+from fortctl.cli.render import table
+from fortctl.cli.result import Result
 from fortctl.config.settings import KNOWN, Preferences, Setting, known, unknown
 from fortctl.errors import ConfigError
 

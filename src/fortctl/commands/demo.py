@@ -12,8 +12,10 @@ from typing import Any
 
 import click
 
-from fortctl.commands.context import App, Result, command
-from fortctl.commands.render import colourful, table
+from fortctl.cli.commands import command
+from fortctl.cli.context import App
+from fortctl.cli.render import colourful, table
+from fortctl.cli.result import Result
 from fortctl.errors import InternalError
 
 PREFERRED = "XRPETH-trades-2019-10-11.csv"
@@ -26,9 +28,9 @@ SYNTHETIC = "synthetic:7"
     "--market", metavar="FILE|synthetic:SEED", help="What trades (default: $FORTCTL_MARKET_DATA, else synthetic)."
 )
 def demo(app: App, fast: bool, market: str | None) -> Result:
-    from fortctl.commands.wiring import Wiring
+    from fortctl.bootstrap.container import Wiring
+    from fortctl.demo.scenario import FAST, FULL, Story
     from fortctl.demo.shell import DemoShell
-    from fortctl.demo.story import FAST, FULL, Story
 
     started = time.monotonic()
     shell = DemoShell()

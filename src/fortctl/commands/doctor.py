@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import click
 
-from fortctl.commands.context import App, Result, command
-from fortctl.commands.render import paint
+from fortctl.cli.commands import command
+from fortctl.cli.context import App
+from fortctl.cli.render import paint
+from fortctl.cli.result import Result
 from fortctl.errors import error_classes
 
 
 @command("doctor", help="Check home, vault, clock, exchange, keys and robot; each finding with its remedy; no effect.")
 @click.option("--fail-on", type=click.Choice(["warn", "fail"]), help="Exit with the gravest finding's code.")
 async def doctor(app: App, fail_on: str | None) -> Result:
-    from fortctl.commands.wiring_doctor import doctor_ports
+    from fortctl.bootstrap.doctor import doctor_ports
     from fortctl.services.doctor import Doctor
 
     app.wiring.entry  # noqa: B018

@@ -7,7 +7,9 @@ from pathlib import Path
 
 import click
 
-from fortctl.commands.context import App, Command, Result, command
+from fortctl.cli.commands import Command, command
+from fortctl.cli.context import App
+from fortctl.cli.result import Result
 from fortctl.errors import NotFound
 
 

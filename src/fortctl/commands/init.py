@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import click
 
-from fortctl.commands.context import App, Result, command
+from fortctl.cli.commands import command
+from fortctl.cli.context import App
+from fortctl.cli.result import Result
 from fortctl.config.file import Config, save_config
 from fortctl.errors import Conflict
 
@@ -24,7 +26,7 @@ KEYFILE_BESIDE = (
     help="What unlocks.",
 )
 def init(app: App, exchange: str, slot: str) -> Result:
-    from fortctl.commands.unlocking import first_source
+    from fortctl.bootstrap.unlock import first_source
     from fortctl.exchange.targets import pin
     from fortctl.mailbox.crypto import Identity
     from fortctl.services.accounts import AccountEntry, found_vault

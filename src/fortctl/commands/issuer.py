@@ -6,8 +6,10 @@ import re
 
 import click
 
-from fortctl.commands.context import App, Result, group, refuse
-from fortctl.commands.render import render_data
+from fortctl.cli.commands import group, refuse
+from fortctl.cli.context import App
+from fortctl.cli.render import render_data
+from fortctl.cli.result import Result
 from fortctl.model import PERMISSIONS
 
 issuer = group("issuer", "Who makes and deletes keys at the exchange.")
@@ -34,9 +36,9 @@ async def set_issuer(
     allow: tuple[str, ...],
     slot: str | None,
 ) -> Result:
-    from fortctl.commands.keylock import expect_no_rotation, sole_writer
+    from fortctl.bootstrap.issuer import founded_issuer_service, issuer_kind, issuer_service
+    from fortctl.bootstrap.key_lock import expect_no_rotation, sole_writer
     from fortctl.commands.keys import enter_key
-    from fortctl.commands.wiring_issuer import founded_issuer_service, issuer_kind, issuer_service
     from fortctl.services.keys.issuer import NOBODY, PERSON
 
     wiring = app.wiring
@@ -66,7 +68,7 @@ async def set_issuer(
 
 @issuer.command("status", help="Who it is.")
 def status(app: App) -> Result:
-    from fortctl.commands.wiring_issuer import issuer_kind, issuer_service
+    from fortctl.bootstrap.issuer import issuer_kind, issuer_service
     from fortctl.services.keys.issuer import NOBODY, PERSON
 
     app.wiring.entry  # noqa: B018

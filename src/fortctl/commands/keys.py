@@ -7,9 +7,12 @@ from typing import Any, TypeVar
 
 import click
 
-from fortctl.commands.context import App, Result, Seconds, group, refuse
-from fortctl.commands.keylock import expect_no_rotation, refuse_latched, sole_writer, tell_end
-from fortctl.commands.render import duration, table
+from fortctl.bootstrap.key_lock import expect_no_rotation, refuse_latched, sole_writer, tell_end
+from fortctl.cli.commands import group, refuse
+from fortctl.cli.context import App
+from fortctl.cli.options import Seconds
+from fortctl.cli.render import duration, table
+from fortctl.cli.result import Result
 from fortctl.commands.rotate import rotate
 from fortctl.errors import BadInput, Conflict, FortctlError, NotFound, VaultDamaged
 from fortctl.model import PERMISSIONS, KeyPair, KeyType, Role
@@ -150,7 +153,7 @@ def enter_key(
     passphrase_file: str | None,
 ) -> KeyPair:
     """Read a key from ``--input`` or hidden prompts. Raises ``BadInput``, ``ConfirmationNeeded``."""
-    from fortctl.commands.unlocking import read_passphrase
+    from fortctl.bootstrap.unlock import read_passphrase
     from fortctl.services.keys.input import parse_key, parse_object
 
     def passphrase() -> Secret:
@@ -169,7 +172,7 @@ def enter_key(
 
 
 def _erase(app: App, role: Role) -> Result:
-    from fortctl.commands.wiring_rotation import end_by_destruction
+    from fortctl.bootstrap.rotation import end_by_destruction
 
     wiring = app.wiring
     if role is Role.ROBOT and wiring.process.owner() is not None:

@@ -7,8 +7,11 @@ from typing import TYPE_CHECKING
 
 import click
 
-from fortctl.commands.context import App, Result, Seconds, command, refuse
-from fortctl.commands.render import duration, paint
+from fortctl.cli.commands import command, refuse
+from fortctl.cli.context import App
+from fortctl.cli.options import Seconds
+from fortctl.cli.render import duration, paint
+from fortctl.cli.result import Result
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -35,7 +38,7 @@ async def panic_disconnect(
 ) -> Result:
     import asyncio
 
-    from fortctl.commands.wiring_panic import accounts_of, panic_ports
+    from fortctl.bootstrap.panic import accounts_of, panic_ports
     from fortctl.services.panic.dry_run import dry_run as planned
     from fortctl.services.panic.panic import Panic
     from fortctl.services.panic.report import data_of, failure_of
@@ -115,9 +118,9 @@ def _text(report: PanicReport) -> str:
 @command("panic-clear", help="Lift the latch after a panic; the account's name must be typed.")
 @click.option("--confirm", metavar="NAME", help="The account's name, typed.")
 def panic_clear(app: App, confirm: str | None) -> Result:
-    from fortctl.commands.emergency_stores import close_for_panic
-    from fortctl.commands.keylock import tell_end
-    from fortctl.commands.wiring_obedience import void_waiting
+    from fortctl.bootstrap.key_lock import tell_end
+    from fortctl.bootstrap.panic_handler import void_waiting
+    from fortctl.bootstrap.panic_rotation import close_for_panic
     from fortctl.errors import Conflict
 
     wiring = app.wiring

@@ -7,8 +7,11 @@ from typing import Any
 
 import click
 
-from fortctl.commands.context import App, Result, Seconds, group, refuse
-from fortctl.commands.render import table
+from fortctl.cli.commands import group, refuse
+from fortctl.cli.context import App
+from fortctl.cli.options import Seconds
+from fortctl.cli.render import table
+from fortctl.cli.result import Result
 from fortctl.errors import BadInput
 
 paper = group("paper", "A local Binance-compatible exchange, and its own account page.")

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from fortctl.commands.context import App, Result, group
-from fortctl.commands.render import table
+from fortctl.cli.commands import group
+from fortctl.cli.context import App
+from fortctl.cli.render import table
+from fortctl.cli.result import Result
 
 plugins = group("plugins", "Commands from other distributions.")
 
 
 @plugins.command("list", help="Every plugin, with its state; a broken one stops nothing.")
 def list_plugins(app: App) -> Result:
-    from fortctl.plugins import inspect
+    from fortctl.cli.plugins import inspect
 
     rows = inspect()
     headings = ("name", "distribution", "version", "kind", "state", "error")

@@ -9,8 +9,11 @@ from typing import Any
 
 import click
 
-from fortctl.commands.context import App, Result, Seconds, group, refuse
-from fortctl.commands.render import render_data, table
+from fortctl.cli.commands import group, refuse
+from fortctl.cli.context import App
+from fortctl.cli.options import Seconds
+from fortctl.cli.render import render_data, table
+from fortctl.cli.result import Result
 from fortctl.commands.robot_service import add_service
 from fortctl.errors import ActionRequired, BadInput
 
@@ -21,7 +24,7 @@ add_service(robot)
 @robot.command("run", help="The robot process in the foreground (what a service manager runs).")
 @click.option("--brought-up", is_flag=True, hidden=True)
 def run(app: App, brought_up: bool) -> int:
-    from fortctl.commands.wiring_robot import run_robot
+    from fortctl.bootstrap.robot import run_robot
 
     app.wiring.entry  # noqa: B018
     return run_robot(app.wiring, brought_up=brought_up)
@@ -148,7 +151,7 @@ def configure(app: App, strategy: str, chosen: tuple[str, ...], **options: Any) 
         given |= {"strategy": strategy, "options": _plugin_options(given, chosen)}
     settings = parse_settings(given)
     if strategy != "grid":
-        from fortctl.plugins import find_strategy
+        from fortctl.cli.plugins import find_strategy
 
         find_strategy(strategy).validate(settings)
     app.wiring.entry  # noqa: B018
@@ -226,8 +229,8 @@ def pair(app: App, confirm: str | None, mailbox: str | None, revoke: str | None,
 @click.option("--follow", "-f", is_flag=True, help="Go on printing new lines.")
 @click.option("--lines", "-n", type=click.IntRange(0, 100_000), default=200, help="How many to begin with.")
 def logs(app: App, follow: bool, lines: int) -> Result:
-    from fortctl.commands.robot_logs import LogReader
-    from fortctl.commands.robot_logs import follow as following
+    from fortctl.robot.process.log_reader import LogReader
+    from fortctl.robot.process.log_reader import follow as following
 
     app.wiring.entry  # noqa: B018
     reader = LogReader(app.wiring.robot_home.log)

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from fortctl.commands.context import App, Group, Result, refuse
+from fortctl.cli.commands import Group, refuse
+from fortctl.cli.context import App
+from fortctl.cli.result import Result
 
 if TYPE_CHECKING:
     from fortctl.robot.process.systemd import Systemd

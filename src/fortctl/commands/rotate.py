@@ -9,8 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from fortctl.commands.context import App, Result, Seconds, command, refuse
-from fortctl.commands.keylock import refuse_latched, tell_end
+from fortctl.bootstrap.key_lock import refuse_latched, tell_end
+from fortctl.cli.commands import command, refuse
+from fortctl.cli.context import App
+from fortctl.cli.options import Seconds
+from fortctl.cli.result import Result
 from fortctl.errors import BadInput, Conflict, FortctlError
 from fortctl.model import KeyPair, KeyType, Role
 from fortctl.secret import Secret
@@ -82,7 +85,7 @@ async def rotate(
 
 def _given(app: App, source: str | None, passphrase_file: str | None) -> dict[Role | None, KeyPair]:
     """Read ``--input``: one key (under None), or both by role. Raises ``BadInput``."""
-    from fortctl.commands.unlocking import read_passphrase
+    from fortctl.bootstrap.unlock import read_passphrase
     from fortctl.services.keys.input import parse_key, parse_object
 
     if source is None:
@@ -114,7 +117,7 @@ class _Rotation:
     """One call of the command."""
 
     def __init__(self, app: App, wanted: Wanted, given: dict[Role | None, KeyPair]) -> None:
-        from fortctl.commands.wiring_rotation import rotation_journal
+        from fortctl.bootstrap.rotation import rotation_journal
 
         self._app = app
         self._wanted = wanted
@@ -144,7 +147,7 @@ class _Rotation:
             journal.release()
 
     async def _go_on(self, found: Operation | None) -> Ended:
-        from fortctl.commands.wiring_issuer import issuer_kind
+        from fortctl.bootstrap.issuer import issuer_kind
         from fortctl.services.keys.issuer import PERSON
 
         wiring = self._app.wiring
@@ -185,7 +188,7 @@ class _Rotation:
         return found
 
     def _service(self) -> RotationService:
-        from fortctl.commands.wiring_rotation import rotation_service
+        from fortctl.bootstrap.rotation import rotation_service
 
         guide = TerminalGuide(self._app, self._wanted.on_timeout)
         return rotation_service(self._app, self._journal, guide, self._wanted.timeout)
@@ -246,8 +249,8 @@ async def issue_key(app: App, role: Role, addresses: Sequence[str]) -> Ended:
     Raises:
         Conflict: a person makes the keys, there is a key already, or another operation is open.
     """
-    from fortctl.commands.wiring_issuer import issuer_kind
-    from fortctl.commands.wiring_rotation import rotation_journal, rotation_service
+    from fortctl.bootstrap.issuer import issuer_kind
+    from fortctl.bootstrap.rotation import rotation_journal, rotation_service
     from fortctl.services.keys.issuer import PERSON
 
     wiring = app.wiring

@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from fortctl.commands.context import App, Result, group
-from fortctl.commands.render import table
+from fortctl.cli.commands import group
+from fortctl.cli.context import App
+from fortctl.cli.render import table
+from fortctl.cli.result import Result
 from fortctl.config.home import write_private
 from fortctl.errors import BadInput, Conflict
 from fortctl.system.files import read_plain
@@ -90,7 +92,7 @@ def status(app: App, whose: str) -> Result:
 @WHOSE
 @NEW_PASSPHRASE
 def change_passphrase(app: App, whose: str, new_passphrase_file: str | None) -> Result:
-    from fortctl.commands.unlocking import new_source
+    from fortctl.bootstrap.unlock import new_source
     from fortctl.services.vault import slot_row
 
     chosen = _Chosen(app, whose)
@@ -108,8 +110,8 @@ def change_passphrase(app: App, whose: str, new_passphrase_file: str | None) -> 
 @WHOSE
 @NEW_PASSPHRASE
 def add(app: App, kind: str, whose: str, new_passphrase_file: str | None) -> Result:
+    from fortctl.bootstrap.unlock import new_source
     from fortctl.commands.init import KEYFILE_BESIDE
-    from fortctl.commands.unlocking import new_source
     from fortctl.services.vault import slot_row
 
     chosen = _Chosen(app, whose)

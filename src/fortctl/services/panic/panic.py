@@ -37,7 +37,7 @@ from fortctl.system.threads import aside
 from fortctl.timestamps import rfc3339
 from fortctl.vault.erasure import IN_BACKUPS
 
-# Two vaults and two stores, each in its own time (commands/emergency_stores.py); a disk that hangs.
+# Two vaults and two stores, each in its own time (bootstrap/deadline.py); a disk that hangs.
 READ_WITHIN_S = 6.5
 HOOKS_WAIT_S = 1.0
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from fortctl.errors import Conflict
 
 if TYPE_CHECKING:
-    from fortctl.commands.context import App
+    from fortctl.cli.context import App
     from fortctl.model import Role
     from fortctl.services.rotation.journal import RotationJournal
     from fortctl.services.rotation.plan import Operation
@@ -31,7 +31,7 @@ def expect_no_rotation(app: App, role: Role | None = None) -> None:
 
     It is looked at before anything is unlocked or asked; :func:`sole_writer` then keeps it so.
     """
-    from fortctl.commands.wiring_rotation import rotation_journal
+    from fortctl.bootstrap.rotation import rotation_journal
     from fortctl.services.rotation.journal import refuse_open
 
     wiring = app.wiring
@@ -48,7 +48,7 @@ def sole_writer(app: App, role: Role | None = None) -> Iterator[None]:
     Raises:
         Conflict: a rotation is under way, or one of the role is open.
     """
-    from fortctl.commands.wiring_rotation import rotation_journal
+    from fortctl.bootstrap.rotation import rotation_journal
     from fortctl.services.rotation.journal import refuse_open
 
     journal = rotation_journal(app, app.command)

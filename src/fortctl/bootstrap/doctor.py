@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 from fortctl.commands.init import KEYFILE_BESIDE
 
 if TYPE_CHECKING:
-    from fortctl.commands.context import App
+    from fortctl.cli.context import App
     from fortctl.services.doctor import DoctorPorts
     from fortctl.services.site_vault import Custody
 
 
 def doctor_ports(app: App) -> DoctorPorts:
     """Return what the doctor may look at."""
-    from fortctl.commands.context import App as NewApp
+    from fortctl.cli.context import App as NewApp
     from fortctl.services.doctor import DoctorPorts
 
     wiring = app.wiring
@@ -43,7 +43,7 @@ def doctor_ports(app: App) -> DoctorPorts:
         return wiring.mailbox.waiting(wiring.account)
 
     def rotation() -> str | None:
-        from fortctl.commands.wiring_rotation import rotation_journal
+        from fortctl.bootstrap.rotation import rotation_journal
 
         if not wiring.home.operations.exists():
             return None

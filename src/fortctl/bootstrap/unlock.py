@@ -12,7 +12,7 @@ from fortctl.errors import BadInput, ConfirmationNeeded, VaultLocked
 from fortctl.secret import Secret
 
 if TYPE_CHECKING:
-    from fortctl.commands.context import App
+    from fortctl.cli.context import App
     from fortctl.vault.slots import Unlocker
 
 

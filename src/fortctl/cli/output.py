@@ -8,11 +8,12 @@ import sys
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from fortctl.commands.render import render_data
+from fortctl.cli.render import render_data
 from fortctl.secret import redact
 
 if TYPE_CHECKING:
-    from fortctl.commands.context import Draft, Result
+    from fortctl.cli.options import Draft
+    from fortctl.cli.result import Result
     from fortctl.errors import FortctlError
 
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from fortctl.demo import proofs
+from fortctl.demo import checks
 from fortctl.demo.shell import DemoShell
 from fortctl.errors import InternalError
 from fortctl.keys.verification import check_key
@@ -228,7 +228,7 @@ class Story:
         filled = [name for name, number in before.items() if number in executed]
         # The market has moved: a grid that trails it takes its lowest orders back.
         taken_back = self._cancelled(before) - set(filled)
-        lost = proofs.lost_orders(before, after, [*filled, *taken_back])
+        lost = checks.lost_orders(before, after, [*filled, *taken_back])
         same = sum(1 for name in before if name in after)
         self._end(
             f"verified by the robot in {changed['answer_ms']:.0f} ms, state {status['state']}",
@@ -244,7 +244,7 @@ class Story:
     def _cancelled(self, orders: Mapping[str, int]) -> set[str]:
         """Return those orders that the robot has cancelled: the exchange says so, and the request is in its log."""
         told = self.shell.data("account", "orders", "--all", "--symbol", self.symbol)["orders"]
-        asked = proofs.cancels(self._requests())
+        asked = checks.cancels(self._requests())
         return {
             order["client_order_id"]
             for order in told
@@ -262,7 +262,7 @@ class Story:
         return requests
 
     def _placed(self) -> list[Any]:
-        return proofs.placed(self._requests())
+        return checks.placed(self._requests())
 
     def _await(self, wanted: Callable[[Status], bool]) -> Status:
         deadline = time.monotonic() + 30
@@ -278,7 +278,7 @@ class Story:
         deadline = time.monotonic() + 10
         while True:
             balances, status = self._balances(), self._status()
-            apart = proofs.difference(self.balances, balances, status["book"])
+            apart = checks.difference(self.balances, balances, status["book"])
             if not apart or time.monotonic() > deadline:
                 break
             time.sleep(0.2)
@@ -291,7 +291,7 @@ class Story:
             else f"the balances differ from the robot's book: {apart}",
             not apart,
         )
-        repeated, count = proofs.twice(self._requests()), len(self._placed())
+        repeated, count = checks.twice(self._requests()), len(self._placed())
         self._begin("orders", "every order that ever left")
         self._end(f"{count} orders placed", "no client order id was accepted twice", not repeated and count > 0)
 
@@ -348,5 +348,5 @@ class Story:
         return [
             str(path.relative_to(home))
             for path in files
-            if any(proofs.traces(secret, path.read_bytes()) for secret in secrets)
+            if any(checks.traces(secret, path.read_bytes()) for secret in secrets)
         ]

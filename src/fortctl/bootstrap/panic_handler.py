@@ -12,8 +12,8 @@ from fortctl.errors import Conflict, FortctlError
 from fortctl.system.threads import apart
 
 if TYPE_CHECKING:
-    from fortctl.commands.context import App
-    from fortctl.commands.wiring import Wiring
+    from fortctl.bootstrap.container import Wiring
+    from fortctl.cli.context import App
     from fortctl.ports import Hooks
     from fortctl.robot.control.robot_vault import StrongBox
     from fortctl.robot.trading.runner import Runner

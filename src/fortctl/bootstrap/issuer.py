@@ -11,7 +11,7 @@ from fortctl.errors import VaultDamaged
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from fortctl.commands.context import App
+    from fortctl.cli.context import App
     from fortctl.config.home import Home
     from fortctl.model import KeyPair
     from fortctl.ports import Issuer
@@ -55,7 +55,7 @@ def issuer_service(app: App) -> IssuerService:
 
 def founded_issuer_service(app: App, slot: str | None) -> IssuerService:
     """The same, with the vault made where there is none yet; ``slot`` is what unlocks it then."""
-    from fortctl.commands.unlocking import new_source
+    from fortctl.bootstrap.unlock import new_source
 
     home = app.wiring.home
     file = issuer_file(home)

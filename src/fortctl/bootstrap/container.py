@@ -10,7 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fortctl.commands.wiring_home import Registry, Shelf, shared_mailbox
+from fortctl.bootstrap.account_registry import Registry, Shelf, shared_mailbox
 from fortctl.config.file import Config, load_config, save_config
 from fortctl.config.home import Home, RobotHome, write_private
 from fortctl.errors import FortctlError, NotFound
@@ -20,7 +20,7 @@ from fortctl.system.clock import SystemClock
 from fortctl.timestamps import rfc3339
 
 if TYPE_CHECKING:
-    from fortctl.commands.context import App
+    from fortctl.cli.context import App
     from fortctl.config.settings import Preferences
     from fortctl.exchange.connection_pool import Connections
     from fortctl.exchange.targets import ExchangeTarget
@@ -137,8 +137,8 @@ class Wiring:
         return vault
 
     def unlocker(self, kinds: Sequence[str], keyfile: Path, who: str, given: str | None) -> Unlocker:
-        """Return the first unlock source there is (see :func:`fortctl.commands.unlocking.existing_source`)."""
-        from fortctl.commands.unlocking import existing_source
+        """Return the first unlock source there is (see :func:`fortctl.bootstrap.unlock.existing_source`)."""
+        from fortctl.bootstrap.unlock import existing_source
 
         return existing_source(self._app, kinds, keyfile, who, given)
 

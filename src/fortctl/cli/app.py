@@ -12,10 +12,12 @@ from typing import Any
 import click
 
 from fortctl import __version__
-from fortctl.commands.context import Draft, Group, OutputGone, Result
-from fortctl.commands.output import make_tolerant, print_ended, print_error, print_result, silence
+from fortctl.cli.commands import Group
+from fortctl.cli.options import Draft
+from fortctl.cli.output import make_tolerant, print_ended, print_error, print_result, silence
+from fortctl.cli.registry import CORE
+from fortctl.cli.result import OutputGone, Result
 from fortctl.errors import EXIT_INTERRUPTED, EXIT_TERMINATED, FortctlError, InternalError, Terminated, UsageError
-from fortctl.names import CORE
 from fortctl.secret import redact
 from fortctl.system.files import NoPlainFile
 
@@ -24,7 +26,7 @@ class Root(Group):
     """Knows names, not modules: a command's module is imported when the command is named."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        from fortctl.plugins import discover
+        from fortctl.cli.plugins import discover
 
         return [*CORE, *dict.fromkeys(plugin.name for plugin in discover() if not plugin.shadowed)]
 
@@ -35,7 +37,7 @@ class Root(Group):
             module, attribute, _help = CORE[cmd_name]
             command: click.Command = getattr(import_module(module), attribute)
             return command
-        from fortctl.plugins import find
+        from fortctl.cli.plugins import find
 
         plugin = find(cmd_name)
         return _PluginCommand(plugin) if plugin is not None else None
@@ -43,7 +45,7 @@ class Root(Group):
     def format_commands(self, context: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
             formatter.write_dl([(name, line) for name, (_module, _attribute, line) in CORE.items()])
-        from fortctl.plugins import discover
+        from fortctl.cli.plugins import discover
 
         plugins = [(plugin.name, f"from {plugin.distribution}") for plugin in discover() if not plugin.shadowed]
         if plugins:
@@ -71,7 +73,7 @@ class _PluginCommand(click.Command):
         return []
 
     def invoke(self, ctx: click.Context) -> int:
-        from fortctl.plugins import load, run
+        from fortctl.cli.plugins import load, run
 
         draft = ctx.ensure_object(Draft)
         draft.command = self._plugin.name

@@ -8,19 +8,16 @@ from contextlib import suppress
 from functools import cached_property
 from typing import TYPE_CHECKING, TypeVar
 
-from fortctl.commands.context import INPUT_LIMIT, App
+from fortctl.cli.context import INPUT_LIMIT, App
 from fortctl.errors import BadInput, FortctlError, RobotUnreachable, VaultLocked
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from fortctl.config.home import Home
     from fortctl.mailbox.postgres import PostgresMailbox
     from fortctl.mailbox.sqlite import SqliteMailbox
-    from fortctl.ports import OperationRow, OperationStore
-    from fortctl.services.panic.ports import Aborted
-    from fortctl.services.rotation.plan import Operation
     from fortctl.vault.file import OpenVault
+
 
 T = TypeVar("T")
 BUSY_MS = 1_000
@@ -92,80 +89,6 @@ def opened_in_time(open_vault: Callable[[], OpenVault]) -> OpenVault:
     if isinstance(opened, Exception):
         raise opened
     return opened
-
-
-def open_operation(home: Home, account: str) -> str | None:
-    """Tell which rotation is open, or None; nothing is done. Raises ``FortctlError``, ``OSError``."""
-    from fortctl.store.operations import SqliteOperations
-
-    if not home.operations.exists():
-        return None
-    operations = SqliteOperations(home.operations, busy_timeout_ms=BUSY_MS)
-    try:
-        row = operations.current(account)
-    finally:
-        operations.close()
-    return f"the {row.kind} {row.id}" if row is not None else None
-
-
-def abort_operation(home: Home, account: str, now_ms: int) -> Aborted | None:
-    """End the account's open rotation, and tell what it may have had made; also of one that a panic has ended before.
-
-    Raises:
-        FortctlError, OSError: the store cannot even be read.
-    """
-    from fortctl.services.panic.ports import Aborted
-    from fortctl.services.rotation.hooks import facts_of_end
-    from fortctl.services.rotation.plan import ABORTED, OPEN, from_text, issued_names_by_role
-    from fortctl.store.operations import SqliteOperations
-
-    if not home.operations.exists():
-        return None
-    operations = SqliteOperations(home.operations, busy_timeout_ms=BUSY_MS)
-    problem: FortctlError | None = None
-    closed: OperationRow | None = None
-    try:
-        row = operations.current(account)
-        try:
-            closed = operations.abort_for_panic(account, now_ms)
-            row = closed or row
-        except FortctlError as error:
-            problem = error
-        detail = f"the {row.kind} {row.id} was aborted" if row is not None and problem is None else ""
-        at_ms = None if problem is not None else now_ms
-        if row is None:
-            row = operations.last(account)
-            at_ms = row.updated_at if row is not None else None
-    finally:
-        operations.close()
-    names: dict[str, tuple[str, ...]] = {}
-    made = False
-    if row is not None:
-        with suppress(FortctlError):
-            told = from_text(row.id, row.account, row.state, row.body, row.started_at, row.updated_at)
-            # Of one that ended otherwise nothing is in the air: its keys are where the vaults tell.
-            if told.state == OPEN or (told.state == ABORTED and told.reason == "panic"):
-                names, made = issued_names_by_role(told), told.is_done("create")
-    if not (detail or names or problem):
-        return None
-    return Aborted(detail, at_ms, names, made, problem, facts_of_end(_ended(closed, now_ms)))
-
-
-def close_for_panic(operations: OperationStore, account: str, now_ms: int) -> Operation | None:
-    """End the account's open rotation, whoever works on it; return how it ended, or None. Raises ``Conflict``."""
-    return _ended(operations.abort_for_panic(account, now_ms), now_ms)
-
-
-def _ended(row: OperationRow | None, now_ms: int) -> Operation | None:
-    """Return a rotation as the panic that closed its row has left it; None where there is none to be read."""
-    from fortctl.services.rotation.plan import from_text
-
-    if row is None:
-        return None
-    with suppress(FortctlError):
-        told = from_text(row.id, row.account, row.state, row.body, row.started_at, row.updated_at)
-        return told.aborted(now_ms, "panic")
-    return None
 
 
 def open_board(url: str) -> SqliteMailbox | PostgresMailbox:

@@ -19,8 +19,8 @@ from fortctl.secret import Secret
 from fortctl.system.files import NoPlainFile, read_plain
 
 if TYPE_CHECKING:
-    from fortctl.commands.wiring import Wiring
-    from fortctl.commands.wiring_obedience import HookBell
+    from fortctl.bootstrap.container import Wiring
+    from fortctl.bootstrap.panic_handler import HookBell
     from fortctl.config.settings import Preferences
     from fortctl.robot.control.command_processor import Desk
     from fortctl.robot.control.robot_vault import StrongBox
@@ -45,7 +45,7 @@ def run_robot(wiring: Wiring, *, brought_up: bool) -> int:
         brought_up: started by a command: the passphrase comes over stdin, one line goes back over stdout, and a robot
             that was running waits for ``robot start``.
     """
-    from fortctl.commands.robot_loop import RobotLoop
+    from fortctl.robot.process.event_loop import RobotLoop
     from fortctl.robot.process.local_robot import announce
 
     robot: RobotProcess | None = None
@@ -70,7 +70,7 @@ class RobotProcess:
     """One robot process, from its lock to its socket."""
 
     def __init__(self, wiring: Wiring, *, brought_up: bool) -> None:
-        from fortctl.commands.wiring import host_name
+        from fortctl.bootstrap.container import host_name
         from fortctl.robot.process.crash_reports import Incidents
         from fortctl.robot.process.owner_lock import OwnerLock
         from fortctl.robot.process.sd_notify import ServiceManager
@@ -168,11 +168,11 @@ class RobotProcess:
 
     async def serve(self) -> int:
         """Serve until halted, or told to end by a signal."""
-        from fortctl.commands.wiring import make_hooks
-        from fortctl.commands.wiring_metrics import RobotMetrics
-        from fortctl.commands.wiring_obedience import HookBell, RobotPanic
+        from fortctl.bootstrap.container import make_hooks
+        from fortctl.bootstrap.panic_handler import HookBell, RobotPanic
+        from fortctl.bootstrap.robot_metrics import RobotMetrics
+        from fortctl.cli.plugins import find_strategy
         from fortctl.exchange.connection_pool import Connections
-        from fortctl.plugins import find_strategy
         from fortctl.robot.control.command_processor import Desk
         from fortctl.robot.core.settings import parse_settings
         from fortctl.robot.process.control_socket import Endpoint

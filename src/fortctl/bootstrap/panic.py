@@ -6,8 +6,9 @@ import os
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from fortctl.commands.emergency import Emergency
-from fortctl.commands.emergency_stores import abort_operation, open_board, open_operation, read_in_time
+from fortctl.bootstrap.deadline import open_board, read_in_time
+from fortctl.bootstrap.emergency import Emergency
+from fortctl.bootstrap.panic_rotation import abort_operation, open_operation
 from fortctl.config.file import load_config
 from fortctl.config.home import ACCOUNT_NAME, Home
 from fortctl.errors import ConfigError, NotFound
@@ -17,7 +18,7 @@ from fortctl.system.clock import SystemClock
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from fortctl.commands.context import App
+    from fortctl.cli.context import App
     from fortctl.ports import Exchange
     from fortctl.services.hooks import Hooks
     from fortctl.services.panic.halt import RemoteHalt
@@ -105,7 +106,7 @@ def panic_ports(app: App, account: str) -> PanicPorts:
         AuditFile(home.audit).append(what, account=account, result="done", best_effort=True, **facts)
 
     def hooks() -> Hooks:
-        from fortctl.commands.wiring import make_hooks
+        from fortctl.bootstrap.container import make_hooks
 
         config = emergency.config()
         if config is None:

@@ -7,11 +7,11 @@ import os
 import sqlite3
 from typing import TYPE_CHECKING
 
-from fortctl.commands.wiring import host_name
+from fortctl.bootstrap.container import host_name
 from fortctl.errors import FortctlError
 
 if TYPE_CHECKING:
-    from fortctl.commands.context import App
+    from fortctl.cli.context import App
     from fortctl.model import Role
     from fortctl.ports import Issuer, OperationOwner
     from fortctl.services.rotation.context import Guide
@@ -50,7 +50,7 @@ def rotation_service(app: App, journal: RotationJournal, guide: Guide, timeout_s
     wiring = app.wiring
 
     def issuer() -> Issuer:
-        from fortctl.commands.wiring_issuer import issuer_service
+        from fortctl.bootstrap.issuer import issuer_service
 
         return issuer_service(app).issuer()
 

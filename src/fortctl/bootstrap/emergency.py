@@ -12,8 +12,8 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from fortctl.commands.emergency_stores import BUSY_MS, Impatient, open_board, opened_in_time, read_in_time
-from fortctl.commands.unlocking import existing_source
+from fortctl.bootstrap.deadline import BUSY_MS, Impatient, open_board, opened_in_time, read_in_time
+from fortctl.bootstrap.unlock import existing_source
 from fortctl.config.file import Config, load_config
 from fortctl.config.home import Home, write_private
 from fortctl.errors import ConfigError, FortctlError, NotFound, RobotUnreachable
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from fortctl.commands.context import App
+    from fortctl.cli.context import App
     from fortctl.mailbox.panic_order import OrderFile
     from fortctl.mailbox.postgres import PostgresMailbox
     from fortctl.mailbox.sqlite import SqliteMailbox
@@ -332,7 +332,7 @@ class Emergency:
         Raises:
             FortctlError: its vault does not open.
         """
-        from fortctl.commands.wiring_issuer import issuer_kind, sub_account_issuer
+        from fortctl.bootstrap.issuer import issuer_kind, sub_account_issuer
         from fortctl.services.keys.issuer import SUB_ACCOUNT, read_master
 
         if issuer_kind(self._home, self._account) != SUB_ACCOUNT:

@@ -12,8 +12,8 @@ from contextlib import redirect_stdout
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from fortctl.cli.registry import CORE
 from fortctl.errors import FortctlError, InternalError, Terminated
-from fortctl.names import CORE
 from fortctl.secret import redact
 
 if TYPE_CHECKING:

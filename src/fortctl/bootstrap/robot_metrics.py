@@ -15,7 +15,7 @@ from fortctl.robot.process.metrics import Meter, Reading, exposition
 from fortctl.robot.process.metrics_server import MetricsEndpoint
 
 if TYPE_CHECKING:
-    from fortctl.commands.wiring import Wiring
+    from fortctl.bootstrap.container import Wiring
     from fortctl.exchange.connection_pool import Connections
     from fortctl.robot.control.robot_vault import StrongBox
     from fortctl.robot.trading.runner import Runner

@@ -1,0 +1,156 @@
+"""What every command gets and gives: globals, results, questions, the one way of declaring a command."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from fortctl.config.home import check_account_name, default_home
+from fortctl.errors import UsageError
+
+if TYPE_CHECKING:
+    pass
+
+# The groups whose failures the audit log tells of, and what of them only reads.
+_CHANGING = ("accounts", "issuer", "keys", "panic-clear", "panic-disconnect", "robot", "vault")
+_READING = (
+    *("accounts list", "issuer status", "keys age", "keys list", "robot cycles", "robot logs", "robot report"),
+    *("robot run", "robot status", "vault status"),
+)
+
+
+class Seconds(click.FloatRange):
+    """A number of seconds: one that can pass. ``nan`` is in every range, and no waiting for it ever ends."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        seconds = super().convert(value, param, ctx)
+        if not math.isfinite(seconds):
+            self.fail(f"'{value}' is no number of seconds", param, ctx)
+        return seconds
+
+
+@dataclass(frozen=True)
+class Globals:
+    """The global options, wherever on the line they stood."""
+
+    home: Path
+    account: str = "default"
+    json: bool = False
+    yes: bool = False
+    quiet: bool = False
+    verbose: int = 0
+    no_input: bool = False
+    passphrase_file: str | None = None
+    robot_passphrase_file: str | None = None
+
+
+@dataclass
+class Draft:
+    """What is known while the line is being parsed; the error boundary reads it too.
+
+    Attributes:
+        values: the global options given so far; counts add up, other later ones win.
+        command: the command's path so far, without the program's name.
+        interrupted: Ctrl-C was heard.
+    """
+
+    values: dict[str, Any] = field(default_factory=dict)
+    command: str = ""
+    interrupted: bool = False
+
+    def merge(self, given: Mapping[str, Any]) -> None:
+        for name, value in given.items():
+            if value not in (None, False, 0):
+                self.values[name] = self.values.get(name, 0) + value if name == "verbose" else value
+
+    def globals(self) -> Globals:
+        """Return the global options in force.
+
+        Raises:
+            UsageError: the account's name cannot be one, or the home has no place.
+        """
+        environment = os.environ
+        account = self.values.get("account") or environment.get("FORTCTL_ACCOUNT") or "default"
+        try:
+            home = self.values.get("home") or environment.get("FORTCTL_HOME") or default_home(environment)
+            place = Path(home).expanduser().absolute()
+        except RuntimeError:
+            # '~' of a user that is not there.
+            raise UsageError("there is no such home folder", hint="give --home PATH, or set FORTCTL_HOME") from None
+        return Globals(
+            home=place,
+            account=check_account_name(account),
+            json=bool(self.values.get("json")) or environment.get("FORTCTL_JSON") == "1",
+            yes=bool(self.values.get("yes")),
+            quiet=bool(self.values.get("quiet")),
+            verbose=int(self.values.get("verbose", 0)),
+            no_input=bool(self.values.get("no_input")),
+            passphrase_file=self.values.get("passphrase_file"),
+            robot_passphrase_file=self.values.get("robot_passphrase_file"),
+        )
+
+
+# -- declaring commands ----------------------------------------------------------------------------------------------
+
+
+def _global_options() -> list[click.Option]:
+    def option(*names: str, **more: Any) -> click.Option:
+        return click.Option(names, expose_value=False, **more)
+
+    return [
+        option("--home", metavar="PATH", help="The home folder ($FORTCTL_HOME)."),
+        option("--account", metavar="NAME", help="The account ($FORTCTL_ACCOUNT; default: default)."),
+        option("--json", is_flag=True, help="Print one JSON document ($FORTCTL_JSON=1)."),
+        option("--yes", "-y", is_flag=True, help="Answer plain questions with yes."),
+        option("--quiet", "-q", is_flag=True, help="No progress, no warnings."),
+        option("--verbose", "-v", count=True, help="Tell more; -vv shows tracebacks."),
+        option("--no-input", is_flag=True, help="Never ask."),
+        option("--passphrase-file", metavar="FILE", help="Unlock the vault with the passphrase in FILE ('-': stdin)."),
+        option("--robot-passphrase-file", metavar="FILE", help="The same for the local robot's vault."),
+    ]
+
+
+def _merging(option: click.Option) -> click.Option:
+    def callback(context: click.Context, parameter: click.Parameter, value: Any) -> None:
+        context.ensure_object(Draft).merge({str(parameter.name): value})
+
+    option.callback = callback
+    return option
+
+
+class _WithGlobals(click.Command):
+    """Accepts the global options and ``-h``; parsing merges them into the draft."""
+
+    def __init__(self, *args: Any, **more: Any) -> None:
+        more.setdefault("context_settings", {"help_option_names": ["-h", "--help"]})
+        super().__init__(*args, **more)
+        self.params = [*self.params, *(_merging(option) for option in _global_options())]
+
+    def make_context(
+        self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any
+    ) -> click.Context:
+        if parent is not None:
+            draft = parent.ensure_object(Draft)
+            draft.command = f"{draft.command} {info_name}".strip()
+        return super().make_context(info_name, args, parent, **extra)
+
+    def format_options(self, context: click.Context, formatter: click.HelpFormatter) -> None:
+        own: list[tuple[str, str]] = []
+        shared: list[tuple[str, str]] = []
+        names = {option.name for option in _global_options()}
+        for parameter in self.get_params(context):
+            record = parameter.get_help_record(context)
+            if record is not None:
+                (shared if parameter.name in names else own).append(record)
+        for title, records in (("Options", own), ("Global options", shared)):
+            if records:
+                with formatter.section(title):
+                    formatter.write_dl(records)
+        if isinstance(self, click.Group):
+            self.format_commands(context, formatter)
