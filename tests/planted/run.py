@@ -13,7 +13,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from fortctl.drawn import rewrite
+from tools.docgen import rewrite_section
 from planted.bugs import BUGS, Bug
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -67,7 +67,7 @@ def main() -> int:
     parser.add_argument("--write", action="store_true", help="write the table anew and plant nothing")
     given = parser.parse_args()
     if given.write:
-        return rewrite(DOCUMENT, NAME, table())
+        return rewrite_section(DOCUMENT, NAME, table())
     missed = []
     for number, bug in enumerate(BUGS, 1):
         if given.only not in (None, number):

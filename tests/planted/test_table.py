@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from fortctl.drawn import renewed
+from tools.docgen import replace_section
 from harness import REPOSITORY
 from planted.bugs import BUGS
 from planted.run import NAME, plant, table
@@ -23,4 +23,4 @@ def test_every_bug_has_its_place_in_the_source(tmp_path: Path) -> None:
 
 def test_the_documents_table_is_the_list() -> None:
     text = (REPOSITORY / "docs" / "robot.md").read_text(encoding="utf-8")
-    assert renewed(text, NAME, table()) == text and BUGS[0].name in text
+    assert replace_section(text, NAME, table()) == text and BUGS[0].name in text

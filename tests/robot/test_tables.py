@@ -110,9 +110,9 @@ def test_settings_survive_their_json() -> None:
 
 
 def test_the_documents_diagrams_are_the_tables() -> None:
-    from fortctl.drawn import renewed
-    from fortctl.robot.diagrams import NAME, diagrams
+    from tools.docgen import replace_section
+    from tools.robot_diagrams import NAME, diagrams
     from harness import REPOSITORY
 
     text = (REPOSITORY / "docs" / "robot.md").read_text(encoding="utf-8")
-    assert renewed(text, NAME, diagrams()) == text and "buying --> bought" in text
+    assert replace_section(text, NAME, diagrams()) == text and "buying --> bought" in text

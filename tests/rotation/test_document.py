@@ -7,8 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from fortctl.drawn import renewed
-from fortctl.services.rotation_diagram import NAME, generated
+from tools.docgen import replace_section
+from tools.rotation_diagram import NAME, generated
 from harness import REPOSITORY, Shell, clean_environment, end_robots
 
 DOCUMENT = REPOSITORY / "docs" / "rotation.md"
@@ -16,7 +16,7 @@ DOCUMENT = REPOSITORY / "docs" / "rotation.md"
 
 def test_the_drawings_are_the_tables() -> None:
     text = DOCUMENT.read_text(encoding="utf-8")
-    assert renewed(text, NAME, generated()) == text, "run: python -m fortctl.services.rotation_diagram"
+    assert replace_section(text, NAME, generated()) == text, "run: python -m tools.rotation_diagram"
 
 
 def test_every_shell_block_runs(tmp_path: Path) -> None:

@@ -52,7 +52,7 @@ class Page:
 
     def __init__(self, host: str) -> None:
         self._host = host
-        self._document = files("fortctl.paper").joinpath("page.html").read_text(encoding="utf-8")
+        self._document = files("fortctl.paper.server").joinpath("admin_page.html").read_text(encoding="utf-8")
 
     def open(self, door: Door) -> None:
         door.serve("GET", "/", self._show)

@@ -1,11 +1,11 @@
-"""Draw the rotations from their table: ``python -m fortctl.services.rotation_diagram`` rewrites docs/rotation.md."""
+"""Draw the rotations from their table: ``python -m tools.rotation_diagram`` rewrites docs/rotation.md."""
 
 from __future__ import annotations
 
 import sys
 from pathlib import Path
 
-from fortctl.drawn import rewrite
+from tools.docgen import rewrite_section
 from fortctl.services.rotation.plan import KINDS, PLAN, ROTATIONS, Mode, Scope
 
 NAME = "sequence"
@@ -39,4 +39,4 @@ def generated() -> str:
 
 
 if __name__ == "__main__":
-    raise SystemExit(rewrite(Path(sys.argv[1] if len(sys.argv) > 1 else "docs/rotation.md"), NAME, generated()))
+    raise SystemExit(rewrite_section(Path(sys.argv[1] if len(sys.argv) > 1 else "docs/rotation.md"), NAME, generated()))

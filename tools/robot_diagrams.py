@@ -1,4 +1,4 @@
-"""Draw the robot's diagrams from its transition tables: ``python -m fortctl.robot.diagrams`` rewrites docs/robot.md."""
+"""Draw the robot's diagrams from its transition tables: ``python -m tools.robot_diagrams`` rewrites docs/robot.md."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from fortctl.drawn import rewrite
+from tools.docgen import rewrite_section
 from fortctl.robot.core.cycle import TRANSITIONS
 from fortctl.robot.core.lifecycle import DERIVED, KEY, WISH
 
@@ -40,4 +40,4 @@ def diagrams() -> str:
 
 
 if __name__ == "__main__":
-    raise SystemExit(rewrite(Path(sys.argv[1] if len(sys.argv) > 1 else "docs/robot.md"), NAME, diagrams()))
+    raise SystemExit(rewrite_section(Path(sys.argv[1] if len(sys.argv) > 1 else "docs/robot.md"), NAME, diagrams()))
