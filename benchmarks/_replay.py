@@ -12,22 +12,22 @@ from fortctl.paper.api.parameters import Context
 from fortctl.paper.engine import errors
 from fortctl.paper.engine.accounts import ApiKey
 from fortctl.paper.engine.exchange import Engine
-from fortctl.paper.engine.market_data import Tape, Trade
+from fortctl.paper.engine.market_data import Recording, Trade
 from fortctl.robot.core.book import Book
 from fortctl.robot.core.events import (
-    Absent,
     AssetsNamed,
-    Booked,
     Cancel,
     Configured,
     Event,
-    Intended,
+    FillRecorded,
+    ModeChanged,
+    OrderIntended,
+    OrderNotFound,
+    OrderStatusReported,
     Place,
-    Told,
-    Wished,
 )
 from fortctl.robot.core.order_ids import client_order_id
-from fortctl.robot.core.reconciliation import booked_of, told_of
+from fortctl.robot.core.reconciliation import fill_record, status_report
 from fortctl.robot.core.settings import GridSettings
 from fortctl.robot.strategy.api import View, first_sell, guarded
 from fortctl.robot.strategy.grid import Grid
@@ -39,7 +39,9 @@ PLACE, CANCEL = registry.CALLS["POST", "/api/v3/order"].handler, registry.CALLS[
 class Replay:
     """One grid over one recording; events that a journal would keep go to ``journal``, or are dropped."""
 
-    def __init__(self, tape: Tape, settings: GridSettings, deposit: dict[str, Decimal], *, keep: bool = False) -> None:
+    def __init__(
+        self, tape: Recording, settings: GridSettings, deposit: dict[str, Decimal], *, keep: bool = False
+    ) -> None:
         self.engine = Engine({settings.symbol: tape}, "through")
         self.settings = settings
         self.book, self.grid = Book(), Grid()
@@ -55,7 +57,7 @@ class Replay:
         self.rules = parsing.symbol_rules(info)
         self._quiet: Decimal | None = None
         self._record(Configured(settings.as_json()), AssetsNamed(self.rules.base, self.rules.quote))
-        self._record(Wished("running", "started", start))
+        self._record(ModeChanged("running", "started", start))
 
     def run(self, trades: list[Trade]) -> None:
         symbol, engine = self.settings.symbol, self.engine
@@ -85,10 +87,10 @@ class Replay:
             name, book = update.order.client_order_id, self.book
             if name not in book.orders:
                 continue
-            fills: list[Booked] = []
+            fills: list[FillRecorded] = []
             if update.fill is not None and not book.has_booked(name, update.fill.trade_id):
-                fills = [booked_of(update.fill, name)]
-            self._record(*fills, told_of(update.order))
+                fills = [fill_record(update.fill, name)]
+            self._record(*fills, status_report(update.order))
             order = book.orders[name]
             if order.leg == "buy" and order.settled:
                 place = first_sell(book, book.cycles[order.cycle], self._view(trade))
@@ -114,7 +116,7 @@ class Replay:
     def _carry_out(self, intent: Place | Cancel, now: int) -> None:
         if isinstance(intent, Cancel):
             values = {"symbol": self.settings.symbol, "origClientOrderId": intent.client_order_id}
-            self._record(told_of(parsing.order_state(CANCEL(self._context(now), values))))
+            self._record(status_report(parsing.order_state(CANCEL(self._context(now), values))))
             return
         cycle, attempt = intent.cycle or self.book.next_cycle, 1
         if intent.cycle is not None:
@@ -125,7 +127,7 @@ class Replay:
         name = client_order_id(ROBOT_ID, cycle, place.leg, attempt)
         step = self.rules.step_size if place.sell_price else Decimal(0)
         self._record(
-            Intended(
+            OrderIntended(
                 *(cycle, place.level, place.leg, attempt, name, place.price, place.quantity, place.dust, now),
                 *(place.sell_price, step),
             )
@@ -143,8 +145,8 @@ class Replay:
         }
         try:
             answer = PLACE(self._context(now), values)
-        except errors.Refusal as refusal:
-            self._record(Absent(name, refusal.message))
+        except errors.BinanceError as refusal:
+            self._record(OrderNotFound(name, refusal.message))
             return
         order = parsing.order_state(answer)
-        self._record(Told(name, order.order_id, order.status.value, order.executed))
+        self._record(OrderStatusReported(name, order.order_id, order.status.value, order.executed))

@@ -110,8 +110,8 @@ async def exchange(folder: Path) -> None:
 
 async def fleet(folder: Path, url: str, keys: list[dict[str, str]]) -> None:
     from fortctl.exchange.client import BinanceExchange
-    from fortctl.exchange.connection_pool import Connections
-    from fortctl.exchange.rate_limiter import Budget
+    from fortctl.exchange.connection_pool import ConnectionPool
+    from fortctl.exchange.rate_limiter import RateLimiter
     from fortctl.exchange.targets import _from_url
     from fortctl.model import KeyPair, KeyType
     from fortctl.robot.core.settings import parse_settings
@@ -121,10 +121,10 @@ async def fleet(folder: Path, url: str, keys: list[dict[str, str]]) -> None:
     from fortctl.secret import Secret
     from fortctl.system.clock import SystemClock
 
-    clock, connections, target = SystemClock(), Connections(), _from_url("fleet", url)
+    clock, connections, target = SystemClock(), ConnectionPool(), _from_url("fleet", url)
     log = logging.getLogger("fleet")
     # The exchange counts no weight here: a thousand accounts at once would be told to wait for minutes.
-    budget = Budget(None, url, clock)
+    budget = RateLimiter(None, url, clock)
     budget.limit = None
 
     def connect(pair: Any, account: str = "") -> BinanceExchange:

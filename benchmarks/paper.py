@@ -39,7 +39,7 @@ from fortctl.paper.api import registry
 from fortctl.paper.api.parameters import Context, check_parameters
 from fortctl.paper.engine.accounts import ApiKey
 from fortctl.paper.engine.exchange import Engine
-from fortctl.paper.engine.market_data import Tape, Trade, load
+from fortctl.paper.engine.market_data import Recording, Trade, load
 from fortctl.paper.engine.symbols import symbol_of
 
 ROUND_S = 1.0
@@ -131,7 +131,7 @@ def resident() -> int:
 def engine_alone(orders: int) -> dict[str, float]:
     """Place and cancel so many orders through the calls' handlers; return the processor time (s) and memory."""
     trade = Trade(1, Decimal(40_000), Decimal(1), NOW, True)
-    engine = Engine({SYMBOL: Tape(symbol_of(SYMBOL, Decimal("0.01"), Decimal("0.00001")), (trade,))}, "through")
+    engine = Engine({SYMBOL: Recording(symbol_of(SYMBOL, Decimal("0.01"), Decimal("0.00001")), (trade,))}, "through")
     engine.trade(SYMBOL, trade, NOW)
     engine.create_account("default", {"USDT": Decimal(10_000)}, NOW)
     key = ApiKey("bench", "default", "k" * 64, "hmac", ("reading", "spot_trading"), NOW)

@@ -258,7 +258,7 @@ def restarts() -> list[str]:
 
 
 async def _restart(folder: Path, filled: int) -> tuple[list[str], int]:
-    from fortctl.robot.core.events import Intended, Told
+    from fortctl.robot.core.events import OrderIntended, OrderStatusReported
     from fortctl.robot.core.order_ids import client_order_id
     from robot.world import SYMBOL, Robot, World
 
@@ -271,12 +271,12 @@ async def _restart(folder: Path, filled: int) -> tuple[list[str], int]:
         name = client_order_id(robot.runner.robot_id, number, "buy", 1)
         at, level = robot.runner.exchange_now(), price - number * Decimal("1e-8")
         promise = (level * 2, Decimal(1))
-        robot.runner.record(Intended(number, number, "buy", 1, name, level, Decimal(10), nothing, at, *promise))
+        robot.runner.record(OrderIntended(number, number, "buy", 1, name, level, Decimal(10), nothing, at, *promise))
         values = {"side": "BUY", "type": "LIMIT", "timeInForce": "GTC", "price": f"{level:f}", "quantity": "10"}
         told = await robot.runner.exchange._ask(
             "POST", "/api/v3/order", symbol=SYMBOL, newClientOrderId=name, newOrderRespType="RESULT", **values
         )
-        robot.runner.record(Told(name, told["orderId"], told["status"], nothing))
+        robot.runner.record(OrderStatusReported(name, told["orderId"], told["status"], nothing))
     # One fill that is booked: what is missing later is what came after it.
     world.trade(price - 2 * Decimal("1e-8"), "1000000")
     await robot.wait(1)
@@ -316,7 +316,14 @@ def _cycles(count: int) -> tuple[float, int, float, int]:
     import tracemalloc
 
     from fortctl.robot.core.book import Book
-    from fortctl.robot.core.events import AssetsNamed, Booked, Configured, Intended, Told, event_from_json
+    from fortctl.robot.core.events import (
+        AssetsNamed,
+        Configured,
+        FillRecorded,
+        OrderIntended,
+        OrderStatusReported,
+        event_from_json,
+    )
 
     price, amount, nothing = Decimal("0.0014"), Decimal(35), Decimal(0)
 
@@ -325,14 +332,16 @@ def _cycles(count: int) -> tuple[float, int, float, int]:
         yield AssetsNamed("XRP", "ETH")
         for number in range(1, count + 1):
             buy, sell = f"fc01234567-{number}-b1", f"fc01234567-{number}-s1"
-            yield Intended(number, 1, "buy", 1, buy, price, amount, nothing, number, price * 2, Decimal(1))
-            yield Told(buy, number, "NEW", nothing)
-            yield Booked(buy, number * 2, price, amount, price * amount, Decimal("0.035"), "XRP", number)
-            yield Told(buy, number, "FILLED", amount)
-            yield Intended(number, 1, "sell", 1, sell, price * 2, Decimal(34), nothing, number)
-            yield Told(sell, number, "NEW", nothing)
-            yield Booked(sell, number * 2 + 1, price * 2, Decimal(34), price * 68, Decimal("0.00005"), "ETH", number)
-            yield Told(sell, number, "FILLED", Decimal(34))
+            yield OrderIntended(number, 1, "buy", 1, buy, price, amount, nothing, number, price * 2, Decimal(1))
+            yield OrderStatusReported(buy, number, "NEW", nothing)
+            yield FillRecorded(buy, number * 2, price, amount, price * amount, Decimal("0.035"), "XRP", number)
+            yield OrderStatusReported(buy, number, "FILLED", amount)
+            yield OrderIntended(number, 1, "sell", 1, sell, price * 2, Decimal(34), nothing, number)
+            yield OrderStatusReported(sell, number, "NEW", nothing)
+            yield FillRecorded(
+                sell, number * 2 + 1, price * 2, Decimal(34), price * 68, Decimal("0.00005"), "ETH", number
+            )
+            yield OrderStatusReported(sell, number, "FILLED", Decimal(34))
 
     book = Book()
     began = time.perf_counter()

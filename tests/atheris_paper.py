@@ -19,8 +19,8 @@ with atheris.instrument_imports(include=["fortctl.paper"]):
     from fortctl.paper.api import authentication
     from fortctl.paper.api.registry import CALLS, METHODS
     from fortctl.paper.engine.accounts import ApiKey
-    from fortctl.paper.engine.errors import Refusal
-    from fortctl.paper.engine.market_data import Tape, Trade
+    from fortctl.paper.engine.errors import BinanceError
+    from fortctl.paper.engine.market_data import Recording, Trade
     from fortctl.paper.engine.symbols import symbol_of
     from fortctl.paper.server import websocket, websocket_api
     from fortctl.paper.server.fast_http import _read
@@ -52,7 +52,7 @@ PLAUSIBLE = {
 
 def fresh() -> tuple[PaperServer, Rest]:
     """Return an exchange with one account and a history."""
-    options = ServerOptions({SYMBOL.name: Tape(SYMBOL, TRADES)}, Path(tempfile.gettempdir()), limits="off")
+    options = ServerOptions({SYMBOL.name: Recording(SYMBOL, TRADES)}, Path(tempfile.gettempdir()), limits="off")
     server = PaperServer(options)
     server.pacer.jump_to(150, NOW)
     server.engine.create_account("default", {"USDT": Decimal(10_000), "BTC": Decimal(10)}, NOW)
@@ -104,7 +104,7 @@ class Target:
             authentication.socket_payload(given)
             if method in METHODS:
                 self.server.answer(CALLS[METHODS[method]], self.server.engine.keys[KEY], values)
-        except Refusal as refusal:
+        except BinanceError as refusal:
             orjson.dumps(refusal.body())
 
     def money(self) -> None:

@@ -18,13 +18,13 @@ from hypothesis import strategies as st
 
 from fortctl.errors import FortctlError
 from fortctl.mailbox.crypto import RecipientKey
-from fortctl.mailbox.messages import Refused, open_row, read_receipt
+from fortctl.mailbox.messages import CommandRejectedError, open_command, read_receipt
 from fortctl.mailbox.pairing import read_commitment, read_half
 from fortctl.ports import MailboxRow
-from fortctl.robot.process.remote_robot import signed_card
+from fortctl.robot.process.remote_robot import read_card
 from fortctl.secret import Secret
 from fortctl.services.keys.input import parse_api_key, parse_key, parse_object
-from fortctl.store.audit_log import AuditFile
+from fortctl.store.audit_log import AuditLogFile
 from fortctl.vault.backup import open_backup, read_backup
 from fortctl.vault.envelope import check_tag, open_record, unwrap
 from fortctl.vault.format import Document, decode, encode
@@ -121,7 +121,7 @@ def message(data: bytes) -> None:
     parts[name] = data[1:]
     key = RecipientKey(base64.b64decode(robot["recipient_private"]))
     try:
-        open_row(
+        open_command(
             MailboxRow("default", 7, parts["envelope"], parts["sealed"], parts["signature"]),
             operators={one: base64.b64decode(public) for one, public in robot["operators"].items()},
             recipient=lambda key_id: key if key_id == key.key_id else None,
@@ -130,7 +130,7 @@ def message(data: bytes) -> None:
             now_ms=robot["now_ms"],
             last_number=6,
         )
-    except Refused:
+    except CommandRejectedError:
         pass
     _refusing(lambda: read_receipt(data, data[:64], data[:32].ljust(32, b"\0")))
 
@@ -159,7 +159,7 @@ def audit(data: bytes) -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "audit.jsonl"
         path.write_bytes(data)
-        log = AuditFile(path)
+        log = AuditLogFile(path)
         log.seal_with(Secret(b"k" * 32))
         for work in (log.generations, lambda: list(log.entries()), log.check):
             _refusing(work)
@@ -171,14 +171,14 @@ def audit(data: bytes) -> None:
 
 def card(data: bytes) -> None:
     """What a mailbox says of a robot on another host."""
-    shown = signed_card(data, data[:64], None)
+    shown = read_card(data, data[:64], None)
     assert shown is None or isinstance(shown, dict)
 
 
 @cache
 def _log() -> bytes:
     with tempfile.TemporaryDirectory() as folder:
-        log = AuditFile(Path(folder) / "audit.jsonl")
+        log = AuditLogFile(Path(folder) / "audit.jsonl")
         log.seal_with(Secret(b"k" * 32))
         for number in range(3):
             log.append("key added", account="a", result="result", generation=number + 1, more=["x", {"y": 1}])

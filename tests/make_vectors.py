@@ -16,7 +16,7 @@ from typing import Any
 
 from fortctl.canonical_json import canonical_json
 from fortctl.mailbox.crypto import Identity, RecipientKey
-from fortctl.mailbox.messages import Command, build
+from fortctl.mailbox.messages import Command, seal_command
 from fortctl.ports import NewRecord
 from fortctl.secret import Secret
 from fortctl.vault import erasure
@@ -166,7 +166,7 @@ def messages() -> None:
 
     def message(name: str, made: Command, expect: str | None = None, **changes: Any) -> None:
         signer, public = changes.pop("signer", operator), changes.pop("public", recipient.public_bytes())
-        row = build(made, signer, public)
+        row = seal_command(made, signer, public)
         body = {
             "account": changes.pop("row_account", row.account),
             "number": changes.pop("row_number", row.number),
@@ -201,7 +201,7 @@ def messages() -> None:
     message("sealed-to-another-key", command, "malformed", public=other.public_bytes())
     message("sealed-changed", command, "malformed", sealed=lambda data: data[:-1] + bytes([data[-1] ^ 1]))
     message("sealed-cut", command, "malformed", sealed=lambda data: data[:-16])
-    facts = json.loads(build(command, operator, recipient.public_bytes()).envelope)
+    facts = json.loads(seal_command(command, operator, recipient.public_bytes()).envelope)
     message("not-canonical", command, "malformed", envelope=json.dumps(facts).encode())
     message("a-field-more", command, "malformed", envelope=canonical_json({**facts, "x": 1}))
     message(

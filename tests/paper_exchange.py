@@ -9,7 +9,7 @@ from fortctl.paper.api import registry
 from fortctl.paper.api.parameters import Context, check_parameters
 from fortctl.paper.engine.accounts import ApiKey
 from fortctl.paper.engine.exchange import Engine
-from fortctl.paper.engine.market_data import Tape, Trade
+from fortctl.paper.engine.market_data import Recording, Trade
 from fortctl.paper.engine.symbols import symbol_of
 
 SYMBOL = "BTCUSDT"
@@ -23,7 +23,7 @@ def first_trade(price: str = "100") -> Trade:
 def bare(model: str = "through", price: str = "100") -> Engine:
     """Return an engine without accounts, whose market has not traded."""
     symbol = symbol_of(SYMBOL, Decimal("0.01"), Decimal("0.001"))
-    return Engine({SYMBOL: Tape(symbol, (first_trade(price),))}, model)
+    return Engine({SYMBOL: Recording(symbol, (first_trade(price),))}, model)
 
 
 def made(model: str = "through", price: str = "100", engine: Engine | None = None) -> Engine:

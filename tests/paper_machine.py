@@ -52,7 +52,7 @@ class Market(RuleBasedStateMachine):
         return found
 
     def _try(self, who: str, method: str, path: str, **values: Any) -> Any:
-        with suppress(errors.Refusal):
+        with suppress(errors.BinanceError):
             return ask(self.engine, who, method, path, **values)
         return None
 

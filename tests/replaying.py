@@ -26,7 +26,7 @@ from urllib.parse import urlsplit
 from fortctl.errors import RobotUnreachable
 from fortctl.model import OrderStatus
 from fortctl.robot.core.book import Book
-from fortctl.robot.core.events import Absent, Booked, Event, Held, Intended
+from fortctl.robot.core.events import Event, FillRecorded, Held, OrderIntended, OrderNotFound
 from fortctl.robot.process.local_robot import query
 from fortctl.robot.process.owner_lock import owner_of
 from fortctl.robot.storage.journal import read_events
@@ -258,11 +258,11 @@ def differences(truth: Truth, events: Sequence[Event]) -> list[str]:
 
 def _names(truth: Truth, events: Sequence[Event]) -> Iterator[str]:
     there = Counter(order["clientOrderId"] for order in truth.orders)
-    intended = Counter(event.client_order_id for event in events if isinstance(event, Intended))
+    intended = Counter(event.client_order_id for event in events if isinstance(event, OrderIntended))
     yield from (f"{name} is {count} times at the exchange" for name, count in there.items() if count > 1)
     yield from (f"{name} was intended {count} times" for name, count in intended.items() if count > 1)
     yield from (f"{name} is at the exchange and not in the journal" for name in there.keys() - intended.keys())
-    absent = {event.client_order_id for event in events if isinstance(event, Absent)}
+    absent = {event.client_order_id for event in events if isinstance(event, OrderNotFound)}
     yield from (
         f"{name} is in the journal, not proved absent, and not at the exchange"
         for name in intended.keys() - there.keys() - absent
@@ -284,7 +284,7 @@ def _trades(truth: Truth, events: Sequence[Event]) -> Iterator[str]:
             *(event.quote, event.commission, event.commission_asset),
         )
         for event in events
-        if isinstance(event, Booked)
+        if isinstance(event, FillRecorded)
     )
     yield from (f"trade {row} is not booked" for row in theirs.keys() - ours.keys())
     yield from (f"{row} is booked, and no trade" for row in ours.keys() - theirs.keys())

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from tools.docgen import rewrite_section
 from fortctl.robot.core.cycle import TRANSITIONS
-from fortctl.robot.core.lifecycle import DERIVED, KEY, WISH
+from fortctl.robot.core.lifecycle import DERIVED, KEY, TRADING_MODE
+from tools.docgen import rewrite_section
 
 NAME = "diagrams"
 
@@ -30,7 +30,7 @@ def diagrams() -> str:
         "### A cycle",
         state_diagram(TRANSITIONS),
         "### The wish",
-        state_diagram(WISH),
+        state_diagram(TRADING_MODE),
         "### The key",
         state_diagram(KEY),
         "### What people see",

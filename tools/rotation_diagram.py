@@ -5,14 +5,14 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+from fortctl.services.rotation.plan import KINDS, PLAN, ROTATIONS, RotationMode, Scope
 from tools.docgen import rewrite_section
-from fortctl.services.rotation.plan import KINDS, PLAN, ROTATIONS, Mode, Scope
 
 NAME = "sequence"
 _WAITS = {"create": "a person, or the issuer", "delete": "a person, or the issuer", "prove": "the exchange"}
 
 
-def flow(mode: Mode, scope: Scope) -> str:
+def flow(mode: RotationMode, scope: Scope) -> str:
     """Return a Mermaid flow chart of one rotation; a step that waits for somebody is drawn round."""
     row = PLAN[mode, scope]
     nodes = [

@@ -41,7 +41,7 @@ def _take_closed_streams() -> None:
 
 def _complete() -> bool:
     """Complete the first word by click's own protocol (shell_completion.py); False when click must answer."""
-    from fortctl.cli.registry import CORE, complete
+    from fortctl.cli.registry import COMMANDS, complete
 
     words, shell = os.environ.get("COMP_WORDS", ""), os.environ["_FORTCTL_COMPLETE"].removesuffix("_complete")
     if shell not in ("bash", "zsh", "fish"):
@@ -60,9 +60,9 @@ def _complete() -> bool:
         return False
     for name in names:
         if shell == "zsh":
-            print(f"plain\n{name}\n{CORE[name][2]}")
+            print(f"plain\n{name}\n{COMMANDS[name][2]}")
         elif shell == "fish":
-            print(f"plain,{name}\t{CORE[name][2]}")
+            print(f"plain,{name}\t{COMMANDS[name][2]}")
         else:
             print(f"plain,{name}")
     return True

@@ -20,6 +20,6 @@ def age_days(since: int | None, now: int) -> int | None:
     return None if since is None else max(0, (now - since) // DAY_MS)
 
 
-def milliseconds(text: str) -> int:
+def parse_rfc3339(text: str) -> int:
     """Return an RFC 3339 time in milliseconds since the epoch. Raises ``ValueError``."""
     return round(datetime.fromisoformat(text).timestamp() * 1000)

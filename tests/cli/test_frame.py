@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from fortctl.cli.registry import CORE
+from fortctl.cli.registry import COMMANDS
 from fortctl.secret import Secret
 from harness import Shell, clean_environment
 
@@ -30,13 +30,13 @@ def test_the_static_table_is_true() -> None:
     """Every name's module, attribute and own name exist, and its one line of help is no stranger to it."""
     from importlib import import_module
 
-    for name, (module, attribute, line) in CORE.items():
+    for name, (module, attribute, line) in COMMANDS.items():
         command = getattr(import_module(module), attribute)
         assert command.name == name
         assert line.endswith(".") and len(line) < 70
 
 
-@pytest.mark.parametrize("name", CORE)
+@pytest.mark.parametrize("name", COMMANDS)
 def test_every_command_has_help_and_refuses_what_it_does_not_know(name: str, tmp_path: Path) -> None:
     shown = run(name, "-h", FORTCTL_HOME=str(tmp_path / "home"))
     assert shown.returncode == 0 and "Usage: fortctl" in shown.stdout and "Global options" in shown.stdout
@@ -255,7 +255,7 @@ def test_robot_status_loads_no_vendor(keyed: Shell) -> None:
 
 def test_help_imports_no_command() -> None:
     found = run("--help").stdout
-    assert all(name in found for name in CORE)
+    assert all(name in found for name in COMMANDS)
     assert "cryptography" not in loaded("--help")
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from fortctl.robot.core.events import AssetsNamed, Booked, Configured, Intended, Told
+from fortctl.robot.core.events import AssetsNamed, Configured, FillRecorded, OrderIntended, OrderStatusReported
 from fortctl.robot.core.settings import GridSettings
 from fortctl.robot.storage.journal import SqliteJournal
 from fortctl.system.clock import SystemClock
@@ -49,12 +49,12 @@ def _trade(home: Path) -> None:
         buy, sell, at = f"b{cycle}", f"s{cycle}", cycle * day
         journal.append(
             [
-                Intended(cycle, 1, "buy", 1, buy, price, hundred, Decimal(0), at),
-                Booked(buy, cycle * 2, price, hundred, Decimal("0.2"), Decimal(0), "ETH", at),
-                Told(buy, 1, "FILLED", hundred),
-                Intended(cycle, 1, "sell", 1, sell, price * 2, hundred, Decimal(0), at),
-                Booked(sell, cycle * 2 + 1, price * 2, hundred, Decimal("0.4"), Decimal("0.01"), "ETH", at + 1),
-                Told(sell, 2, "FILLED", hundred),
+                OrderIntended(cycle, 1, "buy", 1, buy, price, hundred, Decimal(0), at),
+                FillRecorded(buy, cycle * 2, price, hundred, Decimal("0.2"), Decimal(0), "ETH", at),
+                OrderStatusReported(buy, 1, "FILLED", hundred),
+                OrderIntended(cycle, 1, "sell", 1, sell, price * 2, hundred, Decimal(0), at),
+                FillRecorded(sell, cycle * 2 + 1, price * 2, hundred, Decimal("0.4"), Decimal("0.01"), "ETH", at + 1),
+                OrderStatusReported(sell, 2, "FILLED", hundred),
             ]
         )
     journal.close()

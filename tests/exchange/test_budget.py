@@ -11,12 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fortctl.exchange.client import BinanceExchange
-from fortctl.exchange.rate_limiter import KEPT_FREE, MINUTE_MS, Budget, Spent, ask, is_urgent, weight_of
+from fortctl.exchange.rate_limiter import KEPT_FREE, MINUTE_MS, RateLimiter, Spent, ask, is_urgent, weight_of
 from fortctl.exchange.targets import ExchangeTarget
 from fortctl.model import KeyPair, KeyType
 from fortctl.ports import ExchangeFault, Outcome
 from fortctl.secret import Secret
-from fortctl.store.request_weight import MIGRATIONS, WeightStore
+from fortctl.store.request_weight import MIGRATIONS, RequestWeightStore
 from fortctl.store.sqlite import connect
 from fortctl.system.clock import SystemClock
 
@@ -62,7 +62,7 @@ def test_no_minute_spends_more_than_the_limit_and_reading_leaves_the_urgent_part
 @given(seconds=st.integers(1, 100_000), at=st.integers(0, 200_000), urgent=st.booleans())
 def test_a_stop_lasts_to_the_second_for_whatever_kind(seconds: int, at: int, urgent: bool) -> None:
     watch = Watch()
-    budget = Budget(None, "x", watch)
+    budget = RateLimiter(None, "x", watch)
     budget.stop(seconds)
     watch.ms += at * 1000
     wait = budget.ask(0, urgent=urgent)
@@ -71,8 +71,8 @@ def test_a_stop_lasts_to_the_second_for_whatever_kind(seconds: int, at: int, urg
 
 def test_processes_share_what_is_used_and_a_stop(tmp_path: Path) -> None:
     watch = Watch()
-    one, two = (Budget(WeightStore(tmp_path / "weights.sqlite"), "https://a", watch) for _ in range(2))
-    other = Budget(WeightStore(tmp_path / "weights.sqlite"), "https://b", watch)
+    one, two = (RateLimiter(RequestWeightStore(tmp_path / "weights.sqlite"), "https://a", watch) for _ in range(2))
+    other = RateLimiter(RequestWeightStore(tmp_path / "weights.sqlite"), "https://b", watch)
     one.learn(100)
     assert two.ask(86, urgent=False) > 0, "what one has learnt, the others know"
     assert one.ask(80, urgent=False) == 0
@@ -91,7 +91,7 @@ def test_processes_share_what_is_used_and_a_stop(tmp_path: Path) -> None:
 
 def test_limits_are_the_exchanges_own_and_what_is_assumed_ends_with_them(tmp_path: Path) -> None:
     """A hundred robots start at once at an exchange without limits: none waits for what it only assumed."""
-    robots = [Budget(WeightStore(tmp_path / "weights.sqlite"), "http://paper", Watch()) for _ in range(100)]
+    robots = [RateLimiter(RequestWeightStore(tmp_path / "weights.sqlite"), "http://paper", Watch()) for _ in range(100)]
     assert robots[0].ask(20, urgent=False) == 0
     robots[0].learn(None)
     assert not [robot for robot in robots for _ in range(5) if robot.ask(20, urgent=False)]
@@ -103,7 +103,7 @@ def test_a_store_of_before_is_read_on(tmp_path: Path) -> None:
     """Weights were kept without a limit once."""
     path = tmp_path / "weights.sqlite"
     connect(path, MIGRATIONS[:1]).execute("INSERT INTO weight VALUES ('x', ?, 5990, 0)", (START // MINUTE_MS,))
-    budget = Budget(WeightStore(path), "x", Watch())
+    budget = RateLimiter(RequestWeightStore(path), "x", Watch())
     assert budget.ask(20, urgent=True) > 0, "what is assumed holds until the exchange has stated its own"
     budget.learn(12_000)
     assert budget.ask(20, urgent=True) == 0
@@ -114,7 +114,9 @@ def test_a_store_that_cannot_be_used_stops_no_request(tmp_path: Path, how: str) 
     path = tmp_path / "weights.sqlite"
     if how == "damaged":
         path.write_bytes(b"no database" * 100)
-    budget = Budget(WeightStore(path if how == "damaged" else tmp_path / "gone" / "weights.sqlite"), "x", Watch())
+    budget = RateLimiter(
+        RequestWeightStore(path if how == "damaged" else tmp_path / "gone" / "weights.sqlite"), "x", Watch()
+    )
     budget.learn(100)
     assert budget.ask(50, urgent=False) == 0
     assert budget.ask(50, urgent=False) > 0, "it still counts"
@@ -170,7 +172,7 @@ async def test_no_request_leaves_before_retry_after_is_over(
     pair = KeyPair("k", KeyType.HMAC, Secret("k" * 64), Secret("s" * 64))
     target = ExchangeTarget("x", url, "ws://127.0.0.1:1/ws-api/v3", "ws://127.0.0.1:1")
     first, second = (
-        BinanceExchange(target, pair, watch, budget=Budget(WeightStore(tmp_path / "w.sqlite"), url, watch))
+        BinanceExchange(target, pair, watch, budget=RateLimiter(RequestWeightStore(tmp_path / "w.sqlite"), url, watch))
         for _ in range(2)
     )
     answers.append(_refusal(status, -1003, Retry_After="9"))

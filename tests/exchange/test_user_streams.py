@@ -15,9 +15,9 @@ from aiohttp import web
 from multidict import CIMultiDict
 
 from fortctl.exchange.client import BinanceExchange
-from fortctl.exchange.connection_pool import Connections
-from fortctl.exchange.streams.reconnect import LONGEST_PAUSE_S, Pauses, Refused, refusal, retry_after
-from fortctl.exchange.streams.user_pool import UserStreams
+from fortctl.exchange.connection_pool import ConnectionPool
+from fortctl.exchange.streams.reconnect import LONGEST_PAUSE_S, Backoff, RequestRejectedError, refusal, retry_after
+from fortctl.exchange.streams.user_pool import UserStreamPool
 from fortctl.exchange.targets import _from_url
 from fortctl.model import (
     BalanceUpdate,
@@ -46,12 +46,12 @@ def pair_of(key: dict[str, Any]) -> KeyPair:
 class World:
     """Shared connections to one paper exchange, with what each account heard."""
 
-    def __init__(self, paper: PaperExchange, streams: UserStreams | None = None) -> None:
+    def __init__(self, paper: PaperExchange, streams: UserStreamPool | None = None) -> None:
         self.paper = paper
         self.target = _from_url("paper", paper.url)
-        self.connections = Connections()
+        self.connections = ConnectionPool()
         self.dialled = 0
-        self.streams = streams or UserStreams(self._dial)
+        self.streams = streams or UserStreamPool(self._dial)
         self.heard: dict[str, list[UserEvent]] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self.pairs: dict[str, KeyPair] = {}
@@ -113,7 +113,7 @@ async def world(**options: Any) -> AsyncIterator[World]:
     with in_process() as paper:
         one = World(paper)
         if options:
-            one.streams = UserStreams(one._dial, **options)
+            one.streams = UserStreamPool(one._dial, **options)
         try:
             yield one
         finally:
@@ -206,7 +206,7 @@ Script = Callable[[web.WebSocketResponse, dict[str, Any], int], Coroutine[Any, A
 
 
 @asynccontextmanager
-async def scripted(script: Script) -> AsyncIterator[UserStreams]:
+async def scripted(script: Script) -> AsyncIterator[UserStreamPool]:
     count = 0
 
     async def handle(request: web.Request) -> web.WebSocketResponse:
@@ -227,7 +227,7 @@ async def scripted(script: Script) -> AsyncIterator[UserStreams]:
     await site.start()
     port = site._server.sockets[0].getsockname()[1]  # type: ignore[union-attr]
     async with aiohttp.ClientSession() as session:
-        streams = UserStreams(lambda: session.ws_connect(f"http://127.0.0.1:{port}/"))
+        streams = UserStreamPool(lambda: session.ws_connect(f"http://127.0.0.1:{port}/"))
         yield streams
         await streams.close()
     await runner.cleanup()
@@ -240,7 +240,7 @@ ED25519 = (
 PAIR = KeyPair("test", KeyType.ED25519, Secret("k" * 64), Secret(ED25519))
 
 
-async def first(streams: UserStreams, count: int) -> list[UserEvent]:
+async def first(streams: UserStreamPool, count: int) -> list[UserEvent]:
     found: list[UserEvent] = []
     async with asyncio.timeout(20):
         async for event in streams.events(PAIR, NOW, "a"):
@@ -299,7 +299,7 @@ def test_what_the_exchange_asks_to_wait_goes_before_our_own_pauses() -> None:
     answer = {"id": 1, "status": 429, "error": {"code": -1003, "msg": "x", "data": {"retryAfter": 61_000}}}
     refused = refusal(answer, 1_000)
     assert refused is not None and (refused.code, retry_after(refused)) == (-1003, 60.0)
-    assert Pauses().after(refused) == 60.0
+    assert Backoff().after(refused) == 60.0
     assert refusal({"id": 1, "status": 200, "result": {}}, 0) is None
     silent = refusal({"id": 1, "status": 418, "error": {"code": -1003, "msg": "x"}}, 0)
     assert silent is not None and silent.wait_s == LONGEST_PAUSE_S
@@ -307,8 +307,8 @@ def test_what_the_exchange_asks_to_wait_goes_before_our_own_pauses() -> None:
     handshake = aiohttp.WSServerHandshakeError(info, (), status=429, headers=CIMultiDict({"Retry-After": "17"}))
     assert retry_after(handshake) == 17.0
     assert retry_after(aiohttp.WSServerHandshakeError(info, (), status=503, headers=CIMultiDict())) is None
-    pauses = Pauses()
-    taken = [pauses.after(Refused(None, "cut")) for _ in range(20)]
+    pauses = Backoff()
+    taken = [pauses.after(RequestRejectedError(None, "cut")) for _ in range(20)]
     assert taken[0] <= 0.1 and max(taken) <= LONGEST_PAUSE_S and taken[-1] >= LONGEST_PAUSE_S / 2
     pauses.reset()
-    assert pauses.after(Refused(None, "cut")) <= 0.1
+    assert pauses.after(RequestRejectedError(None, "cut")) <= 0.1

@@ -16,7 +16,7 @@ from fortctl.robot.storage.latch import LatchFile
 from fortctl.secret import Secret
 from fortctl.services.panic.panic import Panic
 from fortctl.services.panic.ports import PanicPorts
-from fortctl.services.panic.report import KeysRead, KnownKey, PanicReport, Step
+from fortctl.services.panic.report import KeysRead, KnownKey, PanicReport, PanicStep
 from hands import Hands
 
 PREFIX = "fcabc"
@@ -169,7 +169,7 @@ class Bench:
         return await self.made().run(wait_dead_s=0.0)
 
 
-def step(report: PanicReport, name: str) -> Step:
+def step(report: PanicReport, name: str) -> PanicStep:
     return next(one for one in report.steps if one.name == name)
 
 

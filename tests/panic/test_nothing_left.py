@@ -13,7 +13,7 @@ import pytest
 from fortctl.ports import OperationOwner
 from fortctl.robot.storage.latch import LatchFile
 from fortctl.services.rotation.journal import RotationJournal
-from fortctl.services.rotation.plan import Mode, Scope
+from fortctl.services.rotation.plan import RotationMode, Scope
 from fortctl.store.operations import SqliteOperations
 from fortctl.system.clock import SystemClock
 from harness import Shell, end_robots
@@ -48,7 +48,7 @@ def open_rotation(shell: Shell) -> SqliteOperations:
     me = OperationOwner(1, "elsewhere", "1", "keys rotate", 1, 1)
     journal = RotationJournal("default", store, me, lambda owner: False, SystemClock())
     journal.take()
-    journal.begin(Mode.OVERLAP, Scope.ROBOT, "sub-account", issue={"robot": {"names": ["fortctl-robot-r1-1"]}})
+    journal.begin(RotationMode.OVERLAP, Scope.ROBOT, "sub-account", issue={"robot": {"names": ["fortctl-robot-r1-1"]}})
     return store
 
 

@@ -17,18 +17,18 @@ from fortctl.bootstrap.deadline import open_board
 from fortctl.canonical_json import canonical_json
 from fortctl.errors import RobotUnreachable, VaultDamaged
 from fortctl.mailbox.crypto import Identity
-from fortctl.mailbox.messages import Command, Refused, open_row
+from fortctl.mailbox.messages import Command, CommandRejectedError, open_command
 from fortctl.mailbox.panic_order import OrderFile, check_order, read_answer, sign_orders
 from fortctl.mailbox.sqlite import SqliteMailbox
 from fortctl.model import KeyCard, KeyPair, KeyType, Role
 from fortctl.ports import MailboxRow
-from fortctl.robot.control.command_handlers import Change
-from fortctl.robot.control.command_processor import Desk
-from fortctl.robot.control.panic_listener import NOT_YET, Obedience, orders_of
-from fortctl.robot.control.robot_vault import Applied, InstalledKey, StrongBox
+from fortctl.robot.control.command_handlers import CommandOutcome
+from fortctl.robot.control.command_processor import CommandProcessor
+from fortctl.robot.control.panic_listener import NOT_YET, PanicListener, orders_of
+from fortctl.robot.control.robot_vault import CommandCursor, InstalledKey, RobotVault
 from fortctl.robot.storage.latch import LatchFile
 from fortctl.secret import Secret
-from fortctl.services.panic.halt import Halted, RemoteHalt
+from fortctl.services.panic.halt import HaltResult, RemoteHalt
 from fortctl.vault import erasure
 from fortctl.vault.file import VaultFile
 from fortctl.vault.slots import KeyFile
@@ -42,7 +42,7 @@ class Runner:
         self.told: list[str] = []
         self.silent = ""
 
-    def fall_silent(self, reason: str) -> None:
+    def suspend_trading(self, reason: str) -> None:
         self.silent = reason
 
     def place_nothing_more(self) -> None:
@@ -61,7 +61,7 @@ class World:
         known = {one.id: one.public_bytes() for one in self.operators}
         file = VaultFile(folder / "vault.toml", folder / "erasure")
         vault = file.create([KeyFile(folder / "vault.key")])
-        self.box = StrongBox.provision("a", "paper", vault, self.clock, known)
+        self.box = RobotVault.provision("a", "paper", vault, self.clock, known)
         self.robot = self.box.identity()
         self.mailbox = SqliteMailbox(folder / "mailbox.sqlite", any_thread=any_thread)
         self.latch = LatchFile(folder)
@@ -73,7 +73,7 @@ class World:
 
     def start(self) -> None:
         self.runner = Runner()
-        self.obedience = Obedience(
+        self.obedience = PanicListener(
             self.box,
             self.mailbox,
             self.runner,
@@ -206,7 +206,7 @@ class Shelf:
     def sent(self, order: OrderFile) -> bool:
         return order.nonce in self.noted
 
-    async def panic(self, begun_ms: int) -> Halted:
+    async def panic(self, begun_ms: int) -> HaltResult:
         how: dict[str, Any] = {"cancel_orders": True, "timeout_s": 0.2, "begun_ms": begun_ms}
         return await RemoteHalt(self, lambda url: self.world.mailbox, self.world.clock, **how).run()
 
@@ -278,8 +278,8 @@ async def test_a_thief_of_the_order_can_only_stop_the_robot(world: World) -> Non
     # Nor does it pass for a command, an operator's identity or a card.
     for envelope in (stolen.body, changed(stolen.body, kind="start")):
         row = MailboxRow("a", 1, envelope, b"", stolen.signature)
-        with pytest.raises(Refused):
-            open_row(
+        with pytest.raises(CommandRejectedError):
+            open_command(
                 row,
                 operators=world.box.operators(),
                 recipient=lambda _id: world.box.recipient(),
@@ -312,7 +312,7 @@ def test_an_order_of_another_account_or_robot_is_refused(world: World) -> None:
         if reason is None:
             assert check_order(order.keep.body, order.keep.signature, **facts).cancel_orders is False
             continue
-        with pytest.raises(Refused, match=reason):
+        with pytest.raises(CommandRejectedError, match=reason):
             check_order(order.cancel.body, order.cancel.signature, **facts)
 
 
@@ -428,18 +428,18 @@ async def test_a_copy_that_a_panic_destroyed_is_not_written_anew(
     pair = KeyPair("robot-1", KeyType.HMAC, Secret("K" * 64), Secret("S" * 64))
     card = KeyCard(Role.ROBOT, "robot-1", KeyType.HMAC, "0" * 12, "KKKK", "ok")
     key = InstalledKey(pair, 1, (), card)
-    world.box.write(Applied(1, 1), key=key)
+    world.box.write(CommandCursor(1, 1), key=key)
     runner = SimpleNamespace(status=lambda: {"state": "stopped"})
-    desk = Desk(world.box, world.mailbox, runner, dict, world.clock, world.latch, logging.getLogger("test"))  # type: ignore[arg-type]
+    desk = CommandProcessor(world.box, world.mailbox, runner, dict, world.clock, world.latch, logging.getLogger("test"))  # type: ignore[arg-type]
 
     def panic() -> None:
         world.latch.set({})
         erasure.destroy(world.folder / "erasure", "a")
 
-    async def handle(_command: object) -> Change:
+    async def handle(_command: object) -> CommandOutcome:
         if when == "while it was asked about":
             panic()
-        return Change(refresh=key) if kind == "verify-key" else Change(install=key)
+        return CommandOutcome(refresh=key) if kind == "verify-key" else CommandOutcome(install=key)
 
     write = world.box.write
 

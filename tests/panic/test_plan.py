@@ -15,8 +15,8 @@ import pytest
 
 from fortctl.bootstrap import deadline, panic
 from fortctl.bootstrap.deadline import read_in_time
-from fortctl.bootstrap.panic import accounts_of
-from fortctl.cli.context import App
+from fortctl.bootstrap.panic import affected_accounts
+from fortctl.cli.context import CommandContext
 from fortctl.cli.options import Globals
 from fortctl.errors import BadInput, Conflict, NotFound, VaultLocked
 from fortctl.robot.process.local_robot import LocalRobot
@@ -100,8 +100,8 @@ async def test_whatever_is_broken_the_plan_is_told(tmp_path: Path) -> None:
 # -- what is read before the latch -------------------------------------------------------------------------------------
 
 
-def app(home: Path, account: str = "default") -> App:
-    return App(Globals(home, account), "panic-disconnect")
+def app(home: Path, account: str = "default") -> CommandContext:
+    return CommandContext(Globals(home, account), "panic-disconnect")
 
 
 def test_what_hangs_is_not_waited_for() -> None:
@@ -120,7 +120,7 @@ def test_the_configuration_is_not_read_where_the_home_tells_of_the_account(
 
     monkeypatch.setattr(panic, "load_config", never)
     (tmp_path / trace).mkdir(parents=True)
-    assert accounts_of(app(tmp_path), False) == ["default"]
+    assert affected_accounts(app(tmp_path), False) == ["default"]
 
 
 def test_an_account_that_only_a_configuration_in_time_would_name_is_not_there(
@@ -129,7 +129,7 @@ def test_an_account_that_only_a_configuration_in_time_would_name_is_not_there(
     monkeypatch.setattr(panic, "read_in_time", lambda read: read_in_time(read, 0.0))
     monkeypatch.setattr(panic, "load_config", lambda home: threading.Event().wait())
     with pytest.raises(NotFound):
-        accounts_of(app(tmp_path, "nobody"), False)
+        affected_accounts(app(tmp_path, "nobody"), False)
 
 
 def test_a_passphrase_file_that_hangs_is_not_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

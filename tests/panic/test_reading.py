@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from fortctl.bootstrap.emergency import Emergency
-from fortctl.cli.context import App
+from fortctl.bootstrap.emergency import EmergencyReader
+from fortctl.cli.context import CommandContext
 from fortctl.cli.options import Globals
 from fortctl.config.home import Home
 from fortctl.errors import FortctlError
@@ -20,8 +20,8 @@ from fortctl.model import KeyVerdict
 from fortctl.ports import MailboxRow, NewRecord
 from fortctl.secret import Secret
 from fortctl.services.panic.report import KeysRead
-from fortctl.services.site_vault import FINGERPRINT_KEY, Custody
-from fortctl.store.audit_log import AuditFile
+from fortctl.services.site_vault import FINGERPRINT_KEY, SiteVault
+from fortctl.store.audit_log import AuditLogFile
 from fortctl.vault import erasure
 from fortctl.vault.file import VaultFile
 from fortctl.vault.slots import KeyFile
@@ -59,8 +59,8 @@ def home(tmp_path: Path) -> Home:
     return one
 
 
-def emergency(home: Home) -> Emergency:
-    return Emergency(App(Globals(home.path)), home, "default")
+def emergency(home: Home) -> EmergencyReader:
+    return EmergencyReader(CommandContext(Globals(home.path)), home, "default")
 
 
 @pytest.mark.parametrize("where", ["site", "robot"])
@@ -146,8 +146,8 @@ async def test_what_nothing_names_is_not_proved_dead(tmp_path: Path) -> None:
 def test_a_verdict_that_comes_after_a_panic_brings_no_copy_back(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
     """The copies are destroyed between reading the key and writing down what the exchange says of it."""
     vault = VaultFile(home.vault, home.erasure).unlock([KeyFile(home.keyfile)])
-    audit = AuditFile(home.audit)
-    custody = Custody("default", "paper", vault, audit, Hands(1.0))
+    audit = AuditLogFile(home.audit)
+    custody = SiteVault("default", "paper", vault, audit, Hands(1.0))
     vault.update([NewRecord(FINGERPRINT_KEY, "", "", "", "", "", Secret("F" * 32), erasable=False, created_at=1)])
     custody.note_verdict(KeyVerdict(True, "ok"))
     assert custody.site_key() is not None and len(erasure.names(home.erasure)) == 1

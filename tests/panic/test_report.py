@@ -12,20 +12,20 @@ from fortctl.errors import ExchangeUnreachable, FortctlError
 from fortctl.model import KeyPair, KeyType
 from fortctl.ports import ExchangeFault, IssuedKey, Outcome
 from fortctl.secret import Secret
-from fortctl.services.panic.deletion_watch import DeathWatch
-from fortctl.services.panic.halt import Halted
-from fortctl.services.panic.key_inventory import IssuedName, Memory
+from fortctl.services.panic.deletion_watch import DeletionWatch
+from fortctl.services.panic.halt import HaltResult
+from fortctl.services.panic.key_inventory import IssuedName, KeyInventory
 from fortctl.services.panic.report import (
     ROLES,
     UNREACHED,
     KeysRead,
     KnownKey,
     PanicReport,
-    Step,
+    PanicStep,
     data_of,
+    deduplicate,
     failure_of,
     nameless,
-    united,
 )
 from hands import Hands
 from panic.bench import PREFIX, Bench, Process, order, step, told
@@ -37,7 +37,7 @@ def pair(name: str, api_key: str) -> KeyPair:
 
 def report(account: str = "a", **actions: dict[str, Any]) -> PanicReport:
     found = tuple({"what": what, "account": account, "text": f"do {what}", **facts} for what, facts in actions.items())
-    return PanicReport(account, (Step("latch", "done", 1.23, "on"),), 12.34, found)
+    return PanicReport(account, (PanicStep("latch", "done", 1.23, "on"),), 12.34, found)
 
 
 @pytest.mark.parametrize(
@@ -68,9 +68,9 @@ def test_one_account_that_was_not_reached_outranks_the_others() -> None:
 def test_a_key_that_was_seen_twice_is_one_key() -> None:
     whole = KnownKey("robot", "r", "wxyz", "f", pair("r", "A" * 60 + "wxyz"))
     named, carded, other = KnownKey("robot", "r"), KnownKey("robot", "r", "wxyz"), KnownKey("robot", "r", "abcd")
-    assert united([named, carded, whole]) == [whole]
-    assert united([named, other, whole]) == [whole, other], "a retiring key may bear the same name"
-    assert united([named]) == [named] and KnownKey.from_json(carded.as_json()) == carded
+    assert deduplicate([named, carded, whole]) == [whole]
+    assert deduplicate([named, other, whole]) == [whole, other], "a retiring key may bear the same name"
+    assert deduplicate([named]) == [named] and KnownKey.from_json(carded.as_json()) == carded
 
 
 def test_what_nothing_tells_of_is_a_persons_to_delete() -> None:
@@ -83,7 +83,7 @@ def test_what_nothing_tells_of_is_a_persons_to_delete() -> None:
 
 
 def test_which_issued_keys_are_ours() -> None:
-    memory = Memory("default")
+    memory = KeyInventory("default")
     whole = KnownKey("robot", "r", "wxyz", "", pair("r", "A" * 60 + "wxyz"))
     shown = KnownKey("site", "noted", "abcd", "print of abcd")
     memory.take(
@@ -145,9 +145,9 @@ async def watched(
             raise exchange
         return exchange
 
-    memory = Memory("default")
+    memory = KeyInventory("default")
     memory.take(KeysRead(mark=lambda api_key: f"print of {api_key.reveal()[-4:]}"), {})
-    left = await DeathWatch(connect, alive, memory.same, clock).watch(keys, wait_s)  # type: ignore[arg-type]
+    left = await DeletionWatch(connect, alive, memory.same, clock).watch(keys, wait_s)  # type: ignore[arg-type]
     return left, clock.at
 
 
@@ -278,10 +278,10 @@ async def test_a_robot_elsewhere_has_orders_on_their_way_until_after_it_obeyed(t
     bench = Bench(tmp_path / "robot")
 
     class Obeys:
-        async def run(self) -> Halted:
+        async def run(self) -> HaltResult:
             await bench.clock.sleep(4.0)
             bench.exchange.coming = [(bench.clock.at + 0.8, order(1, f"{PREFIX}-1"))]
-            return Halted("the robot has latched and is still cancelling")
+            return HaltResult("the robot has latched and is still cancelling")
 
     bench.changes["remote"] = lambda: lambda *how: Obeys()
     await bench.panic()

@@ -78,7 +78,7 @@ def test_a_large_taker_is_filled_in_parts() -> None:
 def test_what_binance_would_refuse(values: dict[str, str], code: int, text: str | None) -> None:
     engine = made()
     order = {"side": "BUY", "type": "LIMIT", "timeInForce": "GTC", "price": "99", "quantity": "1", **values}
-    with pytest.raises(errors.Refusal) as caught:
+    with pytest.raises(errors.BinanceError) as caught:
         ask(engine, "alice", "POST", "order", **order)
     assert caught.value.code == code and text in (None, caught.value.message)
     assert engine.accounts["alice"].locked.get("USDT", 0) == 0
@@ -86,10 +86,10 @@ def test_what_binance_would_refuse(values: dict[str, str], code: int, text: str 
 
 def test_limit_maker_and_duplicates() -> None:
     engine = made()
-    with pytest.raises(errors.Refusal, match="immediately match"):
+    with pytest.raises(errors.BinanceError, match="immediately match"):
         ask(engine, "alice", "POST", "order", side="BUY", type="LIMIT_MAKER", price="101", quantity="1")
     limit(engine, "alice", "BUY", "99", "1", newClientOrderId="same")
-    with pytest.raises(errors.Refusal, match="Duplicate"):
+    with pytest.raises(errors.BinanceError, match="Duplicate"):
         limit(engine, "alice", "BUY", "98", "1", newClientOrderId="same")
     limit(engine, "bob", "BUY", "98", "1", newClientOrderId="same")
     ask(engine, "alice", "DELETE", "order", origClientOrderId="same")
@@ -136,6 +136,6 @@ def test_timestamps(values: dict[str, object], code: int | None) -> None:
     if code is None:
         authentication.check_time(values, NOW)
         return
-    with pytest.raises(errors.Refusal) as caught:
+    with pytest.raises(errors.BinanceError) as caught:
         authentication.check_time(values, NOW)
     assert caught.value.code == code

@@ -15,8 +15,8 @@ from typing import Any
 
 import pytest
 
-from fortctl.paper.engine.market_data import Tape, load
-from fortctl.paper.server.fast_http import Lane
+from fortctl.paper.engine.market_data import Recording, load
+from fortctl.paper.server.fast_http import FastHttpProtocol
 from fortctl.paper.server.lifecycle import RunningServer, start
 from fortctl.paper.server.server import ServerOptions
 from fortctl.paper.server.state_file import Batch, StateFile
@@ -33,9 +33,9 @@ async def running(tmp_path: Path) -> AsyncIterator[RunningServer]:
 
 
 @cache
-def recorded() -> Tape:
+def recorded() -> Recording:
     whole = load("synthetic:3")
-    return Tape(whole.symbol, whole.trades[:100])
+    return Recording(whole.symbol, whole.trades[:100])
 
 
 @asynccontextmanager
@@ -72,7 +72,7 @@ class Wire:
         return int(head[0].split(" ")[1]), headers, parsed
 
 
-def lanes(running: RunningServer) -> set[Lane]:
+def lanes(running: RunningServer) -> set[FastHttpProtocol]:
     return running._lanes._lanes
 
 
@@ -185,13 +185,13 @@ async def test_no_answer_names_the_web_server_beneath(running: RunningServer, sa
 async def test_what_is_not_plain_goes_the_long_way(
     running: RunningServer, monkeypatch: pytest.MonkeyPatch, head: str
 ) -> None:
-    handed, hand_over = asyncio.Event(), Lane._hand_over
+    handed, hand_over = asyncio.Event(), FastHttpProtocol._hand_over
 
-    def seen(lane: Lane) -> None:
+    def seen(lane: FastHttpProtocol) -> None:
         handed.set()
         hand_over(lane)
 
-    monkeypatch.setattr(Lane, "_hand_over", seen)
+    monkeypatch.setattr(FastHttpProtocol, "_hand_over", seen)
     wire = await Wire.to(running)
     wire.say(f"{head}\r\n\r\n".encode("latin-1"))
     async with asyncio.timeout(20):

@@ -9,9 +9,9 @@ import pytest
 
 from fortctl.paper.engine import errors
 from fortctl.paper.engine.exchange import Engine
-from fortctl.paper.engine.market_data import Tape, Trade
+from fortctl.paper.engine.market_data import Recording, Trade
 from fortctl.paper.engine.symbols import symbol_of
-from fortctl.paper.engine.trade_history import History
+from fortctl.paper.engine.trade_history import TradeHistory
 from paper_exchange import NOW, SYMBOL, ask, book_depth, limit, made, trade
 
 
@@ -32,7 +32,7 @@ def locked(engine: Engine, asset: str, account: str = "alice") -> Decimal:
 
 
 def code(call: Any) -> tuple[int, str]:
-    with pytest.raises(errors.Refusal) as caught:
+    with pytest.raises(errors.BinanceError) as caught:
         call()
     return caught.value.code, caught.value.message
 
@@ -369,7 +369,7 @@ def test_cancel_replace() -> None:
     assert status(engine, old) == "CANCELED" and answer["newOrderResponse"]["price"] == "98.00000000"
 
     def refused(mode: str, **more: Any) -> tuple[int, int, str, str]:
-        with pytest.raises(errors.Refusal) as caught:
+        with pytest.raises(errors.BinanceError) as caught:
             replace(engine, mode, **more)
         data = caught.value.data
         return caught.value.status, caught.value.code, data["cancelResult"], data["newOrderResult"]
@@ -508,7 +508,7 @@ def test_the_filters_look_at_their_own_minutes() -> None:
     def at(minutes: int, price: str, quantity: str) -> None:
         engine.trade(SYMBOL, Trade(9, Decimal(price), Decimal(quantity), NOW, False), NOW - minutes * minute)
 
-    engine.history[SYMBOL] = History()
+    engine.history[SYMBOL] = TradeHistory()
     at(20, "50", "1")
     at(3, "100", "3")
     at(0, "200", "1")
@@ -520,7 +520,7 @@ def test_the_filters_look_at_their_own_minutes() -> None:
         order = {"side": "BUY", "type": "LIMIT", "timeInForce": "GTC", "price": price, "quantity": "1"}
         try:
             ask(engine, "alice", "POST", "order/test", **order)
-        except errors.Refusal as refusal:
+        except errors.BinanceError as refusal:
             assert refusal.message == "Filter failure: PERCENT_PRICE_BY_SIDE"
             return False
         return True
@@ -547,7 +547,7 @@ def test_lists_count_against_their_own_filter() -> None:
 def test_commissions_in_bnb_at_a_discount_where_there_is_enough() -> None:
     symbol, bnb = symbol_of(SYMBOL, Decimal("0.01"), Decimal("0.001")), symbol_of("BNBUSDT", Decimal("0.1"), Decimal(1))
     first = Trade(1, Decimal(100), Decimal(9), NOW, False)
-    engine = Engine({SYMBOL: Tape(symbol, (first,)), "BNBUSDT": Tape(bnb, (first,))}, "through")
+    engine = Engine({SYMBOL: Recording(symbol, (first,)), "BNBUSDT": Recording(bnb, (first,))}, "through")
     made(engine=engine)
     engine.trade("BNBUSDT", Trade(1, Decimal(50), Decimal(9), NOW, True), NOW)
     alice = engine.accounts["alice"]

@@ -7,7 +7,7 @@ from decimal import Decimal
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fortctl.paper.engine.book_side import Side
+from fortctl.paper.engine.book_side import BookSide
 from fortctl.paper.engine.orders import PaperOrder
 
 ZERO = Decimal(0)
@@ -26,7 +26,7 @@ def order(number: int, side: str, price: Decimal, rank: int) -> PaperOrder:
     limit=prices,
 )
 def test_orders_stand_by_price_and_rank(buying: bool, commands: list[tuple[str, int, Decimal]], limit: Decimal) -> None:
-    side, plain = Side(buying), {}
+    side, plain = BookSide(buying), {}
     for rank, (command, number, price) in enumerate(commands, 1):
         if command == "add":
             plain[number] = order(number, "BUY" if buying else "SELL", price, rank)

@@ -9,7 +9,7 @@ from fortctl.exchange.signing import socket_payload
 from fortctl.model import KeyPair, KeyType
 from fortctl.paper.api.authentication import check_signature
 from fortctl.paper.engine.accounts import ApiKey
-from fortctl.paper.engine.errors import Refusal
+from fortctl.paper.engine.errors import BinanceError
 from signature_vectors import HMAC, REST_VECTORS, SOCKET_COMMON, SOCKET_VECTORS
 
 
@@ -33,6 +33,6 @@ def test_documented_vectors(pair: KeyPair, payload: bytes, signature: str) -> No
     check_signature(key, payload, signature, encoded=False)
     other = ("0" if signature[0] != "0" else "1") + signature[1:]
     for bad_payload, bad_signature in ((payload + b" ", signature), (payload, other), (payload, signature[:-4])):
-        with pytest.raises(Refusal) as refused:
+        with pytest.raises(BinanceError) as refused:
             check_signature(key, bad_payload, bad_signature, encoded=False)
         assert refused.value.code == -1022

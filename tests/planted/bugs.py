@@ -87,8 +87,8 @@ BUGS = (
     Bug(
         "the lease is looked at before the timestamp is fixed",
         "robot/core/submission.py",
-        "(Step.STAMP, Step.JOURNAL, Step.LOCK, Step.LATCH, Step.LEASE, Step.SEND, Step.UNLOCK)",
-        "(Step.JOURNAL, Step.LEASE, Step.STAMP, Step.LOCK, Step.LATCH, Step.SEND, Step.UNLOCK)",
+        "    SubmissionStep.STAMP,\n    SubmissionStep.JOURNAL,\n    SubmissionStep.LOCK,\n    SubmissionStep.LATCH,\n    SubmissionStep.LEASE,\n",
+        "    SubmissionStep.JOURNAL,\n    SubmissionStep.LEASE,\n    SubmissionStep.STAMP,\n    SubmissionStep.LOCK,\n    SubmissionStep.LATCH,\n",
         f"{EXHAUSTIVE} -k nothing_twice",
         "5",
     ),
@@ -127,8 +127,8 @@ BUGS = (
     Bug(
         "the latch is read before its lock is held",
         "robot/core/submission.py",
-        "(Step.STAMP, Step.JOURNAL, Step.LOCK, Step.LATCH, Step.LEASE, Step.SEND, Step.UNLOCK)",
-        "(Step.STAMP, Step.JOURNAL, Step.LATCH, Step.LOCK, Step.LEASE, Step.SEND, Step.UNLOCK)",
+        "    SubmissionStep.STAMP,\n    SubmissionStep.JOURNAL,\n    SubmissionStep.LOCK,\n    SubmissionStep.LATCH,\n    SubmissionStep.LEASE,\n",
+        "    SubmissionStep.STAMP,\n    SubmissionStep.JOURNAL,\n    SubmissionStep.LATCH,\n    SubmissionStep.LOCK,\n    SubmissionStep.LEASE,\n",
         f"{EXHAUSTIVE} -k nothing_twice",
         "6",
     ),
@@ -159,7 +159,7 @@ BUGS = (
     Bug(
         "a buy whose level was given up just before a kill is not cancelled",
         "robot/strategy/grid.py",
-        "        orders = [*_strays(book), *_buys(book, settings, view)]\n",
+        "        orders = [*_out_of_grid_orders(book), *_buys(book, settings, view)]\n",
         "        orders = _buys(book, settings, view)\n",
         f"{UNDISTURBED} -k never_killed",
         "3",

@@ -13,8 +13,8 @@ import sys
 import tempfile
 from pathlib import Path
 
-from tools.docgen import rewrite_section
 from planted.bugs import BUGS, Bug
+from tools.docgen import rewrite_section
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCUMENT = ROOT / "docs" / "robot.md"

@@ -5,10 +5,10 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from tools.docgen import replace_section
 from harness import REPOSITORY
 from planted.bugs import BUGS
 from planted.run import NAME, plant, table
+from tools.docgen import replace_section
 
 
 def test_every_bug_has_its_place_in_the_source(tmp_path: Path) -> None:

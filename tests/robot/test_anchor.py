@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from fortctl.errors import JournalUnwritable, VaultDamaged
-from fortctl.robot.core.events import Noted
+from fortctl.robot.core.events import StrategyNote
 from fortctl.robot.storage.journal import SqliteJournal
-from fortctl.robot.storage.journal_checkpoint import BLOCK, Anchor, read_anchor
+from fortctl.robot.storage.journal_checkpoint import BLOCK, JournalCheckpoint, read_anchor
 from fortctl.system.clock import SystemClock
 from robot.atwork import DEEP, again, codes, ours, trading
 from robot.world import Robot, World
@@ -98,7 +98,7 @@ def test_numbers_come_in_blocks_and_a_clean_end_wastes_none(tmp_path: Path) -> N
     def opened() -> SqliteJournal:
         return SqliteJournal(tmp_path / "journal.sqlite", account="default", clock=SystemClock())
 
-    def kept() -> Anchor:
+    def kept() -> JournalCheckpoint:
         found = read_anchor(tmp_path / "journal.anchor")
         assert found is not None
         return found
@@ -113,10 +113,10 @@ def test_numbers_come_in_blocks_and_a_clean_end_wastes_none(tmp_path: Path) -> N
     journal.close()
     journal = opened()
     assert journal.reserve(1, 1) == 5 + 2 * BLOCK, "killed: what may have been used is not used"
-    journal.append([Noted("a", "b")])
+    journal.append([StrategyNote("a", "b")])
     journal.settle()
     journal.close()
-    assert kept() == Anchor(kept().journal, 1, 6 + 2 * BLOCK)
+    assert kept() == JournalCheckpoint(kept().journal, 1, 6 + 2 * BLOCK)
     journal = opened()
     assert journal.behind() == "" and journal.reserve(1, 1) == 6 + 2 * BLOCK
     assert journal.reserve(1000, 1) == 1000, "a journal of before has used more"

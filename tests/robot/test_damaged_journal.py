@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from fortctl.errors import VaultDamaged
-from fortctl.robot.core.events import Configured, Noted
+from fortctl.robot.core.events import Configured, StrategyNote
 from fortctl.robot.process.systemd_unit import NO_RESTART
 from fortctl.robot.storage.journal import SqliteJournal
 from fortctl.robot.storage.offline_status import journal_summary, offline_report, offline_status
@@ -56,7 +56,7 @@ def journal(tmp_path: Path) -> Path:
     folder.mkdir()
     path = folder / "journal.sqlite"
     one = open_journal(path)
-    one.append([Configured(SETTINGS.as_json()), *(Noted(f"name-{number}", "x" * 100) for number in range(200))])
+    one.append([Configured(SETTINGS.as_json()), *(StrategyNote(f"name-{number}", "x" * 100) for number in range(200))])
     one.close()
     return path
 

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from fortctl.robot.core.book import Book
 from fortctl.robot.core.cycle import CycleState
-from fortctl.robot.core.events import AssetsNamed, Booked, Configured, Intended, Told
+from fortctl.robot.core.events import AssetsNamed, Configured, FillRecorded, OrderIntended, OrderStatusReported
 from fortctl.robot.storage.journal import read_events
 from robot.test_world import agree, walk
 from robot.world import SETTINGS, SYMBOL, Robot, World
@@ -236,14 +236,14 @@ def test_the_formula_is_what_was_executed_less_commission_in_base_rounded_down(
     book.apply(Configured(SETTINGS.as_json()))
     book.apply(AssetsNamed("XRP", "ETH"))
     promise = {"sell_price": Decimal("0.0015"), "sell_step": Decimal(step)}
-    book.apply(Intended(1, 1, "buy", 1, "b1", price, total + 1, Decimal(0), 0, **promise))
+    book.apply(OrderIntended(1, 1, "buy", 1, "b1", price, total + 1, Decimal(0), 0, **promise))
     got = Decimal(0)
     for number, (quantity, rate, asset) in enumerate(parts, 1):
         commission = quantity * rate
         got += quantity - (commission if asset == "XRP" else 0)
-        book.apply(Booked("b1", number, price, quantity, quantity * price, commission, asset, 1))
+        book.apply(FillRecorded("b1", number, price, quantity, quantity * price, commission, asset, 1))
     assert book.cycles[1].state is CycleState.BUYING
-    book.apply(Told("b1", 7, "CANCELED", total))
+    book.apply(OrderStatusReported("b1", 7, "CANCELED", total))
     cycle = book.cycles[1]
     if not parts:
         assert cycle.state is CycleState.CANCELLED

@@ -10,16 +10,16 @@ from fortctl.robot.core.book import Book
 from fortctl.robot.core.events import (
     Anchored,
     AssetsNamed,
-    Booked,
     Cancel,
     Configured,
     DustLeft,
     Event,
-    Intended,
+    FillRecorded,
+    ModeChanged,
+    OrderIntended,
+    OrderStatusReported,
     Place,
-    Told,
     Trailed,
-    Wished,
 )
 from fortctl.robot.strategy.api import View
 from fortctl.robot.strategy.grid import Grid
@@ -53,7 +53,7 @@ def laid(levels: int = 3) -> Book:
         [
             Configured(settings.as_json()),
             AssetsNamed("XRP", "ETH"),
-            Wished("running", "started", 1),
+            ModeChanged("running", "started", 1),
             Anchored(Decimal("0.00140000")),
         ]
     )
@@ -62,27 +62,27 @@ def laid(levels: int = 3) -> Book:
 
 def buy(cycle: int, level: int, price: str, quantity: str = "35") -> list[Event]:
     name = f"buy-{cycle}"
-    order = Intended(cycle, level, "buy", 1, name, Decimal(price), Decimal(quantity), ZERO, 1)
-    return [order, Told(name, 10 + cycle, "NEW", ZERO)]
+    order = OrderIntended(cycle, level, "buy", 1, name, Decimal(price), Decimal(quantity), ZERO, 1)
+    return [order, OrderStatusReported(name, 10 + cycle, "NEW", ZERO)]
 
 
 def filled(cycle: int, price: str, got: str = "35") -> list[Event]:
     name, quantity = f"buy-{cycle}", Decimal(got)
     value = quantity * Decimal(price)
-    fill = Booked(name, 100 + cycle, Decimal(price), quantity, value, ZERO, "ETH", 2)
-    return [fill, Told(name, 10 + cycle, "FILLED", quantity)]
+    fill = FillRecorded(name, 100 + cycle, Decimal(price), quantity, value, ZERO, "ETH", 2)
+    return [fill, OrderStatusReported(name, 10 + cycle, "FILLED", quantity)]
 
 
 def sell(cycle: int, level: int, price: str, quantity: str = "35") -> list[Event]:
     name = f"sell-{cycle}"
-    order = Intended(cycle, level, "sell", 1, name, Decimal(price), Decimal(quantity), ZERO, 3)
-    return [order, Told(name, 20 + cycle, "NEW", ZERO)]
+    order = OrderIntended(cycle, level, "sell", 1, name, Decimal(price), Decimal(quantity), ZERO, 3)
+    return [order, OrderStatusReported(name, 20 + cycle, "NEW", ZERO)]
 
 
 def sold(cycle: int, price: str, quantity: str = "35") -> list[Event]:
     name, value = f"sell-{cycle}", Decimal(quantity) * Decimal(price)
-    fill = Booked(name, 200 + cycle, Decimal(price), Decimal(quantity), value, ZERO, "ETH", 4)
-    return [fill, Told(name, 20 + cycle, "FILLED", Decimal(quantity))]
+    fill = FillRecorded(name, 200 + cycle, Decimal(price), Decimal(quantity), value, ZERO, "ETH", 4)
+    return [fill, OrderStatusReported(name, 20 + cycle, "FILLED", Decimal(quantity))]
 
 
 def trailed(book: Book, price: str) -> list[Event]:
@@ -109,7 +109,7 @@ def test_a_buy_at_a_level_that_was_given_up_is_taken_back_at_any_later_look() ->
     book = laid()
     book.replay([*buy(1, 1, "0.00139303"), *buy(2, 2, "0.00138610"), *buy(3, 3, "0.00137920"), Trailed(3, 0)])
     assert Cancel("buy-3") in Grid().plan(book, view("0.00140500")).intents
-    book.replay([Told("buy-3", 13, "CANCELED", ZERO)])
+    book.replay([OrderStatusReported("buy-3", 13, "CANCELED", ZERO)])
     assert not any(isinstance(intent, Cancel) for intent in Grid().plan(book, view("0.00140500")).intents)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from fortctl.ports import ExchangeFault, Outcome
-from fortctl.robot.core.hold_reasons import Excuses, left_by_start
+from fortctl.robot.core.hold_reasons import Acknowledged, left_by_start
 from robot.atwork import DEEP, again, codes, ours, person, trading
 from robot.world import Robot, World
 from simulation.loop import simulated
@@ -151,7 +151,7 @@ async def test_a_start_leaves_what_a_person_has_to_look_at(tmp_path: Path) -> No
 def test_what_a_person_has_seen_is_told_by_its_code_and_by_what_stays_true_of_it(
     reason: str, later: str, passes: bool
 ) -> None:
-    assert Excuses().and_(["STRATEGY: broke", reason]).and_(["UNKNOWN_ORDER: fc-9; 1"]).covers(later) is passes
+    assert Acknowledged().and_(["STRATEGY: broke", reason]).and_(["UNKNOWN_ORDER: fc-9; 1"]).covers(later) is passes
 
 
 def test_a_start_clears_a_break_alone() -> None:

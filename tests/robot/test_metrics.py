@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from fortctl.config.settings import Address
-from fortctl.robot.core.events import Booked, Released
+from fortctl.robot.core.events import FillRecorded, Released
 from fortctl.robot.process.metrics import FAMILIES, STATES, Meter, MeteredJournal, Reading, exposition
 from fortctl.robot.process.metrics_server import MetricsEndpoint
 from harness import REPOSITORY, Shell
@@ -97,7 +97,7 @@ def test_a_metered_journal_counts_what_was_written_and_how_long_it_took() -> Non
 
     meter = Meter()
     journal = MeteredJournal(Journal(), meter, lambda: next(times))
-    fill = Booked("x", 1, Decimal(1), Decimal(1), Decimal(1), Decimal(0), "BTC", 0)
+    fill = FillRecorded("x", 1, Decimal(1), Decimal(1), Decimal(1), Decimal(0), "BTC", 0)
     journal.append([fill, fill])
     journal.append([])
     journal.append([fill, Released()])

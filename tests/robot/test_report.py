@@ -17,14 +17,21 @@ from hypothesis import strategies as st
 
 from fortctl.robot.core import book as book_module
 from fortctl.robot.core.book import Book
-from fortctl.robot.core.events import AssetsNamed, Booked, Configured, Intended, Priced, Told
-from fortctl.robot.core.filters import shown
+from fortctl.robot.core.events import (
+    AssetPriced,
+    AssetsNamed,
+    Configured,
+    FillRecorded,
+    OrderIntended,
+    OrderStatusReported,
+)
+from fortctl.robot.core.filters import format_money
 from fortctl.robot.core.profit_report import BY, COLUMNS, Report, as_csv, report
 from fortctl.robot.core.settings import GridSettings
-from fortctl.robot.core.status import describe
+from fortctl.robot.core.status import robot_status
 from fortctl.robot.storage.offline_status import offline_report, offline_status
 from fortctl.robot.strategy.grid import Grid
-from fortctl.robot.testing import KINDS, Playground, Step
+from fortctl.robot.testing import KINDS, SimulatedStep, StrategySimulator
 from robot.test_world import walk
 from robot.world import Robot, World
 from simulation.loop import simulated
@@ -53,22 +60,24 @@ def decimals_in(shown: Any) -> int:
     ],
 )
 def test_money_is_shown_to_eight_decimals_half_to_even(amount: str, text: str) -> None:
-    assert shown(Decimal(amount)) == text
+    assert format_money(Decimal(amount)) == text
 
 
 @settings(max_examples=60, deadline=None)
 @given(
     history=st.lists(
-        st.builds(Step, st.sampled_from(KINDS), st.decimals("-4", "4", places=2), st.integers(0, 50)),
+        st.builds(SimulatedStep, st.sampled_from(KINDS), st.decimals("-4", "4", places=2), st.integers(0, 50)),
         min_size=10,
         max_size=50,
     ),
     commission=st.sampled_from(["", "BNB", "ETH"]),
 )
-def test_realised_and_unrealised_profit_are_what_the_account_gained(history: list[Step], commission: str) -> None:
-    played = Playground(Grid(), SETTINGS, commission=commission)
-    played.record(Priced("BNB", Decimal("0.2"), played.now))
-    played.step(Step("start"))
+def test_realised_and_unrealised_profit_are_what_the_account_gained(
+    history: list[SimulatedStep], commission: str
+) -> None:
+    played = StrategySimulator(Grid(), SETTINGS, commission=commission)
+    played.record(AssetPriced("BNB", Decimal("0.2"), played.now))
+    played.step(SimulatedStep("start"))
     for step in history:
         played.step(step)
     found = {by: report(played.journal, by, played.price) for by in BY}
@@ -89,10 +98,10 @@ def test_realised_and_unrealised_profit_are_what_the_account_gained(history: lis
         rows = [Decimal(row["realised_profit"] or 0) for row in found[by]["rows"]]
         assert abs(sum(rows) - Decimal(profit["realised"])) <= LAST_DIGIT / 2 * (len(rows) + 1)
     assert decimals_in(found) <= 8
-    seen = describe(played.book, "running", played.price)
+    seen = robot_status(played.book, "running", played.price)
     assert decimals_in([seen["realised_profit"], seen["book"], seen["inventory"], played.book.cycle_rows()]) <= 8
     days = found["day"]["rows"]
-    assert sum(row["fills"] for row in days) == sum(isinstance(event, Booked) for event in played.journal)
+    assert sum(row["fills"] for row in days) == sum(isinstance(event, FillRecorded) for event in played.journal)
     for by, one in found.items():
         read = list(csv.DictReader(io.StringIO(as_csv(one["rows"], by))))
         assert [row[COLUMNS[by][0]] for row in read] == [str(row[COLUMNS[by][0]]) for row in one["rows"]]
@@ -102,23 +111,23 @@ def test_realised_and_unrealised_profit_are_what_the_account_gained(history: lis
 def test_commissions_in_another_asset_count_where_their_worth_is_known_and_are_named_where_not() -> None:
     price = Decimal("0.002")
 
-    def earned(*known: Priced) -> dict[str, object]:
+    def earned(*known: AssetPriced) -> dict[str, object]:
         events = [
             *(Configured(SETTINGS.as_json()), AssetsNamed("XRP", "ETH"), *known),
-            Intended(1, 1, "buy", 1, "b", price, Decimal(100), Decimal(0), 1),
+            OrderIntended(1, 1, "buy", 1, "b", price, Decimal(100), Decimal(0), 1),
             *(
-                Booked("b", 1, price, Decimal(100), Decimal("0.2"), Decimal("0.001"), "BNB", 2),
-                Told("b", 1, "FILLED", Decimal(100)),
+                FillRecorded("b", 1, price, Decimal(100), Decimal("0.2"), Decimal("0.001"), "BNB", 2),
+                OrderStatusReported("b", 1, "FILLED", Decimal(100)),
             ),
-            Intended(1, 1, "sell", 1, "s", price * 2, Decimal(100), Decimal(0), 3),
+            OrderIntended(1, 1, "sell", 1, "s", price * 2, Decimal(100), Decimal(0), 3),
             *(
-                Booked("s", 2, price * 2, Decimal(100), Decimal("0.4"), Decimal("0.002"), "BNB", 4),
-                Told("s", 2, "FILLED", Decimal(100)),
+                FillRecorded("s", 2, price * 2, Decimal(100), Decimal("0.4"), Decimal("0.002"), "BNB", 4),
+                OrderStatusReported("s", 2, "FILLED", Decimal(100)),
             ),
         ]
         return report(events, "symbol")["totals"]
 
-    known = earned(Priced("BNB", Decimal(10), 0))
+    known = earned(AssetPriced("BNB", Decimal(10), 0))
     assert known["profit"] == {"ETH": {"realised": "0.17", "unrealised": "0", "fees": "0.03"}}
     assert known["commissions_without_price"] == {}
     unknown = earned()
@@ -158,11 +167,11 @@ def test_a_change_of_symbol_keeps_dust_and_profit_apart() -> None:
         for leg, gain in (("buy", 1), ("sell", 2)):
             name = f"{leg}{cycle}"
             offered = Decimal(100) if leg == "buy" else Decimal(99)
-            book.apply(Intended(cycle, 1, leg, 1, name, price * gain, offered, Decimal(0), 1))
+            book.apply(OrderIntended(cycle, 1, leg, 1, name, price * gain, offered, Decimal(0), 1))
             # The same trade id in both symbols: ids are unique within a symbol only.
             commission = Decimal("0.5") if leg == "buy" else Decimal(0)
-            book.apply(Booked(name, gain, price * gain, offered, offered * price * gain, commission, base, 2))
-            book.apply(Told(name, gain, "FILLED", offered))
+            book.apply(FillRecorded(name, gain, price * gain, offered, offered * price * gain, commission, base, 2))
+            book.apply(OrderStatusReported(name, gain, "FILLED", offered))
         assert book.dust == Decimal("0.5") and book.profit > 0
     assert set(book.profits) == {"ETH", "BTC"}
     book.apply(AssetsNamed("XRP", "ETH"))

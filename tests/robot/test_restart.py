@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from fortctl.robot.core.events import Intended, Told
+from fortctl.robot.core.events import OrderIntended, OrderStatusReported
 from fortctl.robot.core.order_ids import client_order_id
 from robot.world import SETTINGS, SYMBOL, Robot, World
 from simulation.loop import simulated
@@ -30,13 +30,13 @@ async def left_behind(world: World, folder: Path) -> Robot:
         name = client_order_id(robot.runner.robot_id, number, "buy", 1)
         price, nothing = TOP - number * STEP, Decimal(0)
         at, promise = robot.runner.exchange_now(), (price * 2, Decimal(1))
-        robot.runner.record(Intended(number, number, "buy", 1, name, price, Decimal(10), nothing, at, *promise))
+        robot.runner.record(OrderIntended(number, number, "buy", 1, name, price, Decimal(10), nothing, at, *promise))
         values = {"side": "BUY", "type": "LIMIT", "timeInForce": "GTC", "price": f"{price:f}", "quantity": "10"}
         told = await exchange._ask(
             "POST", "/api/v3/order", symbol=SYMBOL, newClientOrderId=name, newOrderRespType="RESULT", **values
         )
         world.numbers[told["orderId"]] = name
-        robot.runner.record(Told(name, told["orderId"], told["status"], nothing))
+        robot.runner.record(OrderStatusReported(name, told["orderId"], told["status"], nothing))
     await robot.down()
     world.calls.clear()
     return robot

@@ -15,7 +15,7 @@ from fortctl.exchange.client import PAGE, BinanceExchange
 from fortctl.exchange.targets import ExchangeTarget
 from fortctl.model import KeyPair, KeyType
 from fortctl.ports import ExchangeFault, Outcome
-from fortctl.robot.core.reconciliation import Limits
+from fortctl.robot.core.reconciliation import ResumeLimits
 from fortctl.secret import Secret
 from robot.atwork import DEEP, again, ours, person, trading
 from robot.test_world import agree
@@ -82,7 +82,7 @@ async def test_the_shortest_break_that_is_not_bridged_is_judged_too(tmp_path: Pa
     """``resume.max_gap`` may be a minute: a stop of ninety seconds is longer, though no silence would have told."""
     world = World()
     robot = await trading(tmp_path, world)
-    robot.runner.limit(Limits(max_gap_ms=60_000))
+    robot.runner.limit(ResumeLimits(max_gap_ms=60_000))
     placed = len(world.placed)
     robot.process.stop()
     world.trade(DEEP, "5000")
@@ -116,7 +116,7 @@ async def test_the_limits_of_a_break_can_be_set(tmp_path: Path) -> None:
     await robot.down()
     await asyncio.sleep(3600)
     world.trade("0.00142000")
-    robot = await again(tmp_path, world, robot, limits=Limits(30 * 60 * 1000, Decimal(1)))
+    robot = await again(tmp_path, world, robot, limits=ResumeLimits(30 * 60 * 1000, Decimal(1)))
     codes = [row["code"] for row in robot.runner.status()["reasons"]]
     assert robot.runner.state == "held" and codes == ["GAP", "DRIFT"]
     await robot.down()

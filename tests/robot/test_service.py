@@ -12,7 +12,7 @@ import pytest
 from fortctl.errors import Conflict, ExchangeUnreachable, KeyRejected, NotFound
 from fortctl.model import Role
 from fortctl.ports import ExchangeFault, Outcome
-from fortctl.services.rotation.plan import Mode, Scope
+from fortctl.services.rotation.plan import RotationMode, Scope
 from rotation.stage import EngineExchange, Stage
 
 DEEP, HIGH = "0.00139000", "0.00141000"
@@ -92,7 +92,7 @@ def test_a_rotation_drains_what_a_crash_has_left_open(stage: Stage) -> None:
         return "wait"
 
     stage.person.on_timeout = rise  # type: ignore[method-assign]
-    ended = stage.rotate(Mode.DRAIN, Scope.ROBOT)
+    ended = stage.rotate(RotationMode.DRAIN, Scope.ROBOT)
     stage.person.on_timeout = on_timeout  # type: ignore[method-assign]
     assert waits == 1 and ended.operation.state == "done"
     assert not stage.engine.open_orders("default")
@@ -103,7 +103,7 @@ def test_a_rotation_that_gives_its_drain_up_leaves_a_stopped_robot_stopped(stage
     stage.trade(DEEP)
     brought_up_again(stage)
     with pytest.raises(Conflict, match="did not finish in time"):
-        stage.rotate(Mode.DRAIN, Scope.ROBOT)
+        stage.rotate(RotationMode.DRAIN, Scope.ROBOT)
     assert stage.tools().watch.status()["state"] == "stopped"
     assert open_at_the_exchange(stage, "SELL"), "its sell lies where it lay"
 

@@ -9,13 +9,13 @@ from decimal import Decimal
 import pytest
 
 from fortctl.robot.core.book import Book
-from fortctl.robot.core.events import Cancel, Intent, Noted, Place, Wished
-from fortctl.robot.core.lifecycle import Wish
+from fortctl.robot.core.events import Cancel, Intent, ModeChanged, Place, StrategyNote
+from fortctl.robot.core.lifecycle import TradingMode
 from fortctl.robot.core.settings import GridSettings
 from fortctl.robot.strategy.api import Plan, View
 from fortctl.robot.strategy.grid import Grid
-from fortctl.robot.strategy.guard import guarded
-from fortctl.robot.testing import RULES, Broken, Playground, Step, strategy_suite
+from fortctl.robot.strategy.guard import apply_limits
+from fortctl.robot.testing import RULES, InvariantViolationError, SimulatedStep, StrategySimulator, strategy_suite
 
 PLAIN = GridSettings("XRPETH", 6, Decimal("0.5"), Decimal("0.5"), Decimal("0.05"), max_quote=Decimal("0.2"))
 NARROW = replace(
@@ -71,7 +71,8 @@ class Forgetful(Grid):
     def plan(self, book: Book, view: View) -> Plan:
         plan = super().plan(book, view)
         return replace(
-            plan, events=(*plan.events, Noted("asked", str(len(book.notes.get("asked", "")))), Noted("x", "y"))
+            plan,
+            events=(*plan.events, StrategyNote("asked", str(len(book.notes.get("asked", "")))), StrategyNote("x", "y")),
         )
 
 
@@ -103,10 +104,10 @@ class Deaf(Grid):
     """Buys on while it drains."""
 
     def plan(self, book: Book, view: View) -> Plan:
-        if book.wish is not Wish.DRAINING:
+        if book.wish is not TradingMode.DRAINING:
             return super().plan(book, view)
         book = copy.deepcopy(book)
-        book.wish = Wish.RUNNING
+        book.wish = TradingMode.RUNNING
         return super().plan(book, view)
 
 
@@ -117,17 +118,17 @@ def test_the_suite_finds_what_a_strategy_does_wrong(wrong: type[Grid]) -> None:
     for name in ("test_the_invariants_hold_whatever_happens", "test_a_drain_ends", "test_every_cycle_earns_its_profit"):
         try:
             getattr(suite, name)()
-        except Broken as broken:
+        except InvariantViolationError as broken:
             found.append(str(broken))
     assert found
 
 
 def test_the_guard_lets_through_nothing_but_what_the_robot_may_do() -> None:
-    played = Playground(Grid(), PLAIN)
-    played.step(Step("start"))
+    played = StrategySimulator(Grid(), PLAIN)
+    played.step(SimulatedStep("start"))
     price = Decimal("0.00130000")
     good = Place(None, 77, "buy", price, Decimal(30), sell_price=Decimal("0.00140000"))
-    played.step(Step("cancel_by_hand"))
+    played.step(SimulatedStep("cancel_by_hand"))
     wrong = {
         "over the budget": replace(good, quantity=Decimal(600)),
         "more than its cycle bought": Place(1, 1, "sell", price, Decimal(30)),
@@ -136,9 +137,9 @@ def test_the_guard_lets_through_nothing_but_what_the_robot_may_do() -> None:
         "no open order of ours": Cancel("somebody-elses"),
         "breaks PRICE_FILTER": replace(good, price=price + Decimal("0.000000001")),
         "breaks NOTIONAL": replace(good, quantity=Decimal(1)),
-        "is not the strategy's": Wished("running", "by itself", 0),
+        "is not the strategy's": ModeChanged("running", "by itself", 0),
     }
     for text, intent in wrong.items():
-        one = Plan(events=(intent,)) if isinstance(intent, Wished) else Plan(intents=(intent,))
-        plan, complaints = guarded(one, played.book, played.view())
+        one = Plan(events=(intent,)) if isinstance(intent, ModeChanged) else Plan(intents=(intent,))
+        plan, complaints = apply_limits(one, played.book, played.view())
         assert not plan.intents and not plan.events and complaints, text

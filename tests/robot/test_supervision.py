@@ -17,7 +17,7 @@ import pytest
 from fortctl.bootstrap.robot import STUCK_AFTER_S, RobotProcess
 from fortctl.errors import InternalError
 from fortctl.ports import ExchangeFault, Outcome
-from fortctl.robot.process.crash_reports import FOLDER, MOST_BYTES, MOST_FILES, TRACE, Incidents, listed
+from fortctl.robot.process.crash_reports import FOLDER, MOST_BYTES, MOST_FILES, TRACE, CrashReports, listed
 from fortctl.robot.process.log_file import LogShape, RobotLog
 from fortctl.robot.process.sd_notify import ServiceManager
 from fortctl.secret import Secret
@@ -43,7 +43,7 @@ def broken() -> Exception:
 
 
 def test_an_incident_says_what_where_and_in_which_state_and_nothing_secret(tmp_path: Path) -> None:
-    incidents = Incidents(tmp_path, "default")
+    incidents = CrashReports(tmp_path, "default")
     state: dict[str, Any] = {**STATE, "reason": f"key {KEY}", "hold": [Secret(KEY)]}
     path = incidents.note(broken(), at_ms=0, where="run", state=state, log=[f"apiKey={KEY}", "books agree"])
     assert path is not None and path.stat().st_mode & 0o777 == 0o600
@@ -61,7 +61,7 @@ def test_an_incident_says_what_where_and_in_which_state_and_nothing_secret(tmp_p
 
 
 def test_incidents_are_bounded_in_number_and_size(tmp_path: Path) -> None:
-    incidents = Incidents(tmp_path, "default")
+    incidents = CrashReports(tmp_path, "default")
     for number in range(MOST_FILES + 5):
         log = ["x" * 5_000] * 1_000 if number % 2 else []
         assert incidents.note(broken(), at_ms=number * 1_000, where="run", state=STATE, log=log) is not None
@@ -74,13 +74,13 @@ def test_incidents_are_bounded_in_number_and_size(tmp_path: Path) -> None:
 
 def test_where_no_incident_can_be_written_the_error_itself_is_not_hidden(tmp_path: Path) -> None:
     (tmp_path / FOLDER).touch()
-    assert Incidents(tmp_path, "default").note(broken(), at_ms=0, where="run", state={}) is None
+    assert CrashReports(tmp_path, "default").note(broken(), at_ms=0, where="run", state={}) is None
 
 
 def test_a_native_trace_does_not_tell_where_things_are_installed(tmp_path: Path) -> None:
-    trace = '  File "/opt/secret place/lib/python3.11/site-packages/fortctl/robot/core.py", line 7 in beat'
+    trace = '  File "/opt/secret place/lib/python3.11/site-packages/fortctl/robot/trading/core.py", line 7 in beat'
     (tmp_path / TRACE).write_text(trace + "\n")
-    incidents = Incidents(tmp_path, "default")
+    incidents = CrashReports(tmp_path, "default")
     made = incidents.watch(1_700_000_000_000)
     incidents.close()
     assert (
@@ -92,7 +92,7 @@ def test_a_native_trace_does_not_tell_where_things_are_installed(tmp_path: Path)
 
 def test_a_trace_of_native_code_becomes_an_incident_once(tmp_path: Path) -> None:
     (tmp_path / TRACE).write_bytes(b"Fatal Python error: Aborted\n  File loop.py, line 3 in run\n" * 9_000)
-    incidents = Incidents(tmp_path, "default")
+    incidents = CrashReports(tmp_path, "default")
     try:
         made = incidents.watch(0)
         assert made is not None and made.stat().st_size <= MOST_BYTES

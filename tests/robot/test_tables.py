@@ -12,13 +12,13 @@ from hypothesis import strategies as st
 from fortctl.robot.core.cycle import FINAL, NEVER, TRANSITIONS, CycleEvent, CycleState, IllegalTransition, advance
 from fortctl.robot.core.lifecycle import (
     KEY,
-    WISH,
+    TRADING_MODE,
     Books,
-    Facts,
     Key,
     KeyEvent,
-    Wish,
-    WishEvent,
+    LifecycleFacts,
+    TradingMode,
+    TradingModeEvent,
     derive_state,
     may_trade,
 )
@@ -29,7 +29,7 @@ from fortctl.robot.strategy.api import sell_price
 
 
 def test_every_state_and_event_has_an_entry() -> None:
-    assert set(WISH) == set(itertools.product(Wish, WishEvent))
+    assert set(TRADING_MODE) == set(itertools.product(TradingMode, TradingModeEvent))
     assert set(KEY) == set(itertools.product(Key, KeyEvent))
     assert set(TRANSITIONS) == set(itertools.product(CycleState, CycleEvent))
 
@@ -54,9 +54,9 @@ RANK = ["latched", "verifying", "key_lost", "awaiting_key", "reconciling", "held
 
 def test_derived_states_come_in_the_order_of_the_design() -> None:
     for wish, key, candidate, books, hold, latched in itertools.product(
-        Wish, Key, (False, True), Books, ((), ("GAP",)), (False, True)
+        TradingMode, Key, (False, True), Books, ((), ("GAP",)), (False, True)
     ):
-        facts = Facts(wish, key, candidate, books, hold, latched)
+        facts = LifecycleFacts(wish, key, candidate, books, hold, latched)
         state = derive_state(facts)
         assert state in RANK
         if latched:
@@ -68,8 +68,8 @@ def test_derived_states_come_in_the_order_of_the_design() -> None:
 
 
 def test_a_drain_survives_a_restart_and_running_does_not() -> None:
-    assert WISH[Wish.DRAINING, WishEvent.BROUGHT_UP] is Wish.DRAINING
-    assert WISH[Wish.RUNNING, WishEvent.BROUGHT_UP] is Wish.STOPPED
+    assert TRADING_MODE[TradingMode.DRAINING, TradingModeEvent.BROUGHT_UP] is TradingMode.DRAINING
+    assert TRADING_MODE[TradingMode.RUNNING, TradingModeEvent.BROUGHT_UP] is TradingMode.STOPPED
 
 
 @given(st.text("0123456789abcdef", min_size=16, max_size=16), st.integers(1, 10**12 - 1), st.integers(1, 10**6 - 1))
@@ -110,9 +110,9 @@ def test_settings_survive_their_json() -> None:
 
 
 def test_the_documents_diagrams_are_the_tables() -> None:
+    from harness import REPOSITORY
     from tools.docgen import replace_section
     from tools.robot_diagrams import NAME, diagrams
-    from harness import REPOSITORY
 
     text = (REPOSITORY / "docs" / "robot.md").read_text(encoding="utf-8")
     assert replace_section(text, NAME, diagrams()) == text and "buying --> bought" in text

@@ -16,8 +16,8 @@ from fortctl.errors import BadInput
 from fortctl.paper.engine.market_data import Trade
 from fortctl.ports import ExchangeFault, Outcome
 from fortctl.robot.core.book import Book
-from fortctl.robot.core.events import AssetsNamed, Configured, Event, Priced
-from fortctl.robot.trading.strategy_runner import DISCOUNT_ASSET, Trader
+from fortctl.robot.core.events import AssetPriced, AssetsNamed, Configured, Event
+from fortctl.robot.trading.strategy_runner import DISCOUNT_ASSET, StrategyRunner
 from robot.atwork import person
 from robot.world import SETTINGS, SYMBOL, Robot, World
 from simulation.loop import simulated
@@ -194,13 +194,13 @@ async def test_what_bnb_is_worth_is_asked_and_journaled(known: dict[str, str], w
     holder, prices = _Holder(), _Prices(known)
     world = World()
     rules = await world.connect(None).symbol_rules(SYMBOL)
-    trader = Trader(holder, lambda name: None)  # type: ignore[arg-type, return-value]
+    trader = StrategyRunner(holder, lambda name: None)  # type: ignore[arg-type, return-value]
     await trader.refresh(prices, rules)  # type: ignore[arg-type]
     assert holder.book.prices.get("BNB") == (Decimal(worth) if worth else None)
     asked = prices.asked
     await trader.refresh(prices, rules)  # type: ignore[arg-type]
     assert prices.asked == asked
-    assert Priced("BNB", Decimal("0.2"), 5).as_json() == {"asset": "BNB", "price": "0.2", "at": 5}
+    assert AssetPriced("BNB", Decimal("0.2"), 5).as_json() == {"asset": "BNB", "price": "0.2", "at": 5}
 
 
 @simulated

@@ -31,14 +31,14 @@ from fortctl.model import (
 )
 from fortctl.paper.engine.accounts import ApiKey
 from fortctl.paper.engine.exchange import Engine
-from fortctl.paper.engine.market_data import Tape, Trade
+from fortctl.paper.engine.market_data import Recording, Trade
 from fortctl.paper.engine.symbols import symbol_of
-from fortctl.robot.core.events import Event, Intended
+from fortctl.robot.core.events import Event, OrderIntended
 from fortctl.robot.core.order_ids import client_order_id
-from fortctl.robot.core.reconciliation import Limits
+from fortctl.robot.core.reconciliation import ResumeLimits
 from fortctl.robot.core.settings import GridSettings
 from fortctl.robot.storage.journal import SqliteJournal
-from fortctl.robot.storage.journal_checkpoint import Anchor
+from fortctl.robot.storage.journal_checkpoint import JournalCheckpoint
 from fortctl.robot.trading.runner import Runner
 from fortctl.secret import Secret
 from simulation.exchange import ROBOT_ID, EngineExchange, Stream
@@ -128,8 +128,8 @@ class World:
         first = Trade(1, Decimal(price), Decimal(1000), START_MS, True)
         bnb = Trade(1, BNB_PRICE, Decimal(1), START_MS, True)
         tapes = {
-            SYMBOL: Tape(symbol, (first,)),
-            BNB: Tape(symbol_of(BNB, Decimal("0.000001"), Decimal("0.01")), (bnb,)),
+            SYMBOL: Recording(symbol, (first,)),
+            BNB: Recording(symbol_of(BNB, Decimal("0.000001"), Decimal("0.01")), (bnb,)),
         }
         self.engine = Engine(tapes, model)
         self.clock = WorldClock()
@@ -284,7 +284,7 @@ class WatchedJournal(SqliteJournal):
         self._world = world
         self._process = process
         self.disk = ""
-        self.cramped = False
+        self.low_space = False
         self.before_write: Callable[[Sequence[Event]], None] = lambda events: None
         self.after_write: Callable[[Sequence[Event]], None] = lambda events: None
         super().__init__(path, account="default", clock=clock)
@@ -296,13 +296,13 @@ class WatchedJournal(SqliteJournal):
             raise sqlite3.OperationalError(self.disk)
         super()._check_token()
 
-    def _keep_anchor(self, anchor: Anchor) -> None:
+    def _keep_anchor(self, anchor: JournalCheckpoint) -> None:
         if self._process.dead:
             raise Killed
         self._anchor_path.write_text(json.dumps(asdict(anchor)))
 
     def room(self) -> int:
-        return 0 if self.cramped else super().room()
+        return 0 if self.low_space else super().room()
 
     def append(self, events: Sequence[Event]) -> None:
         if self._process.dead:
@@ -313,7 +313,7 @@ class WatchedJournal(SqliteJournal):
             raise JournalUnwritable(self.disk)
         for event in events:
             self._world.note(f"journal {event}")
-            if isinstance(event, Intended):
+            if isinstance(event, OrderIntended):
                 self._world.journaled.add(event.client_order_id)
                 if event.sell_price:
                     # Its cycle's first sell is durable with it (rule 1).
@@ -336,7 +336,13 @@ class Robot:
     """One robot process in the world, over a journal that outlives it."""
 
     def __init__(
-        self, world: World, folder: Path, pair: KeyPair | None, *, resume: bool = True, limits: Limits | None = None
+        self,
+        world: World,
+        folder: Path,
+        pair: KeyPair | None,
+        *,
+        resume: bool = True,
+        limits: ResumeLimits | None = None,
     ) -> None:
         self.world = world
         self.clock = world.clock

@@ -32,29 +32,29 @@ from fortctl.paper.api.parameters import Context
 from fortctl.paper.engine import errors
 from fortctl.paper.engine.accounts import ApiKey
 from fortctl.paper.engine.exchange import Engine
-from fortctl.paper.engine.market_data import Tape, Trade
+from fortctl.paper.engine.market_data import Recording, Trade
 from fortctl.paper.engine.symbols import symbol_of
 from fortctl.ports import ExchangeFault, IssuedKey, OperationOwner, Outcome
 from fortctl.robot.control import command_processor
-from fortctl.robot.control.command_processor import Desk
-from fortctl.robot.control.robot_vault import StrongBox
+from fortctl.robot.control.command_processor import CommandProcessor
+from fortctl.robot.control.robot_vault import RobotVault
 from fortctl.robot.core.settings import GridSettings, parse_settings
 from fortctl.robot.storage.journal import SqliteJournal
 from fortctl.robot.storage.offline_status import offline_status
 from fortctl.robot.trading.runner import Runner
 from fortctl.secret import Secret
-from fortctl.services.accounts import AccountEntry, found_vault, pairing_offer
+from fortctl.services.accounts import AccountEntry, create_site_vault, pairing_offer
 from fortctl.services.keys.issuer import PERSON, SUB_ACCOUNT
 from fortctl.services.keys.service import KeyService
-from fortctl.services.robot.client import RobotControl
-from fortctl.services.robot.service import RobotService, RobotWatch
-from fortctl.services.rotation.context import StepTools
-from fortctl.services.rotation.deletion_proof import Proofs
+from fortctl.services.robot.client import RobotClient
+from fortctl.services.robot.service import RobotService, RobotStatusReader
+from fortctl.services.rotation.context import RotationDeps
+from fortctl.services.rotation.deletion_proof import DeletionProof
 from fortctl.services.rotation.journal import RotationJournal
-from fortctl.services.rotation.plan import Mode, Operation, Scope
-from fortctl.services.rotation.service import Ended, RotationService
-from fortctl.services.site_vault import Custody
-from fortctl.store.audit_log import AuditFile
+from fortctl.services.rotation.plan import Operation, RotationMode, Scope
+from fortctl.services.rotation.service import RotationResult, RotationService
+from fortctl.services.site_vault import SiteVault
+from fortctl.store.audit_log import AuditLogFile
 from fortctl.store.operations import SqliteOperations
 from fortctl.vault.file import VaultFile
 from fortctl.vault.slots import KeyFile
@@ -111,7 +111,7 @@ class EngineExchange:
             texts = {name: str(value) for name, value in values.items()}
             context = Context(stage.engine, stage.clock.ms, key, [], new_key=lambda: secrets.token_hex(32))
             return call.handler(context, texts)
-        except errors.Refusal as refusal:
+        except errors.BinanceError as refusal:
             outcome = classify(refusal.status, refusal.code, refusal.message)
             raise ExchangeFault(outcome, refusal.message, code=refusal.code, http_status=refusal.status) from None
 
@@ -276,17 +276,17 @@ class Robot:
         stage, place = self._stage, self._stage.home.robot("default")
         file = VaultFile(place.vault, place.erasure)
         if file.exists():
-            box = StrongBox("default", "paper", file.unlock([KeyFile(place.keyfile)]), stage.clock)
+            box = RobotVault("default", "paper", file.unlock([KeyFile(place.keyfile)]), stage.clock)
         else:
             vault, operator = file.create([KeyFile(place.keyfile)]), stage.operator
             operators = {operator.id: operator.public_bytes()}
-            box = StrongBox.provision("default", "paper", vault, stage.clock, operators)
+            box = RobotVault.provision("default", "paper", vault, stage.clock, operators)
             stage.introduce(box.identity())
         self._loop = asyncio.new_event_loop()
         self._journal = hasty(SqliteJournal(place.journal, account="default", clock=stage.clock))
         self._loop.run_until_complete(self._start(box))
 
-    async def _start(self, box: StrongBox) -> None:
+    async def _start(self, box: RobotVault) -> None:
         stage = self._stage
         log = logging.getLogger("test.rotation")
         log.addHandler(logging.NullHandler())
@@ -307,7 +307,7 @@ class Robot:
         if key is not None:
             await runner.load_key(key.pair, uid=key.uid, allow=key.allow)
         self._mailbox = hasty(SqliteMailbox(stage.home.mailbox))
-        self._desk = Desk(box, self._mailbox, runner, _settings, stage.clock, NoLatch(), log)
+        self._desk = CommandProcessor(box, self._mailbox, runner, _settings, stage.clock, NoLatch(), log)
         self._desk.publish()
         self._task = asyncio.create_task(runner.run())
         self.box, self.runner = box, runner
@@ -317,7 +317,7 @@ class Robot:
         await self._desk.poll()
         for _turn in range(40):
             await asyncio.sleep(0)
-        self._desk.publish_news()
+        self._desk.publish_if_changed()
         if self._task.done():
             self._task.result()
 
@@ -420,7 +420,7 @@ class Stage:
     def __init__(self, folder: Path, issuer: str = PERSON) -> None:
         self.home, self.issuer = Home(folder), issuer
         self.has_sapi, self.stream_takes_ms = True, 0
-        self._traces, command_processor.Traces = command_processor.Traces, NoTraces  # type: ignore[misc,assignment]
+        self._traces, command_processor.SecretScrubber = command_processor.SecretScrubber, NoTraces  # type: ignore[misc,assignment]
         self._fsync, os.fsync = os.fsync, lambda descriptor: None
         make_private_folder(folder / "robots" / "default")
         self.clock = StageClock()
@@ -430,7 +430,7 @@ class Stage:
         self.listeners: list[asyncio.Queue[Any]] = []
         self._exchange()
         vault = VaultFile(self.home.vault, self.home.erasure).create([KeyFile(self.home.keyfile)])
-        found_vault(vault, "paper", self.clock, AuditFile(self.home.audit), "default")
+        create_site_vault(vault, "paper", self.clock, AuditLogFile(self.home.audit), "default")
         self.operator = Identity.from_private(vault.get("identity/operator"))
         write_private(
             self.home.robot("default").pairing, pairing_offer(AccountEntry("default", "paper"), self.operator)
@@ -445,7 +445,7 @@ class Stage:
     def _exchange(self) -> None:
         symbol = symbol_of(SYMBOL, Decimal("0.00000001"), Decimal(1))
         first = Trade(1, Decimal("0.00140000"), Decimal(1000), START_MS, True)
-        self.engine = Engine({SYMBOL: Tape(symbol, (first,))}, "through")
+        self.engine = Engine({SYMBOL: Recording(symbol, (first,))}, "through")
         self.engine.create_account("master", {}, START_MS)
         sub = {"ETH": Decimal(30), "XRP": Decimal(1000)}
         self.email = self.engine.create_account("default", sub, START_MS, master="master").email
@@ -487,24 +487,24 @@ class Stage:
 
     # -- the site's command ----------------------------------------------------------------------------------------
 
-    def tools(self) -> StepTools:
-        audit = AuditFile(self.home.audit)
+    def tools(self) -> RotationDeps:
+        audit = AuditLogFile(self.home.audit)
         vault = VaultFile(self.home.vault, self.home.erasure).unlock([KeyFile(self.home.keyfile)])
-        custody = Custody("default", "paper", vault, audit, self.clock)
+        custody = SiteVault("default", "paper", vault, audit, self.clock)
         mailbox = hasty(SqliteMailbox(self.home.mailbox))
         folder = self.home.robot("default").path
-        control = RobotControl(
+        control = RobotClient(
             *(custody, mailbox, self.robot, NoLatch(), folder, self.clock, self.clock.wait, lambda: None, audit)
         )
-        watch = RobotWatch(self.robot, NoLatch(), self._offline, lambda: None, lambda by, price: None)  # type: ignore[arg-type]
-        return StepTools(
+        watch = RobotStatusReader(self.robot, NoLatch(), self._offline, lambda: None, lambda by, price: None)  # type: ignore[arg-type]
+        return RotationDeps(
             custody=custody,
             keys=KeyService(custody, control, self.connect, self.clock, audit),
             control=control,
             robot=RobotService(control, watch, self.clock, self.clock.wait),
             watch=watch,
             issuer=lambda: EngineIssuer(self),
-            proofs=Proofs(custody, control, self.connect, self.clock),
+            proofs=DeletionProof(custody, control, self.connect, self.clock),
             guide=self.person,
             clock=self.clock,
             sleep=self.clock.wait,
@@ -520,13 +520,13 @@ class Stage:
     def _offline(self) -> dict[str, Any]:
         return offline_status(self.home.robot("default").journal)
 
-    def rotate(self, mode: Mode, scope: Scope, given: Mapping[Role, KeyPair] | None = None) -> Ended:
+    def rotate(self, mode: RotationMode, scope: Scope, given: Mapping[Role, KeyPair] | None = None) -> RotationResult:
         """Run ``keys rotate`` as one process; a rotation that is open is gone on with."""
         with self._at_work() as (journal, service):
             operation = journal.expect(mode, scope) or journal.begin(mode, scope, self.issuer)
             return asyncio.run(service.run(operation, given or {}))
 
-    def abort(self) -> Ended:
+    def abort(self) -> RotationResult:
         """Run ``keys rotate --abort`` as one process."""
         with self._at_work() as (journal, service):
             found = journal.current()
@@ -541,7 +541,7 @@ class Stage:
         journal = _Watched(self, store, me)
         try:
             journal.take()
-            yield journal, RotationService(journal, self.tools(), self.hooks, AuditFile(self.home.audit), self.clock)
+            yield journal, RotationService(journal, self.tools(), self.hooks, AuditLogFile(self.home.audit), self.clock)
         finally:
             store.close()
 
@@ -590,7 +590,7 @@ class Stage:
 
     def end(self) -> None:
         self.robot.end()
-        command_processor.Traces = self._traces  # type: ignore[misc]
+        command_processor.SecretScrubber = self._traces  # type: ignore[misc]
         os.fsync = self._fsync
 
 

@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 
 from fortctl.bootstrap.issuer import issuer_service
-from fortctl.cli.context import App
+from fortctl.cli.context import CommandContext
 from fortctl.cli.options import Globals
 from fortctl.config.home import make_private_folder
 from fortctl.errors import ActionRequired, KeyPolicy, RobotTimeout
 from fortctl.model import Role
 from fortctl.services.rotation.journal import status_of
-from fortctl.services.rotation.plan import Mode, Scope
+from fortctl.services.rotation.plan import RotationMode, Scope
 from fortctl.vault.file import VaultFile
 from fortctl.vault.slots import KeyFile
 from rotation.stage import SUB_ACCOUNT, Killed, Robot, Stage
@@ -35,7 +35,7 @@ def test_not_while_the_robot_may_take_the_new_key_yet(stage: Stage, monkeypatch:
         hung.setattr(Robot, "move", lambda robot: None)
         stage.clock.waiting = lambda: None
         given = {Role.ROBOT: stage.make_key("robot-new", Role.ROBOT)}
-        for ended in (lambda: stage.rotate(Mode.URGENT, Scope.ROBOT, given), stage.abort):
+        for ended in (lambda: stage.rotate(RotationMode.URGENT, Scope.ROBOT, given), stage.abort):
             with pytest.raises(RobotTimeout):
                 ended()
     stage.clock.waiting = move
@@ -49,7 +49,7 @@ def test_a_delivery_that_is_too_old_to_be_applied_keeps_nobody(stage: Stage, mon
         hung.setattr(Robot, "move", lambda robot: None)
         stage.clock.waiting = lambda: None
         with pytest.raises(RobotTimeout):
-            stage.rotate(Mode.URGENT, Scope.ROBOT, {Role.ROBOT: stage.make_key("robot-new", Role.ROBOT)})
+            stage.rotate(RotationMode.URGENT, Scope.ROBOT, {Role.ROBOT: stage.make_key("robot-new", Role.ROBOT)})
         stage.clock.ms += 960_000
         left = stage.abort().left
     stage.clock.waiting = move
@@ -60,7 +60,7 @@ def test_a_delivery_that_is_too_old_to_be_applied_keeps_nobody(stage: Stage, mon
 # -- an issuer that is gone ------------------------------------------------------------------------------------------
 
 
-def stopped_after(stage: Stage, scope: Scope, step: str, mode: Mode = Mode.OVERLAP) -> None:
+def stopped_after(stage: Stage, scope: Scope, step: str, mode: RotationMode = RotationMode.OVERLAP) -> None:
     """Begin a rotation, and kill it once a step of it is done."""
 
     def fuse(*at: str) -> None:
@@ -86,7 +86,7 @@ def test_an_issuer_whose_vault_is_gone_keeps_nobody(
             make_private_folder(stage.home.issuer.path)
             file.create([KeyFile(stage.home.issuer.keyfile)])
             (file.path if vault == "damaged" else stage.home.issuer.keyfile).write_bytes(b"no such thing")
-        app = App(Globals(stage.home.path, "default", no_input=True))
+        app = CommandContext(Globals(stage.home.path, "default", no_input=True))
         monkeypatch.setattr("rotation.stage.EngineIssuer", lambda stage: issuer_service(app).issuer())
         ended = stage.abort()
         for name in made:
@@ -126,7 +126,7 @@ def test_a_first_key_that_was_not_taken_in_leaves_none(tmp_path: Path) -> None:
     stage = Stage(tmp_path, SUB_ACCOUNT)
     try:
         stage.tools().custody.destroy_site_key()
-        stopped_after(stage, Scope.SITE, "create", Mode.ISSUE)
+        stopped_after(stage, Scope.SITE, "create", RotationMode.ISSUE)
         left = stage.abort().left
         assert left.startswith("the site key is none, as before; the issuer's key 'fortctl-site-")
         assert not [key for key in stage.engine.keys.values() if key.name.startswith("fortctl-")]
@@ -140,7 +140,7 @@ def test_a_key_that_was_handed_over_and_refused_is_named(stage: Stage) -> None:
     rights = stage.engine.keys[fat.api_key.reveal()]
     stage.engine.keys[fat.api_key.reveal()] = replace(rights, permissions=(*rights.permissions, "withdrawals"))
     with pytest.raises(KeyPolicy) as refused:
-        stage.rotate(Mode.URGENT, Scope.ROBOT, {Role.ROBOT: fat})
+        stage.rotate(RotationMode.URGENT, Scope.ROBOT, {Role.ROBOT: fat})
     assert "delete 'fat'" in refused.value.hint
     operation = stage.open_operation()
     assert operation is not None
@@ -156,7 +156,7 @@ def test_nobody_is_told_to_delete_the_other_roles_key(stage: Stage) -> None:
     site = stage.tools().custody.site_key()
     assert site is not None
     with pytest.raises(KeyPolicy):
-        stage.rotate(Mode.URGENT, Scope.ROBOT, {Role.ROBOT: site.pair})
+        stage.rotate(RotationMode.URGENT, Scope.ROBOT, {Role.ROBOT: site.pair})
     assert stage.abort().actions == []
 
 
@@ -164,7 +164,7 @@ def test_one_key_of_two_is_not_kept(stage: Stage) -> None:
     """Both come together: what asks for the one that is missing asks for both."""
     stage.person.keys = lambda todo, roles: None  # type: ignore[method-assign,assignment]
     with pytest.raises(ActionRequired) as asked:
-        stage.rotate(Mode.OVERLAP, Scope.BOTH, {Role.SITE: stage.make_key("site-new", Role.SITE)})
+        stage.rotate(RotationMode.OVERLAP, Scope.BOTH, {Role.SITE: stage.make_key("site-new", Role.SITE)})
     *created, enter = asked.value.details["actions"]
     assert [one["role"] for one in created] == ["robot"]
     assert '"site": {' in enter["text"] and '"robot": {' in enter["text"]

@@ -14,7 +14,7 @@ from fortctl.errors import Conflict
 from fortctl.exchange.error_codes import classify
 from fortctl.model import Role
 from fortctl.ports import ExchangeFault
-from fortctl.services.rotation.plan import Mode, Scope
+from fortctl.services.rotation.plan import RotationMode, Scope
 from rotation.stage import SUB_ACCOUNT, EngineExchange, Stage
 
 
@@ -42,17 +42,17 @@ def lose_both(stage: Stage) -> None:
 
 
 def test_of_keys_that_the_issuer_made_it_is_remembered(stage: Stage) -> None:
-    stage.rotate(Mode.OVERLAP, Scope.BOTH)
+    stage.rotate(RotationMode.OVERLAP, Scope.BOTH)
     assert ips(stage) == {"site": ("127.0.0.1",), "robot": ("127.0.0.1",)}
     lose_both(stage)
-    stage.rotate(Mode.URGENT, Scope.BOTH)
+    stage.rotate(RotationMode.URGENT, Scope.BOTH)
     assert ips(stage) == {"site": ("127.0.0.1",), "robot": ("127.0.0.1",)}
 
 
 def test_where_nobody_knows_it_none_is_made_unasked(stage: Stage) -> None:
     lose_both(stage)
     with pytest.raises(Conflict) as refused:
-        stage.rotate(Mode.URGENT, Scope.BOTH)
+        stage.rotate(RotationMode.URGENT, Scope.BOTH)
     assert refused.value.details["reason"] == "addresses_unknown" and ips(stage) == {}
     assert stage.open_operation() is None, "nothing was changed: it can be begun with addresses"
 
@@ -72,5 +72,5 @@ def test_a_new_key_that_is_not_known_everywhere_at_once(
         return ask(exchange, method, path, **values)
 
     monkeypatch.setattr(EngineExchange, "ask", late)
-    assert stage.rotate(Mode.DRAIN, Scope(role.value)).operation.state == "done"
+    assert stage.rotate(RotationMode.DRAIN, Scope(role.value)).operation.state == "done"
     assert next(refusals, None) is None and len(ips(stage)) == 1

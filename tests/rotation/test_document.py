@@ -7,9 +7,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+from harness import REPOSITORY, Shell, clean_environment, end_robots
 from tools.docgen import replace_section
 from tools.rotation_diagram import NAME, generated
-from harness import REPOSITORY, Shell, clean_environment, end_robots
 
 DOCUMENT = REPOSITORY / "docs" / "rotation.md"
 

@@ -12,7 +12,7 @@ from fortctl.errors import ActionRequired, Conflict, KeyPolicy
 from fortctl.model import Role
 from fortctl.paper.engine.market_data import Trade
 from fortctl.ports import ExchangeFault, Outcome
-from fortctl.services.rotation.plan import Mode, Scope
+from fortctl.services.rotation.plan import RotationMode, Scope
 from rotation.stage import SYMBOL, EngineExchange, Stage
 
 
@@ -37,11 +37,11 @@ def test_a_drain_that_goes_on_is_waited_for(stage: Stage) -> None:
     runner = stage.robot.runner
     assert runner is not None and runner.state == "draining" and runner.book.open_orders
     with pytest.raises(Conflict) as caught:
-        stage.rotate(Mode.DRAIN, Scope.ROBOT)
+        stage.rotate(RotationMode.DRAIN, Scope.ROBOT)
     assert caught.value.details["reason"] == "drain_timed_out" and runner.state == "draining", "as it was before"
     # The sell is reached: the drain ends, and the rotation that waits for it goes on.
     stage.person.on_timeout = lambda cycles_open: trades(stage, "0.00145") or "wait"  # type: ignore[func-returns-value]
-    done = stage.rotate(Mode.DRAIN, Scope.ROBOT).operation
+    done = stage.rotate(RotationMode.DRAIN, Scope.ROBOT).operation
     assert done.state == "done" and runner.status()["cycles"]["closed"] == 1
     assert runner.state == "stopped" and not runner.book.open_orders, "a person stopped it: it is not started"
 
@@ -58,12 +58,12 @@ def test_orders_that_cannot_be_cancelled_are_told_of(stage: Stage, monkeypatch: 
     weak, keys = stage.make_key("weak", Role.SITE), stage.person.keys
     stage.person.keys = lambda todo, roles: {Role.ROBOT: weak}  # type: ignore[method-assign]
     with pytest.raises(KeyPolicy) as later:
-        stage.rotate(Mode.DRAIN, Scope.ROBOT)
+        stage.rotate(RotationMode.DRAIN, Scope.ROBOT)
     told = dict(later.value.warnings)["ORDERS_NOT_CANCELLED"]
     assert "1 of its orders stay" in told and order.client_order_id in told and "no answer" in told
     assert "cancel them on Binance's page" in told
     stage.person.keys = keys  # type: ignore[method-assign]
-    assert stage.rotate(Mode.DRAIN, Scope.ROBOT).operation.state == "done"
+    assert stage.rotate(RotationMode.DRAIN, Scope.ROBOT).operation.state == "done"
 
 
 @pytest.fixture
@@ -77,11 +77,11 @@ def test_what_fails_while_the_robot_stands_still_says_so(trading: Stage) -> None
     weak = trading.make_key("weak", Role.SITE)
     trading.person.keys = lambda todo, roles: {Role.ROBOT: weak}  # type: ignore[method-assign]
     with pytest.raises(KeyPolicy) as while_it_trades:
-        trading.rotate(Mode.OVERLAP, Scope.ROBOT)
+        trading.rotate(RotationMode.OVERLAP, Scope.ROBOT)
     assert "robot" not in while_it_trades.value.details and not while_it_trades.value.warnings
     trading.abort()
     with pytest.raises(KeyPolicy) as ended:
-        trading.rotate(Mode.DRAIN, Scope.ROBOT)
+        trading.rotate(RotationMode.DRAIN, Scope.ROBOT)
     error = ended.value
     assert "the robot stands still: it was running before, and is stopped now" in error.message
     assert "'fortctl keys rotate --resume' goes on" in error.hint and "--abort" in error.hint
@@ -92,7 +92,7 @@ def test_what_fails_while_the_robot_stands_still_says_so(trading: Stage) -> None
 def test_who_is_asked_for_a_key_hears_that_the_robot_stands_still(trading: Stage) -> None:
     trading.person.keys = lambda todo, roles: None  # type: ignore[method-assign, assignment, return-value]
     with pytest.raises(ActionRequired) as ended:
-        trading.rotate(Mode.DRAIN, Scope.ROBOT)
+        trading.rotate(RotationMode.DRAIN, Scope.ROBOT)
     error = ended.value
     assert "the robot stands still" in error.message and error.details["robot"]["state"] == "stopped"
     assert not error.warnings, "a drain has it stand still on purpose"

@@ -9,7 +9,7 @@ import pytest
 
 from fortctl.errors import Conflict, FortctlError, KeyPolicy
 from fortctl.model import Role
-from fortctl.services.rotation.plan import Mode, Scope
+from fortctl.services.rotation.plan import RotationMode, Scope
 from rotation.stage import SUB_ACCOUNT, Killed, NoLatch, Stage
 
 BEFORE = ("pre-rotate", "open", None)
@@ -34,7 +34,7 @@ def kill_at(stage: Stage, *at: str) -> None:
 def test_one_that_fails_in_its_first_step_has_ended(stage: Stage) -> None:
     stage.engine.delete_key("site-old")
     with pytest.raises(FortctlError) as refused:
-        stage.rotate(Mode.OVERLAP, Scope.SITE)
+        stage.rotate(RotationMode.OVERLAP, Scope.SITE)
     assert stage.hooks.told == [BEFORE, ("post-rotate", "aborted", refused.value.code.lower())]
 
 
@@ -42,8 +42,8 @@ def test_one_that_is_killed_and_gone_on_with_is_told_of_once(stage: Stage) -> No
     for at in (("begin", "done", "after"), ("check", "doing", "after"), ("store", "done", "before")):
         kill_at(stage, *at)
         with pytest.raises(Killed):
-            stage.rotate(Mode.OVERLAP, Scope.SITE)
-    stage.rotate(Mode.OVERLAP, Scope.SITE)
+            stage.rotate(RotationMode.OVERLAP, Scope.SITE)
+    stage.rotate(RotationMode.OVERLAP, Scope.SITE)
     assert stage.hooks.told == [BEFORE, ("post-rotate", "done", None)]
 
 
@@ -51,7 +51,7 @@ def test_one_that_fails_later_stays_open_until_it_is_aborted(stage: Stage) -> No
     too_much = stage.make_key("too-much", Role.ROBOT)
     stage.person.keys = lambda todo, roles: {Role.SITE: too_much}  # type: ignore[method-assign]
     with pytest.raises(KeyPolicy):
-        stage.rotate(Mode.OVERLAP, Scope.SITE)
+        stage.rotate(RotationMode.OVERLAP, Scope.SITE)
     assert stage.open_operation() is not None and stage.hooks.told == [BEFORE]
     stage.abort()
     assert stage.hooks.told == [BEFORE, ("post-rotate", "aborted", "aborted")]
@@ -60,7 +60,7 @@ def test_one_that_fails_later_stays_open_until_it_is_aborted(stage: Stage) -> No
 def test_one_that_was_killed_before_it_was_told_of_ends_without_a_word(stage: Stage) -> None:
     kill_at(stage, "begin", "done", "after")
     with pytest.raises(Killed):
-        stage.rotate(Mode.OVERLAP, Scope.SITE)
+        stage.rotate(RotationMode.OVERLAP, Scope.SITE)
     stage.abort()
     assert stage.hooks.told == []
 
@@ -74,7 +74,7 @@ def test_a_panic_that_could_not_end_it_leaves_that_to_the_rotation(
 
     stage.fuse = latched
     with pytest.raises(Conflict):
-        stage.rotate(Mode.OVERLAP, Scope.SITE)
+        stage.rotate(RotationMode.OVERLAP, Scope.SITE)
     assert stage.hooks.told == [BEFORE, ("post-rotate", "aborted", "panic")]
 
 
@@ -85,7 +85,7 @@ def test_keys_that_were_issued_first_are_no_rotation(tmp_path: Path) -> None:
         stage.issuer = SUB_ACCOUNT
         kill_at(stage, "create", "doing", "after")
         with pytest.raises(Killed):
-            stage.rotate(Mode.ISSUE, Scope.SITE)
+            stage.rotate(RotationMode.ISSUE, Scope.SITE)
         stage.abort()
         assert stage.hooks.told == []
     finally:

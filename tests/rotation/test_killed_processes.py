@@ -20,7 +20,7 @@ from typing import Any
 
 import pytest
 
-from fortctl.services.rotation.plan import PLAN, ROTATIONS, Mode, Scope
+from fortctl.services.rotation.plan import PLAN, ROTATIONS, RotationMode, Scope
 from harness import Shell, campaign, serve_paper
 
 EVERYTHING = bool(os.environ.get("FORTCTL_CRASH"))
@@ -35,9 +35,9 @@ ROWS = [
     for write, when in (("doing", "before"), ("doing", "after"), ("done", "before"), ("done", "after"))
 ]
 SHORT = [
-    (Mode.DRAIN, Scope.BOTH, "deliver", "done", "before"),
-    (Mode.OVERLAP, Scope.ROBOT, "create", "done", "before"),
-    (Mode.URGENT, Scope.BOTH, "store", "done", "before"),
+    (RotationMode.DRAIN, Scope.BOTH, "deliver", "done", "before"),
+    (RotationMode.OVERLAP, Scope.ROBOT, "create", "done", "before"),
+    (RotationMode.URGENT, Scope.BOTH, "store", "done", "before"),
 ]
 
 
@@ -96,10 +96,12 @@ def books_agree(shell: Shell) -> None:
 
 
 @pytest.mark.parametrize(("mode", "scope", "step", "write", "when"), ROWS if EVERYTHING else SHORT)
-def test_killed_and_gone_on_with(issuing: Shell, mode: Mode, scope: Scope, step: str, write: str, when: str) -> None:
+def test_killed_and_gone_on_with(
+    issuing: Shell, mode: RotationMode, scope: Scope, step: str, write: str, when: str
+) -> None:
     before = there(issuing)
     words = ["--role", scope.value, "--mode", mode.value, "--timeout", "20", "--on-timeout", "cancel"]
-    if mode is Mode.URGENT:
+    if mode is RotationMode.URGENT:
         old = {one["role"]: one["name"] for one in issuing.ok("keys", "list")["keys"]}
         for role in scope.roles:
             issuing.ok("paper", "keys", "delete", old[role.value])

@@ -9,7 +9,7 @@ import pytest
 
 from fortctl.errors import ActionRequired, Conflict
 from fortctl.model import KeyPair, Role
-from fortctl.services.rotation.plan import Mode, Scope
+from fortctl.services.rotation.plan import RotationMode, Scope
 from rotation.stage import Killed, Stage
 
 
@@ -22,7 +22,7 @@ def stage(tmp_path: Path) -> Iterator[Stage]:
 
 
 def rotate(stage: Stage, role: Role, pair: KeyPair) -> None:
-    stage.rotate(Mode.OVERLAP, Scope(role.value), {role: pair})
+    stage.rotate(RotationMode.OVERLAP, Scope(role.value), {role: pair})
 
 
 @pytest.mark.parametrize("role", list(Role))

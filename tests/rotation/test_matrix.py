@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from fortctl.services.keys.issuer import PERSON, SUB_ACCOUNT
-from fortctl.services.rotation.plan import PLAN, ROTATIONS, Mode, Scope
+from fortctl.services.rotation.plan import PLAN, ROTATIONS, RotationMode, Scope
 from rotation.stage import Killed, Stage
 
 EVERYTHING = bool(os.environ.get("FORTCTL_CRASH"))
@@ -33,10 +33,12 @@ INSTANTS = {
 STEPS = [(mode, scope, step) for (mode, scope), row in PLAN.items() if mode in ROTATIONS for step in row]
 
 
-def rotated(folder: Path, mode: Mode, scope: Scope, issuer: str, fuse: Any = None) -> tuple[dict[str, Any], Stage]:
+def rotated(
+    folder: Path, mode: RotationMode, scope: Scope, issuer: str, fuse: Any = None
+) -> tuple[dict[str, Any], Stage]:
     stage = Stage(folder, issuer)
     try:
-        if mode is Mode.URGENT:
+        if mode is RotationMode.URGENT:
             # The old keys are gone: that is why it is urgent.
             for role in scope.roles:
                 stage.engine.delete_key(f"{role}-old")
@@ -54,7 +56,7 @@ def rotated(folder: Path, mode: Mode, scope: Scope, issuer: str, fuse: Any = Non
 
 
 @cache
-def undisturbed(mode: Mode, scope: Scope, issuer: str) -> dict[str, Any]:
+def undisturbed(mode: RotationMode, scope: Scope, issuer: str) -> dict[str, Any]:
     import tempfile
 
     with tempfile.TemporaryDirectory() as folder:
@@ -78,12 +80,12 @@ def killing(step: str, instants: Mapping[tuple[str, str], str], hit: list[dict[A
     return fuse
 
 
-def check(folder: Path, mode: Mode, scope: Scope, step: str, issuer: str, instants: Any) -> None:
+def check(folder: Path, mode: RotationMode, scope: Scope, step: str, issuer: str, instants: Any) -> None:
     hit: list[dict[Any, bool]] = []
     found, _stage = rotated(folder, mode, scope, issuer, killing(step, instants, hit))
     assert len(hit) == len(instants), "every instant was reached"
     assert found == undisturbed(mode, scope, issuer)
-    if mode is not Mode.URGENT:
+    if mode is not RotationMode.URGENT:
         assert all(all(usable.values()) for usable in hit), f"a role had no usable key: {hit}"
 
 
@@ -94,7 +96,9 @@ def check(folder: Path, mode: Mode, scope: Scope, step: str, issuer: str, instan
         for number, (mode, scope, step) in enumerate(STEPS)
     ],
 )
-def test_killed_at_a_step_and_gone_on_with(tmp_path: Path, mode: Mode, scope: Scope, step: str, issuer: str) -> None:
+def test_killed_at_a_step_and_gone_on_with(
+    tmp_path: Path, mode: RotationMode, scope: Scope, step: str, issuer: str
+) -> None:
     check(tmp_path / "home", mode, scope, step, issuer, INSTANTS)
 
 
@@ -109,14 +113,14 @@ ALONE = [
 
 @pytest.mark.parametrize(("mode", "scope", "step", "state", "when", "who", "issuer"), ALONE if EVERYTHING else [])
 def test_each_kill_alone(
-    tmp_path: Path, mode: Mode, scope: Scope, step: str, state: str, when: str, who: str, issuer: str
+    tmp_path: Path, mode: RotationMode, scope: Scope, step: str, state: str, when: str, who: str, issuer: str
 ) -> None:
     check(tmp_path / "home", mode, scope, step, issuer, {(state, when): who})
 
 
 @pytest.mark.parametrize(("mode", "scope"), [row for row in PLAN if row[0] in ROTATIONS])
 @pytest.mark.parametrize("issuer", ISSUERS)
-def test_undisturbed(mode: Mode, scope: Scope, issuer: str) -> None:
+def test_undisturbed(mode: RotationMode, scope: Scope, issuer: str) -> None:
     """The end that every row is compared with is the right one."""
     found = undisturbed(mode, scope, issuer)
     old = sorted(f"{role}-old" for role in ("site", "robot") if role not in [one.value for one in scope.roles])

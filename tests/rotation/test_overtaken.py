@@ -11,7 +11,7 @@ import pytest
 from fortctl.errors import Conflict
 from fortctl.model import KeyType, Role
 from fortctl.ports import ExchangeFault, Outcome
-from fortctl.services.rotation.plan import Mode, Scope
+from fortctl.services.rotation.plan import RotationMode, Scope
 from fortctl.store.operations import SqliteOperations
 from rotation.stage import SUB_ACCOUNT, EngineExchange, EngineIssuer, NoLatch, Stage
 
@@ -52,7 +52,7 @@ def panic_after(stage: Stage, monkeypatch: pytest.MonkeyPatch, name: str) -> lis
 def test_what_was_made_is_deleted(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
     panic_after(stage, monkeypatch, "create")
     with pytest.raises(Conflict) as ended:
-        stage.rotate(Mode.OVERLAP, Scope.ROBOT)
+        stage.rotate(RotationMode.OVERLAP, Scope.ROBOT)
     assert ended.value.details["deleted"][0].startswith("fortctl-robot-") and made(stage) == set()
 
 
@@ -64,17 +64,17 @@ def test_a_robot_that_dies_meanwhile_is_told_of(stage: Stage, monkeypatch: pytes
         stage.robot.kill()
         return await delete(issuer, *words)
 
-    quiet = [code for code, _text in stage.rotate(Mode.OVERLAP, Scope.ROBOT).warnings]
+    quiet = [code for code, _text in stage.rotate(RotationMode.OVERLAP, Scope.ROBOT).warnings]
     assert "ROBOT_STANDS_STILL" not in quiet
     monkeypatch.setattr(EngineIssuer, "delete", deadly)
-    codes = [code for code, _text in stage.rotate(Mode.OVERLAP, Scope.ROBOT).warnings]
+    codes = [code for code, _text in stage.rotate(RotationMode.OVERLAP, Scope.ROBOT).warnings]
     assert "ROBOT_STANDS_STILL" in codes
 
 
 def test_nothing_is_asked_for_any_more(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = panic_after(stage, monkeypatch, "listed")
     with pytest.raises(Conflict):
-        stage.rotate(Mode.OVERLAP, Scope.ROBOT)
+        stage.rotate(RotationMode.OVERLAP, Scope.ROBOT)
     assert "create" not in asked and made(stage) == set()
 
 
@@ -85,7 +85,7 @@ def test_what_cannot_be_deleted_is_named(stage: Stage, monkeypatch: pytest.Monke
     monkeypatch.setattr(EngineIssuer, "delete", refused)
     panic_after(stage, monkeypatch, "create")
     with pytest.raises(Conflict) as ended:
-        stage.rotate(Mode.OVERLAP, Scope.ROBOT)
+        stage.rotate(RotationMode.OVERLAP, Scope.ROBOT)
     (name,) = made(stage)
     assert [one["name"] for one in ended.value.details["actions"]] == [name] and name in ended.value.hint
 

@@ -9,7 +9,7 @@ import pytest
 
 from fortctl.errors import ActionRequired, Conflict, FortctlError
 from fortctl.model import Role
-from fortctl.services.rotation.plan import Mode, Scope
+from fortctl.services.rotation.plan import RotationMode, Scope
 from rotation.stage import PERSON, SUB_ACCOUNT, EngineIssuer, Stage
 
 
@@ -38,24 +38,24 @@ def test_another_sub_accounts_list_proves_nothing(stage: Stage, monkeypatch: pyt
     with monkeypatch.context() as context:
         deletes_nothing(stage, context)
         with pytest.raises(FortctlError) as caught:
-            stage.rotate(Mode.OVERLAP, Scope.BOTH)
+            stage.rotate(RotationMode.OVERLAP, Scope.BOTH)
         assert caught.value.exit_code == 10
     here = stage.email
     stage.email = stage.engine.create_account("other", {}, stage.clock.ms, master="master").email
     with pytest.raises(Conflict, match="another sub-account's issuer"):
-        stage.rotate(Mode.OVERLAP, Scope.BOTH)
+        stage.rotate(RotationMode.OVERLAP, Scope.BOTH)
     operation = stage.open_operation()
     assert operation is not None and "dead" not in operation.facts
     assert len([key for key in stage.engine.keys.values() if key.account == "default"]) == 4
     stage.email = here
-    assert stage.rotate(Mode.OVERLAP, Scope.BOTH).operation.facts["dead"] == {"site": "dead", "robot": "dead"}
+    assert stage.rotate(RotationMode.OVERLAP, Scope.BOTH).operation.facts["dead"] == {"site": "dead", "robot": "dead"}
 
 
 def test_a_key_that_the_list_never_named_is_not_dead_by_it(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
     """An issuer of another sub-account from the start: nothing is made there, and nothing begun."""
     stage.email = stage.engine.create_account("other", {}, stage.clock.ms, master="master").email
     with pytest.raises(Conflict, match="does not name"):
-        stage.rotate(Mode.OVERLAP, Scope.BOTH)
+        stage.rotate(RotationMode.OVERLAP, Scope.BOTH)
     assert stage.open_operation() is None
     assert not [key for key in stage.engine.keys.values() if key.account == "other"]
 
@@ -71,14 +71,14 @@ def test_a_copy_that_is_gone_proves_nothing(tmp_path: Path, role: Role) -> None:
     try:
         later(stage)
         with pytest.raises(ActionRequired):
-            stage.rotate(Mode.OVERLAP, Scope(role.value))
+            stage.rotate(RotationMode.OVERLAP, Scope(role.value))
         if role is Role.SITE:
             stage.tools().custody.destroy_retiring()
         else:
             stage.tools().control.send("prove-retired", {"drop": True})
         for _again in range(2):
             with pytest.raises(ActionRequired) as caught:
-                stage.rotate(Mode.OVERLAP, Scope(role.value))
+                stage.rotate(RotationMode.OVERLAP, Scope(role.value))
             assert caught.value.details["unproved"] == [role.value]
     finally:
         stage.end()
@@ -101,9 +101,9 @@ def test_a_death_is_journaled_before_its_copy_is_destroyed(tmp_path: Path) -> No
 
         stage.fuse = fuse
         with pytest.raises(Killed):
-            stage.rotate(Mode.OVERLAP, Scope.ROBOT)
+            stage.rotate(RotationMode.OVERLAP, Scope.ROBOT)
         assert seen == [(True, True)]
-        assert stage.rotate(Mode.OVERLAP, Scope.ROBOT).operation.state == "done"
+        assert stage.rotate(RotationMode.OVERLAP, Scope.ROBOT).operation.state == "done"
         assert stage.end_state()["retiring copies"] == [False, False]
     finally:
         stage.end()
@@ -114,10 +114,10 @@ def test_a_wrong_key_is_refused_before_the_robot_drains(tmp_path: Path) -> None:
     try:
         weak = stage.make_key("weak", Role.SITE)
         with pytest.raises(FortctlError) as caught:
-            stage.rotate(Mode.DRAIN, Scope.ROBOT, given={Role.ROBOT: weak})
+            stage.rotate(RotationMode.DRAIN, Scope.ROBOT, given={Role.ROBOT: weak})
         assert caught.value.exit_code == 4
         with pytest.raises(FortctlError) as caught:
-            stage.rotate(Mode.DRAIN, Scope.SITE, given={Role.SITE: stage.make_key("strong", Role.ROBOT)})
+            stage.rotate(RotationMode.DRAIN, Scope.SITE, given={Role.SITE: stage.make_key("strong", Role.ROBOT)})
         assert caught.value.exit_code == 4
         assert stage.open_operation() is None
         assert stage.robot.runner is not None and stage.robot.runner.state == "running"
@@ -130,7 +130,7 @@ def test_a_wrong_key_is_refused_before_the_robot_drains(tmp_path: Path) -> None:
 def test_an_issuer_that_does_not_work_is_found_before_the_robot_drains(stage: Stage) -> None:
     stage.engine.delete_key("master")
     with pytest.raises(FortctlError) as caught:
-        stage.rotate(Mode.DRAIN, Scope.BOTH)
+        stage.rotate(RotationMode.DRAIN, Scope.BOTH)
     assert caught.value.exit_code == 3 and "master key" in caught.value.message
     assert stage.open_operation() is None
     assert stage.robot.runner is not None and stage.robot.runner.state == "running"

@@ -12,7 +12,7 @@ from fortctl.errors import KeyRejected
 from fortctl.exchange.error_codes import classify
 from fortctl.model import Role
 from fortctl.ports import ExchangeFault
-from fortctl.services.rotation.plan import Mode, Scope
+from fortctl.services.rotation.plan import RotationMode, Scope
 from rotation.stage import EngineExchange, Stage
 
 
@@ -30,7 +30,7 @@ def test_a_robot_that_is_held_after_its_key_was_lost(stage: Stage) -> None:
     stage.clock.wait(60)
     assert stage.robot.runner is not None and stage.robot.runner.state == "key_lost"
     stage.trade("0.00120000")
-    ended = stage.rotate(Mode.URGENT, Scope.ROBOT, {Role.ROBOT: stage.make_key("robot-new", Role.ROBOT)})
+    ended = stage.rotate(RotationMode.URGENT, Scope.ROBOT, {Role.ROBOT: stage.make_key("robot-new", Role.ROBOT)})
     assert stage.robot.runner.state == "held"
     assert "is held now" in dict(ended.warnings)["ROBOT_STANDS_STILL"]
 
@@ -50,5 +50,5 @@ def test_a_key_that_lives_is_not_called_gone(stage: Stage, monkeypatch: pytest.M
     else:
         monkeypatch.setattr(EngineExchange, "ask", refuse)
     with pytest.raises(KeyRejected) as refused:
-        stage.rotate(Mode.OVERLAP, Scope.SITE)
+        stage.rotate(RotationMode.OVERLAP, Scope.SITE)
     assert ("gone already" in refused.value.hint) is gone and "--mode urgent" in refused.value.hint

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from fortctl.errors import ActionRequired
-from fortctl.keys.verification import ask_if_dead
+from fortctl.keys.verification import check_deleted
 from fortctl.ports import ExchangeFault, Outcome
-from fortctl.services.rotation.plan import Mode, Scope
+from fortctl.services.rotation.plan import RotationMode, Scope
 from rotation.stage import Stage
 
 NO_SAPI = ExchangeFault(Outcome.REFUSED, "this target has no /sapi")
@@ -58,7 +58,7 @@ class Says:
     ],
 )
 async def test_what_counts_as_dead(old: Any, new: Any, state: str) -> None:
-    death = await ask_if_dead(old, new)
+    death = await check_deleted(old, new)
     assert death.state == state and death.proved is state.startswith("dead")
 
 
@@ -71,7 +71,7 @@ def stage(tmp_path: Path) -> Any:
 
 
 def test_death_by_refusal_is_warned_of(stage: Stage) -> None:
-    ended = stage.rotate(Mode.OVERLAP, Scope.BOTH)
+    ended = stage.rotate(RotationMode.OVERLAP, Scope.BOTH)
     assert ended.operation.state == "done"
     assert ended.operation.facts["dead"] == {"site": "dead_by_refusal", "robot": "dead_by_refusal"}
     told = [message for code, message in ended.warnings if code == "DEATH_BY_REFUSAL"]
@@ -82,12 +82,12 @@ def test_death_by_refusal_is_warned_of(stage: Stage) -> None:
 def test_a_key_that_lives_is_not_proved_dead(stage: Stage) -> None:
     stage.person.deleted = lambda todo: False  # type: ignore[method-assign]
     with pytest.raises(ActionRequired) as caught:
-        stage.rotate(Mode.OVERLAP, Scope.BOTH)
+        stage.rotate(RotationMode.OVERLAP, Scope.BOTH)
     assert caught.value.details["unproved"] == ["site", "robot"]
     assert not [code for code, _message in caught.value.warnings if code == "DEATH_BY_REFUSAL"]
     # One of them dies: the other is asked for again.
     stage.engine.delete_key("site-old")
     with pytest.raises(ActionRequired) as caught:
-        stage.rotate(Mode.OVERLAP, Scope.BOTH)
+        stage.rotate(RotationMode.OVERLAP, Scope.BOTH)
     assert caught.value.details["unproved"] == ["robot"]
     assert [code for code, _message in caught.value.warnings if code == "DEATH_BY_REFUSAL"] == ["DEATH_BY_REFUSAL"]

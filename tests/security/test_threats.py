@@ -27,7 +27,7 @@ from fortctl.canonical_json import canonical_json
 from fortctl.demo.checks import traces
 from fortctl.errors import FortctlError
 from fortctl.mailbox.crypto import Identity, RecipientKey
-from fortctl.mailbox.messages import Command, build
+from fortctl.mailbox.messages import Command, seal_command
 from fortctl.secret import Secret
 from fortctl.vault.backup import read_backup
 from fortctl.vault.envelope import open_record
@@ -253,8 +253,10 @@ def test_whoever_can_write_the_mailbox(trading: Victim) -> None:
         *("default", card["robot_id"], facts["operator_id"], top + 1, "stop", card["recipient"]["id"], 99),
         *(facts["created_at"], None, {"cancel_orders": True}),
     )
-    stop = build(forged, stranger, base64.b64decode(card["recipient"]["public"]))
-    mine = build(replace(forged, operator_id=stranger.id), stranger, base64.b64decode(card["recipient"]["public"]))
+    stop = seal_command(forged, stranger, base64.b64decode(card["recipient"]["public"]))
+    mine = seal_command(
+        replace(forged, operator_id=stranger.id), stranger, base64.b64decode(card["recipient"]["public"])
+    )
     moved = canonical_json({**facts, "number": top + 4})
     for number, envelope, sealed, signature in (
         (top + 1, stop.envelope, stop.sealed, stop.signature),  # a stranger under an operator's name

@@ -258,12 +258,12 @@ class Campaign:
 
     async def _act_disk_runs_full(self) -> None:
         journal, placed = self.robot.journal, len(self.world.placed)
-        journal.cramped = True
+        journal.low_space = True
         await self._pass(self.chance.uniform(20, 120))
         late = len(self.world.placed) - placed
         if late > 25:
             self.world.breaks(f"disk: {late} orders were placed while there was no room")
-        journal.cramped = False
+        journal.low_space = False
 
     async def _act_person_cancels_ours(self) -> None:
         mine = [order for order in self.world.ours().values() if order.open]

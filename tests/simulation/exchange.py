@@ -172,7 +172,7 @@ class EngineExchange:
             if (method, path) == ("GET", "/api/v3/order"):
                 self._hide_fresh(texts)
             answer = call.handler(Context(world.engine, world.now, key, []), texts)
-        except errors.Refusal as refusal:
+        except errors.BinanceError as refusal:
             outcome = classify(refusal.status, refusal.code, refusal.message)
             return ExchangeFault(outcome, refusal.message, code=refusal.code, http_status=refusal.status)
         if (method, path) == ORDER and robot is not None:
@@ -285,7 +285,7 @@ class EngineExchange:
                 self._admitted("GET", "/api/v3/account", self._stamp())
             except ExchangeFault as fault:
                 yield StreamDown(fault.message, fault.code)
-            except errors.Refusal as refusal:
+            except errors.BinanceError as refusal:
                 yield StreamDown(refusal.message, refusal.code)
             else:
                 world.listeners.append(stream)

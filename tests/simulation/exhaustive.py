@@ -1,6 +1,6 @@
 """Every interleaving of two robots, a panic, kills, and an exchange that delays, loses, or executes without answering.
 
-The robots go :class:`fortctl.robot.core.submission.Leaving`, the very steps that the runner goes. The states are explored
+The robots go :class:`fortctl.robot.core.submission.Submission`, the very steps that the runner goes. The states are explored
 breadth-first, each once, to the end: time is a handful of ticks, and each robot wants one and the same order (the sell
 of one cycle, say), under a new attempt number each time that an attempt is proved absent.
 
@@ -17,7 +17,7 @@ from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
-from fortctl.robot.core.submission import LEAVING, Leaving, Step
+from fortctl.robot.core.submission import SUBMISSION_STEPS, Submission, SubmissionStep
 
 WINDOW, MARGIN = 1, 1
 LEASE_TICKS = 1
@@ -37,7 +37,7 @@ class Bounds:
     ticks: int = 4
     attempts: int = 2
     one_host: bool = False
-    order: tuple[Step, ...] = LEAVING
+    order: tuple[SubmissionStep, ...] = SUBMISSION_STEPS
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class Robot:
 
     alive: bool = True
     owns: bool = False
-    going: Leaving | None = None
+    going: Submission | None = None
     stamp: int = -1
     attempt: int = 0
     sent: bool = False
@@ -202,7 +202,7 @@ def _look(state: State, number: int, bounds: Bounds) -> Iterator[tuple[str, Stat
     stamps = [at for attempt, at in state.journal if attempt == robot.attempt]
     proved = all(state.now > at + WINDOW + MARGIN for at in stamps)
     if (not robot.sent or proved) and len(state.journal) < bounds.attempts:
-        fresh = replace(robot, going=Leaving(bounds.order), attempt=robot.attempt + 1, sent=False, stamp=-1)
+        fresh = replace(robot, going=Submission(bounds.order), attempt=robot.attempt + 1, sent=False, stamp=-1)
         yield f"robot {number} wants attempt {fresh.attempt}", _with(state, number, fresh)
 
 
@@ -215,20 +215,20 @@ def _step(state: State, number: int) -> Iterator[tuple[str, State]]:
         yield f"robot {number} has done", _with(state, number, replace(robot, going=None))
         return
     well, after, fresh = True, state, robot
-    if step is Step.STAMP:
+    if step is SubmissionStep.STAMP:
         fresh = replace(robot, stamp=state.now)
-    elif step is Step.JOURNAL:
+    elif step is SubmissionStep.JOURNAL:
         # The fencing token is checked in the transaction of the write.
         well = state.owner == number
         if well:
             # A bug that journals before it stamps writes down the time of then.
             stamp = robot.stamp if robot.stamp >= 0 else state.now
             after = replace(state, journal=(*state.journal, (robot.attempt, stamp)))
-    elif step is Step.LATCH:
+    elif step is SubmissionStep.LATCH:
         well = not state.latched
-    elif step is Step.LEASE:
+    elif step is SubmissionStep.LEASE:
         well = state.owner == number
-    elif step is Step.SEND:
+    elif step is SubmissionStep.SEND:
         bad = "an order left after the halt" if state.halted else ""
         after = replace(state, flying=state.flying | {(robot.attempt, robot.stamp)}, bad=bad)
         fresh = replace(robot, sent=True)

@@ -20,7 +20,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-from fortctl.paper.engine.trade_history import History
+from fortctl.paper.engine.trade_history import TradeHistory
 from fortctl.robot.core.book import Book
 from robot.world import SETTINGS, Robot, World
 from simulation.loop import SimLoop, play
@@ -69,7 +69,7 @@ class QuietWorld(World):
         engine.by_client_id = {name: number for name, number in engine.by_client_id.items() if number in engine.orders}
         for rows in engine.fills.values():
             rows.clear()
-        engine.history = {name: History() for name in engine.history}
+        engine.history = {name: TradeHistory() for name in engine.history}
         engine.changed.clear()
         self.calls.clear()
         self.journaled.clear()

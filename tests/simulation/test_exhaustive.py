@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from fortctl.robot.core.submission import LEAVING, Leaving, Step
+from fortctl.robot.core.submission import SUBMISSION_STEPS, Submission, SubmissionStep
 from robot.world import Robot, World
 from simulation.exhaustive import Bounds, explore
 from simulation.loop import simulated
@@ -21,7 +21,7 @@ def test_nothing_twice_and_nothing_after_the_halt(one_host: bool) -> None:
     assert found.states > 20_000 and found.depth > 25
 
 
-S = Step
+S = SubmissionStep
 WRONG = {
     "the lease is looked at before the timestamp is fixed": (
         (S.JOURNAL, S.LEASE, S.STAMP, S.LOCK, S.LATCH, S.SEND, S.UNLOCK),
@@ -52,12 +52,12 @@ def test_steps_in_a_wrong_order_are_found_out(bug: str) -> None:
 
 
 def test_a_step_that_fails_gives_the_lock_back() -> None:
-    for number, step in enumerate(LEAVING):
-        going = Leaving()
+    for number, step in enumerate(SUBMISSION_STEPS):
+        going = Submission()
         for _ in range(number):
             going = going.went()
         failed = going.went(False)
-        assert failed.stopped is step and (failed.step is Step.UNLOCK) is going.locked
+        assert failed.stopped is step and (failed.step is SubmissionStep.UNLOCK) is going.locked
         assert (not failed.went().locked and failed.went().step is None) or not going.locked
 
 
@@ -67,7 +67,7 @@ async def test_the_runner_goes_these_steps(tmp_path: Path) -> None:
     world = World()
     robot = Robot(world, tmp_path, world.key("a"))
     await robot.up()
-    seen: list[Step] = []
+    seen: list[SubmissionStep] = []
     runner, journal, latch = robot.runner, robot.journal, robot.latch
     now, owns, append, placing, is_latched = (
         runner.exchange_now,
@@ -77,22 +77,22 @@ async def test_the_runner_goes_these_steps(tmp_path: Path) -> None:
         latch.is_latched,
     )
 
-    def note(step: Step, real):  # type: ignore[no-untyped-def]
+    def note(step: SubmissionStep, real):  # type: ignore[no-untyped-def]
         def call(*arguments):  # type: ignore[no-untyped-def]
             seen.append(step)
             return real(*arguments)
 
         return call
 
-    runner.exchange_now = note(Step.STAMP, now)  # type: ignore[method-assign]
-    journal.append = note(Step.JOURNAL, append)  # type: ignore[method-assign]
-    latch.placing = note(Step.LOCK, placing)  # type: ignore[method-assign]
-    latch.is_latched = note(Step.LATCH, is_latched)  # type: ignore[method-assign]
-    journal.owns = note(Step.LEASE, owns)  # type: ignore[method-assign]
-    world.before = lambda name: seen.append(Step.SEND) if name == "POST /api/v3/order" else None
+    runner.exchange_now = note(SubmissionStep.STAMP, now)  # type: ignore[method-assign]
+    journal.append = note(SubmissionStep.JOURNAL, append)  # type: ignore[method-assign]
+    latch.placing = note(SubmissionStep.LOCK, placing)  # type: ignore[method-assign]
+    latch.is_latched = note(SubmissionStep.LATCH, is_latched)  # type: ignore[method-assign]
+    journal.owns = note(SubmissionStep.LEASE, owns)  # type: ignore[method-assign]
+    world.before = lambda name: seen.append(SubmissionStep.SEND) if name == "POST /api/v3/order" else None
     await robot.does(runner.start(by_person=True))
     await robot.settle()
-    sent = seen.index(Step.SEND)
+    sent = seen.index(SubmissionStep.SEND)
     # The last time before the order left that each of them happened.
     last = {step: sent - 1 - seen[:sent][::-1].index(step) for step in (S.JOURNAL, S.LOCK, S.LEASE)}
     assert last[S.JOURNAL] < last[S.LOCK] < last[S.LEASE] < sent

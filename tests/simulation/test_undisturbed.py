@@ -21,5 +21,5 @@ def test_the_books_are_those_of_a_robot_that_was_never_killed(first: int) -> Non
 
 
 def test_what_differs_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(grid, "_strays", lambda book: [])
+    monkeypatch.setattr(grid, "_out_of_grid_orders", lambda book: [])
     assert any(compare(seed)[0] for seed in range(SEEDS))

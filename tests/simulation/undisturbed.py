@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 from decimal import Decimal
 from pathlib import Path
 
-from fortctl.robot.core.reconciliation import Limits
+from fortctl.robot.core.reconciliation import ResumeLimits
 from robot.world import SETTINGS, Robot, World
 from simulation import invariants
 from simulation.campaign import PRICE, TICK, _quick_folder
@@ -66,7 +66,7 @@ class Walk:
 
     def _new_robot(self) -> Robot:
         # A move while it starts again is bridged: holding is what the other worlds are about.
-        robot = Robot(self.world, self.folder, self.key, limits=Limits(max_drift=Decimal(1_000)))
+        robot = Robot(self.world, self.folder, self.key, limits=ResumeLimits(max_drift=Decimal(1_000)))
         robot.journal.before_write = lambda events: self._burn("before a write")
         robot.journal.after_write = lambda events: self._burn("after a write")
         return robot

@@ -9,7 +9,7 @@ import pytest
 
 from fortctl.errors import Conflict
 from fortctl.ports import OperationOwner, OperationRow
-from fortctl.services.rotation.plan import ABORTED, Mode, Scope, begin, from_text, to_text
+from fortctl.services.rotation.plan import ABORTED, RotationMode, Scope, begin, from_text, to_text
 from fortctl.store.operations import SqliteOperations
 
 ME = OperationOwner(10, "here", "t1", "rotation r1", 1_000, 1_000)
@@ -17,7 +17,7 @@ OTHER = OperationOwner(11, "here", "t2", "rotation r2", 2_000, 2_000)
 
 
 def row(name: str = "r1", state: str = "open") -> OperationRow:
-    body = to_text(begin(name, "default", Mode.DRAIN, Scope.BOTH, 1))
+    body = to_text(begin(name, "default", RotationMode.DRAIN, Scope.BOTH, 1))
     return OperationRow(name, "default", "rotation", state, body, 1, 2)
 
 

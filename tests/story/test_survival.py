@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from fortctl.robot.core.events import Booked
+from fortctl.robot.core.events import FillRecorded
 from harness import Shell, campaign
 from replaying import XRPETH, Replay, until
 
@@ -53,8 +53,8 @@ def _places(request: dict[str, Any]) -> bool:
     return (request["method"], request["path"]) == ("POST", "/api/v3/order")
 
 
-def fills(replay: Replay) -> list[Booked]:
-    return [event for event in replay.events() if isinstance(event, Booked)]
+def fills(replay: Replay) -> list[FillRecorded]:
+    return [event for event in replay.events() if isinstance(event, FillRecorded)]
 
 
 def booked(replay: Replay) -> int:

@@ -10,12 +10,12 @@ import pytest
 
 from fortctl.errors import VaultDamaged
 from fortctl.secret import Secret
-from fortctl.store.audit_log import AuditFile
+from fortctl.store.audit_log import AuditLogFile
 
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
-    log = AuditFile(tmp_path / "audit.jsonl")
+    log = AuditLogFile(tmp_path / "audit.jsonl")
     log.append("first", account="a", result="done")
     log.seal_with(Secret(b"k" * 32))
     for number in range(4):
@@ -24,14 +24,14 @@ def path(tmp_path: Path) -> Path:
 
 
 def checked(path: Path) -> int:
-    log = AuditFile(path)
+    log = AuditLogFile(path)
     log.seal_with(Secret(b"k" * 32))
     return log.check().entries
 
 
 def test_a_whole_chain(path: Path) -> None:
     assert checked(path) == 5
-    entries = list(AuditFile(path).entries())
+    entries = list(AuditLogFile(path).entries())
     assert entries[0]["seal"] is None and entries[1]["seal"]
 
 
@@ -61,14 +61,14 @@ def test_a_torn_end_is_told_then_taken_away(path: Path) -> None:
     with pytest.raises(VaultDamaged) as found:
         checked(path)
     assert found.value.details["reason"] == "torn_end"
-    AuditFile(path).append("panic", account="a", result="done", best_effort=True)
-    assert [entry["what"] for entry in AuditFile(path).entries()][-2:] == ["torn end removed", "panic"]
+    AuditLogFile(path).append("panic", account="a", result="done", best_effort=True)
+    assert [entry["what"] for entry in AuditLogFile(path).entries()][-2:] == ["torn end removed", "panic"]
     assert checked(path) == 7
 
 
 def test_a_log_whose_seals_were_stripped_is_found(tmp_path: Path) -> None:
     """Somebody writes the whole chain anew, without the key: an entry of a generation must bear a seal."""
-    log = AuditFile(tmp_path / "a.jsonl")
+    log = AuditLogFile(tmp_path / "a.jsonl")
     log.append("key added", account="a", result="result", generation=3)
     assert log.check().entries == 1, "locked, only the chain is checked"
     log.seal_with(Secret(b"k" * 32))
@@ -104,10 +104,10 @@ def test_nothing_is_chained_on_an_entry_that_was_changed(path: Path, change: str
         last = json.dumps(entry, ensure_ascii=False) + "\n"
     path.write_text("".join([*head, last]))
     with pytest.raises(VaultDamaged, match="last entry") as found:
-        AuditFile(path).append("next", account="a", result="done")
+        AuditLogFile(path).append("next", account="a", result="done")
     assert found.value.hint and path.read_text() == "".join([*head, last])
     # A panic has its entry all the same; the check tells where the chain breaks.
-    AuditFile(path).append("panic", account="a", result="done", best_effort=True)
+    AuditLogFile(path).append("panic", account="a", result="done", best_effort=True)
     assert len(path.read_text().splitlines()) == len(head) + 2
     with pytest.raises(VaultDamaged):
         checked(path)
@@ -121,11 +121,11 @@ def test_a_log_that_is_no_plain_file_is_refused(tmp_path: Path, what: str) -> No
     elif what == "folder":
         path.mkdir()
     elif what == "link":
-        AuditFile(tmp_path / "other").append("first", account="a", result="done")
+        AuditLogFile(tmp_path / "other").append("first", account="a", result="done")
         path.symlink_to(tmp_path / "other")
     else:
         path = Path("/dev/zero")
-    log = AuditFile(path)
+    log = AuditLogFile(path)
     with pytest.raises(VaultDamaged, match="no plain file"):
         log.append("next", account="a", result="done")
     log.append("panic", account="a", result="done", best_effort=True)
@@ -137,14 +137,14 @@ def test_a_log_that_is_no_plain_file_is_refused(tmp_path: Path, what: str) -> No
 
 
 def test_long_entries_are_continued(tmp_path: Path) -> None:
-    log = AuditFile(tmp_path / "a.jsonl")
+    log = AuditLogFile(tmp_path / "a.jsonl")
     for _ in range(3):
         log.append("restored", account="a", result="done", comes_back=["é" * 50] * 4000)
     assert log.check().entries == 3 and log.head() == (3, log.check().head)
 
 
 def test_what_looks_like_a_key_is_masked(tmp_path: Path) -> None:
-    log = AuditFile(tmp_path / "a.jsonl")
+    log = AuditLogFile(tmp_path / "a.jsonl")
     log.append("oops", account="a", result="done", note="K" * 64, more=[{"deep": "K" * 64}])
     assert "K" * 64 not in (tmp_path / "a.jsonl").read_text()
     assert log.check().entries == 1

@@ -19,7 +19,7 @@ def test_no_error_is_explained_with_another_ones_words() -> None:
 
 
 def test_every_reason_that_a_robot_gives_is_explained() -> None:
-    source = "".join(path.read_text() for path in (REPOSITORY / "src/fortctl/robot").glob("*.py"))
+    source = "".join(path.read_text() for path in (REPOSITORY / "src/fortctl/robot").rglob("*.py"))
     words = set(re.findall(r'f?"([A-Z_]{3,}): ', source))
     assert {"GAP", "DRIFT", "UNKNOWN_ORDER", "SELL_WAITS", "BOUNDS", "HALTED", "EXCHANGE", "DEADMAN"} <= words
     for word in (*words, "BALANCE"):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from fortctl.keys.rejection import read_refusal
+from fortctl.keys.rejection import diagnose_rejection
 from fortctl.ports import ExchangeFault, Outcome
 
 
@@ -49,5 +49,5 @@ def test_what_is_read(
     certainty: str | None,
     address: str | None,
 ) -> None:
-    found = read_refusal(account, restrictions)
+    found = diagnose_rejection(account, restrictions)
     assert (found and found.reason, found and found.certainty, found and found.address) == (reason, certainty, address)

@@ -13,12 +13,12 @@ import pytest
 AGAIN_AND_AGAIN = """
 import base64, ctypes, json, os, sys
 sys.path[:0] = json.loads(os.environ["FOLDERS"])
-from fortctl.system.memory import Traces, guard_memory
+from fortctl.system.memory import SecretScrubber, guard_memory
 from fortctl.secret import Secret
 
 guard_memory(lock=True)
 text = base64.b64encode(os.urandom(48)).decode()
-traces = Traces([Secret(text)])
+traces = SecretScrubber([Secret(text)])
 pattern, wiped = traces._spans[0][0], 0
 for _round in range(100):
     raw = [bytearray(text[cut:], "ascii") + bytes(more) for cut in range(0, 48, 4) for more in range(0, 64, 8)]
@@ -34,7 +34,7 @@ print(json.dumps({"wiped": wiped}))
 BESIDE = """
 import base64, json, os, sys, threading
 sys.path[:0] = json.loads(os.environ["FOLDERS"])
-from fortctl.system.memory import Traces, guard_memory
+from fortctl.system.memory import SecretScrubber, guard_memory
 from fortctl.secret import Secret
 
 def churn():
@@ -51,7 +51,7 @@ for thread in threads:
     thread.start()
 try:
     for _round in range(3):
-        traces = Traces([Secret(text)])
+        traces = SecretScrubber([Secret(text)])
         traces.find()
         cleaned.append(traces.overwrite())
         assert all(one[:64] == text.encode() for one in held)
@@ -59,7 +59,7 @@ finally:
     over.set()
     for thread in threads:
         thread.join()
-traces = Traces([Secret(text)])
+traces = SecretScrubber([Secret(text)])
 traces.find()
 cleaned.append(traces.overwrite())
 print(json.dumps({"cleaned": cleaned}))
@@ -69,8 +69,8 @@ print(json.dumps({"cleaned": cleaned}))
 MEASURED = """
 import asyncio, base64, json, os, sys
 sys.path[:0] = json.loads(os.environ["FOLDERS"])
-from fortctl.robot.process.event_loop import RobotLoop
-from fortctl.system.memory import Traces, guard_memory
+from fortctl.robot.process.event_loop import SingleThreadLoop
+from fortctl.system.memory import SecretScrubber, guard_memory
 from fortctl.config.settings import Address
 from fortctl.robot.process.metrics_server import MetricsEndpoint
 from fortctl.secret import Secret
@@ -84,7 +84,7 @@ async def work(host):
     writer.close()
     text = base64.b64encode(os.urandom(48)).decode()
     held = [text.encode() + bytes([number]) for number in range(20)]
-    _found, cleaned = await Traces([Secret(text)]).clean()
+    _found, cleaned = await SecretScrubber([Secret(text)]).clean()
     await endpoint.close()
     return cleaned
 
@@ -98,7 +98,7 @@ async def connected(port):
 guard_memory(lock=True)
 cleaned = []
 for host in ("127.0.0.1", "localhost"):
-    with asyncio.Runner(loop_factory=RobotLoop) as loop:
+    with asyncio.Runner(loop_factory=SingleThreadLoop) as loop:
         cleaned.append(loop.run(work(host)))
 print(json.dumps({"cleaned": cleaned}))
 """

@@ -6,8 +6,8 @@ import pytest
 
 from fortctl.model import Role
 from fortctl.services.rotation.operator_actions import to_create
-from fortctl.services.rotation.plan import Mode, Scope, begin
-from fortctl.system.network import own_address
+from fortctl.services.rotation.plan import RotationMode, Scope, begin
+from fortctl.system.network import local_address
 
 
 @pytest.mark.parametrize(
@@ -27,7 +27,7 @@ from fortctl.system.network import own_address
 )
 def test_the_addresses_for_the_new_keys_list(address: str | None, listed: list[str], words: str) -> None:
     old = {"robot": {"name": "old", "tail": "abcd", "fingerprint": "f"}}
-    operation = begin("one", "default", Mode.OVERLAP, Scope.ROBOT, 0, old=old, **{"from": {"robot": address}})
+    operation = begin("one", "default", RotationMode.OVERLAP, Scope.ROBOT, 0, old=old, **{"from": {"robot": address}})
     create, enter = to_create(operation, [Role.ROBOT])
     assert create["addresses"] == listed
     assert words in create["ip"] and words in create["text"]
@@ -35,5 +35,5 @@ def test_the_addresses_for_the_new_keys_list(address: str | None, listed: list[s
 
 
 def test_a_hosts_own_address_is_that_of_its_route() -> None:
-    assert own_address("http://127.0.0.1:9") == "127.0.0.1"
-    assert own_address("https://no-such-host.invalid") is None
+    assert local_address("http://127.0.0.1:9") == "127.0.0.1"
+    assert local_address("https://no-such-host.invalid") is None

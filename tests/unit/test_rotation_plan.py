@@ -12,7 +12,7 @@ from fortctl.services.rotation.plan import (
     KINDS,
     PLAN,
     ROTATIONS,
-    Mode,
+    RotationMode,
     Scope,
     begin,
     from_text,
@@ -31,7 +31,7 @@ def test_every_mode_and_role_has_a_row_of_known_steps() -> None:
 
 
 @ROWS
-def test_the_old_key_is_deleted_only_after_the_new_one_is_in_use(mode: Mode, scope: Scope) -> None:
+def test_the_old_key_is_deleted_only_after_the_new_one_is_in_use(mode: RotationMode, scope: Scope) -> None:
     row = PLAN[mode, scope]
     if mode not in ROTATIONS:
         assert "delete" not in row
@@ -39,11 +39,11 @@ def test_the_old_key_is_deleted_only_after_the_new_one_is_in_use(mode: Mode, sco
     assert row[0] == "check" and row[-2:] == ("delete", "prove")
     for role, taken in (("site", "store"), ("robot", "deliver")):
         assert (taken in row) == (scope.value in (role, "both"))
-    assert ("drain" in row) == ("start" in row) == (mode is Mode.DRAIN and scope is not Scope.SITE)
+    assert ("drain" in row) == ("start" in row) == (mode is RotationMode.DRAIN and scope is not Scope.SITE)
 
 
 @ROWS
-def test_it_goes_through_its_row_once(mode: Mode, scope: Scope) -> None:
+def test_it_goes_through_its_row_once(mode: RotationMode, scope: Scope) -> None:
     operation = begin("r1", "default", mode, scope, 1)
     for at, name in enumerate(PLAN[mode, scope], 2):
         assert operation.step == name
@@ -62,7 +62,7 @@ def test_it_goes_through_its_row_once(mode: Mode, scope: Scope) -> None:
 
 
 @given(st.sampled_from(sorted(PLAN)), st.integers(0, 10), st.booleans())
-def test_it_survives_the_store(row: tuple[Mode, Scope], steps: int, doing: bool) -> None:
+def test_it_survives_the_store(row: tuple[RotationMode, Scope], steps: int, doing: bool) -> None:
     operation = begin("r1", "default", *row, 1, issue={"robot": {"names": ["a", "b"]}})
     for name in PLAN[row][:steps]:
         operation = operation.begun(name, 5).ended(name, 6)

@@ -17,7 +17,7 @@ from fortctl.errors import FortctlError, NotFound, VaultDamaged
 from fortctl.ports import NewRecord
 from fortctl.secret import Secret
 from fortctl.services.site_vault import audited
-from fortctl.store.audit_log import AuditFile
+from fortctl.store.audit_log import AuditLogFile
 from fortctl.vault import erasure
 from fortctl.vault.backup import read_backup
 from fortctl.vault.file import OpenVault, VaultFile
@@ -32,7 +32,7 @@ class World:
     def __init__(self, path: Path) -> None:
         self.home = Home(path)
         self.file = VaultFile(self.home.vault, self.home.erasure)
-        self.audit = AuditFile(self.home.audit)
+        self.audit = AuditLogFile(self.home.audit)
         self.audit.seal_with(AUDIT_KEY)
 
     @classmethod

@@ -13,7 +13,14 @@ from fortctl.canonical_json import canonical_json
 from fortctl.errors import VaultDamaged
 from fortctl.keys.fingerprint import fingerprint
 from fortctl.mailbox.crypto import Identity, RecipientKey, SealError, seal, unseal, verify
-from fortctl.mailbox.messages import Command, Refused, build, open_row, read_receipt, receipt
+from fortctl.mailbox.messages import (
+    Command,
+    CommandRejectedError,
+    open_command,
+    read_receipt,
+    seal_command,
+    sign_receipt,
+)
 from fortctl.ports import MailboxRow
 from fortctl.secret import Secret
 
@@ -24,7 +31,7 @@ COMMAND = Command(
     *("default", ROBOT.id, OPERATOR.id, 7, "deliver-key", RECIPIENT.key_id, 3),
     *(NOW, NOW + 60_000, {"secret": "very secret"}),
 )
-ROW = build(COMMAND, OPERATOR, RECIPIENT.public_bytes())
+ROW = seal_command(COMMAND, OPERATOR, RECIPIENT.public_bytes())
 
 
 def opened(row: MailboxRow, **changes: object) -> Command:
@@ -36,7 +43,7 @@ def opened(row: MailboxRow, **changes: object) -> Command:
         "now_ms": NOW + 1000,
         "last_number": 6,
     }
-    return open_row(row, **{**options, **changes})  # type: ignore[arg-type]
+    return open_command(row, **{**options, **changes})  # type: ignore[arg-type]
 
 
 def test_round_trip_and_nothing_in_clear() -> None:
@@ -60,24 +67,24 @@ def test_round_trip_and_nothing_in_clear() -> None:
     ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_refusals(changes: dict[str, object], reason: str) -> None:
-    with pytest.raises(Refused) as caught:
+    with pytest.raises(CommandRejectedError) as caught:
         opened(ROW, **changes)
     assert caught.value.reason == reason
 
 
 def test_a_row_moved_to_another_number_or_account_is_refused() -> None:
     for moved in (replace(ROW, number=8), replace(ROW, account="other")):
-        with pytest.raises(Refused):
+        with pytest.raises(CommandRejectedError):
             opened(moved)
 
 
 def test_a_strangers_signature_over_the_same_envelope_is_refused() -> None:
-    with pytest.raises(Refused, match="bad_signature"):
+    with pytest.raises(CommandRejectedError, match="bad_signature"):
         opened(replace(ROW, signature=STRANGER.sign("command", ROW.envelope)))
 
 
 def test_a_signature_for_another_purpose_is_refused() -> None:
-    with pytest.raises(Refused, match="bad_signature"):
+    with pytest.raises(CommandRejectedError, match="bad_signature"):
         opened(replace(ROW, signature=OPERATOR.sign("receipt", ROW.envelope)))
 
 
@@ -86,14 +93,14 @@ def test_a_signature_for_another_purpose_is_refused() -> None:
 def test_every_flipped_bit_is_refused(part: str, where: int, bit: int) -> None:
     data = bytearray(getattr(ROW, part))
     data[where % len(data)] ^= 1 << bit
-    with pytest.raises(Refused):
+    with pytest.raises(CommandRejectedError):
         opened(replace(ROW, **{part: bytes(data)}))
 
 
 @settings(max_examples=200, deadline=None)
 @given(envelope=st.binary(max_size=300), sealed=st.none() | st.binary(max_size=300))
 def test_junk_is_refused_not_raised(envelope: bytes, sealed: bytes | None) -> None:
-    with pytest.raises(Refused):
+    with pytest.raises(CommandRejectedError):
         opened(MailboxRow("default", 7, envelope, sealed, b"x" * 64))
 
 
@@ -114,7 +121,7 @@ def test_a_recipient_key_survives_storage() -> None:
 
 def test_receipts_are_the_robots() -> None:
     facts = {"account": "default", "number": 7, "kind": "start", "outcome": "applied", "generation": 3, "at": NOW}
-    body, signature = receipt(ROBOT, **facts, data={"a": 1}, error=None)  # type: ignore[arg-type]
+    body, signature = sign_receipt(ROBOT, **facts, data={"a": 1}, error=None)  # type: ignore[arg-type]
     assert read_receipt(body, signature, ROBOT.public_bytes())["data"] == {"a": 1}
     with pytest.raises(VaultDamaged):
         read_receipt(body.replace(b"applied", b"refused"), signature, ROBOT.public_bytes())

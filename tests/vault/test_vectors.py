@@ -12,7 +12,7 @@ import pytest
 import independent_reader
 from fortctl.errors import FortctlError, NotFound
 from fortctl.mailbox.crypto import RecipientKey
-from fortctl.mailbox.messages import Refused, open_row
+from fortctl.mailbox.messages import CommandRejectedError, open_command
 from fortctl.ports import MailboxRow
 from fortctl.secret import Secret
 from fortctl.vault import erasure
@@ -97,7 +97,7 @@ def test_messages(path: Path) -> None:
     recipient = RecipientKey(base64.b64decode(robot["recipient_private"]))
 
     def opened() -> dict[str, Any]:
-        return open_row(
+        return open_command(
             MailboxRow(row["account"], row["number"], *body),
             operators={name: base64.b64decode(public) for name, public in robot["operators"].items()},
             recipient=lambda key_id: recipient if key_id == recipient.key_id else None,
@@ -110,7 +110,7 @@ def test_messages(path: Path) -> None:
     if "error" not in case:
         assert opened() == independent_reader.open_row(row, robot) == case["args"]
         return
-    with pytest.raises(Refused) as refused:
+    with pytest.raises(CommandRejectedError) as refused:
         opened()
     with pytest.raises(independent_reader.Unreadable) as why:
         independent_reader.open_row(row, robot)

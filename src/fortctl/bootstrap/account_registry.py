@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from fortctl.config.file import Config, load_config, save_config
 from fortctl.config.home import Home, make_private_folder, write_private
 from fortctl.errors import ConfigError
-from fortctl.system.files import locked, read_plain
+from fortctl.system.files import file_lock, read_regular
 
 if TYPE_CHECKING:
     from fortctl.services.accounts import AccountEntry
@@ -18,15 +18,15 @@ if TYPE_CHECKING:
 LOCK_S = 10.0
 
 
-class Shelf:
-    """A 0600 file that is replaced as a whole; implements :class:`services.panic_orders.OrderShelf`."""
+class PrivateFile:
+    """A 0600 file that is replaced as a whole; implements :class:`services.panic.presigned_order.OrderFilePort`."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
 
     def read(self) -> bytes | None:
         try:
-            return read_plain(self._path)
+            return read_regular(self._path)
         except FileNotFoundError:
             return None
 
@@ -34,7 +34,7 @@ class Shelf:
         write_private(self._path, data)
 
 
-class Registry:
+class AccountRegistryFile:
     """The accounts in config.toml and the robots' folders; implements :class:`services.accounts.AccountRegistry`."""
 
     def __init__(self, home: Home, config: Config) -> None:
@@ -58,7 +58,7 @@ class Registry:
 
     def _change(self, change: Callable[[Config], Config]) -> None:
         """Change the configuration as it is now: another command may have changed it since it was read."""
-        with locked(self._home.config.with_name(".config.toml.lock"), "the configuration", LOCK_S):
+        with file_lock(self._home.config.with_name(".config.toml.lock"), "the configuration", LOCK_S):
             present = load_config(self._home) if self._home.config.exists() else self._config
             self._config = change(present)
             save_config(self._home, self._config)

@@ -10,7 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fortctl.bootstrap.account_registry import Registry, Shelf, shared_mailbox
+from fortctl.bootstrap.account_registry import AccountRegistryFile, PrivateFile, shared_mailbox
 from fortctl.config.file import Config, load_config, save_config
 from fortctl.config.home import Home, RobotHome, write_private
 from fortctl.errors import FortctlError, NotFound
@@ -20,9 +20,9 @@ from fortctl.system.clock import SystemClock
 from fortctl.timestamps import rfc3339
 
 if TYPE_CHECKING:
-    from fortctl.cli.context import App
+    from fortctl.cli.context import CommandContext
     from fortctl.config.settings import Preferences
-    from fortctl.exchange.connection_pool import Connections
+    from fortctl.exchange.connection_pool import ConnectionPool
     from fortctl.exchange.targets import ExchangeTarget
     from fortctl.mailbox.postgres import PostgresMailbox
     from fortctl.mailbox.sqlite import SqliteMailbox
@@ -32,22 +32,22 @@ if TYPE_CHECKING:
     from fortctl.services.hooks import Hooks
     from fortctl.services.keys.service import KeyService
     from fortctl.services.panic.presigned_order import PanicOrders
-    from fortctl.services.robot.client import RobotControl
+    from fortctl.services.robot.client import RobotClient
     from fortctl.services.robot.pairing import PairingService
-    from fortctl.services.robot.service import RobotService, RobotWatch
-    from fortctl.services.site_vault import Custody
+    from fortctl.services.robot.service import RobotService, RobotStatusReader
+    from fortctl.services.site_vault import SiteVault
     from fortctl.services.vault import VaultService
-    from fortctl.store.audit_log import AuditFile
+    from fortctl.store.audit_log import AuditLogFile
     from fortctl.store.operations import SqliteOperations
-    from fortctl.store.request_weight import WeightStore
+    from fortctl.store.request_weight import RequestWeightStore
     from fortctl.vault.file import OpenVault, VaultFile
     from fortctl.vault.slots import Unlocker
 
 
-class Wiring:
+class Container:
     """The adapters of one command, each made once and only when asked for."""
 
-    def __init__(self, app: App) -> None:
+    def __init__(self, app: CommandContext) -> None:
         self._app = app
         self._given = app.globals
         self.clock = SystemClock()
@@ -94,8 +94,8 @@ class Wiring:
         return self.home.robot(self.account)
 
     @cached_property
-    def registry(self) -> Registry:
-        return Registry(self.home, self.config)
+    def registry(self) -> AccountRegistryFile:
+        return AccountRegistryFile(self.home, self.config)
 
     @cached_property
     def accounts(self) -> AccountService:
@@ -104,10 +104,10 @@ class Wiring:
         return AccountService(self.registry, self.audit)
 
     @cached_property
-    def audit(self) -> AuditFile:
-        from fortctl.store.audit_log import AuditFile
+    def audit(self) -> AuditLogFile:
+        from fortctl.store.audit_log import AuditLogFile
 
-        return AuditFile(self.home.audit)
+        return AuditLogFile(self.home.audit)
 
     # -- the site's vault ------------------------------------------------------------------------------------------
 
@@ -137,10 +137,10 @@ class Wiring:
         return vault
 
     def unlocker(self, kinds: Sequence[str], keyfile: Path, who: str, given: str | None) -> Unlocker:
-        """Return the first unlock source there is (see :func:`fortctl.bootstrap.unlock.existing_source`)."""
-        from fortctl.bootstrap.unlock import existing_source
+        """Return the first unlock source there is (see :func:`fortctl.bootstrap.unlock.find_unlock_source`)."""
+        from fortctl.bootstrap.unlock import find_unlock_source
 
-        return existing_source(self._app, kinds, keyfile, who, given)
+        return find_unlock_source(self._app, kinds, keyfile, who, given)
 
     @cached_property
     def vaults(self) -> VaultService:
@@ -155,10 +155,10 @@ class Wiring:
         return VaultFile(self.robot_home.vault, self.robot_home.erasure)
 
     @cached_property
-    def custody(self) -> Custody:
-        from fortctl.services.site_vault import Custody
+    def custody(self) -> SiteVault:
+        from fortctl.services.site_vault import SiteVault
 
-        return Custody(self.account, self.entry.exchange, self.vault, self.audit, self.clock)
+        return SiteVault(self.account, self.entry.exchange, self.vault, self.audit, self.clock)
 
     # -- the robot -------------------------------------------------------------------------------------------------
 
@@ -223,21 +223,21 @@ class Wiring:
     def panic_orders(self) -> PanicOrders:
         from fortctl.services.panic.presigned_order import PanicOrders
 
-        return PanicOrders(self.account, Shelf(self.robot_home.panic_order), self.mailbox, self.config.mailbox)
+        return PanicOrders(self.account, PrivateFile(self.robot_home.panic_order), self.mailbox, self.config.mailbox)
 
     def keep_panic_order(self) -> None:
         """Have a pre-signed panic order ready where the robot is on another host; the vault is open by now."""
-        from fortctl.services.panic.presigned_order import kept_ready
+        from fortctl.services.panic.presigned_order import ensure_presigned_order
 
         if self.entry.robot == "remote" and self.config.mailbox:
-            kept_ready(self.panic_orders, self.custody, self._app.warn)
+            ensure_presigned_order(self.panic_orders, self.custody, self._app.warn)
 
     @cached_property
-    def control(self) -> RobotControl:
-        from fortctl.services.robot.client import RobotControl
+    def control(self) -> RobotClient:
+        from fortctl.services.robot.client import RobotClient
 
         self.keep_panic_order()
-        return RobotControl(
+        return RobotClient(
             self.custody,
             self.mailbox,
             self.process,
@@ -261,10 +261,10 @@ class Wiring:
         return source.secret if isinstance(source, Passphrase) else None
 
     @cached_property
-    def watch(self) -> RobotWatch:
-        from fortctl.services.robot.service import RobotWatch
+    def watch(self) -> RobotStatusReader:
+        from fortctl.services.robot.service import RobotStatusReader
 
-        return RobotWatch(self.process, self.latch, self._offline_status, self._shown_key, self._report)
+        return RobotStatusReader(self.process, self.latch, self._offline_status, self._shown_key, self._report)
 
     def _report(self, by: str, price: str | None) -> dict[str, Any]:
         from fortctl.robot.storage.offline_status import offline_report
@@ -291,13 +291,13 @@ class Wiring:
 
         A mailbox in the home is as good as the home itself; to one elsewhere others may write.
         """
-        from fortctl.robot.process.remote_robot import signed_card
+        from fortctl.robot.process.remote_robot import read_card
 
         there = bool(self.config.mailbox) or self.home.mailbox.exists()
         found = self.mailbox.card(self.account) if there else None
         if found is None:
             return {}
-        card = signed_card(*found, self.robot_home.identity if self.config.mailbox else None)
+        card = read_card(*found, self.robot_home.identity if self.config.mailbox else None)
         if card is None:
             self._app.warn("CARD_NOT_SIGNED", "what the mailbox says of the robot is not signed by it, and not shown")
         return card or {}
@@ -311,11 +311,11 @@ class Wiring:
         write_private(self.robot_home.identity, json.dumps(body, sort_keys=True).encode())
 
     def _shown_key(self) -> Mapping[str, Any] | None:
-        from fortctl.keys.serialization import card_from_wire
+        from fortctl.keys.serialization import key_card_from_json
         from fortctl.services.keys.results import card_json
 
         key = self._published().get("key")
-        return card_json(card_from_wire(key), self.clock.now_ms()) if key else None
+        return card_json(key_card_from_json(key), self.clock.now_ms()) if key else None
 
     def destroy_keys(self, role: Role | None = None) -> tuple[str, ...]:
         """Destroy the account's erasure keys, the site's and the robot's, or one role's; nothing is unlocked."""
@@ -353,13 +353,13 @@ class Wiring:
 
         return AccountViews(self.custody, self.connect)
 
-    def connect(self, pair: KeyPair | None, connections: Connections | None = None) -> Exchange:
+    def connect(self, pair: KeyPair | None, connections: ConnectionPool | None = None) -> Exchange:
         """Make an exchange adapter for the account's target; a process of long life shares its connections."""
         from fortctl.exchange.client import BinanceExchange
-        from fortctl.exchange.rate_limiter import Budget
+        from fortctl.exchange.rate_limiter import RateLimiter
 
         target = self.target()
-        budget = Budget(self._weights, target.rest_url, self.clock)
+        budget = RateLimiter(self._weights, target.rest_url, self.clock)
         return BinanceExchange(target, pair, connections=connections, account=self.account, budget=budget)
 
     def target(self) -> ExchangeTarget:
@@ -369,10 +369,10 @@ class Wiring:
         return resolve(self.entry.exchange, self.home.path)
 
     @cached_property
-    def _weights(self) -> WeightStore:
-        from fortctl.store.request_weight import WeightStore
+    def _weights(self) -> RequestWeightStore:
+        from fortctl.store.request_weight import RequestWeightStore
 
-        return WeightStore(self.home.path / "weights.sqlite")
+        return RequestWeightStore(self.home.path / "weights.sqlite")
 
 
 def make_hooks(account: str, preferences: Preferences, clock: SystemClock) -> Hooks:

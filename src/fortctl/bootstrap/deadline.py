@@ -8,7 +8,7 @@ from contextlib import suppress
 from functools import cached_property
 from typing import TYPE_CHECKING, TypeVar
 
-from fortctl.cli.context import INPUT_LIMIT, App
+from fortctl.cli.context import INPUT_LIMIT, CommandContext
 from fortctl.errors import BadInput, FortctlError, RobotUnreachable, VaultLocked
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ def read_in_time(read: Callable[[], T], within_s: float | None = None) -> T | No
     return found[0] if found else None
 
 
-class Impatient(App):
+class Impatient(CommandContext):
     """A command that asks nobody, and reads what it was named only where that comes at once."""
 
     def read_input(self, source: str) -> bytes:

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 from fortctl.commands.init import KEYFILE_BESIDE
 
 if TYPE_CHECKING:
-    from fortctl.cli.context import App
+    from fortctl.cli.context import CommandContext
     from fortctl.services.doctor import DoctorPorts
-    from fortctl.services.site_vault import Custody
+    from fortctl.services.site_vault import SiteVault
 
 
-def doctor_ports(app: App) -> DoctorPorts:
+def doctor_ports(app: CommandContext) -> DoctorPorts:
     """Return what the doctor may look at."""
-    from fortctl.cli.context import App as NewApp
+    from fortctl.cli.context import CommandContext as NewApp
     from fortctl.services.doctor import DoctorPorts
 
     wiring = app.wiring
@@ -34,7 +34,7 @@ def doctor_ports(app: App) -> DoctorPorts:
             return code, reason, "move the key file to another device, or use a passphrase slot"
         return None
 
-    def custody() -> Custody:
+    def custody() -> SiteVault:
         return silent.custody
 
     def pending() -> list[tuple[int, int]]:

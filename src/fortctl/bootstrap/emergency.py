@@ -13,19 +13,19 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from fortctl.bootstrap.deadline import BUSY_MS, Impatient, open_board, opened_in_time, read_in_time
-from fortctl.bootstrap.unlock import existing_source
+from fortctl.bootstrap.unlock import find_unlock_source
 from fortctl.config.file import Config, load_config
 from fortctl.config.home import Home, write_private
 from fortctl.errors import ConfigError, FortctlError, NotFound, RobotUnreachable
 from fortctl.model import KeyPair, KeyType
 from fortctl.secret import Secret
-from fortctl.system.files import read_plain
+from fortctl.system.files import read_regular
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from fortctl.cli.context import App
+    from fortctl.cli.context import CommandContext
     from fortctl.mailbox.panic_order import OrderFile
     from fortctl.mailbox.postgres import PostgresMailbox
     from fortctl.mailbox.sqlite import SqliteMailbox
@@ -39,7 +39,7 @@ _BROKEN = (FortctlError, OSError, ValueError, KeyError, TypeError)
 _NO_KEYS = ("recipient/", "pending/")
 
 
-class Emergency:
+class EmergencyReader:
     """Reaches for what it can of one account.
 
     Args:
@@ -48,7 +48,7 @@ class Emergency:
         account: the account.
     """
 
-    def __init__(self, app: App, home: Home, account: str) -> None:
+    def __init__(self, app: CommandContext, home: Home, account: str) -> None:
         self._app = Impatient(replace(app.globals, account=account, no_input=True))
         self._home = home
         self._account = account
@@ -196,7 +196,7 @@ class Emergency:
         given = self._app.globals
         option = {"": given.passphrase_file, "robot": given.robot_passphrase_file}.get(who)
         kinds = [slot.kind for slot in file.header().slots if slot.kind == "passphrase"]
-        return file.unlock([existing_source(self._app, kinds, keyfile, who, option)])
+        return file.unlock([find_unlock_source(self._app, kinds, keyfile, who, option)])
 
     def _learn(self, vault: OpenVault) -> OpenVault:
         own = [meta.exchange for meta in vault.records() if meta.account == self._account and meta.exchange]
@@ -274,7 +274,7 @@ class Emergency:
         from fortctl.robot.core.order_ids import prefix_of
 
         try:
-            return prefix_of(str(json.loads(read_plain(self._place.identity))["robot_id"]))
+            return prefix_of(str(json.loads(read_regular(self._place.identity))["robot_id"]))
         except _BROKEN:
             pass
         try:
@@ -349,7 +349,7 @@ class Emergency:
         """Return the order that lies in the home. Raises ``OSError``, ``VaultDamaged``."""
         from fortctl.mailbox.panic_order import OrderFile
 
-        return OrderFile.from_bytes(read_plain(self._place.panic_order))
+        return OrderFile.from_bytes(read_regular(self._place.panic_order))
 
     def order(self) -> OrderFile:
         """Return the order of this panic: the one that it has sent before, else the pre-signed one, else a fresh one.

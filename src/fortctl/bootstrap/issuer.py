@@ -11,7 +11,7 @@ from fortctl.errors import VaultDamaged
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from fortctl.cli.context import App
+    from fortctl.cli.context import CommandContext
     from fortctl.config.home import Home
     from fortctl.model import KeyPair
     from fortctl.ports import Issuer
@@ -43,7 +43,7 @@ def issuer_kind(home: Home, account: str) -> str:
     return SUB_ACCOUNT if there and master_id(account) not in header.destroyed else PERSON
 
 
-def issuer_service(app: App) -> IssuerService:
+def issuer_service(app: CommandContext) -> IssuerService:
     """Return the issuer's service over its vault, unlocked. Raises ``VaultLocked``, ``VaultDamaged``."""
     home = app.wiring.home
     file = issuer_file(home)
@@ -53,7 +53,7 @@ def issuer_service(app: App) -> IssuerService:
     return _service(app, file.unlock([app.wiring.unlocker(kinds, home.issuer.keyfile, "issuer", None)]))
 
 
-def founded_issuer_service(app: App, slot: str | None) -> IssuerService:
+def create_issuer_service(app: CommandContext, slot: str | None) -> IssuerService:
     """The same, with the vault made where there is none yet; ``slot`` is what unlocks it then."""
     from fortctl.bootstrap.unlock import new_source
 
@@ -68,7 +68,7 @@ def founded_issuer_service(app: App, slot: str | None) -> IssuerService:
     return _service(app, file.create([source], kdf=app.wiring.vaults.cost(kind)))
 
 
-def _service(app: App, vault: OpenVault) -> IssuerService:
+def _service(app: CommandContext, vault: OpenVault) -> IssuerService:
     from fortctl.services.keys.issuer import IssuerService
 
     wiring = app.wiring

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from fortctl.errors import Conflict
 
 if TYPE_CHECKING:
-    from fortctl.cli.context import App
+    from fortctl.cli.context import CommandContext
     from fortctl.model import Role
     from fortctl.services.rotation.journal import RotationJournal
     from fortctl.services.rotation.plan import Operation
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 WAITS_S, LOOK_EVERY_S = 30.0, 0.05
 
 
-def refuse_latched(app: App) -> None:
+def refuse_latched(app: CommandContext) -> None:
     """Raise ``Conflict`` after a panic: its way back begins with ``panic-clear``, and no key is taken in before."""
     from fortctl.services.robot.client import latched_after_panic
 
@@ -26,10 +26,10 @@ def refuse_latched(app: App) -> None:
         raise latched_after_panic(app.wiring.account)
 
 
-def expect_no_rotation(app: App, role: Role | None = None) -> None:
+def require_no_rotation(app: CommandContext, role: Role | None = None) -> None:
     """Raise ``Conflict`` while a rotation is open (of ``role``, or of any): its keys are changed by nothing else.
 
-    It is looked at before anything is unlocked or asked; :func:`sole_writer` then keeps it so.
+    It is looked at before anything is unlocked or asked; :func:`key_write_lock` then keeps it so.
     """
     from fortctl.bootstrap.rotation import rotation_journal
     from fortctl.services.rotation.journal import refuse_open
@@ -40,7 +40,7 @@ def expect_no_rotation(app: App, role: Role | None = None) -> None:
 
 
 @contextmanager
-def sole_writer(app: App, role: Role | None = None) -> Iterator[None]:
+def key_write_lock(app: CommandContext, role: Role | None = None) -> Iterator[None]:
     """Hold the lock that rotations hold while a key is written (of ``role``, or of any): none begins meanwhile.
 
     Others who write keys are waited for; a panic takes the lock from anybody.
@@ -60,7 +60,7 @@ def sole_writer(app: App, role: Role | None = None) -> Iterator[None]:
         journal.release()
 
 
-def _take_in_turn(app: App, journal: RotationJournal) -> None:
+def _take_in_turn(app: CommandContext, journal: RotationJournal) -> None:
     from fortctl.services.rotation.journal import WRITERS
 
     clock = app.wiring.clock
@@ -76,7 +76,7 @@ def _take_in_turn(app: App, journal: RotationJournal) -> None:
         clock.wait(LOOK_EVERY_S)
 
 
-def tell_end(app: App, operation: Operation | None) -> None:
+def run_end_hooks(app: CommandContext, operation: Operation | None) -> None:
     """Have the hooks told of a rotation that this command has just ended, as something other than its own work."""
     from fortctl.services.rotation.hooks import tell_ended
 

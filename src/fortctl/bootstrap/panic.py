@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from fortctl.bootstrap.deadline import open_board, read_in_time
-from fortctl.bootstrap.emergency import Emergency
+from fortctl.bootstrap.emergency import EmergencyReader
 from fortctl.bootstrap.panic_rotation import abort_operation, open_operation
 from fortctl.config.file import load_config
 from fortctl.config.home import ACCOUNT_NAME, Home
@@ -18,14 +18,14 @@ from fortctl.system.clock import SystemClock
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from fortctl.cli.context import App
+    from fortctl.cli.context import CommandContext
     from fortctl.ports import Exchange
     from fortctl.services.hooks import Hooks
     from fortctl.services.panic.halt import RemoteHalt
     from fortctl.services.panic.ports import PanicPorts
 
 
-def accounts_of(app: App, every: bool) -> list[str]:
+def affected_accounts(app: CommandContext, every: bool) -> list[str]:
     """Return the accounts that a panic is about.
 
     An account counts as there when anything in the home tells of it: its robot's folder, its erasure keys, the site's
@@ -77,7 +77,7 @@ def _runs(home: Home, account: str) -> bool:
     return LocalRobot(home.path, account, home.robot(account).path).owner() is not None
 
 
-def panic_ports(app: App, account: str) -> PanicPorts:
+def panic_ports(app: CommandContext, account: str) -> PanicPorts:
     """Return what can be done for one account."""
     from fortctl.robot.core.submission import PROVED_AFTER_MS
     from fortctl.robot.process.local_robot import LocalRobot
@@ -86,7 +86,7 @@ def panic_ports(app: App, account: str) -> PanicPorts:
 
     home, clock = Home(app.globals.home), SystemClock()
     folder = home.robot(account).path
-    emergency = Emergency(app, home, account)
+    emergency = EmergencyReader(app, home, account)
 
     def remote(cancel_orders: bool, timeout_s: float, begun_ms: int) -> RemoteHalt:
         from fortctl.services.panic.halt import RemoteHalt
@@ -101,9 +101,9 @@ def panic_ports(app: App, account: str) -> PanicPorts:
         return BinanceExchange(resolve(emergency.exchange(), home.path), pair)
 
     def audit(what: str, facts: Mapping[str, Any]) -> None:
-        from fortctl.store.audit_log import AuditFile
+        from fortctl.store.audit_log import AuditLogFile
 
-        AuditFile(home.audit).append(what, account=account, result="done", best_effort=True, **facts)
+        AuditLogFile(home.audit).append(what, account=account, result="done", best_effort=True, **facts)
 
     def hooks() -> Hooks:
         from fortctl.bootstrap.container import make_hooks

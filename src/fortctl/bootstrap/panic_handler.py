@@ -9,13 +9,13 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from fortctl.errors import Conflict, FortctlError
-from fortctl.system.threads import apart
+from fortctl.system.threads import run_in_own_thread
 
 if TYPE_CHECKING:
-    from fortctl.bootstrap.container import Wiring
-    from fortctl.cli.context import App
+    from fortctl.bootstrap.container import Container
+    from fortctl.cli.context import CommandContext
     from fortctl.ports import Hooks
-    from fortctl.robot.control.robot_vault import StrongBox
+    from fortctl.robot.control.robot_vault import RobotVault
     from fortctl.robot.trading.runner import Runner
 
 # A panic asks within milliseconds of latching; a latch that nobody asks about is obeyed all the same.
@@ -23,7 +23,7 @@ ASKED_WITHIN_S = 2.0
 ON_PANIC_WAIT_S = 1.0
 
 
-def void_waiting(app: App) -> None:
+def void_waiting(app: CommandContext) -> None:
     """Before the latch is lifted: note as used what the operator whose order it was has sent beside that one.
 
     It lies there unanswered, for the robot had ended: cleared, it would be latched once more by the same panic. Another
@@ -43,7 +43,7 @@ def void_waiting(app: App) -> None:
     wiring.latch.update(lambda facts: {**facts, "orders": [*facts.get("orders", ()), *waiting]})
 
 
-class HookBell:
+class HookDispatcher:
     """Runs the robot's hooks beside its work; what fails is in its log.
 
     Args:
@@ -58,13 +58,13 @@ class HookBell:
 
     def ring(self, event: str, facts: Mapping[str, Any]) -> None:
         """Run an event's hooks; return at once."""
-        fired = asyncio.ensure_future(apart(self._fire, event, dict(facts), None))
+        fired = asyncio.ensure_future(run_in_own_thread(self._fire, event, dict(facts), None))
         self._running.add(fired)
         fired.add_done_callback(self._running.discard)
 
     async def ring_last(self, event: str, facts: Mapping[str, Any]) -> None:
         """Run an event's hooks as the robot's last act: they go on without it."""
-        await apart(self._fire, event, dict(facts), ON_PANIC_WAIT_S)
+        await run_in_own_thread(self._fire, event, dict(facts), ON_PANIC_WAIT_S)
 
     def _fire(self, event: str, facts: Mapping[str, Any], wait_s: float | None) -> None:
         for report in self._hooks().fire(event, facts, wait_s=wait_s):
@@ -85,14 +85,14 @@ class RobotPanic:
 
     def __init__(
         self,
-        wiring: Wiring,
-        box: StrongBox,
+        wiring: Container,
+        box: RobotVault,
         runner: Runner,
-        bell: HookBell,
+        bell: HookDispatcher,
         log: logging.Logger,
         end: Callable[[], None],
     ) -> None:
-        from fortctl.robot.control.panic_listener import Obedience
+        from fortctl.robot.control.panic_listener import PanicListener
         from fortctl.vault.erasure import destroy
 
         self._runner = runner
@@ -104,7 +104,7 @@ class RobotPanic:
         self._halting: asyncio.Future[dict[str, Any]] | None = None
         self._latched_at: float | None = None
         self._take_over(box)
-        self._obedience = Obedience(
+        self._obedience = PanicListener(
             box,
             wiring.mailbox,
             runner,
@@ -121,7 +121,7 @@ class RobotPanic:
         """The robot was halted: its service manager need not start it again."""
         return self._halting is not None
 
-    def _take_over(self, box: StrongBox) -> None:
+    def _take_over(self, box: RobotVault) -> None:
         """Hold after a panic that was cleared, and remember which orders it has used up."""
         cleared = self._latch.cleared()
         if cleared is None:
@@ -143,9 +143,9 @@ class RobotPanic:
         await self._bell.ring_last("on-panic", {"by": "order"})
         return True
 
-    def reconfigure(self, wiring: Wiring) -> None:
+    def reconfigure(self, wiring: Container) -> None:
         """Take over what the configuration says now."""
-        self._obedience.allow_silence(_deadman_s(wiring))
+        self._obedience.set_deadman(_deadman_s(wiring))
 
     def check_deadman(self) -> None:
         self._obedience.check_deadman()
@@ -188,7 +188,7 @@ class RobotPanic:
             asyncio.get_running_loop().call_later(0.05, self._end)
 
 
-def _deadman_s(wiring: Wiring) -> float | None:
+def _deadman_s(wiring: Container) -> float | None:
     from fortctl.config.settings import ROBOT_DEADMAN
 
     # A robot of this home is reached by its latch: it needs no mailbox to be stopped.

@@ -16,15 +16,15 @@ from typing import TYPE_CHECKING, Any
 from fortctl.config.home import write_private
 from fortctl.errors import Conflict, FortctlError, InternalError, NotFound
 from fortctl.secret import Secret
-from fortctl.system.files import NoPlainFile, read_plain
+from fortctl.system.files import NotARegularFileError, read_regular
 
 if TYPE_CHECKING:
-    from fortctl.bootstrap.container import Wiring
-    from fortctl.bootstrap.panic_handler import HookBell
+    from fortctl.bootstrap.container import Container
+    from fortctl.bootstrap.panic_handler import HookDispatcher
     from fortctl.config.settings import Preferences
-    from fortctl.robot.control.command_processor import Desk
-    from fortctl.robot.control.robot_vault import StrongBox
-    from fortctl.robot.core.reconciliation import Limits
+    from fortctl.robot.control.command_processor import CommandProcessor
+    from fortctl.robot.control.robot_vault import RobotVault
+    from fortctl.robot.core.reconciliation import ResumeLimits
     from fortctl.robot.process.log_file import LogShape, RobotLog
     from fortctl.robot.trading.runner import Runner
     from fortctl.vault.slots import Unlocker
@@ -37,7 +37,7 @@ FINISH_WITHIN_S = 25.0
 STUCK_AFTER_S = 300.0
 
 
-def run_robot(wiring: Wiring, *, brought_up: bool) -> int:
+def run_robot(wiring: Container, *, brought_up: bool) -> int:
     """Run the robot until it is told to end; return the exit code.
 
     Args:
@@ -45,20 +45,20 @@ def run_robot(wiring: Wiring, *, brought_up: bool) -> int:
         brought_up: started by a command: the passphrase comes over stdin, one line goes back over stdout, and a robot
             that was running waits for ``robot start``.
     """
-    from fortctl.robot.process.event_loop import RobotLoop
+    from fortctl.robot.process.event_loop import SingleThreadLoop
     from fortctl.robot.process.local_robot import announce
 
     robot: RobotProcess | None = None
     try:
         robot = RobotProcess(wiring, brought_up=brought_up)
-        with asyncio.Runner(loop_factory=RobotLoop) as loop:
+        with asyncio.Runner(loop_factory=SingleThreadLoop) as loop:
             return loop.run(robot.serve())
     except Exception as error:
         if robot is not None:
             robot.broke(error)
         if not brought_up:
             raise
-        fault = error.told() if isinstance(error, NoPlainFile) else error
+        fault = error.told() if isinstance(error, NotARegularFileError) else error
         if not isinstance(fault, FortctlError):
             fault = InternalError(f"{type(error).__name__} in the robot")
         # A line that nobody waits for any more is simply lost.
@@ -69,9 +69,9 @@ def run_robot(wiring: Wiring, *, brought_up: bool) -> int:
 class RobotProcess:
     """One robot process, from its lock to its socket."""
 
-    def __init__(self, wiring: Wiring, *, brought_up: bool) -> None:
+    def __init__(self, wiring: Container, *, brought_up: bool) -> None:
         from fortctl.bootstrap.container import host_name
-        from fortctl.robot.process.crash_reports import Incidents
+        from fortctl.robot.process.crash_reports import CrashReports
         from fortctl.robot.process.owner_lock import OwnerLock
         from fortctl.robot.process.sd_notify import ServiceManager
         from fortctl.robot.storage.journal import SqliteJournal
@@ -93,7 +93,7 @@ class RobotProcess:
         self._refuse_latched()
         self._logging = self._open_log()
         self._log = self._logging.logger
-        self._incidents = Incidents(self._place.path, wiring.account)
+        self._incidents = CrashReports(self._place.path, wiring.account)
         left = self._incidents.watch(wiring.clock.now_ms())
         if left is not None:
             self._log.error("the last robot crashed: %s", left.name)
@@ -118,8 +118,8 @@ class RobotProcess:
         shape = _log_shape(self._wiring.preferences)
         return RobotLog(self._place.log, self._wiring.account, shape, echo=not self._brought_up)
 
-    def _open_box(self) -> StrongBox:
-        from fortctl.robot.control.robot_vault import StrongBox
+    def _open_box(self) -> RobotVault:
+        from fortctl.robot.control.robot_vault import RobotVault
         from fortctl.vault.file import VaultFile
 
         wiring, place = self._wiring, self._place
@@ -128,13 +128,13 @@ class RobotProcess:
         if file.exists():
             kinds = [slot.kind for slot in file.header().slots]
             vault = file.unlock([self._unlocker(kinds)])
-            return StrongBox(wiring.account, exchange, vault, wiring.clock)
-        offer = json.loads(read_plain(place.pairing))
+            return RobotVault(wiring.account, exchange, vault, wiring.clock)
+        offer = json.loads(read_regular(place.pairing))
         if offer["account"] != wiring.account or offer["exchange"] != exchange:
             raise Conflict("the pairing offer in the robot's folder is another account's", hint="see 'accounts add'")
         vault = file.create([self._new_slot()])
         operators = {str(offer["operator_id"]): bytes.fromhex(offer["operator_public"])}
-        return StrongBox.provision(wiring.account, exchange, vault, wiring.clock, operators)
+        return RobotVault.provision(wiring.account, exchange, vault, wiring.clock, operators)
 
     def _unlocker(self, kinds: list[str]) -> Unlocker:
         from fortctl.vault.slots import Passphrase
@@ -161,7 +161,7 @@ class RobotProcess:
         identity = self._box.identity()
         body = {"robot_id": identity.id, "public": base64.b64encode(identity.public_bytes()).decode()}
         text = json.dumps(body, sort_keys=True).encode()
-        if not self._place.identity.exists() or read_plain(self._place.identity) != text:
+        if not self._place.identity.exists() or read_regular(self._place.identity) != text:
             write_private(self._place.identity, text)
 
     # -- running ---------------------------------------------------------------------------------------------------
@@ -169,22 +169,22 @@ class RobotProcess:
     async def serve(self) -> int:
         """Serve until halted, or told to end by a signal."""
         from fortctl.bootstrap.container import make_hooks
-        from fortctl.bootstrap.panic_handler import HookBell, RobotPanic
+        from fortctl.bootstrap.panic_handler import HookDispatcher, RobotPanic
         from fortctl.bootstrap.robot_metrics import RobotMetrics
         from fortctl.cli.plugins import find_strategy
-        from fortctl.exchange.connection_pool import Connections
-        from fortctl.robot.control.command_processor import Desk
+        from fortctl.exchange.connection_pool import ConnectionPool
+        from fortctl.robot.control.command_processor import CommandProcessor
         from fortctl.robot.core.settings import parse_settings
-        from fortctl.robot.process.control_socket import Endpoint
+        from fortctl.robot.process.control_socket import ControlSocket
         from fortctl.robot.process.local_robot import announce
         from fortctl.robot.process.metrics import Meter, MeteredJournal
         from fortctl.robot.trading.runner import Runner
 
         wiring, box = self._wiring, self._box
         self._introduce()
-        connections, meter = Connections(), Meter()
+        connections, meter = ConnectionPool(), Meter()
         self._woken, self._alarmed, self._end = asyncio.Event(), asyncio.Event(), asyncio.Event()
-        bell = HookBell(lambda: make_hooks(wiring.account, wiring.preferences, wiring.clock), self._log)
+        bell = HookDispatcher(lambda: make_hooks(wiring.account, wiring.preferences, wiring.clock), self._log)
         runner = Runner(
             account=wiring.account,
             robot_id=box.identity().id,
@@ -206,14 +206,14 @@ class RobotProcess:
         key = box.key()
         if key is not None:
             await runner.load_key(key.pair, uid=key.uid, allow=key.allow)
-        desk = Desk(box, wiring.mailbox, runner, parse_settings, wiring.clock, self._latch, self._log)
+        desk = CommandProcessor(box, wiring.mailbox, runner, parse_settings, wiring.clock, self._latch, self._log)
         try:
             desk.publish()
         except FortctlError as error:
             # A robot trades whether or not somebody can speak to it.
             self._log.error("the mailbox cannot be written: %s", error.message)
         self._runner, self._desk = runner, desk
-        endpoint = Endpoint(self._place.path, self._handlers(runner))
+        endpoint = ControlSocket(self._place.path, self._handlers(runner))
         await endpoint.open()
         self._metrics = RobotMetrics(wiring, box, runner, connections, meter, self._log)
         await self._metrics.apply()
@@ -240,7 +240,7 @@ class RobotProcess:
         # A service manager need not start a latched robot again.
         return Conflict.exit_code if self._panic.halted else 0
 
-    def _tell(self, bell: HookBell) -> Callable[[str, Mapping[str, Any]], None]:
+    def _tell(self, bell: HookDispatcher) -> Callable[[str, Mapping[str, Any]], None]:
         def tell(event: str, facts: Mapping[str, Any]) -> None:
             bell.ring(event, facts)
             # Its card in the mailbox says at once what has become of its key.
@@ -248,7 +248,7 @@ class RobotProcess:
 
         return tell
 
-    async def _until_end(self, runner: Runner, desk: Desk) -> None:
+    async def _until_end(self, runner: Runner, desk: CommandProcessor) -> None:
         trading = asyncio.create_task(runner.run(), name="runner")
         # Its first look comes before any command is applied.
         looking = asyncio.create_task(self._look_for_panics(), name="panic")
@@ -341,13 +341,13 @@ class RobotProcess:
             self._panic.check_deadman()
             await self._rest(self._alarmed)
 
-    async def _read_mailbox(self, desk: Desk) -> None:
+    async def _read_mailbox(self, desk: CommandProcessor) -> None:
         while not self._end.is_set():
             self._woken.clear()
             with self._bearing_with_the_mailbox():
                 if not self._panic.halted:
                     await desk.poll()
-                    desk.publish_news()
+                    desk.publish_if_changed()
             await self._rest(self._woken)
 
     @contextlib.contextmanager
@@ -392,11 +392,11 @@ class RobotProcess:
         }
 
 
-def _limits(preferences: Preferences) -> Limits:
+def _limits(preferences: Preferences) -> ResumeLimits:
     from fortctl.config.settings import RESUME_MAX_DRIFT, RESUME_MAX_GAP
-    from fortctl.robot.core.reconciliation import Limits
+    from fortctl.robot.core.reconciliation import ResumeLimits
 
-    return Limits(preferences.get(RESUME_MAX_GAP), preferences.get(RESUME_MAX_DRIFT))
+    return ResumeLimits(preferences.get(RESUME_MAX_GAP), preferences.get(RESUME_MAX_DRIFT))
 
 
 def _log_shape(preferences: Preferences) -> LogShape:

@@ -15,9 +15,9 @@ from fortctl.robot.process.metrics import Meter, Reading, exposition
 from fortctl.robot.process.metrics_server import MetricsEndpoint
 
 if TYPE_CHECKING:
-    from fortctl.bootstrap.container import Wiring
-    from fortctl.exchange.connection_pool import Connections
-    from fortctl.robot.control.robot_vault import StrongBox
+    from fortctl.bootstrap.container import Container
+    from fortctl.exchange.connection_pool import ConnectionPool
+    from fortctl.robot.control.robot_vault import RobotVault
     from fortctl.robot.trading.runner import Runner
 
 
@@ -30,10 +30,10 @@ class RobotMetrics:
 
     def __init__(
         self,
-        wiring: Wiring,
-        box: StrongBox,
+        wiring: Container,
+        box: RobotVault,
         runner: Runner,
-        connections: Connections,
+        connections: ConnectionPool,
         meter: Meter,
         log: logging.Logger,
     ) -> None:

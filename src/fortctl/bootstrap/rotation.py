@@ -11,7 +11,7 @@ from fortctl.bootstrap.container import host_name
 from fortctl.errors import FortctlError
 
 if TYPE_CHECKING:
-    from fortctl.cli.context import App
+    from fortctl.cli.context import CommandContext
     from fortctl.model import Role
     from fortctl.ports import Issuer, OperationOwner
     from fortctl.services.rotation.context import Guide
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 SILENT_MS = 60_000
 
 
-def rotation_journal(app: App, what: str) -> RotationJournal:
+def rotation_journal(app: CommandContext, what: str) -> RotationJournal:
     """Return the account's rotations, as this process ``what`` works on them."""
     from fortctl.ports import OperationOwner
     from fortctl.robot.process.proc import process_start_time
@@ -41,10 +41,10 @@ def rotation_journal(app: App, what: str) -> RotationJournal:
     return RotationJournal(wiring.account, wiring.operations, me, alive, wiring.clock)
 
 
-def rotation_service(app: App, journal: RotationJournal, guide: Guide, timeout_s: float) -> RotationService:
+def rotation_service(app: CommandContext, journal: RotationJournal, guide: Guide, timeout_s: float) -> RotationService:
     """Return what drives a rotation; the site's vault is unlocked here, the issuer's when it is needed."""
-    from fortctl.services.rotation.context import StepTools
-    from fortctl.services.rotation.deletion_proof import Proofs
+    from fortctl.services.rotation.context import RotationDeps
+    from fortctl.services.rotation.deletion_proof import DeletionProof
     from fortctl.services.rotation.service import RotationService
 
     wiring = app.wiring
@@ -56,24 +56,24 @@ def rotation_service(app: App, journal: RotationJournal, guide: Guide, timeout_s
 
     def address(role: Role) -> str | None:
         from fortctl.model import Role
-        from fortctl.system.network import own_address
+        from fortctl.system.network import local_address
 
         if role is Role.ROBOT and wiring.entry.robot == "remote":
             return None
         try:
-            return own_address(wiring.target().rest_url)
+            return local_address(wiring.target().rest_url)
         except FortctlError:
             # No paper exchange is up: whoever asks it next says so.
             return None
 
-    tools = StepTools(
+    tools = RotationDeps(
         custody=wiring.custody,
         keys=wiring.keys,
         control=wiring.control,
         robot=wiring.robot,
         watch=wiring.watch,
         issuer=issuer,
-        proofs=Proofs(wiring.custody, wiring.control, wiring.connect, wiring.clock),
+        proofs=DeletionProof(wiring.custody, wiring.control, wiring.connect, wiring.clock),
         guide=guide,
         clock=wiring.clock,
         sleep=wiring.clock.wait,
@@ -83,7 +83,7 @@ def rotation_service(app: App, journal: RotationJournal, guide: Guide, timeout_s
     return RotationService(journal, tools, wiring.hooks, wiring.audit, wiring.clock)
 
 
-def end_by_destruction(app: App, role: Role) -> Operation | None:
+def abort_for_deleted_key(app: CommandContext, role: Role) -> Operation | None:
     """End an open rotation of a role whose keys are about to be destroyed; return how it ended, or None."""
     from fortctl.services.rotation.journal import destroyed
 
@@ -95,7 +95,7 @@ def end_by_destruction(app: App, role: Role) -> Operation | None:
         found = journal.current()
         if found is None or role not in found.scope.roles:
             return None
-        journal.seize()
+        journal.force_acquire()
         try:
             # Read again: whoever worked on it may have gone a step further until then.
             last = journal.current()

@@ -12,7 +12,7 @@ from fortctl.errors import BadInput, ConfirmationNeeded, VaultLocked
 from fortctl.secret import Secret
 
 if TYPE_CHECKING:
-    from fortctl.cli.context import App
+    from fortctl.cli.context import CommandContext
     from fortctl.vault.slots import Unlocker
 
 
@@ -23,7 +23,9 @@ _UNLOCK_HINT = {
 }
 
 
-def existing_source(app: App, kinds: Sequence[str], keyfile: Path, who: str, given: str | None) -> Unlocker:
+def find_unlock_source(
+    app: CommandContext, kinds: Sequence[str], keyfile: Path, who: str, given: str | None
+) -> Unlocker:
     """Return the first unlock source there is, in the order of contract.md.
 
     Args:
@@ -61,14 +63,16 @@ def existing_source(app: App, kinds: Sequence[str], keyfile: Path, who: str, giv
     )
 
 
-def first_source(app: App, kind: str, keyfile: Path) -> Unlocker:
+def first_source(app: CommandContext, kind: str, keyfile: Path) -> Unlocker:
     """Return what shall unlock a new vault; a passphrase comes from where one is looked for, or is asked for twice."""
     given = app.globals.passphrase_file or os.environ.get("FORTCTL_PASSPHRASE_FILE")
     text = os.environ.get("FORTCTL_PASSPHRASE") if not given else None
     return new_source(app, kind, keyfile, given, text, "the site vault")
 
 
-def new_source(app: App, kind: str, keyfile: Path, given: str | None, text: str | None, what: str) -> Unlocker:
+def new_source(
+    app: CommandContext, kind: str, keyfile: Path, given: str | None, text: str | None, what: str
+) -> Unlocker:
     """Return a source for a new slot.
 
     Args:
@@ -85,10 +89,12 @@ def new_source(app: App, kind: str, keyfile: Path, given: str | None, text: str 
         return Keyring(OsKeyring())
     if given:
         return Passphrase(read_passphrase(app, given))
-    return Passphrase(Secret(text) if text else _asked_twice(app, what))
+    return Passphrase(Secret(text) if text else prompt_new_passphrase(app, what))
 
 
-def read_passphrase(app: App, source: str, *, refusal: type[BadInput] | type[VaultLocked] = BadInput) -> Secret:
+def read_passphrase(
+    app: CommandContext, source: str, *, refusal: type[BadInput] | type[VaultLocked] = BadInput
+) -> Secret:
     """Read a passphrase file: its first line, without the line break.
 
     Args:
@@ -119,7 +125,7 @@ def _open_to_others(path: str) -> bool:
     return stat.S_ISREG(status.st_mode) and bool(status.st_mode & 0o077)
 
 
-def _asked_twice(app: App, what: str) -> Secret:
+def prompt_new_passphrase(app: CommandContext, what: str) -> Secret:
     first, second = app.read_hidden(f"new passphrase for {what}"), app.read_hidden("the same again")
     if first != second:
         raise BadInput("the two passphrases differ", hint="try again")

@@ -13,13 +13,13 @@ import click
 
 from fortctl import __version__
 from fortctl.cli.commands import Group
-from fortctl.cli.options import Draft
+from fortctl.cli.options import Invocation
 from fortctl.cli.output import make_tolerant, print_ended, print_error, print_result, silence
-from fortctl.cli.registry import CORE
+from fortctl.cli.registry import COMMANDS
 from fortctl.cli.result import OutputGone, Result
 from fortctl.errors import EXIT_INTERRUPTED, EXIT_TERMINATED, FortctlError, InternalError, Terminated, UsageError
 from fortctl.secret import redact
-from fortctl.system.files import NoPlainFile
+from fortctl.system.files import NotARegularFileError
 
 
 class Root(Group):
@@ -28,13 +28,13 @@ class Root(Group):
     def list_commands(self, ctx: click.Context) -> list[str]:
         from fortctl.cli.plugins import discover
 
-        return [*CORE, *dict.fromkeys(plugin.name for plugin in discover() if not plugin.shadowed)]
+        return [*COMMANDS, *dict.fromkeys(plugin.name for plugin in discover() if not plugin.shadowed)]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name in CORE:
+        if cmd_name in COMMANDS:
             from importlib import import_module
 
-            module, attribute, _help = CORE[cmd_name]
+            module, attribute, _help = COMMANDS[cmd_name]
             command: click.Command = getattr(import_module(module), attribute)
             return command
         from fortctl.cli.plugins import find
@@ -44,7 +44,7 @@ class Root(Group):
 
     def format_commands(self, context: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
-            formatter.write_dl([(name, line) for name, (_module, _attribute, line) in CORE.items()])
+            formatter.write_dl([(name, line) for name, (_module, _attribute, line) in COMMANDS.items()])
         from fortctl.cli.plugins import discover
 
         plugins = [(plugin.name, f"from {plugin.distribution}") for plugin in discover() if not plugin.shadowed]
@@ -75,7 +75,7 @@ class _PluginCommand(click.Command):
     def invoke(self, ctx: click.Context) -> int:
         from fortctl.cli.plugins import load, run
 
-        draft = ctx.ensure_object(Draft)
+        draft = ctx.ensure_object(Invocation)
         draft.command = self._plugin.name
         given = draft.globals()
         # A plugin finds the globals where the shell would have put them.
@@ -112,7 +112,7 @@ def run(words: Sequence[str]) -> int:
     Returns:
         The exit code of contract.md.
     """
-    draft = Draft()
+    draft = Invocation()
     as_json = "--json" in words or os.environ.get("FORTCTL_JSON") == "1"
     make_tolerant()
     _hear_signals(draft)
@@ -134,7 +134,7 @@ def run(words: Sequence[str]) -> int:
         return InternalError.exit_code
 
 
-def _outcome(words: Sequence[str], draft: Draft) -> Result | FortctlError | int:
+def _outcome(words: Sequence[str], draft: Invocation) -> Result | FortctlError | int:
     """Run the command; return its result, its error or its exit code. What ends a command from outside passes."""
     try:
         outcome = root().main(
@@ -148,7 +148,7 @@ def _outcome(words: Sequence[str], draft: Draft) -> Result | FortctlError | int:
         return _usage(error, words)
     except (click.Abort, OutputGone):
         raise
-    except NoPlainFile as error:
+    except NotARegularFileError as error:
         return error.told()
     except Exception as error:
         # strerror alone: a file name may be anything that was typed.
@@ -159,7 +159,7 @@ def _outcome(words: Sequence[str], draft: Draft) -> Result | FortctlError | int:
     return outcome if isinstance(outcome, Result | int) else 0
 
 
-def _show(outcome: Result | BaseException | int, draft: Draft, as_json: bool) -> int:
+def _show(outcome: Result | BaseException | int, draft: Invocation, as_json: bool) -> int:
     """Print an outcome; return its exit code."""
     match outcome:
         case Result():
@@ -179,7 +179,7 @@ def _show(outcome: Result | BaseException | int, draft: Draft, as_json: bool) ->
     raise TypeError(f"no outcome: {type(outcome).__name__}")
 
 
-def _hear_signals(draft: Draft) -> None:
+def _hear_signals(draft: Invocation) -> None:
     def terminate(number: int, frame: FrameType | None) -> None:
         raise Terminated
 

@@ -13,8 +13,8 @@ from fortctl.errors import FortctlError, InternalError, UsageError
 if TYPE_CHECKING:
     pass
 
-from fortctl.cli.context import App
-from fortctl.cli.options import Draft, _WithGlobals
+from fortctl.cli.context import CommandContext
+from fortctl.cli.options import Invocation, _WithGlobals
 from fortctl.cli.result import Result
 
 
@@ -22,8 +22,8 @@ class Command(_WithGlobals):
     """A core command: its callback takes the app and returns a :class:`Result` (or a coroutine of one)."""
 
     def invoke(self, context: click.Context) -> Any:
-        draft = context.ensure_object(Draft)
-        app = App(draft.globals(), draft.command)
+        draft = context.ensure_object(Invocation)
+        app = CommandContext(draft.globals(), draft.command)
         assert self.callback is not None
         try:
             result = self.callback(app, **context.params)

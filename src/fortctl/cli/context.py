@@ -12,7 +12,7 @@ from fortctl.errors import BadInput, ConfirmationNeeded, FortctlError, UsageErro
 from fortctl.secret import Secret
 
 if TYPE_CHECKING:
-    from fortctl.bootstrap.container import Wiring
+    from fortctl.bootstrap.container import Container
 
 from fortctl.cli.options import _CHANGING, _READING, Globals
 from fortctl.cli.result import OutputGone
@@ -20,7 +20,7 @@ from fortctl.cli.result import OutputGone
 INPUT_LIMIT = 256 * 1024
 
 
-class App:
+class CommandContext:
     """A command's view of the world outside it."""
 
     def __init__(self, given: Globals, command: str = "") -> None:
@@ -30,11 +30,11 @@ class App:
         self._stdin_taken = False
 
     @cached_property
-    def wiring(self) -> Wiring:
+    def wiring(self) -> Container:
         """The adapters, wired late: a command that needs none imports none."""
-        from fortctl.bootstrap.container import Wiring
+        from fortctl.bootstrap.container import Container
 
-        return Wiring(self)
+        return Container(self)
 
     def note_failure(self, error: FortctlError) -> None:
         """Enter a refusal or a failure into the audit log: of what changes something, and of every unlocking."""

@@ -51,7 +51,7 @@ class Globals:
 
 
 @dataclass
-class Draft:
+class Invocation:
     """What is known while the line is being parsed; the error boundary reads it too.
 
     Attributes:
@@ -118,7 +118,7 @@ def _global_options() -> list[click.Option]:
 
 def _merging(option: click.Option) -> click.Option:
     def callback(context: click.Context, parameter: click.Parameter, value: Any) -> None:
-        context.ensure_object(Draft).merge({str(parameter.name): value})
+        context.ensure_object(Invocation).merge({str(parameter.name): value})
 
     option.callback = callback
     return option
@@ -136,7 +136,7 @@ class _WithGlobals(click.Command):
         self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any
     ) -> click.Context:
         if parent is not None:
-            draft = parent.ensure_object(Draft)
+            draft = parent.ensure_object(Invocation)
             draft.command = f"{draft.command} {info_name}".strip()
         return super().make_context(info_name, args, parent, **extra)
 

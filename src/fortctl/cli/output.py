@@ -12,7 +12,7 @@ from fortctl.cli.render import render_data
 from fortctl.secret import redact
 
 if TYPE_CHECKING:
-    from fortctl.cli.options import Draft
+    from fortctl.cli.options import Invocation
     from fortctl.cli.result import Result
     from fortctl.errors import FortctlError
 
@@ -51,7 +51,7 @@ def silence() -> None:
             os.close(descriptor)
 
 
-def print_result(result: Result, draft: Draft) -> None:
+def print_result(result: Result, draft: Invocation) -> None:
     """Print what a command found or did."""
     given = draft.globals()
     if given.json:
@@ -73,7 +73,7 @@ def print_result(result: Result, draft: Draft) -> None:
         print(rendered, flush=True)
 
 
-def print_error(error: FortctlError, draft: Draft, as_json: bool) -> None:
+def print_error(error: FortctlError, draft: Invocation, as_json: bool) -> None:
     """Print an error, with what the command did or found before it; a traceback, redacted, with ``-vv`` alone."""
     if as_json:
         _print_failure(error.as_json(), draft, error)
@@ -90,7 +90,7 @@ def print_error(error: FortctlError, draft: Draft, as_json: bool) -> None:
         print(f"error: {error.message}\nhint: {error.hint}", file=sys.stderr)
 
 
-def print_ended(code: str, message: str, exit_code: int, draft: Draft, as_json: bool) -> None:
+def print_ended(code: str, message: str, exit_code: int, draft: Invocation, as_json: bool) -> None:
     """Print that a signal ended the command."""
     hint = "nothing is half-written; run the command again"
     if draft.command == "keys rotate":
@@ -105,7 +105,7 @@ def print_ended(code: str, message: str, exit_code: int, draft: Draft, as_json: 
         print(f"error: {message}\nhint: {hint}", file=sys.stderr)
 
 
-def _print_failure(shown: Mapping[str, Any], draft: Draft, error: FortctlError | None = None) -> None:
+def _print_failure(shown: Mapping[str, Any], draft: Invocation, error: FortctlError | None = None) -> None:
     account = draft.values.get("account") or os.environ.get("FORTCTL_ACCOUNT") or "default"
     document: dict[str, Any] = {"ok": False, "command": draft.command, "account": account, "error": shown}
     if error is not None and error.data is not None:

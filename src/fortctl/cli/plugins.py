@@ -12,7 +12,7 @@ from contextlib import redirect_stdout
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from fortctl.cli.registry import CORE
+from fortctl.cli.registry import COMMANDS
 from fortctl.errors import FortctlError, InternalError, Terminated
 from fortctl.secret import redact
 
@@ -42,7 +42,7 @@ class Plugin:
 
     @property
     def shadowed(self) -> bool:
-        return self.name in (CORE if self.entry.group == GROUP else OWN_STRATEGIES)
+        return self.name in (COMMANDS if self.entry.group == GROUP else OWN_STRATEGIES)
 
 
 def discover(group: str = GROUP) -> list[Plugin]:

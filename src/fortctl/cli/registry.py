@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 # name → (module, attribute, one line of help)
-CORE: dict[str, tuple[str, str, str]] = {
+COMMANDS: dict[str, tuple[str, str, str]] = {
     "init": ("fortctl.commands.init", "init", "Make the home, the vault and the first account."),
     "accounts": ("fortctl.commands.accounts", "accounts", "More accounts in one home."),
     "keys": ("fortctl.commands.keys", "keys", "The two keys of an account."),
@@ -28,4 +28,4 @@ def complete(words: list[str], cword: int) -> list[str] | None:
     if cword != 1 or (len(words) > 1 and words[1].startswith("-")):
         return None
     prefix = words[1] if len(words) > 1 else ""
-    return [name for name in CORE if name.startswith(prefix)] or None
+    return [name for name in COMMANDS if name.startswith(prefix)] or None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from fortctl.cli.commands import group, refuse
-from fortctl.cli.context import App
+from fortctl.cli.context import CommandContext
 from fortctl.cli.render import table
 from fortctl.cli.result import Result
 
@@ -13,7 +13,7 @@ account = group("account", "What the account holds and does.")
 
 
 @account.command("balances", help="Balances that are not zero.")
-async def balances(app: App) -> Result:
+async def balances(app: CommandContext) -> Result:
     rows, warnings = await app.wiring.views.balances()
     shown = [[row["asset"], row["free"], row["locked"]] for row in rows]
     return Result({"balances": rows}, warnings=warnings, text=table(["asset", "free", "locked"], shown))
@@ -23,7 +23,7 @@ async def balances(app: App) -> Result:
 @click.option("--open", "only_open", is_flag=True, help="Only open orders (default).")
 @click.option("--all", "every", is_flag=True, help="All orders of the symbol.")
 @click.option("--symbol", help="For example BTCUSDT; with --all it may be the robot's.")
-async def orders(app: App, only_open: bool, every: bool, symbol: str | None) -> Result:
+async def orders(app: CommandContext, only_open: bool, every: bool, symbol: str | None) -> Result:
     if only_open and every:
         refuse("--open and --all exclude each other")
     if every and symbol is None:
@@ -36,14 +36,14 @@ async def orders(app: App, only_open: bool, every: bool, symbol: str | None) -> 
 
 @account.command("trades", help="The account's own trades of a symbol.")
 @click.option("--symbol", help="For example BTCUSDT; default: the robot's.")
-async def trades(app: App, symbol: str | None) -> Result:
+async def trades(app: CommandContext, symbol: str | None) -> Result:
     rows, warnings = await app.wiring.views.trades(symbol or _robot_symbol(app))
     headings = ("time", "side", "price", "quantity", "quote", "commission", "commission_asset", "maker")
     shown = [[row[heading] for heading in headings] for row in rows]
     return Result({"trades": rows}, warnings=warnings, text=table([h.replace("_", " ") for h in headings], shown))
 
 
-def _robot_symbol(app: App) -> str:
+def _robot_symbol(app: CommandContext) -> str:
     symbol = (app.wiring.watch.status().get("config") or {}).get("symbol")
     if not symbol:
         refuse("--symbol is missing, and no robot is configured")

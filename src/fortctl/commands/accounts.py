@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from fortctl.cli.commands import group
-from fortctl.cli.context import App
+from fortctl.cli.context import CommandContext
 from fortctl.cli.render import table
 from fortctl.cli.result import Result
 from fortctl.config.home import ROBOTS, check_account_name
@@ -14,7 +14,7 @@ accounts = group("accounts", "The accounts of this home.")
 
 
 @accounts.command("list", help="Every account.")
-def list_accounts(app: App) -> Result:
+def list_accounts(app: CommandContext) -> Result:
     rows = app.wiring.accounts.listed()
     return Result({"accounts": rows}, text=table(["name", "exchange", "robot"], [list(row.values()) for row in rows]))
 
@@ -22,7 +22,7 @@ def list_accounts(app: App) -> Result:
 @accounts.command("add", help="Add an account.")
 @click.argument("name")
 @click.option("--exchange", required=True, metavar="live|testnet|us|paper|URL", help="The target.")
-def add(app: App, name: str, exchange: str) -> Result:
+def add(app: CommandContext, name: str, exchange: str) -> Result:
     from fortctl.exchange.targets import pin
     from fortctl.mailbox.crypto import Identity
     from fortctl.services.accounts import AccountEntry
@@ -40,7 +40,7 @@ def add(app: App, name: str, exchange: str) -> Result:
 @click.option(
     "--robot", type=click.Choice(ROBOTS), required=True, help="none: it is only watched; remote: on another host."
 )
-def set_account(app: App, name: str, robot: str) -> Result:
+def set_account(app: CommandContext, name: str, robot: str) -> Result:
     changed = app.wiring.accounts.set_robot(check_account_name(name), robot)
     return Result({"accounts": app.wiring.accounts.listed()}, changed, text=f"account {name}: robot {robot}")
 
@@ -48,14 +48,14 @@ def set_account(app: App, name: str, robot: str) -> Result:
 @accounts.command("remove", help="Destroy an account's keys and forget it.")
 @click.argument("name")
 @click.option("--confirm", metavar="NAME", help="The account's name, typed again.")
-def remove(app: App, name: str, confirm: str | None) -> Result:
+def remove(app: CommandContext, name: str, confirm: str | None) -> Result:
     from dataclasses import replace
 
     from fortctl.bootstrap.issuer import issuer_kind, issuer_service
     from fortctl.services.keys.issuer import SUB_ACCOUNT
 
     check_account_name(name)
-    own = App(replace(app.globals, account=name))
+    own = CommandContext(replace(app.globals, account=name))
     wiring = own.wiring
     wiring.accounts.entry(name)
     _refuse_in_use(own)
@@ -67,7 +67,7 @@ def remove(app: App, name: str, confirm: str | None) -> Result:
     return Result({"accounts": wiring.accounts.listed()}, True, text=f"account {name} removed, its keys destroyed")
 
 
-def _refuse_in_use(own: App) -> None:
+def _refuse_in_use(own: CommandContext) -> None:
     """Raise ``Conflict`` while something of the account goes on."""
     from fortctl.bootstrap.rotation import rotation_journal
     from fortctl.errors import Conflict

@@ -7,7 +7,7 @@ import json
 import click
 
 from fortctl.cli.commands import group
-from fortctl.cli.context import App
+from fortctl.cli.context import CommandContext
 from fortctl.cli.render import table
 from fortctl.cli.result import Result
 from fortctl.errors import VaultDamaged, VaultLocked
@@ -18,7 +18,7 @@ audit = group("audit", "The record of every operation.")
 @audit.command("log", help="The entries, oldest first.")
 @click.option("--lines", "-n", type=click.IntRange(1), help="Only the last so many.")
 @click.option("--export", is_flag=True, help="As JSON lines, an entry a line, as they were written.")
-def log(app: App, lines: int | None, export: bool) -> Result | None:
+def log(app: CommandContext, lines: int | None, export: bool) -> Result | None:
     app.wiring.config  # noqa: B018 (a missing home is told before a missing log)
     entries = [dict(entry) for entry in app.wiring.audit.entries()]
     if lines is not None:
@@ -34,7 +34,7 @@ def log(app: App, lines: int | None, export: bool) -> Result | None:
 
 
 @audit.command("verify", help="Check that no entry was changed, cut or moved; with the vault unlocked also the seals.")
-def verify(app: App) -> Result:
+def verify(app: CommandContext) -> Result:
     wiring = app.wiring
     wiring.entry  # noqa: B018
     try:

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from fortctl.cli.commands import group, refuse
-from fortctl.cli.context import App
+from fortctl.cli.context import CommandContext
 from fortctl.cli.render import table
 from fortctl.cli.result import Result
 from fortctl.config.settings import KNOWN, Preferences, Setting, known, unknown
@@ -18,13 +18,13 @@ config = group("config", "The configuration.")
 
 
 @config.command("path", help="Where the configuration lies.")
-def path(app: App) -> Result:
+def path(app: CommandContext) -> Result:
     found = app.wiring.home.config
     return Result({"path": str(found), "exists": found.exists()}, text=str(found))
 
 
 @config.command("show", help="The configuration as it is read, and every setting in force.")
-def show(app: App) -> Result:
+def show(app: CommandContext) -> Result:
     loaded = app.wiring.config
     data = {
         "vault": {"slot": loaded.slot},
@@ -56,7 +56,7 @@ def show(app: App) -> Result:
 
 @config.command("get", help="One setting: its value, its default, its type.")
 @click.argument("name")
-def get(app: App, name: str) -> Result:
+def get(app: CommandContext, name: str) -> Result:
     row = _row(known(name), app.wiring.preferences)
     return Result(row, text=_plain(row["value"]))
 
@@ -66,7 +66,7 @@ def get(app: App, name: str) -> Result:
 @click.argument("words", metavar="VALUE…", nargs=-1)
 @click.option("--default", "reset", is_flag=True, help="Go back to the default.")
 @click.option("--this-account", is_flag=True, help="For the account of --account alone.")
-def set_(app: App, name: str, words: tuple[str, ...], reset: bool, this_account: bool) -> Result:
+def set_(app: CommandContext, name: str, words: tuple[str, ...], reset: bool, this_account: bool) -> Result:
     from fortctl.config.file import save_config
 
     setting = known(name)

@@ -13,7 +13,7 @@ from typing import Any
 import click
 
 from fortctl.cli.commands import command
-from fortctl.cli.context import App
+from fortctl.cli.context import CommandContext
 from fortctl.cli.render import colourful, table
 from fortctl.cli.result import Result
 from fortctl.errors import InternalError
@@ -27,15 +27,15 @@ SYNTHETIC = "synthetic:7"
 @click.option(
     "--market", metavar="FILE|synthetic:SEED", help="What trades (default: $FORTCTL_MARKET_DATA, else synthetic)."
 )
-def demo(app: App, fast: bool, market: str | None) -> Result:
-    from fortctl.bootstrap.container import Wiring
+def demo(app: CommandContext, fast: bool, market: str | None) -> Result:
+    from fortctl.bootstrap.container import Container
     from fortctl.demo.scenario import FAST, FULL, Story
     from fortctl.demo.shell import DemoShell
 
     started = time.monotonic()
     shell = DemoShell()
     try:
-        own = Wiring(App(replace(app.globals, home=shell.home, account="default")))
+        own = Container(CommandContext(replace(app.globals, home=shell.home, account="default")))
         view = _LiveView(app)
         story = Story(shell, market or _market(), FAST if fast else FULL, view.say, view.show, own.connect)
         shown = story.play()
@@ -64,7 +64,7 @@ def _market() -> str:
 class _LiveView:
     """The robot at work: one line that changes on a terminal, plain lines otherwise."""
 
-    def __init__(self, app: App) -> None:
+    def __init__(self, app: CommandContext) -> None:
         self._app = app
         self._animated = colourful(sys.stderr) and not app.globals.json and not app.globals.quiet
         self._closed = -1

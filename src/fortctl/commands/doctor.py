@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from fortctl.cli.commands import command
-from fortctl.cli.context import App
+from fortctl.cli.context import CommandContext
 from fortctl.cli.render import paint
 from fortctl.cli.result import Result
 from fortctl.errors import error_classes
@@ -13,7 +13,7 @@ from fortctl.errors import error_classes
 
 @command("doctor", help="Check home, vault, clock, exchange, keys and robot; each finding with its remedy; no effect.")
 @click.option("--fail-on", type=click.Choice(["warn", "fail"]), help="Exit with the gravest finding's code.")
-async def doctor(app: App, fail_on: str | None) -> Result:
+async def doctor(app: CommandContext, fail_on: str | None) -> Result:
     from fortctl.bootstrap.doctor import doctor_ports
     from fortctl.services.doctor import Doctor
 

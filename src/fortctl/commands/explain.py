@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from fortctl.cli.commands import Command, command
-from fortctl.cli.context import App
+from fortctl.cli.context import CommandContext
 from fortctl.cli.result import Result
 from fortctl.errors import NotFound
 
@@ -28,7 +28,7 @@ class _TakesCodes(Command):
     help="What a Binance code (-2015) or a fortctl code (KEY_POLICY) means; 'panic': what to do now.",
 )
 @click.argument("code")
-def explain(app: App, code: str) -> Result:
+def explain(app: CommandContext, code: str) -> Result:
     if code.strip().lower() == "panic":
         return _emergency()
     from fortctl.services.explain import explain as look_up

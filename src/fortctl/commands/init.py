@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from fortctl.cli.commands import command
-from fortctl.cli.context import App
+from fortctl.cli.context import CommandContext
 from fortctl.cli.result import Result
 from fortctl.config.file import Config, save_config
 from fortctl.errors import Conflict
@@ -25,11 +25,11 @@ KEYFILE_BESIDE = (
     show_default=True,
     help="What unlocks.",
 )
-def init(app: App, exchange: str, slot: str) -> Result:
+def init(app: CommandContext, exchange: str, slot: str) -> Result:
     from fortctl.bootstrap.unlock import first_source
     from fortctl.exchange.targets import pin
     from fortctl.mailbox.crypto import Identity
-    from fortctl.services.accounts import AccountEntry, found_vault
+    from fortctl.services.accounts import AccountEntry, create_site_vault
 
     wiring, home = app.wiring, app.wiring.home
     target = pin(exchange)
@@ -46,7 +46,7 @@ def init(app: App, exchange: str, slot: str) -> Result:
             )
         home.vault.unlink()
     vault = file.create([first_source(app, slot, home.keyfile)], kdf=wiring.vaults.cost(slot))
-    found_vault(vault, target, wiring.clock, wiring.audit, wiring.account)
+    create_site_vault(vault, target, wiring.clock, wiring.audit, wiring.account)
     save_config(home, Config(slot))
     operator = Identity.from_private(vault.get("identity/operator"))
     wiring.accounts.add(AccountEntry(wiring.account, target), operator)

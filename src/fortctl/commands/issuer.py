@@ -7,7 +7,7 @@ import re
 import click
 
 from fortctl.cli.commands import group, refuse
-from fortctl.cli.context import App
+from fortctl.cli.context import CommandContext
 from fortctl.cli.render import render_data
 from fortctl.cli.result import Result
 from fortctl.model import PERMISSIONS
@@ -28,7 +28,7 @@ _EMAIL = re.compile(r"[^@\s]{1,64}@[^@\s]{1,128}")
     help="What unlocks the issuer's vault, when it is made (default: as the home).",
 )
 async def set_issuer(
-    app: App,
+    app: CommandContext,
     kind: str,
     email: str | None,
     source: str | None,
@@ -36,8 +36,8 @@ async def set_issuer(
     allow: tuple[str, ...],
     slot: str | None,
 ) -> Result:
-    from fortctl.bootstrap.issuer import founded_issuer_service, issuer_kind, issuer_service
-    from fortctl.bootstrap.key_lock import expect_no_rotation, sole_writer
+    from fortctl.bootstrap.issuer import create_issuer_service, issuer_kind, issuer_service
+    from fortctl.bootstrap.key_lock import key_write_lock, require_no_rotation
     from fortctl.commands.keys import enter_key
     from fortctl.services.keys.issuer import NOBODY, PERSON
 
@@ -46,28 +46,28 @@ async def set_issuer(
         if email or source:
             refuse("--email and --input go with 'sub-account'")
         wiring.entry  # noqa: B018
-        expect_no_rotation(app)
+        require_no_rotation(app)
         there = issuer_kind(wiring.home, wiring.account) != PERSON
         if there:
             app.confirm(f"Destroy the master key that issues the keys of account {wiring.account}?")
-        with sole_writer(app):
+        with key_write_lock(app):
             changed = there and issuer_service(app).dismiss()
         return Result({"issuer": NOBODY}, changed, text="a person makes and deletes the keys on Binance's page")
     if email is None or not _EMAIL.fullmatch(email):
         refuse("--email is the sub-account's e-mail address, as the master account shows it")
     pair = enter_key(app, "master key", name, None, source, None)
     wiring.entry  # noqa: B018 (the account is checked before a vault is unlocked)
-    expect_no_rotation(app)
-    service = founded_issuer_service(app, slot)
+    require_no_rotation(app)
+    service = create_issuer_service(app, slot)
     app.progress("asking the exchange about the master key")
-    with sole_writer(app):
+    with key_write_lock(app):
         master, warnings = await service.appoint(pair, email, allow)
     text = f"the master key '{pair.name}' makes and deletes the keys of {email}"
     return Result({"issuer": master.as_json()}, True, warnings, text)
 
 
 @issuer.command("status", help="Who it is.")
-def status(app: App) -> Result:
+def status(app: CommandContext) -> Result:
     from fortctl.bootstrap.issuer import issuer_kind, issuer_service
     from fortctl.services.keys.issuer import NOBODY, PERSON
 

@@ -7,9 +7,9 @@ from typing import Any, TypeVar
 
 import click
 
-from fortctl.bootstrap.key_lock import expect_no_rotation, refuse_latched, sole_writer, tell_end
+from fortctl.bootstrap.key_lock import key_write_lock, refuse_latched, require_no_rotation, run_end_hooks
 from fortctl.cli.commands import group, refuse
-from fortctl.cli.context import App
+from fortctl.cli.context import CommandContext
 from fortctl.cli.options import Seconds
 from fortctl.cli.render import duration, table
 from fortctl.cli.result import Result
@@ -48,7 +48,7 @@ def _entering(function: F) -> F:
 @_entering
 @click.option("--issue", is_flag=True, help="Have the issuer make it ('fortctl issuer set').")
 @click.option("--ip", "addresses", metavar="ADDR,…", help="With --issue: the addresses that it is accepted from.")
-async def add(app: App, issue: bool, addresses: str | None, **options: Any) -> Result:
+async def add(app: CommandContext, issue: bool, addresses: str | None, **options: Any) -> Result:
     if issue:
         given = [name for name in ("source", "pending", "key_type", "name") if options[name]]
         if given:
@@ -62,11 +62,11 @@ async def add(app: App, issue: bool, addresses: str | None, **options: Any) -> R
 @keys.command("change", help="Put a new key in the old one's place, once it is accepted.")
 @_entering
 @click.option("--force-replace", is_flag=True, help="Destroy the old key first.")
-async def change(app: App, force_replace: bool, **options: Any) -> Result:
+async def change(app: CommandContext, force_replace: bool, **options: Any) -> Result:
     return await _take(app, replacing=True, force=force_replace, **options)
 
 
-async def _issue(app: App, role: Role, addresses: str | None) -> Result:
+async def _issue(app: CommandContext, role: Role, addresses: str | None) -> Result:
     from fortctl.commands.rotate import issue_key, read_addresses
     from fortctl.services.keys.results import card_json
 
@@ -81,7 +81,7 @@ async def _issue(app: App, role: Role, addresses: str | None) -> Result:
 
 
 async def _take(
-    app: App,
+    app: CommandContext,
     *,
     role: str,
     name: str | None,
@@ -110,10 +110,10 @@ async def _take(
     else:
         pair = enter_key(app, f"{role} key", name, kind, source, key_passphrase_file)
     app.wiring.entry  # noqa: B018 (the account is checked before the vault is unlocked)
-    expect_no_rotation(app, wanted)
+    require_no_rotation(app, wanted)
     refuse_latched(app)
     service = app.wiring.keys
-    with sole_writer(app, wanted):
+    with key_write_lock(app, wanted):
         if pending:
             pair = service.pending(wanted, api_key, shown)
         if wanted is Role.SITE:
@@ -145,7 +145,7 @@ async def _take(
 
 
 def enter_key(
-    app: App,
+    app: CommandContext,
     default_name: str,
     name: str | None,
     key_type: KeyType | None,
@@ -171,8 +171,8 @@ def enter_key(
     return parse_key(fields, name=name, key_type=key_type, default_name=default_name, passphrase=passphrase)
 
 
-def _erase(app: App, role: Role) -> Result:
-    from fortctl.bootstrap.rotation import end_by_destruction
+def _erase(app: CommandContext, role: Role) -> Result:
+    from fortctl.bootstrap.rotation import abort_for_deleted_key
 
     wiring = app.wiring
     if role is Role.ROBOT and wiring.process.owner() is not None:
@@ -181,13 +181,13 @@ def _erase(app: App, role: Role) -> Result:
             hint="'fortctl panic-disconnect' takes it from there too; or end its process first",
         )
     app.confirm(f"Destroy the {role} key of account {wiring.account} without unlocking anything?")
-    ended = end_by_destruction(app, role)
+    ended = abort_for_deleted_key(app, role)
     try:
         destroyed = wiring.destroy_keys(role)
     except OSError as error:
         raise _not_destroyed(error) from None
     finally:
-        tell_end(app, ended)
+        run_end_hooks(app, ended)
     facts = {"role": role.value, "keys": list(destroyed)}
     wiring.audit.append(
         "key destroyed without unlocking", account=wiring.account, result="done", best_effort=True, **facts
@@ -222,7 +222,7 @@ def _not_destroyed(error: OSError) -> FortctlError:
     )
 
 
-def _api_key(app: App, role: Role, name: str | None, source: str | None) -> tuple[Secret, str]:
+def _api_key(app: CommandContext, role: Role, name: str | None, source: str | None) -> tuple[Secret, str]:
     from fortctl.services.keys.input import parse_api_key, parse_object
 
     fields = parse_object(app.read_input(source)) if source else {"api_key": app.read_hidden("API key").reveal()}
@@ -239,12 +239,12 @@ def _api_key(app: App, role: Role, name: str | None, source: str | None) -> tupl
     show_default=True,
     help="Kind of key.",
 )
-def generate(app: App, role: str, key_type: str) -> Result:
+def generate(app: CommandContext, role: str, key_type: str) -> Result:
     app.wiring.entry  # noqa: B018
-    expect_no_rotation(app, Role(role))
+    require_no_rotation(app, Role(role))
     refuse_latched(app)
     service = app.wiring.keys
-    with sole_writer(app, Role(role)):
+    with key_write_lock(app, Role(role)):
         public, pending_id = service.generate(Role(role), KeyType(key_type))
     rights = "Enable Reading" if role == Role.SITE.value else "Enable Reading, Enable Spot & Margin Trading"
     lines = [
@@ -260,9 +260,9 @@ def generate(app: App, role: str, key_type: str) -> Result:
 
 @keys.command("age", help="Exit 13 when a key is older than it may be; for cron.")
 @click.option("--max-age", metavar="90d", help="Default: the setting keys.max_age.")
-def age(app: App, max_age: str | None) -> Result:
+def age(app: CommandContext, max_age: str | None) -> Result:
     from fortctl.config.settings import KEYS_MAX_AGE
-    from fortctl.services.keys.results import card_json, too_old
+    from fortctl.services.keys.results import card_json, key_age_error
 
     now = app.wiring.clock.now_ms()
     given = None if max_age is None else _age_limit(max_age)
@@ -270,7 +270,7 @@ def age(app: App, max_age: str | None) -> Result:
     cards = app.wiring.keys.listed()
     rows = [card_json(card, now) for card in cards]
     limit = app.wiring.preferences.get(KEYS_MAX_AGE) if given is None else given
-    failure = too_old(cards, limit, now, {"keys": rows})
+    failure = key_age_error(cards, limit, now, {"keys": rows})
     if failure is not None:
         raise failure
     shown = [[row[name] for name in ("role", "name", "created_at", "age_days")] for row in rows]
@@ -287,7 +287,7 @@ def _age_limit(text: str) -> int:
 
 
 @keys.command("list", help="Both keys, a row each; never the key itself.")
-def list_keys(app: App) -> Result:
+def list_keys(app: CommandContext) -> Result:
     from fortctl.services.keys.results import card_json
 
     now = app.wiring.clock.now_ms()
@@ -305,12 +305,12 @@ def list_keys(app: App) -> Result:
 
 @keys.command("verify", help="Ask the exchange about the keys now.")
 @click.option("--role", type=ROLE, help="Only this role's key.")
-async def verify(app: App, role: str | None) -> Result:
-    from fortctl.services.keys.results import failure_of
+async def verify(app: CommandContext, role: str | None) -> Result:
+    from fortctl.services.keys.results import verification_error
 
     app.wiring.entry  # noqa: B018
     results, warnings = await app.wiring.keys.verify([Role(role)] if role else list(Role))
-    failure = failure_of(results, warnings)
+    failure = verification_error(results, warnings)
     if failure is not None:
         raise failure
     text = "\n".join(
@@ -325,17 +325,17 @@ async def verify(app: App, role: str | None) -> Result:
 @click.option("--role", type=ROLE, required=True)
 @click.option("--wait", type=Seconds(0, 3600), default=30.0, help="Seconds for the robot's answer.")
 @click.option("--without-unlocking", is_flag=True, help="Destroy its erasure key: the vault may be locked or damaged.")
-def delete(app: App, role: str, wait: float, without_unlocking: bool) -> Result:
+def delete(app: CommandContext, role: str, wait: float, without_unlocking: bool) -> Result:
     from fortctl.vault.erasure import IN_BACKUPS
 
     app.wiring.entry  # noqa: B018
     if without_unlocking:
         return _erase(app, Role(role))
-    expect_no_rotation(app, Role(role))
+    require_no_rotation(app, Role(role))
     if role == Role.SITE.value:
         app.confirm(f"Delete the site key of account {app.wiring.account}?")
         service = app.wiring.keys
-        with sole_writer(app, Role.SITE):
+        with key_write_lock(app, Role.SITE):
             fingerprint = service.delete_site()
         return Result(
             {"deleted": {"role": role, "fingerprint": fingerprint}}, True, text=f"site key destroyed; {IN_BACKUPS}"
@@ -344,7 +344,7 @@ def delete(app: App, role: str, wait: float, without_unlocking: bool) -> Result:
     question = "The robot is trading: its orders stay at the exchange. " if trading else ""
     app.confirm(f"{question}Delete the robot key of account {app.wiring.account}?")
     service = app.wiring.keys
-    with sole_writer(app, Role.ROBOT):
+    with key_write_lock(app, Role.ROBOT):
         fingerprint, orders = service.delete_robot(wait_s=wait)
     data = {"deleted": {"role": role, "fingerprint": fingerprint}, "orders_left": orders}
     lines = [f"robot key destroyed; {len(orders)} orders stay at the exchange; {IN_BACKUPS}"]

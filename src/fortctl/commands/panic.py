@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from fortctl.cli.commands import command, refuse
-from fortctl.cli.context import App
+from fortctl.cli.context import CommandContext
 from fortctl.cli.options import Seconds
 from fortctl.cli.render import duration, paint
 from fortctl.cli.result import Result
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 @click.option("--dry-run", is_flag=True, help="Only say what would happen.")
 @click.option("--timeout", type=Seconds(0.1, 300), default=5.0, show_default=True, help="Seconds to halt in.")
 async def panic_disconnect(
-    app: App,
+    app: CommandContext,
     cancel_orders: bool,
     keep_orders: bool,
     wait_dead: float,
@@ -38,14 +38,14 @@ async def panic_disconnect(
 ) -> Result:
     import asyncio
 
-    from fortctl.bootstrap.panic import accounts_of, panic_ports
+    from fortctl.bootstrap.panic import affected_accounts, panic_ports
     from fortctl.services.panic.dry_run import dry_run as planned
     from fortctl.services.panic.panic import Panic
     from fortctl.services.panic.report import data_of, failure_of
 
     if cancel_orders and keep_orders:
         refuse("--cancel-orders and --keep-orders exclude each other")
-    names = accounts_of(app, all_accounts)
+    names = affected_accounts(app, all_accounts)
     if not dry_run:
         app.confirm(f"Cut every link of account {', '.join(names)} now?")
     ports = [panic_ports(app, name) for name in names]
@@ -117,8 +117,8 @@ def _text(report: PanicReport) -> str:
 
 @command("panic-clear", help="Lift the latch after a panic; the account's name must be typed.")
 @click.option("--confirm", metavar="NAME", help="The account's name, typed.")
-def panic_clear(app: App, confirm: str | None) -> Result:
-    from fortctl.bootstrap.key_lock import tell_end
+def panic_clear(app: CommandContext, confirm: str | None) -> Result:
+    from fortctl.bootstrap.key_lock import run_end_hooks
     from fortctl.bootstrap.panic_handler import void_waiting
     from fortctl.bootstrap.panic_rotation import close_for_panic
     from fortctl.errors import Conflict
@@ -135,7 +135,7 @@ def panic_clear(app: App, confirm: str | None) -> Result:
     ended = close_for_panic(wiring.operations, wiring.account, wiring.clock.now_ms())
     wiring.latch.clear()
     wiring.audit.append("panic cleared", account=wiring.account, result="done", best_effort=True)
-    tell_end(app, ended)
+    run_end_hooks(app, ended)
     if keys:
         names = ", ".join(f"'{key.get('name')}'" for key in keys)
         app.warn("OLD_KEYS_MAY_LIVE", f"the old keys {names} were not proved dead: delete them on Binance's page")

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from fortctl.cli.commands import group, refuse
-from fortctl.cli.context import App
+from fortctl.cli.context import CommandContext
 from fortctl.cli.options import Seconds
 from fortctl.cli.render import table
 from fortctl.cli.result import Result
@@ -17,7 +17,7 @@ from fortctl.errors import BadInput
 paper = group("paper", "A local Binance-compatible exchange, and its own account page.")
 
 
-def _ask(app: App, what: str, **body: Any) -> dict[str, Any]:
+def _ask(app: CommandContext, what: str, **body: Any) -> dict[str, Any]:
     from fortctl.paper.admin_client import ask
 
     return ask(app.wiring.home.paper, what, body)
@@ -41,7 +41,7 @@ def _ask(app: App, what: str, **body: Any) -> dict[str, Any]:
     "--socket-life", type=Seconds(0.1), default=86_400, show_default=True, help="Seconds a WebSocket may last."
 )
 def serve(
-    app: App,
+    app: CommandContext,
     host: str,
     port: int,
     markets: tuple[str, ...],
@@ -127,7 +127,7 @@ def _percent(text: str) -> float:
 
 
 @paper.command("page", help="Print the link of the account page in a browser; the link holds the admin token.")
-def page(app: App) -> Result:
+def page(app: CommandContext) -> Result:
     from fortctl.paper.admin_client import page_link
 
     link = page_link(app.wiring.home.paper)
@@ -153,7 +153,7 @@ def _listed(text: str | None) -> list[str] | None:
 @click.option("--paper-account", help="The paper account (default: default).")
 @_EXPIRES
 def create_key(
-    app: App,
+    app: CommandContext,
     name: str,
     permissions: str | None,
     kind: str,
@@ -186,19 +186,21 @@ def create_key(
 @_PERMISSIONS
 @_IPS
 @_EXPIRES
-def edit_key(app: App, name: str, permissions: str | None, ips: str | None, expires_in: float | None) -> Result:
+def edit_key(
+    app: CommandContext, name: str, permissions: str | None, ips: str | None, expires_in: float | None
+) -> Result:
     found = _ask(app, "keys/edit", name=name, permissions=_listed(permissions), ips=_listed(ips), expires_in=expires_in)
     return Result(found, True)
 
 
 @keys.command("delete", help="Delete a key: it is refused from the next request on.")
 @click.argument("name")
-def delete_key(app: App, name: str) -> Result:
+def delete_key(app: CommandContext, name: str) -> Result:
     return Result(_ask(app, "keys/delete", name=name), True, text=f"paper key {name} deleted")
 
 
 @keys.command("list", help="Every key; no secret is shown a second time.")
-def list_keys(app: App) -> Result:
+def list_keys(app: CommandContext) -> Result:
     data = _ask(app, "keys/list")
     headings = ("name", "account", "type", "tail", "permissions", "ips")
     return Result(data, text=table(headings, [[row[name] for name in headings] for row in data["keys"]]))
@@ -212,7 +214,7 @@ accounts = paper.subgroup("accounts", "The paper exchange's accounts.")
 @click.option("--deposit", "deposits", multiple=True, metavar="ASSET=AMOUNT")
 @click.option("--sub-of", "master", metavar="NAME", help="Make it a sub-account of this account.")
 @click.option("--email", default="", help="What the master's calls name it by (default: NAME@paper.example).")
-def create_account(app: App, name: str, deposits: tuple[str, ...], master: str | None, email: str) -> Result:
+def create_account(app: CommandContext, name: str, deposits: tuple[str, ...], master: str | None, email: str) -> Result:
     pairs = dict(_pair(text) for text in deposits)
     data = _ask(app, "accounts/create", name=name, deposits=pairs, master=master, email=email)
     return Result(data, True, text=f"paper account {name} made")
@@ -222,13 +224,13 @@ def create_account(app: App, name: str, deposits: tuple[str, ...], master: str |
 @click.argument("name")
 @click.option("--bnb/--no-bnb", "pays_in_bnb", default=None, help="Pay commissions in BNB, at a discount.")
 @click.option("--trading/--no-trading", "can_trade", default=None, help="Whether the account as a whole may trade.")
-def edit_account(app: App, name: str, pays_in_bnb: bool | None, can_trade: bool | None) -> Result:
+def edit_account(app: CommandContext, name: str, pays_in_bnb: bool | None, can_trade: bool | None) -> Result:
     data = _ask(app, "accounts/edit", name=name, pays_in_bnb=pays_in_bnb, can_trade=can_trade)
     return Result(data, True, text=f"paper account {name} edited")
 
 
 @accounts.command("list", help="Every account, with its balances.")
-def list_accounts(app: App) -> Result:
+def list_accounts(app: CommandContext) -> Result:
     data = _ask(app, "accounts/list")
     rows = [
         [one["name"], one["uid"], asset, one["free"].get(asset, "0"), one["locked"].get(asset, "0")]
@@ -241,7 +243,7 @@ def list_accounts(app: App) -> Result:
 @paper.command("deposit", help="Put money into an account, for example USDT=1000.")
 @click.argument("amounts", nargs=-1, required=True, metavar="ASSET=AMOUNT…")
 @click.option("--paper-account", help="The paper account (default: default).")
-def deposit(app: App, amounts: tuple[str, ...], paper_account: str | None) -> Result:
+def deposit(app: CommandContext, amounts: tuple[str, ...], paper_account: str | None) -> Result:
     pairs = [_pair(text) for text in amounts]
     done = [_ask(app, "deposit", account=paper_account, asset=asset, amount=amount) for asset, amount in pairs]
     return Result({"deposits": done}, True, text="\n".join(f"{row['amount']} {row['asset']}" for row in done))
@@ -257,7 +259,7 @@ def _pair(text: str) -> tuple[str, str]:
 market = paper.subgroup("market", "The replay.")
 
 
-def _market(app: App, action: str, **more: Any) -> Result:
+def _market(app: CommandContext, action: str, **more: Any) -> Result:
     data = _ask(app, "market", action=action, **more)
     text = f"position {data['position']} of {data['rows']}, speed {data['speed']}"
     text += ", paused" if data["paused"] else ", ended" if data["ended"] else ""
@@ -266,36 +268,36 @@ def _market(app: App, action: str, **more: Any) -> Result:
 
 
 @market.command("pause", help="Let nothing trade.")
-def pause(app: App) -> Result:
+def pause(app: CommandContext) -> Result:
     return _market(app, "pause")
 
 
 @market.command("resume", help="Go on.")
-def resume(app: App) -> Result:
+def resume(app: CommandContext) -> Result:
     return _market(app, "resume")
 
 
 @market.command("step", help="Let N trades happen now.")
 @click.argument("count", type=click.IntRange(1))
-def step(app: App, count: int) -> Result:
+def step(app: CommandContext, count: int) -> Result:
     return _market(app, "step", count=count)
 
 
 @market.command("jump", help="Let everything up to P% of the recording happen now.")
 @click.argument("share", metavar="P%")
-def jump(app: App, share: str) -> Result:
+def jump(app: CommandContext, share: str) -> Result:
     return _market(app, "jump", percent=_percent(share) * 100)
 
 
 @market.command("status", help="Where the replay stands.")
-def status(app: App) -> Result:
+def status(app: CommandContext) -> Result:
     return _market(app, "status")
 
 
 @market.command("set", help="Change a symbol: status=HALT, maker=0.0005, LOT_SIZE.stepSize=0.01, ocoAllowed=false …")
 @click.argument("symbol")
 @click.argument("changes", nargs=-1, required=True, metavar="NAME=VALUE…")
-def set_symbol(app: App, symbol: str, changes: tuple[str, ...]) -> Result:
+def set_symbol(app: CommandContext, symbol: str, changes: tuple[str, ...]) -> Result:
     pairs = {}
     for text in changes:
         name, equals, value = text.partition("=")
@@ -306,7 +308,7 @@ def set_symbol(app: App, symbol: str, changes: tuple[str, ...]) -> Result:
 
 
 @market.command("price", help="The last prices.")
-def price(app: App) -> Result:
+def price(app: CommandContext) -> Result:
     found = _market(app, "status").data
     text = "\n".join(f"{name} {value}" for name, value in found["price"].items())
     return Result({"price": found["price"]}, text=text)
@@ -325,7 +327,7 @@ fault = paper.subgroup("fault", "Faults on demand.")
 @click.option("--count", type=click.IntRange(1), help="Hit so often.")
 @click.option("--for", "seconds", type=Seconds(0), help="End after so many seconds.")
 def set_fault(
-    app: App, kind: str, match: tuple[str, str] | None, after: int, count: int | None, seconds: float | None
+    app: CommandContext, kind: str, match: tuple[str, str] | None, after: int, count: int | None, seconds: float | None
 ) -> Result:
     method, path = match or ("*", "*")
     body = {"kind": kind, "method": method, "path": path, "after": after, "count": count, "for": seconds}
@@ -334,19 +336,19 @@ def set_fault(
 
 @fault.command("clear", help="Clear one fault, or all.")
 @click.argument("number", type=int, required=False)
-def clear_fault(app: App, number: int | None) -> Result:
+def clear_fault(app: CommandContext, number: int | None) -> Result:
     data = _ask(app, "fault/clear", id=number)
     return Result(data, bool(data["cleared"]))
 
 
 @fault.command("list", help="The faults that are set, and how often each hit.")
-def list_faults(app: App) -> Result:
+def list_faults(app: CommandContext) -> Result:
     return Result(_ask(app, "fault/list"))
 
 
 @paper.command("requests", help="The request log.")
 @click.option("--since", metavar="T", help="Milliseconds since the epoch.", type=click.IntRange(0), default=0)
-def requests(app: App, since: int) -> Result:
+def requests(app: CommandContext, since: int) -> Result:
     data = _ask(app, "requests", since=since)
     headings = ("seq", "time", "via", "method", "path", "client_order_id", "status", "code")
     return Result(data, text=table(headings, [[row.get(name) for name in headings] for row in data["requests"]]))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from fortctl.cli.commands import group
-from fortctl.cli.context import App
+from fortctl.cli.context import CommandContext
 from fortctl.cli.render import table
 from fortctl.cli.result import Result
 
@@ -11,7 +11,7 @@ plugins = group("plugins", "Commands from other distributions.")
 
 
 @plugins.command("list", help="Every plugin, with its state; a broken one stops nothing.")
-def list_plugins(app: App) -> Result:
+def list_plugins(app: CommandContext) -> Result:
     from fortctl.cli.plugins import inspect
 
     rows = inspect()

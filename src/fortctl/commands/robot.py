@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from fortctl.cli.commands import group, refuse
-from fortctl.cli.context import App
+from fortctl.cli.context import CommandContext
 from fortctl.cli.options import Seconds
 from fortctl.cli.render import render_data, table
 from fortctl.cli.result import Result
@@ -23,7 +23,7 @@ add_service(robot)
 
 @robot.command("run", help="The robot process in the foreground (what a service manager runs).")
 @click.option("--brought-up", is_flag=True, hidden=True)
-def run(app: App, brought_up: bool) -> int:
+def run(app: CommandContext, brought_up: bool) -> int:
     from fortctl.bootstrap.robot import run_robot
 
     app.wiring.entry  # noqa: B018
@@ -31,7 +31,7 @@ def run(app: App, brought_up: bool) -> int:
 
 
 @robot.command("start", help="Start trading.")
-def start(app: App) -> Result:
+def start(app: CommandContext) -> Result:
     app.wiring.entry  # noqa: B018
     return _shown(app.wiring.robot.start(), changed=True)
 
@@ -42,7 +42,7 @@ def start(app: App) -> Result:
 @click.option("--cancel-orders", is_flag=True, help="With --now: cancel the robot's open orders.")
 @click.option("--keep-orders", is_flag=True, help="With --now: leave them (default).")
 @click.option("--timeout", type=Seconds(0), default=600.0, show_default=True, help="Seconds to wait.")
-def stop(app: App, drain: bool, now: bool, cancel_orders: bool, keep_orders: bool, timeout: float) -> Result:
+def stop(app: CommandContext, drain: bool, now: bool, cancel_orders: bool, keep_orders: bool, timeout: float) -> Result:
     if drain and now:
         refuse("--drain and --now exclude each other")
     if cancel_orders and keep_orders:
@@ -72,7 +72,7 @@ def stop(app: App, drain: bool, now: bool, cancel_orders: bool, keep_orders: boo
 @robot.command("status", help="What the robot does; never starts a process.")
 @click.option("--watch", is_flag=True, help="Go on printing it, once a second.")
 @click.option("--interval", type=Seconds(0.05, 3600), default=1.0, help="Seconds between looks.")
-def status(app: App, watch: bool, interval: float) -> Result:
+def status(app: CommandContext, watch: bool, interval: float) -> Result:
     app.wiring.entry  # noqa: B018
     if not watch:
         return _shown(app.wiring.watch.status(), changed=False)
@@ -91,7 +91,7 @@ def status(app: App, watch: bool, interval: float) -> Result:
 
 
 @robot.command("cycles", help="Its buy-sell cycles.")
-def cycles(app: App) -> Result:
+def cycles(app: CommandContext) -> Result:
     app.wiring.entry  # noqa: B018
     rows = app.wiring.watch.cycles()
     shown = [
@@ -106,7 +106,7 @@ def cycles(app: App) -> Result:
 @click.option(
     "--format", "form", type=click.Choice(["json", "csv"]), help="Print the report as JSON, or its rows as CSV."
 )
-def report(app: App, by: str, form: str | None) -> Result:
+def report(app: CommandContext, by: str, form: str | None) -> Result:
     app.wiring.entry  # noqa: B018
     found = app.wiring.watch.report(by)
     if form == "csv":
@@ -120,7 +120,7 @@ def report(app: App, by: str, form: str | None) -> Result:
 
 
 @robot.command("resume", help="Let a held robot go on after a person has looked.")
-def resume(app: App) -> Result:
+def resume(app: CommandContext) -> Result:
     app.wiring.entry  # noqa: B018
     return _shown(app.wiring.robot.resume(), changed=True)
 
@@ -140,7 +140,7 @@ def resume(app: App) -> Result:
 @click.option("--stp", metavar="MODE", help="Self-trade prevention mode.")
 @click.option("--strategy", metavar="NAME", default="grid", show_default=True, help="Another strategy (a plugin).")
 @click.option("--set", "chosen", metavar="NAME=VALUE", multiple=True, help="An option of that strategy; repeatable.")
-def configure(app: App, strategy: str, chosen: tuple[str, ...], **options: Any) -> Result:
+def configure(app: CommandContext, strategy: str, chosen: tuple[str, ...], **options: Any) -> Result:
     from fortctl.robot.core.settings import parse_settings
 
     options["self_trade_prevention"] = options.pop("stp")
@@ -190,7 +190,7 @@ def _plugin_options(given: dict[str, Any], chosen: tuple[str, ...]) -> dict[str,
 )
 @click.option("--revoke", metavar="OPERATOR", help="Have the robot obey this operator no longer.")
 @click.option("--timeout", type=Seconds(0, 3600), default=300.0, show_default=True, help="Seconds to wait.")
-def pair(app: App, confirm: str | None, mailbox: str | None, revoke: str | None, timeout: float) -> Result:
+def pair(app: CommandContext, confirm: str | None, mailbox: str | None, revoke: str | None, timeout: float) -> Result:
     wiring = app.wiring
     wiring.entry  # noqa: B018
     if mailbox is not None:
@@ -228,7 +228,7 @@ def pair(app: App, confirm: str | None, mailbox: str | None, revoke: str | None,
 @robot.command("logs", help="Its log.")
 @click.option("--follow", "-f", is_flag=True, help="Go on printing new lines.")
 @click.option("--lines", "-n", type=click.IntRange(0, 100_000), default=200, help="How many to begin with.")
-def logs(app: App, follow: bool, lines: int) -> Result:
+def logs(app: CommandContext, follow: bool, lines: int) -> Result:
     from fortctl.robot.process.log_reader import LogReader
     from fortctl.robot.process.log_reader import follow as following
 

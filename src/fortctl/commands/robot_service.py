@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from fortctl.cli.commands import Group, refuse
-from fortctl.cli.context import App
+from fortctl.cli.context import CommandContext
 from fortctl.cli.result import Result
 
 if TYPE_CHECKING:
@@ -28,14 +28,16 @@ def add_service(robot: Group) -> None:
     @click.option("--credential", metavar="FILE", help="The passphrase file of the robot's vault (.cred: encrypted).")
     @click.option("--now", is_flag=True, help="Also start it, now and at each boot.")
     @click.option("--print", "only_print", is_flag=True, help="Show the unit; install nothing.")
-    def install(app: App, system: bool | None, credential: str | None, now: bool, only_print: bool) -> Result:
+    def install(
+        app: CommandContext, system: bool | None, credential: str | None, now: bool, only_print: bool
+    ) -> Result:
         return _install(app, system, credential, now=now, only_print=only_print)
 
     @service.command("uninstall", help="Stop the service and remove the unit.")
     @click.option(
         "--system/--user", "system", default=None, help="Whose service manager (default: the system's for root)."
     )
-    def uninstall(app: App, system: bool | None) -> Result:
+    def uninstall(app: CommandContext, system: bool | None) -> Result:
         app.wiring.entry  # noqa: B018
         manager, name = _manager(system), _name(app)
         changed = manager.uninstall(name, _mark(app))
@@ -43,7 +45,9 @@ def add_service(robot: Group) -> None:
         return Result({"unit": name, "path": str(manager.folder / name)}, changed, text=text)
 
 
-def _install(app: App, system: bool | None, credential: str | None, *, now: bool, only_print: bool) -> Result:
+def _install(
+    app: CommandContext, system: bool | None, credential: str | None, *, now: bool, only_print: bool
+) -> Result:
     from fortctl.robot.process.systemd import give_way
     from fortctl.robot.process.systemd_unit import unit_text
 
@@ -76,7 +80,7 @@ def _install(app: App, system: bool | None, credential: str | None, *, now: bool
     return Result(data, changed, text="\n".join(lines))
 
 
-def _facts(app: App, manager: Systemd, credential: str | None) -> UnitFacts:
+def _facts(app: CommandContext, manager: Systemd, credential: str | None) -> UnitFacts:
     import pwd
 
     from fortctl.robot.process.systemd import in_homes, in_tmp, systemd_version
@@ -115,7 +119,7 @@ def _facts(app: App, manager: Systemd, credential: str | None) -> UnitFacts:
     )
 
 
-def _needs_passphrase(app: App) -> bool:
+def _needs_passphrase(app: CommandContext) -> bool:
     file = app.wiring.robot_vault_file
     kinds = [slot.kind for slot in file.header().slots] if file.exists() else [app.wiring.config.slot]
     return kinds == ["passphrase"]
@@ -129,9 +133,9 @@ def _manager(system: bool | None) -> Systemd:
     return manager(os.geteuid() == 0 if system is None else system, os.environ)
 
 
-def _name(app: App) -> str:
+def _name(app: CommandContext) -> str:
     return f"fortctl-robot-{app.wiring.account}.service"
 
 
-def _mark(app: App) -> str:
+def _mark(app: CommandContext) -> str:
     return f"# fortctl robot service install: account {app.wiring.account} of {app.wiring.home.path.resolve()}"

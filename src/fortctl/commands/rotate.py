@@ -9,19 +9,19 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from fortctl.bootstrap.key_lock import refuse_latched, tell_end
+from fortctl.bootstrap.key_lock import refuse_latched, run_end_hooks
 from fortctl.cli.commands import command, refuse
-from fortctl.cli.context import App
+from fortctl.cli.context import CommandContext
 from fortctl.cli.options import Seconds
 from fortctl.cli.result import Result
 from fortctl.errors import BadInput, Conflict, FortctlError
 from fortctl.model import KeyPair, KeyType, Role
 from fortctl.secret import Secret
-from fortctl.services.rotation.plan import FINISHED, ROTATIONS, Mode, Operation, Scope
+from fortctl.services.rotation.plan import FINISHED, ROTATIONS, Operation, RotationMode, Scope
 
 if TYPE_CHECKING:
     from fortctl.services.rotation.journal import RotationJournal
-    from fortctl.services.rotation.service import Ended, RotationService
+    from fortctl.services.rotation.service import RotationResult, RotationService
 
 CHOICES = ("wait", "keep", "cancel", "abort")
 GOING_ON = ("begin", "finish", "resume", "abort", "status")
@@ -37,7 +37,7 @@ class Wanted:
     """
 
     scope: Scope | None
-    mode: Mode | None
+    mode: RotationMode | None
     how: str
     timeout: float
     on_timeout: str | None
@@ -58,7 +58,7 @@ class Wanted:
 @click.option("--key-passphrase-file", metavar="FILE", help="Opens an encrypted private key.")
 @click.option("--ip", "addresses", metavar="ADDR,…", help="With an issuer: the IP list of the new keys (as the old).")
 async def rotate(
-    app: App,
+    app: CommandContext,
     role: str | None,
     mode: str | None,
     source: str | None,
@@ -77,13 +77,15 @@ async def rotate(
     listed = read_addresses(addresses) if addresses is not None else None
     if listed is not None and how not in ("", "begin"):
         refuse(f"--ip does not go with --{how}: it says how a rotation begins")
-    wanted = Wanted(Scope(role) if role else None, Mode(mode) if mode else None, how, timeout, on_timeout, listed)
+    wanted = Wanted(
+        Scope(role) if role else None, RotationMode(mode) if mode else None, how, timeout, on_timeout, listed
+    )
     given = _given(app, source, key_passphrase_file)
     app.wiring.entry  # noqa: B018
     return await _Rotation(app, wanted, given).run()
 
 
-def _given(app: App, source: str | None, passphrase_file: str | None) -> dict[Role | None, KeyPair]:
+def _given(app: CommandContext, source: str | None, passphrase_file: str | None) -> dict[Role | None, KeyPair]:
     """Read ``--input``: one key (under None), or both by role. Raises ``BadInput``."""
     from fortctl.bootstrap.unlock import read_passphrase
     from fortctl.services.keys.input import parse_key, parse_object
@@ -116,7 +118,7 @@ def _given(app: App, source: str | None, passphrase_file: str | None) -> dict[Ro
 class _Rotation:
     """One call of the command."""
 
-    def __init__(self, app: App, wanted: Wanted, given: dict[Role | None, KeyPair]) -> None:
+    def __init__(self, app: CommandContext, wanted: Wanted, given: dict[Role | None, KeyPair]) -> None:
         from fortctl.bootstrap.rotation import rotation_journal
 
         self._app = app
@@ -146,7 +148,7 @@ class _Rotation:
         finally:
             journal.release()
 
-    async def _go_on(self, found: Operation | None) -> Ended:
+    async def _go_on(self, found: Operation | None) -> RotationResult:
         from fortctl.bootstrap.issuer import issuer_kind
         from fortctl.services.keys.issuer import PERSON
 
@@ -163,7 +165,7 @@ class _Rotation:
             if addresses is not None and kind == PERSON:
                 refuse("--ip goes with an issuer: a person lists the addresses on Binance's page")
             asked = {"addresses": addresses} if addresses is not None else {}
-            found = self._journal.begin(self._wanted.mode or Mode.DRAIN, scope, kind, **asked)
+            found = self._journal.begin(self._wanted.mode or RotationMode.DRAIN, scope, kind, **asked)
         elif addresses is not None and addresses != found.facts.get("addresses"):
             raise Conflict(
                 f"the rotation {found.id} is open, and was begun with other addresses",
@@ -197,13 +199,13 @@ class _Rotation:
         if self._app.wiring.latch.is_latched() and found is not None:
             # None begins under a latch: the panic could not end this one.
             ended = self._journal.put(found.aborted(self._app.wiring.clock.now_ms(), "panic"))
-            tell_end(self._app, ended)
+            run_end_hooks(self._app, ended)
         refuse_latched(self._app)
 
     def _finished_already(self) -> Result:
         """``--finish`` again with the same key changes nothing. Raises ``NotFound``."""
         from fortctl.services.rotation.journal import no_operation
-        from fortctl.services.rotation.service import Ended
+        from fortctl.services.rotation.service import RotationResult
 
         last = self._journal.last()
         if last is None or last.state != FINISHED or not self._given:
@@ -212,7 +214,7 @@ class _Rotation:
         shown = {role.value: custody.fingerprint(pair) for role, pair in self._of(last.scope).items()}
         if shown != last.facts.get("new"):
             raise no_operation(self._journal.account)
-        return self._shown(Ended(last, changed=False))
+        return self._shown(RotationResult(last, changed=False))
 
     def _status(self) -> Result:
         from fortctl.services.rotation.journal import no_operation, status_of
@@ -224,7 +226,7 @@ class _Rotation:
         todo = "\n".join(f"- {one['text']}" for one in data["actions"])
         return Result(data, text=lambda: "\n".join(filter(None, (_steps_text(last), todo))))
 
-    def _shown(self, ended: Ended) -> Result:
+    def _shown(self, ended: RotationResult) -> Result:
         def text() -> str:
             lines = [_steps_text(ended.operation)]
             if ended.left:
@@ -243,7 +245,7 @@ def _steps_text(operation: Operation) -> str:
     return "\n".join(lines)
 
 
-async def issue_key(app: App, role: Role, addresses: Sequence[str]) -> Ended:
+async def issue_key(app: CommandContext, role: Role, addresses: Sequence[str]) -> RotationResult:
     """Have the issuer make a role's first key (``keys add --issue``); going on with one that was begun.
 
     Raises:
@@ -264,12 +266,12 @@ async def issue_key(app: App, role: Role, addresses: Sequence[str]) -> Ended:
     journal = rotation_journal(app, "keys add --issue")
     journal.take()
     try:
-        found = journal.expect(Mode.ISSUE, Scope(role.value))
+        found = journal.expect(RotationMode.ISSUE, Scope(role.value))
         refuse_latched(app)
         service = rotation_service(app, journal, TerminalGuide(app, "abort"), 0.0)
         if found is None:
             wiring.keys.expect_none(role)
-            found = journal.begin(Mode.ISSUE, Scope(role.value), kind, addresses=list(addresses))
+            found = journal.begin(RotationMode.ISSUE, Scope(role.value), kind, addresses=list(addresses))
         return await service.run(found, {})
     finally:
         journal.release()
@@ -288,7 +290,7 @@ def read_addresses(text: str) -> list[str]:
 class TerminalGuide:
     """The person at the terminal; implements :class:`fortctl.services.rotation.context.Guide`."""
 
-    def __init__(self, app: App, on_timeout: str | None) -> None:
+    def __init__(self, app: CommandContext, on_timeout: str | None) -> None:
         self._app = app
         self._on_timeout = on_timeout
 

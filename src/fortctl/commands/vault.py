@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from fortctl.cli.commands import group
-from fortctl.cli.context import App
+from fortctl.cli.context import CommandContext
 from fortctl.cli.render import table
 from fortctl.cli.result import Result
 from fortctl.config.home import write_private
 from fortctl.errors import BadInput, Conflict
-from fortctl.system.files import read_plain
+from fortctl.system.files import read_regular
 from fortctl.timestamps import age_days, rfc3339
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ NEW_PASSPHRASE = click.option("--new-passphrase-file", metavar="FILE", help="The
 class _Chosen:
     """The site's vault or the local robot's, with what goes with it."""
 
-    def __init__(self, app: App, whose: str) -> None:
+    def __init__(self, app: CommandContext, whose: str) -> None:
         from fortctl.services.vault import RobotVaultService
 
         wiring = app.wiring
@@ -54,7 +54,7 @@ class _Chosen:
 
 @vault.command("status", help="Slots, cost, generation, records; nothing is unlocked.")
 @WHOSE
-def status(app: App, whose: str) -> Result:
+def status(app: CommandContext, whose: str) -> Result:
     from fortctl.services.vault import slot_row
 
     chosen = _Chosen(app, whose)
@@ -91,7 +91,7 @@ def status(app: App, whose: str) -> Result:
 @vault.command("change-passphrase", help="Put a new passphrase in the old one's place; no record is encrypted again.")
 @WHOSE
 @NEW_PASSPHRASE
-def change_passphrase(app: App, whose: str, new_passphrase_file: str | None) -> Result:
+def change_passphrase(app: CommandContext, whose: str, new_passphrase_file: str | None) -> Result:
     from fortctl.bootstrap.unlock import new_source
     from fortctl.services.vault import slot_row
 
@@ -109,7 +109,7 @@ def change_passphrase(app: App, whose: str, new_passphrase_file: str | None) -> 
 @click.argument("kind", type=click.Choice(["passphrase", "keyfile", "keyring"]))
 @WHOSE
 @NEW_PASSPHRASE
-def add(app: App, kind: str, whose: str, new_passphrase_file: str | None) -> Result:
+def add(app: CommandContext, kind: str, whose: str, new_passphrase_file: str | None) -> Result:
     from fortctl.bootstrap.unlock import new_source
     from fortctl.commands.init import KEYFILE_BESIDE
     from fortctl.services.vault import slot_row
@@ -125,7 +125,7 @@ def add(app: App, kind: str, whose: str, new_passphrase_file: str | None) -> Res
 @slot.command("remove", help="Take a way to unlock it away; never the last one.")
 @click.argument("slot_id", metavar="ID")
 @WHOSE
-def remove(app: App, slot_id: str, whose: str) -> Result:
+def remove(app: CommandContext, slot_id: str, whose: str) -> Result:
     from fortctl.services.vault import slot_row
     from fortctl.vault.keyring import OsKeyring
     from fortctl.vault.slots import Keyring
@@ -143,7 +143,7 @@ def remove(app: App, slot_id: str, whose: str) -> Result:
 
 @vault.command("backup", help="Write the site vault with its erasure keys into one file; no key file is in it.")
 @click.option("--output", "-o", "target", metavar="FILE", required=True, help="The backup, which must not be there.")
-def backup(app: App, target: str) -> Result:
+def backup(app: CommandContext, target: str) -> Result:
     wiring = app.wiring
     wiring.entry  # noqa: B018
     path = Path(target).expanduser().absolute()
@@ -152,7 +152,7 @@ def backup(app: App, target: str) -> Result:
     if not path.parent.is_dir():
         raise BadInput(f"there is no folder {path.parent}", hint="make it first")
     opened = wiring.vault
-    data = wiring.vaults.backup(opened, read_plain(wiring.home.config).decode())
+    data = wiring.vaults.backup(opened, read_regular(wiring.home.config).decode())
     write_private(path, data)
     facts = {"path": str(path), "generation": opened.generation, "records": len(opened.records())}
     warning = (
@@ -165,7 +165,7 @@ def backup(app: App, target: str) -> Result:
 @vault.command("restore", help="Put a backup in the vault's place.")
 @click.argument("source", metavar="FILE")
 @click.option("--older", is_flag=True, help="Also over a vault of a later generation.")
-def restore(app: App, source: str, older: bool) -> Result:
+def restore(app: CommandContext, source: str, older: bool) -> Result:
     from fortctl.vault.backup import read_backup
 
     wiring, home = app.wiring, app.wiring.home
@@ -187,7 +187,7 @@ def restore(app: App, source: str, older: bool) -> Result:
     return Result(facts, True, text="\n".join(lines))
 
 
-def _warn_of_latches(app: App, rows: list[dict[str, Any]]) -> None:
+def _warn_of_latches(app: CommandContext, rows: list[dict[str, Any]]) -> None:
     """Say that a latch stays, and that what a panic destroyed lives again. No backup holds or lifts a latch."""
     from fortctl.robot.storage.latch import LatchFile
 
@@ -202,7 +202,7 @@ def _warn_of_latches(app: App, rows: list[dict[str, Any]]) -> None:
 @vault.command("accept", help="Accept the vault as it is, although the audit log tells of another.")
 @click.option("--confirm", metavar="GENERATION", help="The vault's generation, typed again.")
 @click.option("--above", type=click.IntRange(0), default=0, help="Write it above the generation that a robot has seen.")
-def accept(app: App, confirm: str | None, above: int) -> Result:
+def accept(app: CommandContext, confirm: str | None, above: int) -> Result:
     wiring = app.wiring
     wiring.entry  # noqa: B018
     wiring.tolerant = True

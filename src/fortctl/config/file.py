@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from fortctl.errors import ConfigError, NotFound
-from fortctl.system.files import NoPlainFile, read_plain
+from fortctl.system.files import NotARegularFileError, read_regular
 
 if TYPE_CHECKING:
     from fortctl.config.settings import Preferences, Setting
@@ -87,14 +87,14 @@ def load_config(home: Home) -> Config:
 
     home.check_modes()
     try:
-        parsed = tomllib.loads(read_plain(home.config).decode())
+        parsed = tomllib.loads(read_regular(home.config).decode())
     except FileNotFoundError:
         raise NotFound(f"there is no fortctl home at {home.path}", hint="'fortctl init' makes one") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(
             f"{home.config} is no valid TOML: {error}", hint="mend it, or restore it from a backup"
         ) from None
-    except NoPlainFile as error:
+    except NotARegularFileError as error:
         raise error.told() from None
     except OSError as error:
         raise ConfigError(f"{home.config} cannot be read: {error.strerror}", hint="choose another --home") from None

@@ -14,7 +14,7 @@ from typing import Any
 from fortctl.demo import checks
 from fortctl.demo.shell import DemoShell
 from fortctl.errors import InternalError
-from fortctl.keys.verification import check_key
+from fortctl.keys.verification import verify_key
 from fortctl.model import KeyPair, KeyType, Role
 from fortctl.ports import Exchange
 from fortctl.secret import Secret
@@ -334,7 +334,7 @@ class Story:
         async def ask() -> bool:
             exchange = self.connect(self.keys[name])
             try:
-                verdict = await check_key(exchange, Role.SITE)
+                verdict = await verify_key(exchange, Role.SITE)
             finally:
                 await exchange.close()
             return not verdict.accepted and verdict.reason == "unknown_key"

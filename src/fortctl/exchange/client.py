@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from fortctl.exchange import parsing
 from fortctl.exchange.error_codes import classify
 from fortctl.exchange.price_range import MINUTE, price_range
-from fortctl.exchange.rate_limiter import CODE_ORDERS, STOPS_S, Budget, is_urgent, weight_of
+from fortctl.exchange.rate_limiter import BAN_SECONDS, CODE_ORDERS, RateLimiter, is_urgent, weight_of
 from fortctl.exchange.signing import rest_payload, signer, with_signature
 from fortctl.exchange.targets import ExchangeTarget
 from fortctl.model import (
@@ -32,7 +32,7 @@ from fortctl.secret import redact
 from fortctl.system.clock import SystemClock
 
 if TYPE_CHECKING:
-    from fortctl.exchange.connection_pool import Connections
+    from fortctl.exchange.connection_pool import ConnectionPool
 
 T = TypeVar("T")
 TIMEOUT_S = 10.0
@@ -46,7 +46,7 @@ _CODE_CLOCK = -1021
 _FORM = {"Content-Type": "application/x-www-form-urlencoded"}
 
 
-async def _allowed(budget: Budget, method: str, uri: str, fields: Mapping[str, Any]) -> None:
+async def _allowed(budget: RateLimiter, method: str, uri: str, fields: Mapping[str, Any]) -> None:
     """Wait until a request may leave. Raises ``ExchangeFault`` (busy) where that would take long."""
     weight, urgent = weight_of(method, uri, fields), is_urgent(method)
     while wait := budget.ask(weight, urgent=urgent):
@@ -56,7 +56,7 @@ async def _allowed(budget: Budget, method: str, uri: str, fields: Mapping[str, A
 
 
 def _make_client(
-    target: ExchangeTarget, pair: KeyPair | None, clock: SystemClock, connections: Connections, budget: Budget
+    target: ExchangeTarget, pair: KeyPair | None, clock: SystemClock, connections: ConnectionPool, budget: RateLimiter
 ) -> Any:
     """Make python-binance's client, pointed at the target; what is sent is made and signed here."""
     from aiohttp import ClientTimeout, DummyCookieJar
@@ -99,8 +99,8 @@ def _make_client(
             try:
                 return await super()._handle_response(response)
             except BinanceAPIException as error:
-                if error.status_code in STOPS_S and error.code != CODE_ORDERS:
-                    budget.stop(_retry_after(response) or STOPS_S[error.status_code])
+                if error.status_code in BAN_SECONDS and error.code != CODE_ORDERS:
+                    budget.stop(_retry_after(response) or BAN_SECONDS[error.status_code])
                 raise
 
     logging.getLogger("binance").setLevel(logging.CRITICAL)
@@ -135,9 +135,9 @@ class BinanceExchange:
         pair: KeyPair | None,
         clock: SystemClock | None = None,
         *,
-        connections: Connections | None = None,
+        connections: ConnectionPool | None = None,
         account: str = "",
-        budget: Budget | None = None,
+        budget: RateLimiter | None = None,
     ) -> None:
         self._target = target
         self._pair = pair
@@ -145,9 +145,9 @@ class BinanceExchange:
         self._client: Any = None
         self._closed = False
         self._shared = connections
-        self._own: Connections | None = None
+        self._own: ConnectionPool | None = None
         self._account = account
-        self._budget = budget or Budget(None, target.rest_url, self._clock)
+        self._budget = budget or RateLimiter(None, target.rest_url, self._clock)
 
     async def server_time(self) -> int:
         return int((await self._ask(self._made().get_server_time()))["serverTime"])
@@ -268,13 +268,13 @@ class BinanceExchange:
         return int(self._client.timestamp_offset) if self._client is not None else 0
 
     @property
-    def _connections(self) -> Connections:
+    def _connections(self) -> ConnectionPool:
         if self._shared is not None:
             return self._shared
         if self._own is None:
-            from fortctl.exchange.connection_pool import Connections
+            from fortctl.exchange.connection_pool import ConnectionPool
 
-            self._own = Connections()
+            self._own = ConnectionPool()
         return self._own
 
     def _made(self) -> Any:

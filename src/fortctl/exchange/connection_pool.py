@@ -13,8 +13,8 @@ import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
 
 from fortctl.exchange.streams.market import MarketStream
-from fortctl.exchange.streams.user_pool import UserStreams
-from fortctl.system.threads import apart
+from fortctl.exchange.streams.user_pool import UserStreamPool
+from fortctl.system.threads import run_in_own_thread
 
 # Binance pings every 20 s and cuts a silent peer after 60 s; silence beyond that means a dead connection.
 SILENCE_S = 60.0
@@ -25,13 +25,13 @@ MOST_REQUESTS_AT_ONCE = 128
 HANDSHAKE_WITHIN_S = 15.0
 
 
-class Names(AbstractResolver):
+class ThreadedResolver(AbstractResolver):
     """Looks host names up in a thread that ends with its answer: the event loop's own threads for it stay for ever."""
 
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
     ) -> list[ResolveResult]:
-        found = await apart(
+        found = await run_in_own_thread(
             socket.getaddrinfo, host, port, family=family, type=socket.SOCK_STREAM, flags=socket.AI_ADDRCONFIG
         )
         numeric = socket.AI_NUMERICHOST | socket.AI_NUMERICSERV
@@ -46,22 +46,22 @@ class Names(AbstractResolver):
         return
 
 
-class Connections:
+class ConnectionPool:
     """Made on the event loop that uses it; closed by who made it."""
 
     def __init__(self) -> None:
         # aiohttp keeps one verifying TLS context for the whole process, and every connector uses that one.
         self.connector = aiohttp.TCPConnector(
-            limit=MOST_REQUESTS_AT_ONCE, keepalive_timeout=KEEP_IDLE_S, resolver=Names()
+            limit=MOST_REQUESTS_AT_ONCE, keepalive_timeout=KEEP_IDLE_S, resolver=ThreadedResolver()
         )
         # Streams are open for ever and must not take the requests' places.
         self._sockets = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=0, resolver=Names()),
+            connector=aiohttp.TCPConnector(limit=0, resolver=ThreadedResolver()),
             timeout=aiohttp.ClientTimeout(total=None, connect=HANDSHAKE_WITHIN_S),
         )
         # What this address has used of its request weight in this minute, as the exchange last told it.
         self.weight_used: int | None = None
-        self._streams: dict[str, UserStreams] = {}
+        self._streams: dict[str, UserStreamPool] = {}
         self._markets: dict[str, MarketStream] = {}
 
     def note_weight(self, headers: Mapping[str, str]) -> None:
@@ -74,11 +74,11 @@ class Connections:
         """Open a WebSocket."""
         return self._sockets.ws_connect(url, heartbeat=SILENCE_S / 2, max_msg_size=0)
 
-    def user_streams(self, url: str) -> UserStreams:
+    def user_streams(self, url: str) -> UserStreamPool:
         """Return what carries the user streams of every account at a WebSocket API."""
         found = self._streams.get(url)
         if found is None:
-            found = self._streams[url] = UserStreams(lambda: self.socket(url))
+            found = self._streams[url] = UserStreamPool(lambda: self.socket(url))
         return found
 
     def market_stream(self, url: str) -> MarketStream:

@@ -2,7 +2,7 @@
 
 What a request weighs is known before it leaves, so that the exchange need not say no: reading keeps a part of the
 minute's limit free for orders and cancels. Once the exchange has said no (429, 418), nothing leaves before
-``Retry-After`` is over, whichever process was told. The arithmetic is pure; :class:`Budget` adds numbers and clock.
+``Retry-After`` is over, whichever process was told. The arithmetic is pure; :class:`RateLimiter` adds numbers and clock.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ KEPT_FREE = 0.15
 # A longer ban than Binance's longest (three days) is a mistake in the numbers, not a ban.
 LONGEST_STOP_S = 3 * 86_400.0
 # Without a Retry-After: until the next minute, or the shortest ban.
-STOPS_S = {429: 60.0, 418: 120.0}
+BAN_SECONDS = {429: 60.0, 418: 120.0}
 # Too many *orders* is the account's limit, not the address's.
 CODE_ORDERS = -1015
 
@@ -118,7 +118,7 @@ class Numbers(Protocol):
     def change(self, target: str, change: Callable[[Row], Row]) -> None: ...
 
 
-class Budget:
+class RateLimiter:
     """One exchange's weight, as every process of this home spends it.
 
     A store that cannot be used never stops a request: this process then counts alone.

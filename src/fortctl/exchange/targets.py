@@ -8,7 +8,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from fortctl.errors import ConfigError, ExchangeUnreachable
-from fortctl.system.files import read_plain
+from fortctl.system.files import read_regular
 
 
 @dataclass(frozen=True)
@@ -98,7 +98,7 @@ def _from_url(name: str, url: str) -> ExchangeTarget:
 def _paper_url(home: Path) -> str:
     path = home / "paper" / "server.json"
     try:
-        url = str(json.loads(read_plain(path))["url"])
+        url = str(json.loads(read_regular(path))["url"])
     except FileNotFoundError:
         raise ExchangeUnreachable(
             "no paper exchange is running in this home", hint="start one with 'fortctl paper serve'"

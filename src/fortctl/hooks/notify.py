@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from fortctl.system.files import open_plain
+from fortctl.system.files import open_regular
 
 _URLS_LIMIT = 64 * 1024
 
@@ -37,7 +37,7 @@ def _shown(value: Any) -> str:
 
 def read_urls(path: Path) -> list[str]:
     """Return the URLs of a file. Raises ``PermissionError`` where others may read it, ``OSError``."""
-    descriptor = open_plain(path, os.O_RDONLY)
+    descriptor = open_regular(path, os.O_RDONLY)
     with open(descriptor, encoding="utf-8") as stream:
         if stat.S_IMODE(os.fstat(descriptor).st_mode) & 0o077:
             raise PermissionError(13, "other users may read the file of URLs: chmod 600")

@@ -12,7 +12,7 @@ from fortctl.secret import Secret
 RSA_BITS = 3072
 
 
-def make_pending(kind: KeyType, now: int) -> PendingPair:
+def generate_pending_key(kind: KeyType, now: int) -> PendingPair:
     """Make a key pair that waits for its API key. Raises ``ValueError``: HMAC keys are made by the exchange."""
     secret, public = make_pair(kind)
     return PendingPair(os.urandom(4).hex(), kind, secret, public, now)

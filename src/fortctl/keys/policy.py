@@ -22,7 +22,7 @@ SOON_DAYS = 7
 _HARMLESS = frozenset({"fix_read"})
 
 
-def judge(
+def check_policy(
     role: Role, restrictions: KeyRestrictions, allow: Collection[str] = (), now: int | None = None
 ) -> PolicyVerdict:
     """Compare a key's rights with what its role allows.
@@ -102,7 +102,7 @@ def expect_fit(verdict: KeyVerdict, role: Role) -> KeyVerdict:
         wrong = [*(f"missing {name}" for name in policy.missing), *(f"too much: {name}" for name in policy.excess)]
         raise KeyPolicy(
             f"the exchange accepts the key, but its permissions are not those of the {role} role: {', '.join(wrong)}",
-            hint=ticking_hint(role, policy.missing, policy.excess),
+            hint=permission_hint(role, policy.missing, policy.excess),
             details={
                 "role": role.value,
                 "reason": "policy",
@@ -170,7 +170,7 @@ def ticks(right: str) -> str:
     return _TICK[right]
 
 
-def ticking_hint(role: Role, missing: tuple[str, ...], excess: tuple[str, ...]) -> str:
+def permission_hint(role: Role, missing: tuple[str, ...], excess: tuple[str, ...]) -> str:
     steps = [f"tick '{_TICK[name]}'" for name in missing] + [f"untick '{_TICK[name]}'" for name in excess]
     hint = "on Binance's API management page: " + ", ".join(steps)
     return hint + (f"; or accept it where a key is added, with --allow {excess[0]}" if excess and not missing else "")

@@ -16,7 +16,7 @@ _ADDRESS = re.compile(r"request ip: ?([0-9A-Fa-f.:]{3,45})")
 
 
 @dataclass(frozen=True)
-class Refusal:
+class Rejection:
     """A refusal, read.
 
     Attributes:
@@ -34,7 +34,7 @@ class Refusal:
     address: str | None = None
 
 
-def read_refusal(account: ExchangeFault | None, restrictions: ExchangeFault | None) -> Refusal | None:
+def diagnose_rejection(account: ExchangeFault | None, restrictions: ExchangeFault | None) -> Rejection | None:
     """Read what the two calls answered.
 
     Args:
@@ -50,13 +50,13 @@ def read_refusal(account: ExchangeFault | None, restrictions: ExchangeFault | No
     for code, reason, why in _TELLING:
         for fault in faults:
             if fault.code == code:
-                return Refusal(reason, CERTAIN, why, fault)
+                return Rejection(reason, CERTAIN, why, fault)
     address = next((match[1] for fault in faults if (match := _ADDRESS.search(fault.message))), None)
     if len(faults) == 2:
         why = (
             "the exchange refuses both the account and the key's own page, but knows the key: the address is not listed"
         )
-        return Refusal(
+        return Rejection(
             "ip_not_listed",
             LIKELY,
             f"{why} (or it lacks the right to read, or the address is banned)",
@@ -64,9 +64,11 @@ def read_refusal(account: ExchangeFault | None, restrictions: ExchangeFault | No
             address,
         )
     if account in faults and restrictions is None:
-        return Refusal("right_missing", CERTAIN, "the key may tell its rights, but may not read the account", faults[0])
+        return Rejection(
+            "right_missing", CERTAIN, "the key may tell its rights, but may not read the account", faults[0]
+        )
     why = "the key does not exist, or its list lacks this address, or it lacks the right"
-    return Refusal("refused", POSSIBLE, f"{why}; this exchange does not say which", faults[0], address)
+    return Rejection("refused", POSSIBLE, f"{why}; this exchange does not say which", faults[0], address)
 
 
 _TELLING = (

@@ -9,7 +9,7 @@ from fortctl.errors import ExchangeAnswer
 from fortctl.model import KeyCard, KeyType, KeyVerdict, Role
 
 
-def card_to_wire(card: KeyCard) -> dict[str, Any]:
+def key_card_to_json(card: KeyCard) -> dict[str, Any]:
     """Return a key card as the robot publishes it (times in ms)."""
     return {
         "role": card.role.value,
@@ -28,8 +28,8 @@ def card_to_wire(card: KeyCard) -> dict[str, Any]:
     }
 
 
-def card_from_wire(fields: Mapping[str, Any]) -> KeyCard:
-    """Read back what :func:`card_to_wire` wrote."""
+def key_card_from_json(fields: Mapping[str, Any]) -> KeyCard:
+    """Read back what :func:`key_card_to_json` wrote."""
     return KeyCard(
         role=Role(fields["role"]),
         name=fields["name"],
@@ -47,7 +47,7 @@ def card_from_wire(fields: Mapping[str, Any]) -> KeyCard:
     )
 
 
-def verdict_to_wire(role: Role, verdict: KeyVerdict) -> dict[str, Any]:
+def verdict_to_json(role: Role, verdict: KeyVerdict) -> dict[str, Any]:
     """Return one entry of ``keys verify``'s ``results[]``; milliseconds are whole numbers."""
     policy, restrictions = verdict.policy, verdict.restrictions
     rights = (

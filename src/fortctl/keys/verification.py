@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from fortctl.errors import ExchangeAnswer, FortctlError
-from fortctl.keys.policy import judge
-from fortctl.keys.rejection import Refusal, read_refusal
+from fortctl.keys.policy import check_policy
+from fortctl.keys.rejection import Rejection, diagnose_rejection
 from fortctl.model import AccountState, KeyPair, KeyRestrictions, KeyType, KeyVerdict, Role
 from fortctl.ports import Exchange, ExchangeFault, Outcome
 from fortctl.system.clock import SystemClock
@@ -18,7 +18,7 @@ from fortctl.system.clock import SystemClock
 SKEW_MS = 1_000
 
 
-async def check_key(
+async def verify_key(
     exchange: Exchange, role: Role, *, allow: Collection[str] = (), pinned_uid: int | None = None
 ) -> KeyVerdict:
     """Ask for the account and the key's restrictions, side by side, and judge.
@@ -40,7 +40,7 @@ async def check_key(
     for answer in told:
         if isinstance(answer, BaseException) and not isinstance(answer, ExchangeFault):
             raise answer
-    refusal = read_refusal(
+    refusal = diagnose_rejection(
         account if isinstance(account, ExchangeFault) else None,
         restrictions if isinstance(restrictions, ExchangeFault) else None,
     )
@@ -79,7 +79,7 @@ def _accepted(
     skew: float,
 ) -> KeyVerdict:
     other = pinned_uid is not None and account.uid != pinned_uid
-    policy = judge(role, restrictions, allow, SystemClock().now_ms()) if restrictions is not None else None
+    policy = check_policy(role, restrictions, allow, SystemClock().now_ms()) if restrictions is not None else None
     return KeyVerdict(
         accepted=not other,
         reason="other_account" if other else "ok",
@@ -110,7 +110,7 @@ def _skew_words(skew: float) -> str:
     return f"this machine is {abs(skew) / 1000:.1f} s {way} the exchange; 'timedatectl set-ntp true' corrects it"
 
 
-def _refused(refusal: Refusal, latency: float, skew: float) -> KeyVerdict:
+def _refused(refusal: Rejection, latency: float, skew: float) -> KeyVerdict:
     details = {"certainty": refusal.certainty, "why": refusal.why}
     if refusal.address:
         details["seen_from"] = refusal.address
@@ -126,7 +126,7 @@ def _refused(refusal: Refusal, latency: float, skew: float) -> KeyVerdict:
     )
 
 
-async def check_entered(
+async def verify_new_key(
     connect: Callable[[KeyPair | None], Exchange],
     pair: KeyPair,
     role: Role,
@@ -165,13 +165,13 @@ async def _check_once(
 ) -> KeyVerdict:
     exchange = connect(pair)
     try:
-        return await check_key(exchange, role, allow=allow, pinned_uid=pinned_uid)
+        return await verify_key(exchange, role, allow=allow, pinned_uid=pinned_uid)
     finally:
         await exchange.close()
 
 
 @dataclass(frozen=True)
-class Death:
+class DeletionStatus:
     """What the exchange says of a key that ought to be dead.
 
     Attributes:
@@ -191,7 +191,7 @@ class Death:
 UNKNOWN_KEY = -2008
 
 
-async def ask_if_dead(old: Exchange, new: Exchange | None) -> Death:
+async def check_deleted(old: Exchange, new: Exchange | None) -> DeletionStatus:
     """Ask the exchange whether a key is dead (robot.md, "Rotation"); no call here has an effect.
 
     Args:
@@ -200,31 +200,31 @@ async def ask_if_dead(old: Exchange, new: Exchange | None) -> Death:
     """
     try:
         await old.key_restrictions()
-        return Death("alive")
+        return DeletionStatus("alive")
     except ExchangeFault as fault:
         if fault.code == UNKNOWN_KEY:
-            return Death("dead", fault)
+            return DeletionStatus("dead", fault)
         if fault.outcome is Outcome.KEY_REFUSED:
-            return Death("refused", fault)
+            return DeletionStatus("refused", fault)
         if fault.outcome is not Outcome.REFUSED or fault.http_status is not None:
-            return Death("unproved", fault)
+            return DeletionStatus("unproved", fault)
     return await _by_refusal(old, new)
 
 
-async def _by_refusal(old: Exchange, new: Exchange | None) -> Death:
+async def _by_refusal(old: Exchange, new: Exchange | None) -> DeletionStatus:
     """Ask on a target without /sapi: there -2015 is all that is ever said of a key that does not exist."""
     try:
         await old.account()
-        return Death("alive")
+        return DeletionStatus("alive")
     except ExchangeFault as fault:
-        refused = Death("refused" if fault.outcome is Outcome.KEY_REFUSED else "unproved", fault)
+        refused = DeletionStatus("refused" if fault.outcome is Outcome.KEY_REFUSED else "unproved", fault)
     if refused.state == "unproved" or new is None:
         return refused
     try:
         await new.account()
     except ExchangeFault:
         return refused
-    return Death("dead_by_refusal", refused.fault)
+    return DeletionStatus("dead_by_refusal", refused.fault)
 
 
 def transient(fault: ExchangeFault, skew: float | None = None) -> FortctlError:

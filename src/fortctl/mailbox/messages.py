@@ -45,7 +45,7 @@ class Command:
     args: dict[str, Any] = field(repr=False)
 
 
-class Refused(Exception):
+class CommandRejectedError(Exception):
     """A row that the robot does not obey; ``reason`` is one of the words in docs/sealed-mailbox.md."""
 
     def __init__(self, reason: str) -> None:
@@ -53,7 +53,7 @@ class Refused(Exception):
         self.reason = reason
 
 
-def build(command: Command, operator: Identity, recipient_public: bytes) -> MailboxRow:
+def seal_command(command: Command, operator: Identity, recipient_public: bytes) -> MailboxRow:
     """Seal and sign a command."""
     facts = _facts(command)
     sealed = seal(Secret(canonical_json(command.args)), recipient_public, _context(facts))
@@ -62,7 +62,7 @@ def build(command: Command, operator: Identity, recipient_public: bytes) -> Mail
     return MailboxRow(command.account, command.number, envelope, sealed, signature)
 
 
-def open_row(
+def open_command(
     row: MailboxRow,
     *,
     operators: Mapping[str, bytes],
@@ -88,34 +88,34 @@ def open_row(
     facts = _read_envelope(row)
     public = operators.get(facts["operator_id"])
     if public is None:
-        raise Refused("unpaired")
+        raise CommandRejectedError("unpaired")
     if not verify(public, "command", row.envelope, row.signature):
-        raise Refused("bad_signature")
+        raise CommandRejectedError("bad_signature")
     if facts["account"] != account or row.account != account:
-        raise Refused("other_account")
+        raise CommandRejectedError("other_account")
     if facts["robot_id"] != robot_id:
-        raise Refused("other_robot")
+        raise CommandRejectedError("other_robot")
     if facts["number"] != row.number or facts["number"] <= last_number:
-        raise Refused("replayed")
+        raise CommandRejectedError("replayed")
     if facts["created_at"] > now_ms + AHEAD_MS:
-        raise Refused("not_yet")
+        raise CommandRejectedError("not_yet")
     if facts["valid_until"] is not None and now_ms > facts["valid_until"]:
-        raise Refused("expired")
+        raise CommandRejectedError("expired")
     return _open(row, facts, recipient(facts["recipient_id"]))
 
 
 def _open(row: MailboxRow, facts: dict[str, Any], key: RecipientKey | None) -> Command:
     if key is None:
-        raise Refused("reseal")
+        raise CommandRejectedError("reseal")
     sealed = row.sealed
     if sealed is None or hashlib.sha256(sealed).hexdigest() != facts.pop("sealed_sha256"):
-        raise Refused("malformed")
+        raise CommandRejectedError("malformed")
     try:
         args = json.loads(key.unseal(sealed, _context(facts)).reveal_bytes())
     except (SealError, ValueError):
-        raise Refused("malformed") from None
+        raise CommandRejectedError("malformed") from None
     if not isinstance(args, dict):
-        raise Refused("malformed")
+        raise CommandRejectedError("malformed")
     facts.pop("v")
     return Command(**facts, args=args)
 
@@ -138,7 +138,7 @@ _TYPES: dict[str, tuple[type, ...]] = {
 def _read_envelope(row: MailboxRow) -> dict[str, Any]:
     typed = all(isinstance(part, bytes) for part in (row.envelope, row.sealed or b"", row.signature))
     if not typed or len(row.envelope) > 4096 or len(row.sealed or b"") > SEALED_LIMIT:
-        raise Refused("malformed")
+        raise CommandRejectedError("malformed")
     try:
         facts = json.loads(row.envelope)
         well_formed = (
@@ -151,7 +151,7 @@ def _read_envelope(row: MailboxRow) -> dict[str, Any]:
     except (ValueError, TypeError, RecursionError):
         well_formed = False
     if not well_formed:
-        raise Refused("malformed")
+        raise CommandRejectedError("malformed")
     return dict(facts)
 
 
@@ -174,7 +174,7 @@ def _context(facts: Mapping[str, Any]) -> bytes:
     return b"fortctl/1/command\0" + canonical_json({name: facts[name] for name in _TYPES if name != "sealed_sha256"})
 
 
-def receipt(
+def sign_receipt(
     robot: Identity,
     *,
     account: str,

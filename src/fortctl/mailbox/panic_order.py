@@ -17,7 +17,7 @@ from typing import Any
 from fortctl.canonical_json import canonical_json
 from fortctl.errors import VaultDamaged
 from fortctl.mailbox.crypto import Identity, verify
-from fortctl.mailbox.messages import Refused
+from fortctl.mailbox.messages import CommandRejectedError
 
 VERSION = 1
 NONCE_BYTES = 16
@@ -147,15 +147,15 @@ def check_order(
     facts = _read(body)
     public = operators.get(facts["operator_id"])
     if public is None:
-        raise Refused("unpaired")
+        raise CommandRejectedError("unpaired")
     if not verify(public, "panic", body, signature):
-        raise Refused("bad_signature")
+        raise CommandRejectedError("bad_signature")
     if facts["account"] != account:
-        raise Refused("other_account")
+        raise CommandRejectedError("other_account")
     if facts["robot_id"] != robot_id:
-        raise Refused("other_robot")
+        raise CommandRejectedError("other_robot")
     if facts["nonce"] in used:
-        raise Refused("replayed")
+        raise CommandRejectedError("replayed")
     return PanicOrder(facts["operator_id"], facts["nonce"], facts["cancel_orders"])
 
 
@@ -175,11 +175,13 @@ def _read(body: bytes) -> dict[str, Any]:
     except (ValueError, TypeError, RecursionError):
         well_formed = False
     if not well_formed:
-        raise Refused("malformed")
+        raise CommandRejectedError("malformed")
     return dict(facts)
 
 
-def answer(robot: Identity, account: str, nonce: str, outcome: str, at: int, data: Mapping[str, Any]) -> SignedOrder:
+def sign_answer(
+    robot: Identity, account: str, nonce: str, outcome: str, at: int, data: Mapping[str, Any]
+) -> SignedOrder:
     """Return a robot's signed answer to an order.
 
     Args:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from fortctl.errors import ExchangeUnreachable, FortctlError, error_from_json
-from fortctl.system.files import read_plain
+from fortctl.system.files import read_regular
 
 TIMEOUT_S = 30.0
 
@@ -27,7 +27,7 @@ def ask(folder: Path, what: str, body: dict[str, Any]) -> dict[str, Any]:
         FortctlError: the server's own refusal, as its class.
     """
     try:
-        facts = json.loads(read_plain(folder / "server.json"))
+        facts = json.loads(read_regular(folder / "server.json"))
     except (OSError, ValueError):
         raise ExchangeUnreachable(
             "no paper exchange is running in this home", hint="start one with 'fortctl paper serve'"
@@ -58,7 +58,7 @@ def page_link(folder: Path) -> str:
         ExchangeUnreachable: no server runs.
     """
     ask(folder, "market", {"action": "status"})
-    facts = json.loads(read_plain(folder / "server.json"))
+    facts = json.loads(read_regular(folder / "server.json"))
     return f"{facts['url']}/#token={facts['token']}"
 
 

@@ -16,12 +16,20 @@ from fortctl.model import SymbolRules
 from fortctl.robot.core.cycle import CycleState
 from fortctl.robot.core.settings import Settings
 from fortctl.robot.strategy.api import Strategy
-from fortctl.robot.strategy.simulator import KINDS, RULES, Broken, Playground, Step
+from fortctl.robot.strategy.simulator import KINDS, RULES, InvariantViolationError, SimulatedStep, StrategySimulator
 
-__all__ = ["KINDS", "RULES", "Broken", "Playground", "Step", "profits", "strategy_suite"]
+__all__ = [
+    "KINDS",
+    "RULES",
+    "InvariantViolationError",
+    "StrategySimulator",
+    "SimulatedStep",
+    "profits",
+    "strategy_suite",
+]
 
 
-def profits(played: Playground) -> None:
+def profits(played: StrategySimulator) -> None:
     """Check that each closed cycle earned its take-profit, net of both commissions at the rate it reckoned with.
 
     For strategies that sell at the take-profit alone; where dust of dearer cycles went along, its cost counts too.
@@ -30,7 +38,7 @@ def profits(played: Playground) -> None:
         if cycle.state is CycleState.CLOSED and not cycle.dust:
             wanted = cycle.sold * cycle.unit_cost * played.settings.take_profit / 100
             if cycle.profit < wanted * Decimal("0.9999999"):
-                raise Broken(f"cycle {cycle.id} earned {cycle.profit}, not {wanted}")
+                raise InvariantViolationError(f"cycle {cycle.id} earned {cycle.profit}, not {wanted}")
 
 
 def strategy_suite(
@@ -54,7 +62,7 @@ def strategy_suite(
     from hypothesis import settings as limits
 
     steps = strategies.builds(
-        Step,
+        SimulatedStep,
         strategies.sampled_from(KINDS),
         strategies.decimals("-4", "4", places=2),
         strategies.integers(0, 50),
@@ -63,17 +71,17 @@ def strategy_suite(
     phases = tuple(Phase) if shrink else (Phase.generate,)
     assets = strategies.sampled_from(["", "", "BNB", rules.quote])
 
-    def play(history: Sequence[Step], commission: str) -> Playground:
-        played = Playground(strategy, settings, rules, price, commission=commission)
-        played.step(Step("start"))
+    def play(history: Sequence[SimulatedStep], commission: str) -> StrategySimulator:
+        played = StrategySimulator(strategy, settings, rules, price, commission=commission)
+        played.step(SimulatedStep("start"))
         for step in history:
             played.step(step)
         return played
 
-    def property_of(check: Callable[[Playground], None]) -> Any:
+    def property_of(check: Callable[[StrategySimulator], None]) -> Any:
         @limits(max_examples=examples, deadline=None, phases=phases)
         @given(history=histories, commission=assets)
-        def test(self: object, history: list[Step], commission: str) -> None:
+        def test(self: object, history: list[SimulatedStep], commission: str) -> None:
             check(play(history, commission))
 
         return test
@@ -89,8 +97,8 @@ def strategy_suite(
         assert play([], "").open_orders(), "started on a quiet market, it wants no order"
 
     tests: dict[str, Any] = {
-        "test_the_invariants_hold_whatever_happens": property_of(Playground.check),
-        "test_a_drain_ends": property_of(Playground.drains),
+        "test_the_invariants_hold_whatever_happens": property_of(StrategySimulator.check),
+        "test_a_drain_ends": property_of(StrategySimulator.drains),
         "test_its_settings_survive_their_json": test_its_settings_survive_their_json,
         "test_it_trades_at_all": test_it_trades_at_all,
     }

@@ -8,11 +8,11 @@ from typing import Any, TypeVar
 from fortctl.errors import FortctlError, NotFound
 from fortctl.model import AccountState, Fill, KeyVerdict, OrderState
 from fortctl.ports import Exchange, ExchangeFault, Outcome
-from fortctl.services.exchange_errors import error_of
+from fortctl.services.exchange_errors import to_command_error
 from fortctl.services.keys.results import COPY_WARNING, Warnings
 from fortctl.services.keys.service import Connect
 from fortctl.services.keys.stored_key import StoredKey
-from fortctl.services.site_vault import Custody
+from fortctl.services.site_vault import SiteVault
 from fortctl.timestamps import rfc3339
 
 T = TypeVar("T")
@@ -26,7 +26,7 @@ class AccountViews:
         connect: makes an exchange adapter for a key pair.
     """
 
-    def __init__(self, custody: Custody, connect: Connect) -> None:
+    def __init__(self, custody: SiteVault, connect: Connect) -> None:
         self._custody = custody
         self._connect = connect
 
@@ -69,7 +69,7 @@ class AccountViews:
             if fault.outcome is Outcome.KEY_REFUSED:
                 refused = KeyVerdict(False, "refused", exchange_code=fault.code, http_status=fault.http_status)
                 self._custody.note_verdict(refused)
-            raise _explained(error_of(fault, doing), self._custody, key) from None
+            raise _explained(to_command_error(fault, doing), self._custody, key) from None
         finally:
             await exchange.close()
         if key.rejected_since is not None:
@@ -93,7 +93,7 @@ async def _account(exchange: Exchange) -> AccountState:
     return await exchange.account()
 
 
-def _explained(error: FortctlError, custody: Custody, used: StoredKey) -> FortctlError:
+def _explained(error: FortctlError, custody: SiteVault, used: StoredKey) -> FortctlError:
     """Say which key was refused and since when: what was read before is stale, and no other key takes its place."""
     if error.code == "KEY_REJECTED":
         role = "robot" if custody.site_key() is None else "site"

@@ -12,7 +12,7 @@ from fortctl.errors import Conflict, NotFound
 from fortctl.mailbox.crypto import Identity
 from fortctl.ports import AuditLog, Clock, NewRecord, VaultPort
 from fortctl.secret import Secret
-from fortctl.services.site_vault import FINGERPRINT_KEY, OPERATOR, Custody, audited
+from fortctl.services.site_vault import FINGERPRINT_KEY, OPERATOR, SiteVault, audited
 
 AUDIT_KEY = "audit-key"
 
@@ -52,7 +52,7 @@ class AccountRegistry(Protocol):
         """Remove the robot's folder of an account that is gone."""
 
 
-def found_vault(vault: VaultPort, exchange: str, clock: Clock, audit: AuditLog, account: str) -> None:
+def create_site_vault(vault: VaultPort, exchange: str, clock: Clock, audit: AuditLog, account: str) -> None:
     """Fill a new site vault: the operator's identity, the fingerprint key, the audit key."""
     now, audit_key = clock.now_ms(), os.urandom(32)
     audit.seal_with(Secret(audit_key))
@@ -115,7 +115,7 @@ class AccountService:
         self._audit.append("account changed", account=name, result="done", robot=robot)
         return True
 
-    def remove(self, name: str, custody: Custody, destroy: Callable[[], Any]) -> None:
+    def remove(self, name: str, custody: SiteVault, destroy: Callable[[], Any]) -> None:
         """Remove an account: destroy its keys, forget its records, drop it from the configuration."""
         self.entry(name)
         destroy()

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from fortctl.errors import ClockSkew, Conflict, FortctlError, NotFound, error_classes
-from fortctl.keys.policy import rejection_of, ticking_hint
+from fortctl.keys.policy import permission_hint, rejection_of
 from fortctl.model import KeyPair, KeyVerdict, Role
 from fortctl.ports import Clock, Exchange, ExchangeFault
-from fortctl.services.exchange_errors import error_of
-from fortctl.services.robot.service import RobotWatch
-from fortctl.services.site_vault import Custody
+from fortctl.services.exchange_errors import to_command_error
+from fortctl.services.robot.service import RobotStatusReader
+from fortctl.services.site_vault import SiteVault
 
 # Binance refuses a timestamp 1 s ahead of its clock and, at our recvWindow, one 5 s behind (rest-api.md).
 SKEW_WARN_MS = 500
@@ -76,9 +76,9 @@ class DoctorPorts:
     mode_problems: Callable[[], list[str]]
     vault_summary: Callable[[], str]
     warn_vault: Callable[[], tuple[str, str, str] | None]
-    custody: Callable[[], Custody]
+    custody: Callable[[], SiteVault]
     connect: Callable[[KeyPair | None], Exchange]
-    watch: RobotWatch
+    watch: RobotStatusReader
     pending: Callable[[], list[tuple[int, int]]]
     journal: Callable[[], str]
     rotation: Callable[[], str | None]
@@ -120,7 +120,7 @@ class Doctor:
         except FortctlError as error:
             return Finding(name, "fail", error.message, error.hint, error.code)
         except ExchangeFault as fault:
-            told = error_of(fault, "asking the exchange")
+            told = to_command_error(fault, "asking the exchange")
             return Finding(name, "fail", told.message, told.hint, told.code)
         except OSError as broken:
             reason = f"{type(broken).__name__}: {broken.strerror}"
@@ -176,7 +176,7 @@ class Doctor:
         return Finding("clock", state, reason, ClockSkew.default_hint, "CLOCK_SKEW")
 
     async def _site_key(self) -> Finding:
-        from fortctl.keys.verification import check_key
+        from fortctl.keys.verification import verify_key
 
         custody = self._ports.custody()
         key = custody.site_key()
@@ -185,7 +185,7 @@ class Doctor:
             return Finding("site key", "warn", missing.message, missing.hint, missing.code)
         exchange = self._ports.connect(key.pair)
         try:
-            verdict = await check_key(exchange, Role.SITE, allow=key.allow, pinned_uid=custody.uid())
+            verdict = await verify_key(exchange, Role.SITE, allow=key.allow, pinned_uid=custody.uid())
         finally:
             await exchange.close()
         return _key_finding("site key", Role.SITE, verdict)
@@ -285,7 +285,7 @@ def _key_finding(name: str, role: Role, verdict: KeyVerdict) -> Finding:
         wrong = ", ".join(
             [*(f"missing {right}" for right in policy.missing), *(f"too much: {x}" for x in policy.excess)]
         )
-        return Finding(name, "fail", wrong, ticking_hint(role, policy.missing, policy.excess), "KEY_POLICY")
+        return Finding(name, "fail", wrong, permission_hint(role, policy.missing, policy.excess), "KEY_POLICY")
     if policy is not None and policy.warnings:
         code, message = policy.warnings[0]
         return Finding(name, "warn", f"{code}: {message}", "restrict the key to trusted IPs on Binance's page")

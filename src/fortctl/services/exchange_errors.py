@@ -28,7 +28,7 @@ _CLASS_OF: dict[Outcome, type[FortctlError]] = {
 }
 
 
-def error_of(fault: ExchangeFault, doing: str) -> FortctlError:
+def to_command_error(fault: ExchangeFault, doing: str) -> FortctlError:
     """Return the error to raise for a fault met while ``doing`` something."""
     answer = ExchangeAnswer(fault.http_status, fault.code, fault.message)
     answered = fault.http_status is not None or fault.code is not None

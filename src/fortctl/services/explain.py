@@ -7,7 +7,7 @@ from typing import Any
 
 from fortctl.errors import FortctlError, InternalError, NotFound, error_classes
 from fortctl.exchange.error_codes import CODES
-from fortctl.services.robot.messages import WORDS
+from fortctl.services.robot.messages import STATE_MESSAGES
 
 
 def explain(code: str) -> dict[str, Any]:
@@ -23,8 +23,8 @@ def explain(code: str) -> dict[str, Any]:
             "exit_code": cls.exit_code,
             "source": "fortctl",
         }
-    if text in WORDS:
-        meaning, remedy = WORDS[text]
+    if text in STATE_MESSAGES:
+        meaning, remedy = STATE_MESSAGES[text]
         return {"code": text, "meaning": meaning, "remedy": remedy, "source": "fortctl"}
     number = text if text.startswith("-") else f"-{text}"
     if number[1:].isdigit() and int(number) in CODES:

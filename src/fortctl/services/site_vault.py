@@ -36,7 +36,7 @@ class RobotPin:
     generation: int = 0
 
 
-class Custody:
+class SiteVault:
     """One account's part of the site's vault.
 
     Args:

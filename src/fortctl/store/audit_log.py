@@ -20,7 +20,7 @@ from typing import IO, Any
 from fortctl.errors import Conflict, VaultDamaged
 from fortctl.secret import Secret, redact
 from fortctl.system.clock import SystemClock
-from fortctl.system.files import NoPlainFile, open_plain, write_all
+from fortctl.system.files import NotARegularFileError, open_regular, write_all
 from fortctl.timestamps import rfc3339
 
 GENESIS = "0" * 64
@@ -43,7 +43,7 @@ class Checked:
     head: str
 
 
-class AuditFile:
+class AuditLogFile:
     """``audit.jsonl``; implements :class:`fortctl.ports.AuditLog`."""
 
     def __init__(self, path: Path) -> None:
@@ -70,7 +70,7 @@ class AuditFile:
         """
         try:
             self._append({"what": what, "account": account, "result": result, **facts}, strict=not best_effort)
-        except NoPlainFile:
+        except NotARegularFileError:
             if not best_effort:
                 raise _no_file() from None
         except OSError as error:
@@ -88,7 +88,7 @@ class AuditFile:
                 ) from error
 
     def _append(self, facts: dict[str, Any], *, strict: bool) -> None:
-        descriptor = open_plain(self._path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW)
+        descriptor = open_regular(self._path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX)
             size = os.fstat(descriptor).st_size
@@ -173,7 +173,7 @@ class AuditFile:
                 intended = max(intended, generation)
                 if generation and entry["result"] in ("result", "accepted"):
                     return intended, generation
-        except NoPlainFile:
+        except NotARegularFileError:
             raise _no_file() from None
         except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
             raise VaultDamaged("the audit log's end is no entry", hint=_BEGIN_AGAIN) from None
@@ -241,8 +241,8 @@ def _no_file() -> VaultDamaged:
 
 def _reading(path: Path) -> IO[bytes]:
     try:
-        return open(path, "rb", opener=open_plain)
-    except NoPlainFile:
+        return open(path, "rb", opener=open_regular)
+    except NotARegularFileError:
         raise _no_file() from None
 
 
@@ -294,7 +294,7 @@ def _whole_lines(path: Path) -> Iterator[bytes]:
     first = next(lines, None)
     if first is None:
         return
-    with open(path, "rb", opener=open_plain) as stream:
+    with open(path, "rb", opener=open_regular) as stream:
         stream.seek(-1, os.SEEK_END)
         if stream.read(1) == b"\n":
             yield first
@@ -303,7 +303,7 @@ def _whole_lines(path: Path) -> Iterator[bytes]:
 
 def _backwards(path: Path) -> Iterator[bytes]:
     """Yield a file's lines, the last one first."""
-    with open(path, "rb", opener=open_plain) as stream:
+    with open(path, "rb", opener=open_regular) as stream:
         position, rest = stream.seek(0, os.SEEK_END), b""
         while position > 0:
             size = min(_BLOCK, position)

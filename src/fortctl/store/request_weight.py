@@ -30,7 +30,7 @@ Row = tuple[int, int, int, int]
 UNKNOWN: Row = (0, 0, 0, -1)
 
 
-class WeightStore:
+class RequestWeightStore:
     """Implements :class:`fortctl.exchange.rate_limiter.Numbers`; opened at the first use.
 
     Args:

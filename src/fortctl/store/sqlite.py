@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Protocol, TypeVar
 
 from fortctl.errors import Conflict, VaultDamaged
-from fortctl.system.files import NoPlainFile
+from fortctl.system.files import NotARegularFileError
 
 RESTORE = "put the file back from a backup of the home"
 
@@ -93,13 +93,13 @@ def reading(path: Path) -> Iterator[sqlite3.Connection]:
     """Read a store that is there; nothing is written.
 
     Raises:
-        NoPlainFile: a pipe or a device lies in its place.
+        NotARegularFileError: a pipe or a device lies in its place.
         Conflict: it cannot be read just now.
         VaultDamaged: the file is no SQLite database, or has lost its tables.
     """
     for file in (path, path.with_name(f"{path.name}-wal"), path.with_name(f"{path.name}-shm")):
         if file.exists() and not file.is_file():
-            raise NoPlainFile(file)
+            raise NotARegularFileError(file)
     connection = None
     try:
         connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)

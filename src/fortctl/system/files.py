@@ -14,7 +14,7 @@ from pathlib import Path
 from fortctl.errors import ConfigError, Conflict, VaultDamaged
 
 
-class NoPlainFile(OSError):
+class NotARegularFileError(OSError):
     """What lies in a file's place is a pipe, a device or a folder, or a link where none may be."""
 
     def __init__(self, path: Path | str) -> None:
@@ -25,11 +25,11 @@ class NoPlainFile(OSError):
         return ConfigError(f"{self.filename} is no plain file", hint="see what was put in its place")
 
 
-def open_plain(path: Path | str, flags: int, mode: int = 0o600) -> int:
+def open_regular(path: Path | str, flags: int, mode: int = 0o600) -> int:
     """Open a file, but nothing that would keep its reader or writer waiting; return the descriptor (``open``'s opener).
 
     Raises:
-        NoPlainFile: it is a pipe, a device or a folder; with ``O_NOFOLLOW`` a symbolic link as well.
+        NotARegularFileError: it is a pipe, a device or a folder; with ``O_NOFOLLOW`` a symbolic link as well.
         OSError: it cannot be opened.
     """
     try:
@@ -37,17 +37,17 @@ def open_plain(path: Path | str, flags: int, mode: int = 0o600) -> int:
     except OSError as error:
         # ENXIO is the pipe's, to whoever would write where nobody reads.
         if error.errno in (errno.ELOOP, errno.EISDIR, errno.ENXIO):
-            raise NoPlainFile(path) from None
+            raise NotARegularFileError(path) from None
         raise
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
-        raise NoPlainFile(path)
+        raise NotARegularFileError(path)
     return descriptor
 
 
-def read_plain(path: Path) -> bytes:
-    """Read a file of the home as a whole. Raises ``OSError``, as :func:`open_plain`."""
-    with open(path, "rb", opener=open_plain) as stream:
+def read_regular(path: Path) -> bytes:
+    """Read a file of the home as a whole. Raises ``OSError``, as :func:`open_regular`."""
+    with open(path, "rb", opener=open_regular) as stream:
         return stream.read()
 
 
@@ -129,8 +129,8 @@ def read_file(path: Path, most: int, *, follow: bool = False) -> tuple[bytes, os
     if not follow and path.is_symlink():
         raise VaultDamaged(f"{path} is a symbolic link", hint="put the file itself there")
     try:
-        descriptor = open_plain(path, os.O_RDONLY | (0 if follow else os.O_NOFOLLOW))
-    except NoPlainFile:
+        descriptor = open_regular(path, os.O_RDONLY | (0 if follow else os.O_NOFOLLOW))
+    except NotARegularFileError:
         raise VaultDamaged(f"{path} is no file", hint="see what was put in its place") from None
     try:
         status = os.fstat(descriptor)
@@ -143,7 +143,7 @@ def read_file(path: Path, most: int, *, follow: bool = False) -> tuple[bytes, os
         os.close(descriptor)
 
 
-def holder_of(path: Path) -> str | None:
+def lock_holder(path: Path) -> str | None:
     """Return the process id that holds a lock just now, or None."""
     try:
         descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
@@ -159,7 +159,7 @@ def holder_of(path: Path) -> str | None:
 
 
 @contextmanager
-def locked(path: Path, what: str, timeout_s: float) -> Iterator[None]:
+def file_lock(path: Path, what: str, timeout_s: float) -> Iterator[None]:
     """Hold a lock file (flock(2)) that names its holder.
 
     Args:

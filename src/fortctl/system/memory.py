@@ -18,7 +18,7 @@ import sys
 from collections.abc import Iterable, Iterator
 
 from fortctl.secret import Secret
-from fortctl.system.threads import apart
+from fortctl.system.threads import run_in_own_thread
 
 _PR_SET_DUMPABLE, _MCL_CURRENT, _MCL_FUTURE = 4, 1, 2
 # A piece shorter than this is no trace: it is found by chance.
@@ -66,7 +66,7 @@ def _open_own_memory() -> list[int]:
         return []
 
 
-class Traces:
+class SecretScrubber:
     """Where copies of secrets lie in this process's memory, whole or in pieces of :data:`PIECE` bytes and more.
 
     Looking takes long and may be done in a thread of its own; overwriting is short, and is done by the only thread that
@@ -116,7 +116,7 @@ class Traces:
         Returns:
             In how many places something was found, and in how many it was overwritten.
         """
-        await apart(self.find)
+        await run_in_own_thread(self.find)
         for _look in range(_LOOKS):
             if alone():
                 break
@@ -167,8 +167,8 @@ def alone() -> bool:
 
 
 def scrub(forgotten: Iterable[Secret], kept: Iterable[Secret] = ()) -> int:
-    """Find and overwrite copies of secrets, all in this thread (see :class:`Traces`); return in how many places."""
-    traces = Traces(forgotten, kept)
+    """Find and overwrite copies of secrets, all in this thread (see :class:`SecretScrubber`); return in how many places."""
+    traces = SecretScrubber(forgotten, kept)
     traces.find()
     return traces.overwrite()
 

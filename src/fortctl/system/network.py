@@ -6,7 +6,7 @@ import socket
 from urllib.parse import urlsplit
 
 
-def own_address(url: str) -> str | None:
+def local_address(url: str) -> str | None:
     """Return this host's address on its way to a URL's host, or None where there is no way. Sends nothing to it.
 
     Behind a router that is an address of the inner network; the exchange sees another one.

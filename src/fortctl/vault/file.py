@@ -15,7 +15,7 @@ from fortctl.vault import erasure
 from fortctl.vault.backup import Backup, open_backup, write_backup
 from fortctl.vault.envelope import check_tag, open_record, seal_record, tagged, unwrap, wrap
 from fortctl.vault.format import SLOTS_MOST, Document, Record
-from fortctl.vault.location import VaultHeader, VaultPlace, record_meta, slot_meta
+from fortctl.vault.location import VaultHeader, VaultLocation, record_meta, slot_meta
 from fortctl.vault.slots import FLOOR, KdfCost, Passphrase, SlotMeta, Unlocker, kind_of
 
 __all__ = ["OpenVault", "Restored", "VaultFile", "VaultHeader", "unlock_document"]
@@ -32,7 +32,7 @@ class Restored:
     comes_back: tuple[RecordMeta, ...]
 
 
-class VaultFile(VaultPlace):
+class VaultFile(VaultLocation):
     """A vault that can be made, unlocked and restored."""
 
     def create(self, slots: Sequence[Unlocker], *, kdf: KdfCost = FLOOR) -> OpenVault:

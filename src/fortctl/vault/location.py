@@ -10,7 +10,7 @@ from pathlib import Path
 
 from fortctl.errors import ConfigError, Conflict, VaultDamaged
 from fortctl.ports import RecordMeta
-from fortctl.system.files import holder_of, locked, read_file, replace_file
+from fortctl.system.files import file_lock, lock_holder, read_file, replace_file
 from fortctl.vault import erasure
 from fortctl.vault.format import SIZE_LIMIT, Document, Record, Slot, decode, encode
 from fortctl.vault.slots import KdfCost, SlotMeta
@@ -33,7 +33,7 @@ class VaultHeader:
     destroyed: frozenset[str]
 
 
-class VaultPlace:
+class VaultLocation:
     """A vault file and the folder of its erasure keys, nothing unlocked.
 
     Args:
@@ -99,13 +99,13 @@ class VaultPlace:
 
     def holder(self) -> int | None:
         """Return the process that is writing the vault just now, or None."""
-        holder = holder_of(self._lock_path)
+        holder = lock_holder(self._lock_path)
         return int(holder) if holder else None
 
     @contextmanager
     def locked(self) -> Iterator[None]:
         """Hold the vault's lock. Raises ``Conflict``, naming the holder, when it stays taken."""
-        with locked(self._lock_path, "the vault", self._lock_timeout_s):
+        with file_lock(self._lock_path, "the vault", self._lock_timeout_s):
             yield
 
     @property

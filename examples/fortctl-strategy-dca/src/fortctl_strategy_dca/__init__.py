@@ -12,9 +12,9 @@ from decimal import Decimal, InvalidOperation
 from fortctl.errors import BadInput
 from fortctl.model import SymbolRules
 from fortctl.robot.core.book import Book
-from fortctl.robot.core.events import Cancel, Noted
+from fortctl.robot.core.events import Cancel, StrategyNote
 from fortctl.robot.core.filters import floor_to
-from fortctl.robot.core.lifecycle import Wish
+from fortctl.robot.core.lifecycle import TradingMode
 from fortctl.robot.core.settings import PluginSettings, Settings
 from fortctl.robot.strategy.api import HUNDRED, Plan, View, buy, buy_quantity, draining, empty_buy, sellable, sells
 
@@ -47,9 +47,9 @@ class DollarCostAveraging:
 
     def plan(self, book: Book, view: View) -> Plan:
         settings = book.settings
-        if settings is None or book.wish is Wish.STOPPED:
+        if settings is None or book.wish is TradingMode.STOPPED:
             return Plan()
-        if book.wish is Wish.DRAINING:
+        if book.wish is TradingMode.DRAINING:
             return draining(book, settings, view)
         events, intents = sells(book, settings, view)
         due = int(book.notes.get(DUE, "0"))
@@ -62,7 +62,7 @@ class DollarCostAveraging:
         if late or place is None or (view.rules.max_orders and len(book.live) >= view.rules.max_orders):
             # The quote of a late one must be free first; what the exchange would not take now is tried again soon.
             return Plan(tuple(events), (*intents, *late))
-        events.append(Noted(DUE, str(view.now + _every_ms(settings))))
+        events.append(StrategyNote(DUE, str(view.now + _every_ms(settings))))
         return Plan(tuple(events), (*intents, place))
 
 

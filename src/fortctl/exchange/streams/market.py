@@ -12,7 +12,7 @@ from decimal import Decimal, DecimalException
 
 import aiohttp
 
-from fortctl.exchange.streams.reconnect import BROKEN, Pauses, Refused, read_frame
+from fortctl.exchange.streams.reconnect import CONNECTION_ERRORS, Backoff, RequestRejectedError, read_frame
 from fortctl.model import MarketEvent, PublicTrade, StreamDown, StreamUp
 
 MOST_WAITING = 10_000
@@ -60,7 +60,7 @@ class MarketStream:
             waiting.put_nowait(event)
 
     async def _run(self) -> None:
-        pauses = Pauses()
+        pauses = Backoff()
         while True:
             try:
                 async with self._dial() as socket:
@@ -72,8 +72,8 @@ class MarketStream:
                         if trade.get("e") == "trade":
                             price, quantity = Decimal(trade["p"]), Decimal(trade["q"])
                             self._tell(PublicTrade(trade["s"], price, quantity, int(trade["T"])))
-            except (Refused, *BROKEN, KeyError, DecimalException) as error:
+            except (RequestRejectedError, *CONNECTION_ERRORS, KeyError, DecimalException) as error:
                 self._is_up = False
-                self._tell(StreamDown(str(error) if isinstance(error, Refused) else type(error).__name__))
+                self._tell(StreamDown(str(error) if isinstance(error, RequestRejectedError) else type(error).__name__))
                 pause = pauses.after(error)
             await asyncio.sleep(pause)

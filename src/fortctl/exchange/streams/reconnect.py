@@ -13,10 +13,10 @@ import orjson
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.1, 30.0
 # A connection is refused at 300 attempts in 5 minutes and address (web-socket-api.md, "IP limits"): obeyed in any case.
 BUSY = (418, 429)
-BROKEN = (aiohttp.ClientError, OSError, TimeoutError, ValueError, asyncio.TimeoutError)
+CONNECTION_ERRORS = (aiohttp.ClientError, OSError, TimeoutError, ValueError, asyncio.TimeoutError)
 
 
-class Refused(Exception):
+class RequestRejectedError(Exception):
     """The exchange said no, or ended a connection.
 
     Attributes:
@@ -30,7 +30,7 @@ class Refused(Exception):
         self.wait_s = wait_s
 
 
-class Pauses:
+class Backoff:
     """Growing pauses with jitter; ``Retry-After`` goes before them."""
 
     def __init__(self) -> None:
@@ -55,7 +55,7 @@ class Pauses:
 
 def retry_after(error: BaseException) -> float | None:
     """Return the seconds that the exchange asked for, in an answer or in a handshake's ``Retry-After``."""
-    if isinstance(error, Refused):
+    if isinstance(error, RequestRejectedError):
         return error.wait_s
     if isinstance(error, aiohttp.WSServerHandshakeError) and error.status in BUSY and error.headers:
         try:
@@ -65,7 +65,7 @@ def retry_after(error: BaseException) -> float | None:
     return None
 
 
-def refusal(message: dict[str, Any], now_ms: int) -> Refused | None:
+def refusal(message: dict[str, Any], now_ms: int) -> RequestRejectedError | None:
     """Return what an answer of the WebSocket API refuses, or None when it does not."""
     status = message.get("status", 200)
     if status == 200:
@@ -76,13 +76,13 @@ def refusal(message: dict[str, Any], now_ms: int) -> Refused | None:
         at = (error.get("data") or {}).get("retryAfter")
         wait_s = max(0.0, (at - now_ms) / 1000) if isinstance(at, int) else LONGEST_PAUSE_S
     code = error.get("code")
-    return Refused(code if isinstance(code, int) else None, str(error.get("msg", "refused")), wait_s)
+    return RequestRejectedError(code if isinstance(code, int) else None, str(error.get("msg", "refused")), wait_s)
 
 
 def read_frame(message: aiohttp.WSMessage) -> dict[str, Any]:
-    """Return a text frame's JSON object. Raises :class:`Refused` when the connection ended, ``ValueError``."""
+    """Return a text frame's JSON object. Raises :class:`RequestRejectedError` when the connection ended, ``ValueError``."""
     if message.type is not aiohttp.WSMsgType.TEXT:
-        raise Refused(None, f"the connection was closed ({message.type.name.lower()})")
+        raise RequestRejectedError(None, f"the connection was closed ({message.type.name.lower()})")
     parsed = orjson.loads(message.data)
     if not isinstance(parsed, dict):
         raise ValueError("a frame is no JSON object")

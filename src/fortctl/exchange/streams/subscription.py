@@ -7,17 +7,17 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from fortctl.exchange.signing import sign, socket_payload
-from fortctl.exchange.streams.reconnect import Pauses
+from fortctl.exchange.streams.reconnect import Backoff
 from fortctl.model import KeyPair, KeyType, StreamDown, StreamUp, UserEvent
 
 if TYPE_CHECKING:
-    from fortctl.exchange.streams.user_connection import Line
+    from fortctl.exchange.streams.user_connection import UserStreamConnection
 
 RECV_WINDOW_MS = 5_000
 MOST_WAITING = 10_000
 
 
-class Member:
+class UserSubscription:
     """One account's stream, wherever it is carried.
 
     Attributes:
@@ -30,8 +30,8 @@ class Member:
         self.pair = pair
         self.account = account
         self.now_ms = now_ms
-        self.line: Line | None = None
-        self.pauses = Pauses()
+        self.line: UserStreamConnection | None = None
+        self.pauses = Backoff()
         self.is_up = False
         self._waiting: asyncio.Queue[UserEvent] = asyncio.Queue(MOST_WAITING)
 

@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, Any
 import aiohttp
 
 from fortctl.exchange import parsing
-from fortctl.exchange.streams.reconnect import BROKEN, Pauses, Refused, read_frame, refusal
-from fortctl.exchange.streams.subscription import Member
+from fortctl.exchange.streams.reconnect import CONNECTION_ERRORS, Backoff, RequestRejectedError, read_frame, refusal
+from fortctl.exchange.streams.subscription import UserSubscription
 
 if TYPE_CHECKING:
-    from fortctl.exchange.streams.user_pool import UserStreams
+    from fortctl.exchange.streams.user_pool import UserStreamPool
 
 ANSWER_WITHIN_S = 10.0
 MOST_MEMBERS = 1_000
@@ -28,51 +28,53 @@ CONNECTED_WITHIN_S, SEE_OUT_S = 30.0, 5.0
 _SUBSCRIBED_HERE, _NO_MORE_NUMBERS = -2035, -2042
 
 
-class Line:
+class UserStreamConnection:
     """One connection: its members, the requests under way, which subscription number is whose."""
 
-    def __init__(self, streams: UserStreams) -> None:
+    def __init__(self, streams: UserStreamPool) -> None:
         self._streams = streams
-        self.members: dict[Member, None] = {}
-        self._numbers: dict[int, list[Member]] = {}
+        self.members: dict[UserSubscription, None] = {}
+        self._numbers: dict[int, list[UserSubscription]] = {}
         self._answers: dict[int, tuple[asyncio.Future[dict[str, Any]], Callable[[dict[str, Any]], None] | None]] = {}
         self._ids = itertools.count(1)
         self._socket: aiohttp.ClientWebSocketResponse | None = None
-        self._session: Member | None = None  # who is logged on
-        self._heirs: dict[Member, Member] = {}  # logged on with a newer key → whose subscription it hears
+        self._session: UserSubscription | None = None  # who is logged on
+        self._successors: dict[
+            UserSubscription, UserSubscription
+        ] = {}  # logged on with a newer key → whose subscription it hears
         self._slots = asyncio.Semaphore(SUBSCRIBE_AT_ONCE)
         self._retiring = False
-        self._pauses = Pauses()
+        self._pauses = Backoff()
         self.connected = asyncio.Event()
         self._task = asyncio.create_task(self._run(), name="user streams")
 
     # -- members ---------------------------------------------------------------------------------------------------
 
-    def welcomes(self, member: Member) -> bool:
+    def welcomes(self, member: UserSubscription) -> bool:
         """Return whether a member may join: there is room, and its account is not here, unless its key can log on."""
         if self._retiring or len(self.members) >= MOST_MEMBERS:
             return False
         same = [one for one in self.members if member.account and one.account == member.account]
         return not same or (len(same) == 1 and self._can_succeed(member, same[0]))
 
-    def _can_succeed(self, member: Member, former: Member) -> bool:
-        return member.logs_on and self._session is former and former.is_up and former not in self._heirs
+    def _can_succeed(self, member: UserSubscription, former: UserSubscription) -> bool:
+        return member.logs_on and self._session is former and former.is_up and former not in self._successors
 
-    def join(self, member: Member) -> None:
+    def join(self, member: UserSubscription) -> None:
         member.line = self
         self.members[member] = None
         if self._socket is not None:
             self._streams.spawn(self._attach(member))
 
-    def leave(self, member: Member) -> None:
+    def leave(self, member: UserSubscription) -> None:
         """Take a member off; the last one ends the connection."""
         member.line = None
         self.members.pop(member, None)
-        heir = next((new for new, old in self._heirs.items() if old is member), None)
+        heir = next((new for new, old in self._successors.items() if old is member), None)
         numbers = [number for number, members in self._numbers.items() if member in members]
         if self._session is member:
             self._session = None
-        self._heirs.pop(member, None)
+        self._successors.pop(member, None)
         if not self.members:
             self.end()
         elif heir is not None:
@@ -95,15 +97,15 @@ class Line:
             try:
                 async with self._streams.dial() as socket:
                     await self._serve(socket)
-            except Refused as refused:
+            except RequestRejectedError as refused:
                 error: BaseException = refused
-            except BROKEN as broken:
+            except CONNECTION_ERRORS as broken:
                 error = broken
             finally:
                 self._forget()
-            reason = str(error) if isinstance(error, Refused) else type(error).__name__
+            reason = str(error) if isinstance(error, RequestRejectedError) else type(error).__name__
             if self._retiring:
-                self._scatter(reason)
+                self._reassign_all(reason)
                 self._streams.dropped(self)
                 return
             for member in list(self.members):
@@ -127,10 +129,10 @@ class Line:
         self._socket, self._session = None, None
         self.connected.clear()
         self._numbers.clear()
-        self._heirs.clear()
+        self._successors.clear()
         for future, _then in self._answers.values():
             if not future.done():
-                future.set_exception(Refused(None, "the connection was cut"))
+                future.set_exception(RequestRejectedError(None, "the connection was cut"))
                 future.exception()  # whoever waited may be gone
         self._answers.clear()
 
@@ -162,9 +164,9 @@ class Line:
             elif kind == "outboundAccountPosition":
                 member.tell(parsing.balance_update(event))
             elif kind == "eventStreamTerminated":
-                self._lost(member, Refused(None, str(kind)))
+                self._lost(member, RequestRejectedError(None, str(kind)))
 
-    def _lost(self, member: Member, refused: Refused) -> None:
+    def _lost(self, member: UserSubscription, refused: RequestRejectedError) -> None:
         """A member's stream ended while the connection lives: say so, and subscribe again after a pause."""
         for number in [number for number, members in self._numbers.items() if member in members]:
             self._numbers[number].remove(member)
@@ -172,18 +174,18 @@ class Line:
                 del self._numbers[number]
         if self._session is member:
             self._session = None
-        self._heirs.pop(member, None)
+        self._successors.pop(member, None)
         member.down(str(refused), refused.code)
         self._streams.spawn(self._attach_later(member, member.pauses.after(refused)))
 
-    async def _attach_later(self, member: Member, pause: float) -> None:
+    async def _attach_later(self, member: UserSubscription, pause: float) -> None:
         await asyncio.sleep(pause)
         if member.line is self and self._socket is not None:
             await self._attach(member)
 
     # -- subscribing -----------------------------------------------------------------------------------------------
 
-    async def _attach(self, member: Member) -> None:
+    async def _attach(self, member: UserSubscription) -> None:
         """Subscribe a member; a refusal is told to it alone, and tried again."""
         socket = self._socket
         try:
@@ -191,7 +193,7 @@ class Line:
                 if member.line is not self:
                     return
                 await self._subscribe(member)
-        except Refused as refused:
+        except RequestRejectedError as refused:
             if self._session is member:
                 self._session = None
             if member.line is not self or self._socket is not socket:
@@ -208,7 +210,7 @@ class Line:
         except (aiohttp.ClientError, OSError):
             pass  # the reader notices
 
-    async def _subscribe(self, member: Member) -> None:
+    async def _subscribe(self, member: UserSubscription) -> None:
         former = self._session
         if former is not None and former.account == member.account and self._can_succeed(member, former):
             await self._succeed(member, former)
@@ -224,12 +226,12 @@ class Line:
         else:
             await self._ask(member, "userDataStream.subscribe.signature", member.signed(), heard)
 
-    async def _succeed(self, member: Member, former: Member) -> None:
+    async def _succeed(self, member: UserSubscription, former: UserSubscription) -> None:
         """Log on with a newer key of the same account: the stream that is there goes on for both."""
 
         def logged_on(answer: dict[str, Any]) -> None:
             self._session = member
-            self._heirs[member] = former
+            self._successors[member] = former
             for members in self._numbers.values():
                 if former in members:
                     members.append(member)
@@ -237,13 +239,13 @@ class Line:
 
         await self._ask(member, "session.logon", member.signed(), logged_on)
 
-    async def _resubscribe(self, member: Member, numbers: list[int]) -> None:
+    async def _resubscribe(self, member: UserSubscription, numbers: list[int]) -> None:
         """Subscribe with the newer key once the former one's stream is not wanted any more.
 
         What the exchange does with a stream whose key is deleted later is not documented: so it ends here. Both
         requests leave together; the member is told ``StreamUp`` again, for what may have fallen between them.
         """
-        self._heirs.pop(member, None)
+        self._successors.pop(member, None)
         for number in numbers:
             self._numbers.pop(number, None)
             self._streams.spawn(self._tell("userDataStream.unsubscribe", {"subscriptionId": number}))
@@ -252,18 +254,23 @@ class Line:
             await self._ask(
                 member, "userDataStream.subscribe", {}, lambda answer: self._heard(member, answer, again=True)
             )
-        except (Refused, *BROKEN) as error:
+        except (RequestRejectedError, *CONNECTION_ERRORS) as error:
             if member.line is self and self._socket is not None:
-                self._lost(member, error if isinstance(error, Refused) else Refused(None, type(error).__name__))
+                self._lost(
+                    member,
+                    error
+                    if isinstance(error, RequestRejectedError)
+                    else RequestRejectedError(None, type(error).__name__),
+                )
 
-    def _heard(self, member: Member, answer: dict[str, Any], *, again: bool = False) -> None:
+    def _heard(self, member: UserSubscription, answer: dict[str, Any], *, again: bool = False) -> None:
         self._numbers[int(answer["result"]["subscriptionId"])] = [member]
         self._pauses.reset()
         member.up(again=again)
 
     async def _ask(
         self,
-        member: Member,
+        member: UserSubscription,
         method: str,
         parameters: Mapping[str, str | int],
         then: Callable[[dict[str, Any]], None] | None = None,
@@ -275,7 +282,7 @@ class Line:
             TimeoutError: no answer came.
         """
         if self._socket is None:
-            raise Refused(None, "the connection was cut")
+            raise RequestRejectedError(None, "the connection was cut")
         number = next(self._ids)
         future: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
         self._answers[number] = (future, then)
@@ -293,7 +300,7 @@ class Line:
     async def _tell(self, method: str, parameters: Mapping[str, str | int]) -> None:
         """Send a request whose answer changes nothing."""
         if self._socket is not None:
-            with contextlib.suppress(*BROKEN):
+            with contextlib.suppress(*CONNECTION_ERRORS):
                 await self._socket.send_json({"id": next(self._ids), "method": method, "params": dict(parameters)})
 
     # -- renewing --------------------------------------------------------------------------------------------------
@@ -306,7 +313,7 @@ class Line:
         self._streams.spawn(self._move_on())
 
     async def _move_on(self) -> None:
-        fresh = Line(self._streams)
+        fresh = UserStreamConnection(self._streams)
         self._streams.lines.append(fresh)
         try:
             async with asyncio.timeout(CONNECTED_WITHIN_S):
@@ -319,12 +326,12 @@ class Line:
         await asyncio.gather(*(fresh.adopt(member, self) for member in list(self.members)))
         # What left on this connection before the other one was heard may still be under way.
         await asyncio.sleep(SEE_OUT_S)
-        self._scatter("the connection was replaced")
+        self._reassign_all("the connection was replaced")
         self.end()
 
-    async def adopt(self, member: Member, former: Line) -> None:
+    async def adopt(self, member: UserSubscription, former: UserStreamConnection) -> None:
         """Subscribe another connection's member here; until that is done it is heard there."""
-        with contextlib.suppress(*BROKEN, Refused):
+        with contextlib.suppress(*CONNECTION_ERRORS, RequestRejectedError):
             async with self._slots:
                 if member.line is former:
                     await self._subscribe(member)
@@ -333,10 +340,10 @@ class Line:
             member.line = self
             self.members[member] = None
 
-    def _heard_here(self) -> set[Member]:
+    def _heard_here(self) -> set[UserSubscription]:
         return {member for members in self._numbers.values() for member in members}
 
-    def _scatter(self, reason: str) -> None:
+    def _reassign_all(self, reason: str) -> None:
         """Put the members that are still here on other connections."""
         for member in list(self.members):
             self.members.pop(member)

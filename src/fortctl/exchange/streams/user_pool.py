@@ -14,8 +14,8 @@ from typing import Any
 
 import aiohttp
 
-from fortctl.exchange.streams.subscription import Member
-from fortctl.exchange.streams.user_connection import Line
+from fortctl.exchange.streams.subscription import UserSubscription
+from fortctl.exchange.streams.user_connection import UserStreamConnection
 from fortctl.model import KeyPair, UserEvent
 
 # A connection lives 24 h (web-socket-api.md); another one takes its place before that, with no break.
@@ -24,7 +24,7 @@ LIFE_S = 23 * 3600.0
 Dial = Callable[[], AbstractAsyncContextManager[aiohttp.ClientWebSocketResponse]]
 
 
-class UserStreams:
+class UserStreamPool:
     """The connections to one WebSocket API and who is on which.
 
     Args:
@@ -35,12 +35,12 @@ class UserStreams:
     def __init__(self, dial: Dial, *, life_s: float = LIFE_S) -> None:
         self.dial = dial
         self.life_s = life_s
-        self.lines: list[Line] = []
+        self.lines: list[UserStreamConnection] = []
         self._work: set[asyncio.Task[None]] = set()
 
     async def events(self, pair: KeyPair, now_ms: Callable[[], int], account: str = "") -> AsyncGenerator[UserEvent]:
         """Yield an account's events for ever."""
-        member = Member(pair, account, now_ms)
+        member = UserSubscription(pair, account, now_ms)
         self.place(member)
         try:
             while True:
@@ -49,13 +49,13 @@ class UserStreams:
             if member.line is not None:
                 member.line.leave(member)
 
-    def place(self, member: Member, *, besides: Line | None = None) -> None:
+    def place(self, member: UserSubscription, *, besides: UserStreamConnection | None = None) -> None:
         """Put a member on a connection with room; not on the one named."""
         for line in self.lines:
             if line is not besides and line.welcomes(member):
                 break
         else:
-            line = Line(self)
+            line = UserStreamConnection(self)
             self.lines.append(line)
         line.join(member)
 
@@ -64,7 +64,7 @@ class UserStreams:
         self._work.add(task)
         task.add_done_callback(self._work.discard)
 
-    def dropped(self, line: Line) -> None:
+    def dropped(self, line: UserStreamConnection) -> None:
         if line in self.lines:
             self.lines.remove(line)
 

@@ -52,7 +52,7 @@ def check_format(api_key: str) -> None:
 
 
 def find_key(keys: Mapping[str, ApiKey], api_key: str, address: str, *, sapi: bool) -> ApiKey:
-    """Return the key of a request. Raises :class:`refusals.Refusal`."""
+    """Return the key of a request. Raises :class:`errors.BinanceError`."""
     check_format(api_key)
     key = keys.get(api_key)
     if key is None:
@@ -62,10 +62,10 @@ def find_key(keys: Mapping[str, ApiKey], api_key: str, address: str, *, sapi: bo
     return key
 
 
-def bad_key(sapi: bool) -> errors.Refusal:
+def bad_key(sapi: bool) -> errors.BinanceError:
     """Return the refusal of a key that is known: for its address, or its permissions."""
     refusal = errors.bad_key()
-    return errors.Refusal(refusal.code, refusal.message, 400) if sapi else refusal
+    return errors.BinanceError(refusal.code, refusal.message, 400) if sapi else refusal
 
 
 def check_time(parameters: Mapping[str, object], now: int) -> None:

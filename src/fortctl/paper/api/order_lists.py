@@ -34,7 +34,7 @@ OPOCO_NEEDED = tuple(name for name in OTOCO_NEEDED if name != "pendingQuantity")
 
 def _allowed(context: Context, values: Values, flag: str, what: str) -> None:
     if not symbol_named(context, values).flags[flag]:
-        raise errors.Refusal(-1013, f"{what} orders are not supported for this symbol")
+        raise errors.BinanceError(-1013, f"{what} orders are not supported for this symbol")
 
 
 def new_oco(context: Context, values: Values) -> Row:
@@ -105,7 +105,7 @@ def old_oco(context: Context, values: Values) -> Row:
 def no_opo(context: Context, values: Values) -> Row:
     """``orderList/opo`` and ``opoco``: refused, as for a symbol whose ``opoAllowed`` is false."""
     symbol_named(context, values)
-    raise errors.Refusal(-1013, "OPO orders are not supported for this symbol.")
+    raise errors.BinanceError(-1013, "OPO orders are not supported for this symbol.")
 
 
 def _place(context: Context, values: Values, kind: str, orders: list[PaperOrder]) -> Row:
@@ -121,7 +121,7 @@ def _place(context: Context, values: Values, kind: str, orders: list[PaperOrder]
     return {**list_row(engine, found), "orderReports": reports}
 
 
-def _named_list(context: Context, values: Values, by_name: str, absent: errors.Refusal) -> OrderList:
+def _named_list(context: Context, values: Values, by_name: str, absent: errors.BinanceError) -> OrderList:
     engine, account = context.engine, context.account.name
     number, name = whole_of(values, "orderListId"), values.get(by_name)
     if number is None and not name:

@@ -89,7 +89,7 @@ def read_order(
     order.strategy_id = whole_of(values, name("strategyId"))
     order.strategy_type = whole_of(values, name("strategyType"))
     if order.strategy_type is not None and order.strategy_type < 1_000_000:
-        raise errors.Refusal(-1134, "`strategyType` was less than 1000000.")
+        raise errors.BinanceError(-1134, "`strategyType` was less than 1000000.")
     order.stp = choice_of(values, "selfTradePreventionMode", STP_MODES, symbol.stp_default)
     if order.stp not in symbol.stp_modes:
         raise errors.BAD_STP
@@ -137,7 +137,7 @@ def _quote(symbol: Symbol, values: Values, kind: str) -> Decimal:
     if "quantity" in values:
         raise errors.bad_combination()
     if not symbol.flags["quoteOrderQtyMarketAllowed"]:
-        raise errors.Refusal(-1013, "Quote order qty market orders are not support for this symbol.")
+        raise errors.BinanceError(-1013, "Quote order qty market orders are not support for this symbol.")
     amount = decimal_of(values, "quoteOrderQty")
     if not amount:
         raise errors.bad_value("quoteOrderQty")

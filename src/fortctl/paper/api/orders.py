@@ -64,7 +64,7 @@ def test_order(context: Context, values: Values) -> Row:
 def _named_order(
     context: Context,
     values: Values,
-    absent: errors.Refusal,
+    absent: errors.BinanceError,
     by_id: str = "orderId",
     by_name: str = "origClientOrderId",
 ) -> PaperOrder:
@@ -96,7 +96,7 @@ def cancel_order(context: Context, values: Values) -> Row:
 def _cancel(context: Context, order: PaperOrder, cancel_id: str, restrictions: str = "") -> Row:
     """Cancel an order, with its list where it has one; return what Binance answers to that."""
     if restrictions and restrictions not in ("ONLY_NEW", "ONLY_PARTIALLY_FILLED"):
-        raise errors.Refusal(-1145, "Invalid cancelRestrictions")
+        raise errors.BinanceError(-1145, "Invalid cancelRestrictions")
     cancel_id = cancel_id or f"cancel{order.id:016d}"
     context.engine.trading.cancel(order, context.now, cancel_id, restrictions)
     if order.list_id == -1:
@@ -128,14 +128,14 @@ def cancel_replace(context: Context, values: Values) -> Row:
     return _cancel_replace(context, values, None)
 
 
-def replace_over_limit(context: Context, values: Values, over: errors.Refusal) -> Row:
+def replace_over_limit(context: Context, values: Values, over: errors.BinanceError) -> Row:
     """The same, of an account whose count of unfilled orders is used up: ``CANCEL_ONLY`` cancels all the same."""
     if values.get("orderRateLimitExceededMode") != "CANCEL_ONLY":
         raise over
     return _cancel_replace(context, values, over)
 
 
-def _cancel_replace(context: Context, values: Values, over: errors.Refusal | None) -> Row:
+def _cancel_replace(context: Context, values: Values, over: errors.BinanceError | None) -> Row:
     symbol = symbol_named(context, values)
     if not symbol.flags["cancelReplaceAllowed"]:
         raise errors.NO_REPLACE
@@ -153,7 +153,7 @@ def _cancel_replace(context: Context, values: Values, over: errors.Refusal | Non
         old = _named_order(context, values, errors.UNKNOWN_ORDER, "cancelOrderId", "cancelOrigClientOrderId")
         cancel_id = client_id_of(values, "cancelNewClientOrderId")
         cancel_answer = _cancel(context, old, cancel_id, values.get("cancelRestrictions", ""))
-    except errors.Refusal as refusal:
+    except errors.BinanceError as refusal:
         cancel_result, cancel_answer = "FAILURE", refusal.body()
     if cancel_result == "FAILURE" and mode == "STOP_ON_FAILURE":
         new_result = "NOT_ATTEMPTED"
@@ -162,7 +162,7 @@ def _cancel_replace(context: Context, values: Values, over: errors.Refusal | Non
             if over is not None:
                 raise over
             new_answer = _place(context, order, kind)
-        except errors.Refusal as refusal:
+        except errors.BinanceError as refusal:
             new_result, new_answer = "FAILURE", refusal.body()
     answer = {
         "cancelResult": cancel_result,
@@ -173,8 +173,8 @@ def _cancel_replace(context: Context, values: Values, over: errors.Refusal | Non
     if (cancel_result, new_result) == ("SUCCESS", "SUCCESS"):
         return answer
     if "SUCCESS" in (cancel_result, new_result):
-        raise errors.Refusal(-2021, "Order cancel-replace partially failed.", 409, answer)
-    raise errors.Refusal(-2022, "Order cancel-replace failed.", 400, answer)
+        raise errors.BinanceError(-2021, "Order cancel-replace partially failed.", 409, answer)
+    raise errors.BinanceError(-2022, "Order cancel-replace failed.", 400, answer)
 
 
 def amend_order(context: Context, values: Values) -> Row:
@@ -182,7 +182,7 @@ def amend_order(context: Context, values: Values) -> Row:
     order = _named_order(context, values, errors.UNKNOWN_ORDER)
     quantity, name = decimal_of(values, "newQty"), client_id_of(values, "newClientOrderId")
     if not order.open:
-        raise errors.Refusal(-2038, "Unknown order sent.")
+        raise errors.BinanceError(-2038, "Unknown order sent.")
     before = order.client_order_id
     row = amend(context.engine, order, quantity, name, context.now)
     answer: Row = {
@@ -275,4 +275,4 @@ def allocations(context: Context, values: Values) -> list[Row]:
 def no_routing(context: Context, values: Values) -> Row:
     """``sor/order``: refused, as Binance refuses for a symbol that smart order routing does not know."""
     symbol_named(context, values)
-    raise errors.Refusal(-1013, "SOR is not enabled for this symbol.")
+    raise errors.BinanceError(-1013, "SOR is not enabled for this symbol.")

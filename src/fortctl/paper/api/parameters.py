@@ -76,7 +76,7 @@ class Call:
     needed: tuple[str, ...] = ()
     optional: tuple[str, ...] = ()
     orders: int = 0
-    over: Callable[[Context, Values, errors.Refusal], Any] | None = None
+    over: Callable[[Context, Values, errors.BinanceError], Any] | None = None
     free: bool = False
     body_only: tuple[str, ...] = ()
     lenient: bool = False
@@ -101,12 +101,12 @@ def check_parameters(call: Call, values: Values) -> None:
     if unknown and not call.lenient:
         read = len(values) - len(unknown)
         text_ = f"Not all sent parameters were read; read '{read}' parameter(s) but was sent '{len(values)}'."
-        raise errors.Refusal(-1104, text_)
+        raise errors.BinanceError(-1104, text_)
     if "" in values.values():
         for name in call.optional:
             # What some order types demand is reported as missing by who reads the order.
             if values.get(name) == "" and name not in CONDITIONAL:
-                raise errors.Refusal(-1105, f"Parameter '{name}' was empty.")
+                raise errors.BinanceError(-1105, f"Parameter '{name}' was empty.")
 
 
 def find_symbol(context: Context, name: str) -> Symbol:
@@ -129,16 +129,16 @@ def symbols_named(context: Context, values: Values) -> list[Symbol]:
     elif "symbols" in values:
         found = [find_symbol(context, name) for name in _names(values["symbols"])]
         if len({symbol.name for symbol in found}) < len(found):
-            raise errors.Refusal(-1151, "Symbol is present multiple times in the list.")
+            raise errors.BinanceError(-1151, "Symbol is present multiple times in the list.")
     else:
         found = list(context.engine.symbols.values())
     status = values.get("symbolStatus")
     if status is not None:
         if status not in STATUSES:
-            raise errors.Refusal(-1122, "Invalid symbolStatus.")
+            raise errors.BinanceError(-1122, "Invalid symbolStatus.")
         kept = [symbol for symbol in found if symbol.status == status]
         if len(kept) < len(found) and ("symbol" in values or "symbols" in values):
-            raise errors.Refusal(-1220, "The symbol's status does not match the requested symbolStatus.")
+            raise errors.BinanceError(-1220, "The symbol's status does not match the requested symbolStatus.")
         found = kept
     return found
 
@@ -161,7 +161,7 @@ def decimal_of(values: Values, name: str) -> Decimal:
     if DECIMAL.fullmatch(value) is None:
         raise errors.illegal(name, NUMBER)
     if len(value.partition(".")[2].rstrip("0")) > 8:
-        raise errors.Refusal(-1111, errors.BAD_PRECISION.format(name))
+        raise errors.BinanceError(-1111, errors.BAD_PRECISION.format(name))
     return Decimal(value)
 
 
@@ -173,7 +173,7 @@ def whole_of(values: Values, name: str) -> int | None:
         raise errors.illegal(name, WHOLE)
     number = int(value)
     if number > LARGEST:
-        raise errors.Refusal(-1108, f"Parameter '{name}' overflowed.")
+        raise errors.BinanceError(-1108, f"Parameter '{name}' overflowed.")
     return number
 
 
@@ -190,7 +190,7 @@ def span_of(values: Values, hours: int | None = None) -> tuple[int | None, int |
         if end < start:
             raise errors.bad_value("startTime")
         if hours is not None and end - start > hours * 3_600_000:
-            raise errors.Refusal(-1127, f"More than {hours} hours between startTime and endTime.")
+            raise errors.BinanceError(-1127, f"More than {hours} hours between startTime and endTime.")
     return start, end
 
 

@@ -34,7 +34,7 @@ MOST_IPS = 500
 def _master(context: Context) -> Account:
     account = context.account
     if account.master is not None:
-        raise errors.Refusal(-1002, "You are not authorized to execute this request.")
+        raise errors.BinanceError(-1002, "You are not authorized to execute this request.")
     return account
 
 
@@ -57,7 +57,7 @@ def _key(context: Context, values: Values) -> ApiKey:
 def _needs_trading(context: Context) -> None:
     assert context.key is not None
     if not context.key.may("spot_trading", context.now):
-        raise errors.Refusal(-2015, "Invalid API-key, IP, or permissions for action.", 400)
+        raise errors.BinanceError(-2015, "Invalid API-key, IP, or permissions for action.", 400)
 
 
 def _addresses(values: Values) -> tuple[str, ...]:
@@ -90,7 +90,7 @@ def _create(context: Context, values: Values, names: dict[str, str]) -> tuple[Ap
     granted = ["reading", *(permission for flag, permission in names.items() if flag_of(values, flag))]
     kind, public = _public_half(values)
     if kind == "hmac" and set(FIX_FLAGS.values()) & set(granted):
-        raise errors.Refusal(-9000, "Unsupported operation")
+        raise errors.BinanceError(-9000, "Unsupported operation")
     secret = "" if public else context.new_key()
     key = ApiKey(values["apiName"], sub.name, context.new_key(), kind, tuple(granted), context.now, secret, public, ips)
     context.engine.add_sub_key(key)
@@ -138,7 +138,7 @@ def create_v2(context: Context, values: Values) -> Row:
     names = {**FLAGS, **FIX_FLAGS}
     fix = any(flag_of(values, flag) for flag in FIX_FLAGS)
     if fix and _public_half(values)[0] != "ed25519":
-        raise errors.Refusal(-9000, "Unsupported operation")
+        raise errors.BinanceError(-9000, "Unsupported operation")
     key, secret = _create(context, values, names)
     return _created(key, secret, names)
 

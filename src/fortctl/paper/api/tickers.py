@@ -45,7 +45,7 @@ def _chosen(context: Context, values: Values, *, needed: bool = False) -> list[S
         raise errors.either("symbol", "symbols")
     found = symbols_named(context, values)
     if needed and len(found) > MOST_SYMBOLS:
-        raise errors.Refusal(-1101, f"Too many parameters; expected '{MOST_SYMBOLS}' and received '{len(found)}'.")
+        raise errors.BinanceError(-1101, f"Too many parameters; expected '{MOST_SYMBOLS}' and received '{len(found)}'.")
     return found
 
 
@@ -155,8 +155,8 @@ def ticker_24h(context: Context, values: Values) -> Any:
 def _kind(values: Values) -> str:
     try:
         return choice_of(values, "type", ("FULL", "MINI"), "FULL")
-    except errors.Refusal:
-        raise errors.Refusal(-1139, "Invalid ticker type.") from None
+    except errors.BinanceError:
+        raise errors.BinanceError(-1139, "Invalid ticker type.") from None
 
 
 def trading_day(context: Context, values: Values) -> Any:

@@ -31,16 +31,16 @@ def amend(engine: Engine, order: PaperOrder, quantity: Decimal, client_id: str, 
     if quantity < Decimal(lots["minQty"]) or (Decimal(lots["stepSize"]) and quantity % Decimal(lots["stepSize"])):
         raise errors.filter_failure("LOT_SIZE")
     if quantity <= order.executed + order.prevented:
-        raise errors.Refusal(-2038, "Order amend quantity must be greater than the executed quantity.")
+        raise errors.BinanceError(-2038, "Order amend quantity must be greater than the executed quantity.")
     if order.amends >= int(symbol.filters.get("MAX_NUM_ORDER_AMENDS", {}).get("maxNumOrderAmends", 10)):
-        raise errors.Refusal(-2038, "Filter failure: MAX_NUM_ORDER_AMENDS")
+        raise errors.BinanceError(-2038, "Filter failure: MAX_NUM_ORDER_AMENDS")
     order.amends += 1
     before, name = order.quantity, order.client_order_id
     new_name = client_id or hashlib.sha256(f"{order.id}/{order.amends}".encode()).hexdigest()[:22]
     if new_name != name:
         taken = engine.by_client_id.get((order.account, order.symbol, new_name))
         if taken is not None and engine.orders[taken].open:
-            raise errors.Refusal(-2038, "Duplicate order sent.")
+            raise errors.BinanceError(-2038, "Duplicate order sent.")
         # The order answers to its new name alone.
         if engine.by_client_id.get((order.account, order.symbol, name)) == order.id:
             del engine.by_client_id[order.account, order.symbol, name]

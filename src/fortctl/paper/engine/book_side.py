@@ -11,7 +11,7 @@ from fortctl.paper.engine.orders import PaperOrder
 Place = tuple[Decimal, int, int]
 
 
-class Side:
+class BookSide:
     """Orders in the order in which they match; taking one in or out costs the logarithm of how many there are.
 
     Args:

@@ -9,12 +9,12 @@ from typing import Any
 from fortctl.errors import BadInput, Conflict, NotFound
 from fortctl.paper.engine import user_events
 from fortctl.paper.engine.accounts import ZERO, Account, ApiKey
-from fortctl.paper.engine.market_data import Tape, Trade
-from fortctl.paper.engine.order_book import Book
-from fortctl.paper.engine.order_manager import Trading
+from fortctl.paper.engine.market_data import Recording, Trade
+from fortctl.paper.engine.order_book import OrderBook
+from fortctl.paper.engine.order_manager import OrderManager
 from fortctl.paper.engine.orders import OrderList, PaperOrder
 from fortctl.paper.engine.symbols import Symbol
-from fortctl.paper.engine.trade_history import History
+from fortctl.paper.engine.trade_history import TradeHistory
 
 Listener = Callable[[str, str, dict[str, Any]], None]
 Rows = list[dict[str, Any]]
@@ -36,10 +36,10 @@ class Engine:
 
     FEES, MARKET = "@fees", "@market"
 
-    def __init__(self, tapes: dict[str, Tape], model: str) -> None:
+    def __init__(self, tapes: dict[str, Recording], model: str) -> None:
         self.symbols: dict[str, Symbol] = {name: tape.symbol for name, tape in tapes.items()}
-        self.books: dict[str, Book] = {name: Book(tape.symbol, model) for name, tape in tapes.items()}
-        self.history: dict[str, History] = {name: History() for name in tapes}
+        self.books: dict[str, OrderBook] = {name: OrderBook(tape.symbol, model) for name, tape in tapes.items()}
+        self.history: dict[str, TradeHistory] = {name: TradeHistory() for name in tapes}
         self.accounts: dict[str, Account] = {self.FEES: Account(self.FEES, 1), self.MARKET: Account(self.MARKET, 2)}
         self.keys: dict[str, ApiKey] = {}
         self.orders: dict[int, PaperOrder] = {}
@@ -61,7 +61,7 @@ class Engine:
         self.emit: Listener = lambda account, kind, event: None
         self.first_fill: Callable[[str, bool], None] = lambda account, maker: None
         self.key_dropped: Callable[[ApiKey], None] = lambda key: None
-        self.trading = Trading(self)
+        self.trading = OrderManager(self)
 
     # -- accounts and keys -----------------------------------------------------------------------------------------
 

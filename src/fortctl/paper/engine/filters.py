@@ -118,7 +118,7 @@ class Candidate:
 
 
 def check(filters: Filters, order: Candidate, counts: Mapping[str, int]) -> None:
-    """Refuse an order that breaks a filter (:class:`~fortctl.paper.engine.errors.Refusal`, -1013).
+    """Refuse an order that breaks a filter (:class:`~fortctl.paper.engine.errors.BinanceError`, -1013).
 
     Args:
         counts: how many orders are open already, by filter name.

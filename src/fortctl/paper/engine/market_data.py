@@ -38,14 +38,14 @@ class Trade:
 
 
 @dataclass(frozen=True)
-class Tape:
+class Recording:
     """A symbol and everything that traded, in order."""
 
     symbol: Symbol
     trades: tuple[Trade, ...]
 
 
-def load(source: str, symbol: str | None = None) -> Tape:
+def load(source: str, symbol: str | None = None) -> Recording:
     """Load a market.
 
     Args:
@@ -70,7 +70,7 @@ def load(source: str, symbol: str | None = None) -> Tape:
         raise BadInput(f"the recording {path} is empty", hint="check --market")
     tick = Decimal(1).scaleb(-max(_decimals(trade.price) for trade in trades))
     step = Decimal(1).scaleb(-max(_decimals(trade.quantity) for trade in trades))
-    return Tape(symbol_of(name, tick, step), trades)
+    return Recording(symbol_of(name, tick, step), trades)
 
 
 def _lines(path: Path) -> Iterator[str]:
@@ -168,7 +168,7 @@ def _decimals(value: Decimal) -> int:
     return max(0, -exponent) if isinstance(exponent, int) else 0
 
 
-def synthetic(seed: str, symbol: str) -> Tape:
+def synthetic(seed: str, symbol: str) -> Recording:
     """Return a seeded market: two slow waves and noise round 40,000, so that grids find their reversals."""
     try:
         chance = random.Random(int(seed))  # noqa: S311 (repeatable, not secret)
@@ -183,4 +183,4 @@ def synthetic(seed: str, symbol: str) -> Tape:
         quantity = Decimal(f"{0.0001 + chance.expovariate(12):.5f}")
         time += chance.randrange(50, 1500)
         trades.append(Trade(number + 1, price, quantity, time, chance.random() < 0.5))
-    return Tape(symbol_of(symbol, Decimal("0.01"), Decimal("0.00001")), tuple(trades))
+    return Recording(symbol_of(symbol, Decimal("0.01"), Decimal("0.00001")), tuple(trades))

@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
 
-from fortctl.paper.engine.book_side import Side
+from fortctl.paper.engine.book_side import BookSide
 from fortctl.paper.engine.market_data import Trade
 from fortctl.paper.engine.orders import ZERO, PaperOrder
 from fortctl.paper.engine.symbols import Symbol
@@ -47,7 +47,7 @@ class Match:
 
 
 @dataclass
-class Book:
+class OrderBook:
     """One symbol's resting orders, waiting stop orders, and the derived book that takers walk."""
 
     symbol: Symbol
@@ -66,8 +66,8 @@ class Book:
     # orders whose place in the queue or trail has moved, which no event tells
     moved: set[int] = field(default_factory=set)
     # the resting orders as they match: buyers, sellers
-    bids: Side = field(default_factory=lambda: Side(True))
-    offers: Side = field(default_factory=lambda: Side(False))
+    bids: BookSide = field(default_factory=lambda: BookSide(True))
+    offers: BookSide = field(default_factory=lambda: BookSide(False))
     # account → its orders that rest or wait
     of: dict[str, dict[int, PaperOrder]] = field(default_factory=dict)
 
@@ -191,7 +191,7 @@ class Book:
             self._side(order).add(order)
         self.of.setdefault(order.account, {})[order.id] = order
 
-    def _side(self, order: PaperOrder) -> Side:
+    def _side(self, order: PaperOrder) -> BookSide:
         return self.bids if order.side == "BUY" else self.offers
 
     def remove(self, order: PaperOrder) -> None:

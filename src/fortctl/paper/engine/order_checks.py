@@ -15,11 +15,11 @@ from fortctl.paper.engine.trade_history import AVERAGE_MINUTES
 
 if TYPE_CHECKING:
     from fortctl.paper.engine.exchange import Engine
-    from fortctl.paper.engine.order_book import Book
+    from fortctl.paper.engine.order_book import OrderBook
 
 
 class Acceptance:
-    """The checks of one engine; each refuses with :class:`refusals.Refusal`."""
+    """The checks of one engine; each refuses with :class:`errors.BinanceError`."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
@@ -63,7 +63,7 @@ class Acceptance:
         last = engine.books[order.symbol].last
         return last.price if last else order.price
 
-    def counts(self, order: PaperOrder, book: Book) -> dict[str, int]:
+    def counts(self, order: PaperOrder, book: OrderBook) -> dict[str, int]:
         """Return how many orders of the account count against each filter that concerns an order."""
         mine = book.of.get(order.account, {})
         found = {"MAX_NUM_ORDERS": len(mine)}
@@ -73,7 +73,7 @@ class Acceptance:
             found["MAX_NUM_ICEBERG_ORDERS"] = sum(bool(one.iceberg) for one in mine.values())
         return found
 
-    def _position(self, account: str, base: str, book: Book) -> Decimal:
+    def _position(self, account: str, base: str, book: OrderBook) -> Decimal:
         found = self._engine.accounts[account]
         buys = (one.left for one in book.of.get(account, {}).values() if one.side == "BUY")
         return found.free.get(base, ZERO) + found.locked.get(base, ZERO) + sum(buys, ZERO)

@@ -14,7 +14,7 @@ from fortctl.paper.engine.orders import ZERO, OrderList, PaperOrder
 
 if TYPE_CHECKING:
     from fortctl.paper.engine.exchange import Engine
-    from fortctl.paper.engine.order_manager import Trading
+    from fortctl.paper.engine.order_manager import OrderManager
 
 LIMITS = ("LIMIT_MAKER", "LIMIT")
 
@@ -23,22 +23,22 @@ def check_pair(above: PaperOrder, below: PaperOrder, last_price: Any) -> None:
     """Refuse a pair that is no OCO (errors.md, -1158 to -1199), or whose prices do not embrace the last price."""
     kinds = (above.type, below.type)
     if any(kind in ("LIMIT", "MARKET") for kind in kinds):
-        raise errors.Refusal(-1158, "Order type not supported in OCO.")
+        raise errors.BinanceError(-1158, "Order type not supported in OCO.")
     if "LIMIT_MAKER" in kinds and kinds[0] == kinds[1]:
-        raise errors.Refusal(-1168, "At least one OCO order must be contingent.")
+        raise errors.BinanceError(-1168, "At least one OCO order must be contingent.")
     buying = above.side == "BUY"
     if buying and above.type == "LIMIT_MAKER":
-        raise errors.Refusal(-1165, "A limit order in a buy OCO must be below.")
+        raise errors.BinanceError(-1165, "A limit order in a buy OCO must be below.")
     if not buying and below.type == "LIMIT_MAKER":
-        raise errors.Refusal(-1166, "A limit order in a sell OCO must be above.")
+        raise errors.BinanceError(-1166, "A limit order in a sell OCO must be above.")
     if buying and below.type.startswith("STOP_LOSS"):
-        raise errors.Refusal(-1196, "A stop loss order in a buy OCO must be above.")
+        raise errors.BinanceError(-1196, "A stop loss order in a buy OCO must be above.")
     if not buying and above.type.startswith("STOP_LOSS"):
-        raise errors.Refusal(-1197, "A stop loss order in a sell OCO must be below.")
+        raise errors.BinanceError(-1197, "A stop loss order in a sell OCO must be below.")
     if buying and above.type.startswith("TAKE_PROFIT"):
-        raise errors.Refusal(-1198, "A take profit order in a buy OCO must be below.")
+        raise errors.BinanceError(-1198, "A take profit order in a buy OCO must be below.")
     if not buying and below.type.startswith("TAKE_PROFIT"):
-        raise errors.Refusal(-1199, "A take profit order in a sell OCO must be above.")
+        raise errors.BinanceError(-1199, "A take profit order in a sell OCO must be above.")
     for order, upper in ((above, True), (below, False)):
         edge = order.price if order.type == "LIMIT_MAKER" else order.stop_price
         if last_price is not None and edge and (edge <= last_price if upper else edge >= last_price):
@@ -48,7 +48,7 @@ def check_pair(above: PaperOrder, below: PaperOrder, last_price: Any) -> None:
 class Lists:
     """The order lists of one engine."""
 
-    def __init__(self, engine: Engine, trading: Trading) -> None:
+    def __init__(self, engine: Engine, trading: OrderManager) -> None:
         self._engine = engine
         self._trading = trading
         # Lists whose working order is filled: their second phase begins when the command at hand is done.
@@ -204,7 +204,7 @@ class Lists:
                 asset, amount = trading.acceptance.needs(order)
                 if self._engine.accounts[order.account].free.get(asset, ZERO) < amount:
                     raise errors.NO_FUNDS
-        except errors.Refusal as refusal:
+        except errors.BinanceError as refusal:
             reasons = {
                 errors.NO_FUNDS: "INSUFFICIENT_BALANCES",
                 errors.WOULD_TAKE: "WOULD_MATCH_IMMEDIATELY",
@@ -237,7 +237,7 @@ class Lists:
             self._finish(found, now)
 
     def cancel(self, found: OrderList, now: int) -> list[PaperOrder]:
-        """Cancel a list; return the orders that this ended. Raises :class:`refusals.Refusal`."""
+        """Cancel a list; return the orders that this ended. Raises :class:`errors.BinanceError`."""
         live = [one for one in self.orders(found) if one.open or one.status == "PENDING_NEW"]
         if not found.open or not live:
             raise errors.UNKNOWN_ORDER

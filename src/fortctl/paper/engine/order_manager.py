@@ -25,7 +25,7 @@ BNB_DISCOUNT = Decimal("0.25")
 Row = dict[str, Any]
 
 
-class Trading:
+class OrderManager:
     """The orders of one engine."""
 
     def __init__(self, engine: Engine) -> None:
@@ -38,7 +38,7 @@ class Trading:
     # -- taking orders in ------------------------------------------------------------------------------------------
 
     def place(self, order: PaperOrder, now: int) -> list[Row]:
-        """Take an order in; return its fills. Raises :class:`refusals.Refusal`."""
+        """Take an order in; return its fills. Raises :class:`errors.BinanceError`."""
         self.acceptance.check_filters(order)
         self.acceptance.check_order(order)
         self.register(order, now)
@@ -236,7 +236,7 @@ class Trading:
     # -- ends ------------------------------------------------------------------------------------------------------
 
     def cancel(self, order: PaperOrder, now: int, cancel_id: str = "", restrictions: str = "") -> None:
-        """Cancel an open order, and the list that it belongs to. Raises :class:`refusals.Refusal`."""
+        """Cancel an open order, and the list that it belongs to. Raises :class:`errors.BinanceError`."""
         if not order.open and order.status != "PENDING_NEW":
             raise errors.UNKNOWN_ORDER
         allowed = {"ONLY_NEW": "NEW", "ONLY_PARTIALLY_FILLED": "PARTIALLY_FILLED"}.get(restrictions)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import Any
 
-from fortctl.paper.engine.errors import Refusal
+from fortctl.paper.engine.errors import BinanceError
 
 WEIGHT_LIMIT, ORDERS_10S, ORDERS_DAY = 6000, 50, 160_000
 CONNECTIONS_5M = 300
@@ -112,7 +112,7 @@ class Limits:
         return (account, "10s", self._window(now, 10)), (account, "1d", self._window(now, 86_400))
 
     def count_orders(self, account: str, count: int, now: float) -> None:
-        """Count orders. Raises ``Refusal`` (-1015) over the limit."""
+        """Count orders. Raises ``BinanceError`` (-1015) over the limit."""
         keys = self._order_keys(account, now)
         if self.mode != "off":
             for key, limit, words in zip(keys, (ORDERS_10S, ORDERS_DAY), ("10 SECOND", "1 DAY"), strict=True):
@@ -140,7 +140,7 @@ class Limits:
         rows = [row for row in self.info() if row["rateLimitType"] == "ORDERS"]
         return [{**row, "count": count} for row, count in zip(rows, self.order_counts(account, now), strict=True)]
 
-    def _ban(self, address: str, now: float) -> Refusal:
+    def _ban(self, address: str, now: float) -> BinanceError:
         until = self._banned[address]
         return _limited(-1003, ban_text(int(until * 1000)), 418, until - now)
 
@@ -153,7 +153,7 @@ def ban_text(until: int) -> str:
     )
 
 
-class Limited(Refusal):
+class Limited(BinanceError):
     """A refusal that says when to come back (seconds)."""
 
     retry_after: int = 1

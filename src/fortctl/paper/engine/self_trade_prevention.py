@@ -10,10 +10,10 @@ from fortctl.paper.engine.orders import PaperOrder
 if TYPE_CHECKING:
     from fortctl.paper.engine.exchange import Engine
     from fortctl.paper.engine.order_book import Match
-    from fortctl.paper.engine.order_manager import Trading
+    from fortctl.paper.engine.order_manager import OrderManager
 
 
-def prevent(engine: Engine, trading: Trading, taker: PaperOrder, match: Match, now: int) -> None:
+def prevent(engine: Engine, trading: OrderManager, taker: PaperOrder, match: Match, now: int) -> None:
     """Keep two orders of one account from trading with each other, in the taker's mode."""
     maker = match.against
     assert maker is not None

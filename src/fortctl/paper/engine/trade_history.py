@@ -132,7 +132,7 @@ class Aggregate:
     buyer_is_maker: bool
 
 
-class History:
+class TradeHistory:
     """One symbol's trades, oldest first, with the times (ms) at which clients saw them."""
 
     def __init__(self) -> None:

@@ -14,10 +14,10 @@ from pydantic import BaseModel, ConfigDict, Field, IPvAnyAddress, ValidationErro
 
 from fortctl.errors import BadInput, FortctlError
 from fortctl.paper.engine.accounts import ApiKey, check_permissions, read_public_key
-from fortctl.paper.engine.errors import Refusal
+from fortctl.paper.engine.errors import BinanceError
 from fortctl.paper.faults import KINDS
 from fortctl.paper.server.admin_page import refuse_strangers
-from fortctl.paper.server.router import Door
+from fortctl.paper.server.router import Router
 from fortctl.paper.server.server import DEFAULT_ACCOUNT, PaperServer, new_api_key
 
 PREFIX = "/paper-admin"
@@ -75,7 +75,7 @@ class Named(_Strict):
     name: str
 
 
-class Nothing(_Strict):
+class EmptyRequest(_Strict):
     pass
 
 
@@ -114,24 +114,24 @@ class Admin:
     def __init__(self, server: PaperServer) -> None:
         self._server = server
 
-    def open(self, door: Door) -> None:
+    def open(self, door: Router) -> None:
         def add(name: str, model: type[M], handler: Callable[[M], Awaitable[Body]], *, kept: bool = True) -> None:
             door.serve("POST", f"{PREFIX}/{name}", self._guarded(model, handler, kept=kept))
 
         add("accounts/create", NewAccount, self._create_account)
-        add("accounts/list", Nothing, self._list_accounts)
+        add("accounts/list", EmptyRequest, self._list_accounts)
         add("accounts/edit", AccountEdit, self._edit_account)
         add("keys/create", NewKey, self._create_key)
         add("keys/edit", KeyEdit, self._edit_key)
         add("keys/delete", Named, self._delete_key)
-        add("keys/list", Nothing, self._list_keys)
+        add("keys/list", EmptyRequest, self._list_keys)
         add("deposit", Deposit, self._deposit)
         add("market", MarketAction, self._market)
         add("symbols/edit", SymbolEdit, self._edit_symbol)
         add("orders/list", WhichOrders, self._list_orders)
         add("fault/set", NewFault, self._set_fault, kept=False)
         add("fault/clear", WhichFault, self._clear_faults, kept=False)
-        add("fault/list", Nothing, self._list_faults, kept=False)
+        add("fault/list", EmptyRequest, self._list_faults, kept=False)
         add("requests", Since, self._requests)
 
     def _guarded(
@@ -157,7 +157,7 @@ class Admin:
                 return _json({"ok": False, "error": refusal.as_json()}, 400)
             except (web.RequestPayloadError, HttpProcessingError):
                 return _json({"ok": False, "error": BadInput("the body cannot be read").as_json()}, 400)
-            except Refusal:
+            except BinanceError:
                 refusal = BadInput(
                     "the paper exchange cannot write its state: is the disk full?",
                     hint="see 'fortctl paper fault list', then make room",
@@ -186,7 +186,7 @@ class Admin:
         self._server.engine.changed.add(("account", asked.name))
         return {"account": account.as_json()}
 
-    async def _list_accounts(self, asked: Nothing) -> Body:
+    async def _list_accounts(self, asked: EmptyRequest) -> Body:
         return {"accounts": [account.as_json() for account in self._server.engine.accounts.values()]}
 
     async def _deposit(self, asked: Deposit) -> Body:
@@ -230,7 +230,7 @@ class Admin:
         """Delete a key: it is refused from the next request on, and what it had opened is ended."""
         return {"deleted": self._server.engine.delete_key(asked.name).shown()}
 
-    async def _list_keys(self, asked: Nothing) -> Body:
+    async def _list_keys(self, asked: EmptyRequest) -> Body:
         return {"keys": [key.shown() for key in self._server.engine.keys.values()]}
 
     # -- the market ------------------------------------------------------------------------------------------------
@@ -293,7 +293,7 @@ class Admin:
     async def _clear_faults(self, asked: WhichFault) -> Body:
         return {"cleared": self._server.faults.clear(asked.id)}
 
-    async def _list_faults(self, asked: Nothing) -> Body:
+    async def _list_faults(self, asked: EmptyRequest) -> Body:
         return {"faults": [fault.as_json() for fault in self._server.faults.set_faults], "kinds": list(KINDS)}
 
     async def _requests(self, asked: Since) -> Body:

@@ -8,7 +8,7 @@ from importlib.resources import files
 
 from aiohttp import web
 
-from fortctl.paper.server.router import Door
+from fortctl.paper.server.router import Router
 
 LOCAL_NAMES = ("localhost",)
 
@@ -54,7 +54,7 @@ class Page:
         self._host = host
         self._document = files("fortctl.paper.server").joinpath("admin_page.html").read_text(encoding="utf-8")
 
-    def open(self, door: Door) -> None:
+    def open(self, door: Router) -> None:
         door.serve("GET", "/", self._show)
 
     async def _show(self, request: web.BaseRequest) -> web.StreamResponse:

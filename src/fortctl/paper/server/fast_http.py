@@ -20,7 +20,7 @@ from aiohttp import web
 
 from fortctl.paper.api.registry import CALLS
 from fortctl.paper.engine import errors
-from fortctl.paper.server.rest import LOGGED, Asked, Reply, Rest, not_kept
+from fortctl.paper.server.rest import LOGGED, HttpRequest, HttpResponse, Rest, not_kept
 from fortctl.paper.server.server import PaperServer
 
 BODY_LIMIT, HEAD_LIMIT, AHEAD_LIMIT = 64 * 1024, 8 * 1024, 128 * 1024
@@ -32,7 +32,7 @@ ODD = frozenset([b"transfer-encoding", b"upgrade", b"expect", b"content-encoding
 STATUS_LINES = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n" for status in HTTPStatus}
 
 
-class Lane(asyncio.Protocol):
+class FastHttpProtocol(asyncio.Protocol):
     """One connection.
 
     Args:
@@ -43,7 +43,7 @@ class Lane(asyncio.Protocol):
     """
 
     def __init__(
-        self, rest: Rest, server: PaperServer, other: Callable[[], asyncio.Protocol], lanes: set[Lane]
+        self, rest: Rest, server: PaperServer, other: Callable[[], asyncio.Protocol], lanes: set[FastHttpProtocol]
     ) -> None:
         self._rest = rest
         self._server = server
@@ -127,7 +127,7 @@ class Lane(asyncio.Protocol):
         self._busy = True
         self._serve(request)
 
-    def _serve(self, asked: Asked) -> None:
+    def _serve(self, asked: HttpRequest) -> None:
         try:
             reply = self._rest.answer(asked)
         except Exception:
@@ -139,12 +139,12 @@ class Lane(asyncio.Protocol):
         else:
             commit.add_done_callback(lambda done: self._kept(asked, reply, done))
 
-    def _kept(self, asked: Asked, reply: Reply, done: asyncio.Future[None]) -> None:
+    def _kept(self, asked: HttpRequest, reply: HttpResponse, done: asyncio.Future[None]) -> None:
         """What the request changed is on disk, or cannot be kept."""
         failed = errors.INTERNAL if done.cancelled() else done.exception()
         self._send(asked, not_kept(asked, errors.INTERNAL) if failed is not None else reply)
 
-    def _send(self, asked: Asked, reply: Reply) -> None:
+    def _send(self, asked: HttpRequest, reply: HttpResponse) -> None:
         entry, transport = asked.entry, self._transport
         entry["status"] = reply.status
         self._server.log_request(entry, len(asked.path) + len(asked.query) + len(asked.body))
@@ -179,7 +179,7 @@ class Lane(asyncio.Protocol):
         self._taken.data_received(buffer)
 
 
-def _read(head: bytes, address: str) -> tuple[Asked, int] | None:
+def _read(head: bytes, address: str) -> tuple[HttpRequest, int] | None:
     """Return a request without its body, and the body's length; None when it is not plain."""
     first, _, rest = head.partition(b"\r\n")
     line = REQUEST_LINE.fullmatch(first)
@@ -192,7 +192,7 @@ def _read(head: bytes, address: str) -> tuple[Asked, int] | None:
         return None
     length, api_key, unit = headers
     entry = {"method": method, "path": path[:LOGGED], "via": "rest"}
-    return Asked(method, path, query, "", api_key, unit, address, entry), length
+    return HttpRequest(method, path, query, "", api_key, unit, address, entry), length
 
 
 @lru_cache(HEADS_KEPT)
@@ -230,15 +230,15 @@ def _date(now: float) -> bytes:
     return _Clock.text
 
 
-class LaneServer:
+class FastHttpServer:
     """Makes the protocol of each connection: a lane that leads to aiohttp's server where it has to.."""
 
     def __init__(self, rest: Rest, server: PaperServer, other: web.Server) -> None:
         self._rest, self._server, self._aiohttp = rest, server, other
-        self._lanes: set[Lane] = set()
+        self._lanes: set[FastHttpProtocol] = set()
 
-    def __call__(self) -> Lane:
-        return Lane(self._rest, self._server, self._aiohttp, self._lanes)
+    def __call__(self) -> FastHttpProtocol:
+        return FastHttpProtocol(self._rest, self._server, self._aiohttp, self._lanes)
 
     async def shutdown(self, timeout: float) -> None:
         """End every connection; who waits for an answer gets it, within the time-out (s)."""

@@ -16,9 +16,9 @@ from aiohttp.http_exceptions import HttpProcessingError
 from fortctl.paper.engine import errors
 from fortctl.paper.server.admin_api import Admin
 from fortctl.paper.server.admin_page import Page
-from fortctl.paper.server.fast_http import LaneServer
+from fortctl.paper.server.fast_http import FastHttpServer
 from fortctl.paper.server.rest import Rest
-from fortctl.paper.server.router import Door, FrontServer
+from fortctl.paper.server.router import QuietAiohttpServer, Router
 from fortctl.paper.server.server import DEFAULT_ACCOUNT, PaperServer, ServerOptions
 from fortctl.paper.server.websocket import Sockets
 
@@ -35,7 +35,7 @@ class RunningServer:
     """
 
     def __init__(
-        self, server: PaperServer, listening: asyncio.Server, lanes: LaneServer, ready: dict[str, Any]
+        self, server: PaperServer, listening: asyncio.Server, lanes: FastHttpServer, ready: dict[str, Any]
     ) -> None:
         self.server = server
         self.ready = ready
@@ -58,7 +58,7 @@ class RunningServer:
         server.remove_server_file()
         self._listening.close()
         # Who waits for the disk gets an answer.
-        with suppress(errors.Refusal, TimeoutError):
+        with suppress(errors.BinanceError, TimeoutError):
             async with asyncio.timeout(ENDS_WITHIN_S):
                 await server.durable()
         await self._lanes.shutdown(ENDS_WITHIN_S)
@@ -76,7 +76,7 @@ async def start(options: ServerOptions) -> RunningServer:
     server = PaperServer(options)
     server.open_log()
     rest = Rest(server)
-    door = Door(rest.handle)
+    door = Router(rest.handle)
     Admin(server).open(door)
     Sockets(server).open(door)
     Page(options.host).open(door)
@@ -88,7 +88,7 @@ async def start(options: ServerOptions) -> RunningServer:
     else:
         server.pacer.resume(server.clock.monotonic())
     logging.getLogger("aiohttp.server").addFilter(_ours)
-    lanes = LaneServer(rest, server, FrontServer(door))
+    lanes = FastHttpServer(rest, server, QuietAiohttpServer(door))
     loop = asyncio.get_running_loop()
     listening = await loop.create_server(lanes, options.host, options.port, backlog=BACKLOG)
     ready = server.ready(listening.sockets[0].getsockname()[1])

@@ -10,7 +10,7 @@ from fortctl.paper.engine.exchange import Engine
 from fortctl.paper.engine.market_data import Trade
 from fortctl.paper.engine.symbols import text
 from fortctl.paper.engine.trade_history import DAY_MS, INTERVALS, MINUTE_MS, Candle
-from fortctl.paper.server.subscriptions import Hub
+from fortctl.paper.server.subscriptions import SubscriptionHub
 
 Row = dict[str, Any]
 WINDOWS = {"1h": 3_600_000, "4h": 14_400_000, "1d": DAY_MS}
@@ -43,7 +43,7 @@ class Publisher:
         hub: who is told.
     """
 
-    def __init__(self, engine: Engine, hub: Hub) -> None:
+    def __init__(self, engine: Engine, hub: SubscriptionHub) -> None:
         self._engine = engine
         self._hub = hub
         self._best: dict[str, tuple[Any, ...]] = {}

@@ -8,8 +8,8 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from fortctl.paper.engine.errors import Refusal
-from fortctl.paper.engine.market_data import Tape, Trade
+from fortctl.paper.engine.errors import BinanceError
+from fortctl.paper.engine.market_data import Recording, Trade
 
 if TYPE_CHECKING:
     from fortctl.paper.server.server import PaperServer
@@ -20,7 +20,7 @@ WAIT_FOR_REQUEST_S = 0.1
 BATCH = 50
 
 
-class Pacer:
+class Replay:
     """One replay of one or more tapes, merged by time.
 
     Args:
@@ -31,7 +31,7 @@ class Pacer:
     """
 
     def __init__(
-        self, server: PaperServer, tapes: dict[str, Tape], speed: float | None, start: float, loop: bool
+        self, server: PaperServer, tapes: dict[str, Recording], speed: float | None, start: float, loop: bool
     ) -> None:
         self._server = server
         self.rows: list[tuple[str, Trade]] = list(
@@ -146,7 +146,7 @@ class Pacer:
             waiting = [account for account in touched if self._server.hub.connected(account)]
             if waiting and self._server.commit() is not None:
                 # The events leave once they are kept, and only then can they be answered.
-                with suppress(Refusal):
+                with suppress(BinanceError):
                     await self._server.durable()
                 seen = dict(self._server.arrivals)
             if waiting:

@@ -35,12 +35,12 @@ MOST_PARAMETERS = 200
 _KNOWN_PATHS = {path for _method, path in CALLS}
 
 
-class Cut(Exception):
+class CutConnection(Exception):
     """The connection is to be cut here."""
 
 
 @dataclass(slots=True)
-class Asked:
+class HttpRequest:
     """One HTTP request.
 
     Attributes:
@@ -60,7 +60,7 @@ class Asked:
 
 
 @dataclass(slots=True)
-class Reply:
+class HttpResponse:
     """The answer to an HTTP request."""
 
     status: int
@@ -80,14 +80,14 @@ class Rest:
         path, _, query = request.raw_path.partition("?")
         api_key, unit = request.headers.get("X-MBX-APIKEY", ""), request.headers.get("X-MBX-TIME-UNIT")
         entry: dict[str, Any] = {"method": method[:LOGGED], "path": _clean(path)[:LOGGED], "via": "rest"}
-        asked = Asked(method, path, query, "", api_key, unit, request.remote or "", entry)
+        asked = HttpRequest(method, path, query, "", api_key, unit, request.remote or "", entry)
         fault = None
         if server.faults.set_faults:
             fault = server.faults.hit("request", method, path, server.clock.monotonic())
         try:
             if fault is not None and fault.kind == "cut-before":
                 entry["fault"] = fault.kind
-                raise Cut
+                raise CutConnection
             asked.body = (await request.read()).decode("utf-8", "surrogateescape")
             answered = await self._with_fault(request, asked, fault)
         except web.HTTPException as refused:
@@ -96,7 +96,7 @@ class Rest:
         except UNREADABLE:
             server.log_request({**entry, "status": 400})
             return _response(_html(400))
-        except Cut:
+        except CutConnection:
             server.log_request({**entry, "status": 0})
             if request.transport is not None:
                 request.transport.abort()
@@ -104,7 +104,9 @@ class Rest:
         server.log_request({**entry, "status": answered.status})
         return answered
 
-    async def _with_fault(self, request: web.BaseRequest, asked: Asked, fault: Fault | None) -> web.StreamResponse:
+    async def _with_fault(
+        self, request: web.BaseRequest, asked: HttpRequest, fault: Fault | None
+    ) -> web.StreamResponse:
         kind = fault.kind if fault is not None else ""
         if kind:
             asked.entry["fault"] = kind
@@ -112,7 +114,7 @@ class Rest:
             await asyncio.sleep(fault.value)
         early = early_answer(kind, self._server.now())
         if early is not None:
-            with suppress(errors.Refusal):
+            with suppress(errors.BinanceError):
                 _describe(asked)
             if kind.startswith("code-") or kind in ("http-404", "http-418", "http-429"):
                 # What the exchange itself refuses bears its headers; what a firewall or a gateway says does not.
@@ -123,13 +125,13 @@ class Rest:
         reply = self.answer(asked)
         try:
             await self._server.durable()
-        except errors.Refusal as refusal:
+        except errors.BinanceError as refusal:
             return _response(not_kept(asked, refusal))
         if kind == "executed-1007":
             text, status = CODES[-1007]
             return _response(_json({"code": -1007, "msg": text}, status, reply.headers))
         if kind == "cut-after-execute":
-            raise Cut
+            raise CutConnection
         if kind == "wrong-type":
             reply.headers["Content-Type"] = "text/html"
         if kind == "truncated":
@@ -138,21 +140,21 @@ class Rest:
             return await _half(request, reply.body)
         return _response(reply)
 
-    def answer(self, asked: Asked) -> Reply:
+    def answer(self, asked: HttpRequest) -> HttpResponse:
         """Carry a request out; its effect is durable when the server's commit is."""
         headers = {"x-mbx-uuid": f"{random.getrandbits(128):032x}"}
         try:
             return self._answer(asked, headers)
-        except errors.Refusal as refusal:
+        except errors.BinanceError as refusal:
             asked.entry["code"] = refusal.code
             if isinstance(refusal, Limited):
                 headers["Retry-After"] = str(refusal.retry_after)
             return _json(refusal.body(), refusal.status, headers)
 
-    def _answer(self, asked: Asked, headers: dict[str, str]) -> Reply:
+    def _answer(self, asked: HttpRequest, headers: dict[str, str]) -> HttpResponse:
         server, call = self._server, CALLS.get((asked.method, asked.path))
         if call is None:
-            with suppress(errors.Refusal):
+            with suppress(errors.BinanceError):
                 _describe(asked)
             self._spend(asked, headers, 0)
             return _unknown(asked.method, asked.path)
@@ -161,9 +163,9 @@ class Rest:
             micros = unit_of(asked.unit)
             if micros is None:
                 text = "Invalid value for time unit; expected either MICROSECOND or MILLISECOND."
-                raise errors.Refusal(-1194, text)
+                raise errors.BinanceError(-1194, text)
             weight = call.weighs(values)
-        except errors.Refusal:
+        except errors.BinanceError:
             # What cannot be read weighs 1, and a banned address hears of its ban.
             self._spend(asked, headers, 1)
             raise
@@ -182,7 +184,7 @@ class Rest:
             answer = answer_in_micros(answer, klines=asked.path.lower().endswith("klines"))
         return _json(answer, 200, headers)
 
-    def _spend(self, asked: Asked, headers: dict[str, str], weight: int, pool: str = "") -> None:
+    def _spend(self, asked: HttpRequest, headers: dict[str, str], weight: int, pool: str = "") -> None:
         """Count a request's weight, and state what is used. Raises :class:`Limited`."""
         limits, seconds = self._server.limits, self._server.seconds()
         try:
@@ -192,7 +194,7 @@ class Rest:
                 self._weight_headers(headers, pool, limits.used(asked.address, seconds))
             raise
 
-    def _carry_out(self, asked: Asked, call: Call, values: dict[str, str], *, sapi: bool) -> Any:
+    def _carry_out(self, asked: HttpRequest, call: Call, values: dict[str, str], *, sapi: bool) -> Any:
         server = self._server
         key, fault = None, ""
         if call.security != "NONE":
@@ -219,20 +221,20 @@ class Rest:
             headers["x-mbx-used-weight"] = headers["x-mbx-used-weight-1m"] = str(used)
 
 
-def not_kept(asked: Asked, refusal: errors.Refusal) -> Reply:
+def not_kept(asked: HttpRequest, refusal: errors.BinanceError) -> HttpResponse:
     """Return the answer to a request whose effect could not be made durable."""
     asked.entry["code"] = refusal.code
     return _json(refusal.body(), refusal.status)
 
 
-def _describe(asked: Asked) -> dict[str, str]:
+def _describe(asked: HttpRequest) -> dict[str, str]:
     """Return the parameters (the query's win), and note for the log what may be noted: never a signature."""
     entry, query, body = asked.entry, asked.query, asked.body
     entry["key"] = _clean(asked.api_key)[-4:]
     try:
         in_body, in_query = _pairs(body), _pairs(query)
     except ValueError:
-        raise errors.Refusal(-1101, "Too many parameters sent for this endpoint.") from None
+        raise errors.BinanceError(-1101, "Too many parameters sent for this endpoint.") from None
     values = dict(in_body)
     values.update(in_query)
     entry["client_order_id"] = (values.get("newClientOrderId") or values.get("origClientOrderId") or "")[:64] or None
@@ -272,22 +274,22 @@ def _check_places(call: Call, query: str, values: dict[str, str]) -> None:
         named = {part.partition("=")[0] for part in query.split("&")}
         for name in call.body_only:
             if name in named:
-                raise errors.Refusal(-1104, f"Parameter '{name}' must be sent in the request body.")
+                raise errors.BinanceError(-1104, f"Parameter '{name}' must be sent in the request body.")
 
 
-def _json(answer: Any, status: int, headers: dict[str, str] | None = None) -> Reply:
-    return Reply(status, orjson.dumps(answer), {"Content-Type": JSON, "Server": router.NAME, **(headers or {})})
+def _json(answer: Any, status: int, headers: dict[str, str] | None = None) -> HttpResponse:
+    return HttpResponse(status, orjson.dumps(answer), {"Content-Type": JSON, "Server": router.NAME, **(headers or {})})
 
 
-def _html(status: int) -> Reply:
-    return Reply(status, router.page(status), {"Content-Type": "text/html", "Server": router.NAME})
+def _html(status: int) -> HttpResponse:
+    return HttpResponse(status, router.page(status), {"Content-Type": "text/html", "Server": router.NAME})
 
 
-def _response(reply: Reply) -> web.Response:
+def _response(reply: HttpResponse) -> web.Response:
     return web.Response(body=reply.body, status=reply.status, headers=reply.headers)
 
 
-def _unknown(method: str, path: str) -> Reply:
+def _unknown(method: str, path: str) -> HttpResponse:
     if path in LISTEN_KEYS:
         return _html(410)
     if path in _KNOWN_PATHS:
@@ -295,7 +297,7 @@ def _unknown(method: str, path: str) -> Reply:
     return _html(404)
 
 
-def early_answer(kind: str, now: int) -> Reply | None:
+def early_answer(kind: str, now: int) -> HttpResponse | None:
     """Return the answer of a fault that keeps the request from being processed; ``now`` in ms."""
     if kind.startswith("http-"):
         status = int(kind[5:])
@@ -319,4 +321,4 @@ async def _half(request: web.BaseRequest, whole: bytes) -> web.StreamResponse:
     response = web.StreamResponse(headers=headers)
     await response.prepare(request)
     await response.write(whole[: len(whole) // 2])
-    raise Cut
+    raise CutConnection

@@ -10,7 +10,7 @@ from aiohttp import web
 from aiohttp.web_protocol import RequestHandler
 
 
-class Door:
+class Router:
     """Hands a request to who serves its path.
 
     A table of our own instead of the framework's router: every order goes through it.
@@ -74,7 +74,7 @@ class _Connection(RequestHandler):
         return refused(status)
 
 
-class FrontServer(web.Server):
+class QuietAiohttpServer(web.Server):
     """aiohttp's server, in nginx's clothes.
 
     Args:

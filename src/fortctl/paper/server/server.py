@@ -19,14 +19,14 @@ from fortctl.paper.api.parameters import Call, Context, check_parameters
 from fortctl.paper.engine import errors
 from fortctl.paper.engine.accounts import ApiKey
 from fortctl.paper.engine.exchange import Engine
-from fortctl.paper.engine.market_data import Tape, Trade
+from fortctl.paper.engine.market_data import Recording, Trade
 from fortctl.paper.engine.rate_limits import Limits
 from fortctl.paper.faults import Faults
 from fortctl.paper.server.market_streams import Publisher
-from fortctl.paper.server.replay import Pacer
+from fortctl.paper.server.replay import Replay
 from fortctl.paper.server.state_file import StateFile
-from fortctl.paper.server.state_writer import Keeper
-from fortctl.paper.server.subscriptions import Hub
+from fortctl.paper.server.state_writer import StateWriter
+from fortctl.paper.server.subscriptions import SubscriptionHub
 from fortctl.system.clock import SystemClock
 
 REQUESTS_KEPT, LOG_BYTES, ENTRY_BYTES = 100_000, 64 * 1024 * 1024, 600
@@ -47,7 +47,7 @@ class ServerOptions:
         socket_life: seconds after which a WebSocket is closed.
     """
 
-    tapes: dict[str, Tape]
+    tapes: dict[str, Recording]
     folder: Path
     host: str = "127.0.0.1"
     port: int = 8700
@@ -69,11 +69,11 @@ class PaperServer:
         self.clock = SystemClock()
         self.engine = Engine(options.tapes, options.fill_model)
         self.faults = Faults()
-        self.hub = Hub(self.faults, self.clock.monotonic)
+        self.hub = SubscriptionHub(self.faults, self.clock.monotonic)
         self.publisher = Publisher(self.engine, self.hub)
-        self.hub.unheard = self.publisher.forget
+        self.hub.on_unsubscribed = self.publisher.forget
         self.limits = Limits(options.limits, options.speed or 1.0)
-        self.pacer = Pacer(self, options.tapes, options.speed, options.start, options.loop)
+        self.pacer = Replay(self, options.tapes, options.speed, options.start, options.loop)
         self.token = secrets.token_urlsafe(24)
         self.requests: deque[dict[str, Any]] = deque()
         self._sizes: deque[int] = deque()
@@ -81,7 +81,7 @@ class PaperServer:
         self._arrived = asyncio.Event()
         self._sequence = self._log_size = 0
         self._log: TextIO | None = None
-        self.keeper = Keeper(self, StateFile(options.state)) if options.state else None
+        self.keeper = StateWriter(self, StateFile(options.state)) if options.state else None
         self.engine.emit = self._emit
         self.engine.key_dropped = lambda key: self.hub.revoke(key.api_key, self.now)
         self.engine.first_fill = lambda account, maker: self.limits.give_back(account, maker, self.seconds())
@@ -147,7 +147,7 @@ class PaperServer:
         encoded: bool,
         fault: str = "",
     ) -> ApiKey | None:
-        """Return who asks; raises :class:`refusals.Refusal`. The order of the checks is security.py's decision.
+        """Return who asks; raises :class:`errors.BinanceError`. The order of the checks is security.py's decision.
 
         Args:
             fault: a fault of the family ``key`` that the request meets.
@@ -178,11 +178,11 @@ class PaperServer:
         self, call: Call, key: ApiKey | None, values: Mapping[str, str], address: str = "", fault: str = ""
     ) -> Any:
         """Carry a call out; return its answer. What it changed is durable when :meth:`durable` returns."""
-        over: errors.Refusal | None = None
+        over: errors.BinanceError | None = None
         if call.orders and key is not None:
             try:
                 self.limits.count_orders(key.account, call.orders, self.seconds())
-            except errors.Refusal as refusal:
+            except errors.BinanceError as refusal:
                 if call.over is None:
                     raise
                 over = refusal

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 LINGER_S = 0.002
 
 
-class Keeper:
+class StateWriter:
     """Writes what changed, one transaction at a time, in a thread of its own.
 
     Args:

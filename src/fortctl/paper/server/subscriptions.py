@@ -21,7 +21,7 @@ STALL_LOOK_S = 0.05
 PILE_BYTES, CATCH_UP_LOOKS, QUEUED_BYTES = 1024 * 1024, 100, 16 * 1024 * 1024
 
 
-class Peer:
+class WebSocketPeer:
     """One WebSocket connection.
 
     What is sent goes out at the end of the turn of the loop, in one write.
@@ -132,7 +132,7 @@ def framed(data: bytes) -> bytes:
     return b"\x81\x7f" + size.to_bytes(8, "big") + data
 
 
-class Hub:
+class SubscriptionHub:
     """Every connection of one server.
 
     Args:
@@ -144,18 +144,18 @@ class Hub:
     """
 
     def __init__(self, faults: Faults, clock: Callable[[], float]) -> None:
-        self.peers: set[Peer] = set()
-        self.users: dict[str, set[tuple[Peer, int]]] = defaultdict(set)
-        self.markets: dict[str, set[Peer]] = {}
-        self.unheard: Callable[[str], None] = lambda name: None
+        self.peers: set[WebSocketPeer] = set()
+        self.users: dict[str, set[tuple[WebSocketPeer, int]]] = defaultdict(set)
+        self.markets: dict[str, set[WebSocketPeer]] = {}
+        self.on_unsubscribed: Callable[[str], None] = lambda name: None
         self._faults = faults
         self._clock = clock
 
-    def join(self, peer: Peer) -> None:
+    def join(self, peer: WebSocketPeer) -> None:
         peer.stalled = self.stalled
         self.peers.add(peer)
 
-    def leave(self, peer: Peer) -> None:
+    def leave(self, peer: WebSocketPeer) -> None:
         self.peers.discard(peer)
         peer.gone()
         for subscription in list(peer.subscriptions):
@@ -165,17 +165,17 @@ class Hub:
 
     # -- user streams ----------------------------------------------------------------------------------------------
 
-    def subscribe_user(self, peer: Peer, account: str, api_key: str, *, by_logon: bool = False) -> int:
+    def subscribe_user(self, peer: WebSocketPeer, account: str, api_key: str, *, by_logon: bool = False) -> int:
         number, peer.next_subscription = peer.next_subscription, peer.next_subscription + 1
         peer.subscriptions[number] = (account, api_key, by_logon)
         self.users[account].add((peer, number))
         return number
 
-    def unsubscribe_user(self, peer: Peer, number: int) -> None:
+    def unsubscribe_user(self, peer: WebSocketPeer, number: int) -> None:
         account = peer.subscriptions.pop(number)[0]
         self.users[account].discard((peer, number))
 
-    def end_subscription(self, peer: Peer, number: int, now: int) -> None:
+    def end_subscription(self, peer: WebSocketPeer, number: int, now: int) -> None:
         """End a subscription, saying so."""
         peer.send({"subscriptionId": number, "event": {"e": "eventStreamTerminated", "E": now}})
         self.unsubscribe_user(peer, number)
@@ -191,18 +191,18 @@ class Hub:
 
     # -- market streams --------------------------------------------------------------------------------------------
 
-    def listen(self, peer: Peer, name: str) -> None:
+    def listen(self, peer: WebSocketPeer, name: str) -> None:
         peer.streams[name] = None
         self.markets.setdefault(name, set()).add(peer)
 
-    def unlisten(self, peer: Peer, name: str) -> None:
+    def unlisten(self, peer: WebSocketPeer, name: str) -> None:
         peer.streams.pop(name, None)
         listeners = self.markets.get(name)
         if listeners is not None:
             listeners.discard(peer)
             if not listeners:
                 del self.markets[name]
-                self.unheard(name)
+                self.on_unsubscribed(name)
 
     def tell_market(self, name: str, event: Any) -> None:
         listeners = self.markets.get(name)
@@ -218,7 +218,7 @@ class Hub:
 
     # -- delivery --------------------------------------------------------------------------------------------------
 
-    def _deliver(self, peer: Peer, frame: bytes, what: str) -> None:
+    def _deliver(self, peer: WebSocketPeer, frame: bytes, what: str) -> None:
         fault = self._faults.hit("event", "EVENT", what, self._clock()) if self._faults.set_faults else None
         if fault is None:
             peer.send_frame(frame)

@@ -12,9 +12,9 @@ from aiohttp import WSCloseCode, WSMsgType, web
 
 from fortctl.paper.api.time_units import unit_of
 from fortctl.paper.engine.rate_limits import Limited
-from fortctl.paper.server.router import NAME, Door
+from fortctl.paper.server.router import NAME, Router
 from fortctl.paper.server.server import PaperServer
-from fortctl.paper.server.subscriptions import Peer
+from fortctl.paper.server.subscriptions import WebSocketPeer
 
 PING_EVERY_S, PONG_WITHIN_S, LOOK_S = 20.0, 60.0, 1.0
 MESSAGE_LIMIT = 256 * 1024
@@ -35,7 +35,7 @@ class Sockets:
         self._server = server
         self._api = SocketApi(server)
 
-    def open(self, door: Door) -> None:
+    def open(self, door: Router) -> None:
         for path in ("/ws-api/v3", "/ws-api/v3/"):
             door.serve("GET", path, self._serve_api)
         for path in ("/ws", "/stream"):
@@ -46,8 +46,8 @@ class Sockets:
     async def _serve(
         self,
         request: web.BaseRequest,
-        opened: Callable[[Peer], None],
-        said: Callable[[Peer, Any], Awaitable[None]],
+        opened: Callable[[WebSocketPeer], None],
+        said: Callable[[WebSocketPeer, Any], Awaitable[None]],
         *,
         frames_per_second: int | None = None,
     ) -> web.StreamResponse:
@@ -67,7 +67,7 @@ class Sockets:
         socket.headers["Server"] = NAME
         await socket.prepare(request)
         clock = server.clock.monotonic
-        peer = Peer(socket, request.remote or "", clock(), request.transport)
+        peer = WebSocketPeer(socket, request.remote or "", clock(), request.transport)
         peer.connected_at, peer.micros = server.now(), micros
         server.hub.join(peer)
         keeper = asyncio.create_task(self._keep(peer))
@@ -97,7 +97,7 @@ class Sockets:
             keeper.cancel()
         return socket
 
-    def _too_fast(self, peer: Peer, most: int) -> bool:
+    def _too_fast(self, peer: WebSocketPeer, most: int) -> bool:
         """Count a frame; return whether there were more than Binance takes in a second."""
         if self._server.limits.mode == "off":
             return False
@@ -106,7 +106,7 @@ class Sockets:
         peer.arrivals.append(now)
         return len(peer.arrivals) > most
 
-    async def _keep(self, peer: Peer) -> None:
+    async def _keep(self, peer: WebSocketPeer) -> None:
         """Ping every 20 s; let go who has not answered for 60 s, or has been here for 24 hours."""
         clock, life = self._server.clock.monotonic, self._server.options.socket_life
         while True:
@@ -126,7 +126,7 @@ class Sockets:
                     return
 
     async def _serve_api(self, request: web.BaseRequest) -> web.StreamResponse:
-        def opened(peer: Peer) -> None:
+        def opened(peer: WebSocketPeer) -> None:
             peer.rate_limits = request.query.get("returnRateLimits", "true").lower() != "false"
             self._api.connected(peer)
 
@@ -138,7 +138,7 @@ class Sockets:
         combined = request.path.startswith("/stream")
         named = request.query.get("streams", "") if combined else request.path.removeprefix("/ws").lstrip("/")
 
-        def opened(peer: Peer) -> None:
+        def opened(peer: WebSocketPeer) -> None:
             peer.combined = combined
             for name in list(filter(None, named.split("/")))[:STREAMS_LIMIT]:
                 if len(name) <= NAME_LIMIT:
@@ -146,7 +146,7 @@ class Sockets:
 
         return await self._serve(request, opened, self._told, frames_per_second=FRAMES_PER_SECOND)
 
-    async def _told(self, peer: Peer, document: Any) -> None:
+    async def _told(self, peer: WebSocketPeer, document: Any) -> None:
         """Answer SUBSCRIBE and its kin. A stream that does not exist is taken, and silent, as at Binance."""
         if document is None:
             peer.send({"error": {"code": 3, "msg": "Invalid JSON: expected value at line 1 column 1"}})

@@ -16,7 +16,7 @@ from fortctl.paper.engine.accounts import ApiKey
 from fortctl.paper.engine.rate_limits import Limited
 from fortctl.paper.faults import CODES, Fault
 from fortctl.paper.server.server import PaperServer
-from fortctl.paper.server.subscriptions import ALL_SUBSCRIPTIONS, MOST_SUBSCRIPTIONS, Peer, framed
+from fortctl.paper.server.subscriptions import ALL_SUBSCRIPTIONS, MOST_SUBSCRIPTIONS, WebSocketPeer, framed
 
 CONNECT_WEIGHT = SESSION_WEIGHT = 2
 # What a logon or a subscription must show: a key, its signature, the right to read.
@@ -41,14 +41,14 @@ class SocketApi:
             "userDataStream.unsubscribe": self._unsubscribe,
         }
 
-    def connected(self, peer: Peer) -> None:
+    def connected(self, peer: WebSocketPeer) -> None:
         """Count a connection's weight."""
         try:
             self._server.limits.spend(peer.address, CONNECT_WEIGHT, self._server.seconds())
         except Limited:
             peer.cut()
 
-    async def asked(self, peer: Peer, document: Any) -> None:
+    async def asked(self, peer: WebSocketPeer, document: Any) -> None:
         """Answer one request."""
         server = self._server
         entry: dict[str, Any] = {"method": "", "path": "", "via": "ws"}
@@ -68,11 +68,11 @@ class SocketApi:
             finally:
                 await server.durable()
             if fault is not None and fault.kind == "executed-1007":
-                raise errors.Refusal(-1007, *CODES[-1007])
+                raise errors.BinanceError(-1007, *CODES[-1007])
             if peer.micros:
                 answer = answer_in_micros(answer, klines=method.lower().endswith("klines"))
             status, reply = 200, {"id": request_id, "status": 200, "result": answer}
-        except errors.Refusal as refusal:
+        except errors.BinanceError as refusal:
             status = refusal.status
             error: dict[str, Any] = refusal.body()
             if isinstance(refusal, Limited):
@@ -97,7 +97,7 @@ class SocketApi:
         if fault is not None and fault.kind == "cut-body":
             peer.cut()
 
-    async def _meet(self, peer: Peer, method: str, entry: dict[str, Any]) -> Fault | None:
+    async def _meet(self, peer: WebSocketPeer, method: str, entry: dict[str, Any]) -> Fault | None:
         """Return the fault of the family ``request`` that a request meets; raises what it answers."""
         server = self._server
         if not server.faults.set_faults:
@@ -112,29 +112,29 @@ class SocketApi:
             raise _Cut
         elif kind.startswith("code-"):
             text, status = CODES[int(kind[4:])]
-            raise errors.Refusal(int(kind[4:]), text, status)
+            raise errors.BinanceError(int(kind[4:]), text, status)
         elif kind.startswith("http-"):
             status = int(kind[5:])
             code = -1003 if status in (418, 429) else -1000
-            raise errors.Refusal(code, CODES[code][0], status)
+            raise errors.BinanceError(code, CODES[code][0], status)
         elif kind == "maintenance":
-            raise errors.Refusal(-1016, "This service is under maintenance.", 503)
+            raise errors.BinanceError(-1016, "This service is under maintenance.", 503)
         return fault
 
-    def _rate_limits(self, peer: Peer, account: str | None) -> list[dict[str, Any]]:
+    def _rate_limits(self, peer: WebSocketPeer, account: str | None) -> list[dict[str, Any]]:
         server = self._server
         rows = server.limits.order_rows(account, server.seconds()) if account is not None else []
         weight = server.limits.info()[0]
         return [*rows, {**weight, "count": server.limits.used(peer.address, server.seconds())}]
 
-    def _carry_out(self, peer: Peer, method: str, given: dict[str, Any], entry: dict[str, Any]) -> Any:
+    def _carry_out(self, peer: WebSocketPeer, method: str, given: dict[str, Any], entry: dict[str, Any]) -> Any:
         server = self._server
         special = self._specials.get(method)
         if special is not None:
             server.limits.spend(peer.address, SESSION_WEIGHT, server.seconds())
             return special(peer, given)
         if method not in registry.METHODS:
-            raise errors.Refusal(-1130, f"Method '{method[:60]}' is unknown.")
+            raise errors.BinanceError(-1130, f"Method '{method[:60]}' is unknown.")
         route = registry.METHODS[method]
         call = registry.CALLS[route]
         values = _texts(given)
@@ -155,7 +155,9 @@ class SocketApi:
 
     # -- who asks --------------------------------------------------------------------------------------------------
 
-    def _who(self, peer: Peer, call: Call, given: dict[str, Any], values: dict[str, str], fault: str) -> ApiKey | None:
+    def _who(
+        self, peer: WebSocketPeer, call: Call, given: dict[str, Any], values: dict[str, str], fault: str
+    ) -> ApiKey | None:
         server = self._server
         if call.security == "NONE":
             return None
@@ -167,7 +169,7 @@ class SocketApi:
             return key
         return self._signed(peer, call, given, values, fault)
 
-    def _session_key(self, peer: Peer, *, gone: bool = False) -> ApiKey:
+    def _session_key(self, peer: WebSocketPeer, *, gone: bool = False) -> ApiKey:
         """Return the key of the session; when it is not valid any more, say so without an id and revoke the session."""
         key = self._server.engine.keys.get(peer.logged_on or "")
         if key is None or gone or (key.ips and peer.address not in key.ips):
@@ -177,7 +179,9 @@ class SocketApi:
             raise errors.bad_key()
         return key
 
-    def _signed(self, peer: Peer, call: Call, given: dict[str, Any], values: dict[str, str], fault: str = "") -> ApiKey:
+    def _signed(
+        self, peer: WebSocketPeer, call: Call, given: dict[str, Any], values: dict[str, str], fault: str = ""
+    ) -> ApiKey:
         payload, signature = authentication.socket_payload(given), str(given.get("signature", ""))
         key = self._server.authenticate(
             *(call, values, str(given.get("apiKey", "")), peer.address, payload, signature),
@@ -190,15 +194,15 @@ class SocketApi:
 
     # -- sessions --------------------------------------------------------------------------------------------------
 
-    def _log_on(self, peer: Peer, given: dict[str, Any]) -> dict[str, Any]:
+    def _log_on(self, peer: WebSocketPeer, given: dict[str, Any]) -> dict[str, Any]:
         """``session.logon``: Ed25519 keys only. A session that is logged on changes to the new key."""
         key = self._signed(peer, SIGNED_ONLY, given, _texts(given))
         if key.type != "ed25519":
-            raise errors.Refusal(-4056, f"{_OTHERS[key.type]} API key is not supported.")
+            raise errors.BinanceError(-4056, f"{_OTHERS[key.type]} API key is not supported.")
         peer.logged_on, peer.logged_on_at = key.api_key, self._server.now()
         return self._session(peer, {})
 
-    def _session(self, peer: Peer, given: dict[str, Any]) -> dict[str, Any]:
+    def _session(self, peer: WebSocketPeer, given: dict[str, Any]) -> dict[str, Any]:
         return {
             "apiKey": peer.logged_on,
             "authorizedSince": peer.logged_on_at if peer.logged_on else None,
@@ -208,7 +212,7 @@ class SocketApi:
             "userDataStream": any(by_logon for _account, _key, by_logon in peer.subscriptions.values()),
         }
 
-    def _log_out(self, peer: Peer, given: dict[str, Any]) -> dict[str, Any]:
+    def _log_out(self, peer: WebSocketPeer, given: dict[str, Any]) -> dict[str, Any]:
         """``session.logout``: the socket stays; the subscription that came by the logon ends."""
         for number, (_account, _key, by_logon) in list(peer.subscriptions.items()):
             if by_logon:
@@ -218,32 +222,32 @@ class SocketApi:
 
     # -- user streams ----------------------------------------------------------------------------------------------
 
-    def _subscribe(self, peer: Peer, given: dict[str, Any]) -> dict[str, Any]:
+    def _subscribe(self, peer: WebSocketPeer, given: dict[str, Any]) -> dict[str, Any]:
         return self._open_user_stream(peer, self._session_key(peer), by_logon=True)
 
-    def _subscribe_signed(self, peer: Peer, given: dict[str, Any]) -> dict[str, Any]:
+    def _subscribe_signed(self, peer: WebSocketPeer, given: dict[str, Any]) -> dict[str, Any]:
         key = self._signed(peer, SIGNED_ONLY, given, _texts(given))
         return self._open_user_stream(peer, key, by_logon=False)
 
-    def _open_user_stream(self, peer: Peer, key: ApiKey, *, by_logon: bool) -> dict[str, Any]:
+    def _open_user_stream(self, peer: WebSocketPeer, key: ApiKey, *, by_logon: bool) -> dict[str, Any]:
         if any(account == key.account for account, _key, _by_logon in peer.subscriptions.values()):
-            raise errors.Refusal(-2035, "User Data Stream subscription already active.")
+            raise errors.BinanceError(-2035, "User Data Stream subscription already active.")
         if len(peer.subscriptions) >= MOST_SUBSCRIPTIONS or peer.next_subscription >= ALL_SUBSCRIPTIONS:
-            raise errors.Refusal(-2042, "Too many User Data Stream subscriptions on this connection.")
+            raise errors.BinanceError(-2042, "Too many User Data Stream subscriptions on this connection.")
         number = self._server.hub.subscribe_user(peer, key.account, key.api_key, by_logon=by_logon)
         return {"subscriptionId": number}
 
-    def _unsubscribe(self, peer: Peer, given: dict[str, Any]) -> dict[str, Any]:
+    def _unsubscribe(self, peer: WebSocketPeer, given: dict[str, Any]) -> dict[str, Any]:
         wanted = given.get("subscriptionId")
         if wanted is not None and (isinstance(wanted, bool) or not isinstance(wanted, int)):
             raise errors.bad_value("subscriptionId")
         if wanted is not None and wanted not in peer.subscriptions:
-            raise errors.Refusal(-2036, "User Data Stream subscription not active.")
+            raise errors.BinanceError(-2036, "User Data Stream subscription not active.")
         for number in [n for n in peer.subscriptions if wanted in (None, n)]:
             self._server.hub.end_subscription(peer, number, self._server.now())
         return {}
 
-    def _subscriptions(self, peer: Peer, given: dict[str, Any]) -> list[dict[str, Any]]:
+    def _subscriptions(self, peer: WebSocketPeer, given: dict[str, Any]) -> list[dict[str, Any]]:
         return [{"subscriptionId": number} for number in peer.subscriptions]
 
 
@@ -252,17 +256,17 @@ class _Cut(Exception):
 
 
 def _read(document: Any) -> tuple[str, dict[str, Any]]:
-    """Return a request's method and parameters. Raises :class:`refusals.Refusal`."""
+    """Return a request's method and parameters. Raises :class:`errors.BinanceError`."""
     if not isinstance(document, dict) or not isinstance(document.get("method"), str):
-        raise errors.Refusal(-1135, "Invalid JSON Request")
+        raise errors.BinanceError(-1135, "Invalid JSON Request")
     request_id, given = document.get("id"), document.get("params")
     plain = request_id is None or (isinstance(request_id, int) and not isinstance(request_id, bool))
     if not plain and not (isinstance(request_id, str) and ID_TEXT.fullmatch(request_id)):
-        raise errors.Refusal(-1135, "Invalid JSON Request")
+        raise errors.BinanceError(-1135, "Invalid JSON Request")
     if given is None:
         given = {}
     if not isinstance(given, dict) or not all(_flat(value) for value in given.values()):
-        raise errors.Refusal(-1135, "Invalid JSON Request")
+        raise errors.BinanceError(-1135, "Invalid JSON Request")
     return document["method"].removeprefix("v3/"), given
 
 

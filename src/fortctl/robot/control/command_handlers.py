@@ -1,4 +1,4 @@
-"""What a robot does when it is commanded: one method a command, each leading to a :class:`Change`.
+"""What a robot does when it is commanded: one method a command, each leading to a :class:`CommandOutcome`.
 
 Nothing is written here: the desk writes what changed together with the command's number, as one.
 """
@@ -13,20 +13,20 @@ from typing import Any, Protocol
 
 from fortctl.errors import BadInput, Conflict, FortctlError, InternalError, KeyPolicy, NotFound
 from fortctl.keys.fingerprint import fingerprint
-from fortctl.keys.generation import make_pending
+from fortctl.keys.generation import generate_pending_key
 from fortctl.keys.policy import expect_fit, refuse_foreign
-from fortctl.keys.serialization import card_to_wire, verdict_to_wire
-from fortctl.keys.verification import Death
+from fortctl.keys.serialization import key_card_to_json, verdict_to_json
+from fortctl.keys.verification import DeletionStatus
 from fortctl.mailbox.crypto import identity_id, low_order
 from fortctl.mailbox.messages import Command
 from fortctl.model import KeyCard, KeyPair, KeyType, KeyVerdict, PendingPair, Role
 from fortctl.ports import Clock, ExchangeFault
-from fortctl.robot.control.robot_vault import InstalledKey, StrongBox
+from fortctl.robot.control.robot_vault import InstalledKey, RobotVault
 from fortctl.secret import Secret
 
 
 @dataclass(frozen=True)
-class Change:
+class CommandOutcome:
     """What a command leads to: the receipt's data, and what must be written with its number.
 
     Attributes:
@@ -67,7 +67,7 @@ class Change:
         return bool(self.install or self.refresh or self.forget or self.pending)
 
 
-class Operable(Protocol):
+class RobotPort(Protocol):
     """What the desk asks of the robot's runner."""
 
     async def verify_candidate(
@@ -80,7 +80,7 @@ class Operable(Protocol):
 
     async def look_at_key(self) -> bool: ...
 
-    async def ask_if_dead(self, old: KeyPair) -> Death: ...
+    async def check_deleted(self, old: KeyPair) -> DeletionStatus: ...
 
     async def forget_key(self) -> None: ...
 
@@ -99,7 +99,7 @@ class Operable(Protocol):
     def open_orders(self) -> list[dict[str, Any]]: ...
 
 
-class Duties:
+class CommandHandlers:
     """The commands that a robot obeys.
 
     Args:
@@ -110,13 +110,13 @@ class Duties:
     """
 
     def __init__(
-        self, box: StrongBox, runner: Operable, parse_settings: Callable[[Mapping[str, Any]], Any], clock: Clock
+        self, box: RobotVault, runner: RobotPort, parse_settings: Callable[[Mapping[str, Any]], Any], clock: Clock
     ) -> None:
         self._box = box
         self._runner = runner
         self._parse_settings = parse_settings
         self._clock = clock
-        self.handlers: dict[str, Callable[[Command], Awaitable[Change]]] = {
+        self.handlers: dict[str, Callable[[Command], Awaitable[CommandOutcome]]] = {
             "deliver-key": self._deliver_key,
             "generate-key": self._generate_key,
             "pair-operator": self._pair_operator,
@@ -133,7 +133,7 @@ class Duties:
             "configure": self._configure,
         }
 
-    async def _deliver_key(self, command: Command) -> Change:
+    async def _deliver_key(self, command: Command) -> CommandOutcome:
         args = command.args
         pair = self._delivered(args)
         installed = self._box.key()
@@ -149,7 +149,7 @@ class Duties:
         same = installed is not None and installed.pair == pair and installed.allow == allow
         data = {
             "unchanged": same,
-            "key": card_to_wire(card),
+            "key": key_card_to_json(card),
             "uid": verdict.uid,
             "restrictions": dict(verdict.restrictions.__dict__) if verdict.restrictions else None,
             "warnings": _warnings(verdict),
@@ -162,9 +162,9 @@ class Duties:
                 details={"role": "robot", "reason": "same_key"},
             )
         if args.get("look"):
-            return Change(data)
+            return CommandOutcome(data)
         install = InstalledKey(pair, verdict.uid, allow, card)
-        return Change(data, install=install, overlap=bool(args.get("overlap")), retire=retire)
+        return CommandOutcome(data, install=install, overlap=bool(args.get("overlap")), retire=retire)
 
     def _delivered(self, args: Mapping[str, Any]) -> KeyPair:
         name, api_key = str(args["name"]), Secret(args["api_key"])
@@ -178,25 +178,25 @@ class Duties:
             )
         return KeyPair(name, made.type, api_key, Secret(made.secret.reveal_bytes()))
 
-    async def _generate_key(self, command: Command) -> Change:
-        made = make_pending(KeyType(command.args["type"]), self._clock.now_ms())
-        return Change({"public_key": made.public, "pending_id": made.id}, pending=made)
+    async def _generate_key(self, command: Command) -> CommandOutcome:
+        made = generate_pending_key(KeyType(command.args["type"]), self._clock.now_ms())
+        return CommandOutcome({"public_key": made.public, "pending_id": made.id}, pending=made)
 
-    async def _show_pending(self, command: Command) -> Change:
+    async def _show_pending(self, command: Command) -> CommandOutcome:
         made = self._box.pending()
         if made is None:
-            return Change({"pending_id": None})
-        return Change({"pending_id": made.id, "public_key": made.public})
+            return CommandOutcome({"pending_id": None})
+        return CommandOutcome({"pending_id": made.id, "public_key": made.public})
 
-    async def _forget_key(self, command: Command) -> Change:
+    async def _forget_key(self, command: Command) -> CommandOutcome:
         installed = self._box.key()
         if installed is None:
             raise NotFound("the robot has no key", hint="see 'fortctl keys list'")
         orders = self._runner.open_orders()
         await self._runner.forget_key()
-        return Change({"fingerprint": installed.card.fingerprint, "orders_left": orders}, forget=True)
+        return CommandOutcome({"fingerprint": installed.card.fingerprint, "orders_left": orders}, forget=True)
 
-    async def _verify_key(self, command: Command) -> Change:
+    async def _verify_key(self, command: Command) -> CommandOutcome:
         installed = self._box.key()
         if installed is None:
             raise NotFound("the robot has no key", hint="'fortctl keys add --role robot' gives it one")
@@ -205,34 +205,34 @@ class Duties:
             # Where it was lost, it is good again.
             with contextlib.suppress(FortctlError, ExchangeFault):
                 await self._runner.look_at_key()
-        card = _seen_again(installed.card, verdict, self._clock.now_ms())
-        data = {"result": verdict_to_wire(Role.ROBOT, verdict), "warnings": _warnings(verdict)}
-        return Change(data, refresh=replace(installed, card=card))
+        card = updated_card(installed.card, verdict, self._clock.now_ms())
+        data = {"result": verdict_to_json(Role.ROBOT, verdict), "warnings": _warnings(verdict)}
+        return CommandOutcome(data, refresh=replace(installed, card=card))
 
-    async def _prove_retired(self, command: Command) -> Change:
+    async def _prove_retired(self, command: Command) -> CommandOutcome:
         """Ask whether the key that a rotation replaced is dead; its copy stays until that is journaled (``drop``)."""
         retired = self._box.retiring()
         if retired is None:
-            return Change({"state": "none", "fingerprint": ""})
+            return CommandOutcome({"state": "none", "fingerprint": ""})
         shown = {"fingerprint": retired.card.fingerprint, "name": retired.card.name}
         if command.args.get("drop"):
             # Its death is journaled, or the operator ended the rotation.
-            return Change({"state": "dropped", **shown}, forget_retiring=True)
-        death = await self._runner.ask_if_dead(retired.pair)
+            return CommandOutcome({"state": "dropped", **shown}, forget_retiring=True)
+        death = await self._runner.check_deleted(retired.pair)
         code = death.fault.code if death.fault is not None else None
-        return Change({"state": death.state, "code": code, **shown})
+        return CommandOutcome({"state": death.state, "code": code, **shown})
 
-    async def _hello(self, command: Command) -> Change:
-        return Change({"state": str(self._runner.status()["state"])})
+    async def _hello(self, command: Command) -> CommandOutcome:
+        return CommandOutcome({"state": str(self._runner.status()["state"])})
 
-    async def _pair_operator(self, command: Command) -> Change:
+    async def _pair_operator(self, command: Command) -> CommandOutcome:
         public = base64.b64decode(command.args["public"])
         if identity_id(public) != command.args["operator_id"] or low_order(public):
             raise BadInput("the operator's name is not that of its identity")
         operators = {**self._box.operators(), str(command.args["operator_id"]): public}
-        return Change({"operators": sorted(operators)}, operators=operators)
+        return CommandOutcome({"operators": sorted(operators)}, operators=operators)
 
-    async def _unpair_operator(self, command: Command) -> Change:
+    async def _unpair_operator(self, command: Command) -> CommandOutcome:
         operators = self._box.operators()
         gone = str(command.args["operator_id"])
         if gone not in operators:
@@ -240,27 +240,27 @@ class Duties:
         if gone == command.operator_id:
             raise Conflict("an operator does not revoke itself")
         kept = {name: public for name, public in operators.items() if name != gone}
-        return Change({"operators": sorted(kept)}, operators=kept)
+        return CommandOutcome({"operators": sorted(kept)}, operators=kept)
 
-    async def _start(self, command: Command) -> Change:
+    async def _start(self, command: Command) -> CommandOutcome:
         await self._runner.start(by_person=True)
-        return Change()
+        return CommandOutcome()
 
-    async def _drain(self, command: Command) -> Change:
+    async def _drain(self, command: Command) -> CommandOutcome:
         await self._runner.drain()
-        return Change()
+        return CommandOutcome()
 
-    async def _stop(self, command: Command) -> Change:
-        return Change(await self._runner.stop_now(cancel_orders=bool(command.args.get("cancel_orders"))))
+    async def _stop(self, command: Command) -> CommandOutcome:
+        return CommandOutcome(await self._runner.stop_now(cancel_orders=bool(command.args.get("cancel_orders"))))
 
-    async def _resume(self, command: Command) -> Change:
+    async def _resume(self, command: Command) -> CommandOutcome:
         await self._runner.resume()
-        return Change()
+        return CommandOutcome()
 
-    async def _configure(self, command: Command) -> Change:
+    async def _configure(self, command: Command) -> CommandOutcome:
         warnings = await self._runner.configure(self._parse_settings(command.args))
         data = {"changed": warnings is not None, "warnings": [list(pair) for pair in warnings or ()]}
-        return Change(data, settings=dict(command.args))
+        return CommandOutcome(data, settings=dict(command.args))
 
 
 def _new_card(pair: KeyPair, verdict: KeyVerdict, fingerprint_key: bytes, now: int) -> KeyCard:
@@ -274,10 +274,10 @@ def _new_card(pair: KeyPair, verdict: KeyVerdict, fingerprint_key: bytes, now: i
         held_by=("robot",),
         created_at=now,
     )
-    return _seen_again(card, verdict, now)
+    return updated_card(card, verdict, now)
 
 
-def _seen_again(card: KeyCard, verdict: KeyVerdict, now: int) -> KeyCard:
+def updated_card(card: KeyCard, verdict: KeyVerdict, now: int) -> KeyCard:
     """Return the card as it stands after the exchange was asked about the key."""
     if not verdict.accepted:
         return replace(card, status="rejected", rejected_since=card.rejected_since or now)

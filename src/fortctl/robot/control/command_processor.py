@@ -15,23 +15,23 @@ from typing import Any
 
 from fortctl.canonical_json import canonical_json
 from fortctl.errors import BadInput, Conflict, FortctlError, InternalError, UsageError
-from fortctl.keys.serialization import card_to_wire
+from fortctl.keys.serialization import key_card_to_json
 from fortctl.mailbox.crypto import RecipientKey
-from fortctl.mailbox.messages import Command, Refused, open_row, receipt
+from fortctl.mailbox.messages import Command, CommandRejectedError, open_command, sign_receipt
 from fortctl.model import KeyCard
 from fortctl.ports import Clock, LatchGuard, Mailbox, MailboxRow
-from fortctl.robot.control.command_handlers import Change, Duties, Operable
-from fortctl.robot.control.robot_vault import Applied, Site, StrongBox
+from fortctl.robot.control.command_handlers import CommandHandlers, CommandOutcome, RobotPort
+from fortctl.robot.control.robot_vault import CommandCursor, RobotVault, Site
 from fortctl.secret import Secret
-from fortctl.system.memory import Traces
-from fortctl.timestamps import milliseconds
+from fortctl.system.memory import SecretScrubber
+from fortctl.timestamps import parse_rfc3339
 
 DELIVER = "deliver-key"
 # Refusals of commands that are right, but come too late or too early.
 _OUT_OF_TIME = ("expired", "replayed", "not_yet", "superseded", "older_generation")
 
 
-class Desk:
+class CommandProcessor:
     """Applies commands one after another.
 
     Args:
@@ -44,9 +44,9 @@ class Desk:
 
     def __init__(
         self,
-        box: StrongBox,
+        box: RobotVault,
         mailbox: Mailbox,
-        runner: Operable,
+        runner: RobotPort,
         parse_settings: Callable[[Mapping[str, Any]], Any],
         clock: Clock,
         latch: LatchGuard,
@@ -61,9 +61,9 @@ class Desk:
         self._identity = box.identity()
         self._account = box.account
         self._published: tuple[Any, ...] = ()
-        self._handlers = Duties(box, runner, parse_settings, clock).handlers
+        self._handlers = CommandHandlers(box, runner, parse_settings, clock).handlers
 
-    def publish_news(self) -> None:
+    def publish_if_changed(self) -> None:
         """Publish the card again when the robot's state is another than it says."""
         if _changing(self._runner.status()) != self._published:
             self.publish()
@@ -80,7 +80,7 @@ class Desk:
                 "number": applied.number,
                 "generation": applied.generation,
                 "sites": {name: list(site) for name, site in applied.sites.items()},
-                "key": card_to_wire(_as_it_stands(key.card, status)) if key else None,
+                "key": key_card_to_json(_as_it_stands(key.card, status)) if key else None,
                 "pending": self._box.pending_type(),
                 "state": str(status["state"]),
                 "status": _without_floats({name: status[name] for name in _SHOWN if name in status}),
@@ -106,8 +106,8 @@ class Desk:
         try:
             command = self._opened(row)
             if command.kind == DELIVER and any(self._delivers(other) for other in later):
-                raise Refused("superseded")
-        except Refused as refused:
+                raise CommandRejectedError("superseded")
+        except CommandRejectedError as refused:
             self._refuse(row, refused.reason)
             return
         self._mailbox.claim(self._account, row.number, self._clock.now_ms())
@@ -117,7 +117,7 @@ class Desk:
 
     def _opened(self, row: MailboxRow) -> Command:
         recipient, applied = self._box.recipient(), self._box.applied()
-        command = open_row(
+        command = open_command(
             row,
             operators=self._box.operators(),
             recipient=lambda key_id: recipient if key_id == recipient.key_id else None,
@@ -127,14 +127,14 @@ class Desk:
             last_number=applied.number,
         )
         if command.kind == DELIVER and command.generation <= applied.generation:
-            raise Refused("older_generation")
+            raise CommandRejectedError("older_generation")
         return command
 
     def _delivers(self, row: MailboxRow) -> bool:
         """Return whether a row that waits, too, brings another key: of an operator that is obeyed, not of anybody."""
         try:
             return self._opened(row).kind == DELIVER
-        except Refused:
+        except CommandRejectedError:
             return False
 
     async def _forget_leftovers(self, command: Command, before: list[Secret]) -> None:
@@ -145,7 +145,7 @@ class Desk:
         before.clear()
         if gone:
             # Trading goes on while it looks. It overwrites in this thread: nothing of the robot's moves meanwhile.
-            found, cleaned = await Traces(gone, kept).clean()
+            found, cleaned = await SecretScrubber(gone, kept).clean()
             if found and not cleaned:
                 self._log.warning("memory not cleaned: other threads are at work; %d places may hold a key", found)
             else:
@@ -162,17 +162,19 @@ class Desk:
             change = await handler(command)
         except FortctlError as error:
             self._log.warning("command %d (%s) refused: %s", command.number, command.kind, error.message)
-            change = Change(error=error)
+            change = CommandOutcome(error=error)
         except Exception as error:
             self._log.exception("command %d (%s) failed", command.number, command.kind)
-            change = Change(error=InternalError(f"{type(error).__name__} while the robot applied '{command.kind}'"))
+            change = CommandOutcome(
+                error=InternalError(f"{type(error).__name__} while the robot applied '{command.kind}'")
+            )
         if change.keeps_key and self._latch.is_latched():
             # A panic has destroyed the copies meanwhile: none is written anew.
-            change = Change(error=_too_late())
+            change = CommandOutcome(error=_too_late())
         before = self._box.applied()
         generation = command.generation if change.install else before.generation
         body, signature = self._receipt(command.number, command.kind, change, generation)
-        applied = Applied(command.number, generation, body.decode(), base64.b64encode(signature).decode(), sites)
+        applied = CommandCursor(command.number, generation, body.decode(), base64.b64encode(signature).decode(), sites)
         self._box.write(
             applied,
             settings=change.settings,
@@ -194,20 +196,20 @@ class Desk:
         self._finish(row, body, signature)
 
     async def _keep(
-        self, change: Change, command: Command, applied: Applied, answer: tuple[bytes, bytes]
+        self, change: CommandOutcome, command: Command, applied: CommandCursor, answer: tuple[bytes, bytes]
     ) -> tuple[bytes, bytes]:
         """Hand the stored key to the runner, unless panic came while it was on its way into the vault."""
         if self._latch.is_latched():
             self._box.write(applied, forget=True)
-            return self._receipt(command.number, command.kind, Change(error=_too_late()), applied.generation)
+            return self._receipt(command.number, command.kind, CommandOutcome(error=_too_late()), applied.generation)
         key = change.install
         if key is not None:
             load = self._runner.swap_key if change.overlap else self._runner.set_key
             await load(key.pair, uid=key.uid, allow=key.allow)
         return answer
 
-    def _receipt(self, number: int, kind: str, change: Change, generation: int) -> tuple[bytes, bytes]:
-        return receipt(
+    def _receipt(self, number: int, kind: str, change: CommandOutcome, generation: int) -> tuple[bytes, bytes]:
+        return sign_receipt(
             self._identity,
             account=self._account,
             number=number,
@@ -222,10 +224,10 @@ class Desk:
     def _refuse(self, row: MailboxRow, reason: str) -> None:
         self._log.warning("command %d not obeyed: %s", row.number, reason)
         if reason == "reseal":
-            change = Change(reseal=True)
+            change = CommandOutcome(reseal=True)
         else:
             cls = Conflict if reason in _OUT_OF_TIME else BadInput
-            change = Change(
+            change = CommandOutcome(
                 error=cls(
                     f"the robot does not obey this command: {reason.replace('_', ' ')}",
                     hint="see 'fortctl robot logs'; send the command again",
@@ -254,7 +256,7 @@ def _as_it_stands(card: KeyCard, status: Mapping[str, Any]) -> KeyCard:
     """Return the key's card with what the robot has seen of the key since it was looked at."""
     loss = status.get("key_loss")
     if loss is not None:
-        return replace(card, status="rejected", rejected_since=card.rejected_since or milliseconds(loss["since"]))
+        return replace(card, status="rejected", rejected_since=card.rejected_since or parse_rfc3339(loss["since"]))
     if card.status == "rejected" and status.get("books") == "agreed":
         return replace(card, status="ok", rejected_since=None)
     return card

@@ -13,11 +13,11 @@ from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Se
 from functools import partial
 from typing import Any, Protocol
 
-from fortctl.mailbox.messages import Refused
-from fortctl.mailbox.panic_order import PanicOrder, answer, check_order
+from fortctl.mailbox.messages import CommandRejectedError
+from fortctl.mailbox.panic_order import PanicOrder, check_order, sign_answer
 from fortctl.model import KeyCard
 from fortctl.ports import Clock, Latch, PanicBoard, PanicRow
-from fortctl.robot.control.robot_vault import StrongBox
+from fortctl.robot.control.robot_vault import RobotVault
 
 NOT_YET = "DEADMAN: the mailbox was not reached since the robot came up"
 
@@ -37,14 +37,14 @@ def _signer(body: bytes) -> object:
 class Haltable(Protocol):
     """What is asked of the robot's runner."""
 
-    def fall_silent(self, reason: str) -> None: ...
+    def suspend_trading(self, reason: str) -> None: ...
 
     def place_nothing_more(self) -> None: ...
 
     async def halt(self, *, cancel_orders: bool) -> dict[str, Any]: ...
 
 
-class Obedience:
+class PanicListener:
     """Looks for panic orders.
 
     Args:
@@ -60,7 +60,7 @@ class Obedience:
 
     def __init__(
         self,
-        box: StrongBox,
+        box: RobotVault,
         board: PanicBoard,
         runner: Haltable,
         latch: Latch,
@@ -82,7 +82,7 @@ class Obedience:
         self._identity = box.identity()
         self._heard_at: float | None = None
         if deadman_s is not None:
-            runner.fall_silent(NOT_YET)
+            runner.suspend_trading(NOT_YET)
 
     async def look(self) -> bool:
         """Look for orders and obey the first that is valid; return whether one was obeyed.
@@ -100,7 +100,7 @@ class Obedience:
             self._log.warning("the mailbox is back and holds no panic order: the robot goes on")
         self._heard_at = self._clock.monotonic()
         if self._deadman_s is not None:
-            self._runner.fall_silent("")
+            self._runner.suspend_trading("")
         return False
 
     def _checked(self) -> Iterator[tuple[PanicRow, PanicOrder | None]]:
@@ -117,24 +117,24 @@ class Obedience:
                         used=self._box.used_orders(),
                     ),
                 )
-            except Refused as refused:
+            except CommandRejectedError as refused:
                 self._log.warning("a panic order in the mailbox is not obeyed: %s", refused.reason)
                 self._answer([row], "refused", {"reason": refused.reason})
                 yield row, None
 
-    def allow_silence(self, deadman_s: float | None) -> None:
+    def set_deadman(self, deadman_s: float | None) -> None:
         """Take another time for which nothing may be heard (s), or None: as long as it likes."""
         if deadman_s is None and self._deadman_s is not None:
-            self._runner.fall_silent("")
+            self._runner.suspend_trading("")
         self._deadman_s = deadman_s
         if deadman_s is not None and self._heard_at is None:
-            self._runner.fall_silent(NOT_YET)
+            self._runner.suspend_trading(NOT_YET)
 
     def check_deadman(self) -> None:
         """Fall silent when the mailbox was not looked into for too long."""
         if self._deadman_s is None or self._heard_at is None or self._silent_for() <= self._deadman_s:
             return
-        self._runner.fall_silent(f"DEADMAN: the mailbox was not reached for more than {self._deadman_s:.0f} s")
+        self._runner.suspend_trading(f"DEADMAN: the mailbox was not reached for more than {self._deadman_s:.0f} s")
 
     def _silent_for(self) -> float:
         return self._clock.monotonic() - (self._heard_at or 0.0)
@@ -192,6 +192,6 @@ class Obedience:
 
     def _answer(self, rows: Sequence[PanicRow], outcome: str, data: Mapping[str, Any]) -> None:
         for row in rows:
-            signed = answer(self._identity, self._box.account, row.nonce, outcome, self._clock.now_ms(), data)
+            signed = sign_answer(self._identity, self._box.account, row.nonce, outcome, self._clock.now_ms(), data)
             words = (self._box.account, row.nonce, signed.body, signed.signature)
             self._try("the order could not be answered", partial(self._board.answer_panic, *words))

@@ -13,7 +13,7 @@ from typing import Any
 
 from fortctl.errors import ConfigError, NotFound
 from fortctl.keys.generation import pending_from, pending_record
-from fortctl.keys.serialization import card_from_wire, card_to_wire
+from fortctl.keys.serialization import key_card_from_json, key_card_to_json
 from fortctl.mailbox.crypto import Identity, RecipientKey
 from fortctl.model import KeyCard, KeyPair, KeyType, PendingPair, Role
 from fortctl.ports import Clock, NewRecord, VaultPort
@@ -37,7 +37,7 @@ Site = tuple[int, int, str]
 
 
 @dataclass(frozen=True)
-class Applied:
+class CommandCursor:
     """What the vault remembers of the mailbox, and of each operator's home.
 
     Attributes:
@@ -55,7 +55,7 @@ class Applied:
     sites: dict[str, Site] = field(default_factory=dict)
 
 
-class StrongBox:
+class RobotVault:
     """The robot's own vault, as typed values over the vault port."""
 
     def __init__(self, account: str, exchange: str, vault: VaultPort, clock: Clock) -> None:
@@ -71,10 +71,10 @@ class StrongBox:
         paired = self._read("pairing") or {}
         return {name: base64.b64decode(public) for name, public in paired.items()}
 
-    def applied(self) -> Applied:
+    def applied(self) -> CommandCursor:
         found = self._read("applied") or {}
         sites = {name: (int(one[0]), int(one[1]), str(one[2])) for name, one in found.pop("sites", {}).items()}
-        return Applied(**found, sites=sites)
+        return CommandCursor(**found, sites=sites)
 
     def settings(self) -> dict[str, Any] | None:
         return self._read("settings")
@@ -121,7 +121,7 @@ class StrongBox:
         except NotFound:
             return None
         pair = KeyPair(body["name"], KeyType(body["type"]), Secret(body["api_key"]), Secret(body["secret"]))
-        return InstalledKey(pair, int(body["uid"]), tuple(body["allow"]), card_from_wire(body["card"]))
+        return InstalledKey(pair, int(body["uid"]), tuple(body["allow"]), key_card_from_json(body["card"]))
 
     def pending(self) -> PendingPair | None:
         """Return the key pair that waits for its API key, or None (also when its erasure key was destroyed)."""
@@ -170,7 +170,7 @@ class StrongBox:
 
     def write(
         self,
-        applied: Applied,
+        applied: CommandCursor,
         *,
         pending: PendingPair | None = None,
         operators: Mapping[str, bytes] | None = None,
@@ -212,7 +212,7 @@ class StrongBox:
             "secret": key.pair.secret.reveal(),
             "uid": key.uid,
             "allow": list(key.allow),
-            "card": card_to_wire(key.card),
+            "card": key_card_to_json(key.card),
         }
         return self._record(
             record_id,
@@ -251,14 +251,14 @@ class StrongBox:
     @classmethod
     def provision(
         cls, account: str, exchange: str, vault: VaultPort, clock: Clock, operators: Mapping[str, bytes]
-    ) -> StrongBox:
+    ) -> RobotVault:
         """Fill a new vault: the robot's identity, its first recipient key, the operators it obeys."""
         robot = cls(account, exchange, vault, clock)
         vault.update(
             [
                 robot._record(IDENTITY, Identity.generate().private()),
                 robot._record("pairing", _paired(operators)),
-                robot._record("applied", json.dumps(Applied().__dict__, sort_keys=True)),
+                robot._record("applied", json.dumps(CommandCursor().__dict__, sort_keys=True)),
                 robot._recipient_record(RecipientKey.generate()),
             ]
         )

@@ -10,25 +10,25 @@ from typing import Any
 from fortctl.model import OrderStatus
 from fortctl.robot.core.cycle import Cycle, CycleEvent, CycleState, Order, advance, order_row
 from fortctl.robot.core.events import (
-    Absent,
     Anchored,
+    AssetPriced,
     AssetsNamed,
-    Booked,
     Configured,
     DustLeft,
     Event,
+    FillRecorded,
     Held,
-    Intended,
-    KeyMarked,
-    Noted,
-    Priced,
+    KeyStatusChanged,
+    ModeChanged,
+    OrderIntended,
+    OrderNotFound,
+    OrderStatusReported,
     Released,
-    Told,
+    StrategyNote,
     Trailed,
-    Wished,
 )
-from fortctl.robot.core.filters import shown
-from fortctl.robot.core.lifecycle import Wish
+from fortctl.robot.core.filters import format_money
+from fortctl.robot.core.lifecycle import TradingMode
 from fortctl.robot.core.settings import GridSettings, Settings, parse_settings
 
 ZERO = Decimal(0)
@@ -54,7 +54,7 @@ class Book:
         self._pools: dict[tuple[str, str], tuple[Decimal, Decimal]] = {}
         self.profits: dict[str, Decimal] = {}
         self.settings: Settings | None = None
-        self.wish = Wish.STOPPED
+        self.wish = TradingMode.STOPPED
         self.reason = ""
         self.since = 0
         self.anchor: Decimal | None = None
@@ -69,8 +69,8 @@ class Book:
         self.dust_cost = ZERO
         self.closed = 0
         self.hold: tuple[str, ...] = ()
-        self.key_mark: KeyMarked | None = None
-        self.last_loss: KeyMarked | None = None
+        self.key_mark: KeyStatusChanged | None = None
+        self.last_loss: KeyStatusChanged | None = None
         self.moved: dict[str, Decimal] = {}
         # Commissions in assets whose worth in quote was not known; in no cycle's profit.
         self.other_commissions: dict[str, Decimal] = {}
@@ -158,36 +158,36 @@ class Book:
                 self._configured(parse_settings(event.settings))
             case AssetsNamed():
                 self._named(event.base, event.quote)
-            case Wished():
+            case ModeChanged():
                 self._wished(event)
             case Anchored():
                 self._anchored(event)
             case Trailed():
                 self.levels.discard(event.dropped)
                 self.levels.add(event.added)
-            case Intended():
+            case OrderIntended():
                 self._intended(event)
-            case Told():
+            case OrderStatusReported():
                 self._told(event)
-            case Absent():
+            case OrderNotFound():
                 self._absent(event)
-            case Booked():
+            case FillRecorded():
                 self._booked(event)
             case DustLeft():
                 cycle = self.cycles[event.cycle]
                 cycle.state = advance(cycle.state, CycleEvent.TOO_SMALL)
                 self._finish(cycle)
-            case Noted():
+            case StrategyNote():
                 self.notes[event.name] = event.value
                 if not event.value:
                     del self.notes[event.name]
-            case Priced():
+            case AssetPriced():
                 self.prices[event.asset], self.priced_at[event.asset] = event.price, event.at
             case Held():
                 self.hold = tuple(event.reasons)
             case Released():
                 self.hold = ()
-            case KeyMarked():
+            case KeyStatusChanged():
                 self.key_mark = event
                 self.last_loss = event if event.what == "lost" else self.last_loss
             case _:
@@ -210,18 +210,18 @@ class Book:
             more = range(kept[-1] + 1, kept[-1] + 1 + settings.levels - len(kept))
             self.levels = {*kept, *more}
 
-    def _wished(self, event: Wished) -> None:
-        if event.wish == Wish.RUNNING and not self.live:
+    def _wished(self, event: ModeChanged) -> None:
+        if event.wish == TradingMode.RUNNING and not self.live:
             # A fresh start lays a fresh grid at the price of then.
             self.anchor, self.levels, self.notes = None, set(), {}
-        self.wish, self.reason, self.since = Wish(event.wish), event.reason, event.at
+        self.wish, self.reason, self.since = TradingMode(event.wish), event.reason, event.at
 
     def _anchored(self, event: Anchored) -> None:
         assert isinstance(self.settings, GridSettings)
         self.anchor = event.price
         self.levels = set(range(1, self.settings.levels + 1))
 
-    def _intended(self, event: Intended) -> None:
+    def _intended(self, event: OrderIntended) -> None:
         cycle = self.cycles.get(event.cycle)
         if cycle is None:
             cycle = self.cycles[event.cycle] = Cycle(event.cycle, event.level, event.price, self.symbol, event.at)
@@ -246,7 +246,7 @@ class Book:
         cycle.names.append(event.client_order_id)
         self.open_orders.add(event.client_order_id)
 
-    def _told(self, event: Told) -> None:
+    def _told(self, event: OrderStatusReported) -> None:
         order = self.orders[event.client_order_id]
         status = OrderStatus(event.status)
         # Events may come doubled and late: what was executed never shrinks, and final stays final.
@@ -256,13 +256,13 @@ class Book:
         order.executed = max(order.executed, event.executed)
         self._settle(order)
 
-    def _absent(self, event: Absent) -> None:
+    def _absent(self, event: OrderNotFound) -> None:
         order = self.orders[event.client_order_id]
         if not order.final:
             order.absent = True
         self._settle(order)
 
-    def _booked(self, event: Booked) -> None:
+    def _booked(self, event: FillRecorded) -> None:
         order = self.orders[event.client_order_id]
         if event.trade_id in order.trades:
             return
@@ -357,7 +357,7 @@ class Book:
                     "state": cycle.state.value,
                     "buy": self._leg(cycle, "buy"),
                     "sell": self._leg(cycle, "sell"),
-                    "profit": shown(cycle.profit),
+                    "profit": format_money(cycle.profit),
                 }
             )
         return rows

@@ -40,7 +40,7 @@ class AssetsNamed(Event):
 
 
 @dataclass(frozen=True)
-class Wished(Event):
+class ModeChanged(Event):
     """The wish changed: ``stopped``, ``running`` or ``draining``, and why."""
 
     kind: ClassVar[str] = "wished"
@@ -67,7 +67,7 @@ class Trailed(Event):
 
 
 @dataclass(frozen=True)
-class Intended(Event):
+class OrderIntended(Event):
     """An order is about to leave. ``attempt`` counts the tries of this leg of the cycle.
 
     A buy that names ``sell_price`` makes its cycle's first sell durable too: attempt 1, at that price, for what the buy
@@ -96,7 +96,7 @@ class Intended(Event):
 
 
 @dataclass(frozen=True)
-class Told(Event):
+class OrderStatusReported(Event):
     """The exchange told an order's status and how much of it is executed in all."""
 
     kind: ClassVar[str] = "told"
@@ -107,7 +107,7 @@ class Told(Event):
 
 
 @dataclass(frozen=True)
-class Absent(Event):
+class OrderNotFound(Event):
     """An order was refused, or is proved never to have been placed."""
 
     kind: ClassVar[str] = "absent"
@@ -116,7 +116,7 @@ class Absent(Event):
 
 
 @dataclass(frozen=True)
-class Booked(Event):
+class FillRecorded(Event):
     """One execution of one of our orders; ``trade_id`` is booked once."""
 
     kind: ClassVar[str] = "booked"
@@ -139,7 +139,7 @@ class DustLeft(Event):
 
 
 @dataclass(frozen=True)
-class Noted(Event):
+class StrategyNote(Event):
     """What a strategy wants to remember; an empty value forgets the name."""
 
     kind: ClassVar[str] = "noted"
@@ -148,7 +148,7 @@ class Noted(Event):
 
 
 @dataclass(frozen=True)
-class Priced(Event):
+class AssetPriced(Event):
     """What one unit of an asset is worth in quote: commissions charged in it are valued by this from now on."""
 
     kind: ClassVar[str] = "priced"
@@ -173,7 +173,7 @@ class Released(Event):
 
 
 @dataclass(frozen=True)
-class KeyMarked(Event):
+class KeyStatusChanged(Event):
     """The key was set, lost or forgotten; where lost, with the price then and what the exchange said."""
 
     kind: ClassVar[str] = "key_marked"
@@ -189,8 +189,8 @@ class KeyMarked(Event):
 _KINDS: dict[str, type[Event]] = {
     cls.kind: cls
     for cls in (
-        *(Configured, AssetsNamed, Wished, Anchored, Trailed, Intended, Told),
-        *(Absent, Booked, DustLeft, Noted, Priced, Held, Released, KeyMarked),
+        *(Configured, AssetsNamed, ModeChanged, Anchored, Trailed, OrderIntended, OrderStatusReported),
+        *(OrderNotFound, FillRecorded, DustLeft, StrategyNote, AssetPriced, Held, Released, KeyStatusChanged),
     )
 }
 

@@ -64,7 +64,7 @@ def ceil_to(value: Decimal, step: Decimal) -> Decimal:
     return value if not step else (value / step).to_integral_value(ROUND_CEILING) * step
 
 
-def shown(amount: Decimal) -> str:
+def format_money(amount: Decimal) -> str:
     """Return an amount as people see it: to the exchange's eight decimals at most, half to even.
 
     No exponent, and no noughts at its end. The journal keeps the exact amount.

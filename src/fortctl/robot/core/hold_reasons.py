@@ -26,7 +26,7 @@ def left_by_start(reasons: Sequence[str]) -> list[str]:
     return [reason for reason in reasons if code_of(reason) not in _CLEARED_BY_START]
 
 
-class Excuses:
+class Acknowledged:
     """What a person has looked at.
 
     Args:
@@ -38,7 +38,7 @@ class Excuses:
         self._seen = seen
         self._missing = dict(missing or {})
 
-    def and_(self, reasons: Iterable[str]) -> Excuses:
+    def and_(self, reasons: Iterable[str]) -> Acknowledged:
         """Return these and more."""
         seen, missing = set(self._seen), dict(self._missing)
         for reason in reasons:
@@ -47,7 +47,7 @@ class Excuses:
                 missing[lack[1]] = lack[0]
             elif code_of(reason) in _EXCUSABLE:
                 seen.add(_lasting(reason))
-        return Excuses(frozenset(seen), missing)
+        return Acknowledged(frozenset(seen), missing)
 
     def covers(self, reason: str) -> bool:
         """Return whether a person has seen what a reason says; less missing than they saw is no news."""

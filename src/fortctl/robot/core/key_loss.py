@@ -11,8 +11,8 @@ from fortctl.model import KeyVerdict, PriceRange
 from fortctl.ports import ExchangeFault
 from fortctl.robot.core.book import Book
 from fortctl.robot.core.cycle import Order
-from fortctl.robot.core.filters import shown
-from fortctl.robot.core.reconciliation import HUNDRED, Limits, Mark
+from fortctl.robot.core.filters import format_money
+from fortctl.robot.core.reconciliation import HUNDRED, LastContact, ResumeLimits
 from fortctl.timestamps import rfc3339
 
 ZERO, ONE = Decimal(0), Decimal(1)
@@ -24,7 +24,7 @@ class Cause:
     """Why a key counts as lost.
 
     Attributes:
-        reason: as :class:`fortctl.keys.rejection.Refusal` names it, or ``trading_right_removed``, ``trading_disabled``.
+        reason: as :class:`fortctl.keys.rejection.Rejection` names it, or ``trading_right_removed``, ``trading_disabled``.
         certainty: ``certain``, ``likely`` or ``possible``.
         why: what it was read from, in words.
         code: the exchange's code.
@@ -87,7 +87,14 @@ class KeyLoss:
             self.highest = price if self.highest is None else max(self.highest, price)
 
     def describe(
-        self, price: Decimal | None, book: Book, *, now: int, rate: Decimal, mark: Mark | None, limits: Limits
+        self,
+        price: Decimal | None,
+        book: Book,
+        *,
+        now: int,
+        rate: Decimal,
+        mark: LastContact | None,
+        limits: ResumeLimits,
     ) -> dict[str, Any]:
         """Return the status's ``key_loss{…}``.
 
@@ -110,7 +117,7 @@ class KeyLoss:
             "probably_filled": [order.client_order_id for order in through],
             "fills": [_fill(order, book, rate) for order in through],
             "would_mean": _money(through, book, rate, price),
-            "long": _long(price, now, mark or Mark(self.since, self.price or ONE), limits),
+            "long": _long(price, now, mark or LastContact(self.since, self.price or ONE), limits),
         }
 
     def _traded_through(self, order: Order) -> bool:
@@ -136,8 +143,8 @@ def _fill(order: Order, book: Book, rate: Decimal) -> dict[str, Any]:
         "price": f"{order.price:f}",
         "quantity": f"{left:f}",
         book.base or "base": f"{sign * left:f}",
-        book.quote or "quote": shown(-sign * left * order.price),
-        "profit": shown(_profit(order, book, rate)) if order.leg == "sell" else None,
+        book.quote or "quote": format_money(-sign * left * order.price),
+        "profit": format_money(_profit(order, book, rate)) if order.leg == "sell" else None,
     }
 
 
@@ -152,16 +159,16 @@ def _money(orders: list[Order], book: Book, rate: Decimal, price: Decimal | None
     quote = sum((_left(order) * order.price * (ONE - rate) for order in sells), ZERO)
     quote -= sum((_left(order) * order.price for order in buys), ZERO)
     return {
-        "base": shown(base),
-        "quote": shown(quote),
-        "worth_now": shown(base * price + quote) if price is not None else None,
-        "profit_of_sells": shown(sum((_profit(order, book, rate) for order in sells), ZERO)),
+        "base": format_money(base),
+        "quote": format_money(quote),
+        "worth_now": format_money(base * price + quote) if price is not None else None,
+        "profit_of_sells": format_money(sum((_profit(order, book, rate) for order in sells), ZERO)),
         "asset": book.quote or None,
-        "waiting_to_be_sold": shown(book.inventory() + base),
+        "waiting_to_be_sold": format_money(book.inventory() + base),
     }
 
 
-def _long(price: Decimal | None, now: int, mark: Mark, limits: Limits) -> dict[str, Any]:
+def _long(price: Decimal | None, now: int, mark: LastContact, limits: ResumeLimits) -> dict[str, Any]:
     """Return when the loss counts as long: a new key is then held until a person has looked."""
     gap = max(0, now - mark.at)
     drift = abs(price - mark.price) / mark.price * HUNDRED if price is not None else ZERO

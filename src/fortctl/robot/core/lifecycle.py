@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 
-class Wish(StrEnum):
+class TradingMode(StrEnum):
     STOPPED = "stopped"
     RUNNING = "running"
     DRAINING = "draining"
 
 
-class WishEvent(StrEnum):
+class TradingModeEvent(StrEnum):
     START = "start"
     DRAIN = "drain"
     STOP = "stop"
@@ -38,22 +38,22 @@ class Books(StrEnum):
     AGREED = "agreed"
 
 
-WISH: dict[tuple[Wish, WishEvent], Wish] = {
-    (Wish.STOPPED, WishEvent.START): Wish.RUNNING,
-    (Wish.STOPPED, WishEvent.DRAIN): Wish.DRAINING,
-    (Wish.STOPPED, WishEvent.STOP): Wish.STOPPED,
-    (Wish.STOPPED, WishEvent.DRAINED): Wish.STOPPED,
-    (Wish.STOPPED, WishEvent.BROUGHT_UP): Wish.STOPPED,
-    (Wish.RUNNING, WishEvent.START): Wish.RUNNING,
-    (Wish.RUNNING, WishEvent.DRAIN): Wish.DRAINING,
-    (Wish.RUNNING, WishEvent.STOP): Wish.STOPPED,
-    (Wish.RUNNING, WishEvent.DRAINED): Wish.RUNNING,
-    (Wish.RUNNING, WishEvent.BROUGHT_UP): Wish.STOPPED,
-    (Wish.DRAINING, WishEvent.START): Wish.RUNNING,
-    (Wish.DRAINING, WishEvent.DRAIN): Wish.DRAINING,
-    (Wish.DRAINING, WishEvent.STOP): Wish.STOPPED,
-    (Wish.DRAINING, WishEvent.DRAINED): Wish.STOPPED,
-    (Wish.DRAINING, WishEvent.BROUGHT_UP): Wish.DRAINING,
+TRADING_MODE: dict[tuple[TradingMode, TradingModeEvent], TradingMode] = {
+    (TradingMode.STOPPED, TradingModeEvent.START): TradingMode.RUNNING,
+    (TradingMode.STOPPED, TradingModeEvent.DRAIN): TradingMode.DRAINING,
+    (TradingMode.STOPPED, TradingModeEvent.STOP): TradingMode.STOPPED,
+    (TradingMode.STOPPED, TradingModeEvent.DRAINED): TradingMode.STOPPED,
+    (TradingMode.STOPPED, TradingModeEvent.BROUGHT_UP): TradingMode.STOPPED,
+    (TradingMode.RUNNING, TradingModeEvent.START): TradingMode.RUNNING,
+    (TradingMode.RUNNING, TradingModeEvent.DRAIN): TradingMode.DRAINING,
+    (TradingMode.RUNNING, TradingModeEvent.STOP): TradingMode.STOPPED,
+    (TradingMode.RUNNING, TradingModeEvent.DRAINED): TradingMode.RUNNING,
+    (TradingMode.RUNNING, TradingModeEvent.BROUGHT_UP): TradingMode.STOPPED,
+    (TradingMode.DRAINING, TradingModeEvent.START): TradingMode.RUNNING,
+    (TradingMode.DRAINING, TradingModeEvent.DRAIN): TradingMode.DRAINING,
+    (TradingMode.DRAINING, TradingModeEvent.STOP): TradingMode.STOPPED,
+    (TradingMode.DRAINING, TradingModeEvent.DRAINED): TradingMode.STOPPED,
+    (TradingMode.DRAINING, TradingModeEvent.BROUGHT_UP): TradingMode.DRAINING,
 }
 
 KEY: dict[tuple[Key, KeyEvent], Key] = {
@@ -70,7 +70,7 @@ KEY: dict[tuple[Key, KeyEvent], Key] = {
 
 
 @dataclass(frozen=True)
-class Facts:
+class LifecycleFacts:
     """All that is known of a robot's life; nothing else is stored.
 
     Attributes:
@@ -78,7 +78,7 @@ class Facts:
         hold: why it waits for a person; empty when it does not.
     """
 
-    wish: Wish = Wish.STOPPED
+    wish: TradingMode = TradingMode.STOPPED
     key: Key = Key.NONE
     candidate: bool = False
     books: Books = Books.STALE
@@ -87,27 +87,27 @@ class Facts:
 
 
 # First match wins (robot.md, "Lifecycle").
-DERIVED: tuple[tuple[str, Callable[[Facts], bool]], ...] = (
+DERIVED: tuple[tuple[str, Callable[[LifecycleFacts], bool]], ...] = (
     ("latched", lambda facts: facts.latched),
     ("verifying", lambda facts: facts.candidate and facts.key is not Key.LOADED),
     ("key_lost", lambda facts: facts.key is Key.LOST),
-    ("awaiting_key", lambda facts: facts.key is Key.NONE and facts.wish is not Wish.STOPPED),
+    ("awaiting_key", lambda facts: facts.key is Key.NONE and facts.wish is not TradingMode.STOPPED),
     (
         "reconciling",
-        lambda facts: facts.key is Key.LOADED and facts.books is Books.STALE and facts.wish is not Wish.STOPPED,
+        lambda facts: facts.key is Key.LOADED and facts.books is Books.STALE and facts.wish is not TradingMode.STOPPED,
     ),
     ("held", lambda facts: bool(facts.hold)),
-    ("draining", lambda facts: facts.wish is Wish.DRAINING),
-    ("running", lambda facts: facts.wish is Wish.RUNNING),
+    ("draining", lambda facts: facts.wish is TradingMode.DRAINING),
+    ("running", lambda facts: facts.wish is TradingMode.RUNNING),
     ("stopped", lambda facts: True),
 )
 
 
-def derive_state(facts: Facts) -> str:
+def derive_state(facts: LifecycleFacts) -> str:
     """Return the one word that people see."""
     return next(name for name, holds in DERIVED if holds(facts))
 
 
-def may_trade(facts: Facts) -> bool:
+def may_trade(facts: LifecycleFacts) -> bool:
     """Return whether orders may be placed now."""
     return derive_state(facts) in ("running", "draining")

@@ -17,8 +17,8 @@ from typing import Any
 
 from fortctl.robot.core.book import Book
 from fortctl.robot.core.cycle import ZERO, Cycle, CycleState
-from fortctl.robot.core.events import Booked, Event
-from fortctl.robot.core.filters import shown
+from fortctl.robot.core.events import Event, FillRecorded
+from fortctl.robot.core.filters import format_money
 from fortctl.timestamps import rfc3339
 
 BY = ("cycle", "day", "symbol")
@@ -26,7 +26,7 @@ _EMPTY = (CycleState.CANCELLED, CycleState.PLANNED)
 
 
 @dataclass
-class Line:
+class ReportRow:
     """One day, or one symbol.
 
     Attributes:
@@ -69,12 +69,12 @@ class Report:
         self._given = price is not None
         self._each = each_cycle
         self._cycles: list[dict[str, Any]] = []
-        self._days: dict[tuple[str, str], Line] = {}
-        self._symbols: dict[str, Line] = {}
+        self._days: dict[tuple[str, str], ReportRow] = {}
+        self._symbols: dict[str, ReportRow] = {}
 
     def feed(self, events: Iterable[Event]) -> Report:
         for event in events:
-            if isinstance(event, Booked):
+            if isinstance(event, FillRecorded):
                 self._booked(event)
             self.book.apply(event)
         return self
@@ -100,27 +100,31 @@ class Report:
             sums[2] += line.fees
         return {
             "profit": {
-                quote: {"realised": shown(sums[0]), "unrealised": shown(sums[1]), "fees": shown(sums[2])}
+                quote: {
+                    "realised": format_money(sums[0]),
+                    "unrealised": format_money(sums[1]),
+                    "fees": format_money(sums[2]),
+                }
                 for quote, sums in sorted(quotes.items())
             },
             "cycles_closed": self.book.closed,
             "cycles_open": len([cycle for cycle in self.book.live_cycles() if cycle.held_quantity > 0]),
             "commissions_without_price": _amounts(self.book.other_commissions),
-            "price": shown(self._price) if self._price is not None else None,
+            "price": format_money(self._price) if self._price is not None else None,
             "last_event_at": rfc3339(self.book.last_at) if self.book.last_at else None,
         }
 
     # -- the fold --------------------------------------------------------------------------------------------------
 
-    def _line(self) -> Line:
+    def _line(self) -> ReportRow:
         book = self.book
-        return self._symbols.setdefault(book.symbol, Line(book.symbol, book.quote))
+        return self._symbols.setdefault(book.symbol, ReportRow(book.symbol, book.quote))
 
-    def _day(self, at: int) -> Line:
+    def _day(self, at: int) -> ReportRow:
         book, day = self.book, str(rfc3339(at))[:10]
-        return self._days.setdefault((day, book.symbol), Line(book.symbol, book.quote, day))
+        return self._days.setdefault((day, book.symbol), ReportRow(book.symbol, book.quote, day))
 
-    def _booked(self, event: Booked) -> None:
+    def _booked(self, event: FillRecorded) -> None:
         book = self.book
         if book.has_booked(event.client_order_id, event.trade_id):
             return
@@ -203,37 +207,37 @@ def _cycle_row(cycle: Cycle, book: Book, worth: Decimal | None) -> dict[str, Any
         "state": cycle.state.value,
         "opened_at": rfc3339(cycle.opened_at) if cycle.opened_at else None,
         "closed_at": rfc3339(cycle.closed_at) if over and cycle.closed_at else None,
-        "bought": shown(cycle.bought),
-        "spent": shown(cycle.spent),
-        "sold": shown(cycle.sold),
-        "received": shown(cycle.received),
-        "fees": shown(cycle.fees),
+        "bought": format_money(cycle.bought),
+        "spent": format_money(cycle.spent),
+        "sold": format_money(cycle.sold),
+        "received": format_money(cycle.received),
+        "fees": format_money(cycle.fees),
         "commissions": _amounts(cycle.commissions),
-        "realised_profit": shown(cycle.profit) if over else None,
-        "unrealised_profit": shown(worth) if worth is not None else None,
+        "realised_profit": format_money(cycle.profit) if over else None,
+        "unrealised_profit": format_money(worth) if worth is not None else None,
         "profit_asset": book.quote,
     }
 
 
-def _line_row(line: Line, *names: str) -> dict[str, Any]:
+def _line_row(line: ReportRow, *names: str) -> dict[str, Any]:
     row = {name: getattr(line, name) for name in names} | {
         "cycles_closed": line.cycles_closed,
         "fills": line.fills,
-        "bought": shown(line.bought),
-        "sold": shown(line.sold),
-        "fees": shown(line.fees),
+        "bought": format_money(line.bought),
+        "sold": format_money(line.sold),
+        "fees": format_money(line.fees),
         "commissions": _amounts(line.commissions),
-        "realised_profit": shown(line.realised),
+        "realised_profit": format_money(line.realised),
         "profit_asset": line.quote,
     }
     if "day" not in names:
-        row["unrealised_profit"] = shown(line.unrealised)
-        row["inventory"], row["inventory_cost"] = shown(line.inventory), shown(line.inventory_cost)
+        row["unrealised_profit"] = format_money(line.unrealised)
+        row["inventory"], row["inventory_cost"] = format_money(line.inventory), format_money(line.inventory_cost)
     return row
 
 
 def _amounts(found: Mapping[str, Decimal]) -> dict[str, str]:
-    return {asset: shown(amount) for asset, amount in sorted(found.items())}
+    return {asset: format_money(amount) for asset, amount in sorted(found.items())}
 
 
 def _cell(value: Any) -> str:

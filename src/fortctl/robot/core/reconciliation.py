@@ -10,7 +10,7 @@ from decimal import Decimal
 from fortctl.model import AccountState, Fill, OrderState
 from fortctl.robot.core.book import Book
 from fortctl.robot.core.cycle import Order
-from fortctl.robot.core.events import Absent, Booked, Event, Told
+from fortctl.robot.core.events import Event, FillRecorded, OrderNotFound, OrderStatusReported
 from fortctl.robot.core.hold_reasons import BALANCE
 from fortctl.robot.core.order_ids import prefix_of
 
@@ -19,7 +19,7 @@ _OF_A_ROBOT = re.compile(r"fc[0-9a-f]{8}-")
 
 
 @dataclass(frozen=True)
-class Limits:
+class ResumeLimits:
     """How long a break and how large a move the robot bridges alone.
 
     Attributes:
@@ -32,7 +32,7 @@ class Limits:
 
 
 @dataclass(frozen=True)
-class Mark:
+class LastContact:
     """The last accepted signed answer: when (exchange's clock, ms), and the market's last price then."""
 
     at: int
@@ -40,7 +40,7 @@ class Mark:
 
 
 @dataclass(frozen=True)
-class Break:
+class Outage:
     """From the last accepted signed answer until now.
 
     Attributes:
@@ -49,11 +49,11 @@ class Break:
         price: the market's last price.
     """
 
-    mark: Mark | None
+    mark: LastContact | None
     now: int
     price: Decimal
 
-    def too_long(self, limits: Limits) -> list[str]:
+    def too_long(self, limits: ResumeLimits) -> list[str]:
         """Return why this break is not bridged without a person; empty when it is."""
         if self.mark is None:
             return []
@@ -71,14 +71,14 @@ class Break:
         return reasons
 
 
-def told_of(order: OrderState) -> Told:
+def status_report(order: OrderState) -> OrderStatusReported:
     """Return what an order's state at the exchange tells."""
-    return Told(order.client_order_id, order.order_id, order.status.value, order.executed)
+    return OrderStatusReported(order.client_order_id, order.order_id, order.status.value, order.executed)
 
 
-def booked_of(fill: Fill, client_order_id: str) -> Booked:
+def fill_record(fill: Fill, client_order_id: str) -> FillRecorded:
     """Return a fill as it is booked."""
-    return Booked(
+    return FillRecorded(
         client_order_id,
         fill.trade_id,
         fill.price,
@@ -105,7 +105,7 @@ def missed_something(book: Book, open_orders: Sequence[OrderState]) -> bool:
     )
 
 
-def suspicious(book: Book, open_orders: Iterable[OrderState]) -> list[str]:
+def regressed_orders(book: Book, open_orders: Iterable[OrderState]) -> list[str]:
     """Return the orders that the exchange tells less of than it told before; it must be asked again about each."""
     return [
         order.client_order_id
@@ -115,7 +115,7 @@ def suspicious(book: Book, open_orders: Iterable[OrderState]) -> list[str]:
     ]
 
 
-def gone_back(ours: Order, found: OrderState | None) -> str | None:
+def rollback_reason(ours: Order, found: OrderState | None) -> str | None:
     """Return what speaks for an exchange that lost what it had told us, or None.
 
     Args:
@@ -133,7 +133,7 @@ def gone_back(ours: Order, found: OrderState | None) -> str | None:
     return None
 
 
-def agree(
+def missed_events(
     book: Book,
     open_orders: Iterable[OrderState],
     looked_up: Mapping[str, OrderState | None],
@@ -149,17 +149,22 @@ def agree(
     events: list[Event] = []
     for name, found in fills.items():
         if name in book.orders:
-            events += [booked_of(fill, name) for fill in found if not book.has_booked(name, fill.trade_id)]
+            events += [fill_record(fill, name) for fill in found if not book.has_booked(name, fill.trade_id)]
     for order in open_orders:
         if order.client_order_id in book.orders:
-            events.append(told_of(order))
+            events.append(status_report(order))
     for name, looked in looked_up.items():
-        events.append(Absent(name, "not found at the exchange") if looked is None else told_of(looked))
+        events.append(OrderNotFound(name, "not found at the exchange") if looked is None else status_report(looked))
     return events
 
 
 def reasons_to_hold(
-    book: Book, robot_id: str, open_orders: Iterable[OrderState], account: AccountState, gap: Break, limits: Limits
+    book: Book,
+    robot_id: str,
+    open_orders: Iterable[OrderState],
+    account: AccountState,
+    gap: Outage,
+    limits: ResumeLimits,
 ) -> list[str]:
     """Return why the robot must not go on alone; empty when it may."""
     reasons = gap.too_long(limits) if book.live else []

@@ -10,7 +10,7 @@ from fortctl.model import AccountState
 from fortctl.robot.core.book import Book
 from fortctl.robot.core.cycle import order_row
 from fortctl.robot.core.events import Cancel, Intent, Place
-from fortctl.robot.core.filters import shown
+from fortctl.robot.core.filters import format_money
 from fortctl.timestamps import rfc3339
 
 # An idle robot asks after half a minute of silence.
@@ -18,7 +18,7 @@ SILENT_S = 120.0
 TRADING = ("running", "draining", "reconciling")
 
 
-def describe(
+def robot_status(
     book: Book, state: str, price: Decimal | None = None, waits: Sequence[str] = (), *, silent_s: float = 0.0
 ) -> dict[str, Any]:
     """Return what ``robot status`` shows of a book in a given state.
@@ -42,14 +42,14 @@ def describe(
         "cycles": book.counts(),
         "orders_open": len(orders),
         "orders": [order_row(order) for order in orders],
-        "realised_profit": shown(book.profit),
+        "realised_profit": format_money(book.profit),
         "profit_asset": book.quote or None,
         "last_event_at": rfc3339(book.last_at) if book.last_at else None,
         "price": f"{price:f}" if price is not None else None,
         "hold": list(book.hold),
         "waits": list(waits),
-        "book": {asset: shown(amount) for asset, amount in sorted(book.moved.items()) if asset},
-        "inventory": shown(book.inventory()),
+        "book": {asset: format_money(amount) for asset, amount in sorted(book.moved.items()) if asset},
+        "inventory": format_money(book.inventory()),
         "config": settings.as_json() if settings else {},
     }
 
@@ -67,7 +67,7 @@ def balance_rows(book: Book, account: AccountState) -> list[dict[str, str]]:
 ZERO = Decimal(0)
 
 
-def numbered(reasons: Sequence[str]) -> list[dict[str, Any]]:
+def numbered_reasons(reasons: Sequence[str]) -> list[dict[str, Any]]:
     """Return the reasons to hold as ``{number, code, text}``."""
     rows = []
     for number, reason in enumerate(reasons, 1):
@@ -76,7 +76,7 @@ def numbered(reasons: Sequence[str]) -> list[dict[str, Any]]:
     return rows
 
 
-def after_resume(book: Book, intents: Sequence[Intent], price: Decimal | None) -> dict[str, Any]:
+def resume_preview(book: Book, intents: Sequence[Intent], price: Decimal | None) -> dict[str, Any]:
     """Return what ``robot resume`` would do at once.
 
     Args:
@@ -98,7 +98,7 @@ def after_resume(book: Book, intents: Sequence[Intent], price: Decimal | None) -
                 "side": place.leg.upper(),
                 "price": f"{place.price:f}",
                 "quantity": f"{place.quantity:f}",
-                "worth": shown(place.price * place.quantity),
+                "worth": format_money(place.price * place.quantity),
             }
             for place in places
         ],
@@ -106,13 +106,13 @@ def after_resume(book: Book, intents: Sequence[Intent], price: Decimal | None) -
         "cancels": [intent.client_order_id for intent in intents if isinstance(intent, Cancel)],
         "inventory": {
             "quantity": f"{have:f}",
-            "cost": shown(cost),
-            "worth_now": shown(have * price) if price is not None else None,
-            "unrealised_profit": shown(have * price - cost) if price is not None else None,
+            "cost": format_money(cost),
+            "worth_now": format_money(have * price) if price is not None else None,
+            "unrealised_profit": format_money(have * price - cost) if price is not None else None,
         },
         "asset": book.quote or None,
     }
 
 
 def _worth(rows: Iterable[tuple[Decimal, Decimal]]) -> str:
-    return shown(sum((price * quantity for price, quantity in rows), ZERO))
+    return format_money(sum((price * quantity for price, quantity in rows), ZERO))

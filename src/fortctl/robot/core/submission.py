@@ -16,7 +16,7 @@ RECV_WINDOW_MS = 1_000
 PROVED_AFTER_MS = RECV_WINDOW_MS + 1_000
 
 
-class Step(StrEnum):
+class SubmissionStep(StrEnum):
     STAMP = "stamp"  # fix the request's timestamp, by the exchange's clock
     JOURNAL = "journal"  # its intent is durable (or was, with the cycle's buy)
     LOCK = "lock"  # take the latch's lock, shared
@@ -26,25 +26,33 @@ class Step(StrEnum):
     UNLOCK = "unlock"
 
 
-LEAVING = (Step.STAMP, Step.JOURNAL, Step.LOCK, Step.LATCH, Step.LEASE, Step.SEND, Step.UNLOCK)
+SUBMISSION_STEPS = (
+    SubmissionStep.STAMP,
+    SubmissionStep.JOURNAL,
+    SubmissionStep.LOCK,
+    SubmissionStep.LATCH,
+    SubmissionStep.LEASE,
+    SubmissionStep.SEND,
+    SubmissionStep.UNLOCK,
+)
 
 
 @dataclass(frozen=True)
-class Leaving:
+class Submission:
     """One order on its way out.
 
     Attributes:
-        order: the steps; another order than :data:`LEAVING` is a bug that the exploration must find.
+        order: the steps; another order than :data:`SUBMISSION_STEPS` is a bug that the exploration must find.
         at: how many of them are done.
         stopped: the step that did not let it pass, or None.
     """
 
-    order: tuple[Step, ...] = LEAVING
+    order: tuple[SubmissionStep, ...] = SUBMISSION_STEPS
     at: int = 0
-    stopped: Step | None = None
+    stopped: SubmissionStep | None = None
 
     @property
-    def step(self) -> Step | None:
+    def step(self) -> SubmissionStep | None:
         """The step to be taken now; None at the end."""
         return self.order[self.at] if self.at < len(self.order) else None
 
@@ -52,17 +60,21 @@ class Leaving:
     def locked(self) -> bool:
         """Whether the latch's lock is held."""
         done = self.order[: self.at]
-        return Step.LOCK in done and Step.UNLOCK not in done and self.stopped is not Step.LOCK
+        return (
+            SubmissionStep.LOCK in done
+            and SubmissionStep.UNLOCK not in done
+            and self.stopped is not SubmissionStep.LOCK
+        )
 
-    def went(self, well: bool = True) -> Leaving:
+    def went(self, well: bool = True) -> Submission:
         """Return the state after the present step; one that did not go well leads to the unlocking, or to the end."""
         if well or self.step is None:
-            return Leaving(self.order, self.at + 1, self.stopped)
+            return Submission(self.order, self.at + 1, self.stopped)
         refused = self.step
-        held = self.locked and refused is not Step.LOCK
-        end = self.order.index(Step.UNLOCK) if held else len(self.order)
-        return Leaving(self.order, end, refused)
+        held = self.locked and refused is not SubmissionStep.LOCK
+        end = self.order.index(SubmissionStep.UNLOCK) if held else len(self.order)
+        return Submission(self.order, end, refused)
 
 
 # An order that is stamped, and whose intent is durable.
-READY = Leaving().went().went()
+READY = Submission().went().went()

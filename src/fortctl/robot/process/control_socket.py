@@ -20,7 +20,7 @@ Handler = Callable[[Mapping[str, Any]], Awaitable[Mapping[str, Any]]]
 _REQUEST_LIMIT = 64 * 1024
 
 
-class Endpoint:
+class ControlSocket:
     """Serve a robot's socket.
 
     Args:

@@ -22,7 +22,7 @@ from fortctl import __version__
 from fortctl.config.home import make_private_folder, write_private
 from fortctl.errors import FortctlError
 from fortctl.secret import redact
-from fortctl.system.files import open_plain, read_plain
+from fortctl.system.files import open_regular, read_regular
 from fortctl.timestamps import rfc3339
 
 FOLDER, TRACE = "incidents", "crash.trace"
@@ -34,7 +34,7 @@ _STATE = (
 )
 
 
-class Incidents:
+class CrashReports:
     """The incident files of one robot.
 
     Args:
@@ -66,11 +66,11 @@ class Incidents:
         made = None
         path = self._folder / TRACE
         with contextlib.suppress(OSError):
-            left = read_plain(path)[:MOST_BYTES] if path.exists() else b""
+            left = read_regular(path)[:MOST_BYTES] if path.exists() else b""
             if left.strip():
                 lines = [_without_place(line) for line in left.decode("utf-8", "replace").splitlines()[:200]]
                 made = self._write(at_ms, {"where": "native code, or stopped by the watchdog", "trace": lines})
-            descriptor = open_plain(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW)
+            descriptor = open_regular(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW)
             self._trace = os.fdopen(descriptor, "wb", buffering=0)
             faulthandler.enable(self._trace)
         return made
@@ -115,7 +115,7 @@ def listed(folder: Path) -> list[dict[str, Any]]:
     found = []
     for path in sorted((folder / FOLDER).glob("*.json"))[-MOST_FILES:]:
         with contextlib.suppress(OSError, ValueError):
-            parsed = json.loads(read_plain(path)[: MOST_BYTES + 1])
+            parsed = json.loads(read_regular(path)[: MOST_BYTES + 1])
             errors = parsed.get("errors") or [{"type": "a crash", "message": ""}]
             first = f"{errors[0]['type']}: {errors[0]['message']}".rstrip(": ")
             found.append({"at": parsed["at"], "where": parsed["where"], "error": first, "path": str(path)})

@@ -10,7 +10,7 @@ from typing import Any
 import uvloop
 
 
-class RobotLoop(uvloop.Loop):
+class SingleThreadLoop(uvloop.Loop):
     """A loop that connects without asking its pool of threads what a numeric address means (decision 0020)."""
 
     async def sock_connect(self, sock: socket.socket, address: Any) -> None:

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from fortctl.errors import Conflict, FortctlError, RobotUnreachable, error_from_json
 from fortctl.secret import Secret, redact
-from fortctl.system.files import open_plain
+from fortctl.system.files import open_regular
 
 if TYPE_CHECKING:
     import subprocess
@@ -181,7 +181,7 @@ class LocalRobot:
 
     @contextmanager
     def _bring_up_lock(self, timeout_s: float) -> Iterator[None]:
-        descriptor = open_plain(self.folder / BRING_UP_LOCK, os.O_RDWR | os.O_CREAT)
+        descriptor = open_regular(self.folder / BRING_UP_LOCK, os.O_RDWR | os.O_CREAT)
         try:
             deadline = time.monotonic() + timeout_s
             while True:

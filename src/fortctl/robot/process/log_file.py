@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from fortctl.secret import install_redaction
-from fortctl.system.files import open_plain
+from fortctl.system.files import open_regular
 from fortctl.timestamps import rfc3339
 
 _REMEMBERED = 50
@@ -83,7 +83,7 @@ class _PrivateFile(logging.handlers.RotatingFileHandler):
 
     def _open(self) -> Any:
         def private(name: str, flags: int) -> int:
-            return open_plain(name, flags | os.O_NOFOLLOW)
+            return open_regular(name, flags | os.O_NOFOLLOW)
 
         return open(self.baseFilename, self.mode, encoding=self.encoding, opener=private)
 

@@ -10,7 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
 
-from fortctl.system.files import open_plain
+from fortctl.system.files import open_regular
 
 _TAIL_BYTES = 4 * 1024 * 1024
 _POLL_S = 0.2
@@ -38,7 +38,7 @@ class LogReader:
             lines = self._tail(self._stream)
         before = self._path.with_name(f"{self._path.name}.1")
         if len(lines) < count:
-            with suppress(OSError), open(before, "rb", opener=open_plain) as stream:
+            with suppress(OSError), open(before, "rb", opener=open_regular) as stream:
                 lines = [*self._tail(stream), *lines]
         # What is not ended yet is told once it is.
         return [_parsed(line) for line in lines[max(0, len(lines) - count) :]]
@@ -64,7 +64,7 @@ class LogReader:
 
     def _open(self) -> bool:
         try:
-            self._stream = open(self._path, "rb", opener=open_plain)  # noqa: SIM115 (closed by close)
+            self._stream = open(self._path, "rb", opener=open_regular)  # noqa: SIM115 (closed by close)
         except FileNotFoundError:
             return False
         return True

@@ -16,7 +16,7 @@ from typing import Any
 
 from fortctl.robot.core.events import Event
 from fortctl.robot.core.lifecycle import DERIVED
-from fortctl.robot.core.reconciliation import Mark
+from fortctl.robot.core.reconciliation import LastContact
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 STATES = tuple(name for name, _holds in DERIVED)
@@ -100,7 +100,7 @@ class MeteredJournal:
         self._journal.append(events)
         self._meter.wrote(events, self._monotonic() - began)
 
-    def keep_mark(self, mark: Mark) -> None:
+    def keep_mark(self, mark: LastContact) -> None:
         self._journal.keep_mark(mark)
 
     def __getattr__(self, name: str) -> Any:

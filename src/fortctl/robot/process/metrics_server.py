@@ -15,7 +15,7 @@ from typing import Any
 
 from fortctl.config.settings import Address
 from fortctl.robot.process.metrics import CONTENT_TYPE
-from fortctl.system.threads import apart
+from fortctl.system.threads import run_in_own_thread
 
 _LONGEST_REQUEST = 8 * 1024
 _WITHIN_S = 5.0
@@ -95,7 +95,7 @@ async def _bound(address: Address) -> list[socket.socket]:
     The event loop would ask its own resolver even what a numeric address means, in threads that stay for ever: a
     robot overwrites memory as its only thread (decision 0020).
     """
-    found = await apart(
+    found = await run_in_own_thread(
         socket.getaddrinfo, address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
     )
     made: list[socket.socket] = []

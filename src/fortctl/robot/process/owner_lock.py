@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fortctl.errors import Conflict
-from fortctl.system.files import open_plain
+from fortctl.system.files import open_regular
 
 if TYPE_CHECKING:
     pass
@@ -44,7 +44,7 @@ class OwnerLock:
 
     def acquire(self, host: str) -> None:
         """Take the lock and write who holds it. Raises ``Conflict`` when another robot has it."""
-        descriptor = open_plain(self._path, os.O_RDWR | os.O_CREAT)
+        descriptor = open_regular(self._path, os.O_RDWR | os.O_CREAT)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -76,7 +76,7 @@ def owner_of(folder: Path) -> Owner | None:
     """Return who holds the account's lock, or None when nobody does."""
     try:
         # For reading alone: a panic finds the owner in a read-only home, too.
-        descriptor = open_plain(folder / LOCK_NAME, os.O_RDONLY)
+        descriptor = open_regular(folder / LOCK_NAME, os.O_RDONLY)
     except OSError:
         return None
     try:
@@ -92,7 +92,7 @@ def owner_of(folder: Path) -> Owner | None:
 def _last_owner(folder: Path) -> Owner | None:
     """Return who has held the lock last, or does; None where the file is gone, or tells of nobody."""
     try:
-        descriptor = open_plain(folder / LOCK_NAME, os.O_RDONLY)
+        descriptor = open_regular(folder / LOCK_NAME, os.O_RDONLY)
     except OSError:
         return None
     try:

@@ -10,7 +10,7 @@ from typing import Any
 
 from fortctl.errors import NotFound, RobotUnreachable
 from fortctl.secret import Secret
-from fortctl.system.files import read_plain
+from fortctl.system.files import read_regular
 
 
 class RemoteRobot:
@@ -49,7 +49,7 @@ class NoRobot(RemoteRobot):
         )
 
 
-def signed_card(body: bytes, signature: bytes, identity: Path | None) -> dict[str, Any] | None:
+def read_card(body: bytes, signature: bytes, identity: Path | None) -> dict[str, Any] | None:
     """Return a robot's published card, or None where it is none, or not signed by the robot of an identity file.
 
     Args:
@@ -60,7 +60,7 @@ def signed_card(body: bytes, signature: bytes, identity: Path | None) -> dict[st
         if identity is not None:
             from fortctl.mailbox.crypto import verify
 
-            public = base64.b64decode(json.loads(read_plain(identity))["public"])
+            public = base64.b64decode(json.loads(read_regular(identity))["public"])
             if not verify(public, "card", body, signature):
                 return None
     except (OSError, ValueError, LookupError, TypeError, RecursionError):

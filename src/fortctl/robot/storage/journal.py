@@ -18,8 +18,8 @@ from pathlib import Path
 from fortctl.errors import Conflict, JournalUnwritable
 from fortctl.ports import Clock
 from fortctl.robot.core.events import Event, event_from_json
-from fortctl.robot.core.reconciliation import Mark
-from fortctl.robot.storage.journal_checkpoint import BLOCK, Anchor, read_anchor, write_anchor
+from fortctl.robot.core.reconciliation import LastContact
+from fortctl.robot.storage.journal_checkpoint import BLOCK, JournalCheckpoint, read_anchor, write_anchor
 from fortctl.store.sqlite import connect, damaged, transaction
 
 MIGRATIONS = (
@@ -120,10 +120,10 @@ class SqliteJournal:
             there = read_anchor(self._anchor_path)
             # Nobody else writes it meanwhile: the token was just checked, under the journal's own lock.
             upto = upto if exactly or there is None else max(upto, there.next)
-            self._keep_anchor(Anchor(self._id(), self._last_seq(), upto))
+            self._keep_anchor(JournalCheckpoint(self._id(), self._last_seq(), upto))
         self._covered = upto
 
-    def _keep_anchor(self, anchor: Anchor) -> None:
+    def _keep_anchor(self, anchor: JournalCheckpoint) -> None:
         write_anchor(self._anchor_path, anchor)
 
     def _id(self) -> str:
@@ -175,7 +175,7 @@ class SqliteJournal:
         """Return whether our fencing token is still the newest."""
         return self._stored_token() == self._token
 
-    def keep_mark(self, mark: Mark) -> None:
+    def keep_mark(self, mark: LastContact) -> None:
         """Remember the last accepted signed answer. Raises as :meth:`append`."""
         with self._writing():
             self._connection.execute(
@@ -184,9 +184,9 @@ class SqliteJournal:
                 (self._account, mark.at, f"{mark.price:f}"),
             )
 
-    def mark(self) -> Mark | None:
+    def mark(self) -> LastContact | None:
         found = self._connection.execute("SELECT at, price FROM mark WHERE account = ?", (self._account,)).fetchone()
-        return Mark(int(found[0]), Decimal(found[1])) if found else None
+        return LastContact(int(found[0]), Decimal(found[1])) if found else None
 
     def close(self) -> None:
         self._connection.close()

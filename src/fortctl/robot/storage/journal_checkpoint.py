@@ -11,14 +11,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from fortctl.errors import JournalUnwritable, VaultDamaged
-from fortctl.system.files import read_plain, replace_file
+from fortctl.system.files import read_regular, replace_file
 
 # Cycle numbers that are reserved by one write; a robot that was killed skips what is left of them.
 BLOCK = 100
 
 
 @dataclass(frozen=True)
-class Anchor:
+class JournalCheckpoint:
     """What is known of a journal outside it.
 
     Attributes:
@@ -40,11 +40,11 @@ class Anchor:
         return ""
 
 
-def read_anchor(path: Path) -> Anchor | None:
+def read_anchor(path: Path) -> JournalCheckpoint | None:
     """Return the anchor, or None where there is none yet. Raises ``VaultDamaged``."""
     try:
-        told = json.loads(read_plain(path))
-        return Anchor(str(told["journal"]), int(told["seq"]), int(told["next"]))
+        told = json.loads(read_regular(path))
+        return JournalCheckpoint(str(told["journal"]), int(told["seq"]), int(told["next"]))
     except FileNotFoundError:
         return None
     except (OSError, ValueError, KeyError, TypeError):
@@ -54,7 +54,7 @@ def read_anchor(path: Path) -> Anchor | None:
         ) from None
 
 
-def write_anchor(path: Path, anchor: Anchor) -> None:
+def write_anchor(path: Path, anchor: JournalCheckpoint) -> None:
     """Replace the anchor durably. Raises ``JournalUnwritable``."""
     try:
         replace_file(path, json.dumps(asdict(anchor), sort_keys=True).encode())

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from fortctl.errors import Conflict
-from fortctl.system.files import open_plain, read_plain
+from fortctl.system.files import open_regular, read_regular
 
 LATCH_NAME = "latch"
 LOCK_NAME = "latch.lock"
@@ -206,10 +206,10 @@ class LatchFile:
     def _open_lock(self) -> int:
         path = self._folder / LOCK_NAME
         try:
-            return open_plain(path, os.O_RDWR | os.O_CREAT)
+            return open_regular(path, os.O_RDWR | os.O_CREAT)
         except OSError:
             # In a read-only folder one that is there can be locked all the same.
-            return open_plain(path, os.O_RDONLY)
+            return open_regular(path, os.O_RDONLY)
 
     def _sync_folder(self) -> None:
         descriptor = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -221,7 +221,7 @@ class LatchFile:
 
 def _facts(path: Path) -> dict[str, Any]:
     try:
-        value = json.loads(read_plain(path))
+        value = json.loads(read_regular(path))
     except (OSError, ValueError, RecursionError):
         return {}
     return {name: fact for name, fact in value.items() if _sound(name, fact)} if isinstance(value, dict) else {}

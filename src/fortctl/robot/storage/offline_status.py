@@ -9,7 +9,7 @@ from typing import Any
 from fortctl.robot.core.book import Book
 from fortctl.robot.core.cycle import IllegalTransition
 from fortctl.robot.core.profit_report import report
-from fortctl.robot.core.status import describe
+from fortctl.robot.core.status import robot_status
 from fortctl.robot.storage.journal import read_events
 from fortctl.store.sqlite import damaged, expect_whole, reading
 from fortctl.timestamps import rfc3339
@@ -46,7 +46,7 @@ def offline_status(path: Path) -> dict[str, Any]:
                 book.replay(read_events(connection))
             except (KeyError, IllegalTransition) as error:
                 raise damaged(path, error) from error
-    status = describe(book, "held" if book.hold else book.wish.value)
+    status = robot_status(book, "held" if book.hold else book.wish.value)
     # Nothing trades without a process, whatever the wish: it says what a service manager would go on with.
     if status["state"] in ("running", "draining"):
         status["reason"], status["state"] = f"no process; the wish is {status['state']}", "stopped"

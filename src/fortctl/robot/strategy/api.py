@@ -17,7 +17,7 @@ from fortctl.robot.core.book import Book
 from fortctl.robot.core.cycle import Cycle, CycleState
 from fortctl.robot.core.events import Cancel, DustLeft, Event, Intent, Place
 from fortctl.robot.core.filters import ceil_to, floor_to, most, refusal, sellable
-from fortctl.robot.core.lifecycle import Wish
+from fortctl.robot.core.lifecycle import TradingMode
 from fortctl.robot.core.settings import Settings
 
 ZERO, ONE, HUNDRED = Decimal(0), Decimal(1), Decimal(100)
@@ -103,7 +103,7 @@ def first_sell(book: Book, cycle: Cycle, view: View) -> Place | None:
     """
     quantity, price = cycle.promised, cycle.sell_price
     if (
-        book.wish is Wish.STOPPED
+        book.wish is TradingMode.STOPPED
         or not sells_now(book, cycle, view)
         or refusal(view.rules, "sell", price, quantity, view.price)
         or quantity != most(cycle.held_quantity + book.dust, price, view.rules)
@@ -218,7 +218,7 @@ def buy(book: Book, settings: Settings, view: View, level: int, price: Decimal, 
         price: rounded to the tick.
         bound: quote that is bound already, orders of this plan included.
     """
-    if level in view.blocked or price <= 0 or not bounded(settings, price) or meets_ourselves(book, price):
+    if level in view.blocked or price <= 0 or not bounded(settings, price) or would_self_trade(book, price):
         return None
     quantity = buy_quantity(settings.order_quote, price, view.rules)
     after = floor_to(quantity * (ONE - view.rate), view.rules.step_size)
@@ -230,7 +230,7 @@ def buy(book: Book, settings: Settings, view: View, level: int, price: Decimal, 
     return Place(None, level, "buy", price, quantity, sell_price=promised)
 
 
-def meets_ourselves(book: Book, price: Decimal) -> bool:
+def would_self_trade(book: Book, price: Decimal) -> bool:
     """Return whether a buy at a price would meet a sell of ours, at the exchange or promised."""
     for cycle in book.live_cycles():
         offered = cycle.sell_price
@@ -293,4 +293,4 @@ def draining(book: Book, settings: Settings, view: View) -> Plan:
 
 def drained(book: Book) -> bool:
     """Return whether a drain has nothing left to wait for."""
-    return book.wish is Wish.DRAINING and not book.live
+    return book.wish is TradingMode.DRAINING and not book.live

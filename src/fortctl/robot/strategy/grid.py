@@ -10,7 +10,7 @@ from fortctl.robot.core.book import Book
 from fortctl.robot.core.cycle import CycleState
 from fortctl.robot.core.events import Anchored, Cancel, Event, Intent, Trailed
 from fortctl.robot.core.filters import floor_to, sellable
-from fortctl.robot.core.lifecycle import Wish
+from fortctl.robot.core.lifecycle import TradingMode
 from fortctl.robot.core.settings import GridSettings, Settings
 from fortctl.robot.strategy.api import (
     HUNDRED,
@@ -68,10 +68,10 @@ class Grid:
 
     def plan(self, book: Book, view: View) -> Plan:
         """Return what is wanted now, by the book's wish; nothing when it is ``stopped``."""
-        if book.settings is None or book.wish is Wish.STOPPED:
+        if book.settings is None or book.wish is TradingMode.STOPPED:
             return Plan()
         settings = _own(book.settings)
-        if book.wish is Wish.DRAINING:
+        if book.wish is TradingMode.DRAINING:
             return draining(book, settings, view)
         events, intents = sells(book, settings, view)
         if book.anchor is None:
@@ -81,7 +81,7 @@ class Grid:
         if trails:
             # The new level is bought at the next look, when the book has it.
             return Plan((*events, *trails), (*intents, *cancels))
-        orders = [*_strays(book), *_buys(book, settings, view)]
+        orders = [*_out_of_grid_orders(book), *_buys(book, settings, view)]
         if events or intents or orders:
             return Plan(tuple(events), (*intents, *orders), waits=_waits(book, settings, view))
         return Plan(quiet_below=_quiet_below(book, settings, view), waits=_waits(book, settings, view))
@@ -135,7 +135,7 @@ def _fills_on_the_way(book: Book, view: View) -> bool:
     return any(book.orders[cycle.orders["sell"]].price <= view.price for cycle in selling)
 
 
-def _strays(book: Book) -> list[Intent]:
+def _out_of_grid_orders(book: Book) -> list[Intent]:
     """Return cancels of the buys at levels that were given up: a kill, or a refusal, may have come between."""
     return [
         Cancel(cycle.orders["buy"])

@@ -6,16 +6,16 @@ from decimal import Decimal
 
 from fortctl.robot.core.book import Book
 from fortctl.robot.core.cycle import CycleState
-from fortctl.robot.core.events import Anchored, Cancel, DustLeft, Event, Intent, Noted, Place, Trailed
+from fortctl.robot.core.events import Anchored, Cancel, DustLeft, Event, Intent, Place, StrategyNote, Trailed
 from fortctl.robot.core.filters import floor_to, refusal, sellable
-from fortctl.robot.core.lifecycle import Wish
-from fortctl.robot.strategy.api import Plan, View, bounded, meets_ourselves, out_of_place, sells_now, waiting
+from fortctl.robot.core.lifecycle import TradingMode
+from fortctl.robot.strategy.api import Plan, View, bounded, out_of_place, sells_now, waiting, would_self_trade
 
 ZERO, ONE = Decimal(0), Decimal(1)
 NOTE_LENGTH = 200
 
 
-def guarded(plan: Plan, book: Book, view: View) -> tuple[Plan, list[str]]:
+def apply_limits(plan: Plan, book: Book, view: View) -> tuple[Plan, list[str]]:
     """Keep of a plan what the robot may do, whoever wrote the strategy; say of the rest why not.
 
     Buys that the settings allow no more are taken back besides.
@@ -28,14 +28,14 @@ def guarded(plan: Plan, book: Book, view: View) -> tuple[Plan, list[str]]:
         complaints.append("an event that is not the strategy's to write")
     intents: list[Intent] = []
     state = _Allowance(book, view)
-    if book.settings is not None and book.wish is not Wish.STOPPED:
+    if book.settings is not None and book.wish is not TradingMode.STOPPED:
         for intent in plan.intents:
             why = state.refuses(intent)
             if why is None:
                 intents.append(intent)
             else:
                 complaints.append(f"{type(intent).__name__.lower()}: {why}")
-    if book.wish is Wish.RUNNING:
+    if book.wish is TradingMode.RUNNING:
         intents += [cancel for cancel in out_of_place(book) if cancel not in intents]
     quiet = None if events or intents or complaints else plan.quiet_below
     waits = waiting(plan, book, book.settings, view) if book.settings is not None else ()
@@ -48,7 +48,7 @@ def _may_note(event: Event, book: Book, view: View) -> bool:
             return event.price > 0 and book.settings is not None and book.settings.strategy == "grid"
         case Trailed():
             return book.anchor is not None
-        case Noted():
+        case StrategyNote():
             return len(event.name) + len(event.value) <= NOTE_LENGTH
         case DustLeft():
             cycle = book.cycles.get(event.cycle)
@@ -88,12 +88,12 @@ class _Allowance:
         cost = place.price * place.quantity
         checks = (
             ("a buy begins a new cycle, without dust", place.cycle is None and place.dust == 0),
-            ("the robot drains", self._book.wish is Wish.RUNNING),
+            ("the robot drains", self._book.wish is TradingMode.RUNNING),
             ("the level is taken", place.level not in self._taken),
             ("the level must wait", place.level not in self._view.blocked),
             ("outside floor and ceiling", bounded(settings, place.price)),
             ("over the budget", settings.max_quote is None or self._bound + cost <= settings.max_quote),
-            ("it would meet a sell of ours", not meets_ourselves(self._book, place.price)),
+            ("it would meet a sell of ours", not would_self_trade(self._book, place.price)),
             ("the promised sell is not on the tick", place.sell_price % (self._view.rules.tick_size or ONE) == 0),
             ("MAX_NUM_ORDERS", not limit or self._cycles < limit),
         )

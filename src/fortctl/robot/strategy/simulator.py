@@ -16,23 +16,23 @@ from fortctl.model import SymbolRules
 from fortctl.robot.core.book import Book
 from fortctl.robot.core.cycle import Order
 from fortctl.robot.core.events import (
-    Absent,
     AssetsNamed,
-    Booked,
     Cancel,
     Configured,
     Event,
-    Intended,
+    FillRecorded,
+    ModeChanged,
+    OrderIntended,
+    OrderNotFound,
+    OrderStatusReported,
     Place,
-    Told,
-    Wished,
 )
 from fortctl.robot.core.filters import floor_to
-from fortctl.robot.core.lifecycle import Wish
+from fortctl.robot.core.lifecycle import TradingMode
 from fortctl.robot.core.order_ids import client_order_id
 from fortctl.robot.core.settings import GridSettings, Settings, parse_settings
 from fortctl.robot.strategy.api import Plan, Strategy, View, drained, first_sell
-from fortctl.robot.strategy.guard import guarded
+from fortctl.robot.strategy.guard import apply_limits
 
 ROBOT_ID = "0123456789abcdef"
 ROUNDS = 60
@@ -58,12 +58,12 @@ RULES = SymbolRules(
 )
 
 
-class Broken(AssertionError):
+class InvariantViolationError(AssertionError):
     """An invariant does not hold; the text says which, and where."""
 
 
 @dataclass(frozen=True)
-class Step:
+class SimulatedStep:
     """One thing that happens: ``kind`` of :data:`KINDS`, with a number and a choice to go with it."""
 
     kind: str
@@ -72,7 +72,7 @@ class Step:
 
 
 @dataclass
-class Playground:
+class StrategySimulator:
     """A strategy, its book, and an exchange's side of its orders.
 
     Attributes:
@@ -101,7 +101,7 @@ class Playground:
 
     # -- what happens ----------------------------------------------------------------------------------------------
 
-    def step(self, step: Step) -> None:
+    def step(self, step: SimulatedStep) -> None:
         """Let one thing happen, let the robot do what it wants, and check everything."""
         getattr(self, f"_{step.kind}")(step)
         self.now += 1_000
@@ -109,17 +109,19 @@ class Playground:
         self.check()
 
     def settle(self) -> None:
-        """Ask the strategy until it wants nothing more. Raises ``Broken`` when it never does."""
+        """Ask the strategy until it wants nothing more. Raises ``InvariantViolationError`` when it never does."""
         for _ in range(ROUNDS):
             plan = self._wanted()
             if not plan.events and not plan.intents:
                 if drained(self.book):
-                    self.record(Wished(Wish.STOPPED.value, "drained", self.now))
+                    self.record(ModeChanged(TradingMode.STOPPED.value, "drained", self.now))
                 return
             self.record(*plan.events)
             for intent in plan.intents:
                 self._carry_out(intent)
-        raise Broken("the strategy wants something more each time it is asked, although nothing happens")
+        raise InvariantViolationError(
+            "the strategy wants something more each time it is asked, although nothing happens"
+        )
 
     def record(self, *events: Event) -> None:
         self.journal += events
@@ -128,32 +130,32 @@ class Playground:
     def open_orders(self) -> list[Order]:
         return [order for order in self.book.unsettled() if not order.final]
 
-    def _move(self, step: Step) -> None:
+    def _move(self, step: SimulatedStep) -> None:
         moved = self.price * (1 + step.amount / 100)
         self.price = max(self.rules.tick_size * 1000, moved.quantize(self.rules.tick_size))
 
-    def _wait(self, step: Step) -> None:
+    def _wait(self, step: SimulatedStep) -> None:
         self.now += int(abs(step.amount) * 600_000)
 
-    def _fill(self, step: Step) -> None:
+    def _fill(self, step: SimulatedStep) -> None:
         orders = self.open_orders()
         if orders:
             order = orders[step.choice % len(orders)]
             part = (order.quantity - order.executed) * min(abs(step.amount), Decimal(1))
             self._execute(order, part - part % self.rules.step_size or order.quantity - order.executed)
 
-    def _rally(self, step: Step) -> None:
+    def _rally(self, step: SimulatedStep) -> None:
         for order in self.open_orders():
             if order.leg == "sell":
                 self._execute(order, order.quantity - order.executed)
 
-    def _expire(self, step: Step) -> None:
+    def _expire(self, step: SimulatedStep) -> None:
         self._end(step, "EXPIRED_IN_MATCH")
 
-    def _cancel_by_hand(self, step: Step) -> None:
+    def _cancel_by_hand(self, step: SimulatedStep) -> None:
         self._end(step, "CANCELED")
 
-    def _end(self, step: Step, status: str) -> None:
+    def _end(self, step: SimulatedStep, status: str) -> None:
         orders = self.open_orders()
         if orders:
             order = orders[step.choice % len(orders)]
@@ -161,16 +163,16 @@ class Playground:
             if status != "CANCELED":
                 self._block(order.client_order_id)
 
-    def _refuse(self, step: Step) -> None:
+    def _refuse(self, step: SimulatedStep) -> None:
         self.refusing = ("", "filter", "would_take")[step.choice % 3]
 
-    def _halt(self, step: Step) -> None:
+    def _halt(self, step: SimulatedStep) -> None:
         self.rules = replace(self.rules, status=("TRADING", "HALT")[step.choice % 2])
 
-    def _start(self, step: Step) -> None:
-        self.record(Wished(Wish.RUNNING.value, "started", self.now))
+    def _start(self, step: SimulatedStep) -> None:
+        self.record(ModeChanged(TradingMode.RUNNING.value, "started", self.now))
 
-    def _configure(self, step: Step) -> None:
+    def _configure(self, step: SimulatedStep) -> None:
         """Let a person change budget, bounds and, of a grid, the number of levels; the strategy may refuse it."""
         settings = self.settings
         most = settings.order_quote * (1 + step.choice % 5) if step.choice % 3 else settings.max_quote
@@ -188,11 +190,11 @@ class Playground:
         self.settings = wanted
         self.record(Configured(wanted.as_json()))
 
-    def _drain(self, step: Step) -> None:
-        self.record(Wished(Wish.DRAINING.value, "draining", self.now))
+    def _drain(self, step: SimulatedStep) -> None:
+        self.record(ModeChanged(TradingMode.DRAINING.value, "draining", self.now))
 
-    def _stop(self, step: Step) -> None:
-        self.record(Wished(Wish.STOPPED.value, "stopped", self.now))
+    def _stop(self, step: SimulatedStep) -> None:
+        self.record(ModeChanged(TradingMode.STOPPED.value, "stopped", self.now))
 
     # -- the robot's side, as the runner plays it ------------------------------------------------------------------
 
@@ -210,15 +212,15 @@ class Playground:
         view, before = self.view(), _print(self.book)
         plan = self.strategy.plan(self.book, view)
         if _print(self.book) != before:
-            raise Broken("planning changed the book")
+            raise InvariantViolationError("planning changed the book")
         if self.strategy.plan(copy.deepcopy(self.book), view) != plan:
-            raise Broken("the same book and view gave two plans")
+            raise InvariantViolationError("the same book and view gave two plans")
         self._check_quiet(plan, view)
         if plan.wake_at is not None and plan.wake_at <= view.now:
-            raise Broken(f"it wants to be asked again at {plan.wake_at}, which is over")
-        allowed, complaints = guarded(plan, self.book, view)
+            raise InvariantViolationError(f"it wants to be asked again at {plan.wake_at}, which is over")
+        allowed, complaints = apply_limits(plan, self.book, view)
         if complaints:
-            raise Broken(f"the robot would not obey: {'; '.join(complaints)}")
+            raise InvariantViolationError(f"the robot would not obey: {'; '.join(complaints)}")
         return allowed
 
     def _check_quiet(self, plan: Plan, view: View) -> None:
@@ -230,7 +232,9 @@ class Playground:
         for price in (below, (below + low) / 2, low):
             again = self.strategy.plan(self.book, replace(view, price=price - price % self.rules.tick_size))
             if plan.events or plan.intents or (price > 0 and (again.events or again.intents)):
-                raise Broken(f"it promised to want nothing below {plan.quiet_below}, and does at {price}")
+                raise InvariantViolationError(
+                    f"it promised to want nothing below {plan.quiet_below}, and does at {price}"
+                )
 
     def _carry_out(self, intent: Place | Cancel) -> None:
         if isinstance(intent, Cancel):
@@ -246,11 +250,11 @@ class Playground:
     def _send(self, place: Place, cycle: int, attempt: int) -> None:
         name = client_order_id(ROBOT_ID, cycle, place.leg, attempt)
         if name in self.sent:
-            raise Broken(f"{name} was sent twice")
+            raise InvariantViolationError(f"{name} was sent twice")
         self.sent.add(name)
         step = self.rules.step_size if place.sell_price else ZERO
         self.record(
-            Intended(
+            OrderIntended(
                 *(cycle, place.level, place.leg, attempt, name, place.price, place.quantity, place.dust, self.now),
                 *(place.sell_price, step),
             )
@@ -260,11 +264,11 @@ class Playground:
         if self.refusing:
             if self.refusing == "would_take":
                 nudged[where] = nudged.get(where, 0) + 1
-            self.record(Absent(name, self.refusing))
+            self.record(OrderNotFound(name, self.refusing))
             self._block(name)
             return
         nudged.pop(where, None)
-        self.record(Told(name, len(self.sent), "NEW", ZERO))
+        self.record(OrderStatusReported(name, len(self.sent), "NEW", ZERO))
 
     def _block(self, name: str) -> None:
         order = self.book.orders[name]
@@ -274,7 +278,7 @@ class Playground:
             self._blocked_sells[order.cycle] = self.now + 5_000
 
     def _told(self, order: Order, status: str) -> None:
-        self.record(Told(order.client_order_id, order.order_id, status, order.executed))
+        self.record(OrderStatusReported(order.client_order_id, order.order_id, status, order.executed))
         self._sell_at_once(order)
 
     def _execute(self, order: Order, quantity: Decimal) -> None:
@@ -290,8 +294,8 @@ class Playground:
         status = "FILLED" if order.executed + quantity == order.quantity else "PARTIALLY_FILLED"
         name, executed = order.client_order_id, order.executed + quantity
         self.record(
-            Booked(name, self._trade, order.price, quantity, quote, charged, asset, self.now),
-            Told(name, order.order_id, status, executed),
+            FillRecorded(name, self._trade, order.price, quantity, quote, charged, asset, self.now),
+            OrderStatusReported(name, order.order_id, status, executed),
         )
         self._sell_at_once(order)
 
@@ -313,8 +317,8 @@ class Playground:
         )
         checks = {
             "the symbol does not trade": rules.status != "TRADING",
-            "the robot is stopped": self.book.wish is Wish.STOPPED,
-            "a buy while it does not run": place.leg == "buy" and self.book.wish is not Wish.RUNNING,
+            "the robot is stopped": self.book.wish is TradingMode.STOPPED,
+            "a buy while it does not run": place.leg == "buy" and self.book.wish is not TradingMode.RUNNING,
             "price off the tick": place.price % rules.tick_size != 0,
             "price outside its bounds": not rules.min_price <= place.price <= rules.max_price,
             "quantity off the step": place.quantity % rules.step_size != 0,
@@ -328,7 +332,7 @@ class Playground:
         }
         wrong = [text for text, broken in checks.items() if broken]
         if wrong:
-            raise Broken(f"{place}: {', '.join(wrong)} (market at {self.price})")
+            raise InvariantViolationError(f"{place}: {', '.join(wrong)} (market at {self.price})")
 
     def check(self) -> None:
         """Check what must always hold (robot.md)."""
@@ -336,26 +340,26 @@ class Playground:
         if {asset: amount for asset, amount in book.moved.items() if amount} != {
             asset: amount for asset, amount in self.moved.items() if amount
         }:
-            raise Broken("the ledger is not what was traded")
+            raise InvariantViolationError("the ledger is not what was traded")
         if book.inventory() < 0 or book.dust < 0 or any(cycle.held_quantity < 0 for cycle in book.live_cycles()):
-            raise Broken("more was sold than bought")
+            raise InvariantViolationError("more was sold than bought")
         if book.inventory() != self.moved.get(self.rules.base, ZERO):
-            raise Broken("the inventory is not what was bought and not sold")
+            raise InvariantViolationError("the inventory is not what was bought and not sold")
         most = self.settings.max_quote
         buying = any(order.leg == "buy" for order in self.open_orders())
-        if most is not None and book.committed_quote() > most and buying and book.wish is not Wish.STOPPED:
-            raise Broken(f"{book.committed_quote()} is bound, the budget is {most}")
+        if most is not None and book.committed_quote() > most and buying and book.wish is not TradingMode.STOPPED:
+            raise InvariantViolationError(f"{book.committed_quote()} is bound, the budget is {most}")
         if len(self.open_orders()) > self.rules.max_orders:
-            raise Broken("too many open orders")
+            raise InvariantViolationError("too many open orders")
         again = Book()
         again.replay(self.journal)
         if _print(again) != _print(book):
-            raise Broken("the journal replays to another book")
+            raise InvariantViolationError("the journal replays to another book")
 
     def drains(self) -> None:
         """Check that a drain ends once the market lets it."""
         self.refusing, self.rules = "", replace(self.rules, status="TRADING")
-        self.record(Wished(Wish.DRAINING.value, "draining", self.now))
+        self.record(ModeChanged(TradingMode.DRAINING.value, "draining", self.now))
         for _ in range(ROUNDS):
             self.now += 60_000
             self.settle()
@@ -364,9 +368,9 @@ class Playground:
             # Upwards, also where the price bounds keep a sell waiting.
             highest = max((order.price for order in self.open_orders() if order.leg == "sell"), default=self.price)
             self.price = max((self.price * Decimal("1.01")).quantize(self.rules.tick_size), highest)
-            self._rally(Step("rally"))
+            self._rally(SimulatedStep("rally"))
             self.check()
-        raise Broken(f"the drain does not end: {[cycle.state for cycle in self.book.live_cycles()]}")
+        raise InvariantViolationError(f"the drain does not end: {[cycle.state for cycle in self.book.live_cycles()]}")
 
 
 def _print(book: Book) -> tuple[Any, ...]:

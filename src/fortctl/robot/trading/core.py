@@ -12,17 +12,27 @@ from fortctl.errors import JournalUnwritable
 from fortctl.model import AccountState, KeyPair, SymbolRules
 from fortctl.ports import Clock, Exchange, LatchGuard
 from fortctl.robot.core.book import Book
-from fortctl.robot.core.events import Event, Held, Wished
-from fortctl.robot.core.hold_reasons import JOURNAL_BEHIND, OTHER_ROBOT, Excuses
+from fortctl.robot.core.events import Event, Held, ModeChanged
+from fortctl.robot.core.hold_reasons import JOURNAL_BEHIND, OTHER_ROBOT, Acknowledged
 from fortctl.robot.core.key_loss import KeyLoss
 from fortctl.robot.core.lifecycle import KEY as KEY_TABLE
-from fortctl.robot.core.lifecycle import WISH, Books, Facts, Key, KeyEvent, Wish, WishEvent, derive_state, may_trade
-from fortctl.robot.core.reconciliation import Limits, Mark
+from fortctl.robot.core.lifecycle import (
+    TRADING_MODE,
+    Books,
+    Key,
+    KeyEvent,
+    LifecycleFacts,
+    TradingMode,
+    TradingModeEvent,
+    derive_state,
+    may_trade,
+)
+from fortctl.robot.core.reconciliation import LastContact, ResumeLimits
 from fortctl.robot.core.trading_gap import TradingGap
 from fortctl.robot.strategy.api import Strategy
 from fortctl.robot.strategy.grid import builtin
-from fortctl.robot.trading.exchange_clock import ExchangeTime
-from fortctl.robot.trading.journaled_book import Journal, Keeper
+from fortctl.robot.trading.exchange_clock import ExchangeClock
+from fortctl.robot.trading.journaled_book import Journal, JournaledBook
 
 MARK_EVERY_MS = 5_000
 # While it works, something is accepted at least every 30 s; what is longer was a break.
@@ -56,7 +66,7 @@ class RobotCore:
         latch: LatchGuard,
         connect: Callable[[KeyPair | None], Exchange],
         log: logging.Logger,
-        limits: Limits | None = None,
+        limits: ResumeLimits | None = None,
         strategies: Callable[[str], Strategy] = builtin,
         resume_running: bool = False,
         announce: Callable[[str, Mapping[str, Any]], None] = lambda event, facts: None,
@@ -68,14 +78,14 @@ class RobotCore:
         self._latch = latch
         self._connect = connect
         self._log = log
-        self._limits = limits or Limits()
+        self._limits = limits or ResumeLimits()
         self._announce = announce
         # Why it places nothing for the moment, whatever the book says (deadman).
         self._silenced = ""
         # How often the books were doubted: what was doubted while they were made to agree is doubted still.
         self._doubts = 0
         self._strategies = strategies
-        self._keeper = Keeper(journal, log)
+        self._keeper = JournaledBook(journal, log)
         self._key, self._books, self._candidate = Key.NONE, Books.STALE, False
         self._exchange: Exchange | None = None
         self._public: Exchange | None = None
@@ -89,7 +99,7 @@ class RobotCore:
         # When a lost key is looked at again (monotonic).
         self._look_due = 0.0
         # Whoever owned the account before has stamped nothing since.
-        self._time = ExchangeTime(clock)
+        self._time = ExchangeClock(clock)
         # The exchange's time (ms) of the last trade that the market stream told.
         self._price_at = 0
         self._mark = journal.mark()
@@ -105,7 +115,7 @@ class RobotCore:
         # The strategy wants to be asked again at this time of the exchange (ms).
         self._wake_at: int | None = None
         # What a person has looked at; after a restart somebody looks again.
-        self._excuses = Excuses()
+        self._excuses = Acknowledged()
         # It was just started: beside another robot's orders it does not begin.
         self._begins = True
         self._others: dict[str, int] = {}
@@ -126,8 +136,8 @@ class RobotCore:
                 f"{JOURNAL_BEHIND}: {journal.behind()}; nobody looks after orders and inventory that it does not know."
                 " Put the newest journal back, or cancel and sell them by hand, then 'fortctl robot resume'"
             )
-        if not resume_running and self.book.wish is Wish.RUNNING:
-            self._wish(WishEvent.BROUGHT_UP, "was_running")
+        if not resume_running and self.book.wish is TradingMode.RUNNING:
+            self._wish(TradingModeEvent.BROUGHT_UP, "was_running")
 
     @property
     def book(self) -> Book:
@@ -150,14 +160,14 @@ class RobotCore:
     # -- facts -----------------------------------------------------------------------------------------------------
 
     @property
-    def facts(self) -> Facts:
+    def facts(self) -> LifecycleFacts:
         hold = (*self.book.hold, *self.pauses)
-        return Facts(self.book.wish, self._key, self._candidate, self._books, hold, self._latch.is_latched())
+        return LifecycleFacts(self.book.wish, self._key, self._candidate, self._books, hold, self._latch.is_latched())
 
     @property
     def pauses(self) -> tuple[str, ...]:
         """Why nothing is placed for the moment; it goes on by itself when they are over."""
-        return tuple(filter(None, (self._silenced, self._keeper.trouble, self._keeper.cramped)))
+        return tuple(filter(None, (self._silenced, self._keeper.trouble, self._keeper.low_space)))
 
     @property
     def state(self) -> str:
@@ -191,10 +201,10 @@ class RobotCore:
         if lost is not None:
             self.hold_for(lost)
 
-    def _wish(self, event: WishEvent, reason: str) -> None:
-        wish = WISH[self.book.wish, event]
+    def _wish(self, event: TradingModeEvent, reason: str) -> None:
+        wish = TRADING_MODE[self.book.wish, event]
         if wish is not self.book.wish or reason != self.book.reason:
-            self.record(Wished(wish.value, reason, self._clock.now_ms()))
+            self.record(ModeChanged(wish.value, reason, self._clock.now_ms()))
             self._log.info("wish: %s (%s)", wish.value, reason)
 
     def _hold(self, reasons: list[str]) -> None:
@@ -204,7 +214,7 @@ class RobotCore:
             self._log.warning("held: %s", "; ".join(reasons))
             self._announce("on-held", {"reasons": list(reasons)})
 
-    def fall_silent(self, reason: str) -> None:
+    def suspend_trading(self, reason: str) -> None:
         """Place nothing for a reason, until called with an empty one (deadman); cancelling goes on."""
         if reason != self._silenced:
             self._silenced = reason
@@ -234,7 +244,7 @@ class RobotCore:
             # Whatever the cause (a frozen process, a suspended machine): the break is judged before anything goes on.
             self.doubt_books()
             return
-        self._mark = Mark(self.exchange_now(), self._price)
+        self._mark = LastContact(self.exchange_now(), self._price)
         if self._mark.at - self._mark_kept >= MARK_EVERY_MS:
             self._journal.keep_mark(self._mark)
             self._mark_kept = self._mark.at
@@ -265,7 +275,7 @@ class RobotCore:
         return self._account
 
     @property
-    def limits(self) -> Limits:
+    def limits(self) -> ResumeLimits:
         return self._limits
 
     def foreign(self, account: AccountState) -> bool:
@@ -283,7 +293,7 @@ class RobotCore:
         if others.keys() - self._others.keys():
             self._log.warning("another robot has orders on this account: %s", ", ".join(others))
         self._others = dict(others)
-        if not self._begins or self.book.wish is Wish.STOPPED:
+        if not self._begins or self.book.wish is TradingMode.STOPPED:
             return []
         return [
             f"{OTHER_ROBOT}: orders named {prefix}… are open and are not this robot's; {count} of them:"
@@ -299,7 +309,7 @@ class RobotCore:
         """Return the first of so many cycle numbers that no journal of this robot has ever used."""
         return self._journal.reserve(self.book.next_cycle, count)
 
-    def present_break(self) -> tuple[Mark | None, int, Decimal]:
+    def present_break(self) -> tuple[LastContact | None, int, Decimal]:
         """Return the last accepted signed answer, the exchange's time now (ms), and the last price."""
         assert self._price is not None
         return self._mark, self.exchange_now(), self._price
@@ -310,7 +320,7 @@ class RobotCore:
         self._time.set(await exchange.server_time(), asked_at)
 
     def take_time(self, theirs: int, asked_at: float) -> bool:
-        """Take the time that another answer bore (:meth:`ExchangeTime.take`)."""
+        """Take the time that another answer bore (:meth:`ExchangeClock.take`)."""
         return self._time.take(theirs, asked_at)
 
     def began_at(self) -> int:

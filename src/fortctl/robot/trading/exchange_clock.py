@@ -10,7 +10,7 @@ CLOCKS_AGREE_MS = 500
 CLOCKS_PARTED_MS = 60_000
 
 
-class ExchangeTime:
+class ExchangeClock:
     """The exchange's time as this host can tell it.
 
     Args:

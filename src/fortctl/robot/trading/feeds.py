@@ -9,7 +9,7 @@ from dataclasses import replace
 from decimal import Decimal
 
 from fortctl.errors import FortctlError
-from fortctl.keys.verification import check_key
+from fortctl.keys.verification import verify_key
 from fortctl.model import (
     BalanceUpdate,
     Fill,
@@ -25,11 +25,11 @@ from fortctl.model import (
     SymbolRules,
 )
 from fortctl.ports import Exchange, ExchangeFault, Outcome
-from fortctl.robot.core.events import Event, KeyMarked
+from fortctl.robot.core.events import Event, KeyStatusChanged
 from fortctl.robot.core.filters import ceil_to, floor_to
 from fortctl.robot.core.key_loss import TRADING, Cause, KeyLoss, cause_of
 from fortctl.robot.core.lifecycle import Books, Key, KeyEvent
-from fortctl.robot.core.reconciliation import booked_of, told_of
+from fortctl.robot.core.reconciliation import fill_record, status_report
 from fortctl.robot.trading.core import RobotCore
 
 RETRY_S = 1.0
@@ -138,10 +138,10 @@ class Feeds(RobotCore, ABC):
             return
         events: list[Event] = []
         if update.fill is not None and not self.book.has_booked(name, update.fill.trade_id):
-            events.append(booked_of(update.fill, name))
+            events.append(fill_record(update.fill, name))
             if self._dearer(update.fill):
                 self.doubt_rules()
-        told = told_of(update.order)
+        told = status_report(update.order)
         events.append(told if told.client_order_id == name else replace(told, client_order_id=name))
         self.take(*events)
         if self._sell_at_once(name):
@@ -248,7 +248,7 @@ class Feeds(RobotCore, ABC):
             fault: the refusal that made the robot look.
             before_it_is_used: the key counts as lost: what a new one must satisfy, it must, too.
         """
-        verdict, probe = await check_key(exchange, Role.ROBOT, allow=self._allow, pinned_uid=self._uid), None
+        verdict, probe = await verify_key(exchange, Role.ROBOT, allow=self._allow, pinned_uid=self._uid), None
         policy = verdict.policy
         known = not verdict.accepted or (policy is not None and TRADING in policy.missing)
         if before_it_is_used and not known and policy is not None and not policy.ok:
@@ -294,7 +294,7 @@ class Feeds(RobotCore, ABC):
         if self._price is not None:
             self._loss.see(self._price)
         shown = f"{price:f}" if price is not None else ""
-        self.record(KeyMarked("lost", since, shown, cause.code, cause.reason, cause.certainty, cause.why))
+        self.record(KeyStatusChanged("lost", since, shown, cause.code, cause.reason, cause.certainty, cause.why))
         if self._mark is not None:
             self._journal.keep_mark(self._mark)
         self._log.error("key lost: %s, %s (%s); no order call from here on", cause.reason, cause.certainty, fault)

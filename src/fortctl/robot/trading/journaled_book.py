@@ -10,7 +10,7 @@ from fortctl.errors import JournalUnwritable
 from fortctl.robot.core.book import Book
 from fortctl.robot.core.cycle import IllegalTransition
 from fortctl.robot.core.events import Event
-from fortctl.robot.core.reconciliation import Mark
+from fortctl.robot.core.reconciliation import LastContact
 
 
 class Journal(Protocol):
@@ -28,9 +28,9 @@ class Journal(Protocol):
     def room(self) -> int:
         """Return how many bytes are left for it."""
 
-    def keep_mark(self, mark: Mark) -> None: ...
+    def keep_mark(self, mark: LastContact) -> None: ...
 
-    def mark(self) -> Mark | None: ...
+    def mark(self) -> LastContact | None: ...
 
     def behind(self) -> str:
         """Return what it lacks of the journal that the robot wrote last; empty when nothing."""
@@ -46,7 +46,7 @@ MIB = 1024 * 1024
 ROOM_BYTES = 16 * MIB
 
 
-class Keeper:
+class JournaledBook:
     """Keeps one robot's book.
 
     Attributes:
@@ -60,7 +60,7 @@ class Keeper:
         self._log = log
         # Events that the book has and the journal has not yet: written with the next ones, in order.
         self._unwritten: list[Event] = []
-        self.trouble = self.cramped = ""
+        self.trouble = self.low_space = ""
         self.book = Book()
         self.read_again()
 
@@ -112,6 +112,6 @@ class Keeper:
         cramped, room, least = "", self._journal.room() // MIB, ROOM_BYTES // MIB
         if room < least:
             cramped = f"DISK: {room} MiB are left for the journal; no order leaves until there are {least}"
-        if bool(cramped) != bool(self.cramped):
+        if bool(cramped) != bool(self.low_space):
             self._log.warning("%s", cramped or "there is room for the journal again")
-        self.cramped = cramped
+        self.low_space = cramped

@@ -7,10 +7,10 @@ from collections.abc import Collection
 from decimal import Decimal
 
 from fortctl.errors import FortctlError
-from fortctl.keys.verification import Death, ask_if_dead, check_entered
+from fortctl.keys.verification import DeletionStatus, check_deleted, verify_new_key
 from fortctl.model import KeyPair, KeyVerdict, Role
 from fortctl.ports import ExchangeFault, Outcome
-from fortctl.robot.core.events import KeyMarked
+from fortctl.robot.core.events import KeyStatusChanged
 from fortctl.robot.core.key_loss import Cause, KeyLoss
 from fortctl.robot.core.lifecycle import Books, Key, KeyEvent
 from fortctl.robot.trading.feeds import LOOK_AGAIN_S, Feeds
@@ -28,7 +28,7 @@ class Keyed(Feeds, ABC):
         """Ask the exchange about a key beside the loaded one; trading goes on meanwhile."""
         self._candidate = True
         try:
-            return await check_entered(self._connect, pair, Role.ROBOT, allow=allow, pinned_uid=pinned_uid)
+            return await verify_new_key(self._connect, pair, Role.ROBOT, allow=allow, pinned_uid=pinned_uid)
         finally:
             self._candidate = False
 
@@ -70,7 +70,7 @@ class Keyed(Feeds, ABC):
             return False
         self._turn_key(KeyEvent.SET)
         self._books, self._suspect = Books.STALE, False
-        self.record(KeyMarked("set", self._clock.now_ms()))
+        self.record(KeyStatusChanged("set", self._clock.now_ms()))
         self._log.warning("the key that was lost is accepted again; reconciling")
         self._user_task = self._spawn(self._follow_user(exchange), "user stream")
         self._dirty.set()
@@ -93,7 +93,7 @@ class Keyed(Feeds, ABC):
         self._uid = uid
         self._turn_key(KeyEvent.SET)
         self._books, self._suspect = Books.STALE, False
-        self.record(KeyMarked("set", self._clock.now_ms()))
+        self.record(KeyStatusChanged("set", self._clock.now_ms()))
         self._log.info("key loaded; reconciling")
         self._user_task = self._spawn(self._follow_user(self._exchange), "user stream")
         if old is not None:
@@ -122,17 +122,17 @@ class Keyed(Feeds, ABC):
         self._begin_swap()
         self._exchange, self._allow = fresh, tuple(allow)
         self._close_gap()
-        self.record(KeyMarked("set", self._clock.now_ms()))
+        self.record(KeyStatusChanged("set", self._clock.now_ms()))
         self._log.info("key swapped between two orders")
         self._retire_stream(old)
         self._user_task = self._spawn(self._follow_user(fresh), "user stream")
         self._dirty.set()
 
-    async def ask_if_dead(self, old: KeyPair) -> Death:
+    async def check_deleted(self, old: KeyPair) -> DeletionStatus:
         """Ask the exchange whether a key that was replaced is dead."""
         exchange = self._connect(old)
         try:
-            return await ask_if_dead(exchange, self._exchange)
+            return await check_deleted(exchange, self._exchange)
         finally:
             await exchange.close()
 
@@ -144,4 +144,4 @@ class Keyed(Feeds, ABC):
             self._exchange = None
         self._turn_key(KeyEvent.FORGET)
         self._books, self._loss = Books.STALE, None
-        self.record(KeyMarked("forgotten", self._clock.now_ms()))
+        self.record(KeyStatusChanged("forgotten", self._clock.now_ms()))

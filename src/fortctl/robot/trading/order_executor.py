@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING
 from fortctl.model import OrderRequest, OrderState, OrderStatus, OrderType, Side, SymbolRules
 from fortctl.ports import Exchange, ExchangeFault, Outcome
 from fortctl.robot.core.cycle import Order
-from fortctl.robot.core.events import Absent, Cancel, Intended, Intent, Place
+from fortctl.robot.core.events import Cancel, Intent, OrderIntended, OrderNotFound, Place
 from fortctl.robot.core.order_ids import client_order_id
-from fortctl.robot.core.reconciliation import told_of
+from fortctl.robot.core.reconciliation import status_report
 from fortctl.robot.core.settings import Settings
-from fortctl.robot.core.submission import READY, RECV_WINDOW_MS, Step
+from fortctl.robot.core.submission import READY, RECV_WINDOW_MS, SubmissionStep
 from fortctl.robot.strategy.api import View, first_sell
-from fortctl.robot.trading.order_lookup import LookUps
+from fortctl.robot.trading.order_lookup import OrderLookup
 
 if TYPE_CHECKING:
     from fortctl.robot.trading.runner import Runner
@@ -32,7 +32,7 @@ NOT_SENT_S = 1.0
 ENDED_BY_EXCHANGE = (OrderStatus.EXPIRED, OrderStatus.EXPIRED_IN_MATCH, OrderStatus.REJECTED)
 
 
-class OrderDesk:
+class OrderExecutor:
     """Places, cancels and looks up the orders of one runner."""
 
     def __init__(self, runner: Runner) -> None:
@@ -40,9 +40,9 @@ class OrderDesk:
         self._levels: dict[int, float] = {}
         self._sells: dict[int, float] = {}
         # Refusals in a row because the order would have matched at once, by level and by cycle.
-        self._taking: dict[str, dict[int, int]] = {"buy": {}, "sell": {}}
+        self._would_match_count: dict[str, dict[int, int]] = {"buy": {}, "sell": {}}
         self._cancelling: set[str] = set()
-        self.lookups = LookUps(runner)
+        self.lookups = OrderLookup(runner)
         self._busy_until = 0.0
         self._slots = asyncio.Semaphore(AT_ONCE)
         self._flying = 0
@@ -54,16 +54,16 @@ class OrderDesk:
         now = self._runner.monotonic()
         self._levels = {level: until for level, until in self._levels.items() if until > now}
         self._sells = {cycle: until for cycle, until in self._sells.items() if until > now}
-        self._taking["sell"] = {
-            cycle: count for cycle, count in self._taking["sell"].items() if cycle in self._runner.book.live
+        self._would_match_count["sell"] = {
+            cycle: count for cycle, count in self._would_match_count["sell"].items() if cycle in self._runner.book.live
         }
         return View(
             *(price, rules, rate, frozenset(self._levels), frozenset(self._sells), self._runner.exchange_now()),
-            nudged=self._taking["buy"],
-            nudged_sells=self._taking["sell"],
+            nudged=self._would_match_count["buy"],
+            nudged_sells=self._would_match_count["sell"],
         )
 
-    async def carry_out(self, exchange: Exchange, intents: Sequence[Intent]) -> None:
+    async def execute(self, exchange: Exchange, intents: Sequence[Intent]) -> None:
         """Carry out intents side by side; sells and cancels first."""
         book = self._runner.book
         under = book.settings
@@ -116,9 +116,9 @@ class OrderDesk:
         runner.record(*events)
         return [(self._request(book.orders[event.client_order_id]), event.at) for event in events]
 
-    def _intended(self, place: Place, cycle: int, attempt: int) -> Intended:
+    def _intended(self, place: Place, cycle: int, attempt: int) -> OrderIntended:
         runner = self._runner
-        return Intended(
+        return OrderIntended(
             *(cycle, place.level, place.leg, attempt, client_order_id(runner.robot_id, cycle, place.leg, attempt)),
             *(place.price, place.quantity, place.dust),
             # The timestamp is fixed before the lease is checked: what is delayed after that is refused (rule 5).
@@ -161,7 +161,7 @@ class OrderDesk:
             await self._send(exchange, request, at, under)
 
     async def _send(self, exchange: Exchange, request: OrderRequest, at: int, under: Settings | None) -> None:
-        """Go the rest of :data:`fortctl.robot.core.submission.LEAVING`: it is stamped, and its intent is durable.
+        """Go the rest of :data:`fortctl.robot.core.submission.SUBMISSION_STEPS`: it is stamped, and its intent is durable.
 
         A buy leaves only under the settings that it was wanted by.
         """
@@ -169,12 +169,12 @@ class OrderDesk:
         async with self._slots:
             with runner.latch.placing() as free:
                 going = going.went(free).went(free)
-                if going.step is Step.LEASE:
+                if going.step is SubmissionStep.LEASE:
                     wanted = request.side is Side.SELL or under is runner.book.settings
                     going = going.went(runner.may_place() and exchange is runner.exchange and wanted)
-                answer = await _answer(exchange, request, at) if going.step is Step.SEND else None
+                answer = await _answer(exchange, request, at) if going.step is SubmissionStep.SEND else None
         if answer is None:
-            runner.record(Absent(name, f"not sent: {going.stopped}"))
+            runner.record(OrderNotFound(name, f"not sent: {going.stopped}"))
             self._block(runner.book.orders[name], NOT_SENT_S)
             asyncio.get_running_loop().call_later(NOT_SENT_S, runner.look_again)
         elif isinstance(answer, ExchangeFault):
@@ -184,8 +184,8 @@ class OrderDesk:
 
     def _placed(self, name: str, order: OrderState) -> None:
         runner = self._runner
-        self._taking[runner.book.orders[name].leg].pop(self._place_of(name), None)
-        runner.record(told_of(order))
+        self._would_match_count[runner.book.orders[name].leg].pop(self._place_of(name), None)
+        runner.record(status_report(order))
         self.noted(name)
         runner.accepted()
         if runner.book.orders[name].missing:
@@ -199,13 +199,13 @@ class OrderDesk:
             runner.log.warning("order %s: outcome unknown (%s); looking it up", name, fault)
             self.lookups.doubt(name)
             return
-        runner.record(Absent(name, f"{fault.outcome.value} {fault.code or ''}".strip()))
+        runner.record(OrderNotFound(name, f"{fault.outcome.value} {fault.code or ''}".strip()))
         wait = BACK_OFF_S.get(fault.outcome, fault.retry_after or 1.0)
         self._block(order, wait)
         if fault.outcome is Outcome.REFUSED:
             runner.doubt_rules()
         if fault.outcome is Outcome.WOULD_TAKE:
-            taking, place = self._taking[order.leg], self._place_of(name)
+            taking, place = self._would_match_count[order.leg], self._place_of(name)
             taking[place] = taking.get(place, 0) + 1
         elif fault.outcome is Outcome.KEY_REFUSED:
             await runner.confirm_key_loss(fault)
@@ -265,7 +265,7 @@ class OrderDesk:
             return fault
         finally:
             self._cancelling.discard(name)
-        runner.record(told_of(replace(order, client_order_id=name)))
+        runner.record(status_report(replace(order, client_order_id=name)))
         runner.accepted()
         if runner.book.orders[name].missing:
             self.lookups.fetch_fills_of(name)

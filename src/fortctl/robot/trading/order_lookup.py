@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 from fortctl.model import Fill, OrderState, OrderStatus, Side
 from fortctl.ports import Exchange, ExchangeFault, Outcome
 from fortctl.robot.core.cycle import Cycle, CycleState, Order
-from fortctl.robot.core.events import Absent, Booked, Intended
+from fortctl.robot.core.events import FillRecorded, OrderIntended, OrderNotFound
 from fortctl.robot.core.order_ids import client_order_id
-from fortctl.robot.core.reconciliation import booked_of, gone_back, told_of
+from fortctl.robot.core.reconciliation import fill_record, rollback_reason, status_report
 from fortctl.robot.core.settings import Settings
 from fortctl.robot.core.submission import PROVED_AFTER_MS
 
@@ -30,7 +30,7 @@ MINUTE_MS = 60_000
 
 
 @dataclass(frozen=True)
-class Likeness:
+class OrderTraits:
     """What an order is known by that may bear another name by now.
 
     Attributes:
@@ -47,7 +47,7 @@ class _Archived(Exception):
     """The exchange has put the order away: it ended without a fill over 90 days ago (errors.md, -2026)."""
 
 
-class LookUps:
+class OrderLookup:
     """Looks up the orders of one runner."""
 
     def __init__(self, runner: Runner) -> None:
@@ -85,16 +85,16 @@ class LookUps:
 
     async def _settle(self, exchange: Exchange, order: Order, found: OrderState | None) -> None:
         runner, name = self._runner, order.client_order_id
-        reason = gone_back(order, found)
+        reason = rollback_reason(order, found)
         if reason is not None:
             runner.hold_for(reason)
             return
         if found is None:
-            runner.record(Absent(name, NOT_FOUND))
+            runner.record(OrderNotFound(name, NOT_FOUND))
             return
         fills = await self.missing_fills(exchange, [found])
-        booked: list[Booked] = [booked_of(fill, name) for fill in fills.get(name, ())]
-        runner.record(*booked, told_of(found))
+        booked: list[FillRecorded] = [fill_record(fill, name) for fill in fills.get(name, ())]
+        runner.record(*booked, status_report(found))
 
     async def resolve_doubts(self, exchange: Exchange, open_orders: Iterable[OrderState]) -> None:
         """Look up every promised sell that a process before this one may have sent (robot.md, rule 1).
@@ -117,7 +117,7 @@ class LookUps:
                 if found is None:
                     # Whatever was sent has arrived by then, so that one look proves it either way.
                     await self._until_proved(self._owner_since)
-                    like = Likeness(name, Side.SELL, cycle.sell_price, book.orders[cycle.orders["buy"]].order_id + 1)
+                    like = OrderTraits(name, Side.SELL, cycle.sell_price, book.orders[cycle.orders["buy"]].order_id + 1)
                     found = await self._find(exchange, like, self._owner_since)
                 await self._settle_doubt(exchange, cycle, name, found)
 
@@ -126,7 +126,7 @@ class LookUps:
         price, quantity = (found.price, found.quantity) if found else (cycle.sell_price, cycle.promised)
         at = found.time if found else self._owner_since
         # Its number is spent either way: an id that may have left is never sent again.
-        runner.record(Intended(cycle.id, cycle.level, "sell", 1, name, price, quantity, Decimal(0), at))
+        runner.record(OrderIntended(cycle.id, cycle.level, "sell", 1, name, price, quantity, Decimal(0), at))
         await self._settle(exchange, runner.book.orders[name], found)
 
     async def survey(self, exchange: Exchange, orders: Sequence[Order]) -> dict[str, OrderState]:
@@ -154,7 +154,7 @@ class LookUps:
         # Amended by hand, it bears another client order id and is still ours.
         return replace(found, client_order_id=order.client_order_id) if found is not None else None
 
-    async def _find(self, exchange: Exchange, sought: Likeness, at: int, order_id: int = 0) -> OrderState | None:
+    async def _find(self, exchange: Exchange, sought: OrderTraits, at: int, order_id: int = 0) -> OrderState | None:
         """Return an order as the exchange has it; None only once it is proved absent (robot.md, rule 2).
 
         Args:
@@ -177,13 +177,13 @@ class LookUps:
             if not await self._until_proved(at):
                 return await self._renamed(exchange, settings.symbol, sought, at)
 
-    def _likeness(self, order: Order) -> Likeness:
+    def _likeness(self, order: Order) -> OrderTraits:
         orders = self._runner.book.orders.values()
         # Whatever was stamped a minute before it was taken in before it, and so has a lower number.
         before = [one.order_id for one in orders if one.order_id and one.at < order.at - MINUTE_MS]
-        return Likeness(order.client_order_id, order.side, order.price, max(before, default=-1) + 1)
+        return OrderTraits(order.client_order_id, order.side, order.price, max(before, default=-1) + 1)
 
-    async def _renamed(self, exchange: Exchange, symbol: str, sought: Likeness, at: int) -> OrderState | None:
+    async def _renamed(self, exchange: Exchange, symbol: str, sought: OrderTraits, at: int) -> OrderState | None:
         """Return an order that nobody knows by its name, because it was amended before the robot learnt its number.
 
         An amended order answers to its new name alone; its amendments tell what it was sent as (decision 0018).
@@ -277,7 +277,7 @@ class LookUps:
             runner.log.warning("the trades of %s: %s", name, fault)
             runner.resync()
             return
-        runner.record(*(booked_of(fill, name) for fill in fills if not runner.book.has_booked(name, fill.trade_id)))
+        runner.record(*(fill_record(fill, name) for fill in fills if not runner.book.has_booked(name, fill.trade_id)))
 
 
 def _dead(settings: Settings | None, order: Order) -> OrderState:
@@ -289,7 +289,7 @@ def _dead(settings: Settings | None, order: Order) -> OrderState:
     )
 
 
-def under_our_names(orders: Iterable[OrderState], ours: Mapping[str, Order]) -> tuple[OrderState, ...]:
+def restore_client_ids(orders: Iterable[OrderState], ours: Mapping[str, Order]) -> tuple[OrderState, ...]:
     """Return orders as the exchange told them; one that a person amended is given back the name that we know it by."""
     names = {order.order_id: name for name, order in ours.items() if order.order_id}
     return tuple(

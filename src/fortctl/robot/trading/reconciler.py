@@ -10,15 +10,15 @@ from fortctl.ports import Exchange, ExchangeFault, Outcome
 from fortctl.robot.core.events import AssetsNamed
 from fortctl.robot.core.hold_reasons import BALANCE, SYMBOL, code_of
 from fortctl.robot.core.reconciliation import (
-    Break,
-    agree,
-    gone_back,
+    Outage,
+    missed_events,
     other_robots,
     reasons_to_hold,
-    suspicious,
+    regressed_orders,
+    rollback_reason,
     to_look_up,
 )
-from fortctl.robot.trading.order_lookup import under_our_names
+from fortctl.robot.trading.order_lookup import restore_client_ids
 
 if TYPE_CHECKING:
     from fortctl.robot.trading.runner import Runner
@@ -52,20 +52,20 @@ class Reconciler:
             return [f"{SYMBOL}: the exchange does not trade {symbol} any more"]
         if (rules.base, rules.quote) != (book.base, book.quote):
             runner.record(AssetsNamed(rules.base, rules.quote))
-        open_orders = under_our_names(await exchange.open_orders(symbol), book.orders)
+        open_orders = restore_client_ids(await exchange.open_orders(symbol), book.orders)
         lookups = runner.lookups
-        back = [await self._has_gone_back(exchange, name) for name in suspicious(book, open_orders)]
+        back = [await self._has_gone_back(exchange, name) for name in regressed_orders(book, open_orders)]
         looked: dict[str, OrderState | None] = {}
         unsure = to_look_up(book, open_orders)
         listed = await lookups.survey(exchange, unsure)
         for order in unsure:
             found = listed.get(order.client_order_id) or await lookups.look_up(exchange, order)
-            if gone_back(order, found):
+            if rollback_reason(order, found):
                 back.append(await self._has_gone_back(exchange, order.client_order_id))
             if not back or back[-1] is None:
                 looked[order.client_order_id] = found
         fills = await lookups.missing_fills(exchange, [*open_orders, *filter(None, looked.values())])
-        runner.record(*agree(book, open_orders, looked, fills))
+        runner.record(*missed_events(book, open_orders, looked, fills))
         await lookups.resolve_doubts(exchange, open_orders)
         runner.see_market(rules, runner.fresh_price() or await exchange.last_price(symbol))
         beside = runner.see_others(other_robots(runner.robot_id, open_orders))
@@ -93,7 +93,7 @@ class Reconciler:
             if look:
                 await self._runner.sleep(BETWEEN_LOOKS_S)
             order = self._runner.book.orders[name]
-            reason = gone_back(order, await self._runner.lookups.look_up(exchange, order))
+            reason = rollback_reason(order, await self._runner.lookups.look_up(exchange, order))
             if reason is None:
                 return None
         return reason
@@ -103,7 +103,7 @@ class Reconciler:
         reasons: list[str] = []
         for look in range(LOOKS):
             reasons = reasons_to_hold(
-                runner.book, runner.robot_id, open_orders, account, Break(*runner.present_break()), runner.limits
+                runner.book, runner.robot_id, open_orders, account, Outage(*runner.present_break()), runner.limits
             )
             if not any(code_of(reason) == BALANCE and not runner.excuses(reason) for reason in reasons):
                 break

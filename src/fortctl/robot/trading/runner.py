@@ -16,17 +16,17 @@ from fortctl.ports import Exchange, ExchangeFault, Outcome
 from fortctl.robot.core.cycle import order_row
 from fortctl.robot.core.events import Configured, Held, Intent, Released
 from fortctl.robot.core.hold_reasons import BALANCE, JOURNAL_BEHIND, SYMBOL, code_of, left_by_start
-from fortctl.robot.core.lifecycle import Books, Key, Wish, WishEvent
-from fortctl.robot.core.reconciliation import Limits, Mark, missed_something, other_robots, shortage
+from fortctl.robot.core.lifecycle import Books, Key, TradingMode, TradingModeEvent
+from fortctl.robot.core.reconciliation import LastContact, ResumeLimits, missed_something, other_robots, shortage
 from fortctl.robot.core.settings import Settings, refuse_change
-from fortctl.robot.core.status import after_resume, balance_rows, describe, numbered
+from fortctl.robot.core.status import balance_rows, numbered_reasons, resume_preview, robot_status
 from fortctl.robot.strategy.api import drained
 from fortctl.robot.trading.feeds import RETRY_S
 from fortctl.robot.trading.keyed import Keyed
-from fortctl.robot.trading.order_executor import OrderDesk
-from fortctl.robot.trading.order_lookup import LookUps, under_our_names
+from fortctl.robot.trading.order_executor import OrderExecutor
+from fortctl.robot.trading.order_lookup import OrderLookup, restore_client_ids
 from fortctl.robot.trading.reconciler import Reconciler
-from fortctl.robot.trading.strategy_runner import Trader
+from fortctl.robot.trading.strategy_runner import StrategyRunner
 
 SECOND_LOOK_S = 30.0
 # Asking costs as much as a glance at the open orders of one symbol; a lost fill or key costs more.
@@ -54,16 +54,16 @@ class Runner(Keyed):
         return Reconciler(self)
 
     @property
-    def lookups(self) -> LookUps:
+    def lookups(self) -> OrderLookup:
         return self._orders.lookups
 
     @cached_property
-    def _orders(self) -> OrderDesk:
-        return OrderDesk(self)
+    def _orders(self) -> OrderExecutor:
+        return OrderExecutor(self)
 
     @cached_property
-    def _trader(self) -> Trader:
-        return Trader(self, self._strategies)
+    def _trader(self) -> StrategyRunner:
+        return StrategyRunner(self, self._strategies)
 
     def doubt_rules(self) -> None:
         self._trader.doubt_rules()
@@ -92,7 +92,7 @@ class Runner(Keyed):
         await self._expect_key()
         if by_person and not self.book.live:
             self._release(left_by_start(self.book.hold))
-        self._wish(WishEvent.START, "started")
+        self._wish(TradingModeEvent.START, "started")
         # While it stood still, a person may have sold what it had bought, and another robot may have begun.
         self._begins = True
         self.doubt_books()
@@ -119,7 +119,7 @@ class Runner(Keyed):
             self.record(Held(left) if left else Released())
 
     async def drain(self) -> None:
-        self._wish(WishEvent.DRAIN, "draining")
+        self._wish(TradingModeEvent.DRAIN, "draining")
 
     async def stop_now(self, *, cancel_orders: bool) -> dict[str, Any]:
         """Stop at once; return which orders were cancelled, which stay at the exchange, and which are in doubt.
@@ -127,7 +127,7 @@ class Runner(Keyed):
         Whatever was on its way at that instant has landed and is told of, as far as the exchange answers in time. Where
         it could not be asked (``checked``), it is what the journal knows; ``fault`` is why.
         """
-        self._wish(WishEvent.STOP, "stopped")
+        self._wish(TradingModeEvent.STOP, "stopped")
         await self._land()
         cancelled: list[str] = []
         faults: list[ExchangeFault] = []
@@ -164,7 +164,7 @@ class Runner(Keyed):
             self._journal.adopt()
         self._excuses = self._excuses.and_(self.book.hold)
         self._release([])
-        self._mark = Mark(self.exchange_now(), self._price) if self._price is not None else None
+        self._mark = LastContact(self.exchange_now(), self._price) if self._price is not None else None
         self.doubt_books()
 
     async def configure(self, settings: Settings) -> list[tuple[str, str]] | None:
@@ -208,7 +208,7 @@ class Runner(Keyed):
     def status(self) -> dict[str, Any]:
         """Return the contract's ``robot{…}`` as far as the robot knows it."""
         silent = self.silent_for() if self._exchange is not None else 0.0
-        shown = describe(self.book, self.state, self._price, self._trader.waits, silent_s=silent)
+        shown = robot_status(self.book, self.state, self._price, self._trader.waits, silent_s=silent)
         if self.pauses and self.state == "held":
             shown["hold"] = list(self.facts.hold)
             shown["reason"] = "; ".join(shown["hold"])
@@ -222,8 +222,8 @@ class Runner(Keyed):
                 limits=self._limits,
             )
         if self.state == "held":
-            shown["reasons"] = numbered(self.facts.hold)
-            shown["resume"] = after_resume(self.book, self._wanted_now(), self._price)
+            shown["reasons"] = numbered_reasons(self.facts.hold)
+            shown["resume"] = resume_preview(self.book, self._wanted_now(), self._price)
         if self._gap.told is not None:
             # Heard: somebody listens with the new key.
             shown["key_swap"] = {**self._gap.told, "heard": self._exchange in self._up}
@@ -295,7 +295,7 @@ class Runner(Keyed):
         self.flush()
         return self.lookups.unknown
 
-    def limit(self, limits: Limits) -> None:
+    def limit(self, limits: ResumeLimits) -> None:
         """Take other limits for the breaks that are bridged alone."""
         self._limits = limits
 
@@ -352,9 +352,9 @@ class Runner(Keyed):
         self._quiet_below, self._wake_at = wanted.quiet_below, wanted.wake_at
         self.record(*wanted.events)
         if wanted.intents:
-            await self._orders.carry_out(self._exchange, wanted.intents)
+            await self._orders.execute(self._exchange, wanted.intents)
         elif drained(self.book):
-            self._wish(WishEvent.DRAINED, "drained")
+            self._wish(TradingModeEvent.DRAINED, "drained")
 
     async def _break_silence(self, exchange: Exchange) -> None:
         """Ask, when nothing was heard for long: a stream can die without a word, and so can a key."""
@@ -362,7 +362,7 @@ class Runner(Keyed):
         if settings is None or SYMBOL in map(code_of, self.book.hold):
             await exchange.account()
         else:
-            ours = under_our_names(await exchange.open_orders(settings.symbol), self.book.orders)
+            ours = restore_client_ids(await exchange.open_orders(settings.symbol), self.book.orders)
             self.see_others(other_robots(self._robot_id, ours))
             if missed_something(self.book, ours):
                 self._log.warning("the user stream has missed something; reconciling")
@@ -391,7 +391,7 @@ class Runner(Keyed):
         self._loss = None
         if doubts == self._doubts:
             self._books = Books.AGREED
-            self._begins = self._begins and self.book.wish is Wish.STOPPED
+            self._begins = self._begins and self.book.wish is TradingMode.STOPPED
         self._close_gap()
         self._accepted(agreed=True)
         self._log.info("books agree: %d orders open, %d cycles", len(self.book.open_orders), len(self.book.live))

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 from fortctl.errors import BadInput, FortctlError
 from fortctl.model import SymbolRules
 from fortctl.ports import Exchange, ExchangeFault, Outcome
-from fortctl.robot.core.events import Priced
+from fortctl.robot.core.events import AssetPriced
 from fortctl.robot.core.settings import Settings
 from fortctl.robot.strategy.api import Plan, Strategy, View, check_rules, out_of_bounds
-from fortctl.robot.strategy.guard import guarded
+from fortctl.robot.strategy.guard import apply_limits
 
 if TYPE_CHECKING:
     from fortctl.robot.trading.runner import Runner
@@ -22,7 +22,7 @@ DISCOUNT_ASSET = "BNB"
 REFRESH_S, REFRESH_HALTED_S = 600.0, 30.0
 
 
-class Trader:
+class StrategyRunner:
     """Asks the strategy of one runner.
 
     Args:
@@ -79,7 +79,7 @@ class Trader:
         if settings is None:
             return Plan()
         try:
-            plan, complaints = guarded(self.strategy(settings).plan(runner.book, view), runner.book, view)
+            plan, complaints = apply_limits(self.strategy(settings).plan(runner.book, view), runner.book, view)
         except FortctlError as error:
             runner.hold_for(f"STRATEGY: {error.message}")
             return Plan()
@@ -148,7 +148,7 @@ class Trader:
             if price > 0:
                 worth = (1 / price).quantize(Decimal("1e-12")) if inverse else price
                 if worth != runner.book.prices.get(asset):
-                    runner.record(Priced(asset, worth, runner.exchange_now()))
+                    runner.record(AssetPriced(asset, worth, runner.exchange_now()))
                 return
         self._priceless.add(asset)
         runner.log.warning("what a commission in %s is worth in %s cannot be told: it is reported apart", asset, quote)

@@ -13,12 +13,12 @@ from typing import Any
 
 from fortctl.errors import BadInput, ConfigError, ExchangeAnswer, FortctlError, KeyPolicy, KeyRejected, NotFound
 from fortctl.keys.fingerprint import fingerprint
-from fortctl.keys.policy import REQUIRED, judge_issuer, remedy_of, ticking_hint, words_of
-from fortctl.keys.verification import check_entered
+from fortctl.keys.policy import REQUIRED, judge_issuer, permission_hint, remedy_of, words_of
+from fortctl.keys.verification import verify_new_key
 from fortctl.model import KeyCard, KeyPair, KeyRestrictions, KeyType, KeyVerdict, Role
 from fortctl.ports import AuditLog, Clock, Exchange, ExchangeFault, IssuedKey, Issuer, NewRecord, Outcome, VaultPort
 from fortctl.secret import Secret
-from fortctl.services.exchange_errors import error_of
+from fortctl.services.exchange_errors import to_command_error
 from fortctl.timestamps import rfc3339
 
 PERSON, SUB_ACCOUNT = "person", "sub-account"
@@ -133,7 +133,7 @@ class IssuerService:
             KeyPolicy: its rights are too many or too few.
             BadInput: the master knows no sub-account of that address, or it is another than this account.
         """
-        verdict = await check_entered(self._connect, pair, Role.ROBOT)
+        verdict = await verify_new_key(self._connect, pair, Role.ROBOT)
         warnings = _fit(verdict, allow)
         warnings += await self._expect_sub_account(pair, email)
         shown = fingerprint(pair.api_key, self._fingerprint_key)
@@ -154,7 +154,7 @@ class IssuerService:
                     hint="check --email, and that the key is the master account's",
                     exchange=ExchangeAnswer(fault.http_status, fault.code, fault.message),
                 ) from None
-            raise error_of(fault, "asking about the sub-account's keys") from None
+            raise to_command_error(fault, "asking about the sub-account's keys") from None
         finally:
             await issuer.close()
 
@@ -278,7 +278,7 @@ async def _delete_each(issuer: Issuer, keys: Sequence[IssuedKey]) -> tuple[list[
 
 def _error(fault: ExchangeFault, doing: str) -> FortctlError:
     """Return the error of a call that the master key signed: that key was refused, none of the account's."""
-    error = error_of(fault, doing)
+    error = to_command_error(fault, doing)
     if isinstance(error, KeyRejected):
         error.message = f"the exchange does not accept the issuer's master key ({error.message})"
         error.hint = "'fortctl issuer set sub-account' enters another; 'fortctl issuer status' shows this one"
@@ -358,7 +358,7 @@ def _fit(verdict: KeyVerdict, allow: Collection[str]) -> tuple[tuple[str, str], 
         wrong = [*(f"missing {name}" for name in policy.missing), *(f"too much: {name}" for name in policy.excess)]
         raise KeyPolicy(
             f"the exchange accepts the master key, but its permissions are not an issuer's: {', '.join(wrong)}",
-            hint=ticking_hint(Role.ROBOT, policy.missing, policy.excess),
+            hint=permission_hint(Role.ROBOT, policy.missing, policy.excess),
             details={
                 "role": "issuer",
                 "reason": "policy",

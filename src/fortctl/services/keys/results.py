@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from fortctl.errors import ExchangeAnswer, FortctlError, KeyPolicy, KeyRejected, KeyTooOld
-from fortctl.keys.policy import LAPSED, LAPSED_REMEDY, remedy_of, ticking_hint, words_of
-from fortctl.keys.serialization import card_to_wire
+from fortctl.keys.policy import LAPSED, LAPSED_REMEDY, permission_hint, remedy_of, words_of
+from fortctl.keys.serialization import key_card_to_json
 from fortctl.model import KeyCard, Role
 from fortctl.timestamps import age_days, rfc3339
 
@@ -33,7 +33,7 @@ NO_QUEUED_COPY_WARNING = (
 
 
 @dataclass(frozen=True)
-class Taken:
+class KeyAdded:
     """What taking a key in has led to.
 
     Attributes:
@@ -66,13 +66,13 @@ def pairs_of(value: Iterable[Sequence[Any]]) -> Warnings:
 
 def card_json(card: KeyCard, now: int) -> dict[str, Any]:
     """Return the contract's ``key{…}``."""
-    shown = card_to_wire(card)
+    shown = key_card_to_json(card)
     times = {name: rfc3339(shown[name]) for name in ("created_at", "verified_at", "expires_at", "rejected_since")}
     return {**shown, **times, "age_days": age_days(card.created_at, now)}
 
 
 @contextmanager
-def told_of(destroyed: str | None) -> Iterator[None]:
+def note_destroyed_key(destroyed: str | None) -> Iterator[None]:
     """Have a refusal of the new key say that the old one (its fingerprint) was destroyed before it."""
     try:
         yield
@@ -83,7 +83,7 @@ def told_of(destroyed: str | None) -> Iterator[None]:
         raise
 
 
-def failure_of(results: list[dict[str, Any]], warnings: Warnings) -> FortctlError | None:
+def verification_error(results: list[dict[str, Any]], warnings: Warnings) -> FortctlError | None:
     """Return the error with which ``keys verify`` ends, the gravest first, or None when every key is good."""
     data = {"results": results}
     for result in results:
@@ -102,7 +102,7 @@ def failure_of(results: list[dict[str, Any]], warnings: Warnings) -> FortctlErro
     for result in results:
         if result["reason"] == "other_account" or result["policy"]["ok"] is False:
             missing, excess = tuple(result["policy"]["missing"]), tuple(result["policy"]["excess"])
-            hint = ticking_hint(Role(result["role"]), missing, excess) if missing or excess else None
+            hint = permission_hint(Role(result["role"]), missing, excess) if missing or excess else None
             reason = "policy" if missing or excess else result["reason"]
             message = f"the {result['role']} key works, but it is not what the role allows"
             if result["policy"].get("lapsed") and not excess:
@@ -122,7 +122,7 @@ def failure_of(results: list[dict[str, Any]], warnings: Warnings) -> FortctlErro
     return None
 
 
-def too_old(cards: Sequence[KeyCard], limit_ms: int, now: int, data: Mapping[str, Any]) -> KeyTooOld | None:
+def key_age_error(cards: Sequence[KeyCard], limit_ms: int, now: int, data: Mapping[str, Any]) -> KeyTooOld | None:
     """Return the error for keys older than ``limit_ms``, or None."""
     old = [card for card in cards if card.created_at is not None and now - card.created_at > limit_ms]
     if not old:

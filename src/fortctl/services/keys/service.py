@@ -8,9 +8,9 @@ from dataclasses import replace
 from typing import Any
 
 from fortctl.errors import Conflict, KeyPolicy, NotFound
-from fortctl.keys.generation import make_pending
+from fortctl.keys.generation import generate_pending_key
 from fortctl.keys.policy import expect_fit, refuse_foreign, refuse_other_exchange
-from fortctl.keys.serialization import card_from_wire, verdict_to_wire
+from fortctl.keys.serialization import key_card_from_json, verdict_to_json
 from fortctl.model import KeyCard, KeyPair, KeyRestrictions, KeyType, KeyVerdict, Role
 from fortctl.ports import AuditLog, Clock, Exchange
 from fortctl.secret import Secret
@@ -18,15 +18,15 @@ from fortctl.services.keys.results import (
     COPY_WARNING,
     NO_COPY_WARNING,
     NO_QUEUED_COPY_WARNING,
-    Taken,
+    KeyAdded,
     Warnings,
+    note_destroyed_key,
     pairs_of,
     same_key,
-    told_of,
 )
 from fortctl.services.keys.stored_key import StoredKey
-from fortctl.services.robot.client import ANSWER_WITHIN_S, RobotControl
-from fortctl.services.site_vault import Custody
+from fortctl.services.robot.client import ANSWER_WITHIN_S, RobotClient
+from fortctl.services.site_vault import SiteVault
 
 Connect = Callable[[KeyPair | None], Exchange]
 
@@ -43,7 +43,7 @@ class KeyService:
     """
 
     def __init__(
-        self, custody: Custody, control: RobotControl, connect: Connect, clock: Clock, audit: AuditLog
+        self, custody: SiteVault, control: RobotClient, connect: Connect, clock: Clock, audit: AuditLog
     ) -> None:
         self._custody = custody
         self._control = control
@@ -94,7 +94,7 @@ class KeyService:
             )
             return str(receipt.data["public_key"]), str(receipt.data["pending_id"])
         self._control.expect_unlatched()
-        made = make_pending(kind, self._clock.now_ms())
+        made = generate_pending_key(kind, self._clock.now_ms())
         self._custody.keep_pending(made)
         self._undo_if_panic_came(self._custody.destroy_pending)
         return made.public, made.id
@@ -131,7 +131,7 @@ class KeyService:
 
     async def take_site(
         self, pair: KeyPair, *, allow: Collection[str], replacing: bool, force: bool, retire: bool = False
-    ) -> Taken:
+    ) -> KeyAdded:
         """Check a site key at the exchange, then store it.
 
         Args:
@@ -156,7 +156,7 @@ class KeyService:
             return await self._unchanged(old)
         if force and old is not None:
             self._custody.destroy_site_key()
-        with told_of(replaced if force else None):
+        with note_destroyed_key(replaced if force else None):
             verdict = await self._accepted(pair, allow)
             refuse_foreign(verdict.uid, Role.SITE, self._custody.uids_elsewhere())
         now = self._clock.now_ms()
@@ -168,14 +168,14 @@ class KeyService:
         warnings = verdict.warnings
         if had_copy:
             warnings += (("ROBOT_COPY_DESTROYED", "the site's copy of the robot key was destroyed"),)
-        return Taken(self._custody.card(Role.SITE, key), replaced, warnings, verdict.latency_ms)
+        return KeyAdded(self._custody.card(Role.SITE, key), replaced, warnings, verdict.latency_ms)
 
-    async def _unchanged(self, key: StoredKey) -> Taken:
+    async def _unchanged(self, key: StoredKey) -> KeyAdded:
         """Ask about the key that is there and was entered once more; nothing takes its place."""
         verdict = await self._accepted(key.pair, key.allow)
         self._custody.note_verdict(verdict)
         card = self._custody.card(Role.SITE, key.after(verdict, self._clock.now_ms()))
-        return Taken(card, None, verdict.warnings, verdict.latency_ms, changed=False)
+        return KeyAdded(card, None, verdict.warnings, verdict.latency_ms, changed=False)
 
     async def take_robot(
         self,
@@ -188,7 +188,7 @@ class KeyService:
         site_copy: bool = True,
         retire: bool = False,
         overlap: bool = False,
-    ) -> Taken:
+    ) -> KeyAdded:
         """Seal a key to the robot, which alone verifies and stores it; wait for its receipt (0: do not wait).
 
         Args:
@@ -210,15 +210,15 @@ class KeyService:
         ticket = self._control.post("deliver-key", {**self._delivery(pair, allow), **more})
         if wait_s <= 0:
             return self._queued(pair, ticket.number, old)
-        with told_of(old.fingerprint if force and old else None):
+        with note_destroyed_key(old.fingerprint if force and old else None):
             receipt = self._control.collect(ticket, wait_s=wait_s)
-        card = card_from_wire(receipt.data["key"])
+        card = key_card_from_json(receipt.data["key"])
         warnings = pairs_of(receipt.data.get("warnings", ()))
         self._custody.keep_uid(int(receipt.data["uid"]))
         warnings += self._copy_for_reading(pair, receipt.data, allow, site_copy)
         changed = not receipt.data.get("unchanged")
         replaced = old.fingerprint if old and changed else None
-        return Taken(card, replaced, warnings, receipt.elapsed_ms, changed=changed)
+        return KeyAdded(card, replaced, warnings, receipt.elapsed_ms, changed=changed)
 
     async def look_at(self, role: Role, pair: KeyPair) -> None:
         """Have a key looked at that a rotation is to put in place; it is stored nowhere.
@@ -236,7 +236,7 @@ class KeyService:
         verdict = await self._accepted(pair, old.allow if old is not None else ())
         refuse_foreign(verdict.uid, Role.SITE, self._custody.uids_elsewhere())
 
-    def _queued(self, pair: KeyPair, number: int, old: KeyCard | None) -> Taken:
+    def _queued(self, pair: KeyPair, number: int, old: KeyCard | None) -> KeyAdded:
         """Return what is known of a key whose receipt nobody waits for."""
         card = KeyCard(
             Role.ROBOT, pair.name, pair.type, self._custody.fingerprint(pair), pair.api_key.reveal()[-4:], "queued"
@@ -246,7 +246,7 @@ class KeyService:
             f"the key is on its way to the robot as command {number}; 'fortctl keys list' tells what became of it",
         )
         warnings = (waiting,) if self._custody.site_key() is not None else (waiting, NO_QUEUED_COPY_WARNING)
-        return Taken(card, old.fingerprint if old else None, warnings)
+        return KeyAdded(card, old.fingerprint if old else None, warnings)
 
     def _delivery(self, pair: KeyPair, allow: Collection[str]) -> dict[str, Any]:
         # The robot made the key pair itself: its private half is there, and nowhere else.
@@ -289,9 +289,9 @@ class KeyService:
         return expect_fit(await self._ask(pair, allow), Role.SITE)
 
     async def _ask(self, pair: KeyPair, allow: Collection[str]) -> KeyVerdict:
-        from fortctl.keys.verification import check_entered
+        from fortctl.keys.verification import verify_new_key
 
-        return await check_entered(self._connect, pair, Role.SITE, allow=allow, pinned_uid=self._custody.uid())
+        return await verify_new_key(self._connect, pair, Role.SITE, allow=allow, pinned_uid=self._custody.uid())
 
     def expect_none(self, role: Role) -> None:
         """Raise ``Conflict`` when there is a key of the role already."""
@@ -358,7 +358,7 @@ class KeyService:
     async def _verify_site(self, key: StoredKey) -> tuple[dict[str, Any], Warnings]:
         verdict = await self._ask(key.pair, key.allow)
         self._custody.note_verdict(verdict)
-        return verdict_to_wire(Role.SITE, verdict), verdict.warnings
+        return verdict_to_json(Role.SITE, verdict), verdict.warnings
 
     # -- deleting --------------------------------------------------------------------------------------------------
 

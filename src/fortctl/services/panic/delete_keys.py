@@ -10,12 +10,12 @@ from fortctl.model import KeyPair
 from fortctl.ports import Clock, Exchange, IssuedKey, Issuer
 from fortctl.services.keys.issuer import delete_keys, keys_of
 from fortctl.services.panic.deletion_watch import proved_dead
-from fortctl.services.panic.key_inventory import Memory
+from fortctl.services.panic.key_inventory import KeyInventory
 
 LOOK_AGAIN_S = 0.5
 
 
-class Deletion:
+class KeyDeletion:
     """Deletes one account's keys.
 
     Args:
@@ -27,7 +27,12 @@ class Deletion:
     """
 
     def __init__(
-        self, issuer: Issuer, memory: Memory, connect: Callable[[KeyPair], Exchange], clock: Clock, within_s: float
+        self,
+        issuer: Issuer,
+        memory: KeyInventory,
+        connect: Callable[[KeyPair], Exchange],
+        clock: Clock,
+        within_s: float,
     ) -> None:
         self._issuer = issuer
         self._memory = memory
@@ -77,7 +82,7 @@ class Deletion:
         """Ask once about each key that the list does not name: somebody may have deleted it before."""
         keys = [key for key in self._memory.alive() if not key.listed and key.pair is not None]
         looks = await asyncio.gather(*(proved_dead(self._connect, key) for key in keys))
-        self._memory.bury(key for key, (dead, _wait) in zip(keys, looks, strict=True) if dead)
+        self._memory.mark_deleted(key for key, (dead, _wait) in zip(keys, looks, strict=True) if dead)
 
 
 def _passes(error: FortctlError | TimeoutError) -> bool:

@@ -17,7 +17,7 @@ Listed = Callable[[], Awaitable[Collection[IssuedKey] | None]]
 Same = Callable[[IssuedKey, KnownKey], bool]
 
 
-class DeathWatch:
+class DeletionWatch:
     """Asks again and again, ever more slowly.
 
     Args:

@@ -12,7 +12,7 @@ from fortctl.errors import FortctlError, RobotUnreachable
 from fortctl.mailbox.crypto import verify
 from fortctl.mailbox.panic_order import OrderFile, read_answer
 from fortctl.ports import Clock, Latch, PanicBoard, RobotOwner, RobotProcess
-from fortctl.system.threads import aside
+from fortctl.system.threads import run_in_daemon_thread
 
 ACKNOWLEDGE_WITHIN_S = 0.3
 DRAIN_PLACERS_S = 0.2
@@ -21,12 +21,12 @@ _LOOK_S, _AGAIN_S = 0.05, 0.2
 Result = Mapping[str, Any]
 
 
-class Nothing(Exception):
+class NothingToDo(Exception):
     """A step that has nothing to do, and why."""
 
 
 @dataclass(frozen=True)
-class Halted:
+class HaltResult:
     """How a robot was halted.
 
     Attributes:
@@ -65,24 +65,24 @@ class LocalHalt:
         self._cancel = cancel_orders
         self._timeout_s = timeout_s
 
-    async def run(self) -> Halted:
+    async def run(self) -> HaltResult:
         """Halt it.
 
         Raises:
             Nothing: none is running.
             RobotUnreachable: it could not be ended.
         """
-        owner = await aside(self._process.owner)
+        owner = await run_in_daemon_thread(self._process.owner)
         if owner is None:
-            raise Nothing("no robot is running here")
-        if await aside(self._process.is_stopped, owner):
+            raise NothingToDo("no robot is running here")
+        if await run_in_daemon_thread(self._process.is_stopped, owner):
             # A stopped process answers nobody and hands nothing to the kernel.
             return await self._kill(owner, "it was stopped")
         try:
             await self._query({"op": "halt", "cancel_orders": self._cancel}, ACKNOWLEDGE_WITHIN_S)
         except FortctlError:
             with suppress(OSError):
-                await aside(self._latch.drain_placers, DRAIN_PLACERS_S)
+                await run_in_daemon_thread(self._latch.drain_placers, DRAIN_PLACERS_S)
             return await self._kill(owner, "it gave no answer")
         try:
             result: Result | None = await self._query({"op": "halt-result"}, self._timeout_s)
@@ -90,34 +90,34 @@ class LocalHalt:
             result = None
         if result is None or not await self._ended():
             killed = await self._kill(owner, "it did not end in time" if result else "it did not finish in time")
-            return Halted(killed.detail, result)
+            return HaltResult(killed.detail, result)
         count = len(result.get("cancelled", ()))
-        return Halted(f"the robot halted, cancelled {count} orders and ended", result)
+        return HaltResult(f"the robot halted, cancelled {count} orders and ended", result)
 
     async def again(self) -> str:
-        """End a robot that came up in the meantime. Raises ``Nothing``, ``RobotUnreachable``."""
-        owner = await aside(self._process.owner)
+        """End a robot that came up in the meantime. Raises ``NothingToDo``, ``RobotUnreachable``."""
+        owner = await run_in_daemon_thread(self._process.owner)
         if owner is None:
-            raise Nothing("none came up meanwhile")
+            raise NothingToDo("none came up meanwhile")
         return (await self._kill(owner, "it came up meanwhile")).detail
 
     async def _query(self, request: Result, timeout_s: float) -> Result:
-        return await aside(self._process.query, request, timeout_s=timeout_s)
+        return await run_in_daemon_thread(self._process.query, request, timeout_s=timeout_s)
 
     async def _ended(self) -> bool:
         deadline = self._clock.monotonic() + END_WITHIN_S
-        while await aside(self._process.owner) is not None:
+        while await run_in_daemon_thread(self._process.owner) is not None:
             if self._clock.monotonic() > deadline:
                 return False
             await self._clock.sleep(0.005)
         return True
 
-    async def _kill(self, owner: RobotOwner, why: str) -> Halted:
-        if not await aside(self._process.kill, owner):
+    async def _kill(self, owner: RobotOwner, why: str) -> HaltResult:
+        if not await run_in_daemon_thread(self._process.kill, owner):
             raise RobotUnreachable(
                 f"{why} and could not be killed (pid {owner.pid})", hint=f"end process {owner.pid} as its user, or root"
             )
-        return Halted(f"{why}: killed (pid {owner.pid})")
+        return HaltResult(f"{why}: killed (pid {owner.pid})")
 
 
 class OrderSource(Protocol):
@@ -164,20 +164,20 @@ class RemoteHalt:
         self._timeout_s = timeout_s
         self._begun_ms = begun_ms
 
-    async def run(self) -> Halted:
+    async def run(self) -> HaltResult:
         """Send the order, and wait for the robot's answer.
 
         Raises:
             FortctlError: it could not even be queued.
         """
         deadline = self._clock.monotonic() + self._timeout_s
-        order = await aside(self._orders.order)
+        order = await run_in_daemon_thread(self._orders.order)
         try:
             return await self._with(order, deadline)
         except _UsedUp:
             pass
         try:
-            order = await aside(self._orders.fresh)
+            order = await run_in_daemon_thread(self._orders.fresh)
         except FortctlError as error:
             raise RobotUnreachable(
                 f"the pre-signed order was used already, and no other can be signed ({error.message})",
@@ -188,10 +188,10 @@ class RemoteHalt:
         except _UsedUp:
             raise RobotUnreachable("the robot obeys no order", hint="panic on the robot's own host") from None
 
-    async def _with(self, order: OrderFile, deadline: float) -> Halted:
+    async def _with(self, order: OrderFile, deadline: float) -> HaltResult:
         while True:
             try:
-                board = await aside(self._send, order)
+                board = await run_in_daemon_thread(self._send, order)
                 break
             except FortctlError as error:
                 if self._clock.monotonic() < deadline - 1.0:
@@ -218,24 +218,24 @@ class RemoteHalt:
         # The hosts' clocks may differ: the answer to what this panic has sent is its own, whatever time it tells.
         return (at_ms < self._begun_ms and not self._orders.sent(order)) or _came_up_since(board, order, at_ms)
 
-    async def _await_answer(self, board: PanicBoard, order: OrderFile, deadline: float) -> Halted:
+    async def _await_answer(self, board: PanicBoard, order: OrderFile, deadline: float) -> HaltResult:
         latched = False
         while True:
-            facts = await aside(_answer_of, board, order)
+            facts = await run_in_daemon_thread(_answer_of, board, order)
             if facts is not None and facts["outcome"] == "refused":
                 raise _UsedUp
             if facts is not None and facts["outcome"] == "halted":
                 data = facts["data"]
                 left = data.get("left")
                 result = {"left": ["?"] * left if left is not None else ["?"], "key": data.get("key")}
-                return Halted(f"the robot obeyed, cancelled {data['cancelled']} orders and ended", result)
+                return HaltResult(f"the robot obeyed, cancelled {data['cancelled']} orders and ended", result)
             latched = latched or facts is not None
             if self._clock.monotonic() >= deadline:
                 break
             await self._clock.sleep(_LOOK_S)
         if latched:
-            return Halted("the robot has latched and is still cancelling", None)
-        return Halted("NOT REACHED in time; the order waits for the robot without end", None, False, True)
+            return HaltResult("the robot has latched and is still cancelling", None)
+        return HaltResult("NOT REACHED in time; the order waits for the robot without end", None, False, True)
 
 
 class _UsedUp(Exception):

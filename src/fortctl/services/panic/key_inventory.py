@@ -12,7 +12,7 @@ from typing import Any
 
 from fortctl.ports import IssuedKey
 from fortctl.secret import Secret
-from fortctl.services.panic.report import ROLES, KeysRead, KnownKey, nameless, united
+from fortctl.services.panic.report import ROLES, KeysRead, KnownKey, deduplicate, nameless
 
 # How long the exchange may still make a key that was asked for (ms): the issuer's receive window, and a second.
 KEY_IN_FLIGHT_MS = 6_000
@@ -43,7 +43,7 @@ class IssuedName:
         return {"role": self.role, "name": self.name, "until_ms": self.until_ms, "seen": self.seen}
 
 
-class Memory:
+class KeyInventory:
     """One account's keys, as far as they are known.
 
     Attributes:
@@ -85,7 +85,7 @@ class Memory:
 
     def add(self, *keys: KnownKey) -> None:
         """Take in keys that are told of."""
-        self.keys = united([*self.keys, *keys])
+        self.keys = deduplicate([*self.keys, *keys])
 
     def expect(self, names: Iterable[IssuedName]) -> None:
         """Take in names under which a key may live, or may yet come to be."""
@@ -134,7 +134,7 @@ class Memory:
                 left.append(one)
         self.issued = left
 
-    def bury(self, keys: Iterable[KnownKey]) -> None:
+    def mark_deleted(self, keys: Iterable[KnownKey]) -> None:
         """Note keys as proved dead."""
         self.gone += keys
 

@@ -14,10 +14,10 @@ from typing import Any
 from fortctl.errors import FortctlError
 from fortctl.ports import HookReport, IssuedKey
 from fortctl.services.panic.cancel_orders import cancel_until
-from fortctl.services.panic.delete_keys import Deletion
-from fortctl.services.panic.deletion_watch import DeathWatch
-from fortctl.services.panic.halt import Halted, LocalHalt, Nothing
-from fortctl.services.panic.key_inventory import KEY_IN_FLIGHT_MS, Memory, names_to_expect
+from fortctl.services.panic.delete_keys import KeyDeletion
+from fortctl.services.panic.deletion_watch import DeletionWatch
+from fortctl.services.panic.halt import HaltResult, LocalHalt, NothingToDo
+from fortctl.services.panic.key_inventory import KEY_IN_FLIGHT_MS, KeyInventory, names_to_expect
 from fortctl.services.panic.ports import PanicPorts, Remote
 from fortctl.services.panic.report import (
     NOT_AT_EXCHANGE,
@@ -25,15 +25,15 @@ from fortctl.services.panic.report import (
     ROLES,
     UNREACHED,
     UNREAD,
-    Ended,
     KeysRead,
     KnownKey,
     PanicReport,
-    Step,
+    PanicStep,
+    StepEnded,
     why,
 )
 from fortctl.services.rotation.hooks import POST_ROTATE
-from fortctl.system.threads import aside
+from fortctl.system.threads import run_in_daemon_thread
 from fortctl.timestamps import rfc3339
 from fortctl.vault.erasure import IN_BACKUPS
 
@@ -64,9 +64,9 @@ class Panic:
         self._tell = tell
         self._cancel = cancel_orders
         self._timeout_s = timeout_s
-        self._steps: list[Step] = []
+        self._steps: list[PanicStep] = []
         self._actions: list[dict[str, Any]] = []
-        self._memory = Memory(ports.account)
+        self._memory = KeyInventory(ports.account)
         self._now_ms = ports.clock.now_ms()
         self._read, self._cancelled, self._aborted = asyncio.Event(), asyncio.Event(), asyncio.Event()
         self._enough = asyncio.Event()
@@ -112,14 +112,14 @@ class Panic:
     # -- steps -----------------------------------------------------------------------------------------------------
 
     async def _step(self, name: str, work: Callable[[], Awaitable[str]]) -> None:
-        step = Step(name)
+        step = PanicStep(name)
         self._steps.append(step)
         started = self._ports.clock.monotonic()
         try:
             step.detail, step.state = await work(), "done"
-        except Nothing as nothing:
+        except NothingToDo as nothing:
             step.state, step.detail = "skipped", str(nothing)
-        except Ended as ended:
+        except StepEnded as ended:
             step.state, step.detail = ended.state, str(ended)
         except Exception as error:  # panic goes on whatever breaks
             step.state, step.detail = "failed", why(error)
@@ -127,7 +127,7 @@ class Panic:
         if step.state == "failed":
             self._failed(step)
 
-    def _failed(self, step: Step) -> None:
+    def _failed(self, step: PanicStep) -> None:
         remedy = REMEDIES.get(step.name)
         if remedy is not None:
             self._act("finish_step", f"{remedy.format(account=self._ports.account)} ({step.detail})", step=step.name)
@@ -141,12 +141,14 @@ class Panic:
     async def _latch(self) -> str:
         begun = {"at": rfc3339(self._now_ms), "at_ms": self._now_ms, "who": self._ports.who}
 
-        await aside(self._ports.latch.update, lambda facts: {**begun, "cancel_orders": self._cancel, **facts})
+        await run_in_daemon_thread(
+            self._ports.latch.update, lambda facts: {**begun, "cancel_orders": self._cancel, **facts}
+        )
         return "on"
 
-    async def _halts(self) -> Halted | None:
-        found: list[Halted] = []
-        asked = asyncio.ensure_future(aside(self._ports.remote))
+    async def _halts(self) -> HaltResult | None:
+        found: list[HaltResult] = []
+        asked = asyncio.ensure_future(run_in_daemon_thread(self._ports.remote))
 
         async def elsewhere() -> None:
             remote = await asked
@@ -157,16 +159,16 @@ class Panic:
         await asyncio.gather(self._step("halt", lambda: self._halt(found, asked)), elsewhere())
         return found[0] if found else None
 
-    async def _halt(self, found: list[Halted], asked: asyncio.Future[Remote | None]) -> str:
+    async def _halt(self, found: list[HaltResult], asked: asyncio.Future[Remote | None]) -> str:
         ports = self._ports
         local = LocalHalt(
             ports.process, ports.latch, ports.clock, cancel_orders=self._cancel, timeout_s=self._timeout_s
         )
         try:
             halted = await local.run()
-        except Nothing:
+        except NothingToDo:
             if await asked is not None:
-                raise Nothing("the robot is on another host") from None
+                raise NothingToDo("the robot is on another host") from None
             raise
         except Exception as error:  # whatever broke, it may still be trading
             self._unhalted = why(error)
@@ -174,7 +176,7 @@ class Panic:
         found.append(halted)
         return halted.detail
 
-    async def _order(self, found: list[Halted], remote: Remote) -> str:
+    async def _order(self, found: list[HaltResult], remote: Remote) -> str:
         try:
             begun_ms = int(self._ports.latch.read().get("at_ms", self._now_ms))
             halted = await remote(self._cancel, self._timeout_s, begun_ms).run()
@@ -187,7 +189,7 @@ class Panic:
         if not halted.reached:
             text = "the robot was not reached: it obeys at its next contact; end it on its own host if you can"
             self._act(UNREACHED, text, queued=halted.queued)
-            raise Ended("queued", halted.detail)
+            raise StepEnded("queued", halted.detail)
         found.append(halted)
         return halted.detail
 
@@ -205,7 +207,7 @@ class Panic:
         ports, memory, read = self._ports, self._memory, KeysRead((), ROLES)
         try:
             async with asyncio.timeout(READ_WITHIN_S):
-                read = await aside(ports.read_keys)
+                read = await run_in_daemon_thread(ports.read_keys)
         finally:
             memory.take(read, ports.latch.read())
             # Before anything is destroyed: a panic that is run again must still know what lives at the exchange.
@@ -216,10 +218,10 @@ class Panic:
 
     async def _note(self) -> None:
         with suppress(OSError):
-            await aside(self._ports.latch.update, self._memory.noted)
+            await run_in_daemon_thread(self._ports.latch.update, self._memory.noted)
 
     async def _destroy(self) -> str:
-        destroyed = await aside(self._ports.destroy)
+        destroyed = await run_in_daemon_thread(self._ports.destroy)
         held = [name for name in destroyed if name.partition("/")[2].rpartition("-")[0] not in NOT_AT_EXCHANGE]
         if held and not self._memory.keys:
             self._memory.unknown = set(ROLES)
@@ -230,17 +232,17 @@ class Panic:
     async def _empty_mailbox(self) -> str:
         # Again, and not erased unread: it may have been locked before, and what lay in it lives at the exchange.
         try:
-            self._memory.queued |= set(await aside(self._ports.queued))
+            self._memory.queued |= set(await run_in_daemon_thread(self._ports.queued))
         except Exception:
             self._act("finish_step", UNREAD.format(account=self._ports.account), step="empty mailbox")
             raise
         await self._note()
-        await aside(self._ports.empty_mailbox)
+        await run_in_daemon_thread(self._ports.empty_mailbox)
         return "sealed deliveries erased"
 
     async def _abort(self) -> str:
         self._still_open = True
-        aborted = await aside(self._ports.abort_operation)
+        aborted = await run_in_daemon_thread(self._ports.abort_operation)
         if aborted is not None:
             self._post_rotate = aborted.post_rotate or self._post_rotate
         if aborted is not None and aborted.names:
@@ -253,31 +255,31 @@ class Panic:
             raise aborted.problem
         self._still_open = False
         if aborted is None or not aborted.detail:
-            raise Nothing("no other operation was under way")
+            raise NothingToDo("no other operation was under way")
         return aborted.detail
 
-    async def _cancel_left(self, halting: asyncio.Task[Halted | None]) -> str:
+    async def _cancel_left(self, halting: asyncio.Task[HaltResult | None]) -> str:
         if not self._cancel:
-            raise Nothing("--keep-orders: they stay at the exchange")
+            raise NothingToDo("--keep-orders: they stay at the exchange")
         halted = await halting
         await self._read.wait()
         if halted is not None and halted.left_nothing:
             self._memory.orders_done = True
-            raise Nothing("the robot cancelled them itself")
+            raise NothingToDo("the robot cancelled them itself")
         if self._ports.latch.read().get("orders_done"):
             self._memory.orders_done = True
-            raise Nothing("an earlier panic cancelled them")
+            raise NothingToDo("an earlier panic cancelled them")
         keys = self._memory.keys
         pair = next((key.pair for key in keys if key.role == "robot" and key.pair is not None), None)
-        prefix = await aside(self._ports.own_prefix)
+        prefix = await run_in_daemon_thread(self._ports.own_prefix)
         if pair is None or prefix is None:
             known = any(key.role == "robot" for key in keys)
             if halted is None and not known and "robot" not in self._memory.unknown:
-                raise Nothing("the account has no robot key")
+                raise NothingToDo("the account has no robot key")
             self._act_on_orders("")
             if not keys:
                 self._memory.unknown = set(ROLES)
-            raise Nothing("no robot key could be read: the robot's open orders, if any, stay at the exchange")
+            raise NothingToDo("no robot key could be read: the robot's open orders, if any, stay at the exchange")
         clock = self._ports.clock
         until = clock.monotonic() + self._in_flight_ms() / 1000
         try:
@@ -306,11 +308,11 @@ class Panic:
 
     async def _delete_at_exchange(self) -> str:
         await self._read.wait()
-        issuer = await aside(self._ports.issuer)
+        issuer = await run_in_daemon_thread(self._ports.issuer)
         if issuer is None:
-            raise Nothing("a person issues this account's keys")
+            raise NothingToDo("a person issues this account's keys")
         ports = self._ports
-        deletion = Deletion(issuer, self._memory, ports.connect, ports.clock, self._timeout_s)
+        deletion = KeyDeletion(issuer, self._memory, ports.connect, ports.clock, self._timeout_s)
         try:
             return await deletion.run(lambda: asyncio.gather(self._cancelled.wait(), self._aborted.wait()))
         finally:
@@ -326,33 +328,33 @@ class Panic:
         try:
             found, self._unhalted = await local.again(), ""
         except Exception as problem:  # what it may have written is destroyed all the same
-            found, self._unhalted = problem, "" if isinstance(problem, Nothing) else why(problem)
-        destroyed = await aside(ports.destroy)
-        if isinstance(found, Exception) and not (destroyed and isinstance(found, Nothing)):
+            found, self._unhalted = problem, "" if isinstance(problem, NothingToDo) else why(problem)
+        destroyed = await run_in_daemon_thread(ports.destroy)
+        if isinstance(found, Exception) and not (destroyed and isinstance(found, NothingToDo)):
             raise found
         return f"{found}; {len(destroyed)} more erasure keys overwritten" if destroyed else str(found)
 
     async def _record(self) -> str:
-        await aside(self._ports.latch.update, self._memory.noted)
+        await run_in_daemon_thread(self._ports.latch.update, self._memory.noted)
         facts = {"actions": len(self._all_actions()), "keys": [key.as_json() for key in self._memory.keys]}
-        await aside(self._ports.audit, "panic", facts)
+        await run_in_daemon_thread(self._ports.audit, "panic", facts)
         return "the latch and the audit log tell what was done"
 
     async def _wait_dead(self, wait_s: float) -> str:
-        issuer, memory = await aside(self._ports.issuer), self._memory
+        issuer, memory = await run_in_daemon_thread(self._ports.issuer), self._memory
         known = memory.alive()
 
         async def listed() -> tuple[IssuedKey, ...] | None:
             return await issuer.listed() if issuer is not None else None
 
         watching = asyncio.ensure_future(
-            DeathWatch(self._ports.connect, listed, memory.same, self._ports.clock).watch(known, wait_s)
+            DeletionWatch(self._ports.connect, listed, memory.same, self._ports.clock).watch(known, wait_s)
         )
         enough = asyncio.ensure_future(self._enough.wait())
         try:
             await asyncio.wait({watching, enough}, return_when=asyncio.FIRST_COMPLETED)
             if not watching.done():
-                raise Ended("unproved", "interrupted: nobody waited any longer")
+                raise StepEnded("unproved", "interrupted: nobody waited any longer")
             left = watching.result()
         finally:
             for task in (watching, enough):
@@ -360,11 +362,11 @@ class Panic:
             await asyncio.gather(watching, enough, return_exceptions=True)
             if issuer is not None:
                 await issuer.close()
-        memory.bury(key for key in known if not any(key.same_as(one) for one in left))
+        memory.mark_deleted(key for key in known if not any(key.same_as(one) for one in left))
         await self._note()
         unproved = [*(key.name for key in left), *memory.unprovable()]
         if unproved:
-            raise Ended("unproved", f"unproved: {', '.join(unproved)}")
+            raise StepEnded("unproved", f"unproved: {', '.join(unproved)}")
         return "every old key is proved dead"
 
     def _all_actions(self) -> list[dict[str, Any]]:
@@ -380,15 +382,15 @@ class Panic:
         for steps in await asyncio.gather(*told):
             self._steps += steps
 
-    async def _fire(self, event: str, facts: Mapping[str, Any]) -> list[Step]:
+    async def _fire(self, event: str, facts: Mapping[str, Any]) -> list[PanicStep]:
         started = self._ports.clock.monotonic()
         try:
-            reports = await aside(self._ports.fire, event, facts, HOOKS_WAIT_S)
+            reports = await run_in_daemon_thread(self._ports.fire, event, facts, HOOKS_WAIT_S)
         except Exception as error:  # a configuration that cannot be read, for one
             detail = error.message if isinstance(error, FortctlError) else why(error)
             reports = [HookReport("hooks", "failed", detail)]
         elapsed = (self._ports.clock.monotonic() - started) * 1000
-        return [Step(f"hook {one.name}", one.state, elapsed, one.detail) for one in reports]
+        return [PanicStep(f"hook {one.name}", one.state, elapsed, one.detail) for one in reports]
 
 
 async def _then(over: asyncio.Event, work: Awaitable[None]) -> None:

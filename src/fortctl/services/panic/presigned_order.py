@@ -9,12 +9,12 @@ from typing import Protocol
 from fortctl.errors import FortctlError, VaultDamaged
 from fortctl.mailbox.panic_order import OrderFile, sign_orders
 from fortctl.ports import PanicBoard
-from fortctl.services.site_vault import Custody
+from fortctl.services.site_vault import SiteVault
 
 READY, USED, MISSING = "ready", "used", "missing"
 
 
-class OrderShelf(Protocol):
+class OrderFilePort(Protocol):
     """Where the order lies in clear, this user's alone."""
 
     def read(self) -> bytes | None: ...
@@ -31,7 +31,7 @@ class PanicOrders:
         mailbox: that mailbox's URL.
     """
 
-    def __init__(self, account: str, shelf: OrderShelf, board: PanicBoard, mailbox: str) -> None:
+    def __init__(self, account: str, shelf: OrderFilePort, board: PanicBoard, mailbox: str) -> None:
         self._account = account
         self._shelf = shelf
         self._board = board
@@ -50,7 +50,7 @@ class PanicOrders:
                 return USED
         return READY
 
-    def keep_ready(self, custody: Custody) -> bool:
+    def keep_ready(self, custody: SiteVault) -> bool:
         """Sign a fresh order unless an unused one for this robot and mailbox lies there; True when one was signed."""
         pin = custody.robot()
         if pin is None:
@@ -71,7 +71,7 @@ class PanicOrders:
             return None
 
 
-def kept_ready(orders: PanicOrders, custody: Custody, warn: Callable[[str, str], None]) -> None:
+def ensure_presigned_order(orders: PanicOrders, custody: SiteVault, warn: Callable[[str, str], None]) -> None:
     """Keep an order ready; what keeps it from that is a warning, not an error."""
     try:
         orders.keep_ready(custody)

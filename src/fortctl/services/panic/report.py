@@ -37,7 +37,7 @@ REMEDIES = {
 }
 
 
-class Ended(Exception):
+class StepEnded(Exception):
     """A step that ended otherwise than done, skipped or failed."""
 
     def __init__(self, state: str, detail: str) -> None:
@@ -46,7 +46,7 @@ class Ended(Exception):
 
 
 @dataclass
-class Step:
+class PanicStep:
     """One step of the panic: what became of it, in how many milliseconds.
 
     Attributes:
@@ -127,7 +127,7 @@ def nameless(account: str, roles: Sequence[str]) -> list[dict[str, Any]]:
     return [{"what": "delete_key_at_exchange", "account": account, "role": "|".join(roles), "text": text}]
 
 
-def united(keys: Iterable[KnownKey]) -> list[KnownKey]:
+def deduplicate(keys: Iterable[KnownKey]) -> list[KnownKey]:
     """Return each key once, as it is known best."""
     found: list[KnownKey] = []
     for key in sorted(keys, key=lambda one: (one.pair is None, not one.tail)):
@@ -144,7 +144,7 @@ class PanicReport:
     """How one account's panic went; ``actions`` is what a person must still do."""
 
     account: str
-    steps: tuple[Step, ...]
+    steps: tuple[PanicStep, ...]
     elapsed_ms: float
     actions: tuple[dict[str, Any], ...]
 

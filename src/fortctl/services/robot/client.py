@@ -20,14 +20,14 @@ from fortctl.errors import (
     VaultDamaged,
     error_from_json,
 )
-from fortctl.keys.serialization import card_from_wire
+from fortctl.keys.serialization import key_card_from_json
 from fortctl.mailbox.crypto import verify
-from fortctl.mailbox.messages import Command, build, read_receipt
+from fortctl.mailbox.messages import Command, read_receipt, seal_command
 from fortctl.model import KeyCard, KeyType
 from fortctl.ports import AuditLog, Clock, Latch, Mailbox, RobotProcess
 from fortctl.secret import Secret
-from fortctl.services.site_vault import Custody, RobotPin
-from fortctl.system.files import read_plain
+from fortctl.services.site_vault import RobotPin, SiteVault
+from fortctl.system.files import read_regular
 
 IDENTITY_FILE = "identity.json"
 ANSWER_WITHIN_S = 30.0
@@ -76,7 +76,7 @@ class Receipt:
 
 
 @dataclass(frozen=True)
-class Ticket:
+class PendingCommand:
     """A command that was sent and whose receipt is still to come. ``args`` may hold what must not be shown."""
 
     number: int
@@ -85,7 +85,7 @@ class Ticket:
     started: float
 
 
-class RobotControl:
+class RobotClient:
     """One operator's line to one account's robot.
 
     Args:
@@ -101,7 +101,7 @@ class RobotControl:
 
     def __init__(
         self,
-        custody: Custody,
+        custody: SiteVault,
         mailbox: Mailbox,
         process: RobotProcess,
         latch: Latch,
@@ -183,15 +183,15 @@ class RobotControl:
         """
         return self.collect(self.post(kind, args), wait_s=wait_s)
 
-    def post(self, kind: str, args: Mapping[str, Any] | None = None) -> Ticket:
+    def post(self, kind: str, args: Mapping[str, Any] | None = None) -> PendingCommand:
         """Send one command without waiting; :meth:`collect` brings the receipt."""
         self.bring_up()
         started = self._clock.monotonic()
         number = self._append(kind, args or {})
         self._process.wake()
-        return Ticket(number, kind, dict(args or {}), started)
+        return PendingCommand(number, kind, dict(args or {}), started)
 
-    def collect(self, ticket: Ticket, *, wait_s: float = ANSWER_WITHIN_S) -> Receipt:
+    def collect(self, ticket: PendingCommand, *, wait_s: float = ANSWER_WITHIN_S) -> Receipt:
         """Wait for a ticket's receipt, at most ``wait_s`` seconds from its sending."""
         number = ticket.number
         while True:
@@ -250,7 +250,7 @@ class RobotControl:
                 valid_until=now + int(VALID_FOR_S * 1000),
                 args=dict(args),
             )
-            row = build(command, operator, card.recipient_public)
+            row = seal_command(command, operator, card.recipient_public)
             try:
                 self._mailbox.append(row)
             except Conflict:
@@ -306,7 +306,7 @@ class RobotControl:
         if pin is not None:
             return pin
         try:
-            identity = json.loads(read_plain(self._folder / IDENTITY_FILE))
+            identity = json.loads(read_regular(self._folder / IDENTITY_FILE))
             pin = RobotPin(str(identity["robot_id"]), base64.b64decode(identity["public"]))
         except FileNotFoundError:
             return None
@@ -338,7 +338,7 @@ def _decode_card(body: bytes) -> RobotCard:
         recipient_public=base64.b64decode(fields["recipient"]["public"]),
         number=int(fields["number"]),
         generation=int(fields["generation"]),
-        key=card_from_wire(key) if key else None,
+        key=key_card_from_json(key) if key else None,
         sites={str(name): (int(one[0]), int(one[1]), str(one[2])) for name, one in fields.get("sites", {}).items()},
         state=str(fields["state"]),
         published_at=int(fields["at"]),

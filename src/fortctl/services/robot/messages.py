@@ -6,7 +6,7 @@ _LOOK = "look at 'fortctl robot status' and at the account, then 'fortctl robot 
 _ITSELF = "it goes on by itself once that is over"
 
 # Word → what it means, what to do.
-WORDS: dict[str, tuple[str, str]] = {
+STATE_MESSAGES: dict[str, tuple[str, str]] = {
     # Reasons to hold
     "GAP": ("the break since the last accepted answer was longer than resume.max_gap", _LOOK),
     "DRIFT": ("the price moved by more than resume.max_drift during a break", _LOOK),

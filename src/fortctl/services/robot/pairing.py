@@ -13,8 +13,8 @@ from fortctl.errors import Conflict, FortctlError, NotFound, RobotTimeout
 from fortctl.mailbox.crypto import identity_id
 from fortctl.mailbox.pairing import NONCE_BYTES, Half, commitment, comparison_code, keeps, read_commitment, read_half
 from fortctl.ports import AuditLog, Clock
-from fortctl.services.robot.client import RobotControl
-from fortctl.services.site_vault import Custody, RobotPin
+from fortctl.services.robot.client import RobotClient
+from fortctl.services.site_vault import RobotPin, SiteVault
 
 COMMITMENT, ROBOT, OPERATOR = "commitment", "robot", "operator"
 VALID_FOR_MS = 3_600_000
@@ -79,9 +79,9 @@ class PairingService:
 
     def __init__(
         self,
-        custody: Custody,
+        custody: SiteVault,
         board: PairingBoard,
-        control: RobotControl,
+        control: RobotClient,
         audit: AuditLog,
         clock: Clock,
         sleep: Callable[[float], None],

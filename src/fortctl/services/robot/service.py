@@ -8,8 +8,8 @@ from typing import Any
 
 from fortctl.errors import Conflict, FortctlError, KeyRejected, NotFound, RobotTimeout, RobotUnreachable
 from fortctl.ports import Clock, ExchangeFault, Latch, RobotProcess
-from fortctl.services.exchange_errors import error_of
-from fortctl.services.robot.client import ANSWER_WITHIN_S, RobotControl
+from fortctl.services.exchange_errors import to_command_error
+from fortctl.services.robot.client import ANSWER_WITHIN_S, RobotClient
 
 Status = dict[str, Any]
 STATUS_POLL_S = 0.1
@@ -24,7 +24,7 @@ def counted(cycles: int) -> str:
     return f"{cycles} cycle{'s' if cycles != 1 else ''}"
 
 
-class RobotWatch:
+class RobotStatusReader:
     """Looks at the robot without ever starting a process or unlocking anything.
 
     Args:
@@ -104,7 +104,9 @@ class RobotService:
         sleep: waits between looks.
     """
 
-    def __init__(self, control: RobotControl, watch: RobotWatch, clock: Clock, sleep: Callable[[float], None]) -> None:
+    def __init__(
+        self, control: RobotClient, watch: RobotStatusReader, clock: Clock, sleep: Callable[[float], None]
+    ) -> None:
         self._control = control
         self._watch = watch
         self._clock = clock
@@ -242,5 +244,5 @@ def _not_cancelled(told: Status, key: str | None, fault: Mapping[str, Any] | Non
     if key == "none":
         return NotFound(f"the robot has no key: {what}", hint=f"{by_hand}, or 'fortctl keys add --role robot'")
     if fault is not None:
-        return error_of(ExchangeFault.from_json(fault), what)
+        return to_command_error(ExchangeFault.from_json(fault), what)
     return Conflict(what, hint="try again: 'fortctl robot stop --now --cancel-orders'")

@@ -11,8 +11,8 @@ from fortctl.model import Role
 from fortctl.services.keys.issuer import SUB_ACCOUNT
 from fortctl.services.robot.client import VALID_FOR_S
 from fortctl.services.rotation import operator_actions as actions
-from fortctl.services.rotation.context import AT_WORK, SETTLES_WITHIN_S, StepTools, opened_issuer, start_again
-from fortctl.services.rotation.plan import Mode, Operation
+from fortctl.services.rotation.context import AT_WORK, SETTLES_WITHIN_S, RotationDeps, opened_issuer, start_again
+from fortctl.services.rotation.plan import Operation, RotationMode
 from fortctl.timestamps import rfc3339
 
 # How much the robot's clock may be behind.
@@ -20,14 +20,14 @@ LATE_S = 60.0
 
 
 @dataclass
-class Left:
+class AbortReport:
     """What an abort leaves: in words, and what a person must still do."""
 
     text: str
     actions: list[dict[str, Any]] = field(default_factory=list)
 
 
-class Undo:
+class RotationAbort:
     """Ends one rotation where it stands.
 
     Args:
@@ -35,12 +35,12 @@ class Undo:
         operation: where it stands.
     """
 
-    def __init__(self, tools: StepTools, operation: Operation) -> None:
+    def __init__(self, tools: RotationDeps, operation: Operation) -> None:
         self._tools = tools
         self._operation = operation
         self._roles = operation.scope.roles
 
-    async def run(self) -> Left:
+    async def run(self) -> AbortReport:
         """Leave the account with the keys that work, the robot as before; say exactly what is left.
 
         Raises:
@@ -62,7 +62,7 @@ class Undo:
             self._robot_as_before()
         for role in new:
             await tools.proofs.drop(role)
-        lives = [role for role in new if self._operation.mode is not Mode.ISSUE and not self._is_dead(role)]
+        lives = [role for role in new if self._operation.mode is not RotationMode.ISSUE and not self._is_dead(role)]
         told = [f"the {role} key is {self._as_found(role)}" for role in before]
         told += [
             f"the {role} key is the new one{'; the old one is not proved dead' if role in lives else ''}"
@@ -71,10 +71,10 @@ class Undo:
         told += [f"the issuer's key '{name}' was deleted" for name in issued]
         told += [f"the issuer's key '{name}' may live: the issuer could not be asked" for name in unasked]
         told += [f"the robot is {tools.robot.settled()['state']}"] if robot else []
-        unused = actions.handed_over(self._operation, new)
+        unused = actions.unused_keys(self._operation, new)
         told += [f"the new {one['role']} key '{one['name']}' is not in use" for one in unused]
         todo = [actions.to_delete_named(self._operation, name) for name in unasked] + unused
-        return Left("; ".join(told), [*actions.to_delete(self._operation, lives), *todo])
+        return AbortReport("; ".join(told), [*actions.to_delete(self._operation, lives), *todo])
 
     def _refuse_unanswered(self) -> None:
         """Refuse to tell which key the robot has while a delivery of the new one lies before it."""
@@ -122,7 +122,7 @@ class Undo:
         return [role for role in found if role in self._roles]
 
     async def _refuse_keyless(self, roles: Collection[Role]) -> None:
-        if self._operation.mode in (Mode.URGENT, Mode.ISSUE) or self._operation.step == "check":
+        if self._operation.mode in (RotationMode.URGENT, RotationMode.ISSUE) or self._operation.step == "check":
             return
         # Of a key that was taken away here nothing can be asked, and nothing is left to be kept.
         there = {card.role for card in self._tools.keys.listed()}

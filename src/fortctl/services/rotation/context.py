@@ -14,13 +14,13 @@ from fortctl.ports import Clock, Issuer
 from fortctl.secret import Secret
 from fortctl.services.keys.issuer import SUB_ACCOUNT
 from fortctl.services.keys.service import KeyService
-from fortctl.services.robot.client import RobotControl
-from fortctl.services.robot.service import RobotService, RobotWatch
+from fortctl.services.robot.client import RobotClient
+from fortctl.services.robot.service import RobotService, RobotStatusReader
 from fortctl.services.rotation import operator_actions as actions
-from fortctl.services.rotation.deletion_proof import Proofs
-from fortctl.services.rotation.plan import Mode, Operation
-from fortctl.services.site_vault import Custody
-from fortctl.timestamps import milliseconds
+from fortctl.services.rotation.deletion_proof import DeletionProof
+from fortctl.services.rotation.plan import Operation, RotationMode
+from fortctl.services.site_vault import SiteVault
+from fortctl.timestamps import parse_rfc3339
 
 SETTLES_WITHIN_S, LOOK_EVERY_S, BEAT_EVERY_S = 30.0, 0.1, 5.0
 # States in which the robot would trade, had it not been stopped for the rotation.
@@ -57,7 +57,7 @@ class Journal(Protocol):
 
 
 @dataclass(frozen=True)
-class StepTools:
+class RotationDeps:
     """What the steps use.
 
     Attributes:
@@ -66,13 +66,13 @@ class StepTools:
         timeout_s: how long a drain may take (s).
     """
 
-    custody: Custody
+    custody: SiteVault
     keys: KeyService
-    control: RobotControl
+    control: RobotClient
     robot: RobotService
-    watch: RobotWatch
+    watch: RobotStatusReader
     issuer: Callable[[], Issuer]
-    proofs: Proofs
+    proofs: DeletionProof
     guide: Guide
     clock: Clock
     sleep: Callable[[float], None]
@@ -80,7 +80,7 @@ class StepTools:
     timeout_s: float = 600.0
 
 
-class Drained(Exception):
+class DrainTimeoutError(Exception):
     """The drain took too long, and the rotation is to be aborted."""
 
     def __init__(self, cycles_open: int) -> None:
@@ -88,7 +88,7 @@ class Drained(Exception):
         self.cycles_open = cycles_open
 
 
-class Work:
+class RotationContext:
     """One rotation that this process works on.
 
     Args:
@@ -100,7 +100,7 @@ class Work:
         warnings: ``(code, message)`` pairs, so far.
     """
 
-    def __init__(self, tools: StepTools, journal: Journal, operation: Operation) -> None:
+    def __init__(self, tools: RotationDeps, journal: Journal, operation: Operation) -> None:
         self.tools = tools
         self.operation = operation
         self.warnings: tuple[tuple[str, str], ...] = ()
@@ -160,20 +160,20 @@ class Work:
             self.tools.sleep(LOOK_EVERY_S)
         return True
 
-    def gap(self, status: Mapping[str, Any]) -> dict[str, Any]:
+    def trading_gap(self, status: Mapping[str, Any]) -> dict[str, Any]:
         """Return the trading gap as far as a look at the robot tells it, as a fact of the operation."""
         swap = status.get("key_swap")
-        if self.operation.mode is Mode.OVERLAP and swap is not None:
+        if self.operation.mode is RotationMode.OVERLAP and swap is not None:
             return {"trading_gap_s": float(swap["gap_s"])}
         lost = self.operation.facts.get("lost_since")
-        if self.operation.mode is Mode.URGENT and lost is not None and status["state"] == "running":
-            return {"trading_gap_s": round((self.now() - milliseconds(lost)) / 1000, 3)}
+        if self.operation.mode is RotationMode.URGENT and lost is not None and status["state"] == "running":
+            return {"trading_gap_s": round((self.now() - parse_rfc3339(lost)) / 1000, 3)}
         return {}
 
 
 @asynccontextmanager
-async def opened_issuer(tools: StepTools, operation: Operation) -> AsyncIterator[Issuer]:
-    """Give the issuer, if it is of the sub-account that a rotation was begun with. Raises as :meth:`Work.issuer`."""
+async def opened_issuer(tools: RotationDeps, operation: Operation) -> AsyncIterator[Issuer]:
+    """Give the issuer, if it is of the sub-account that a rotation was begun with. Raises as :meth:`RotationContext.issuer`."""
     issuer = tools.issuer()
     try:
         if operation.facts.get("issued_for", _shown(tools, issuer)) != _shown(tools, issuer):
@@ -187,12 +187,12 @@ async def opened_issuer(tools: StepTools, operation: Operation) -> AsyncIterator
         await issuer.close()
 
 
-def _shown(tools: StepTools, issuer: Issuer) -> str:
+def _shown(tools: RotationDeps, issuer: Issuer) -> str:
     # The address itself is in the issuer's vault alone.
     return fingerprint(Secret(issuer.email), tools.custody.fingerprint_key())
 
 
-def start_again(tools: StepTools) -> None:
+def start_again(tools: RotationDeps) -> None:
     """Have the robot trade, unless it does."""
     if tools.watch.status()["state"] in AT_WORK:
         return

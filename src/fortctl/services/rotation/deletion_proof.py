@@ -6,14 +6,14 @@ from collections.abc import Callable, Collection
 
 from fortctl.errors import FortctlError
 from fortctl.keys.fingerprint import fingerprint
-from fortctl.keys.verification import ask_if_dead
+from fortctl.keys.verification import check_deleted
 from fortctl.model import Role
 from fortctl.ports import Clock, Issuer
 from fortctl.services.keys.issuer import delete_keys, keys_of
 from fortctl.services.keys.service import Connect
-from fortctl.services.robot.client import RobotControl
+from fortctl.services.robot.client import RobotClient
 from fortctl.services.rotation.plan import Operation, issued_names
-from fortctl.services.site_vault import Custody
+from fortctl.services.site_vault import SiteVault
 
 # How fast a deletion bites is not documented (binance.md, section 12).
 TRIES, PAUSE_S = 10, 0.5
@@ -22,7 +22,7 @@ PROVED = ("dead", "dead_by_refusal")
 NoteDead = Callable[[Role, str | None], Operation]
 
 
-class Proofs:
+class DeletionProof:
     """What is known of old keys.
 
     Args:
@@ -32,7 +32,7 @@ class Proofs:
         clock: the clock.
     """
 
-    def __init__(self, custody: Custody, control: RobotControl, connect: Connect, clock: Clock) -> None:
+    def __init__(self, custody: SiteVault, control: RobotClient, connect: Connect, clock: Clock) -> None:
         self._custody = custody
         self._control = control
         self._connect = connect
@@ -92,7 +92,7 @@ class Proofs:
             return "unproved"
         asking, beside = self._connect(old.pair), self._connect(new.pair) if new is not None else None
         try:
-            death = await ask_if_dead(asking, beside)
+            death = await check_deleted(asking, beside)
         finally:
             await asking.close()
             if beside is not None:

@@ -11,14 +11,14 @@ from fortctl.ports import Clock, Issuer
 from fortctl.secret import Secret
 from fortctl.services.keys.issuer import addresses_of, delete_keys, keys_of, make_key
 from fortctl.services.keys.service import KeyService
-from fortctl.services.robot.client import RobotControl
+from fortctl.services.robot.client import RobotClient
 from fortctl.services.rotation.plan import Operation
-from fortctl.services.site_vault import Custody
+from fortctl.services.site_vault import SiteVault
 
 Note = Callable[[Role, Mapping[str, Any]], Operation]
 
 
-class KeyMaker:
+class KeyIssuer:
     """Makes one key, or finds the one that was made before a crash.
 
     Args:
@@ -26,7 +26,7 @@ class KeyMaker:
         clock: the clock.
     """
 
-    def __init__(self, custody: Custody, keys: KeyService, control: RobotControl, clock: Clock) -> None:
+    def __init__(self, custody: SiteVault, keys: KeyService, control: RobotClient, clock: Clock) -> None:
         self._custody = custody
         self._keys = keys
         self._control = control

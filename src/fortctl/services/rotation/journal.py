@@ -17,8 +17,8 @@ from fortctl.services.rotation import operator_actions as actions
 from fortctl.services.rotation.plan import (
     ABORTED,
     OPEN,
-    Mode,
     Operation,
+    RotationMode,
     Scope,
     begin,
     from_text,
@@ -81,7 +81,7 @@ class RotationJournal:
         """Take the lock; return the dead owner that it was taken from, or None. Raises ``Conflict``."""
         return self._store.take(self.account, self._me, self._alive)
 
-    def seize(self) -> None:
+    def force_acquire(self) -> None:
         """Take the lock from whoever has it: what it works on is ended, and it hears of that at its next step."""
         self._store.take(self.account, self._me, lambda _owner: False)
 
@@ -101,12 +101,12 @@ class RotationJournal:
         self._store.put(row, self._me)
         return operation
 
-    def begin(self, mode: Mode, scope: Scope, issuer: str, **facts: Any) -> Operation:
+    def begin(self, mode: RotationMode, scope: Scope, issuer: str, **facts: Any) -> Operation:
         """Begin a rotation. Raises ``Conflict`` when one is open."""
         now = self._clock.now_ms()
         return self.put(begin(f"r{os.urandom(4).hex()}", self.account, mode, scope, now, issuer=issuer, **facts))
 
-    def expect(self, mode: Mode | None, scope: Scope | None) -> Operation | None:
+    def expect(self, mode: RotationMode | None, scope: Scope | None) -> Operation | None:
         """Return the open rotation if it is the one that is meant, or None where none is open.
 
         Raises:
@@ -149,7 +149,7 @@ def destroyed(operation: Operation, role: Role, now: int) -> Operation:
     names = facts.get("issue", {}).get(role.value, {}).get("names", ())
     dead = role.value in facts.get("dead", {}) or role.value not in facts.get("old", {})
     todo = actions.to_delete(operation, [] if dead else [role])
-    todo += [one for one in actions.handed_over(operation) if one["role"] == role.value]
+    todo += [one for one in actions.unused_keys(operation) if one["role"] == role.value]
     todo += [actions.to_delete_named(operation, name) for name in names]
     left = f"the {role} keys were destroyed here; at the exchange the old one and the new one may live"
     return operation.aborted(now, "key_destroyed", left=left, actions=todo)

@@ -10,9 +10,9 @@ from fortctl.errors import ActionRequired, BadInput, Conflict, FortctlError, Key
 from fortctl.model import KeyPair, Role
 from fortctl.services.keys.results import NO_COPY_WARNING, same_key
 from fortctl.services.rotation import operator_actions as actions
-from fortctl.services.rotation.context import SETTLES_WITHIN_S, Work
-from fortctl.services.rotation.issue_key import KeyMaker
-from fortctl.services.rotation.plan import Mode, Operation, issued_names
+from fortctl.services.rotation.context import SETTLES_WITHIN_S, RotationContext
+from fortctl.services.rotation.issue_key import KeyIssuer
+from fortctl.services.rotation.plan import Operation, RotationMode, issued_names
 
 # How long the old key is left alive for its stream to be handed over; and the states in which that matters.
 HANDED_OVER_WITHIN_S = 5.0
@@ -32,7 +32,7 @@ class NewKeys:
         ask: whether somebody may be asked for those that were not (``--begin`` asks nobody).
     """
 
-    def __init__(self, work: Work, given: dict[Role, KeyPair], *, ask: bool) -> None:
+    def __init__(self, work: RotationContext, given: dict[Role, KeyPair], *, ask: bool) -> None:
         self._work, self._tools = work, work.tools
         self._pairs = given
         self._ask = ask
@@ -71,7 +71,7 @@ class NewKeys:
             return card.fingerprint if card is not None else None
 
         async def take(pair: KeyPair) -> None:
-            over, overlap = self._replaces, self._work.operation.mode is Mode.OVERLAP
+            over, overlap = self._replaces, self._work.operation.mode is RotationMode.OVERLAP
             taken = await tools.keys.take_robot(
                 pair, allow=(), replacing=over, force=False, site_copy=False, retire=over, overlap=overlap
             )
@@ -87,7 +87,7 @@ class NewKeys:
         if not missing:
             return
         if self._work.by_issuer:
-            maker = KeyMaker(self._tools.custody, self._tools.keys, self._tools.control, self._tools.clock)
+            maker = KeyIssuer(self._tools.custody, self._tools.keys, self._tools.control, self._tools.clock)
             async with self._work.issuer() as issuer:
                 for role in missing:
                     self._pairs[role] = await maker.make(
@@ -112,7 +112,7 @@ class NewKeys:
 
     @property
     def _replaces(self) -> bool:
-        return self._work.operation.mode is not Mode.ISSUE
+        return self._work.operation.mode is not RotationMode.ISSUE
 
     def _drop_stale_copy(self, shown: str | None) -> None:
         """Destroy a copy for reading that a crash has left of the old key: it reads nothing any more."""
@@ -199,7 +199,7 @@ def _refuse_late(operation: Operation, role: Role, shown: str) -> None:
     )
 
 
-def note_listed(work: Work, roles: Collection[Role]) -> None:
+def note_listed(work: RotationContext, roles: Collection[Role]) -> None:
     """Journal that the issuer's list names the old keys of some roles."""
     known = work.operation.facts.get("listed", [])
     found = sorted({*known, *(role.value for role in roles)})
@@ -214,7 +214,7 @@ class OldKeys:
         work: the rotation.
     """
 
-    def __init__(self, work: Work) -> None:
+    def __init__(self, work: RotationContext) -> None:
         self._work, self._tools = work, work.tools
 
     async def delete(self, resumed: bool) -> dict[str, Any]:
@@ -231,7 +231,7 @@ class OldKeys:
 
     def _handed_over(self) -> bool:
         """Whether the robot hears its orders with the new key: the log-on is no part of the trading gap then."""
-        if Role.ROBOT not in self._work.roles or self._work.operation.mode is not Mode.OVERLAP:
+        if Role.ROBOT not in self._work.roles or self._work.operation.mode is not RotationMode.OVERLAP:
             return True
         status = self._tools.watch.status()
         swap = status.get("key_swap")
@@ -246,8 +246,8 @@ class OldKeys:
         else:
             await self._proved_or_asked(asked=True)
         # Where the exchange ends the old key's stream, the robot makes its books agree once more: that counts too.
-        overlap = self._work.operation.mode is Mode.OVERLAP and Role.ROBOT in self._work.roles
-        return self._work.gap(self._tools.watch.status()) if overlap else {}
+        overlap = self._work.operation.mode is RotationMode.OVERLAP and Role.ROBOT in self._work.roles
+        return self._work.trading_gap(self._tools.watch.status()) if overlap else {}
 
     async def _proved_or_asked(self, *, asked: bool) -> None:
         """Prove the old keys dead; where they live, ask the person to delete them. Raises ``ActionRequired``."""

@@ -8,7 +8,7 @@ from typing import Any
 
 from fortctl.keys.policy import REQUIRED, ticks
 from fortctl.model import Role
-from fortctl.services.rotation.plan import Mode, Operation
+from fortctl.services.rotation.plan import Operation, RotationMode
 
 Action = dict[str, Any]
 PAGE = "Binance's API management page"
@@ -20,7 +20,7 @@ def to_create(operation: Operation, roles: Collection[Role]) -> list[Action]:
     for role in roles:
         old = _old(operation, role)
         actions.append(_create(operation, role, old))
-        if operation.mode is Mode.DRAIN and old:
+        if operation.mode is RotationMode.DRAIN and old:
             # The robot stands still: nothing needs the old key any more.
             actions.append(_delete(operation, role, old))
     roles_given = "|".join(role.value for role in roles)
@@ -47,7 +47,7 @@ def to_delete(operation: Operation, roles: Collection[Role]) -> list[Action]:
     return [_delete(operation, role, _old(operation, role)) for role in roles]
 
 
-def handed_over(operation: Operation, placed: Collection[Role] = ()) -> list[Action]:
+def unused_keys(operation: Operation, placed: Collection[Role] = ()) -> list[Action]:
     """Return which new keys of a person's are not in use: they are to be deleted at the exchange.
 
     Args:

@@ -17,7 +17,7 @@ from fortctl.model import Role
 from fortctl.timestamps import rfc3339
 
 
-class Mode(StrEnum):
+class RotationMode(StrEnum):
     DRAIN = "drain"
     OVERLAP = "overlap"
     URGENT = "urgent"
@@ -25,7 +25,7 @@ class Mode(StrEnum):
     ISSUE = "issue"
 
 
-ROTATIONS = (Mode.DRAIN, Mode.OVERLAP, Mode.URGENT)
+ROTATIONS = (RotationMode.DRAIN, RotationMode.OVERLAP, RotationMode.URGENT)
 
 
 class Scope(StrEnum):
@@ -115,18 +115,18 @@ KINDS: dict[str, StepKind] = {
 
 _SITE = ("check", "create", "store", "delete", "prove")
 _SWAP = ("deliver", "verify")
-PLAN: dict[tuple[Mode, Scope], tuple[str, ...]] = {
-    (Mode.DRAIN, Scope.SITE): _SITE,
-    (Mode.DRAIN, Scope.ROBOT): ("check", "drain", "stop", "create", *_SWAP, "start", "delete", "prove"),
-    (Mode.DRAIN, Scope.BOTH): ("check", "drain", "stop", "create", "store", *_SWAP, "start", "delete", "prove"),
-    (Mode.OVERLAP, Scope.SITE): _SITE,
-    (Mode.OVERLAP, Scope.ROBOT): ("check", "create", *_SWAP, "delete", "prove"),
-    (Mode.OVERLAP, Scope.BOTH): ("check", "create", "store", *_SWAP, "delete", "prove"),
-    (Mode.URGENT, Scope.SITE): _SITE,
-    (Mode.URGENT, Scope.ROBOT): ("check", "create", *_SWAP, "delete", "prove"),
-    (Mode.URGENT, Scope.BOTH): ("check", "create", "store", *_SWAP, "delete", "prove"),
-    (Mode.ISSUE, Scope.SITE): ("create", "store"),
-    (Mode.ISSUE, Scope.ROBOT): ("create", "deliver"),
+PLAN: dict[tuple[RotationMode, Scope], tuple[str, ...]] = {
+    (RotationMode.DRAIN, Scope.SITE): _SITE,
+    (RotationMode.DRAIN, Scope.ROBOT): ("check", "drain", "stop", "create", *_SWAP, "start", "delete", "prove"),
+    (RotationMode.DRAIN, Scope.BOTH): ("check", "drain", "stop", "create", "store", *_SWAP, "start", "delete", "prove"),
+    (RotationMode.OVERLAP, Scope.SITE): _SITE,
+    (RotationMode.OVERLAP, Scope.ROBOT): ("check", "create", *_SWAP, "delete", "prove"),
+    (RotationMode.OVERLAP, Scope.BOTH): ("check", "create", "store", *_SWAP, "delete", "prove"),
+    (RotationMode.URGENT, Scope.SITE): _SITE,
+    (RotationMode.URGENT, Scope.ROBOT): ("check", "create", *_SWAP, "delete", "prove"),
+    (RotationMode.URGENT, Scope.BOTH): ("check", "create", "store", *_SWAP, "delete", "prove"),
+    (RotationMode.ISSUE, Scope.SITE): ("create", "store"),
+    (RotationMode.ISSUE, Scope.ROBOT): ("create", "deliver"),
 }
 
 TODO, DOING, DONE = "todo", "doing", "done"
@@ -134,7 +134,7 @@ OPEN, FINISHED, ABORTED = "open", "done", "aborted"
 
 
 @dataclass(frozen=True)
-class Step:
+class RotationStep:
     """Where one step stands; ``at`` is when that became so (ms)."""
 
     name: str
@@ -154,11 +154,11 @@ class Operation:
 
     id: str
     account: str
-    mode: Mode
+    mode: RotationMode
     scope: Scope
     started_at: int
     updated_at: int
-    steps: tuple[Step, ...]
+    steps: tuple[RotationStep, ...]
     state: str = OPEN
     facts: Mapping[str, Any] = field(default_factory=dict)
     reason: str = ""
@@ -202,7 +202,7 @@ class Operation:
         return replace(self.noted(at, **facts), state=ABORTED, reason=reason)
 
     def _with(self, name: str, state: str, at: int, facts: Mapping[str, Any]) -> Operation:
-        steps = tuple(Step(name, state, at) if step.name == name else step for step in self.steps)
+        steps = tuple(RotationStep(name, state, at) if step.name == name else step for step in self.steps)
         return replace(self.noted(at, **facts), steps=steps)
 
     @property
@@ -233,9 +233,9 @@ class Operation:
         }
 
 
-def begin(operation_id: str, account: str, mode: Mode, scope: Scope, at: int, **facts: Any) -> Operation:
+def begin(operation_id: str, account: str, mode: RotationMode, scope: Scope, at: int, **facts: Any) -> Operation:
     """Return a new rotation, nothing of it done."""
-    steps = tuple(Step(name) for name in PLAN[mode, scope])
+    steps = tuple(RotationStep(name) for name in PLAN[mode, scope])
     return Operation(operation_id, account, mode, scope, at, at, steps, facts=facts)
 
 
@@ -255,9 +255,9 @@ def from_text(operation_id: str, account: str, state: str, body: str, started_at
     """Read back what :func:`to_text` wrote. Raises ``VaultDamaged``."""
     try:
         told = json.loads(body)
-        steps = tuple(Step(str(name), str(was), at) for name, was, at in told["steps"])
+        steps = tuple(RotationStep(str(name), str(was), at) for name, was, at in told["steps"])
         return Operation(
-            *(operation_id, account, Mode(told["mode"]), Scope(told["scope"]), started_at, updated_at, steps),
+            *(operation_id, account, RotationMode(told["mode"]), Scope(told["scope"]), started_at, updated_at, steps),
             state=state,
             facts=told["facts"],
             reason=told["reason"],

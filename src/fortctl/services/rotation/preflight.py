@@ -8,13 +8,13 @@ from fortctl.errors import Conflict
 from fortctl.model import KeyPair, Role
 from fortctl.ports import Issuer
 from fortctl.services.keys.results import same_key
-from fortctl.services.rotation.context import Work
+from fortctl.services.rotation.context import RotationContext
 from fortctl.services.rotation.issue_key import listed_addresses
 from fortctl.services.rotation.key_steps import note_listed
-from fortctl.services.rotation.plan import Mode
+from fortctl.services.rotation.plan import RotationMode
 
 
-async def ask_issuer(work: Work) -> None:
+async def ask_issuer(work: RotationContext) -> None:
     """See that the issuer can be had and that its list names the keys in use; journal that it does.
 
     Raises:
@@ -26,7 +26,7 @@ async def ask_issuer(work: Work) -> None:
     async with work.issuer() as issuer:
         found = await work.tools.proofs.listed(issuer, work.operation, work.roles)
         strange = [role for role in work.roles if role not in found]
-        if strange and work.operation.mode is not Mode.URGENT:
+        if strange and work.operation.mode is not RotationMode.URGENT:
             raise Conflict(
                 f"the issuer's list does not name the {' and '.join(strange)} key in use: it may be another"
                 " sub-account's",
@@ -38,7 +38,7 @@ async def ask_issuer(work: Work) -> None:
             await _note_addresses(work, issuer)
 
 
-async def _note_addresses(work: Work, issuer: Issuer) -> None:
+async def _note_addresses(work: RotationContext, issuer: Issuer) -> None:
     """Journal the IP list that each new key is born with: the old one's, also where that key is dead already.
 
     Raises:
@@ -61,7 +61,7 @@ async def _note_addresses(work: Work, issuer: Issuer) -> None:
     work.note(born=born)
 
 
-async def look_at_given(work: Work, given: Mapping[Role, KeyPair]) -> None:
+async def look_at_given(work: RotationContext, given: Mapping[Role, KeyPair]) -> None:
     """Have the keys that were entered already looked at by those who will use them; nothing is stored.
 
     Raises:
@@ -69,7 +69,7 @@ async def look_at_given(work: Work, given: Mapping[Role, KeyPair]) -> None:
     """
     old = work.operation.facts["old"]
     for role in work.roles:
-        if role not in given or work.operation.mode is Mode.URGENT:
+        if role not in given or work.operation.mode is RotationMode.URGENT:
             continue
         if work.tools.custody.fingerprint(given[role]) == old[role.value]["fingerprint"]:
             raise same_key(role)

@@ -15,16 +15,16 @@ from fortctl.errors import ActionRequired, Conflict, FortctlError
 from fortctl.model import KeyPair, Role
 from fortctl.ports import AuditLog, Clock, Hooks
 from fortctl.services.rotation import operator_actions as actions
-from fortctl.services.rotation.abort import Undo
-from fortctl.services.rotation.context import AT_WORK, Drained, StepTools, opened_issuer
+from fortctl.services.rotation.abort import RotationAbort
+from fortctl.services.rotation.context import AT_WORK, DrainTimeoutError, RotationDeps, opened_issuer
 from fortctl.services.rotation.hooks import ANNOUNCED, tell_begun, tell_ended, to_be_announced
 from fortctl.services.rotation.journal import RotationJournal
 from fortctl.services.rotation.key_steps import refuse_late
 from fortctl.services.rotation.plan import (
     ABORTED,
     FINISHED,
-    Mode,
     Operation,
+    RotationMode,
     issued_names,
 )
 from fortctl.services.rotation.steps import Steps
@@ -35,7 +35,7 @@ Standing = Mapping[str, str | None]
 
 
 @dataclass
-class Ended:
+class RotationResult:
     """How far a rotation came.
 
     Attributes:
@@ -67,7 +67,9 @@ class RotationService:
         audit, clock: as named.
     """
 
-    def __init__(self, journal: RotationJournal, tools: StepTools, hooks: Hooks, audit: AuditLog, clock: Clock) -> None:
+    def __init__(
+        self, journal: RotationJournal, tools: RotationDeps, hooks: Hooks, audit: AuditLog, clock: Clock
+    ) -> None:
         self._journal = journal
         self._tools = tools
         self._hooks = hooks
@@ -75,7 +77,9 @@ class RotationService:
         self._clock = clock
         self._warnings: Warnings = ()
 
-    async def run(self, operation: Operation, given: Mapping[Role, KeyPair], *, until: str | None = None) -> Ended:
+    async def run(
+        self, operation: Operation, given: Mapping[Role, KeyPair], *, until: str | None = None
+    ) -> RotationResult:
         """Go on from where it stands.
 
         Args:
@@ -95,13 +99,13 @@ class RotationService:
         try:
             while steps.operation.step != FINISHED:
                 await steps.next()
-        except Drained as unfinished:
+        except DrainTimeoutError as unfinished:
             await self._drain_timed_out(steps.operation, unfinished)
         except ActionRequired as error:
             error.data = {"operation": steps.operation.as_json()}
             still = self._standing(steps.operation)
             # A drain has the robot stand still until the person is done: that is told, and is no warning.
-            unasked = still if steps.operation.mode is not Mode.DRAIN else None
+            unasked = still if steps.operation.mode is not RotationMode.DRAIN else None
             error.warnings = (*self._warnings, *steps.warnings, *_warned(unasked), *error.warnings)
             _tell_standing(error, still)
             raise
@@ -115,7 +119,7 @@ class RotationService:
             raise
         done = self._close(steps.operation.finished(self._clock.now_ms()), "done")
         still = self._standing(done) or self._held_after_loss(done)
-        return Ended(done, True, (*self._warnings, *steps.warnings, *_warned(still)))
+        return RotationResult(done, True, (*self._warnings, *steps.warnings, *_warned(still)))
 
     def _standing(self, operation: Operation) -> Standing | None:
         """Tell of a robot that was at work before and does not trade any more; None where there is none."""
@@ -168,7 +172,7 @@ class RotationService:
         error.warnings = (*self._warnings, *steps.warnings, *_warned(still), *error.warnings)
         _tell_standing(error, still)
 
-    async def _drain_timed_out(self, operation: Operation, unfinished: Drained) -> NoReturn:
+    async def _drain_timed_out(self, operation: Operation, unfinished: DrainTimeoutError) -> NoReturn:
         ended = await self.abort(operation, "drain_timed_out")
         raise Conflict(
             f"the drain did not finish in time ({unfinished.cycles_open} cycles open): the rotation was aborted,"
@@ -179,17 +183,17 @@ class RotationService:
             warnings=ended.warnings,
         )
 
-    async def abort(self, operation: Operation, reason: str = "aborted") -> Ended:
+    async def abort(self, operation: Operation, reason: str = "aborted") -> RotationResult:
         """End it where it stands; say exactly what that leaves.
 
         Raises:
             Conflict: the old key is dead and no new one is in use: aborting would leave the account without a key.
         """
-        left = await Undo(self._tools, operation).run()
+        left = await RotationAbort(self._tools, operation).run()
         closed = self._close(
             operation.aborted(self._clock.now_ms(), reason, left=left.text, actions=left.actions), "aborted"
         )
-        return Ended(closed, True, self._warnings, left.text, left.actions)
+        return RotationResult(closed, True, self._warnings, left.text, left.actions)
 
     def _close(self, operation: Operation, result: str | None = None) -> Operation:
         """Make its end durable, and tell of it. Raises ``Conflict`` where somebody else has closed it."""

@@ -7,11 +7,19 @@ from typing import Any
 
 from fortctl.errors import Conflict, FortctlError, KeyRejected, NotFound, RobotTimeout
 from fortctl.model import KeyPair, Role
-from fortctl.services.keys.results import failure_of
+from fortctl.services.keys.results import verification_error
 from fortctl.services.robot.service import counted, is_drained
-from fortctl.services.rotation.context import AT_WORK, SETTLES_WITHIN_S, Drained, Journal, StepTools, Work, start_again
+from fortctl.services.rotation.context import (
+    AT_WORK,
+    SETTLES_WITHIN_S,
+    DrainTimeoutError,
+    Journal,
+    RotationContext,
+    RotationDeps,
+    start_again,
+)
 from fortctl.services.rotation.key_steps import NewKeys, OldKeys
-from fortctl.services.rotation.plan import DOING, Mode, Operation
+from fortctl.services.rotation.plan import DOING, Operation, RotationMode
 from fortctl.services.rotation.preflight import ask_issuer, look_at_given
 
 Step = Callable[[bool], Awaitable[dict[str, Any]]]
@@ -30,13 +38,13 @@ class Steps:
 
     def __init__(
         self,
-        tools: StepTools,
+        tools: RotationDeps,
         journal: Journal,
         operation: Operation,
         given: dict[Role, KeyPair],
         until: str | None,
     ) -> None:
-        self._work, self._tools, self._given = Work(tools, journal, operation), tools, given
+        self._work, self._tools, self._given = RotationContext(tools, journal, operation), tools, given
         new, old = NewKeys(self._work, given, ask=until != "create"), OldKeys(self._work)
         self._steps: dict[str, Step] = {
             "check": self._check,
@@ -103,9 +111,9 @@ class Steps:
         facts: dict[str, Any] = {"old": old, "from": {role.value: tools.address(role) for role in self._work.roles}}
         if Role.ROBOT in self._work.roles:
             facts |= self._robot_facts()
-        if self._work.operation.mode is not Mode.URGENT:
+        if self._work.operation.mode is not RotationMode.URGENT:
             results, warnings = await tools.keys.verify(self._work.roles)
-            failure = failure_of(results, warnings)
+            failure = verification_error(results, warnings)
             if isinstance(failure, KeyRejected):
                 urgent = "'fortctl keys rotate --mode urgent' goes on without the old one"
                 if failure.details.get("reason") == "unknown_key":
@@ -122,7 +130,7 @@ class Steps:
     def _robot_facts(self) -> dict[str, Any]:
         status = self._tools.watch.status()
         state = status["state"]
-        if state in ("held", "unreachable") and self._work.operation.mode is not Mode.URGENT:
+        if state in ("held", "unreachable") and self._work.operation.mode is not RotationMode.URGENT:
             raise Conflict(
                 f"the robot is {state}: {status.get('reason') or 'a person must look first'}",
                 hint="see 'fortctl robot status'; 'fortctl robot resume' after you have looked",
@@ -141,7 +149,7 @@ class Steps:
             count = int(tools.watch.status()["cycles"]["open"])
             choice = tools.guide.on_timeout(count)
             if choice == "abort":
-                raise Drained(count)
+                raise DrainTimeoutError(count)
             if choice in ("keep", "cancel"):
                 return {"unfinished": choice}
             tools.guide.progress(f"still draining: {counted(count)}")
@@ -183,7 +191,7 @@ class Steps:
                 hint="see 'fortctl robot status' and 'fortctl keys verify', then 'fortctl keys rotate --resume'",
                 details={"state": status["state"]},
             )
-        return self._work.gap(status)
+        return self._work.trading_gap(status)
 
     async def _start(self, resumed: bool) -> dict[str, Any]:
         if self._work.operation.facts.get("was") not in AT_WORK:
