@@ -46,14 +46,14 @@ lint: $(STAMP) ## style, types, and who may know whom
 	$(BIN)/lint-imports --no-cache
 
 sim: $(STAMP) ## ten thousand simulated worlds, in pieces; goes on where it was interrupted (WORLDS=10000); then 1,000 markets with and without kills
-	cd tests && ../$(BIN)/python -m simulation.many $(or $(WORLDS),10000)
-	cd tests && ../$(BIN)/python -m simulation.undisturbed 0 999
+	PYTHONPATH=tests:. $(BIN)/python -m simulation.many $(or $(WORLDS),10000)
+	PYTHONPATH=tests:. $(BIN)/python -m simulation.undisturbed 0 999
 
 soak: $(STAMP) ## a simulated month of one robot: its memory must not grow; writes docs/performance.md; some minutes
-	cd tests && ../$(BIN)/python -m simulation.soak
+	PYTHONPATH=tests:. $(BIN)/python -m simulation.soak
 
 planted: $(STAMP) ## plant each known bug in a copy of the source: the test that is named for it must fail
-	cd tests && ../$(BIN)/python -m planted.run
+	PYTHONPATH=tests:. $(BIN)/python -m planted.run
 
 crash: $(STAMP) ## every row of the matrices with real processes, kills and broken disks; an hour and more
 	FORTCTL_CRASH=1 $(BIN)/python -m pytest -n 2 $(CRASH_TESTS)

@@ -27,7 +27,7 @@ SLOT = ("id", "kind", "hint", "memory_kib", "iterations", "lanes", "salt", "nonc
 RECORD = ("id", "account", "exchange", "role", "name", "type", "version", "created", "erasure", "nonce", "data")
 
 
-class Unreadable(Exception):
+class UnreadableError(Exception):
     """It does not open; the text says why, in the specification's words (``damaged``, ``locked``, ``destroyed`` …)."""
 
 
@@ -54,7 +54,7 @@ def quoted(text: str) -> str:
 
 def lines_of(title: str, item: dict[str, Any], names: tuple[str, ...]) -> list[str]:
     if tuple(item) != names:
-        raise Unreadable("damaged")
+        raise UnreadableError("damaged")
     values = [item[name] if isinstance(item[name], int) else quoted(item[name]) for name in names]
     return ["", f"[[{title}]]", *(f"{name} = {value}" for name, value in zip(names, values, strict=True))]
 
@@ -63,7 +63,7 @@ def read_document(data: bytes) -> tuple[dict[str, Any], bytes]:
     """Return the vault's fields and the bytes that its tag covers."""
     before, mark, last = data.rpartition(b'sha256 = "')
     if last != hashlib.sha256(before).hexdigest().encode() + b'"\n' or not mark:
-        raise Unreadable("damaged")
+        raise UnreadableError("damaged")
     try:
         found = tomllib.loads(data.decode())
         lines = [f"format = {quoted(found['format'])}", f"vault_id = {quoted(found['vault_id'])}"]
@@ -75,9 +75,9 @@ def read_document(data: bytes) -> tuple[dict[str, Any], bytes]:
         covered = "\n".join([*lines, "", "[seal]", ""]).encode()
         canonical = covered + f"tag = {quoted(found['seal']['tag'])}\n".encode()
     except (ValueError, KeyError, TypeError, AttributeError):
-        raise Unreadable("damaged") from None
+        raise UnreadableError("damaged") from None
     if canonical != before or found["format"] != "fortctl-vault/1":
-        raise Unreadable("damaged")
+        raise UnreadableError("damaged")
     return found, covered
 
 
@@ -89,7 +89,7 @@ def unlock(found: dict[str, Any], covered: bytes, kind: str, secret: bytes) -> b
         if kind == "passphrase":
             cost = (slot["memory_kib"], slot["iterations"], slot["lanes"])
             if not (65536 <= cost[0] <= 1024 * 1024 and 3 <= cost[1] <= 32 and 1 <= cost[2] <= 16):
-                raise Unreadable("damaged")
+                raise UnreadableError("damaged")
             kdf = Argon2id(salt=salt, length=32, iterations=cost[1], lanes=cost[2], memory_cost=cost[0])
             kek = kdf.derive(secret)
         else:
@@ -102,9 +102,9 @@ def unlock(found: dict[str, Any], covered: bytes, kind: str, secret: bytes) -> b
             continue
         key = hkdf(dek, found["vault_id"].encode(), b"fortctl-vault/1 tag")
         if not hmac.compare_digest(hmac.digest(key, covered, "sha256").hex(), found["seal"]["tag"]):
-            raise Unreadable("damaged")
+            raise UnreadableError("damaged")
         return dek
-    raise Unreadable("locked")
+    raise UnreadableError("locked")
 
 
 def open_record(found: dict[str, Any], dek: bytes, record: dict[str, Any], erasure: dict[str, bytes]) -> bytes:
@@ -112,14 +112,14 @@ def open_record(found: dict[str, Any], dek: bytes, record: dict[str, Any], erasu
     if record["erasure"]:
         key = erasure.get(record["erasure"], bytes(32))
         if key[:8] == bytes(8):
-            raise Unreadable("destroyed")
+            raise UnreadableError("destroyed")
     info = b"fortctl-vault/1 record" + bind(record["id"], record["version"])
     names = ("id", "account", "exchange", "role", "name", "type", "version", "created", "erasure")
     context = bind("fortctl-vault/1", found["vault_id"], *(record[name] for name in names))
     try:
         padded = AESGCM(hkdf(dek, key, info)).decrypt(b64(record["nonce"]), b64(record["data"]), context)
     except InvalidTag:
-        raise Unreadable("damaged") from None
+        raise UnreadableError("damaged") from None
     length = int.from_bytes(padded[:4], "big")
     return padded[4 : 4 + length]
 
@@ -132,7 +132,7 @@ def open_vault(data: bytes, kind: str, secret: bytes, erasure: dict[str, bytes])
     for record in found.get("record", []):
         try:
             opened[record["id"]] = open_record(found, dek, record, erasure)
-        except Unreadable as why:
+        except UnreadableError as why:
             if str(why) != "destroyed":
                 raise
             opened[record["id"]] = None
@@ -148,7 +148,7 @@ def open_backup(data: bytes, kind: str, secret: bytes) -> dict[str, bytes | None
     salt = found["vault_id"].encode()
     tag = hmac.digest(hkdf(dek, salt, b"fortctl-vault/1 backup tag"), canonical(fields), "sha256").hex()
     if tag != mac or canonical({**fields, "mac": mac}) + b"\n" != data:
-        raise Unreadable("damaged")
+        raise UnreadableError("damaged")
     cipher = AESGCM(hkdf(dek, salt, b"fortctl-vault/1 backup"))
     keys = {}
     for name, wrapped in fields["erasure"].items():
@@ -179,17 +179,17 @@ def signed(public: bytes, purpose: str, body: bytes, signature: bytes) -> bool:
 
 
 def open_row(row: dict[str, Any], robot: dict[str, Any]) -> dict[str, Any]:
-    """Open a command as the robot does; ``robot`` says what it knows. Raises :class:`Unreadable` with the reason."""
+    """Open a command as the robot does; ``robot`` says what it knows. Raises :class:`UnreadableError` with the reason."""
     envelope, sealed, signature = (b64(row[name]) for name in ("envelope", "sealed", "signature"))
     try:
         facts = json.loads(envelope)
     except ValueError:
-        raise Unreadable("malformed") from None
+        raise UnreadableError("malformed") from None
     typed = isinstance(facts, dict) and facts.keys() == ENVELOPE.keys()
     if not typed or any(type(facts[name]) not in kinds for name, kinds in ENVELOPE.items()):
-        raise Unreadable("malformed")
+        raise UnreadableError("malformed")
     if canonical(facts) != envelope or facts["v"] != 1:
-        raise Unreadable("malformed")
+        raise UnreadableError("malformed")
     public = robot["operators"].get(facts["operator_id"])
     checks = (
         ("unpaired", public is not None),
@@ -202,20 +202,20 @@ def open_row(row: dict[str, Any], robot: dict[str, Any]) -> dict[str, Any]:
     )
     for reason, good in checks:
         if not good:
-            raise Unreadable(reason)
+            raise UnreadableError(reason)
     private = b64(robot["recipient_private"])
     mlkem, x25519 = MLKEM768PrivateKey.from_seed_bytes(private[:64]), X25519PrivateKey.from_private_bytes(private[64:])
     half = mlkem.public_key().public_bytes_raw() + x25519.public_key().public_bytes_raw()
     if hashlib.sha256(b"fortctl/1/recipient\0" + half).hexdigest()[:16] != facts["recipient_id"]:
-        raise Unreadable("reseal")
+        raise UnreadableError("reseal")
     if hashlib.sha256(sealed).hexdigest() != facts.pop("sealed_sha256"):
-        raise Unreadable("malformed")
+        raise UnreadableError("malformed")
     suite = Suite(KEM.MLKEM768_X25519, KDF.HKDF_SHA256, AEAD.AES_256_GCM)
     try:
         opened = suite.decrypt(
             sealed, MLKEM768X25519PrivateKey(mlkem, x25519), b"fortctl/1/command\0" + canonical(facts)
         )
     except (InvalidTag, ValueError):
-        raise Unreadable("malformed") from None
+        raise UnreadableError("malformed") from None
     args: dict[str, Any] = json.loads(opened)
     return args

@@ -23,7 +23,7 @@ from decimal import Decimal
 from typing import Any
 from urllib.parse import urlsplit
 
-from fortctl.errors import RobotUnreachable
+from fortctl.errors import RobotUnreachableError
 from fortctl.model import OrderStatus
 from fortctl.robot.core.book import Book
 from fortctl.robot.core.events import Event, FillRecorded, Held, OrderIntended, OrderNotFound
@@ -163,7 +163,7 @@ class Replay:
         self._lives()
         try:
             return query(self.folder, {"op": "status"}, timeout_s=10.0)
-        except (RobotUnreachable, OSError):
+        except (RobotUnreachableError, OSError):
             return {}
 
     def await_running(self) -> dict[str, Any]:

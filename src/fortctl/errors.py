@@ -89,7 +89,7 @@ class UsageError(FortctlError):
     default_hint = "see the command's --help"
 
 
-class BadInput(FortctlError):
+class BadInputError(FortctlError):
     """The content of an input is wrong."""
 
     code, exit_code = "BAD_INPUT", 2
@@ -103,28 +103,28 @@ class ConfigError(FortctlError):
     default_hint = "see 'fortctl config show'"
 
 
-class KeyRejected(FortctlError):
+class KeyRejectedError(FortctlError):
     """The exchange does not accept the key; ``details['reason']`` says why."""
 
     code, exit_code = "KEY_REJECTED", 3
     default_hint = "check the key on Binance's API management page, then enter it again"
 
 
-class KeyPolicy(FortctlError):
+class KeyPolicyError(FortctlError):
     """The key works but its permissions are not what the role allows."""
 
     code, exit_code = "KEY_POLICY", 4
     default_hint = "edit the key's restrictions on Binance's API management page"
 
 
-class VaultLocked(FortctlError):
+class VaultLockedError(FortctlError):
     """Nothing unlocks the vault, or the passphrase is wrong."""
 
     code, exit_code = "VAULT_LOCKED", 5
     default_hint = "give --passphrase-file, or set FORTCTL_PASSPHRASE_FILE"
 
 
-class VaultDamaged(FortctlError):
+class VaultDamagedError(FortctlError):
     """A vault, a store or the audit log fails its integrity check."""
 
     code, exit_code = "VAULT_DAMAGED", 6
@@ -133,76 +133,76 @@ class VaultDamaged(FortctlError):
     )
 
 
-class NotFound(FortctlError):
+class NotFoundError(FortctlError):
     """There is no such account, key, robot, order or operation."""
 
     code, exit_code = "NOT_FOUND", 7
     default_hint = "see 'fortctl accounts list' and 'fortctl keys list'"
 
 
-class Conflict(FortctlError):
+class ConflictError(FortctlError):
     """Another operation holds the lock, or the state does not allow it."""
 
     code, exit_code = "CONFLICT", 8
     default_hint = "see 'fortctl robot status'"
 
 
-class JournalUnwritable(Conflict):
+class JournalUnwritableError(ConflictError):
     """The robot's journal cannot be written now: the disk is full or fails, or another process holds the file."""
 
     default_hint = "make room on its disk, or end what holds the file; the robot goes on by itself"
 
 
-class RobotUnreachable(FortctlError):
+class RobotUnreachableError(FortctlError):
     """The robot gives no answer."""
 
     code, exit_code = "ROBOT_UNREACHABLE", 9
     default_hint = "see 'fortctl robot status' and 'fortctl robot logs'"
 
 
-class RobotTimeout(FortctlError):
+class RobotTimeoutError(FortctlError):
     """The robot did not finish in time; what it was asked for goes on."""
 
     code, exit_code = "ROBOT_TIMEOUT", 9
     default_hint = "see 'fortctl robot status'; the command goes on in the robot"
 
 
-class ExchangeUnreachable(FortctlError):
+class ExchangeUnreachableError(FortctlError):
     """The exchange cannot be reached."""
 
     code, exit_code = "EXCHANGE_UNREACHABLE", 10
     default_hint = "check the network and the exchange's status page, then try again"
 
 
-class ExchangeBusy(FortctlError):
+class ExchangeBusyError(FortctlError):
     """The exchange takes no requests for a while (a limit, a ban, maintenance)."""
 
     code, exit_code = "EXCHANGE_BUSY", 10
     default_hint = "wait as long as the exchange says, then try again"
 
 
-class ClockSkew(FortctlError):
+class ClockSkewError(FortctlError):
     """This machine's clock and the exchange's lie too far apart."""
 
     code, exit_code = "CLOCK_SKEW", 10
     default_hint = "set this machine's clock (NTP), then try again"
 
 
-class ConfirmationNeeded(FortctlError):
+class ConfirmationNeededError(FortctlError):
     """It would need an answer, and nobody may be asked."""
 
     code, exit_code = "CONFIRMATION_NEEDED", 11
     default_hint = "run it on a terminal, or give --yes (or --confirm NAME where a name must be typed)"
 
 
-class ActionRequired(FortctlError):
+class ActionRequiredError(FortctlError):
     """Done as far as fortctl can; ``details['actions']`` says what a person must still do."""
 
     code, exit_code = "ACTION_REQUIRED", 12
     default_hint = "do what details.actions says on Binance's page, then run the command again"
 
 
-class KeyTooOld(FortctlError):
+class KeyTooOldError(FortctlError):
     """A key is past its rotation age."""
 
     code, exit_code = "KEY_TOO_OLD", 13

@@ -14,7 +14,7 @@ from fortctl.exchange.client import BinanceExchange
 from fortctl.exchange.rate_limiter import KEPT_FREE, MINUTE_MS, RateLimiter, Spent, ask, is_urgent, weight_of
 from fortctl.exchange.targets import ExchangeTarget
 from fortctl.model import KeyPair, KeyType
-from fortctl.ports import ExchangeFault, Outcome
+from fortctl.ports import ExchangeError, Outcome
 from fortctl.secret import Secret
 from fortctl.store.request_weight import MIGRATIONS, RequestWeightStore
 from fortctl.store.sqlite import connect
@@ -176,13 +176,13 @@ async def test_no_request_leaves_before_retry_after_is_over(
         for _ in range(2)
     )
     answers.append(_refusal(status, -1003, Retry_After="9"))
-    with pytest.raises(ExchangeFault) as told:
+    with pytest.raises(ExchangeError) as told:
         await first.server_time()
     assert (told.value.outcome, told.value.retry_after) == (Outcome.BUSY, 9.0)
     for after in (0, 5_000, 1_999):
         watch.ms += after
         for exchange in (first, second):
-            with pytest.raises(ExchangeFault) as stopped:
+            with pytest.raises(ExchangeError) as stopped:
                 await exchange.cancel("XRPETH", "mine")
             assert stopped.value.outcome is Outcome.BUSY
             assert stopped.value.retry_after == pytest.approx((START + 9_000 - watch.ms) / 1000)
@@ -190,7 +190,7 @@ async def test_no_request_leaves_before_retry_after_is_over(
     watch.ms = START + 9_000
     answers.append(web.json_response({"serverTime": 7}, headers={"X-MBX-USED-WEIGHT-1M": "5990"}))
     assert await second.server_time() == 7
-    with pytest.raises(ExchangeFault) as full:
+    with pytest.raises(ExchangeError) as full:
         await first.account()
     assert full.value.outcome is Outcome.BUSY and len(seen) == 2, "another process was told of the weight"
     for exchange in (first, second):
@@ -204,7 +204,7 @@ async def test_too_many_orders_stop_orders_and_not_the_address(
     target = ExchangeTarget("x", url, "ws://127.0.0.1:1/ws-api/v3", "ws://127.0.0.1:1")
     exchange = BinanceExchange(target, KeyPair("k", KeyType.HMAC, Secret("k" * 64), Secret("s" * 64)), Watch())
     answers += [_refusal(429, -1015, Retry_After="9"), web.json_response({"serverTime": 7})]
-    with pytest.raises(ExchangeFault):
+    with pytest.raises(ExchangeError):
         await exchange.cancel("XRPETH", "mine")
     assert await exchange.server_time() == 7
     await exchange.close()

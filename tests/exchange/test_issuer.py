@@ -7,14 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from fortctl.errors import BadInput, ExchangeUnreachable, FortctlError
+from fortctl.errors import BadInputError, ExchangeUnreachableError, FortctlError
 from fortctl.exchange.client import BinanceExchange
 from fortctl.exchange.sub_account_issuer import KEYS, SubAccountIssuer
 from fortctl.exchange.targets import resolve
 from fortctl.keys.generation import make_pair
 from fortctl.model import KeyPair, KeyType, Role
 from fortctl.paper.testing import PaperExchange, in_process
-from fortctl.ports import ExchangeFault, Outcome
+from fortctl.ports import ExchangeError, Outcome
 from fortctl.secret import Secret
 from fortctl.services.keys import issuer as issuing
 from fortctl.system.clock import SystemClock
@@ -68,7 +68,7 @@ async def test_a_key_is_born_with_its_rights_and_addresses(
         rights = await used.key_restrictions()
         assert (rights.permissions(), rights.ip_restricted) == (("reading", "spot_trading"), True)
         await issuer.delete(made.api_key)
-        with pytest.raises(ExchangeFault) as dead:
+        with pytest.raises(ExchangeError) as dead:
             await used.key_restrictions()
         assert dead.value.code == -2008
         await used.close()
@@ -96,7 +96,7 @@ async def test_a_lost_answer_is_resolved_by_listing(exchange: PaperExchange, mas
     exchange.fault(kind, method="POST", path=f"/sapi/v2{KEYS}", count=1)
     try:
         made = await issuing.make_key(issuer, f"lost-{kind}", public, Role.ROBOT, ["127.0.0.1"], QuickClock())
-    except ExchangeUnreachable:
+    except ExchangeUnreachableError:
         # The request was not executed: calling again makes the key.
         assert kind in ("cut-before", "http-502")
         made = await issuing.make_key(issuer, f"lost-{kind}", public, Role.ROBOT, ["127.0.0.1"], QuickClock())
@@ -111,7 +111,7 @@ async def test_a_lost_answer_is_resolved_by_listing(exchange: PaperExchange, mas
 async def test_a_sub_account_that_may_have_no_more_keys(exchange: PaperExchange, master: KeyPair) -> None:
     issuer, (_private, public) = issuer_of(exchange, master), make_pair(KeyType.ED25519)
     exchange.fault("keys-full")
-    with pytest.raises(BadInput) as refused:
+    with pytest.raises(BadInputError) as refused:
         await issuing.make_key(issuer, "one-more", public, Role.SITE, [], QuickClock())
     assert refused.value.exchange is not None and refused.value.exchange.code == -9000
     assert "maximum number of API keys" in refused.value.message and "explain -9000" in refused.value.hint
@@ -128,11 +128,11 @@ async def test_a_busy_exchange_is_waited_for_as_long_as_it_says(exchange: PaperE
     assert len(clock.slept) == 2 and all(1 <= seconds <= 5 for seconds in clock.slept)
     assert [key.name for key in await patient.listed()].count("busy") == 1
     exchange.fault("http-429", method="GET", path=f"/sapi/v1{KEYS}")
-    with pytest.raises(ExchangeFault) as busy:
+    with pytest.raises(ExchangeError) as busy:
         await patient.listed()
     assert busy.value.outcome is Outcome.BUSY and sum(clock.slept[2:]) <= 10
     clock.slept.clear()
-    with pytest.raises(ExchangeFault):
+    with pytest.raises(ExchangeError):
         await issuer_of(exchange, master).listed()
     assert not clock.slept
     exchange.clear_faults()
@@ -154,7 +154,7 @@ async def test_the_clock_is_measured_once_and_nothing_happens_twice(exchange: Pa
 
 async def test_refusals_are_told(exchange: PaperExchange, master: KeyPair) -> None:
     stranger = issuer_of(exchange, master, "nobody@paper.example")
-    with pytest.raises(ExchangeFault) as refused:
+    with pytest.raises(ExchangeError) as refused:
         await stranger.listed()
     assert refused.value.outcome is Outcome.REFUSED
     with pytest.raises(FortctlError):
@@ -162,10 +162,10 @@ async def test_refusals_are_told(exchange: PaperExchange, master: KeyPair) -> No
     await stranger.close()
     exchange.edit_key("master", permissions=["reading"])
     weak = issuer_of(exchange, master)
-    with pytest.raises(ExchangeFault) as refused:
+    with pytest.raises(ExchangeError) as refused:
         await weak.create("x", make_pair(KeyType.ED25519)[1], (), [])
     assert refused.value.outcome is Outcome.KEY_REFUSED
     await weak.close()
     without = SubAccountIssuer(resolve("testnet", Path("/nowhere")), master, EMAIL)
-    with pytest.raises(ExchangeFault):
+    with pytest.raises(ExchangeError):
         await without.listed()

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from fortctl.errors import ConfigError, ExchangeUnreachable
+from fortctl.errors import ConfigError, ExchangeUnreachableError
 from fortctl.exchange.client import BinanceExchange
 from fortctl.exchange.error_codes import classify
 from fortctl.exchange.signing import sign, socket_payload
 from fortctl.exchange.targets import ExchangeTarget, pin, resolve
 from fortctl.model import KeyPair, KeyType
-from fortctl.ports import ExchangeFault, Outcome
+from fortctl.ports import ExchangeError, Outcome
 from fortctl.secret import Secret
 from signature_vectors import HMAC, REST_VECTORS, SOCKET_COMMON, SOCKET_VECTORS
 
@@ -89,7 +89,7 @@ def test_bad_targets_get_no_key(text: str) -> None:
 
 
 def test_paper_needs_a_server_on_loopback(tmp_path: Path) -> None:
-    with pytest.raises(ExchangeUnreachable):
+    with pytest.raises(ExchangeUnreachableError):
         resolve("paper", tmp_path)
     (tmp_path / "paper").mkdir()
     (tmp_path / "paper" / "server.json").write_text('{"url": "http://10.0.0.1:1"}')
@@ -110,6 +110,6 @@ async def test_a_key_that_was_put_away_asks_no_more() -> None:
     target = ExchangeTarget("x", "http://127.0.0.1:1", "ws://127.0.0.1:1/ws-api/v3", "ws://127.0.0.1:1")
     exchange = BinanceExchange(target, KeyPair("k", KeyType.ED25519, Secret("k" * 64), Secret("\0" * 119)))
     await exchange.close()
-    with pytest.raises(ExchangeFault, match="put away") as told:
+    with pytest.raises(ExchangeError, match="put away") as told:
         await exchange.order("BTCUSDT", "fc-1")
     assert told.value.outcome is Outcome.UNREACHABLE

@@ -8,9 +8,9 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-from fortctl.errors import RobotUnreachable
+from fortctl.errors import RobotUnreachableError
 from fortctl.model import KeyPair, KeyType, OrderState, OrderStatus, Side
-from fortctl.ports import ExchangeFault, Outcome
+from fortctl.ports import ExchangeError, Outcome
 from fortctl.robot.core.submission import PROVED_AFTER_MS
 from fortctl.robot.storage.latch import LatchFile
 from fortctl.secret import Secret
@@ -61,7 +61,7 @@ class Process:
 
     def query(self, request: Mapping[str, Any], *, timeout_s: float = 5.0) -> dict[str, Any]:
         if self.state != "answers":
-            raise RobotUnreachable("it gives no answer")
+            raise RobotUnreachableError("it gives no answer")
         if request["op"] == "halt":
             return {}
         self.state = "ended"
@@ -85,9 +85,9 @@ class Exchange:
         self.clock = clock
         self.coming: list[tuple[float, OrderState]] = []
         self.orders: list[OrderState] = []
-        self.faults: list[ExchangeFault | None] = []
+        self.faults: list[ExchangeError | None] = []
         self.deleted: set[str] = set()
-        self.restrictions: ExchangeFault | None = None
+        self.restrictions: ExchangeError | None = None
         self.looks = 0
 
     async def open_orders(self, symbol: str | None = None) -> tuple[OrderState, ...]:
@@ -96,7 +96,7 @@ class Exchange:
         if fault is not None:
             raise fault
         if any("robot" in one for one in self.deleted):
-            raise ExchangeFault(Outcome.KEY_REFUSED, "no such key", code=-2008)
+            raise ExchangeError(Outcome.KEY_REFUSED, "no such key", code=-2008)
         self.orders += [one for at, one in self.coming if at <= self.clock.at]
         self.coming = [(at, one) for at, one in self.coming if at > self.clock.at]
         return tuple(self.orders)

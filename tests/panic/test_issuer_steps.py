@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from fortctl.errors import Conflict
-from fortctl.ports import ExchangeFault, IssuedKey, Outcome
+from fortctl.errors import ConflictError
+from fortctl.ports import ExchangeError, IssuedKey, Outcome
 from fortctl.secret import Secret
 from fortctl.services.panic.ports import Aborted
 from fortctl.services.panic.report import KeysRead, KnownKey
@@ -18,7 +18,7 @@ from panic.bench import NOW_S, PREFIX, Bench, Process, key, order, step, told
 
 TRADING = ("reading", "spot_trading")
 NEW = "fortctl-robot-r1-1"
-LOST = ExchangeFault(Outcome.UNKNOWN, "HTTP 503")
+LOST = ExchangeError(Outcome.UNKNOWN, "HTTP 503")
 
 
 class Issuer:
@@ -29,7 +29,7 @@ class Issuer:
         self.keys = list(keys)
         self.coming: list[tuple[float, IssuedKey]] = []
         self.deleted: list[str] = []
-        self.refusals: dict[str, list[ExchangeFault]] = {}
+        self.refusals: dict[str, list[ExchangeError]] = {}
         self.silent, self.refusal = 0, LOST
 
     async def create(
@@ -108,7 +108,7 @@ async def test_an_issuer_that_comes_back_is_asked_again(tmp_path: Path) -> None:
 
 async def test_a_master_key_that_is_refused_is_not_asked_again(tmp_path: Path) -> None:
     bench, issuer = bench_with(tmp_path)
-    issuer.refusal, issuer.silent = ExchangeFault(Outcome.KEY_REFUSED, "no", code=-2015), 1_000
+    issuer.refusal, issuer.silent = ExchangeError(Outcome.KEY_REFUSED, "no", code=-2015), 1_000
     assert step(await bench.panic(), "delete at exchange").state == "failed" and issuer.silent >= 995
 
 
@@ -125,7 +125,7 @@ async def test_another_sub_accounts_list_proves_nothing(tmp_path: Path) -> None:
 async def test_one_that_a_person_had_deleted_before_is_proved_by_asking(tmp_path: Path) -> None:
     bench, issuer = bench_with(tmp_path)
     issuer.keys = []
-    bench.exchange.restrictions = ExchangeFault(Outcome.KEY_REFUSED, "no such key", code=-2008)
+    bench.exchange.restrictions = ExchangeError(Outcome.KEY_REFUSED, "no such key", code=-2008)
     assert told(await bench.panic()) == []
 
 
@@ -190,7 +190,7 @@ async def test_an_operation_that_could_not_be_ended_is_ended_at_the_end(tmp_path
     def busy() -> Aborted:
         tries.append(1)
         if len(tries) == 1:
-            raise Conflict("the operation store cannot be written: database is locked")
+            raise ConflictError("the operation store cannot be written: database is locked")
         return aborted()
 
     bench.changes["abort_operation"] = busy
@@ -201,7 +201,7 @@ async def test_an_operation_that_could_not_be_ended_is_ended_at_the_end(tmp_path
 async def test_one_that_stays_open_is_said(tmp_path: Path) -> None:
     bench, issuer = bench_with(tmp_path)
     issuer.keys.append(IssuedKey(NEW, Secret("N" * 64), TRADING))
-    problem = Conflict("the operation store cannot be written: database is locked")
+    problem = ConflictError("the operation store cannot be written: database is locked")
     bench.changes["abort_operation"] = lambda: aborted(at_ms=None, problem=problem)
     report = await bench.panic()
     assert NEW in issuer.deleted, "its names could be read"

@@ -15,7 +15,7 @@ import pytest
 
 from fortctl.bootstrap.deadline import open_board
 from fortctl.canonical_json import canonical_json
-from fortctl.errors import RobotUnreachable, VaultDamaged
+from fortctl.errors import RobotUnreachableError, VaultDamagedError
 from fortctl.mailbox.crypto import Identity
 from fortctl.mailbox.messages import Command, CommandRejectedError, open_command
 from fortctl.mailbox.panic_order import OrderFile, check_order, read_answer, sign_orders
@@ -244,7 +244,7 @@ async def test_a_clear_voids_what_the_same_operator_has_sent_beside_it(world: Wo
 
 def test_a_mailbox_that_is_not_there_is_not_made(tmp_path: Path) -> None:
     """Its folder is not mounted: an order in a new file there would wait for nobody."""
-    with pytest.raises(RobotUnreachable):
+    with pytest.raises(RobotUnreachableError):
         open_board(f"sqlite://{tmp_path / 'mailbox.sqlite'}")
     assert list(tmp_path.iterdir()) == []
 
@@ -330,13 +330,13 @@ def test_an_answer_of_another_robot_is_none(world: World) -> None:
 
 @pytest.mark.parametrize("damage", [b"", b"[]", b"{}", b'{"v":2}', b'{"v":1,"cancel":1,"keep":2}', b"[" * 100_000])
 def test_a_damaged_order_file_is_told(damage: bytes) -> None:
-    with pytest.raises(VaultDamaged):
+    with pytest.raises(VaultDamagedError):
         OrderFile.from_bytes(damage)
 
 
 @pytest.mark.parametrize("name", ["account", "robot_id", "mailbox", "nonce"])
 def test_a_field_of_an_order_that_is_no_text_is_damage(world: World, name: str) -> None:
-    with pytest.raises(VaultDamaged):
+    with pytest.raises(VaultDamagedError):
         OrderFile.from_bytes(changed(world.sign().as_bytes(), **{name: 5}))
 
 
@@ -351,13 +351,13 @@ async def test_a_robot_that_hears_nothing_falls_silent_and_goes_on_alone(
     assert not await world.obedience.look() and world.runner.silent == ""
 
     def gone(_account: str) -> None:
-        raise RobotUnreachable("the mailbox's database cannot be used")
+        raise RobotUnreachableError("the mailbox's database cannot be used")
 
     with monkeypatch.context() as cut:
         cut.setattr(world.mailbox, "open_panics", gone)
         for _ in range(3):
             world.clock.at += 100.0
-            with pytest.raises(RobotUnreachable):
+            with pytest.raises(RobotUnreachableError):
                 await world.obedience.look()
             world.obedience.check_deadman()
             assert world.runner.silent == ""

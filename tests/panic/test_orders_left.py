@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from fortctl.ports import ExchangeFault, Outcome
+from fortctl.ports import ExchangeError, Outcome
 from hands import Hands
 from panic.bench import NOW_S, PREFIX, Bench, Process, order, step
 
@@ -61,7 +61,7 @@ async def test_a_robot_that_says_what_it_left_is_believed(tmp_path: Path) -> Non
 async def test_a_panic_that_was_killed_meanwhile_is_not_done(tmp_path: Path) -> None:
     """Run again, it goes on until the time is over that the first one had begun."""
     bench = Bench(tmp_path / "robot", Process("stopped"))
-    bench.exchange.faults = [ExchangeFault(Outcome.KEY_REFUSED, "no")]
+    bench.exchange.faults = [ExchangeError(Outcome.KEY_REFUSED, "no")]
     assert step(await bench.panic(), "cancel orders").state == "failed"
     assert not bench.latch.read()["orders_done"]
     bench.exchange.coming = [(NOW_S + LATE_S, order(1, f"{PREFIX}-1"))]
@@ -73,13 +73,13 @@ async def test_a_panic_that_was_killed_meanwhile_is_not_done(tmp_path: Path) -> 
 @pytest.mark.parametrize(
     ("fault", "looks"),
     [
-        (ExchangeFault(Outcome.UNREACHABLE, "no connection"), 5),
-        (ExchangeFault(Outcome.KEY_REFUSED, "no", code=-2008), 1),
-        (ExchangeFault(Outcome.BUSY, "banned", retry_after=120.0), 1),
+        (ExchangeError(Outcome.UNREACHABLE, "no connection"), 5),
+        (ExchangeError(Outcome.KEY_REFUSED, "no", code=-2008), 1),
+        (ExchangeError(Outcome.BUSY, "banned", retry_after=120.0), 1),
     ],
     ids=["unreachable", "the key is dead", "banned"],
 )
-async def test_what_cannot_be_asked_is_said(tmp_path: Path, fault: ExchangeFault, looks: int) -> None:
+async def test_what_cannot_be_asked_is_said(tmp_path: Path, fault: ExchangeError, looks: int) -> None:
     bench = Bench(tmp_path / "robot", Process("stopped"))
     bench.exchange.faults = [fault] * 9
     report = await bench.panic()
@@ -90,7 +90,7 @@ async def test_what_cannot_be_asked_is_said(tmp_path: Path, fault: ExchangeFault
 async def test_an_exchange_that_comes_back_is_asked_again(tmp_path: Path) -> None:
     bench = Bench(tmp_path / "robot", Process("stopped"))
     bench.exchange.orders = [order(1, f"{PREFIX}-1")]
-    bench.exchange.faults = [ExchangeFault(Outcome.UNREACHABLE, "no connection")]
+    bench.exchange.faults = [ExchangeError(Outcome.UNREACHABLE, "no connection")]
     report = await bench.panic()
     assert bench.exchange.orders == [] and step(report, "cancel orders").state == "done"
     assert all(action["what"] != "cancel_orders_at_exchange" for action in report.actions)

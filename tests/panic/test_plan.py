@@ -18,7 +18,7 @@ from fortctl.bootstrap.deadline import read_in_time
 from fortctl.bootstrap.panic import affected_accounts
 from fortctl.cli.context import CommandContext
 from fortctl.cli.options import Globals
-from fortctl.errors import BadInput, Conflict, NotFound, VaultLocked
+from fortctl.errors import BadInputError, ConflictError, NotFoundError, VaultLockedError
 from fortctl.robot.process.local_robot import LocalRobot
 from fortctl.robot.storage.latch import LatchFile
 from fortctl.services.panic.dry_run import dry_run
@@ -78,7 +78,7 @@ async def test_whether_the_issuer_opens_is_told(tmp_path: Path) -> None:
     assert "opens: it deletes" in plan(report)["delete at exchange"] and told(report) == [("site", "only-a-name")]
 
     def locked() -> Any:
-        raise VaultLocked("the vault does not open")
+        raise VaultLockedError("the vault does not open")
 
     bench.changes["issuer"] = locked
     report = await planned(bench)
@@ -128,7 +128,7 @@ def test_an_account_that_only_a_configuration_in_time_would_name_is_not_there(
 ) -> None:
     monkeypatch.setattr(panic, "read_in_time", lambda read: read_in_time(read, 0.0))
     monkeypatch.setattr(panic, "load_config", lambda home: threading.Event().wait())
-    with pytest.raises(NotFound):
+    with pytest.raises(NotFoundError):
         affected_accounts(app(tmp_path, "nobody"), False)
 
 
@@ -138,7 +138,7 @@ def test_a_passphrase_file_that_hangs_is_not_waited_for(tmp_path: Path, monkeypa
     os.mkfifo(tmp_path / "pipe")
     (tmp_path / "phrase").write_bytes(b"a phrase\n")
     impatient = deadline.Impatient(Globals(tmp_path, no_input=True))
-    with pytest.raises(BadInput):
+    with pytest.raises(BadInputError):
         impatient.read_input(str(tmp_path / "pipe"))
     assert impatient.read_input(str(tmp_path / "phrase")) == b"a phrase\n"
     (tmp_path / "phrase").unlink()
@@ -150,7 +150,7 @@ def test_a_passphrase_file_that_hangs_is_not_waited_for(tmp_path: Path, monkeypa
 def test_a_vault_that_does_not_open_in_time_is_locked(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(deadline, "UNLOCK_WITHIN_S", 0.0)
     hanging = threading.Event()
-    with pytest.raises(VaultLocked, match="in time"):
+    with pytest.raises(VaultLockedError, match="in time"):
         deadline.opened_in_time(hanging.wait)  # type: ignore[arg-type]
     hanging.set()
 
@@ -212,5 +212,5 @@ def test_a_latch_of_a_full_disk_is_lifted_twice(tmp_path: Path) -> None:
         assert latch.is_latched()
         latch.clear()
         assert not latch.is_latched() and latch.cleared() == {}
-    with pytest.raises(Conflict):
+    with pytest.raises(ConflictError):
         latch.clear()

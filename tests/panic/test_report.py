@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from fortctl.errors import ExchangeUnreachable, FortctlError
+from fortctl.errors import ExchangeUnreachableError, FortctlError
 from fortctl.model import KeyPair, KeyType
-from fortctl.ports import ExchangeFault, IssuedKey, Outcome
+from fortctl.ports import ExchangeError, IssuedKey, Outcome
 from fortctl.secret import Secret
 from fortctl.services.panic.deletion_watch import DeletionWatch
 from fortctl.services.panic.halt import HaltResult
@@ -108,7 +108,7 @@ def test_which_issued_keys_are_ours() -> None:
 class Asked:
     """An exchange that answers about a key's rights from a script; the last answer stays."""
 
-    def __init__(self, *script: ExchangeFault | None) -> None:
+    def __init__(self, *script: ExchangeError | None) -> None:
         self.script = list(script)
         self.asked = 0
         self.closed = 0
@@ -123,8 +123,8 @@ class Asked:
         self.closed += 1
 
 
-def refusal(code: int, **facts: Any) -> ExchangeFault:
-    return ExchangeFault(Outcome.KEY_REFUSED, "no", code=code, **facts)
+def refusal(code: int, **facts: Any) -> ExchangeError:
+    return ExchangeError(Outcome.KEY_REFUSED, "no", code=code, **facts)
 
 
 KEY = KnownKey("robot", "r", "wxyz", "f", pair("r", "A" * 60 + "wxyz"))
@@ -152,10 +152,10 @@ async def watched(
 
 
 async def test_only_2008_proves_it() -> None:
-    exchange = Asked(None, refusal(-2015), refusal(-1022), ExchangeFault(Outcome.UNKNOWN, "cut"), refusal(-2008))
+    exchange = Asked(None, refusal(-2015), refusal(-1022), ExchangeError(Outcome.UNKNOWN, "cut"), refusal(-2008))
     left, _ = await watched(exchange, [KEY], 60.0)
     assert left == [] and exchange.asked == 5 == exchange.closed
-    for never in (refusal(-2015), None, ExchangeFault(Outcome.UNREACHABLE, "no connection")):
+    for never in (refusal(-2015), None, ExchangeError(Outcome.UNREACHABLE, "no connection")):
         left, waited = await watched(Asked(never), [KEY], 20.0)
         assert left == [KEY] and waited == pytest.approx(20.0)
 
@@ -164,7 +164,7 @@ async def test_it_asks_ever_more_slowly_and_leaves_a_busy_exchange_alone() -> No
     patient = Asked(None)
     await watched(patient, [KEY], 600.0)
     assert patient.asked < 80
-    busy = Asked(ExchangeFault(Outcome.BUSY, "banned", http_status=418, retry_after=120.0))
+    busy = Asked(ExchangeError(Outcome.BUSY, "banned", http_status=418, retry_after=120.0))
     await watched(busy, [KEY], 600.0)
     assert busy.asked <= 7
 
@@ -173,7 +173,7 @@ async def test_with_nothing_to_sign_with_it_is_unproved_at_once() -> None:
     shut = KnownKey("site", "s")
     left, waited = await watched(Asked(None), [shut], 600.0)
     assert left == [shut] and waited == 0.0
-    gone: FortctlError = ExchangeUnreachable("no paper exchange is running")
+    gone: FortctlError = ExchangeUnreachableError("no paper exchange is running")
     assert (await watched(gone, [KEY], 5.0))[0] == [KEY]
 
 
@@ -186,7 +186,7 @@ async def test_the_issuers_list_proves_only_what_it_has_named() -> None:
     assert left == [replace(shut, listed=False)] and waited == 0.0, "it may be another sub-account's list"
     left, _ = await watched(Asked(None), [shut], 1.0, [IssuedKey("renamed", Secret("A" * 60 + "wxyz"))])
     assert left == [shut]
-    left, _ = await watched(Asked(None), [shut], 1.0, ExchangeFault(Outcome.BUSY, "418"))
+    left, _ = await watched(Asked(None), [shut], 1.0, ExchangeError(Outcome.BUSY, "418"))
     assert left == [shut]
 
 

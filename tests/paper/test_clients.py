@@ -20,7 +20,7 @@ from fortctl.exchange.client import BinanceExchange
 from fortctl.exchange.targets import resolve
 from fortctl.model import KeyPair, KeyType, OrderRequest, OrderType, OrderUpdate, Side, StreamDown, StreamUp
 from fortctl.paper.admin_client import ask
-from fortctl.ports import ExchangeFault, Outcome
+from fortctl.ports import ExchangeError, Outcome
 from fortctl.secret import Secret
 from harness import Paper, Shell, serve_paper
 
@@ -206,7 +206,7 @@ async def test_every_method_of_the_port(served: tuple[Shell, Paper], kind: str) 
 async def test_an_order_keeps_the_callers_timestamp(served: tuple[Shell, Paper]) -> None:
     shell, _paper = served
     async with adapter(shell, key(shell, "r", "reading,spot_trading")) as exchange:
-        with pytest.raises(ExchangeFault) as caught:
+        with pytest.raises(ExchangeError) as caught:
             await place(exchange, "late", timestamp=int(time.time() * 1000) - 1500)
         assert (caught.value.outcome, caught.value.code) == (Outcome.CLOCK, -1021)
         assert await exchange.open_orders(SYMBOL) == ()
@@ -244,7 +244,7 @@ async def test_each_fault_of_an_order_is_read_rightly(
     async with adapter(shell, key(shell, "r", "reading,spot_trading")) as exchange:
         await exchange.account()
         page(shell, "fault/set", kind=fault, method="POST", path="/api/v3/order", count=1)
-        with pytest.raises(ExchangeFault) as caught:
+        with pytest.raises(ExchangeError) as caught:
             await place(exchange, "o-1")
         assert caught.value.outcome is outcome
         assert bool(await exchange.open_orders(SYMBOL)) is there
@@ -257,7 +257,7 @@ async def test_nobody_there_is_unreachable(tmp_path: Path) -> None:
         async with adapter(shell, key(shell, "r", "reading")) as exchange:
             paper.process.kill()
             paper.process.wait()
-            with pytest.raises(ExchangeFault) as caught:
+            with pytest.raises(ExchangeError) as caught:
                 await exchange.account()
             assert caught.value.outcome is Outcome.UNREACHABLE
 

@@ -7,13 +7,13 @@ from collections.abc import Callable
 import pytest
 
 from fortctl.paper.engine import rate_limits
-from fortctl.paper.engine.rate_limits import Limited, Limits
+from fortctl.paper.engine.rate_limits import Limits, RateLimitedError
 
 MINUTE = 1_700_000_040.0
 
 
-def refused(call: Callable[..., object], *given: object) -> Limited:
-    with pytest.raises(Limited) as caught:
+def refused(call: Callable[..., object], *given: object) -> RateLimitedError:
+    with pytest.raises(RateLimitedError) as caught:
         call(*given)
     return caught.value
 

@@ -15,7 +15,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from fortctl.errors import BadInput
+from fortctl.errors import BadInputError
 from fortctl.paper.testing import PaperExchange, in_process
 from paper_client import SignedClient
 
@@ -679,7 +679,7 @@ def test_malformed_recordings_are_refused(tmp_path: Path, lines: str, named: str
 
     path = tmp_path / "XRPETH-trades.csv"
     path.write_text(lines)
-    with pytest.raises(BadInput, match=named):
+    with pytest.raises(BadInputError, match=named):
         load(str(path))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from fortctl.ports import ExchangeFault
+from fortctl.ports import ExchangeError
 from robot.world import SYMBOL, Robot, World
 
 DEEP = "0.00138600"
@@ -31,7 +31,7 @@ def person(world: World, method: str, path: str = "/api/v3/order", **values: Any
     page = world.key(f"page{len(world.engine.keys)}")
     stamp = {"symbol": SYMBOL, "timestamp": world.now, "recvWindow": 5000}
     answer = world.connect(page)._arrive(method, path, {**stamp, **values}, None)
-    assert not isinstance(answer, ExchangeFault), answer
+    assert not isinstance(answer, ExchangeError), answer
     return answer
 
 

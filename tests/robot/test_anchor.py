@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from fortctl.errors import JournalUnwritable, VaultDamaged
+from fortctl.errors import JournalUnwritableError, VaultDamagedError
 from fortctl.robot.core.events import StrategyNote
 from fortctl.robot.storage.journal import SqliteJournal
 from fortctl.robot.storage.journal_checkpoint import BLOCK, JournalCheckpoint, read_anchor
@@ -131,10 +131,10 @@ def test_an_anchor_that_cannot_be_written_or_read(tmp_path: Path, monkeypatch: p
 
     with monkeypatch.context() as disk:
         disk.setattr("fortctl.robot.storage.journal_checkpoint.replace_file", full)
-        with pytest.raises(JournalUnwritable, match="No space"):
+        with pytest.raises(JournalUnwritableError, match="No space"):
             journal.reserve(1, 1)
     assert journal.reserve(1, 1) == 1
     journal.close()
     (tmp_path / "journal.anchor").write_text("{")
-    with pytest.raises(VaultDamaged, match="newest"):
+    with pytest.raises(VaultDamagedError, match="newest"):
         SqliteJournal(tmp_path / "journal.sqlite", account="default", clock=SystemClock())

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from fortctl.errors import VaultDamaged
+from fortctl.errors import VaultDamagedError
 from fortctl.robot.core.events import Configured, StrategyNote
 from fortctl.robot.process.systemd_unit import NO_RESTART
 from fortctl.robot.storage.journal import SqliteJournal
@@ -73,7 +73,7 @@ def test_a_damaged_one_is_named_with_its_remedy(
     journal: Path, reader: Callable[[Path], Any], damage: Callable[[Path], None]
 ) -> None:
     damage(journal)
-    with pytest.raises(VaultDamaged) as found:
+    with pytest.raises(VaultDamagedError) as found:
         reader(journal)
     assert str(journal) in found.value.message and "backup" in found.value.hint
     assert found.value.exit_code == 6
@@ -84,6 +84,6 @@ def test_no_robot_begins_over_a_damaged_one_and_no_manager_tries_again(
     journal: Path, damage: Callable[[Path], None]
 ) -> None:
     damage(journal)
-    with pytest.raises(VaultDamaged) as found:
+    with pytest.raises(VaultDamagedError) as found:
         list(open_journal(journal).events())
     assert found.value.exit_code in NO_RESTART

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from fortctl.ports import ExchangeFault, Outcome
+from fortctl.ports import ExchangeError, Outcome
 from fortctl.robot.core.hold_reasons import Acknowledged, left_by_start
 from robot.atwork import DEEP, again, codes, ours, person, trading
 from robot.world import Robot, World
@@ -170,7 +170,7 @@ async def test_a_symbol_that_is_delisted_while_it_trades_is_held(tmp_path: Path)
 
     def gone(name: str) -> None:
         if name.split()[1] in ("/api/v3/exchangeInfo", "/api/v3/openOrders", "/api/v3/ticker/price"):
-            raise ExchangeFault(Outcome.REFUSED, "Invalid symbol.", code=-1121, http_status=400)
+            raise ExchangeError(Outcome.REFUSED, "Invalid symbol.", code=-1121, http_status=400)
 
     world.before = gone
     world.calls.clear()
@@ -194,7 +194,7 @@ async def test_a_call_that_stays_refused_is_made_less_and_less_often(tmp_path: P
 
     def refused(name: str) -> None:
         if name == "GET /api/v3/openOrders":
-            raise ExchangeFault(
+            raise ExchangeError(
                 Outcome.REFUSED, "Illegal characters found in a parameter.", code=-1100, http_status=400
             )
 

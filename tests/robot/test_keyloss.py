@@ -12,7 +12,7 @@ import pytest
 from fortctl.exchange.error_codes import classify
 from fortctl.model import OrderUpdate, StreamDown
 from fortctl.paper.faults import CODES, EVENT, KEY, KINDS, REQUEST, SERVER
-from fortctl.ports import ExchangeFault, Outcome
+from fortctl.ports import ExchangeError, Outcome
 from fortctl.robot.storage.offline_status import offline_status
 from robot.test_world import agree
 from robot.world import Robot, World
@@ -50,22 +50,22 @@ def strike(world: World, kind: str, key: str = "a") -> None:
             world.engine.accounts["default"].can_trade = False
 
 
-def fault_of(kind: str) -> tuple[str, ExchangeFault | None]:
+def fault_of(kind: str) -> tuple[str, ExchangeError | None]:
     """Return when a fault of the paper exchange strikes a request, and what the adapter makes of it."""
     if kind.startswith("code-"):
         text, status = CODES[int(kind[4:])]
         code = int(kind[4:])
-        return "before", ExchangeFault(classify(status, code, text), text, code=code, http_status=status)
+        return "before", ExchangeError(classify(status, code, text), text, code=code, http_status=status)
     if kind.startswith("http-"):
         status = int(kind[5:])
         code = -1003 if status in (418, 429) else None
-        return "before", ExchangeFault(classify(status, code, ""), kind, code=code, http_status=status, retry_after=1)
+        return "before", ExchangeError(classify(status, code, ""), kind, code=code, http_status=status, retry_after=1)
     if kind == "maintenance":
-        return "before", ExchangeFault(classify(503, -1016, ""), kind, code=-1016, http_status=503)
+        return "before", ExchangeError(classify(503, -1016, ""), kind, code=-1016, http_status=503)
     if kind == "slow":
         return "before", None
     when = "before" if kind == "cut-before" else "after"
-    return when, ExchangeFault(Outcome.UNKNOWN, f"the connection broke ({kind})")
+    return when, ExchangeError(Outcome.UNKNOWN, f"the connection broke ({kind})")
 
 
 async def trading(tmp_path: Path, world: World) -> Robot:

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from fortctl.errors import BadInput
-from fortctl.ports import ExchangeFault, Outcome
+from fortctl.errors import BadInputError
+from fortctl.ports import ExchangeError, Outcome
 from fortctl.robot.core.book import Book
 from fortctl.robot.core.order_ids import prefix_of
 from fortctl.robot.strategy.api import Plan, View
@@ -202,7 +202,7 @@ async def test_levels_that_all_lie_out_of_bounds_are_the_reason_why_nothing_is_b
 async def test_levels_closer_than_a_tick_are_refused(tmp_path: Path) -> None:
     world = World()
     robot = Robot(world, tmp_path, world.key("a"))
-    with pytest.raises(BadInput, match="is less than a tick of XRPETH"):
+    with pytest.raises(BadInputError, match="is less than a tick of XRPETH"):
         await robot.runner.configure(replace(SETTINGS, levels=50, step=Decimal("0.00001")))
     await robot.runner.configure(replace(SETTINGS, levels=50, step=Decimal("0.001")))
     await robot.down()
@@ -218,7 +218,7 @@ async def test_configure_says_what_keeps_it_from_buying_and_whether_anything_cha
     assert told is not None and [code for code, _text in told] == ["CEILING_BELOW_MARKET"]
     told = await robot.runner.configure(replace(SETTINGS, price_floor=Decimal("0.0015")))
     assert told is not None and [code for code, _text in told] == ["FLOOR_ABOVE_MARKET"]
-    with pytest.raises(BadInput) as refused:
+    with pytest.raises(BadInputError) as refused:
         await robot.runner.configure(replace(SETTINGS, symbol="NOPEUSDT"))
     assert "NOPEUSDT" in refused.value.message and "key" not in (refused.value.hint or "")
     await robot.down()
@@ -289,7 +289,7 @@ async def test_what_waits_for_a_busy_exchange_is_thought_over_under_new_settings
     def busy(name: str) -> None:
         if name == "POST /api/v3/order" and len(refused) < 4:
             refused.append(name)
-            raise ExchangeFault(Outcome.BUSY, "Too many requests queued.", code=-1003, http_status=418, retry_after=5)
+            raise ExchangeError(Outcome.BUSY, "Too many requests queued.", code=-1003, http_status=418, retry_after=5)
 
     world.before = busy
     robot = Robot(world, tmp_path, world.key("a"))

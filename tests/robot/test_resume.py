@@ -14,7 +14,7 @@ import pytest
 from fortctl.exchange.client import PAGE, BinanceExchange
 from fortctl.exchange.targets import ExchangeTarget
 from fortctl.model import KeyPair, KeyType
-from fortctl.ports import ExchangeFault, Outcome
+from fortctl.ports import ExchangeError, Outcome
 from fortctl.robot.core.reconciliation import ResumeLimits
 from fortctl.secret import Secret
 from robot.atwork import DEEP, again, ours, person, trading
@@ -264,7 +264,7 @@ async def test_a_halted_symbol_waits_and_a_delisted_one_is_held(tmp_path: Path) 
 
     def gone(name: str) -> None:
         if name == "GET /api/v3/exchangeInfo":
-            raise ExchangeFault(Outcome.REFUSED, "Invalid symbol.", code=-1121, http_status=400)
+            raise ExchangeError(Outcome.REFUSED, "Invalid symbol.", code=-1121, http_status=400)
 
     world.before = gone
     robot = await again(tmp_path, world, robot)
@@ -352,7 +352,7 @@ async def test_an_order_that_is_not_visible_yet_is_not_taken_for_absent(tmp_path
     def cut(name: str) -> None:
         if name == "POST /api/v3/order" and lost[0]:
             lost[0] -= 1
-            raise ExchangeFault(Outcome.UNKNOWN, "the answer is lost")
+            raise ExchangeError(Outcome.UNKNOWN, "the answer is lost")
 
     world.after = cut
     # Nor does the stream tell of it.

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from fortctl.errors import Conflict, ExchangeUnreachable, KeyRejected, NotFound
+from fortctl.errors import ConflictError, ExchangeUnreachableError, KeyRejectedError, NotFoundError
 from fortctl.model import Role
-from fortctl.ports import ExchangeFault, Outcome
+from fortctl.ports import ExchangeError, Outcome
 from fortctl.services.rotation.plan import RotationMode, Scope
 from rotation.stage import EngineExchange, Stage
 
@@ -73,7 +73,7 @@ def test_a_robot_that_was_stopped_with_inventory_is_drained(stage: Stage) -> Non
 
 def test_a_drain_that_somebody_stops_has_not_drained(stage: Stage) -> None:
     stage.trade(DEEP)
-    with pytest.raises(Conflict, match="1 cycle") as stopped:
+    with pytest.raises(ConflictError, match="1 cycle") as stopped:
         stage.tools().robot.drain(60, lambda status: stage.tools().control.send("stop") and None)
     assert stopped.value.data is not None and stopped.value.data["robot"]["state"] == "stopped"
 
@@ -102,7 +102,7 @@ def test_a_rotation_drains_what_a_crash_has_left_open(stage: Stage) -> None:
 def test_a_rotation_that_gives_its_drain_up_leaves_a_stopped_robot_stopped(stage: Stage) -> None:
     stage.trade(DEEP)
     brought_up_again(stage)
-    with pytest.raises(Conflict, match="did not finish in time"):
+    with pytest.raises(ConflictError, match="did not finish in time"):
         stage.rotate(RotationMode.DRAIN, Scope.ROBOT)
     assert stage.tools().watch.status()["state"] == "stopped"
     assert open_at_the_exchange(stage, "SELL"), "its sell lies where it lay"
@@ -115,14 +115,14 @@ def test_a_resume_that_leaves_the_robot_held_is_no_success(stage: Stage, monkeyp
     stage.trade(DEEP)
 
     async def delisted(exchange: EngineExchange, symbol: str) -> Any:
-        raise ExchangeFault(Outcome.REFUSED, "Invalid symbol.", code=-1121, http_status=400)
+        raise ExchangeError(Outcome.REFUSED, "Invalid symbol.", code=-1121, http_status=400)
 
     monkeypatch.setattr(EngineExchange, "symbol_rules", delisted)
     stage.robot.kill()
     stage.robot.bring_up()
     stage.clock.wait(1)
     assert stage.tools().watch.status()["state"] == "held"
-    with pytest.raises(Conflict, match="stays held: SYMBOL") as refused:
+    with pytest.raises(ConflictError, match="stays held: SYMBOL") as refused:
         stage.tools().robot.resume()
     assert refused.value.details["reasons"][0]["code"] == "SYMBOL"
     assert refused.value.data is not None and refused.value.data["robot"]["state"] == "held"
@@ -140,7 +140,7 @@ def lose_the_key(stage: Stage) -> None:
 def test_no_order_call_leaves_with_a_lost_key_and_stop_says_what_stays(stage: Stage) -> None:
     lose_the_key(stage)
     stage.calls.clear()
-    with pytest.raises(KeyRejected, match="1 of its orders stay") as refused:
+    with pytest.raises(KeyRejectedError, match="1 of its orders stay") as refused:
         stage.tools().robot.stop_now(cancel_orders=True)
     assert refused.value.details["reason"] and refused.value.exit_code == 3
     told = refused.value.data
@@ -153,17 +153,17 @@ def test_no_order_call_leaves_with_a_lost_key_and_stop_says_what_stays(stage: St
 
 def test_orders_without_a_key_to_cancel_them(stage: Stage) -> None:
     stage.tools().control.send("forget-key")
-    with pytest.raises(NotFound, match="2 of its orders stay"):
+    with pytest.raises(NotFoundError, match="2 of its orders stay"):
         stage.tools().robot.stop_now(cancel_orders=True)
 
 
 def test_a_stop_while_the_exchange_is_not_there_is_no_success(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
     def gone(exchange: EngineExchange, method: str, path: str, **values: Any) -> Any:
-        raise ExchangeFault(Outcome.UNREACHABLE, "connection refused")
+        raise ExchangeError(Outcome.UNREACHABLE, "connection refused")
 
     with monkeypatch.context() as away:
         away.setattr(EngineExchange, "ask", gone)
-        with pytest.raises(ExchangeUnreachable) as failed:
+        with pytest.raises(ExchangeUnreachableError) as failed:
             stage.tools().robot.stop_now(cancel_orders=True)
     told = failed.value.data
     assert failed.value.exit_code == 10 and told is not None
@@ -207,7 +207,7 @@ def test_a_key_that_is_good_again_is_used_again_once_a_person_verifies_it(stage:
 
 def test_a_start_looks_at_a_lost_key_again(stage: Stage) -> None:
     give_back = without_trading(stage)
-    with pytest.raises(KeyRejected, match="still does not accept") as refused:
+    with pytest.raises(KeyRejectedError, match="still does not accept") as refused:
         stage.tools().robot.start()
     assert refused.value.details["reason"] == "trading_right_removed"
     give_back()

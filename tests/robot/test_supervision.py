@@ -16,7 +16,7 @@ import pytest
 
 from fortctl.bootstrap.robot import STUCK_AFTER_S, RobotProcess
 from fortctl.errors import InternalError
-from fortctl.ports import ExchangeFault, Outcome
+from fortctl.ports import ExchangeError, Outcome
 from fortctl.robot.process.crash_reports import FOLDER, MOST_BYTES, MOST_FILES, TRACE, CrashReports, listed
 from fortctl.robot.process.log_file import LogShape, RobotLog
 from fortctl.robot.process.sd_notify import ServiceManager
@@ -179,7 +179,7 @@ async def test_a_worker_that_hangs_is_told_from_one_that_has_nothing_to_do(tmp_p
     exchange.open_orders = hang
     await robot.wait(400)
     assert robot.runner.stuck_for() > 300
-    hanging.set_exception(ExchangeFault(Outcome.UNKNOWN, "at last"))
+    hanging.set_exception(ExchangeError(Outcome.UNKNOWN, "at last"))
     del exchange.open_orders
     await robot.wait(60)
     assert robot.runner.stuck_for() < 60

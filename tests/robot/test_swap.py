@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from fortctl.model import StreamDown
-from fortctl.ports import ExchangeFault, Outcome
+from fortctl.ports import ExchangeError, Outcome
 from fortctl.robot.core.lifecycle import Books
 from robot.test_world import agree, walk
 from robot.world import Robot, World
@@ -67,7 +67,7 @@ async def test_where_it_cannot_be_between_two_orders_the_books_are_made_to_agree
 
         def fail(name: str) -> None:
             if name == "GET /api/v3/account" and left and left.pop():
-                raise ExchangeFault(Outcome.UNKNOWN, "no answer")
+                raise ExchangeError(Outcome.UNKNOWN, "no answer")
 
         world.before = fail
     await robot.runner.swap_key(pair, uid=uid)

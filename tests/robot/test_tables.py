@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fortctl.robot.core.cycle import FINAL, NEVER, TRANSITIONS, CycleEvent, CycleState, IllegalTransition, advance
+from fortctl.robot.core.cycle import FINAL, NEVER, TRANSITIONS, CycleEvent, CycleState, IllegalTransitionError, advance
 from fortctl.robot.core.lifecycle import (
     KEY,
     TRADING_MODE,
@@ -37,7 +37,7 @@ def test_every_state_and_event_has_an_entry() -> None:
 @pytest.mark.parametrize("pair", list(itertools.product(CycleState, CycleEvent)), ids=":".join)
 def test_an_event_leads_where_the_table_says_or_is_refused(pair: tuple[CycleState, CycleEvent]) -> None:
     if TRANSITIONS[pair] is NEVER:
-        with pytest.raises(IllegalTransition):
+        with pytest.raises(IllegalTransitionError):
             advance(*pair)
     else:
         assert advance(*pair) is TRANSITIONS[pair]

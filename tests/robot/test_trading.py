@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from fortctl.errors import BadInput
+from fortctl.errors import BadInputError
 from fortctl.paper.engine.market_data import Trade
-from fortctl.ports import ExchangeFault, Outcome
+from fortctl.ports import ExchangeError, Outcome
 from fortctl.robot.core.book import Book
 from fortctl.robot.core.events import AssetPriced, AssetsNamed, Configured, Event
 from fortctl.robot.trading.strategy_runner import DISCOUNT_ASSET, StrategyRunner
@@ -92,9 +92,9 @@ async def test_a_mode_or_a_kind_that_the_symbol_does_not_allow_is_refused(tmp_pa
     robot = Robot(world, tmp_path, world.key("a"))
     world.engine.symbols[SYMBOL].stp_modes = ("NONE", "EXPIRE_MAKER")
     world.engine.symbols[SYMBOL].order_types = ("LIMIT", "MARKET")
-    with pytest.raises(BadInput, match="EXPIRE_TAKER"):
+    with pytest.raises(BadInputError, match="EXPIRE_TAKER"):
         await robot.runner.configure(replace(SETTINGS, self_trade_prevention="EXPIRE_TAKER"))
-    with pytest.raises(BadInput, match="LIMIT_MAKER"):
+    with pytest.raises(BadInputError, match="LIMIT_MAKER"):
         await robot.runner.configure(replace(SETTINGS, maker_only=True))
     await robot.runner.configure(replace(SETTINGS, self_trade_prevention="EXPIRE_MAKER"))
     await robot.down()
@@ -155,7 +155,7 @@ class _Prices:
     async def last_price(self, symbol: str) -> Decimal:
         self.asked += 1
         if symbol not in self.known:
-            raise ExchangeFault(Outcome.REFUSED, "Invalid symbol.", code=-1121)
+            raise ExchangeError(Outcome.REFUSED, "Invalid symbol.", code=-1121)
         return Decimal(self.known[symbol])
 
     async def symbol_rules(self, symbol: str) -> Any:

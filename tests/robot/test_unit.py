@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from fortctl.errors import ConfigError, Conflict
+from fortctl.errors import ConfigError, ConflictError
 from fortctl.robot.process import systemd
 from fortctl.robot.process.systemd import Systemd, give_way, in_homes, in_tmp, manager
 from fortctl.robot.process.systemd_unit import NO_RESTART, UnitFacts, unit_text
@@ -101,9 +101,9 @@ def test_a_unit_comes_once_and_goes_once(tmp_path: Path, systemctl: Path) -> Non
     assert not one.install("x.service", "# mine\n[Unit]\n", "# mine")
     assert one.install("x.service", "# mine\n[Unit]\nA=b\n", "# mine")
     one.enable("x.service")
-    with pytest.raises(Conflict):
+    with pytest.raises(ConflictError):
         one.install("x.service", "# theirs\n", "# theirs")
-    with pytest.raises(Conflict):
+    with pytest.raises(ConflictError):
         one.uninstall("x.service", "# theirs")
     assert [path.name for path in one.folder.iterdir()] == ["x.service"]
     assert one.uninstall("x.service", "# mine") and not one.uninstall("x.service", "# mine")

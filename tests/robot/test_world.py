@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fortctl.model import OrderUpdate
-from fortctl.ports import ExchangeFault, Outcome
+from fortctl.ports import ExchangeError, Outcome
 from fortctl.robot.core.book import Book
 from robot.world import SETTINGS, SYMBOL, Robot, World
 from simulation.loop import Killed, simulated
@@ -127,7 +127,7 @@ async def test_one_refusal_alone_is_not_a_lost_key(tmp_path: Path) -> None:
     def once(name: str) -> None:
         if name == "POST /api/v3/order" and left:
             left.pop()
-            raise ExchangeFault(Outcome.KEY_REFUSED, "Invalid API-key, IP, or permissions for action.", code=-2015)
+            raise ExchangeError(Outcome.KEY_REFUSED, "Invalid API-key, IP, or permissions for action.", code=-2015)
 
     world.before = once
     await robot.runner.start(by_person=True)
@@ -165,7 +165,7 @@ async def test_an_unknown_outcome_is_looked_up_never_assumed(tmp_path: Path, exe
     def cut(name: str) -> None:
         if name == "POST /api/v3/order" and left:
             left.pop()
-            raise ExchangeFault(Outcome.UNKNOWN, "the connection broke")
+            raise ExchangeError(Outcome.UNKNOWN, "the connection broke")
 
     if executed:
         world.after = cut

@@ -19,7 +19,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-from fortctl.errors import JournalUnwritable
+from fortctl.errors import JournalUnwritableError
 from fortctl.exchange import parsing
 from fortctl.model import (
     KeyPair,
@@ -51,7 +51,7 @@ BNB, BNB_PRICE = "BNBETH", Decimal("0.08")
 SETTINGS = GridSettings(SYMBOL, 4, Decimal("0.5"), Decimal("0.5"), Decimal("0.05"), max_quote=Decimal(2))
 
 
-class Violation(AssertionError):
+class ViolationError(AssertionError):
     """An invariant of robot.md does not hold."""
 
 
@@ -310,7 +310,7 @@ class WatchedJournal(SqliteJournal):
         self.before_write(events)
         super().append(events)
         if self.disk == LOST_COMMIT:
-            raise JournalUnwritable(self.disk)
+            raise JournalUnwritableError(self.disk)
         for event in events:
             self._world.note(f"journal {event}")
             if isinstance(event, OrderIntended):

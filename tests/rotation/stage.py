@@ -34,7 +34,7 @@ from fortctl.paper.engine.accounts import ApiKey
 from fortctl.paper.engine.exchange import Engine
 from fortctl.paper.engine.market_data import Recording, Trade
 from fortctl.paper.engine.symbols import symbol_of
-from fortctl.ports import ExchangeFault, IssuedKey, OperationOwner, Outcome
+from fortctl.ports import ExchangeError, IssuedKey, OperationOwner, Outcome
 from fortctl.robot.control import command_processor
 from fortctl.robot.control.command_processor import CommandProcessor
 from fortctl.robot.control.robot_vault import RobotVault
@@ -113,7 +113,7 @@ class EngineExchange:
             return call.handler(context, texts)
         except errors.BinanceError as refusal:
             outcome = classify(refusal.status, refusal.code, refusal.message)
-            raise ExchangeFault(outcome, refusal.message, code=refusal.code, http_status=refusal.status) from None
+            raise ExchangeError(outcome, refusal.message, code=refusal.code, http_status=refusal.status) from None
 
     async def server_time(self) -> int:
         return int(self.ask("GET", "/api/v3/time")["serverTime"])
@@ -129,7 +129,7 @@ class EngineExchange:
 
     async def key_restrictions(self) -> Any:
         if not self._stage.has_sapi:
-            raise ExchangeFault(Outcome.REFUSED, "this target has no /sapi: the key's rights cannot be asked for")
+            raise ExchangeError(Outcome.REFUSED, "this target has no /sapi: the key's rights cannot be asked for")
         return parsing.restrictions(self.ask("GET", "/sapi/v1/account/apiRestrictions"))
 
     async def place(self, request: Any, *, timestamp: int, recv_window: int) -> Any:

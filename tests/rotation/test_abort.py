@@ -13,7 +13,7 @@ from fortctl.bootstrap.issuer import issuer_service
 from fortctl.cli.context import CommandContext
 from fortctl.cli.options import Globals
 from fortctl.config.home import make_private_folder
-from fortctl.errors import ActionRequired, KeyPolicy, RobotTimeout
+from fortctl.errors import ActionRequiredError, KeyPolicyError, RobotTimeoutError
 from fortctl.model import Role
 from fortctl.services.rotation.journal import status_of
 from fortctl.services.rotation.plan import RotationMode, Scope
@@ -36,7 +36,7 @@ def test_not_while_the_robot_may_take_the_new_key_yet(stage: Stage, monkeypatch:
         stage.clock.waiting = lambda: None
         given = {Role.ROBOT: stage.make_key("robot-new", Role.ROBOT)}
         for ended in (lambda: stage.rotate(RotationMode.URGENT, Scope.ROBOT, given), stage.abort):
-            with pytest.raises(RobotTimeout):
+            with pytest.raises(RobotTimeoutError):
                 ended()
     stage.clock.waiting = move
     left = stage.abort().left
@@ -48,7 +48,7 @@ def test_a_delivery_that_is_too_old_to_be_applied_keeps_nobody(stage: Stage, mon
     with monkeypatch.context() as hung:
         hung.setattr(Robot, "move", lambda robot: None)
         stage.clock.waiting = lambda: None
-        with pytest.raises(RobotTimeout):
+        with pytest.raises(RobotTimeoutError):
             stage.rotate(RotationMode.URGENT, Scope.ROBOT, {Role.ROBOT: stage.make_key("robot-new", Role.ROBOT)})
         stage.clock.ms += 960_000
         left = stage.abort().left
@@ -139,7 +139,7 @@ def test_a_key_that_was_handed_over_and_refused_is_named(stage: Stage) -> None:
     fat = stage.make_key("fat", Role.ROBOT)
     rights = stage.engine.keys[fat.api_key.reveal()]
     stage.engine.keys[fat.api_key.reveal()] = replace(rights, permissions=(*rights.permissions, "withdrawals"))
-    with pytest.raises(KeyPolicy) as refused:
+    with pytest.raises(KeyPolicyError) as refused:
         stage.rotate(RotationMode.URGENT, Scope.ROBOT, {Role.ROBOT: fat})
     assert "delete 'fat'" in refused.value.hint
     operation = stage.open_operation()
@@ -155,7 +155,7 @@ def test_a_key_that_was_handed_over_and_refused_is_named(stage: Stage) -> None:
 def test_nobody_is_told_to_delete_the_other_roles_key(stage: Stage) -> None:
     site = stage.tools().custody.site_key()
     assert site is not None
-    with pytest.raises(KeyPolicy):
+    with pytest.raises(KeyPolicyError):
         stage.rotate(RotationMode.URGENT, Scope.ROBOT, {Role.ROBOT: site.pair})
     assert stage.abort().actions == []
 
@@ -163,7 +163,7 @@ def test_nobody_is_told_to_delete_the_other_roles_key(stage: Stage) -> None:
 def test_one_key_of_two_is_not_kept(stage: Stage) -> None:
     """Both come together: what asks for the one that is missing asks for both."""
     stage.person.keys = lambda todo, roles: None  # type: ignore[method-assign,assignment]
-    with pytest.raises(ActionRequired) as asked:
+    with pytest.raises(ActionRequiredError) as asked:
         stage.rotate(RotationMode.OVERLAP, Scope.BOTH, {Role.SITE: stage.make_key("site-new", Role.SITE)})
     *created, enter = asked.value.details["actions"]
     assert [one["role"] for one in created] == ["robot"]

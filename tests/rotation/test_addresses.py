@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from fortctl.errors import Conflict
+from fortctl.errors import ConflictError
 from fortctl.exchange.error_codes import classify
 from fortctl.model import Role
-from fortctl.ports import ExchangeFault
+from fortctl.ports import ExchangeError
 from fortctl.services.rotation.plan import RotationMode, Scope
 from rotation.stage import SUB_ACCOUNT, EngineExchange, Stage
 
@@ -51,7 +51,7 @@ def test_of_keys_that_the_issuer_made_it_is_remembered(stage: Stage) -> None:
 
 def test_where_nobody_knows_it_none_is_made_unasked(stage: Stage) -> None:
     lose_both(stage)
-    with pytest.raises(Conflict) as refused:
+    with pytest.raises(ConflictError) as refused:
         stage.rotate(RotationMode.URGENT, Scope.BOTH)
     assert refused.value.details["reason"] == "addresses_unknown" and ips(stage) == {}
     assert stage.open_operation() is None, "nothing was changed: it can be begun with addresses"
@@ -68,7 +68,7 @@ def test_a_new_key_that_is_not_known_everywhere_at_once(
         new = exchange._pair is not None and exchange._pair.name.startswith("fortctl-")
         if new and path == "/api/v3/account" and next(refusals, None) is not None:
             message = "Invalid API-key, IP, or permissions for action."
-            raise ExchangeFault(classify(401, -2015, message), message, code=-2015, http_status=401)
+            raise ExchangeError(classify(401, -2015, message), message, code=-2015, http_status=401)
         return ask(exchange, method, path, **values)
 
     monkeypatch.setattr(EngineExchange, "ask", late)

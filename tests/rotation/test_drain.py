@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from fortctl.errors import ActionRequired, Conflict, KeyPolicy
+from fortctl.errors import ActionRequiredError, ConflictError, KeyPolicyError
 from fortctl.model import Role
 from fortctl.paper.engine.market_data import Trade
-from fortctl.ports import ExchangeFault, Outcome
+from fortctl.ports import ExchangeError, Outcome
 from fortctl.services.rotation.plan import RotationMode, Scope
 from rotation.stage import SYMBOL, EngineExchange, Stage
 
@@ -36,7 +36,7 @@ def trades(stage: Stage, price: str) -> None:
 def test_a_drain_that_goes_on_is_waited_for(stage: Stage) -> None:
     runner = stage.robot.runner
     assert runner is not None and runner.state == "draining" and runner.book.open_orders
-    with pytest.raises(Conflict) as caught:
+    with pytest.raises(ConflictError) as caught:
         stage.rotate(RotationMode.DRAIN, Scope.ROBOT)
     assert caught.value.details["reason"] == "drain_timed_out" and runner.state == "draining", "as it was before"
     # The sell is reached: the drain ends, and the rotation that waits for it goes on.
@@ -50,14 +50,14 @@ def test_orders_that_cannot_be_cancelled_are_told_of(stage: Stage, monkeypatch: 
     """``--on-timeout cancel``: the rotation goes on, and says what stays at the exchange, and what to do about it."""
 
     async def refused(exchange: EngineExchange, *_words: object, **_more: object) -> None:
-        raise ExchangeFault(Outcome.UNREACHABLE, "no answer")
+        raise ExchangeError(Outcome.UNREACHABLE, "no answer")
 
     monkeypatch.setattr(EngineExchange, "cancel", refused)
     stage.person.on_timeout = lambda cycles_open: "cancel"  # type: ignore[method-assign]
     (order,) = stage.engine.open_orders("default")
     weak, keys = stage.make_key("weak", Role.SITE), stage.person.keys
     stage.person.keys = lambda todo, roles: {Role.ROBOT: weak}  # type: ignore[method-assign]
-    with pytest.raises(KeyPolicy) as later:
+    with pytest.raises(KeyPolicyError) as later:
         stage.rotate(RotationMode.DRAIN, Scope.ROBOT)
     told = dict(later.value.warnings)["ORDERS_NOT_CANCELLED"]
     assert "1 of its orders stay" in told and order.client_order_id in told and "no answer" in told
@@ -76,11 +76,11 @@ def trading(tmp_path: Path) -> Iterator[Stage]:
 def test_what_fails_while_the_robot_stands_still_says_so(trading: Stage) -> None:
     weak = trading.make_key("weak", Role.SITE)
     trading.person.keys = lambda todo, roles: {Role.ROBOT: weak}  # type: ignore[method-assign]
-    with pytest.raises(KeyPolicy) as while_it_trades:
+    with pytest.raises(KeyPolicyError) as while_it_trades:
         trading.rotate(RotationMode.OVERLAP, Scope.ROBOT)
     assert "robot" not in while_it_trades.value.details and not while_it_trades.value.warnings
     trading.abort()
-    with pytest.raises(KeyPolicy) as ended:
+    with pytest.raises(KeyPolicyError) as ended:
         trading.rotate(RotationMode.DRAIN, Scope.ROBOT)
     error = ended.value
     assert "the robot stands still: it was running before, and is stopped now" in error.message
@@ -91,7 +91,7 @@ def test_what_fails_while_the_robot_stands_still_says_so(trading: Stage) -> None
 
 def test_who_is_asked_for_a_key_hears_that_the_robot_stands_still(trading: Stage) -> None:
     trading.person.keys = lambda todo, roles: None  # type: ignore[method-assign, assignment, return-value]
-    with pytest.raises(ActionRequired) as ended:
+    with pytest.raises(ActionRequiredError) as ended:
         trading.rotate(RotationMode.DRAIN, Scope.ROBOT)
     error = ended.value
     assert "the robot stands still" in error.message and error.details["robot"]["state"] == "stopped"

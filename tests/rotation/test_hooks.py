@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from fortctl.errors import Conflict, FortctlError, KeyPolicy
+from fortctl.errors import ConflictError, FortctlError, KeyPolicyError
 from fortctl.model import Role
 from fortctl.services.rotation.plan import RotationMode, Scope
 from rotation.stage import SUB_ACCOUNT, Killed, NoLatch, Stage
@@ -50,7 +50,7 @@ def test_one_that_is_killed_and_gone_on_with_is_told_of_once(stage: Stage) -> No
 def test_one_that_fails_later_stays_open_until_it_is_aborted(stage: Stage) -> None:
     too_much = stage.make_key("too-much", Role.ROBOT)
     stage.person.keys = lambda todo, roles: {Role.SITE: too_much}  # type: ignore[method-assign]
-    with pytest.raises(KeyPolicy):
+    with pytest.raises(KeyPolicyError):
         stage.rotate(RotationMode.OVERLAP, Scope.SITE)
     assert stage.open_operation() is not None and stage.hooks.told == [BEFORE]
     stage.abort()
@@ -73,7 +73,7 @@ def test_a_panic_that_could_not_end_it_leaves_that_to_the_rotation(
             monkeypatch.setattr(NoLatch, "is_latched", lambda latch: True)
 
     stage.fuse = latched
-    with pytest.raises(Conflict):
+    with pytest.raises(ConflictError):
         stage.rotate(RotationMode.OVERLAP, Scope.SITE)
     assert stage.hooks.told == [BEFORE, ("post-rotate", "aborted", "panic")]
 

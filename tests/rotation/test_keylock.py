@@ -13,7 +13,7 @@ from fortctl.bootstrap.key_lock import key_write_lock
 from fortctl.bootstrap.rotation import rotation_journal
 from fortctl.cli.context import CommandContext
 from fortctl.cli.options import Globals
-from fortctl.errors import Conflict
+from fortctl.errors import ConflictError
 from fortctl.model import Role
 from fortctl.robot.process.proc import process_start_time
 from fortctl.services.rotation.journal import RotationJournal
@@ -40,14 +40,14 @@ def test_no_rotation_begins_while_a_key_is_written(
     rotation = another(tmp_path, monkeypatch, "keys rotate (run)")
     with key_write_lock(writer, Role.SITE):
         assert rotation.owner() is None, "nobody works on a rotation"
-        with pytest.raises(Conflict, match=f"keys change \\(pid {os.getpid()}"):
+        with pytest.raises(ConflictError, match=f"keys change \\(pid {os.getpid()}"):
             rotation.take()
     rotation.take()
-    with pytest.raises(Conflict, match="keys rotate"), key_write_lock(writer, Role.SITE):
+    with pytest.raises(ConflictError, match="keys rotate"), key_write_lock(writer, Role.SITE):
         pytest.fail("a rotation is at work")
     rotation.begin(RotationMode.OVERLAP, Scope.SITE, "person")
     rotation.release()
-    with pytest.raises(Conflict, match="a rotation of the site key is open"), key_write_lock(writer, Role.SITE):
+    with pytest.raises(ConflictError, match="a rotation of the site key is open"), key_write_lock(writer, Role.SITE):
         pytest.fail("a rotation of that key is open")
     with key_write_lock(writer, Role.ROBOT):
         pass
@@ -60,7 +60,7 @@ def test_two_who_write_keys_wait_for_each_other(
     first = another(tmp_path, monkeypatch, "keys add")
     first.take()
     monkeypatch.setattr(writer.wiring.clock, "wait", lambda seconds: first.release())
-    with key_write_lock(writer, Role.SITE), pytest.raises(Conflict, match="keys change"):
+    with key_write_lock(writer, Role.SITE), pytest.raises(ConflictError, match="keys change"):
         first.take()
 
 
@@ -75,7 +75,7 @@ def test_the_brake_ends_a_rotation_that_somebody_is_at_work_on(
     ended = wiring_rotation.abort_for_deleted_key(writer, Role.SITE)
     assert ended is not None and (ended.state, ended.reason) == ("aborted", "key_destroyed")
     assert rotation.current() is None and rotation.owner() is None
-    with pytest.raises(Conflict, match="taken out of this command's hands"):
+    with pytest.raises(ConflictError, match="taken out of this command's hands"):
         rotation.put(operation.begun("check", 1))
 
 

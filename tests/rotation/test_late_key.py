@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from fortctl.errors import ActionRequired, Conflict
+from fortctl.errors import ActionRequiredError, ConflictError
 from fortctl.model import KeyPair, Role
 from fortctl.services.rotation.plan import RotationMode, Scope
 from rotation.stage import Killed, Stage
@@ -29,9 +29,9 @@ def rotate(stage: Stage, role: Role, pair: KeyPair) -> None:
 def test_after_the_swap(stage: Stage, role: Role) -> None:
     first, second = stage.make_key("first", role), stage.make_key("second", role)
     for _again in range(2):
-        with pytest.raises(ActionRequired):
+        with pytest.raises(ActionRequiredError):
             rotate(stage, role, first)
-    with pytest.raises(Conflict) as refused:
+    with pytest.raises(ConflictError) as refused:
         rotate(stage, role, second)
     assert refused.value.details["reason"] == "another_key_in_place" and "'first'" in refused.value.message
     assert stage.open_operation() is not None, "it can be gone on with"
@@ -50,6 +50,6 @@ def test_when_a_kill_hid_the_swap(stage: Stage, role: Role) -> None:
     with pytest.raises(Killed):
         rotate(stage, role, first)
     stage.fuse = lambda name, state, when: None
-    with pytest.raises(Conflict) as refused:
+    with pytest.raises(ConflictError) as refused:
         rotate(stage, role, second)
     assert refused.value.details["reason"] == "another_key_in_place"

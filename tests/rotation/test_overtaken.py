@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from fortctl.errors import Conflict
+from fortctl.errors import ConflictError
 from fortctl.model import KeyType, Role
-from fortctl.ports import ExchangeFault, Outcome
+from fortctl.ports import ExchangeError, Outcome
 from fortctl.services.rotation.plan import RotationMode, Scope
 from fortctl.store.operations import SqliteOperations
 from rotation.stage import SUB_ACCOUNT, EngineExchange, EngineIssuer, NoLatch, Stage
@@ -51,7 +51,7 @@ def panic_after(stage: Stage, monkeypatch: pytest.MonkeyPatch, name: str) -> lis
 
 def test_what_was_made_is_deleted(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
     panic_after(stage, monkeypatch, "create")
-    with pytest.raises(Conflict) as ended:
+    with pytest.raises(ConflictError) as ended:
         stage.rotate(RotationMode.OVERLAP, Scope.ROBOT)
     assert ended.value.details["deleted"][0].startswith("fortctl-robot-") and made(stage) == set()
 
@@ -73,18 +73,18 @@ def test_a_robot_that_dies_meanwhile_is_told_of(stage: Stage, monkeypatch: pytes
 
 def test_nothing_is_asked_for_any_more(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = panic_after(stage, monkeypatch, "listed")
-    with pytest.raises(Conflict):
+    with pytest.raises(ConflictError):
         stage.rotate(RotationMode.OVERLAP, Scope.ROBOT)
     assert "create" not in asked and made(stage) == set()
 
 
 def test_what_cannot_be_deleted_is_named(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
     async def refused(issuer: EngineIssuer, api_key: object) -> None:
-        raise ExchangeFault(Outcome.UNKNOWN, "HTTP 503")
+        raise ExchangeError(Outcome.UNKNOWN, "HTTP 503")
 
     monkeypatch.setattr(EngineIssuer, "delete", refused)
     panic_after(stage, monkeypatch, "create")
-    with pytest.raises(Conflict) as ended:
+    with pytest.raises(ConflictError) as ended:
         stage.rotate(RotationMode.OVERLAP, Scope.ROBOT)
     (name,) = made(stage)
     assert [one["name"] for one in ended.value.details["actions"]] == [name] and name in ended.value.hint
@@ -106,12 +106,12 @@ async def test_no_site_key_is_taken_in_while_the_account_is_latched(
     asked = EngineExchange.account
     with monkeypatch.context() as overtaking:
         overtaking.setattr(EngineExchange, "account", check)
-        with pytest.raises(Conflict, match="a panic came while the key was on its way"):
+        with pytest.raises(ConflictError, match="a panic came while the key was on its way"):
             await keys.take_site(new, allow=(), replacing=False, force=False)
     stage.calls.clear()
-    with pytest.raises(Conflict, match="latched after a panic"):
+    with pytest.raises(ConflictError, match="latched after a panic"):
         await keys.take_site(new, allow=(), replacing=False, force=False)
-    with pytest.raises(Conflict, match="latched after a panic"):
+    with pytest.raises(ConflictError, match="latched after a panic"):
         keys.generate(Role.SITE, KeyType.ED25519)
     custody = stage.tools().custody
     assert custody.site_key() is None and custody.pending() is None and not stage.calls, "nothing was asked or kept"

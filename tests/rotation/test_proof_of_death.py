@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from fortctl.errors import ActionRequired, Conflict, FortctlError
+from fortctl.errors import ActionRequiredError, ConflictError, FortctlError
 from fortctl.model import Role
 from fortctl.services.rotation.plan import RotationMode, Scope
 from rotation.stage import PERSON, SUB_ACCOUNT, EngineIssuer, Stage
@@ -28,9 +28,9 @@ def deletes_nothing(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def refusals_as_fault() -> Exception:
-    from fortctl.ports import ExchangeFault, Outcome
+    from fortctl.ports import ExchangeError, Outcome
 
-    return ExchangeFault(Outcome.UNKNOWN, "503", http_status=503)
+    return ExchangeError(Outcome.UNKNOWN, "503", http_status=503)
 
 
 def test_another_sub_accounts_list_proves_nothing(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -42,7 +42,7 @@ def test_another_sub_accounts_list_proves_nothing(stage: Stage, monkeypatch: pyt
         assert caught.value.exit_code == 10
     here = stage.email
     stage.email = stage.engine.create_account("other", {}, stage.clock.ms, master="master").email
-    with pytest.raises(Conflict, match="another sub-account's issuer"):
+    with pytest.raises(ConflictError, match="another sub-account's issuer"):
         stage.rotate(RotationMode.OVERLAP, Scope.BOTH)
     operation = stage.open_operation()
     assert operation is not None and "dead" not in operation.facts
@@ -54,7 +54,7 @@ def test_another_sub_accounts_list_proves_nothing(stage: Stage, monkeypatch: pyt
 def test_a_key_that_the_list_never_named_is_not_dead_by_it(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
     """An issuer of another sub-account from the start: nothing is made there, and nothing begun."""
     stage.email = stage.engine.create_account("other", {}, stage.clock.ms, master="master").email
-    with pytest.raises(Conflict, match="does not name"):
+    with pytest.raises(ConflictError, match="does not name"):
         stage.rotate(RotationMode.OVERLAP, Scope.BOTH)
     assert stage.open_operation() is None
     assert not [key for key in stage.engine.keys.values() if key.account == "other"]
@@ -70,14 +70,14 @@ def test_a_copy_that_is_gone_proves_nothing(tmp_path: Path, role: Role) -> None:
     stage = Stage(tmp_path / "home", PERSON)
     try:
         later(stage)
-        with pytest.raises(ActionRequired):
+        with pytest.raises(ActionRequiredError):
             stage.rotate(RotationMode.OVERLAP, Scope(role.value))
         if role is Role.SITE:
             stage.tools().custody.destroy_retiring()
         else:
             stage.tools().control.send("prove-retired", {"drop": True})
         for _again in range(2):
-            with pytest.raises(ActionRequired) as caught:
+            with pytest.raises(ActionRequiredError) as caught:
                 stage.rotate(RotationMode.OVERLAP, Scope(role.value))
             assert caught.value.details["unproved"] == [role.value]
     finally:

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from fortctl.errors import KeyRejected
+from fortctl.errors import KeyRejectedError
 from fortctl.exchange.error_codes import classify
 from fortctl.model import Role
-from fortctl.ports import ExchangeFault
+from fortctl.ports import ExchangeError
 from fortctl.services.rotation.plan import RotationMode, Scope
 from rotation.stage import EngineExchange, Stage
 
@@ -42,13 +42,13 @@ def test_a_key_that_lives_is_not_called_gone(stage: Stage, monkeypatch: pytest.M
     def refuse(exchange: EngineExchange, method: str, path: str, **values: Any) -> Any:
         if path in ("/api/v3/account", "/sapi/v1/account/apiRestrictions"):
             message = "Invalid API-key, IP, or permissions for action."
-            raise ExchangeFault(classify(401, -2015, message), message, code=-2015, http_status=401)
+            raise ExchangeError(classify(401, -2015, message), message, code=-2015, http_status=401)
         return ask(exchange, method, path, **values)
 
     if gone:
         stage.engine.delete_key("site-old")
     else:
         monkeypatch.setattr(EngineExchange, "ask", refuse)
-    with pytest.raises(KeyRejected) as refused:
+    with pytest.raises(KeyRejectedError) as refused:
         stage.rotate(RotationMode.OVERLAP, Scope.SITE)
     assert ("gone already" in refused.value.hint) is gone and "--mode urgent" in refused.value.hint

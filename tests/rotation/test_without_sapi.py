@@ -7,24 +7,24 @@ from typing import Any
 
 import pytest
 
-from fortctl.errors import ActionRequired
+from fortctl.errors import ActionRequiredError
 from fortctl.keys.verification import check_deleted
-from fortctl.ports import ExchangeFault, Outcome
+from fortctl.ports import ExchangeError, Outcome
 from fortctl.services.rotation.plan import RotationMode, Scope
 from rotation.stage import Stage
 
-NO_SAPI = ExchangeFault(Outcome.REFUSED, "this target has no /sapi")
-UNKNOWN_KEY = ExchangeFault(Outcome.KEY_REFUSED, "no", code=-2008, http_status=400)
-REFUSED_KEY = ExchangeFault(Outcome.KEY_REFUSED, "no", code=-2015, http_status=401)
-BAD_REQUEST = ExchangeFault(Outcome.REFUSED, "no", code=-1102, http_status=400)
-LOST = ExchangeFault(Outcome.UNKNOWN, "cut")
+NO_SAPI = ExchangeError(Outcome.REFUSED, "this target has no /sapi")
+UNKNOWN_KEY = ExchangeError(Outcome.KEY_REFUSED, "no", code=-2008, http_status=400)
+REFUSED_KEY = ExchangeError(Outcome.KEY_REFUSED, "no", code=-2015, http_status=401)
+BAD_REQUEST = ExchangeError(Outcome.REFUSED, "no", code=-1102, http_status=400)
+LOST = ExchangeError(Outcome.UNKNOWN, "cut")
 GOOD = None
 
 
 class Says:
     """An exchange that answers as it was told."""
 
-    def __init__(self, restrictions: ExchangeFault | None, account: ExchangeFault | None = None) -> None:
+    def __init__(self, restrictions: ExchangeError | None, account: ExchangeError | None = None) -> None:
         self._restrictions, self._account = restrictions, account
 
     async def key_restrictions(self) -> None:
@@ -81,13 +81,13 @@ def test_death_by_refusal_is_warned_of(stage: Stage) -> None:
 
 def test_a_key_that_lives_is_not_proved_dead(stage: Stage) -> None:
     stage.person.deleted = lambda todo: False  # type: ignore[method-assign]
-    with pytest.raises(ActionRequired) as caught:
+    with pytest.raises(ActionRequiredError) as caught:
         stage.rotate(RotationMode.OVERLAP, Scope.BOTH)
     assert caught.value.details["unproved"] == ["site", "robot"]
     assert not [code for code, _message in caught.value.warnings if code == "DEATH_BY_REFUSAL"]
     # One of them dies: the other is asked for again.
     stage.engine.delete_key("site-old")
-    with pytest.raises(ActionRequired) as caught:
+    with pytest.raises(ActionRequiredError) as caught:
         stage.rotate(RotationMode.OVERLAP, Scope.BOTH)
     assert caught.value.details["unproved"] == ["robot"]
     assert [code for code, _message in caught.value.warnings if code == "DEATH_BY_REFUSAL"] == ["DEATH_BY_REFUSAL"]

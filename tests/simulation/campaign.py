@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from fortctl.errors import FortctlError
-from fortctl.ports import ExchangeFault
+from fortctl.ports import ExchangeError
 from robot.world import LOST_COMMIT, SETTINGS, SYMBOL, Robot, World
 from simulation import invariants
 from simulation.loop import Killed, play
@@ -140,7 +140,7 @@ class Campaign:
         """Let a person ask something of the robot; a refusal is an answer."""
         try:
             await self.robot.does(work)
-        except (FortctlError, ExchangeFault) as refused:
+        except (FortctlError, ExchangeError) as refused:
             self.world.note(f"refused: {refused}")
 
     async def _restart(self, *, resume: bool = True) -> None:

@@ -29,7 +29,7 @@ from fortctl.paper.api import authentication, registry
 from fortctl.paper.api.parameters import Context
 from fortctl.paper.engine import errors
 from fortctl.paper.engine.accounts import ApiKey
-from fortctl.ports import ExchangeFault, Outcome
+from fortctl.ports import ExchangeError, Outcome
 from fortctl.robot.core.order_ids import prefix_of
 from simulation.loop import present_process
 from simulation.weather import EXECUTED, NOT_EXECUTED, STREAM, fault_of
@@ -101,7 +101,7 @@ class EngineExchange:
             stamped = {**values, "timestamp": clock.now_ms() + self._offset, "recvWindow": WINDOW_MS}
             try:
                 return await self._send(method, path, stamped)
-            except ExchangeFault as fault:
+            except ExchangeError as fault:
                 if fault.code != -1021 or last:
                     raise
             self._offset = await self.server_time() - clock.now_ms()
@@ -138,9 +138,9 @@ class EngineExchange:
                 async with asyncio.timeout(ANSWER_WITHIN_S):
                     answer = await asyncio.shield(packet)
             except TimeoutError:
-                raise ExchangeFault(Outcome.UNKNOWN, "the connection broke (TimeoutError)") from None
+                raise ExchangeError(Outcome.UNKNOWN, "the connection broke (TimeoutError)") from None
             await asyncio.sleep(weather.way())
-        if isinstance(answer, ExchangeFault):
+        if isinstance(answer, ExchangeError):
             raise answer
         if kind in ("cut-after", "executed-1007", "truncated"):
             raise fault_of(kind)
@@ -174,7 +174,7 @@ class EngineExchange:
             answer = call.handler(Context(world.engine, world.now, key, []), texts)
         except errors.BinanceError as refusal:
             outcome = classify(refusal.status, refusal.code, refusal.message)
-            return ExchangeFault(outcome, refusal.message, code=refusal.code, http_status=refusal.status)
+            return ExchangeError(outcome, refusal.message, code=refusal.code, http_status=refusal.status)
         if (method, path) == ORDER and robot is not None:
             world.order_accepted(str(values["newClientOrderId"]), int(answer["orderId"]), robot)
         elif (method, path) == ORDER:
@@ -221,7 +221,7 @@ class EngineExchange:
 
     async def key_restrictions(self) -> KeyRestrictions:
         if not self._world.has_sapi:
-            raise ExchangeFault(Outcome.REFUSED, "this target has no /sapi: the key's rights cannot be asked for")
+            raise ExchangeError(Outcome.REFUSED, "this target has no /sapi: the key's rights cannot be asked for")
         return parsing.restrictions(await self._ask("GET", "/sapi/v1/account/apiRestrictions"))
 
     async def test_order(self, request: OrderRequest) -> None:
@@ -283,7 +283,7 @@ class EngineExchange:
                 if world.weather.down:
                     raise fault_of("maintenance")
                 self._admitted("GET", "/api/v3/account", self._stamp())
-            except ExchangeFault as fault:
+            except ExchangeError as fault:
                 yield StreamDown(fault.message, fault.code)
             except errors.BinanceError as refusal:
                 yield StreamDown(refusal.message, refusal.code)

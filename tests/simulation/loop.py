@@ -23,7 +23,7 @@ class Killed(BaseException):
     """SIGKILL in the middle of a step: nothing of the process runs after it."""
 
 
-class Deadlock(Exception):
+class DeadlockError(Exception):
     """Nothing is left that could ever happen."""
 
 
@@ -87,7 +87,7 @@ class _Instant(selectors.SelectSelector):
 
     def select(self, timeout: float | None = None) -> list[Any]:
         if timeout is None:
-            raise Deadlock("nothing is left that could ever happen")
+            raise DeadlockError("nothing is left that could ever happen")
         if timeout > 0:
             self.jump(timeout)
         return []

@@ -6,7 +6,7 @@ import random
 from dataclasses import dataclass, field
 
 from fortctl.exchange.error_codes import classify
-from fortctl.ports import ExchangeFault, Outcome
+from fortctl.ports import ExchangeError, Outcome
 
 # Before the exchange reads a request: nothing is executed.
 NOT_EXECUTED = {
@@ -86,12 +86,12 @@ class Weather:
         self.rates, self.invisible_ms, self.down = {}, 0, False
 
 
-def fault_of(kind: str) -> ExchangeFault:
+def fault_of(kind: str) -> ExchangeError:
     """Return what the robot's adapter makes of a fault."""
     if kind == "unreachable":
-        return ExchangeFault(Outcome.UNREACHABLE, "no connection")
+        return ExchangeError(Outcome.UNREACHABLE, "no connection")
     if kind in _ANSWERS:
         status, code, text = _ANSWERS[kind]
         wait = 2.0 if status in (418, 429) else None
-        return ExchangeFault(classify(status, code, text), text, code=code, http_status=status, retry_after=wait)
-    return ExchangeFault(Outcome.UNKNOWN, f"the connection broke ({kind})")
+        return ExchangeError(classify(status, code, text), text, code=code, http_status=status, retry_after=wait)
+    return ExchangeError(Outcome.UNKNOWN, f"the connection broke ({kind})")

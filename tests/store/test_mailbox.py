@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from fortctl.errors import Conflict, VaultDamaged
+from fortctl.errors import ConflictError, VaultDamagedError
 from fortctl.mailbox.sqlite import SqliteMailbox
 from fortctl.ports import MailboxRow
 
@@ -23,7 +23,7 @@ def test_a_number_is_taken_once_and_rows_wait_in_order(tmp_path: Path) -> None:
     for number in (2, 1):
         mailbox.append(row(number))
     mailbox.append(row(9, "b"))
-    with pytest.raises(Conflict):
+    with pytest.raises(ConflictError):
         mailbox.append(row(2))
     assert [one.number for one in mailbox.pending("a")] == [1, 2]
     assert (mailbox.last_number("a"), mailbox.last_number("b"), mailbox.last_number("c")) == (2, 9, 0)
@@ -55,5 +55,5 @@ def test_panic_withdraws_cards_and_payloads(tmp_path: Path) -> None:
 
 def test_a_damaged_file_is_told(tmp_path: Path) -> None:
     (tmp_path / "m.sqlite").write_bytes(b"this is no database" * 100)
-    with pytest.raises(VaultDamaged):
+    with pytest.raises(VaultDamagedError):
         SqliteMailbox(tmp_path / "m.sqlite")

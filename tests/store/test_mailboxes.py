@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from fortctl.errors import ConfigError, Conflict, RobotUnreachable
+from fortctl.errors import ConfigError, ConflictError, RobotUnreachableError
 from fortctl.mailbox.postgres import PostgresMailbox, check_url
 from fortctl.mailbox.sqlite import SqliteMailbox
 from fortctl.ports import MailboxRow
@@ -63,7 +63,7 @@ def test_a_number_is_taken_once(make: Make) -> None:
             try:
                 mailbox.append(row(number))
                 taken.append(number)
-            except Conflict:
+            except ConflictError:
                 continue
         mailbox.close()
 
@@ -98,7 +98,7 @@ def test_a_database_that_goes_away(postgres: str) -> None:
     assert mailbox.last_number("a") == 1, "it connects again"
     lost = PostgresMailbox(postgres.replace("/postgres?", "/nowhere?"), clock=lambda: now[0])
     for _ in range(2):
-        with pytest.raises(RobotUnreachable) as caught:
+        with pytest.raises(RobotUnreachableError) as caught:
             lost.last_number("a")
         assert "postgresql" not in str(caught.value) + str(caught.value.hint)
 
@@ -110,9 +110,9 @@ def test_a_locked_table_does_not_hold_a_robot_up(postgres: str) -> None:
     mailbox.append(row(1))
     with psycopg.connect(postgres) as admin:
         admin.execute("LOCK TABLE fortctl_command")
-        with pytest.raises(RobotUnreachable):
+        with pytest.raises(RobotUnreachableError):
             mailbox.pending("a")
-        with pytest.raises(RobotUnreachable, match="just now"):
+        with pytest.raises(RobotUnreachableError, match="just now"):
             mailbox.pending("a")
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from fortctl.errors import Conflict
+from fortctl.errors import ConflictError
 from fortctl.ports import OperationOwner, OperationRow
 from fortctl.services.rotation.plan import ABORTED, RotationMode, Scope, begin, from_text, to_text
 from fortctl.store.operations import SqliteOperations
@@ -27,16 +27,16 @@ def store(tmp_path: Path) -> SqliteOperations:
 
 
 def test_one_operation_an_account_is_open_and_only_its_owner_writes(store: SqliteOperations) -> None:
-    with pytest.raises(Conflict):
+    with pytest.raises(ConflictError):
         store.put(row(), ME)
     assert store.take("default", ME, lambda _: True) is None
     store.put(row(), ME)
     assert store.current("default") == row() and store.current("other") is None
-    with pytest.raises(Conflict, match="open"):
+    with pytest.raises(ConflictError, match="open"):
         store.put(row("r2"), ME)
     store.put(row(state="done"), ME)
     assert store.current("default") is None and store.last("default") == row(state="done")
-    with pytest.raises(Conflict, match="over"):
+    with pytest.raises(ConflictError, match="over"):
         store.put(row(), ME)
     store.put(row("r2"), ME)
     last = store.last("default")
@@ -45,13 +45,13 @@ def test_one_operation_an_account_is_open_and_only_its_owner_writes(store: Sqlit
 
 def test_the_second_is_told_who_the_first_is(store: SqliteOperations) -> None:
     store.take("default", ME, lambda _: True)
-    with pytest.raises(Conflict) as refused:
+    with pytest.raises(ConflictError) as refused:
         store.take("default", OTHER, lambda _: True)
     owner = refused.value.details["owner"]
     assert (owner["pid"], owner["host"], owner["what"], owner["age_s"]) == (10, "here", "rotation r1", 1)
     assert refused.value.details["operation_id"] is None
     store.put(row("r7"), ME)
-    with pytest.raises(Conflict, match="rotation r7, pid 10") as named:
+    with pytest.raises(ConflictError, match="rotation r7, pid 10") as named:
         store.take("default", OTHER, lambda _: True)
     assert named.value.details["operation_id"] == "r7"
     assert store.take("default", replace(ME, taken_at=5_000), lambda _: True) is None, "its own lock is no obstacle"
@@ -64,7 +64,7 @@ def test_a_dead_owners_lock_is_taken_over_and_the_dead_write_nothing(store: Sqli
     was = second.take("default", OTHER, lambda owner: owner.pid != 10)
     assert was is not None and was.pid == 10
     for write in (lambda: store.put(row(), ME), lambda: store.beat("default", ME, 9)):
-        with pytest.raises(Conflict) as refused:
+        with pytest.raises(ConflictError) as refused:
             write()
         assert refused.value.details["reason"] == "preempted"
     store.release("default", ME)
@@ -81,7 +81,7 @@ def test_panic_closes_it_whoever_works_on_it(store: SqliteOperations, tmp_path: 
     panic = SqliteOperations(tmp_path / "operations.sqlite")
     assert panic.abort_for_panic("default", 77) == row()
     assert panic.abort_for_panic("default", 78) is None
-    with pytest.raises(Conflict):
+    with pytest.raises(ConflictError):
         store.put(row(), ME)
     found = store.last("default")
     assert found is not None and (found.state, found.updated_at) == (ABORTED, 77)
@@ -89,5 +89,5 @@ def test_panic_closes_it_whoever_works_on_it(store: SqliteOperations, tmp_path: 
     assert read.reason == "panic"
     # The one that was pre-empted takes the lock again: its operation stays closed all the same.
     store.take("default", ME, lambda _: True)
-    with pytest.raises(Conflict, match="over"):
+    with pytest.raises(ConflictError, match="over"):
         store.put(row(), ME)

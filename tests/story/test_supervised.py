@@ -134,7 +134,7 @@ def test_a_crash_leaves_an_incident_that_doctor_shows_and_no_secret(keyed: Shell
     assert process.wait(60) in NO_RESTART
     newest = max((keyed.home / "robots" / "default" / "incidents").iterdir())
     broke = json.loads(newest.read_text())
-    assert broke["where"] == "run" and broke["errors"][0]["type"] == "fortctl.errors.Conflict"
+    assert broke["where"] == "run" and broke["errors"][0]["type"] == "fortctl.errors.ConflictError"
     assert any(" _check_token" in frame for frame in broke["errors"][0]["frames"]) and broke["log"]
     assert broke["state"]["config"]["symbol"] == "BTCUSDT"
     process = manager.start()

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from fortctl.errors import VaultDamaged
+from fortctl.errors import VaultDamagedError
 from fortctl.secret import Secret
 from fortctl.store.audit_log import AuditLogFile
 
@@ -51,14 +51,14 @@ def test_every_change_is_found(path: Path, change: str) -> None:
         entry["seal"] = "0" * 64 if change == "seal" else None
         lines[4] = json.dumps(entry) + "\n"
     path.write_text("".join(lines))
-    with pytest.raises(VaultDamaged):
+    with pytest.raises(VaultDamagedError):
         checked(path)
 
 
 def test_a_torn_end_is_told_then_taken_away(path: Path) -> None:
     with path.open("a") as stream:
         stream.write('{"half')
-    with pytest.raises(VaultDamaged) as found:
+    with pytest.raises(VaultDamagedError) as found:
         checked(path)
     assert found.value.details["reason"] == "torn_end"
     AuditLogFile(path).append("panic", account="a", result="done", best_effort=True)
@@ -72,7 +72,7 @@ def test_a_log_whose_seals_were_stripped_is_found(tmp_path: Path) -> None:
     log.append("key added", account="a", result="result", generation=3)
     assert log.check().entries == 1, "locked, only the chain is checked"
     log.seal_with(Secret(b"k" * 32))
-    with pytest.raises(VaultDamaged, match="no seal"):
+    with pytest.raises(VaultDamagedError, match="no seal"):
         log.check()
 
 
@@ -88,7 +88,7 @@ def test_an_entry_has_one_writing(path: Path, change: str) -> None:
     else:
         lines[-1] = lines[-1].rstrip("\n")
     path.write_text("".join(lines))
-    with pytest.raises(VaultDamaged):
+    with pytest.raises(VaultDamagedError):
         checked(path)
 
 
@@ -103,13 +103,13 @@ def test_nothing_is_chained_on_an_entry_that_was_changed(path: Path, change: str
         entry |= {"number": 9} if change == "edit" else {"hash": "0" * 64}
         last = json.dumps(entry, ensure_ascii=False) + "\n"
     path.write_text("".join([*head, last]))
-    with pytest.raises(VaultDamaged, match="last entry") as found:
+    with pytest.raises(VaultDamagedError, match="last entry") as found:
         AuditLogFile(path).append("next", account="a", result="done")
     assert found.value.hint and path.read_text() == "".join([*head, last])
     # A panic has its entry all the same; the check tells where the chain breaks.
     AuditLogFile(path).append("panic", account="a", result="done", best_effort=True)
     assert len(path.read_text().splitlines()) == len(head) + 2
-    with pytest.raises(VaultDamaged):
+    with pytest.raises(VaultDamagedError):
         checked(path)
 
 
@@ -126,12 +126,12 @@ def test_a_log_that_is_no_plain_file_is_refused(tmp_path: Path, what: str) -> No
     else:
         path = Path("/dev/zero")
     log = AuditLogFile(path)
-    with pytest.raises(VaultDamaged, match="no plain file"):
+    with pytest.raises(VaultDamagedError, match="no plain file"):
         log.append("next", account="a", result="done")
     log.append("panic", account="a", result="done", best_effort=True)
     if what != "link":
         for read in (log.check, log.generations):
-            with pytest.raises(VaultDamaged, match="no plain file"):
+            with pytest.raises(VaultDamagedError, match="no plain file"):
                 read()
         assert log.head() is None
 

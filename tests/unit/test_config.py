@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from fortctl.config.file import AccountConfig, Config, load_config, save_config
 from fortctl.config.home import ROBOTS, Home, check_account_name, default_home, make_private_folder, write_private
-from fortctl.errors import ConfigError, Conflict, NotFound, UsageError
+from fortctl.errors import ConfigError, ConflictError, NotFoundError, UsageError
 
 GOOD = '[vault]\nslot = "keyfile"\n[accounts.default]\nexchange = "paper"\n'
 
@@ -78,7 +78,7 @@ def test_open_files_inside_are_found(home: Home) -> None:
 
 
 def test_no_home_is_not_found_and_makes_nothing(tmp_path: Path) -> None:
-    with pytest.raises(NotFound):
+    with pytest.raises(NotFoundError):
         load_config(Home(tmp_path / "none"))
     assert not (tmp_path / "none").exists()
 
@@ -160,7 +160,7 @@ def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(home: Home, mon
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", refuse)
-    with pytest.raises(Conflict, match="No space"):
+    with pytest.raises(ConflictError, match="No space"):
         write_private(home.config, b"new")
     assert home.config.read_bytes() == b"old" and os.listdir(home.path) == ["config.toml"]
 

@@ -10,7 +10,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fortctl.errors import BadInput
+from fortctl.errors import BadInputError
 from fortctl.model import KeyPair, KeyType
 from fortctl.services.keys.input import parse_key, parse_object
 
@@ -68,7 +68,7 @@ def test_two_writings_of_one_private_key_are_one_key() -> None:
     ],
 )
 def test_bad_ones_are_refused_without_repeating_them(changes: dict[str, object]) -> None:
-    with pytest.raises(BadInput) as caught:
+    with pytest.raises(BadInputError) as caught:
         entered(**changes)
     shown = json.dumps(caught.value.as_json())
     assert "AAAAAAAA" not in shown and "BBBBBBBB" not in shown
@@ -78,12 +78,12 @@ def test_bad_ones_are_refused_without_repeating_them(changes: dict[str, object])
 def test_any_bytes_give_an_object_or_bad_input(data: bytes) -> None:
     try:
         assert isinstance(parse_object(data), dict)
-    except BadInput as error:
+    except BadInputError as error:
         assert error.exit_code == 2
 
 
 def test_the_envelope_of_paper_keys_create_is_taken_and_a_byte_order_mark() -> None:
     assert parse_object(json.dumps({"ok": True, "data": GOOD}).encode()) == GOOD
     assert parse_object(b"\xef\xbb\xbf" + json.dumps(GOOD).encode()) == GOOD
-    with pytest.raises(BadInput):
+    with pytest.raises(BadInputError):
         parse_object(b"[" * 100_000)

@@ -12,7 +12,7 @@ from fortctl.errors import (
     ExchangeAnswer,
     FortctlError,
     InternalError,
-    KeyRejected,
+    KeyRejectedError,
     Terminated,
     error_classes,
     error_from_json,
@@ -56,11 +56,13 @@ def test_no_blanket_handler_takes_a_termination_for_an_error() -> None:
 
 
 def test_the_json_object_has_the_contracted_fields() -> None:
-    error = KeyRejected("it does not fit", details={"reason": "unknown"}, exchange=ExchangeAnswer(401, -2015, "no"))
+    error = KeyRejectedError(
+        "it does not fit", details={"reason": "unknown"}, exchange=ExchangeAnswer(401, -2015, "no")
+    )
     assert error.as_json() == {
         "code": "KEY_REJECTED",
         "message": "it does not fit",
-        "hint": KeyRejected.default_hint,
+        "hint": KeyRejectedError.default_hint,
         "exit_code": 3,
         "exchange": {"http_status": 401, "code": -2015, "message": "no"},
         "details": {"reason": "unknown"},

@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from fortctl.errors import NotFound, error_classes
+from fortctl.errors import NotFoundError, error_classes
 from fortctl.robot.process.metrics import STATES
 from fortctl.services.explain import explain
 from harness import REPOSITORY
@@ -32,5 +32,5 @@ def test_every_state_in_which_a_person_may_ask_why_is_explained(state: str) -> N
 
 
 def test_an_unknown_word_is_not_found() -> None:
-    with pytest.raises(NotFound):
+    with pytest.raises(NotFoundError):
         explain("NONSENSE")

@@ -5,15 +5,15 @@ from __future__ import annotations
 import pytest
 
 from fortctl.keys.rejection import diagnose_rejection
-from fortctl.ports import ExchangeFault, Outcome
+from fortctl.ports import ExchangeError, Outcome
 
 
-def refused(code: int | None, message: str = "Invalid API-key, IP, or permissions for action.") -> ExchangeFault:
-    return ExchangeFault(Outcome.KEY_REFUSED, message, code=code, http_status=401)
+def refused(code: int | None, message: str = "Invalid API-key, IP, or permissions for action.") -> ExchangeError:
+    return ExchangeError(Outcome.KEY_REFUSED, message, code=code, http_status=401)
 
 
-DOWN = ExchangeFault(Outcome.UNREACHABLE, "no connection")
-NO_SAPI = ExchangeFault(Outcome.REFUSED, "this target has no /sapi")
+DOWN = ExchangeError(Outcome.UNREACHABLE, "no connection")
+NO_SAPI = ExchangeError(Outcome.REFUSED, "this target has no /sapi")
 
 
 @pytest.mark.parametrize(
@@ -43,8 +43,8 @@ NO_SAPI = ExchangeFault(Outcome.REFUSED, "this target has no /sapi")
     ],
 )
 def test_what_is_read(
-    account: ExchangeFault | None,
-    restrictions: ExchangeFault | None,
+    account: ExchangeError | None,
+    restrictions: ExchangeError | None,
     reason: str | None,
     certainty: str | None,
     address: str | None,

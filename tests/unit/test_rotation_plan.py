@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fortctl.errors import Conflict, VaultDamaged
+from fortctl.errors import ConflictError, VaultDamagedError
 from fortctl.services.rotation.plan import (
     DONE,
     KINDS,
@@ -47,17 +47,17 @@ def test_it_goes_through_its_row_once(mode: RotationMode, scope: Scope) -> None:
     operation = begin("r1", "default", mode, scope, 1)
     for at, name in enumerate(PLAN[mode, scope], 2):
         assert operation.step == name
-        with pytest.raises(Conflict):
+        with pytest.raises(ConflictError):
             operation.ended(name, at)
-        with pytest.raises(Conflict):
+        with pytest.raises(ConflictError):
             operation.finished(at)
         for other in set(PLAN[mode, scope]) - {name}:
-            with pytest.raises(Conflict):
+            with pytest.raises(ConflictError):
                 operation.begun(other, at)
         operation = operation.begun(name, at, seen=name).ended(name, at)
         assert operation.facts["seen"] == name
     assert operation.step == DONE and operation.finished(99).as_json()["state"] == "done"
-    with pytest.raises(Conflict):
+    with pytest.raises(ConflictError):
         operation.finished(99).noted(100)
 
 
@@ -74,5 +74,5 @@ def test_it_survives_the_store(row: tuple[RotationMode, Scope], steps: int, doin
 
 def test_what_nobody_wrote_is_damage() -> None:
     for body in ("", "{}", "[]", '{"mode": "drain", "scope": "moon", "steps": [], "facts": {}, "reason": ""}'):
-        with pytest.raises(VaultDamaged):
+        with pytest.raises(VaultDamagedError):
             from_text("r1", "default", "open", body, 1, 1)

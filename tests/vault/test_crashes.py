@@ -13,7 +13,7 @@ import pytest
 from crashing import HOW, Killed, fated
 from fortctl.config.file import AccountConfig, Config, load_config, save_config
 from fortctl.config.home import Home, write_private
-from fortctl.errors import FortctlError, NotFound, VaultDamaged
+from fortctl.errors import FortctlError, NotFoundError, VaultDamagedError
 from fortctl.ports import NewRecord
 from fortctl.secret import Secret
 from fortctl.services.site_vault import audited
@@ -56,7 +56,7 @@ class World:
     def key(self) -> str | None:
         try:
             return self.opened().get("key/default/site").reveal()
-        except NotFound:
+        except NotFoundError:
             return None
 
     def slots(self) -> int:
@@ -249,7 +249,7 @@ def test_a_disk_that_lies_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyP
         return len(data)
 
     monkeypatch.setattr(os, "write", lying)
-    with pytest.raises(VaultDamaged):
+    with pytest.raises(VaultDamagedError):
         changed(world)
     monkeypatch.undo()
     assert world.key() == "old"

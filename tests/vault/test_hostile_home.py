@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from fortctl.errors import FortctlError, NotFound, VaultDamaged
+from fortctl.errors import FortctlError, NotFoundError, VaultDamagedError
 from fortctl.mailbox.pairing import Half, read_half
 from fortctl.ports import NewRecord
 from fortctl.secret import Secret
@@ -72,7 +72,7 @@ def test_a_record_leads_to_no_file_outside_the_erasure_keys(
         file.header()
     except FortctlError as refused:
         assert refused.code == "VAULT_DAMAGED"
-    with pytest.raises(VaultDamaged):
+    with pytest.raises(VaultDamagedError):
         reopened(file)
     assert victim.read_bytes() == VICTIM
 
@@ -81,7 +81,7 @@ def test_an_erasure_key_that_is_a_link_is_not_followed(file: VaultFile, vault: O
     key = the_key(file)
     key.unlink()
     key.symlink_to(victim)
-    with pytest.raises(NotFound):
+    with pytest.raises(NotFoundError):
         reopened(file).get("key/default/site")
     with pytest.raises(OSError, match="link"):
         erasure.destroy(file.erasure_root, "default")
@@ -144,7 +144,7 @@ def test_a_key_file_that_is_a_pipe_or_a_link_is_refused(file: VaultFile, vault: 
 def test_a_huge_vault_is_refused_without_being_read(file: VaultFile, vault: OpenVault) -> None:
     with file.path.open("r+b") as stream:
         stream.truncate(1 << 40)
-    with pytest.raises(VaultDamaged, match="too large"):
+    with pytest.raises(VaultDamagedError, match="too large"):
         reopened(file)
 
 
@@ -155,7 +155,7 @@ def test_half_a_character_is_damage(file: VaultFile, vault: OpenVault) -> None:
     import hashlib
 
     file.path.write_bytes(head + b'sha256 = "' + hashlib.sha256(head).hexdigest().encode() + b'"\n')
-    with pytest.raises(VaultDamaged):
+    with pytest.raises(VaultDamagedError):
         reopened(file)
 
 
@@ -176,7 +176,7 @@ def test_a_flood_of_slots_is_refused_before_anything_is_stretched(
     stretched = []
     monkeypatch.setattr("fortctl.vault.envelope.stretch", lambda *given: stretched.append(given))
     rewritten(file, lambda old: replace(old, slots=(*old.slots, *(spare for _ in range(SLOTS_MOST)))))
-    with pytest.raises(VaultDamaged):
+    with pytest.raises(VaultDamagedError):
         file.unlock([Passphrase(Secret("x"))])
     assert not stretched
 
@@ -185,7 +185,7 @@ def test_a_flood_of_slots_is_refused_before_anything_is_stretched(
 def test_a_slot_that_asks_for_too_much_is_refused_before_it_is_paid(file: VaultFile, field: str) -> None:
     file.create([Passphrase(Secret("x"))])
     rewritten(file, lambda old: replace(old, slots=(replace(old.slots[0], **{field: 2**40}),)))
-    with pytest.raises(VaultDamaged, match="outside the allowed bounds"):
+    with pytest.raises(VaultDamagedError, match="outside the allowed bounds"):
         file.unlock([Passphrase(Secret("x"))])
 
 
@@ -205,7 +205,7 @@ def test_a_record_swapped_in_from_an_older_vault_is_refused(file: VaultFile, vau
     older = decode(file.path.read_bytes()).records[0]
     vault.update([site_key("another")])
     rewritten(file, lambda old: replace(old, records=(older,)))
-    with pytest.raises(VaultDamaged):
+    with pytest.raises(VaultDamagedError):
         reopened(file)
 
 

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fortctl.canonical_json import canonical_json
-from fortctl.errors import VaultDamaged
+from fortctl.errors import VaultDamagedError
 from fortctl.keys.fingerprint import fingerprint
 from fortctl.mailbox.crypto import Identity, RecipientKey, SealError, seal, unseal, verify
 from fortctl.mailbox.messages import (
@@ -123,9 +123,9 @@ def test_receipts_are_the_robots() -> None:
     facts = {"account": "default", "number": 7, "kind": "start", "outcome": "applied", "generation": 3, "at": NOW}
     body, signature = sign_receipt(ROBOT, **facts, data={"a": 1}, error=None)  # type: ignore[arg-type]
     assert read_receipt(body, signature, ROBOT.public_bytes())["data"] == {"a": 1}
-    with pytest.raises(VaultDamaged):
+    with pytest.raises(VaultDamagedError):
         read_receipt(body.replace(b"applied", b"refused"), signature, ROBOT.public_bytes())
-    with pytest.raises(VaultDamaged):
+    with pytest.raises(VaultDamagedError):
         read_receipt(body, signature, STRANGER.public_bytes())
 
 

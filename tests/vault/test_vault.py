@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from fortctl.errors import ConfigError, Conflict, FortctlError, NotFound, VaultDamaged, VaultLocked
+from fortctl.errors import ConfigError, ConflictError, FortctlError, NotFoundError, VaultDamagedError, VaultLockedError
 from fortctl.ports import NewRecord
 from fortctl.secret import Secret
 from fortctl.vault import erasure
@@ -71,11 +71,11 @@ def test_every_single_bit_flip_is_refused(file: VaultFile) -> None:
     for at, bit in ((at, bit) for at in range(len(good)) for bit in range(8)):
         bad = bytearray(good)
         bad[at] ^= 1 << bit
-        with pytest.raises(VaultDamaged):
+        with pytest.raises(VaultDamagedError):
             decode(bytes(bad))
         if at < len(head):
             closed = f'sha256 = "{hashlib.sha256(bad[: len(head)]).hexdigest()}"\n'.encode()
-            with pytest.raises((VaultDamaged, VaultLocked)):
+            with pytest.raises((VaultDamagedError, VaultLockedError)):
                 unlock_document(decode(bytes(bad[: len(head)]) + closed), [source])
     assert unlock_document(decode(good), [source])
 
@@ -98,7 +98,7 @@ def test_bit_flips_of_a_passphrase_slot_are_refused(file: VaultFile, monkeypatch
         bad = bytearray(head)
         bad[at] ^= 1 << bit
         file.path.write_bytes(bytes(bad) + f'sha256 = "{hashlib.sha256(bad).hexdigest()}"\n'.encode())
-        with pytest.raises((VaultDamaged, VaultLocked)):
+        with pytest.raises((VaultDamagedError, VaultLockedError)):
             file.unlock([source])
 
 
@@ -116,7 +116,7 @@ def test_parts_swapped_between_vaults_and_generations_are_refused(
         if getattr(source, part) == getattr(good, part):
             continue
         file.path.write_bytes(encode(replace(good, **{part: getattr(source, part)})))
-        with pytest.raises((VaultDamaged, VaultLocked)):
+        with pytest.raises((VaultDamagedError, VaultLockedError)):
             reopened(file)
 
 
@@ -128,7 +128,7 @@ def test_every_field_swapped_between_two_slots_is_refused(file: VaultFile, vault
     swapped = (replace(first, **{field: getattr(second, field)}), replace(second, **{field: getattr(first, field)}))
     file.path.write_bytes(encode(replace(document, slots=swapped)))
     for source in (KeyFile(file.path.with_name("vault.key")), Passphrase(Secret("a passphrase"))):
-        with pytest.raises((VaultDamaged, VaultLocked)):
+        with pytest.raises((VaultDamagedError, VaultLockedError)):
             file.unlock([source])
 
 
@@ -149,21 +149,21 @@ def test_every_field_swapped_between_two_records_is_refused(file: VaultFile, vau
         *document.records[2:],
     ]
     file.path.write_bytes(encode(replace(document, records=tuple(swapped))))
-    with pytest.raises(VaultDamaged):
+    with pytest.raises(VaultDamagedError):
         reopened(file)
 
 
 def test_a_record_cut_out_is_noticed(file: VaultFile, vault: OpenVault) -> None:
     document = decode(file.path.read_bytes())
     file.path.write_bytes(encode(replace(document, records=document.records[1:])))
-    with pytest.raises(VaultDamaged):
+    with pytest.raises(VaultDamagedError):
         reopened(file)
 
 
 def test_an_erasure_key_destroys_its_record_without_unlocking(file: VaultFile, vault: OpenVault) -> None:
     assert erasure.destroy(file.erasure_root, "default") != ()
     assert erasure.destroy(file.erasure_root, "default") == ()
-    with pytest.raises(NotFound):
+    with pytest.raises(NotFoundError):
         reopened(file).get("key/default/site")
     assert reopened(file).get("plain").reveal() == "kept"
 
@@ -171,7 +171,7 @@ def test_an_erasure_key_destroys_its_record_without_unlocking(file: VaultFile, v
 def test_zeros_read_as_destroyed(file: VaultFile, vault: OpenVault) -> None:
     (path,) = (path for path in file.erasure_root.rglob("*") if path.is_file())
     path.write_bytes(bytes(32))
-    with pytest.raises(NotFound):
+    with pytest.raises(NotFoundError):
         reopened(file).get("key/default/site")
 
 
@@ -179,7 +179,7 @@ def test_a_deleted_key_cannot_come_back_from_an_older_file(file: VaultFile, vaul
     older = file.path.read_bytes()
     vault.update(delete=["key/default/site"])
     file.path.write_bytes(older)
-    with pytest.raises(NotFound):
+    with pytest.raises(NotFoundError):
         reopened(file).get("key/default/site")
 
 
@@ -193,7 +193,7 @@ def test_going_back_while_open_is_noticed(file: VaultFile, vault: OpenVault) -> 
     older = file.path.read_bytes()
     vault.update([record("plain", "newer")])
     file.path.write_bytes(older)
-    with pytest.raises(VaultDamaged, match="put back"):
+    with pytest.raises(VaultDamagedError, match="put back"):
         vault.update([record("plain", "newest")])
 
 
@@ -204,13 +204,13 @@ def test_others_may_not_read_it(file: VaultFile, vault: OpenVault) -> None:
 
 
 def test_a_second_vault_is_never_made_over_the_first(file: VaultFile, vault: OpenVault) -> None:
-    with pytest.raises(Conflict):
+    with pytest.raises(ConflictError):
         file.create([KeyFile(file.path.with_name("vault.key"))])
 
 
 def test_the_lock_names_its_holder(file: VaultFile, vault: OpenVault) -> None:
     waiting = VaultFile(file.path, file.erasure_root, lock_timeout_s=0.05)
-    with file.locked(), pytest.raises(Conflict) as caught, waiting.locked():
+    with file.locked(), pytest.raises(ConflictError) as caught, waiting.locked():
         raise AssertionError("unreachable")
     assert caught.value.details["holder_pid"] == str(os.getpid())
 
@@ -219,7 +219,7 @@ def test_passphrase_slot(file: VaultFile) -> None:
     made = file.create([Passphrase(Secret("correct horse"))])
     made.update([record("plain", "kept")])
     assert file.unlock([Passphrase(Secret("correct horse"))]).get("plain").reveal() == "kept"
-    with pytest.raises(VaultLocked):
+    with pytest.raises(VaultLockedError):
         file.unlock([Passphrase(Secret("wrong"))])
 
 
@@ -227,7 +227,7 @@ def test_passphrase_slot(file: VaultFile) -> None:
     "cost", [KdfCost(1024, 3, 4), KdfCost(2**30, 3, 4), KdfCost(65536, 1, 4), KdfCost(65536, 99, 4)]
 )
 def test_an_absurd_cost_is_refused_before_it_is_paid(cost: KdfCost) -> None:
-    with pytest.raises(VaultDamaged):
+    with pytest.raises(VaultDamagedError):
         stretch(Secret("x"), bytes(16), cost)
 
 
@@ -293,6 +293,6 @@ def test_a_frozen_vault_still_opens() -> None:
     opened = frozen.unlock([KeyFile(FROZEN / "vault.key")])
     assert opened.get("plain").reveal() == "kept"
     assert opened.get("key/default/site").reveal() == "the secret"
-    with pytest.raises(VaultLocked):
+    with pytest.raises(VaultLockedError):
         frozen.unlock([Passphrase(Secret("not this one"))])
     assert frozen.unlock([Passphrase(Secret("test passphrase"))]).get("plain").reveal() == "kept"

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 import independent_reader
-from fortctl.errors import FortctlError, NotFound
+from fortctl.errors import FortctlError, NotFoundError
 from fortctl.mailbox.crypto import RecipientKey
 from fortctl.mailbox.messages import CommandRejectedError, open_command
 from fortctl.ports import MailboxRow
@@ -48,7 +48,7 @@ def contents(vault: OpenVault) -> dict[str, bytes | None]:
     for meta in vault.records():
         try:
             found[meta.record_id] = vault.get(meta.record_id).reveal_bytes()
-        except NotFound:
+        except NotFoundError:
             found[meta.record_id] = None
     return found
 

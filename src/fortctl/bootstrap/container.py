@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from fortctl.bootstrap.account_registry import AccountRegistryFile, PrivateFile, shared_mailbox
 from fortctl.config.file import Config, load_config, save_config
 from fortctl.config.home import Home, RobotHome, write_private
-from fortctl.errors import FortctlError, NotFound
+from fortctl.errors import FortctlError, NotFoundError
 from fortctl.model import KeyPair, Role
 from fortctl.secret import Secret
 from fortctl.system.clock import SystemClock
@@ -86,7 +86,7 @@ class Container:
 
     @cached_property
     def entry(self) -> AccountEntry:
-        """The account that the command is about. Raises ``NotFound``."""
+        """The account that the command is about. Raises ``NotFoundError``."""
         return self.accounts.entry(self.account)
 
     @property
@@ -270,7 +270,7 @@ class Container:
         from fortctl.robot.storage.offline_status import offline_report
 
         if self.entry.robot == "remote":
-            raise NotFound(
+            raise NotFoundError(
                 "the journal of a robot on another host lies there",
                 hint="run 'fortctl robot report' on the robot's host",
             )

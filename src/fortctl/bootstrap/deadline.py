@@ -9,7 +9,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, TypeVar
 
 from fortctl.cli.context import INPUT_LIMIT, CommandContext
-from fortctl.errors import BadInput, FortctlError, RobotUnreachable, VaultLocked
+from fortctl.errors import BadInputError, FortctlError, RobotUnreachableError, VaultLockedError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -53,7 +53,7 @@ class Impatient(CommandContext):
             self._read[source] = read_in_time(lambda: _read_all(source))
         data = self._read[source]
         if data is None:
-            raise BadInput("the input cannot be read, or not in time", hint="check the path")
+            raise BadInputError("the input cannot be read, or not in time", hint="check the path")
         return data
 
     @cached_property
@@ -75,7 +75,7 @@ def _read_all(source: str) -> bytes:
 
 
 def opened_in_time(open_vault: Callable[[], OpenVault]) -> OpenVault:
-    """Open a vault. Raises ``FortctlError``, ``OSError``; ``VaultLocked`` too where it does not open in time."""
+    """Open a vault. Raises ``FortctlError``, ``OSError``; ``VaultLockedError`` too where it does not open in time."""
 
     def work() -> OpenVault | Exception:
         try:
@@ -85,7 +85,7 @@ def opened_in_time(open_vault: Callable[[], OpenVault]) -> OpenVault:
 
     opened = read_in_time(work, UNLOCK_WITHIN_S)
     if opened is None:
-        raise VaultLocked("the vault does not open in time", hint="a panic goes on with what it shows")
+        raise VaultLockedError("the vault does not open in time", hint="a panic goes on with what it shows")
     if isinstance(opened, Exception):
         raise opened
     return opened
@@ -103,8 +103,8 @@ def open_board(url: str) -> SqliteMailbox | PostgresMailbox:
     path = Path(url.removeprefix("sqlite://"))
     if not path.exists():
         # In a new one, in a folder where nothing is mounted just now, an order would wait for nobody.
-        raise RobotUnreachable(f"the mailbox {path} is not there", hint="see whether its folder is mounted")
+        raise RobotUnreachableError(f"the mailbox {path} is not there", hint="see whether its folder is mounted")
     try:
         return SqliteMailbox(path, shared=True, busy_timeout_ms=BUSY_MS, any_thread=True)
     except OSError as error:
-        raise RobotUnreachable(f"the mailbox {path} cannot be opened: {error.strerror}") from None
+        raise RobotUnreachableError(f"the mailbox {path} cannot be opened: {error.strerror}") from None

@@ -16,7 +16,7 @@ from fortctl.bootstrap.deadline import BUSY_MS, Impatient, open_board, opened_in
 from fortctl.bootstrap.unlock import find_unlock_source
 from fortctl.config.file import Config, load_config
 from fortctl.config.home import Home, write_private
-from fortctl.errors import ConfigError, FortctlError, NotFound, RobotUnreachable
+from fortctl.errors import ConfigError, FortctlError, NotFoundError, RobotUnreachableError
 from fortctl.model import KeyPair, KeyType
 from fortctl.secret import Secret
 from fortctl.system.files import read_regular
@@ -219,7 +219,7 @@ class EmergencyReader:
                 continue
             try:
                 pair = _pair(vault.get(meta.record_id))
-            except NotFound:
+            except NotFoundError:
                 found += [KnownKey(meta.role, meta.name)] if self._names_lost() else []
                 continue
             except _BROKEN:
@@ -346,7 +346,7 @@ class EmergencyReader:
     # -- the order for a robot on another host ---------------------------------------------------------------------
 
     def read_order(self) -> OrderFile:
-        """Return the order that lies in the home. Raises ``OSError``, ``VaultDamaged``."""
+        """Return the order that lies in the home. Raises ``OSError``, ``VaultDamagedError``."""
         from fortctl.mailbox.panic_order import OrderFile
 
         return OrderFile.from_bytes(read_regular(self._place.panic_order))
@@ -357,7 +357,7 @@ class EmergencyReader:
         One that was sent may still wait for the robot, or its answer lies there: another would latch the robot again.
 
         Raises:
-            RobotUnreachable: there is none, and the site's vault does not open by itself.
+            RobotUnreachableError: there is none, and the site's vault does not open by itself.
         """
         from fortctl.mailbox.panic_order import OrderFile
 
@@ -367,7 +367,7 @@ class EmergencyReader:
             return self.read_order()
         with suppress(*_BROKEN):
             return self.fresh()
-        raise RobotUnreachable(
+        raise RobotUnreachableError(
             "there is no pre-signed order for the robot", hint="panic on the robot's own host: nothing else stops it"
         )
 

@@ -6,7 +6,7 @@ import os
 from typing import TYPE_CHECKING
 
 from fortctl.config.home import make_private_folder
-from fortctl.errors import VaultDamaged
+from fortctl.errors import VaultDamagedError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -32,7 +32,7 @@ def issuer_file(home: Home) -> VaultFile:
 
 
 def issuer_kind(home: Home, account: str) -> str:
-    """Return who issues an account's keys, without unlocking anything. Raises ``VaultDamaged``."""
+    """Return who issues an account's keys, without unlocking anything. Raises ``VaultDamagedError``."""
     from fortctl.services.keys.issuer import PERSON, SUB_ACCOUNT, master_id
 
     file = issuer_file(home)
@@ -44,11 +44,13 @@ def issuer_kind(home: Home, account: str) -> str:
 
 
 def issuer_service(app: CommandContext) -> IssuerService:
-    """Return the issuer's service over its vault, unlocked. Raises ``VaultLocked``, ``VaultDamaged``."""
+    """Return the issuer's service over its vault, unlocked. Raises ``VaultLockedError``, ``VaultDamagedError``."""
     home = app.wiring.home
     file = issuer_file(home)
     if not file.exists():
-        raise VaultDamaged(f"the issuer's vault {file.path} is missing", hint="'fortctl issuer set' makes a new one")
+        raise VaultDamagedError(
+            f"the issuer's vault {file.path} is missing", hint="'fortctl issuer set' makes a new one"
+        )
     kinds = [slot.kind for slot in file.header().slots]
     return _service(app, file.unlock([app.wiring.unlocker(kinds, home.issuer.keyfile, "issuer", None)]))
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from fortctl.errors import Conflict
+from fortctl.errors import ConflictError
 
 if TYPE_CHECKING:
     from fortctl.cli.context import CommandContext
@@ -19,7 +19,7 @@ WAITS_S, LOOK_EVERY_S = 30.0, 0.05
 
 
 def refuse_latched(app: CommandContext) -> None:
-    """Raise ``Conflict`` after a panic: its way back begins with ``panic-clear``, and no key is taken in before."""
+    """Raise ``ConflictError`` after a panic: its way back begins with ``panic-clear``, and no key is taken in before."""
     from fortctl.services.robot.client import latched_after_panic
 
     if app.wiring.latch.is_latched():
@@ -27,7 +27,7 @@ def refuse_latched(app: CommandContext) -> None:
 
 
 def require_no_rotation(app: CommandContext, role: Role | None = None) -> None:
-    """Raise ``Conflict`` while a rotation is open (of ``role``, or of any): its keys are changed by nothing else.
+    """Raise ``ConflictError`` while a rotation is open (of ``role``, or of any): its keys are changed by nothing else.
 
     It is looked at before anything is unlocked or asked; :func:`key_write_lock` then keeps it so.
     """
@@ -46,7 +46,7 @@ def key_write_lock(app: CommandContext, role: Role | None = None) -> Iterator[No
     Others who write keys are waited for; a panic takes the lock from anybody.
 
     Raises:
-        Conflict: a rotation is under way, or one of the role is open.
+        ConflictError: a rotation is under way, or one of the role is open.
     """
     from fortctl.bootstrap.rotation import rotation_journal
     from fortctl.services.rotation.journal import refuse_open
@@ -69,7 +69,7 @@ def _take_in_turn(app: CommandContext, journal: RotationJournal) -> None:
         try:
             journal.take()
             return
-        except Conflict as taken:
+        except ConflictError as taken:
             waits = taken.details.get("owner", {}).get("what") in WRITERS
             if not waits or clock.monotonic() >= deadline:
                 raise

@@ -11,7 +11,7 @@ from fortctl.bootstrap.emergency import EmergencyReader
 from fortctl.bootstrap.panic_rotation import abort_operation, open_operation
 from fortctl.config.file import load_config
 from fortctl.config.home import ACCOUNT_NAME, Home
-from fortctl.errors import ConfigError, NotFound
+from fortctl.errors import ConfigError, NotFoundError
 from fortctl.model import KeyPair
 from fortctl.system.clock import SystemClock
 
@@ -32,7 +32,7 @@ def affected_accounts(app: CommandContext, every: bool) -> list[str]:
     vault, the configuration. That is read last, and only where it matters: one that hangs or is broken stops no panic.
 
     Raises:
-        NotFound: there is no such account.
+        NotFoundError: there is no such account.
     """
     home = Home(app.globals.home)
     names = _folders(home.path / "robots") | _folders(home.erasure)
@@ -46,12 +46,12 @@ def affected_accounts(app: CommandContext, every: bool) -> list[str]:
         return sorted(names)
     if account not in names and not _runs(home, account):
         if not home.path.exists():
-            raise NotFound(
+            raise NotFoundError(
                 f"there is nothing to disconnect: no home at {home.path}, and no robot of account {account} runs here",
                 hint="if it was deleted: delete on Binance's API management page every key that you gave to fortctl,"
                 " and cancel the open orders whose names begin with 'fc'",
             )
-        raise NotFound(f"there is no account {account}", hint="see 'fortctl accounts list'")
+        raise NotFoundError(f"there is no account {account}", hint="see 'fortctl accounts list'")
     return [account]
 
 

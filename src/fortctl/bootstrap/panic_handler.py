@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from fortctl.errors import Conflict, FortctlError
+from fortctl.errors import ConflictError, FortctlError
 from fortctl.system.threads import run_in_own_thread
 
 if TYPE_CHECKING:
@@ -180,7 +180,7 @@ class RobotPanic:
 
     async def _halt_result(self, request: Mapping[str, Any]) -> Mapping[str, Any]:
         if self._halting is None:
-            raise Conflict("no halt was asked for")
+            raise ConflictError("no halt was asked for")
         try:
             return await self._halting
         finally:

@@ -74,7 +74,7 @@ def abort_operation(home: Home, account: str, now_ms: int) -> Aborted | None:
 
 
 def close_for_panic(operations: OperationStore, account: str, now_ms: int) -> Operation | None:
-    """End the account's open rotation, whoever works on it; return how it ended, or None. Raises ``Conflict``."""
+    """End the account's open rotation, whoever works on it; return how it ended, or None. Raises ``ConflictError``."""
     return _ended(operations.abort_for_panic(account, now_ms), now_ms)
 
 

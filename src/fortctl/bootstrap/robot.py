@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from fortctl.config.home import write_private
-from fortctl.errors import Conflict, FortctlError, InternalError, NotFound
+from fortctl.errors import ConflictError, FortctlError, InternalError, NotFoundError
 from fortctl.secret import Secret
 from fortctl.system.files import NotARegularFileError, read_regular
 
@@ -84,7 +84,7 @@ class RobotProcess:
         self._latch = wiring.latch
         self._refuse_latched()
         if not self._place.path.is_dir():
-            raise NotFound(f"account {wiring.account} has no robot folder", hint="'fortctl accounts add' makes it")
+            raise NotFoundError(f"account {wiring.account} has no robot folder", hint="'fortctl accounts add' makes it")
         # A configuration that is not valid is told before anything is touched.
         wiring.preferences.check()
         self._lock = OwnerLock(self._place.path)
@@ -104,7 +104,7 @@ class RobotProcess:
 
     def _refuse_latched(self) -> None:
         if self._latch.is_latched():
-            raise Conflict(
+            raise ConflictError(
                 f"the robot of account {self._wiring.account} is latched after a panic",
                 hint="look at the account first, then 'fortctl panic-clear'",
                 details={"state": "latched"},
@@ -131,7 +131,9 @@ class RobotProcess:
             return RobotVault(wiring.account, exchange, vault, wiring.clock)
         offer = json.loads(read_regular(place.pairing))
         if offer["account"] != wiring.account or offer["exchange"] != exchange:
-            raise Conflict("the pairing offer in the robot's folder is another account's", hint="see 'accounts add'")
+            raise ConflictError(
+                "the pairing offer in the robot's folder is another account's", hint="see 'accounts add'"
+            )
         vault = file.create([self._new_slot()])
         operators = {str(offer["operator_id"]): bytes.fromhex(offer["operator_public"])}
         return RobotVault.provision(wiring.account, exchange, vault, wiring.clock, operators)
@@ -238,7 +240,7 @@ class RobotProcess:
             self._incidents.close()
             self._log.info("robot down: account %s", wiring.account)
         # A service manager need not start a latched robot again.
-        return Conflict.exit_code if self._panic.halted else 0
+        return ConflictError.exit_code if self._panic.halted else 0
 
     def _tell(self, bell: HookDispatcher) -> Callable[[str, Mapping[str, Any]], None]:
         def tell(event: str, facts: Mapping[str, Any]) -> None:

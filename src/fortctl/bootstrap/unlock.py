@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fortctl.errors import BadInput, ConfirmationNeeded, VaultLocked
+from fortctl.errors import BadInputError, ConfirmationNeededError, VaultLockedError
 from fortctl.secret import Secret
 
 if TYPE_CHECKING:
@@ -35,14 +35,14 @@ def find_unlock_source(
         given: the value of the passphrase file option.
 
     Raises:
-        VaultLocked: there is none.
+        VaultLockedError: there is none.
     """
     from fortctl.vault.slots import KeyFile, Keyring, Passphrase
 
     if "passphrase" in kinds:
         found = given or os.environ.get(f"FORTCTL_{_prefix(who)}PASSPHRASE_FILE") or _credential(who)
         if found:
-            return Passphrase(read_passphrase(app, found, refusal=VaultLocked))
+            return Passphrase(read_passphrase(app, found, refusal=VaultLockedError))
     if "keyfile" in kinds and keyfile.exists():
         return KeyFile(keyfile)
     if "keyring" in kinds:
@@ -55,9 +55,9 @@ def find_unlock_source(
             return Passphrase(Secret(text))
         try:
             return Passphrase(app.read_hidden(f"passphrase of the {who or 'site'} vault"))
-        except ConfirmationNeeded:
+        except ConfirmationNeededError:
             pass
-    raise VaultLocked(
+    raise VaultLockedError(
         f"nothing unlocks the {who or 'site'} vault",
         hint=_UNLOCK_HINT[who],
     )
@@ -93,7 +93,7 @@ def new_source(
 
 
 def read_passphrase(
-    app: CommandContext, source: str, *, refusal: type[BadInput] | type[VaultLocked] = BadInput
+    app: CommandContext, source: str, *, refusal: type[BadInputError] | type[VaultLockedError] = BadInputError
 ) -> Secret:
     """Read a passphrase file: its first line, without the line break.
 
@@ -101,12 +101,12 @@ def read_passphrase(
         refusal: what it means when there is nothing to be read: no unlocking, or an input that is wrong.
 
     Raises:
-        VaultLocked, BadInput: it cannot be read, or is empty.
+        VaultLockedError, BadInputError: it cannot be read, or is empty.
         UsageError: standard input is taken already.
     """
     try:
         data = app.read_input(source)
-    except BadInput as error:
+    except BadInputError as error:
         raise refusal(f"the passphrase file: {error.message}") from None
     if source != "-" and _open_to_others(source):
         app.warn("PASSPHRASE_FILE_OPEN", f"other users may read the passphrase file: chmod 600 {source}")
@@ -128,9 +128,9 @@ def _open_to_others(path: str) -> bool:
 def prompt_new_passphrase(app: CommandContext, what: str) -> Secret:
     first, second = app.read_hidden(f"new passphrase for {what}"), app.read_hidden("the same again")
     if first != second:
-        raise BadInput("the two passphrases differ", hint="try again")
+        raise BadInputError("the two passphrases differ", hint="try again")
     if not first:
-        raise BadInput("the passphrase is empty", hint="choose a long one")
+        raise BadInputError("the passphrase is empty", hint="choose a long one")
     return first
 
 

@@ -16,7 +16,7 @@ from fortctl.cli.commands import Group
 from fortctl.cli.options import Invocation
 from fortctl.cli.output import make_tolerant, print_ended, print_error, print_result, silence
 from fortctl.cli.registry import COMMANDS
-from fortctl.cli.result import OutputGone, Result
+from fortctl.cli.result import OutputClosedError, Result
 from fortctl.errors import EXIT_INTERRUPTED, EXIT_TERMINATED, FortctlError, InternalError, Terminated, UsageError
 from fortctl.secret import redact
 from fortctl.system.files import NotARegularFileError
@@ -124,7 +124,7 @@ def run(words: Sequence[str]) -> int:
         return _show(KeyboardInterrupt(), draft, as_json)
     except Terminated as ended:
         return _show(ended, draft, as_json)
-    except (BrokenPipeError, OutputGone):
+    except (BrokenPipeError, OutputClosedError):
         silence()
         return outcome.exit_code if isinstance(outcome, FortctlError) else 0
     except OSError as error:
@@ -146,7 +146,7 @@ def _outcome(words: Sequence[str], draft: Invocation) -> Result | FortctlError |
         return ended.exit_code
     except click.ClickException as error:
         return _usage(error, words)
-    except (click.Abort, OutputGone):
+    except (click.Abort, OutputClosedError):
         raise
     except NotARegularFileError as error:
         return error.told()

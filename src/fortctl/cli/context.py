@@ -8,14 +8,14 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from fortctl.cli.output import encode
-from fortctl.errors import BadInput, ConfirmationNeeded, FortctlError, UsageError
+from fortctl.errors import BadInputError, ConfirmationNeededError, FortctlError, UsageError
 from fortctl.secret import Secret
 
 if TYPE_CHECKING:
     from fortctl.bootstrap.container import Container
 
 from fortctl.cli.options import _CHANGING, _READING, Globals
-from fortctl.cli.result import OutputGone
+from fortctl.cli.result import OutputClosedError
 
 INPUT_LIMIT = 256 * 1024
 
@@ -64,7 +64,7 @@ class CommandContext:
         try:
             print(encode(document) if self.globals.json else text, flush=True)
         except BrokenPipeError:
-            raise OutputGone from None
+            raise OutputClosedError from None
 
     # -- asking ----------------------------------------------------------------------------------------------------
 
@@ -73,19 +73,21 @@ class CommandContext:
         return not self.globals.no_input and sys.stdin is not None and sys.stdin.isatty() and not self._stdin_taken
 
     def confirm(self, question: str) -> None:
-        """Ask a plain question; ``--yes`` answers it. Raises ``ConfirmationNeeded`` on no, or when it may not ask."""
+        """Ask a plain question; ``--yes`` answers it. Raises ``ConfirmationNeededError`` on no, or when it may not ask."""
         if self.globals.yes:
             return
         if not self.may_ask:
-            raise ConfirmationNeeded(f"this needs an answer: {question}", hint="give --yes, or run it on a terminal")
+            raise ConfirmationNeededError(
+                f"this needs an answer: {question}", hint="give --yes, or run it on a terminal"
+            )
         print(f"{question} [y/N] ", end="", file=sys.stderr, flush=True)
         if sys.stdin.readline().strip().lower() not in ("y", "yes"):
-            raise ConfirmationNeeded("not confirmed: nothing was done", hint="answer y to go on")
+            raise ConfirmationNeededError("not confirmed: nothing was done", hint="answer y to go on")
 
     def read_answer(self, question: str) -> str:
-        """Ask for a line that is no secret. Raises ``ConfirmationNeeded`` where nobody can be asked."""
+        """Ask for a line that is no secret. Raises ``ConfirmationNeededError`` where nobody can be asked."""
         if not self.may_ask:
-            raise ConfirmationNeeded(f"this needs an answer: {question}", hint="run it on a terminal")
+            raise ConfirmationNeededError(f"this needs an answer: {question}", hint="run it on a terminal")
         print(question, end="", file=sys.stderr, flush=True)
         return sys.stdin.readline().strip()
 
@@ -95,26 +97,30 @@ class CommandContext:
             print(f"{question} Type '{name}' to confirm: ", end="", file=sys.stderr, flush=True)
             given = sys.stdin.readline().strip()
         if given is None:
-            raise ConfirmationNeeded(f"this needs a typed confirmation: {question}", hint=f"give --confirm {name}")
+            raise ConfirmationNeededError(f"this needs a typed confirmation: {question}", hint=f"give --confirm {name}")
         if given != name:
-            raise ConfirmationNeeded("the typed name does not match: nothing was done", hint=f"it must be '{name}'")
+            raise ConfirmationNeededError(
+                "the typed name does not match: nothing was done", hint=f"it must be '{name}'"
+            )
 
     def read_hidden(self, prompt: str) -> Secret:
-        """Ask for a secret on the terminal, without echo. Raises ``ConfirmationNeeded`` where nobody can be asked."""
+        """Ask for a secret on the terminal, without echo. Raises ``ConfirmationNeededError`` where nobody can be asked."""
         if not self.may_ask:
-            raise ConfirmationNeeded(f"nobody can be asked for: {prompt}", hint="give it in a file or on a terminal")
+            raise ConfirmationNeededError(
+                f"nobody can be asked for: {prompt}", hint="give it in a file or on a terminal"
+            )
         import getpass
 
         try:
             return Secret(getpass.getpass(f"{prompt}: ", stream=sys.stderr))
         except EOFError:
-            raise ConfirmationNeeded("the input ended", hint="give it in a file or on a terminal") from None
+            raise ConfirmationNeededError("the input ended", hint="give it in a file or on a terminal") from None
 
     def read_input(self, source: str) -> bytes:
         """Read ``--input`` or another file option, ``-`` being stdin; bounded.
 
         Raises:
-            BadInput: it is too large, or cannot be read.
+            BadInputError: it is too large, or cannot be read.
         """
         if source == "-":
             if self._stdin_taken:
@@ -126,7 +132,7 @@ class CommandContext:
                 with open(source, "rb") as stream:
                     data = stream.read(INPUT_LIMIT + 1)
             except OSError as error:
-                raise BadInput(f"the input file cannot be read: {error.strerror}", hint="check the path") from None
+                raise BadInputError(f"the input file cannot be read: {error.strerror}", hint="check the path") from None
         if len(data) > INPUT_LIMIT:
-            raise BadInput(f"the input is larger than {INPUT_LIMIT // 1024} KiB")
+            raise BadInputError(f"the input is larger than {INPUT_LIMIT // 1024} KiB")
         return data

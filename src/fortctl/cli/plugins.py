@@ -102,7 +102,7 @@ def find_strategy(name: str) -> Any:
     """Return a trading strategy (:class:`fortctl.robot.strategy.Strategy`): our own, or a plugin's.
 
     Raises:
-        NotFound: there is none of that name.
+        NotFoundError: there is none of that name.
         InternalError: it breaks at import, or is no strategy.
     """
     from fortctl.robot.strategy.grid import builtin

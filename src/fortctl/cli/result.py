@@ -27,5 +27,5 @@ class Result:
     text: str | Callable[[], str] | None = None
 
 
-class OutputGone(Exception):
+class OutputClosedError(Exception):
     """Whoever read stdout went away while a command was still streaming."""

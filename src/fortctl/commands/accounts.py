@@ -68,19 +68,19 @@ def remove(app: CommandContext, name: str, confirm: str | None) -> Result:
 
 
 def _refuse_in_use(own: CommandContext) -> None:
-    """Raise ``Conflict`` while something of the account goes on."""
+    """Raise ``ConflictError`` while something of the account goes on."""
     from fortctl.bootstrap.rotation import rotation_journal
-    from fortctl.errors import Conflict
+    from fortctl.errors import ConflictError
 
     wiring, name = own.wiring, own.wiring.account
     if wiring.process.owner() is not None:
-        raise Conflict(
+        raise ConflictError(
             f"the robot of account {name} is running",
             hint="stop it first ('fortctl robot stop', then end its process), or 'fortctl panic-disconnect'",
         )
     if wiring.latch.is_latched():
         # Its folder goes with it, and the latch that only 'panic-clear' may lift.
-        raise Conflict(
+        raise ConflictError(
             f"the robot of account {name} is latched after a panic",
             hint=f"look at the account first, then 'fortctl --account {name} panic-clear'",
             details={"state": "latched"},
@@ -88,7 +88,7 @@ def _refuse_in_use(own: CommandContext) -> None:
     operation = rotation_journal(own, "accounts remove").current() if wiring.home.operations.exists() else None
     if operation is not None:
         # It knows which keys live at the exchange that nothing else tells of.
-        raise Conflict(
+        raise ConflictError(
             f"a rotation of account {name} is open: {operation.id}, at '{operation.step}'",
             hint=f"'fortctl --account {name} keys rotate --resume' goes on with it, '--abort' ends it",
             details={"operation": operation.as_json()},

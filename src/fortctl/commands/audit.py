@@ -10,7 +10,7 @@ from fortctl.cli.commands import group
 from fortctl.cli.context import CommandContext
 from fortctl.cli.render import table
 from fortctl.cli.result import Result
-from fortctl.errors import VaultDamaged, VaultLocked
+from fortctl.errors import VaultDamagedError, VaultLockedError
 
 audit = group("audit", "The record of every operation.")
 
@@ -41,13 +41,13 @@ def verify(app: CommandContext) -> Result:
         # Unlocking lends the audit log its key, and holds the vault's generation against it.
         wiring.vault  # noqa: B018
         unlocked = True
-    except VaultLocked:
+    except VaultLockedError:
         unlocked = False
     try:
         # A paired robot remembers an entry: the anchor against a log that was rebuilt as a whole.
         anchor = wiring.control.anchor() if unlocked else None
         checked = wiring.audit.check(anchor)
-    except VaultDamaged as error:
+    except VaultDamagedError as error:
         error.data = {"intact": False, "entries": None}
         raise
     data = {

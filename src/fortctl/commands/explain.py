@@ -10,7 +10,7 @@ import click
 from fortctl.cli.commands import Command, command
 from fortctl.cli.context import CommandContext
 from fortctl.cli.result import Result
-from fortctl.errors import NotFound
+from fortctl.errors import NotFoundError
 
 
 class _TakesCodes(Command):
@@ -46,5 +46,7 @@ def _emergency() -> Result:
     places = (package / "emergency.md", package.parents[1] / "docs" / "emergency.md")
     text = next((place.read_text(encoding="utf-8") for place in places if place.is_file()), None)
     if text is None:
-        raise NotFound("the emergency page is missing from this installation", hint="'fortctl panic-disconnect --yes'")
+        raise NotFoundError(
+            "the emergency page is missing from this installation", hint="'fortctl panic-disconnect --yes'"
+        )
     return Result({"code": "panic", "page": text}, text=text.rstrip())

@@ -8,7 +8,7 @@ from fortctl.cli.commands import command
 from fortctl.cli.context import CommandContext
 from fortctl.cli.result import Result
 from fortctl.config.file import Config, save_config
-from fortctl.errors import Conflict
+from fortctl.errors import ConflictError
 
 KEYFILE_BESIDE = (
     "KEYFILE_BESIDE_VAULT",
@@ -35,12 +35,12 @@ def init(app: CommandContext, exchange: str, slot: str) -> Result:
     target = pin(exchange)
     home.ensure()
     if home.config.exists():
-        raise Conflict(f"there is a home at {home.path} already", hint="choose another --home, or 'accounts add'")
+        raise ConflictError(f"there is a home at {home.path} already", hint="choose another --home, or 'accounts add'")
     file = wiring.vault_file
     if file.exists():
         # Without a configuration: either an init that was killed half-way, or a configuration that was lost.
         if any(meta.erasable for meta in file.header().records):
-            raise Conflict(
+            raise ConflictError(
                 f"there is a vault with keys at {home.vault}, but no configuration",
                 hint="restore config.toml from a backup",
             )

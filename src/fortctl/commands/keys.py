@@ -14,7 +14,7 @@ from fortctl.cli.options import Seconds
 from fortctl.cli.render import duration, table
 from fortctl.cli.result import Result
 from fortctl.commands.rotate import rotate
-from fortctl.errors import BadInput, Conflict, FortctlError, NotFound, VaultDamaged
+from fortctl.errors import BadInputError, ConflictError, FortctlError, NotFoundError, VaultDamagedError
 from fortctl.model import PERMISSIONS, KeyPair, KeyType, Role
 from fortctl.secret import Secret
 
@@ -102,7 +102,7 @@ async def _take(
     kind = KeyType(key_type) if key_type else None
     if pending:
         if kind is not None or key_passphrase_file is not None:
-            raise BadInput(
+            raise BadInputError(
                 "with --pending only the API key is entered: the private half is here already, of the type it has",
                 hint="leave --type and --key-passphrase-file out",
             )
@@ -152,7 +152,7 @@ def enter_key(
     source: str | None,
     passphrase_file: str | None,
 ) -> KeyPair:
-    """Read a key from ``--input`` or hidden prompts. Raises ``BadInput``, ``ConfirmationNeeded``."""
+    """Read a key from ``--input`` or hidden prompts. Raises ``BadInputError``, ``ConfirmationNeededError``."""
     from fortctl.bootstrap.unlock import read_passphrase
     from fortctl.services.keys.input import parse_key, parse_object
 
@@ -166,7 +166,7 @@ def enter_key(
     else:
         fields = {"api_key": app.read_hidden("API key").reveal()}
         if key_type in (KeyType.ED25519, KeyType.RSA):
-            raise BadInput("a private key is given in a file: --input FILE")
+            raise BadInputError("a private key is given in a file: --input FILE")
         fields["secret_key"] = app.read_hidden("secret key").reveal()
     return parse_key(fields, name=name, key_type=key_type, default_name=default_name, passphrase=passphrase)
 
@@ -176,7 +176,7 @@ def _erase(app: CommandContext, role: Role) -> Result:
 
     wiring = app.wiring
     if role is Role.ROBOT and wiring.process.owner() is not None:
-        raise Conflict(
+        raise ConflictError(
             "the robot is running and has its key in memory",
             hint="'fortctl panic-disconnect' takes it from there too; or end its process first",
         )
@@ -193,7 +193,7 @@ def _erase(app: CommandContext, role: Role) -> Result:
         "key destroyed without unlocking", account=wiring.account, result="done", best_effort=True, **facts
     )
     if not destroyed:
-        raise NotFound(f"account {wiring.account} has no {role} key here", hint="see 'fortctl vault status'")
+        raise NotFoundError(f"account {wiring.account} has no {role} key here", hint="see 'fortctl vault status'")
     from fortctl.vault.erasure import IN_BACKUPS
 
     deleted = {"role": role.value, "fingerprint": None}
@@ -211,11 +211,11 @@ def _not_destroyed(error: OSError) -> FortctlError:
     import errno
 
     if error.errno in (errno.ELOOP, errno.ENOTDIR):
-        return VaultDamaged(
+        return VaultDamagedError(
             "the folder of the erasure keys, or one in it, is a link or no folder: nothing behind it was touched",
             hint="see what was put in its place, and put the folder itself there",
         )
-    return Conflict(
+    return ConflictError(
         f"an erasure key cannot be destroyed: {error.strerror}",
         hint="mend the disk, then try again: every other one was tried",
         details={"errno": error.errno},

@@ -121,12 +121,12 @@ def panic_clear(app: CommandContext, confirm: str | None) -> Result:
     from fortctl.bootstrap.key_lock import run_end_hooks
     from fortctl.bootstrap.panic_handler import void_waiting
     from fortctl.bootstrap.panic_rotation import close_for_panic
-    from fortctl.errors import Conflict
+    from fortctl.errors import ConflictError
 
     wiring = app.wiring
     remote = wiring.entry.robot == "remote"
     if not wiring.latch.is_latched():
-        raise Conflict(f"the robot of account {wiring.account} is not latched", hint="nothing to clear")
+        raise ConflictError(f"the robot of account {wiring.account} is not latched", hint="nothing to clear")
     app.confirm_typed(wiring.account, confirm, f"Let a robot trade account {wiring.account} again?")
     if not remote:
         void_waiting(app)

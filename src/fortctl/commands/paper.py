@@ -12,7 +12,7 @@ from fortctl.cli.context import CommandContext
 from fortctl.cli.options import Seconds
 from fortctl.cli.render import table
 from fortctl.cli.result import Result
-from fortctl.errors import BadInput
+from fortctl.errors import BadInputError
 
 paper = group("paper", "A local Binance-compatible exchange, and its own account page.")
 
@@ -60,7 +60,7 @@ def serve(
     import uvloop
 
     from fortctl.config.home import make_private_folder
-    from fortctl.errors import Conflict
+    from fortctl.errors import ConflictError
     from fortctl.paper.engine.market_data import load
     from fortctl.paper.server.lifecycle import serve as run
     from fortctl.paper.server.server import ServerOptions
@@ -98,7 +98,7 @@ def serve(
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as loop_:
             loop_.run(run(options, ready))
     except OSError as error:
-        raise Conflict(
+        raise ConflictError(
             f"port {port} of {host} cannot be used: {error.strerror}", hint="give --port 0 for any free port"
         ) from None
     return 0
@@ -252,7 +252,7 @@ def deposit(app: CommandContext, amounts: tuple[str, ...], paper_account: str | 
 def _pair(text: str) -> tuple[str, str]:
     asset, equals, amount = text.partition("=")
     if not equals or not asset.isalnum():
-        raise BadInput("a deposit is written ASSET=AMOUNT", hint="for example USDT=1000")
+        raise BadInputError("a deposit is written ASSET=AMOUNT", hint="for example USDT=1000")
     return asset.upper(), amount
 
 
@@ -302,7 +302,7 @@ def set_symbol(app: CommandContext, symbol: str, changes: tuple[str, ...]) -> Re
     for text in changes:
         name, equals, value = text.partition("=")
         if not equals:
-            raise BadInput("a change is written NAME=VALUE", hint="for example status=HALT")
+            raise BadInputError("a change is written NAME=VALUE", hint="for example status=HALT")
         pairs[name] = value
     return Result(_ask(app, "symbols/edit", symbol=symbol, changes=pairs), True, text=f"{symbol} changed")
 

@@ -15,7 +15,7 @@ from fortctl.cli.options import Seconds
 from fortctl.cli.render import render_data, table
 from fortctl.cli.result import Result
 from fortctl.commands.robot_service import add_service
-from fortctl.errors import ActionRequired, BadInput
+from fortctl.errors import ActionRequiredError, BadInputError
 
 robot = group("robot", "The robot that trades with the robot key.")
 add_service(robot)
@@ -205,7 +205,7 @@ def pair(app: CommandContext, confirm: str | None, mailbox: str | None, revoke: 
         here_operates = wiring.entry.robot == "remote"
         found = (service.as_operator if here_operates else service.as_robot_host)(timeout_s=timeout)
         if not app.may_ask:
-            raise ActionRequired(
+            raise ActionRequiredError(
                 f"compare the code with the other side's: {found.code}",
                 hint="if both show the same: 'fortctl robot pair --confirm CODE', on both sides",
                 details={"actions": [f"compare {found.code}, then 'fortctl robot pair --confirm {found.code}'"]},
@@ -214,7 +214,9 @@ def pair(app: CommandContext, confirm: str | None, mailbox: str | None, revoke: 
         confirm = app.read_answer(f"This side shows {found.code}. Type what the other side shows: ")
     found = service.pending()
     if confirm.strip().upper() != found.code:
-        raise BadInput("the codes differ: do not trust this mailbox, somebody may have changed it", hint="begin again")
+        raise BadInputError(
+            "the codes differ: do not trust this mailbox, somebody may have changed it", hint="begin again"
+        )
     app.progress("waiting for the robot")
     if found.side == "operator":
         app.wiring.know_robot(found.other_id, found.other_public)

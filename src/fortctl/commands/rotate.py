@@ -14,7 +14,7 @@ from fortctl.cli.commands import command, refuse
 from fortctl.cli.context import CommandContext
 from fortctl.cli.options import Seconds
 from fortctl.cli.result import Result
-from fortctl.errors import BadInput, Conflict, FortctlError
+from fortctl.errors import BadInputError, ConflictError, FortctlError
 from fortctl.model import KeyPair, KeyType, Role
 from fortctl.secret import Secret
 from fortctl.services.rotation.plan import FINISHED, ROTATIONS, Operation, RotationMode, Scope
@@ -86,7 +86,7 @@ async def rotate(
 
 
 def _given(app: CommandContext, source: str | None, passphrase_file: str | None) -> dict[Role | None, KeyPair]:
-    """Read ``--input``: one key (under None), or both by role. Raises ``BadInput``."""
+    """Read ``--input``: one key (under None), or both by role. Raises ``BadInputError``."""
     from fortctl.bootstrap.unlock import read_passphrase
     from fortctl.services.keys.input import parse_key, parse_object
 
@@ -110,7 +110,7 @@ def _given(app: CommandContext, source: str | None, passphrase_file: str | None)
         if isinstance(one, dict) and one.get("ok") is True and isinstance(one.get("data"), dict):
             one = one["data"]
         if not isinstance(one, dict):
-            raise BadInput(f"{role} is no JSON object")
+            raise BadInputError(f"{role} is no JSON object")
         found[role] = parse(one, f"{role} key")
     return found
 
@@ -167,7 +167,7 @@ class _Rotation:
             asked = {"addresses": addresses} if addresses is not None else {}
             found = self._journal.begin(self._wanted.mode or RotationMode.DRAIN, scope, kind, **asked)
         elif addresses is not None and addresses != found.facts.get("addresses"):
-            raise Conflict(
+            raise ConflictError(
                 f"the rotation {found.id} is open, and was begun with other addresses",
                 hint="'fortctl keys rotate --resume' goes on with it, '--abort' ends it",
                 details={"operation": found.as_json()},
@@ -176,17 +176,17 @@ class _Rotation:
         return await service.run(found, given, until=until)
 
     def _of(self, scope: Scope) -> dict[Role, KeyPair]:
-        """Return the entered keys by role. Raises ``BadInput`` when they are not those of the rotation."""
+        """Return the entered keys by role. Raises ``BadInputError`` when they are not those of the rotation."""
         if None in self._given:
             if scope is Scope.BOTH:
-                raise BadInput(
+                raise BadInputError(
                     "both keys are rotated: the input has one", hint='give {"site": {…}, "robot": {…}} as --input'
                 )
             return {scope.roles[0]: self._given[None]}
         found = {role: pair for role, pair in self._given.items() if role is not None}
         strange = [role for role in found if role not in scope.roles]
         if strange:
-            raise BadInput(f"the {strange[0]} key is not rotated", hint=f"the rotation is of: {scope}")
+            raise BadInputError(f"the {strange[0]} key is not rotated", hint=f"the rotation is of: {scope}")
         return found
 
     def _service(self) -> RotationService:
@@ -203,7 +203,7 @@ class _Rotation:
         refuse_latched(self._app)
 
     def _finished_already(self) -> Result:
-        """``--finish`` again with the same key changes nothing. Raises ``NotFound``."""
+        """``--finish`` again with the same key changes nothing. Raises ``NotFoundError``."""
         from fortctl.services.rotation.journal import no_operation
         from fortctl.services.rotation.service import RotationResult
 
@@ -249,7 +249,7 @@ async def issue_key(app: CommandContext, role: Role, addresses: Sequence[str]) -
     """Have the issuer make a role's first key (``keys add --issue``); going on with one that was begun.
 
     Raises:
-        Conflict: a person makes the keys, there is a key already, or another operation is open.
+        ConflictError: a person makes the keys, there is a key already, or another operation is open.
     """
     from fortctl.bootstrap.issuer import issuer_kind
     from fortctl.bootstrap.rotation import rotation_journal, rotation_service
@@ -258,7 +258,7 @@ async def issue_key(app: CommandContext, role: Role, addresses: Sequence[str]) -
     wiring = app.wiring
     kind = issuer_kind(wiring.home, wiring.account)
     if kind == PERSON:
-        raise Conflict(
+        raise ConflictError(
             f"the keys of account {wiring.account} are made by a person on Binance's page",
             hint="'fortctl issuer set sub-account' hands that to a master account's key",
             details={"issuer": kind},
@@ -278,13 +278,13 @@ async def issue_key(app: CommandContext, role: Role, addresses: Sequence[str]) -
 
 
 def read_addresses(text: str) -> list[str]:
-    """Return the addresses of ``--ip``. Raises ``BadInput``."""
+    """Return the addresses of ``--ip``. Raises ``BadInputError``."""
     import ipaddress
 
     try:
         return [str(ipaddress.ip_address(part.strip())) for part in text.split(",") if part.strip()]
     except ValueError:
-        raise BadInput("--ip is no list of addresses", hint="for example --ip 203.0.113.7,203.0.113.8") from None
+        raise BadInputError("--ip is no list of addresses", hint="for example --ip 203.0.113.7,203.0.113.8") from None
 
 
 class TerminalGuide:
@@ -320,7 +320,7 @@ class TerminalGuide:
         while True:
             try:
                 return self._typed(role)
-            except BadInput as error:
+            except BadInputError as error:
                 self.refused(error)
 
     def _typed(self, role: Role) -> KeyPair:

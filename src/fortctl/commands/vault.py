@@ -12,7 +12,7 @@ from fortctl.cli.context import CommandContext
 from fortctl.cli.render import table
 from fortctl.cli.result import Result
 from fortctl.config.home import write_private
-from fortctl.errors import BadInput, Conflict
+from fortctl.errors import BadInputError, ConflictError
 from fortctl.system.files import read_regular
 from fortctl.timestamps import age_days, rfc3339
 
@@ -97,7 +97,7 @@ def change_passphrase(app: CommandContext, whose: str, new_passphrase_file: str 
 
     chosen = _Chosen(app, whose)
     if all(one.kind != "passphrase" for one in chosen.file.header().slots):
-        raise Conflict("this vault has no passphrase", hint="'fortctl vault slot add passphrase' adds one")
+        raise ConflictError("this vault has no passphrase", hint="'fortctl vault slot add passphrase' adds one")
     opened = chosen.open()
     source = new_source(app, "passphrase", chosen.keyfile, new_passphrase_file, None, f"the {whose} vault")
     made = slot_row(chosen.service.change_passphrase(opened, source))  # type: ignore[arg-type]
@@ -148,9 +148,9 @@ def backup(app: CommandContext, target: str) -> Result:
     wiring.entry  # noqa: B018
     path = Path(target).expanduser().absolute()
     if path.exists():
-        raise Conflict(f"{path} is there already", hint="nothing was overwritten: choose another name")
+        raise ConflictError(f"{path} is there already", hint="nothing was overwritten: choose another name")
     if not path.parent.is_dir():
-        raise BadInput(f"there is no folder {path.parent}", hint="make it first")
+        raise BadInputError(f"there is no folder {path.parent}", hint="make it first")
     opened = wiring.vault
     data = wiring.vaults.backup(opened, read_regular(wiring.home.config).decode())
     write_private(path, data)
@@ -210,7 +210,7 @@ def accept(app: CommandContext, confirm: str | None, above: int) -> Result:
     app.confirm_typed(str(there), confirm, f"The vault is at generation {there}. Accept it?")
     opened = wiring.vault
     if opened.generation != there:
-        raise Conflict("the vault was changed meanwhile", hint="look again: nothing was accepted")
+        raise ConflictError("the vault was changed meanwhile", hint="look again: nothing was accepted")
     generation = wiring.vaults.accept(opened, above)
     return Result({"generation": generation}, True, text=f"the vault of generation {generation} is accepted")
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from fortctl.errors import ConfigError, NotFound
+from fortctl.errors import ConfigError, NotFoundError
 from fortctl.system.files import NotARegularFileError, read_regular
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ def load_config(home: Home) -> Config:
     """Read the configuration.
 
     Raises:
-        NotFound: there is no home yet.
+        NotFoundError: there is no home yet.
         ConfigError: it cannot be parsed, or others may read the home.
     """
     import tomllib
@@ -89,7 +89,7 @@ def load_config(home: Home) -> Config:
     try:
         parsed = tomllib.loads(read_regular(home.config).decode())
     except FileNotFoundError:
-        raise NotFound(f"there is no fortctl home at {home.path}", hint="'fortctl init' makes one") from None
+        raise NotFoundError(f"there is no fortctl home at {home.path}", hint="'fortctl init' makes one") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(
             f"{home.config} is no valid TOML: {error}", hint="mend it, or restore it from a backup"

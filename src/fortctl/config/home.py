@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fortctl.errors import ConfigError, Conflict, UsageError
+from fortctl.errors import ConfigError, ConflictError, UsageError
 from fortctl.system.files import replace_file
 
 if TYPE_CHECKING:
@@ -183,12 +183,12 @@ def write_private(path: Path, data: bytes) -> None:
     """Replace a file's content durably; it is 0600 and never half-written.
 
     Raises:
-        Conflict: the disk refuses.
+        ConflictError: the disk refuses.
     """
     try:
         replace_file(path, data)
     except OSError as error:
-        raise Conflict(
+        raise ConflictError(
             f"{path} cannot be written: {error.strerror}",
             hint="make room or mend the disk, then try again; nothing half-written is left",
         ) from error

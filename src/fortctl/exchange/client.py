@@ -27,7 +27,7 @@ from fortctl.model import (
     SymbolRules,
     UserEvent,
 )
-from fortctl.ports import ExchangeFault, Outcome
+from fortctl.ports import ExchangeError, Outcome
 from fortctl.secret import redact
 from fortctl.system.clock import SystemClock
 
@@ -47,11 +47,11 @@ _FORM = {"Content-Type": "application/x-www-form-urlencoded"}
 
 
 async def _allowed(budget: RateLimiter, method: str, uri: str, fields: Mapping[str, Any]) -> None:
-    """Wait until a request may leave. Raises ``ExchangeFault`` (busy) where that would take long."""
+    """Wait until a request may leave. Raises ``ExchangeError`` (busy) where that would take long."""
     weight, urgent = weight_of(method, uri, fields), is_urgent(method)
     while wait := budget.ask(weight, urgent=urgent):
         if wait > PATIENCE_S:
-            raise ExchangeFault(Outcome.BUSY, f"this address must not ask for {wait:.1f} s", retry_after=wait)
+            raise ExchangeError(Outcome.BUSY, f"this address must not ask for {wait:.1f} s", retry_after=wait)
         await asyncio.sleep(wait)
 
 
@@ -166,7 +166,7 @@ class BinanceExchange:
             wanted = {"symbol": symbol, "interval": interval, "startTime": first, "limit": PAGE, **until}
             try:
                 found: list[list[Any]] = await self._ask(self._made().get_klines(**wanted))
-            except ExchangeFault as fault:
+            except ExchangeError as fault:
                 # Not every target has candles of a second.
                 if interval != "1s" or fault.outcome is not Outcome.REFUSED:
                     raise
@@ -181,7 +181,7 @@ class BinanceExchange:
     async def key_restrictions(self) -> KeyRestrictions:
         """Return the key's rights; a target without /sapi is told as ``REFUSED``."""
         if not self._target.has_sapi:
-            raise ExchangeFault(Outcome.REFUSED, "this target has no /sapi: the key's rights cannot be asked for")
+            raise ExchangeError(Outcome.REFUSED, "this target has no /sapi: the key's rights cannot be asked for")
         return parsing.restrictions(await self._signed(lambda: self._made().get_account_api_permissions()))
 
     async def test_order(self, request: OrderRequest) -> None:
@@ -280,7 +280,7 @@ class BinanceExchange:
     def _made(self) -> Any:
         if self._closed and self._pair is not None:
             # Its key was replaced or forgotten, and may be overwritten by now: whoever asks with it still is too late.
-            raise ExchangeFault(Outcome.UNREACHABLE, "the key was put away")
+            raise ExchangeError(Outcome.UNREACHABLE, "the key was put away")
         if self._client is None:
             self._client = _make_client(self._target, self._pair, self._clock, self._connections, self._budget)
         return self._client
@@ -289,7 +289,7 @@ class BinanceExchange:
         """Make a signed call that has no effect of its own; on -1021 measure the clock once, and ask again."""
         try:
             return await self._ask(call())
-        except ExchangeFault as fault:
+        except ExchangeError as fault:
             if fault.code != _CODE_CLOCK:
                 raise
         before = self._clock.now_ms()
@@ -298,7 +298,7 @@ class BinanceExchange:
         return await self._ask(call())
 
     async def _ask(self, call: Awaitable[T]) -> T:
-        """Await a call of the library; every foreign exception becomes an ``ExchangeFault``."""
+        """Await a call of the library; every foreign exception becomes an ``ExchangeError``."""
         try:
             return await call
         except Exception as error:
@@ -308,7 +308,7 @@ class BinanceExchange:
             raise fault from None
 
 
-def _fault_of(error: Exception) -> ExchangeFault | None:
+def _fault_of(error: Exception) -> ExchangeError | None:
     """Return a foreign exception as ours; None where it is none that a call may end in."""
     import aiohttp
     from binance.exceptions import BinanceAPIException, BinanceRequestException
@@ -317,18 +317,18 @@ def _fault_of(error: Exception) -> ExchangeFault | None:
         code = error.code or None
         message = redact(str(error.message)) if code else f"HTTP {error.status_code} without Binance's body"
         outcome, wait = classify(error.status_code, code, message), _retry_after(error.response)
-        return ExchangeFault(outcome, message, code=code, http_status=error.status_code, retry_after=wait)
+        return ExchangeError(outcome, message, code=code, http_status=error.status_code, retry_after=wait)
     if isinstance(error, BinanceRequestException):
-        return ExchangeFault(Outcome.UNKNOWN, "the answer is no JSON")
+        return ExchangeError(Outcome.UNKNOWN, "the answer is no JSON")
     if isinstance(error, aiohttp.ContentTypeError):
-        return ExchangeFault(Outcome.UNKNOWN, "the answer is not of type JSON")
+        return ExchangeError(Outcome.UNKNOWN, "the answer is not of type JSON")
     if isinstance(error, aiohttp.ClientConnectorError):
         # No connection was made: the request provably never left.
-        return ExchangeFault(Outcome.UNREACHABLE, f"no connection ({type(error).__name__})")
+        return ExchangeError(Outcome.UNREACHABLE, f"no connection ({type(error).__name__})")
     if isinstance(error, (aiohttp.ClientError, TimeoutError, OSError)):
-        return ExchangeFault(Outcome.UNKNOWN, f"the connection broke ({type(error).__name__})")
+        return ExchangeError(Outcome.UNKNOWN, f"the connection broke ({type(error).__name__})")
     if isinstance(error, (ValueError, KeyError, TypeError)):
-        return ExchangeFault(Outcome.UNKNOWN, f"the answer cannot be read ({type(error).__name__})")
+        return ExchangeError(Outcome.UNKNOWN, f"the answer cannot be read ({type(error).__name__})")
     return None
 
 

@@ -14,7 +14,7 @@ from fortctl.exchange.error_codes import classify
 from fortctl.exchange.signing import rest_payload, signer, with_signature
 from fortctl.exchange.targets import ExchangeTarget
 from fortctl.model import KeyPair
-from fortctl.ports import ExchangeFault, IssuedKey, Outcome
+from fortctl.ports import ExchangeError, IssuedKey, Outcome
 from fortctl.secret import Secret, redact
 from fortctl.system.clock import SystemClock
 
@@ -73,7 +73,7 @@ class SubAccountIssuer:
         }
         try:
             made = await self._ask("POST", f"/sapi/v2{KEYS}", fields)
-        except ExchangeFault as fault:
+        except ExchangeError as fault:
             # Only where v2 itself is refused has nothing happened: everything else is for the caller to look up.
             if fault.outcome is not Outcome.REFUSED:
                 raise
@@ -89,7 +89,7 @@ class SubAccountIssuer:
             )
             rows = told.get("rows")
             if not isinstance(rows, list):
-                raise ExchangeFault(Outcome.UNKNOWN, "the exchange's answer has no list of keys")
+                raise ExchangeError(Outcome.UNKNOWN, "the exchange's answer has no list of keys")
             found += [_key(row, "apikey") for row in rows]
             if len(rows) < PAGE:
                 return tuple(found)
@@ -122,7 +122,7 @@ class SubAccountIssuer:
         while True:
             try:
                 return await self._ask_now(method, path, fields)
-            except ExchangeFault as fault:
+            except ExchangeError as fault:
                 wait = max(fault.retry_after or 0.0, 1.0)
                 if fault.outcome is not Outcome.BUSY or fault.retry_after is None or wait > left:
                     raise
@@ -132,10 +132,10 @@ class SubAccountIssuer:
     async def _ask_now(self, method: str, path: str, fields: Mapping[str, str]) -> dict[str, Any]:
         """Make a signed call; where the clock is refused (nothing happened then), measure it once and ask again."""
         if not self._target.has_sapi:
-            raise ExchangeFault(Outcome.REFUSED, "this target has no /sapi: it has no sub-accounts to ask about")
+            raise ExchangeError(Outcome.REFUSED, "this target has no /sapi: it has no sub-accounts to ask about")
         try:
             return await self._send(method, path, self._signed(fields))
-        except ExchangeFault as fault:
+        except ExchangeError as fault:
             if fault.outcome is not Outcome.CLOCK:
                 raise
         before = self._clock.now_ms()
@@ -148,7 +148,7 @@ class SubAccountIssuer:
         return with_signature(rest_payload(stamped), signer(self._master))
 
     async def _send(self, method: str, path: str, payload: str) -> dict[str, Any]:
-        """Send one request; every foreign exception becomes an ``ExchangeFault``."""
+        """Send one request; every foreign exception becomes an ``ExchangeError``."""
         import aiohttp
         from yarl import URL
 
@@ -166,9 +166,9 @@ class SubAccountIssuer:
                 text = await answer.text()
                 return _read(answer.status, text, answer.headers.get("Retry-After"))
         except aiohttp.ClientConnectorError as error:
-            raise ExchangeFault(Outcome.UNREACHABLE, f"no connection ({type(error).__name__})") from None
+            raise ExchangeError(Outcome.UNREACHABLE, f"no connection ({type(error).__name__})") from None
         except (aiohttp.ClientError, TimeoutError, OSError, UnicodeDecodeError) as error:
-            raise ExchangeFault(Outcome.UNKNOWN, f"the connection broke ({type(error).__name__})") from None
+            raise ExchangeError(Outcome.UNKNOWN, f"the connection broke ({type(error).__name__})") from None
 
 
 def _read(status: int, text: str, retry_after: str | None) -> dict[str, Any]:
@@ -184,7 +184,7 @@ def _read(status: int, text: str, retry_after: str | None) -> dict[str, Any]:
     # A path or method that is not there was obeyed by nobody, whatever the body says.
     outcome = Outcome.REFUSED if status in (404, 405, 410) else classify(status, code, message)
     wait = float(retry_after) if retry_after and retry_after.isdigit() else None
-    raise ExchangeFault(outcome, message, code=code, http_status=status, retry_after=wait)
+    raise ExchangeError(outcome, message, code=code, http_status=status, retry_after=wait)
 
 
 def _key(row: Mapping[str, Any], field: str) -> IssuedKey:
@@ -193,4 +193,4 @@ def _key(row: Mapping[str, Any], field: str) -> IssuedKey:
         made = row.get("timestamp")
         return IssuedKey(str(row["apiName"]), Secret(str(row[field])), rights, int(made) if made else None)
     except (KeyError, TypeError, ValueError):
-        raise ExchangeFault(Outcome.UNKNOWN, "the exchange's answer names no key") from None
+        raise ExchangeError(Outcome.UNKNOWN, "the exchange's answer names no key") from None

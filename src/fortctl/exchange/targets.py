@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from fortctl.errors import ConfigError, ExchangeUnreachable
+from fortctl.errors import ConfigError, ExchangeUnreachableError
 from fortctl.system.files import read_regular
 
 
@@ -82,7 +82,7 @@ def resolve(text: str, home: Path) -> ExchangeTarget:
 
     Raises:
         ConfigError: it is no target.
-        ExchangeUnreachable: no paper exchange has been started in this home.
+        ExchangeUnreachableError: no paper exchange has been started in this home.
     """
     name = pin(text)
     if name in _NAMED:
@@ -100,7 +100,7 @@ def _paper_url(home: Path) -> str:
     try:
         url = str(json.loads(read_regular(path))["url"])
     except FileNotFoundError:
-        raise ExchangeUnreachable(
+        raise ExchangeUnreachableError(
             "no paper exchange is running in this home", hint="start one with 'fortctl paper serve'"
         ) from None
     except (OSError, ValueError, KeyError, TypeError):

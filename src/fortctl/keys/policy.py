@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 
-from fortctl.errors import ExchangeAnswer, KeyPolicy, KeyRejected
+from fortctl.errors import ExchangeAnswer, KeyPolicyError, KeyRejectedError
 from fortctl.model import KeyRestrictions, KeyVerdict, PolicyVerdict, Role
 from fortctl.timestamps import DAY_MS, rfc3339
 
@@ -80,11 +80,11 @@ def expect_fit(verdict: KeyVerdict, role: Role) -> KeyVerdict:
     """Return the verdict if the key may be taken in; raise what is wrong otherwise.
 
     Raises:
-        KeyRejected: the exchange does not accept it.
-        KeyPolicy: its rights are not what the role allows, or it is another account's.
+        KeyRejectedError: the exchange does not accept it.
+        KeyPolicyError: its rights are not what the role allows, or it is another account's.
     """
     if verdict.reason == "other_account":
-        raise KeyPolicy(
+        raise KeyPolicyError(
             "the key belongs to another Binance account than this one's first key",
             hint="enter a key of the same account, or make another account ('fortctl accounts add')",
             details={"role": role.value, "reason": "other_account"},
@@ -93,14 +93,14 @@ def expect_fit(verdict: KeyVerdict, role: Role) -> KeyVerdict:
         raise rejection_of(verdict, role)
     policy = verdict.policy
     if policy is not None and policy.lapsed and not policy.excess:
-        raise KeyPolicy(
+        raise KeyPolicyError(
             f"the {role} key's {LAPSED}",
             hint=LAPSED_REMEDY,
             details={"role": role.value, "reason": "expired", "missing": list(policy.missing), "excess": []},
         )
     if policy is not None and not policy.ok:
         wrong = [*(f"missing {name}" for name in policy.missing), *(f"too much: {name}" for name in policy.excess)]
-        raise KeyPolicy(
+        raise KeyPolicyError(
             f"the exchange accepts the key, but its permissions are not those of the {role} role: {', '.join(wrong)}",
             hint=permission_hint(role, policy.missing, policy.excess),
             details={
@@ -120,10 +120,10 @@ def refuse_foreign(uid: int | None, role: Role, elsewhere: Mapping[int, str]) ->
         elsewhere: the other accounts' names by their number at the same exchange.
 
     Raises:
-        KeyPolicy: it is the other account's.
+        KeyPolicyError: it is the other account's.
     """
     if uid is not None and uid in elsewhere:
-        raise KeyPolicy(
+        raise KeyPolicyError(
             f"this is a key of the account {elsewhere[uid]}",
             hint=f"enter it there ('fortctl --account {elsewhere[uid]} keys add'), or create a key in this account",
             details={"role": role.value, "reason": "other_account", "account": elsewhere[uid]},
@@ -137,10 +137,10 @@ def refuse_other_exchange(account: str | None, role: Role) -> None:
         account: the account that it was entered for, or None.
 
     Raises:
-        KeyRejected: it is known.
+        KeyRejectedError: it is known.
     """
     if account is not None:
-        raise KeyRejected(
+        raise KeyRejectedError(
             f"this is the key of the account {account}, which is at another exchange",
             hint=remedy_of("other_exchange"),
             details={"role": role.value, "reason": "other_exchange", "certainty": "certain", "account": account},
@@ -176,9 +176,9 @@ def permission_hint(role: Role, missing: tuple[str, ...], excess: tuple[str, ...
     return hint + (f"; or accept it where a key is added, with --allow {excess[0]}" if excess and not missing else "")
 
 
-def rejection_of(verdict: KeyVerdict, role: Role) -> KeyRejected:
+def rejection_of(verdict: KeyVerdict, role: Role) -> KeyRejectedError:
     """Return the error for a key that the exchange does not accept."""
-    return KeyRejected(
+    return KeyRejectedError(
         f"the exchange does not accept the {role} key: {words_of(verdict.reason)}",
         hint=remedy_of(verdict.reason),
         details={"role": role.value, "reason": verdict.reason, **verdict.details},

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from fortctl.ports import ExchangeFault, Outcome
+from fortctl.ports import ExchangeError, Outcome
 
 CERTAIN, LIKELY, POSSIBLE = "certain", "likely", "possible"
 _ADDRESS = re.compile(r"request ip: ?([0-9A-Fa-f.:]{3,45})")
@@ -30,11 +30,11 @@ class Rejection:
     reason: str
     certainty: str
     why: str
-    fault: ExchangeFault
+    fault: ExchangeError
     address: str | None = None
 
 
-def diagnose_rejection(account: ExchangeFault | None, restrictions: ExchangeFault | None) -> Rejection | None:
+def diagnose_rejection(account: ExchangeError | None, restrictions: ExchangeError | None) -> Rejection | None:
     """Read what the two calls answered.
 
     Args:

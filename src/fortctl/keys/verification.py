@@ -11,7 +11,7 @@ from fortctl.errors import ExchangeAnswer, FortctlError
 from fortctl.keys.policy import check_policy
 from fortctl.keys.rejection import Rejection, diagnose_rejection
 from fortctl.model import AccountState, KeyPair, KeyRestrictions, KeyType, KeyVerdict, Role
-from fortctl.ports import Exchange, ExchangeFault, Outcome
+from fortctl.ports import Exchange, ExchangeError, Outcome
 from fortctl.system.clock import SystemClock
 
 # From here on a clock is told to be off: Binance takes a request that is up to a second ahead of it (rest-api.md).
@@ -30,7 +30,7 @@ async def verify_key(
         pinned_uid: the account that the key must belong to, or None for the first key.
 
     Raises:
-        ExchangeUnreachable, ExchangeBusy, ClockSkew: nothing could be learnt of the key.
+        ExchangeUnreachableError, ExchangeBusyError, ClockSkewError: nothing could be learnt of the key.
     """
     server_time, here = await _unsigned_time(exchange)
     before = SystemClock().monotonic()
@@ -38,17 +38,17 @@ async def verify_key(
     latency = (SystemClock().monotonic() - before) * 1000
     account, restrictions = told
     for answer in told:
-        if isinstance(answer, BaseException) and not isinstance(answer, ExchangeFault):
+        if isinstance(answer, BaseException) and not isinstance(answer, ExchangeError):
             raise answer
     refusal = diagnose_rejection(
-        account if isinstance(account, ExchangeFault) else None,
-        restrictions if isinstance(restrictions, ExchangeFault) else None,
+        account if isinstance(account, ExchangeError) else None,
+        restrictions if isinstance(restrictions, ExchangeError) else None,
     )
     if refusal is not None:
         return _refused(refusal, latency, server_time - here)
-    if isinstance(account, ExchangeFault):
+    if isinstance(account, ExchangeError):
         raise transient(account, server_time - here)
-    if isinstance(restrictions, ExchangeFault) and restrictions.outcome is not Outcome.REFUSED:
+    if isinstance(restrictions, ExchangeError) and restrictions.outcome is not Outcome.REFUSED:
         raise transient(restrictions, server_time - here)
     skew = server_time - here
     assert isinstance(account, AccountState)
@@ -64,7 +64,7 @@ async def _unsigned_time(exchange: Exchange) -> tuple[int, int]:
     """
     try:
         theirs = await exchange.server_time()
-    except ExchangeFault as fault:
+    except ExchangeError as fault:
         raise transient(fault) from None
     return theirs, SystemClock().now_ms()
 
@@ -140,7 +140,7 @@ async def verify_new_key(
     the API key does not exist: what was entered is worth nothing then, unless it was swapped (decision 0009).
 
     Raises:
-        ExchangeUnreachable, ExchangeBusy, ClockSkew: nothing could be learnt of the key.
+        ExchangeUnreachableError, ExchangeBusyError, ClockSkewError: nothing could be learnt of the key.
     """
     verdict = await _check_once(connect, pair, role, allow, pinned_uid)
     if verdict.reason != "unknown_key" or pair.type is not KeyType.HMAC:
@@ -181,7 +181,7 @@ class DeletionStatus:
     """
 
     state: str
-    fault: ExchangeFault | None = None
+    fault: ExchangeError | None = None
 
     @property
     def proved(self) -> bool:
@@ -201,7 +201,7 @@ async def check_deleted(old: Exchange, new: Exchange | None) -> DeletionStatus:
     try:
         await old.key_restrictions()
         return DeletionStatus("alive")
-    except ExchangeFault as fault:
+    except ExchangeError as fault:
         if fault.code == UNKNOWN_KEY:
             return DeletionStatus("dead", fault)
         if fault.outcome is Outcome.KEY_REFUSED:
@@ -216,31 +216,31 @@ async def _by_refusal(old: Exchange, new: Exchange | None) -> DeletionStatus:
     try:
         await old.account()
         return DeletionStatus("alive")
-    except ExchangeFault as fault:
+    except ExchangeError as fault:
         refused = DeletionStatus("refused" if fault.outcome is Outcome.KEY_REFUSED else "unproved", fault)
     if refused.state == "unproved" or new is None:
         return refused
     try:
         await new.account()
-    except ExchangeFault:
+    except ExchangeError:
         return refused
     return DeletionStatus("dead_by_refusal", refused.fault)
 
 
-def transient(fault: ExchangeFault, skew: float | None = None) -> FortctlError:
+def transient(fault: ExchangeError, skew: float | None = None) -> FortctlError:
     """Return the error for a fault that says nothing about the key.
 
     Args:
         skew: the exchange's clock less ours (ms), where it was measured.
     """
-    from fortctl.errors import ClockSkew, ExchangeBusy, ExchangeUnreachable
+    from fortctl.errors import ClockSkewError, ExchangeBusyError, ExchangeUnreachableError
 
-    cls: type[FortctlError] = {Outcome.BUSY: ExchangeBusy, Outcome.CLOCK: ClockSkew}.get(
-        fault.outcome, ExchangeUnreachable
+    cls: type[FortctlError] = {Outcome.BUSY: ExchangeBusyError, Outcome.CLOCK: ClockSkewError}.get(
+        fault.outcome, ExchangeUnreachableError
     )
     details: dict[str, Any] = {"retry_after": fault.retry_after, "reason": _transient_reason(fault)}
     hint = None
-    if cls is ClockSkew and skew is not None:
+    if cls is ClockSkewError and skew is not None:
         details["clock_skew_ms"] = round(skew)
         hint = _skew_words(skew)
     return cls(
@@ -251,7 +251,7 @@ def transient(fault: ExchangeFault, skew: float | None = None) -> FortctlError:
     )
 
 
-def _transient_reason(fault: ExchangeFault) -> str:
+def _transient_reason(fault: ExchangeError) -> str:
     if fault.outcome is Outcome.CLOCK:
         return "clock_off"
     if fault.outcome is Outcome.BUSY:

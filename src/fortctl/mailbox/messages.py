@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from fortctl.canonical_json import canonical_json
-from fortctl.errors import VaultDamaged
+from fortctl.errors import VaultDamagedError
 from fortctl.mailbox.crypto import Identity, RecipientKey, SealError, seal, verify
 from fortctl.ports import MailboxRow
 from fortctl.secret import Secret
@@ -210,9 +210,9 @@ def sign_receipt(
 
 
 def read_receipt(body: bytes, signature: bytes, robot_public: bytes) -> dict[str, Any]:
-    """Return a receipt's facts. Raises ``VaultDamaged`` when the robot did not sign it."""
+    """Return a receipt's facts. Raises ``VaultDamagedError`` when the robot did not sign it."""
     if not verify(robot_public, "receipt", body, signature):
-        raise VaultDamaged(
+        raise VaultDamagedError(
             "the answer in the mailbox is not signed by the robot that this home trusts",
             hint="somebody changed the mailbox; see 'fortctl doctor'",
         )

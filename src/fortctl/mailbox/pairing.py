@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from fortctl.canonical_json import canonical_json
-from fortctl.errors import Conflict
+from fortctl.errors import ConflictError
 from fortctl.mailbox.crypto import low_order
 
 NONCE_BYTES = 32
@@ -53,7 +53,7 @@ def commitment(operator: Half) -> bytes:
 
 
 def read_commitment(body: bytes) -> tuple[str, str]:
-    """Return the session and the commitment. Raises ``Conflict``: malformed."""
+    """Return the session and the commitment. Raises ``ConflictError``: malformed."""
     fields = _fields(body)
     try:
         return str(fields["session"]), str(fields["commitment"])
@@ -62,7 +62,7 @@ def read_commitment(body: bytes) -> tuple[str, str]:
 
 
 def read_half(body: bytes) -> Half:
-    """Return the other side's part. Raises ``Conflict``: malformed."""
+    """Return the other side's part. Raises ``ConflictError``: malformed."""
     fields = _fields(body)
     try:
         half = Half(
@@ -101,5 +101,7 @@ def _fields(body: bytes) -> dict[str, Any]:
     return fields
 
 
-def _malformed() -> Conflict:
-    return Conflict("what lies in the mailbox for this pairing is malformed", hint="begin again: 'fortctl robot pair'")
+def _malformed() -> ConflictError:
+    return ConflictError(
+        "what lies in the mailbox for this pairing is malformed", hint="begin again: 'fortctl robot pair'"
+    )

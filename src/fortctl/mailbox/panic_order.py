@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from fortctl.canonical_json import canonical_json
-from fortctl.errors import VaultDamaged
+from fortctl.errors import VaultDamagedError
 from fortctl.mailbox.crypto import Identity, verify
 from fortctl.mailbox.messages import CommandRejectedError
 
@@ -91,7 +91,7 @@ class OrderFile:
 
     @classmethod
     def from_bytes(cls, data: bytes) -> OrderFile:
-        """Read an order file. Raises ``VaultDamaged``."""
+        """Read an order file. Raises ``VaultDamagedError``."""
         try:
             fields = json.loads(data)
             if fields.pop("v") != VERSION:
@@ -101,7 +101,7 @@ class OrderFile:
                 raise ValueError
             return cls(robot_public=_bytes(fields.pop("robot_public")), cancel=cancel, keep=keep, **fields)
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-            raise VaultDamaged(
+            raise VaultDamagedError(
                 "the pre-signed panic order cannot be read", hint="any command that unlocks the vault signs it anew"
             ) from None
 

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import parse_qs, urlsplit
 
-from fortctl.errors import ConfigError, Conflict, RobotUnreachable
+from fortctl.errors import ConfigError, ConflictError, RobotUnreachableError
 from fortctl.mailbox.sqlite import AT_ONCE, NUMBER_LIMIT, bounded_columns, created_at
 from fortctl.ports import MailboxRow, PanicRow
 
@@ -110,7 +110,7 @@ class PostgresMailbox:
             # Never tried again: it may have been stored, and a command is sent once.
             self._do(lambda connection: connection.execute(*words), again=False)
         except UniqueViolation:
-            raise Conflict(f"command {row.number} of account {row.account} is taken") from None
+            raise ConflictError(f"command {row.number} of account {row.account} is taken") from None
 
     def last_number(self, account: str) -> int:
         found = self._one(
@@ -262,8 +262,8 @@ def import_driver() -> None:
         ) from None
 
 
-def _unreachable(why: str) -> RobotUnreachable:
+def _unreachable(why: str) -> RobotUnreachableError:
     # The driver's own text may quote the URL.
-    return RobotUnreachable(
+    return RobotUnreachableError(
         f"the mailbox's database cannot be used: {why}", hint="see that it runs, and that the URL, TLS and rights fit"
     )

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from fortctl.errors import Conflict, RobotUnreachable
+from fortctl.errors import ConflictError, RobotUnreachableError
 from fortctl.ports import MailboxRow, PanicRow
 from fortctl.store.sqlite import connect, transaction
 
@@ -100,7 +100,7 @@ class SqliteMailbox:
                     (row.account, row.number, row.envelope, row.sealed, row.signature),
                 )
         except sqlite3.IntegrityError:
-            raise Conflict(f"command {row.number} of account {row.account} is taken") from None
+            raise ConflictError(f"command {row.number} of account {row.account} is taken") from None
 
     def last_number(self, account: str) -> int:
         found = self._connection.execute(
@@ -227,7 +227,7 @@ class _Told:
         except sqlite3.IntegrityError:
             raise
         except (sqlite3.Error, OverflowError, UnicodeDecodeError) as error:
-            raise RobotUnreachable(
+            raise RobotUnreachableError(
                 f"the mailbox cannot be used: {error}",
                 hint="another process holds it, its disk is full or read-only, or somebody spoilt it",
             ) from None

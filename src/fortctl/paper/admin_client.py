@@ -8,7 +8,7 @@ import urllib.request
 from pathlib import Path
 from typing import Any
 
-from fortctl.errors import ExchangeUnreachable, FortctlError, error_from_json
+from fortctl.errors import ExchangeUnreachableError, FortctlError, error_from_json
 from fortctl.system.files import read_regular
 
 TIMEOUT_S = 30.0
@@ -23,13 +23,13 @@ def ask(folder: Path, what: str, body: dict[str, Any]) -> dict[str, Any]:
         body: its arguments.
 
     Raises:
-        ExchangeUnreachable: no server runs, or it is gone behind a stale ``server.json``.
+        ExchangeUnreachableError: no server runs, or it is gone behind a stale ``server.json``.
         FortctlError: the server's own refusal, as its class.
     """
     try:
         facts = json.loads(read_regular(folder / "server.json"))
     except (OSError, ValueError):
-        raise ExchangeUnreachable(
+        raise ExchangeUnreachableError(
             "no paper exchange is running in this home", hint="start one with 'fortctl paper serve'"
         ) from None
     request = urllib.request.Request(  # noqa: S310 (loopback, from our own file)
@@ -44,7 +44,7 @@ def ask(folder: Path, what: str, body: dict[str, Any]) -> dict[str, Any]:
     except urllib.error.HTTPError as error:
         raise _refused(error) from None
     except (OSError, ValueError):
-        raise ExchangeUnreachable(
+        raise ExchangeUnreachableError(
             "the paper exchange of this home does not answer", hint="start it again with 'fortctl paper serve'"
         ) from None
     data: dict[str, Any] = document["data"]
@@ -55,7 +55,7 @@ def page_link(folder: Path) -> str:
     """Return the account page's address, with the token in the part that browsers do not send.
 
     Raises:
-        ExchangeUnreachable: no server runs.
+        ExchangeUnreachableError: no server runs.
     """
     ask(folder, "market", {"action": "status"})
     facts = json.loads(read_regular(folder / "server.json"))
@@ -66,4 +66,4 @@ def _refused(error: urllib.error.HTTPError) -> FortctlError:
     try:
         return error_from_json(json.load(error)["error"])
     except (ValueError, KeyError, TypeError):
-        return ExchangeUnreachable(f"the paper exchange answers HTTP {error.code}", hint="start it again")
+        return ExchangeUnreachableError(f"the paper exchange answers HTTP {error.code}", hint="start it again")

@@ -6,7 +6,7 @@ import fnmatch
 from dataclasses import dataclass
 from typing import Any
 
-from fortctl.errors import BadInput, NotFound
+from fortctl.errors import BadInputError, NotFoundError
 
 # Binance's pages fix no status of a 5xx's code; for a time-out the older ones say 504.
 CODES = {
@@ -114,16 +114,16 @@ class Faults:
         until: float | None = None,
         since: float = 0.0,
     ) -> Fault:
-        """Set a fault. Raises ``BadInput`` for an unknown kind."""
+        """Set a fault. Raises ``BadInputError`` for an unknown kind."""
         name, _colon, value = kind.partition(":")
         if name not in KINDS:
-            raise BadInput("there is no such fault", hint=f"choose from {', '.join(KINDS)}")
+            raise BadInputError("there is no such fault", hint=f"choose from {', '.join(KINDS)}")
         try:
             number = WORDS[value] if name == "revoked-stream" and value in WORDS else float(value or 1.0)
         except ValueError:
-            raise BadInput("a fault's value is a number", hint="for example slow:2.5") from None
+            raise BadInputError("a fault's value is a number", hint="for example slow:2.5") from None
         if not abs(number) < 1e12:
-            raise BadInput("a fault's value is a number of reasonable size", hint="for example slow:2.5")
+            raise BadInputError("a fault's value is a number of reasonable size", hint="for example slow:2.5")
         if name == "revoked-stream":
             # It is a choice, not a sum: the last one counts.
             self.set_faults = [fault for fault in self.set_faults if fault.kind != name]
@@ -136,7 +136,7 @@ class Faults:
         """Clear one fault, or all; return how many."""
         found = [fault for fault in self.set_faults if fault_id in (None, fault.id)]
         if fault_id is not None and not found:
-            raise NotFound(f"there is no fault {fault_id}", hint="see 'fortctl paper fault list'")
+            raise NotFoundError(f"there is no fault {fault_id}", hint="see 'fortctl paper fault list'")
         self.set_faults = [fault for fault in self.set_faults if fault not in found]
         return len(found)
 

@@ -5,7 +5,7 @@ Every implementation translates the exceptions of its own library: only errors n
 
 from fortctl.ports.exchange import (
     Exchange,
-    ExchangeFault,
+    ExchangeError,
     IssuedKey,
     Issuer,
     Outcome,
@@ -42,7 +42,7 @@ __all__ = [
     "AuditLog",
     "Clock",
     "Exchange",
-    "ExchangeFault",
+    "ExchangeError",
     "HookOutcome",
     "HookReport",
     "HookRunner",

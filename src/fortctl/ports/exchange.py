@@ -36,7 +36,7 @@ class Outcome(StrEnum):
     UNREACHABLE = "unreachable"  # the request provably never left
 
 
-class ExchangeFault(Exception):
+class ExchangeError(Exception):
     """An exchange call that did not succeed.
 
     Attributes:
@@ -73,13 +73,13 @@ class ExchangeFault(Exception):
         }
 
     @classmethod
-    def from_json(cls, told: Mapping[str, Any]) -> ExchangeFault:
+    def from_json(cls, told: Mapping[str, Any]) -> ExchangeError:
         outcome, message = Outcome(told["outcome"]), str(told["message"])
         return cls(outcome, message, code=told.get("code"), http_status=told.get("http_status"))
 
 
 class Exchange(Protocol):
-    """One key's view of one Binance account. Every method but ``close`` raises ``ExchangeFault``."""
+    """One key's view of one Binance account. Every method but ``close`` raises ``ExchangeError``."""
 
     async def server_time(self) -> int: ...
 
@@ -147,7 +147,7 @@ class IssuedKey:
 class Issuer(Protocol):
     """Makes and deletes the keys of one sub-account through its master account's key.
 
-    Every method but ``close`` raises ``ExchangeFault``. After ``UNKNOWN`` the caller lists before it believes anything.
+    Every method but ``close`` raises ``ExchangeError``. After ``UNKNOWN`` the caller lists before it believes anything.
     """
 
     @property

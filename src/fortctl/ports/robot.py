@@ -54,7 +54,7 @@ class RobotProcess(Protocol):
     def owner(self) -> RobotOwner | None: ...
 
     def query(self, request: Mapping[str, Any], *, timeout_s: float = 5.0) -> dict[str, Any]:
-        """Ask the running robot over its socket; raises ``RobotUnreachable`` or the robot's own refusal."""
+        """Ask the running robot over its socket; raises ``RobotUnreachableError`` or the robot's own refusal."""
 
     def wake(self) -> bool: ...
 

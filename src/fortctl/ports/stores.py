@@ -28,7 +28,7 @@ class Mailbox(Protocol):
     """The signed command queue of robots; a store of its own. Raises ``FortctlError`` only."""
 
     def append(self, row: MailboxRow) -> None:
-        """Store a command; raises ``Conflict`` when the number is taken."""
+        """Store a command; raises ``ConflictError`` when the number is taken."""
 
     def last_number(self, account: str) -> int: ...
 
@@ -123,7 +123,7 @@ class VaultPort(Protocol):
     def records(self) -> tuple[RecordMeta, ...]: ...
 
     def get(self, record_id: str) -> Secret:
-        """Return a record's plaintext. Raises ``NotFound`` (also when its erasure key is gone)."""
+        """Return a record's plaintext. Raises ``NotFoundError`` (also when its erasure key is gone)."""
 
     def is_destroyed(self, record_id: str) -> bool:
         """Return whether a record is there whose erasure key is gone; nothing is decrypted."""
@@ -189,13 +189,13 @@ class OperationStore(Protocol):
         """Take the account's lock; a dead owner's is taken over, and that owner returned.
 
         Raises:
-            Conflict: a living one holds it; ``details`` names it.
+            ConflictError: a living one holds it; ``details`` names it.
         """
 
     def owner(self, account: str) -> OperationOwner | None: ...
 
     def beat(self, account: str, me: OperationOwner, at: int) -> None:
-        """Say that the owner lives. Raises ``Conflict`` when the lock is its own no more."""
+        """Say that the owner lives. Raises ``ConflictError`` when the lock is its own no more."""
 
     def release(self, account: str, me: OperationOwner) -> None: ...
 
@@ -203,7 +203,7 @@ class OperationStore(Protocol):
         """Make an operation's new state durable.
 
         Raises:
-            Conflict: the lock is not mine any more, the operation was closed meanwhile, or another one is open.
+            ConflictError: the lock is not mine any more, the operation was closed meanwhile, or another one is open.
         """
 
     def abort_for_panic(self, account: str, at: int) -> OperationRow | None:

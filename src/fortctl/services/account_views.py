@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
-from fortctl.errors import FortctlError, NotFound
+from fortctl.errors import FortctlError, NotFoundError
 from fortctl.model import AccountState, Fill, KeyVerdict, OrderState
-from fortctl.ports import Exchange, ExchangeFault, Outcome
+from fortctl.ports import Exchange, ExchangeError, Outcome
 from fortctl.services.exchange_errors import to_command_error
 from fortctl.services.keys.results import COPY_WARNING, Warnings
 from fortctl.services.keys.service import Connect
@@ -65,7 +65,7 @@ class AccountViews:
         exchange = self._connect(key.pair)
         try:
             answer = await ask(exchange)
-        except ExchangeFault as fault:
+        except ExchangeError as fault:
             if fault.outcome is Outcome.KEY_REFUSED:
                 refused = KeyVerdict(False, "refused", exchange_code=fault.code, http_status=fault.http_status)
                 self._custody.note_verdict(refused)
@@ -83,7 +83,7 @@ class AccountViews:
         copy = self._custody.robot_copy()
         if copy is not None:
             return copy, (COPY_WARNING,)
-        raise NotFound(
+        raise NotFoundError(
             f"account {self._custody.account} has no key to read with",
             hint="create a key with 'Enable Reading' at Binance, then 'fortctl keys add --role site'",
         )

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from fortctl.errors import Conflict, NotFound
+from fortctl.errors import ConflictError, NotFoundError
 from fortctl.mailbox.crypto import Identity
 from fortctl.ports import AuditLog, Clock, NewRecord, VaultPort
 from fortctl.secret import Secret
@@ -83,10 +83,10 @@ class AccountService:
         self._audit = audit
 
     def entry(self, name: str) -> AccountEntry:
-        """Return an account. Raises ``NotFound``."""
+        """Return an account. Raises ``NotFoundError``."""
         found = self._registry.accounts().get(name)
         if found is None:
-            raise NotFound(
+            raise NotFoundError(
                 f"there is no account {name}", hint="see 'fortctl accounts list'; 'fortctl accounts add' makes one"
             )
         return found
@@ -95,12 +95,12 @@ class AccountService:
         return [entry.as_json() for entry in self._registry.accounts().values()]
 
     def refuse_taken(self, name: str) -> None:
-        """Raise ``Conflict`` when the name is taken."""
+        """Raise ``ConflictError`` when the name is taken."""
         if name in self._registry.accounts():
-            raise Conflict(f"there is an account {name} already", hint="choose another name")
+            raise ConflictError(f"there is an account {name} already", hint="choose another name")
 
     def add(self, entry: AccountEntry, operator: Identity) -> None:
-        """Add an account. Raises ``Conflict`` when the name is taken."""
+        """Add an account. Raises ``ConflictError`` when the name is taken."""
         self.refuse_taken(entry.name)
         self._registry.offer_pairing(entry.name, pairing_offer(entry, operator))
         self._registry.put(entry)

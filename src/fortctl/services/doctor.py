@@ -6,10 +6,10 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
-from fortctl.errors import ClockSkew, Conflict, FortctlError, NotFound, error_classes
+from fortctl.errors import ClockSkewError, ConflictError, FortctlError, NotFoundError, error_classes
 from fortctl.keys.policy import permission_hint, rejection_of
 from fortctl.model import KeyPair, KeyVerdict, Role
-from fortctl.ports import Clock, Exchange, ExchangeFault
+from fortctl.ports import Clock, Exchange, ExchangeError
 from fortctl.services.exchange_errors import to_command_error
 from fortctl.services.robot.service import RobotStatusReader
 from fortctl.services.site_vault import SiteVault
@@ -119,7 +119,7 @@ class Doctor:
             return await check()
         except FortctlError as error:
             return Finding(name, "fail", error.message, error.hint, error.code)
-        except ExchangeFault as fault:
+        except ExchangeError as fault:
             told = to_command_error(fault, "asking the exchange")
             return Finding(name, "fail", told.message, told.hint, told.code)
         except OSError as broken:
@@ -173,7 +173,7 @@ class Doctor:
         if abs(skew) < SKEW_WARN_MS:
             return Finding("clock", "ok", reason)
         state = "fail" if abs(skew) >= SKEW_FAIL_MS else "warn"
-        return Finding("clock", state, reason, ClockSkew.default_hint, "CLOCK_SKEW")
+        return Finding("clock", state, reason, ClockSkewError.default_hint, "CLOCK_SKEW")
 
     async def _site_key(self) -> Finding:
         from fortctl.keys.verification import verify_key
@@ -181,7 +181,7 @@ class Doctor:
         custody = self._ports.custody()
         key = custody.site_key()
         if key is None:
-            missing = NotFound("there is no site key", hint="'fortctl keys add --role site' adds one")
+            missing = NotFoundError("there is no site key", hint="'fortctl keys add --role site' adds one")
             return Finding("site key", "warn", missing.message, missing.hint, missing.code)
         exchange = self._ports.connect(key.pair)
         try:
@@ -215,7 +215,7 @@ class Doctor:
         state = status["state"]
         if state in ("key_lost", "held", "latched", "unreachable", "awaiting_key"):
             remedy = _ROBOT_REMEDY[state]
-            code = "ROBOT_UNREACHABLE" if state == "unreachable" else Conflict.code
+            code = "ROBOT_UNREACHABLE" if state == "unreachable" else ConflictError.code
             grave = "fail" if state in ("key_lost", "unreachable") else "warn"
             return Finding("robot", grave, f"{state}: {status.get('reason') or 'see robot status'}", remedy, code)
         running = f"pid {status['pid']}" if status["pid"] else "no process"

@@ -3,32 +3,32 @@
 from __future__ import annotations
 
 from fortctl.errors import (
-    BadInput,
-    ClockSkew,
+    BadInputError,
+    ClockSkewError,
     ExchangeAnswer,
-    ExchangeBusy,
-    ExchangeUnreachable,
+    ExchangeBusyError,
+    ExchangeUnreachableError,
     FortctlError,
-    KeyRejected,
-    NotFound,
+    KeyRejectedError,
+    NotFoundError,
 )
-from fortctl.ports import ExchangeFault, Outcome
+from fortctl.ports import ExchangeError, Outcome
 
 _CLASS_OF: dict[Outcome, type[FortctlError]] = {
-    Outcome.KEY_REFUSED: KeyRejected,
-    Outcome.REFUSED: BadInput,
-    Outcome.ABSENT: NotFound,
-    Outcome.DUPLICATE: BadInput,
-    Outcome.WOULD_TAKE: BadInput,
-    Outcome.NO_FUNDS: BadInput,
-    Outcome.CLOCK: ClockSkew,
-    Outcome.BUSY: ExchangeBusy,
-    Outcome.UNKNOWN: ExchangeUnreachable,
-    Outcome.UNREACHABLE: ExchangeUnreachable,
+    Outcome.KEY_REFUSED: KeyRejectedError,
+    Outcome.REFUSED: BadInputError,
+    Outcome.ABSENT: NotFoundError,
+    Outcome.DUPLICATE: BadInputError,
+    Outcome.WOULD_TAKE: BadInputError,
+    Outcome.NO_FUNDS: BadInputError,
+    Outcome.CLOCK: ClockSkewError,
+    Outcome.BUSY: ExchangeBusyError,
+    Outcome.UNKNOWN: ExchangeUnreachableError,
+    Outcome.UNREACHABLE: ExchangeUnreachableError,
 }
 
 
-def to_command_error(fault: ExchangeFault, doing: str) -> FortctlError:
+def to_command_error(fault: ExchangeError, doing: str) -> FortctlError:
     """Return the error to raise for a fault met while ``doing`` something."""
     answer = ExchangeAnswer(fault.http_status, fault.code, fault.message)
     answered = fault.http_status is not None or fault.code is not None

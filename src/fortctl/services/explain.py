@@ -5,13 +5,13 @@ from __future__ import annotations
 import inspect
 from typing import Any
 
-from fortctl.errors import FortctlError, InternalError, NotFound, error_classes
+from fortctl.errors import FortctlError, InternalError, NotFoundError, error_classes
 from fortctl.exchange.error_codes import CODES
 from fortctl.services.robot.messages import STATE_MESSAGES
 
 
 def explain(code: str) -> dict[str, Any]:
-    """Return what is known of a code. Raises ``NotFound``."""
+    """Return what is known of a code. Raises ``NotFoundError``."""
     text = code.strip().upper()
     classes = error_classes()
     if text in classes:
@@ -36,6 +36,6 @@ def explain(code: str) -> dict[str, Any]:
             "outcome": found.outcome.value,
             "source": "Binance, errors.md",
         }
-    raise NotFound(
+    raise NotFoundError(
         "this code is not known", hint="give a Binance code such as -2015, or a fortctl code such as KEY_POLICY"
     )

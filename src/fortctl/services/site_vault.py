@@ -14,7 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
-from fortctl.errors import ConfigError, NotFound
+from fortctl.errors import ConfigError, NotFoundError
 from fortctl.keys.fingerprint import fingerprint
 from fortctl.keys.generation import pending_from, pending_record
 from fortctl.mailbox.crypto import Identity
@@ -173,7 +173,7 @@ class SiteVault:
             record = self._key_record(record_id, key.after(verdict, self._clock.now_ms()), role, purpose)
             what = "key accepted" if verdict.accepted else "key rejected"
             facts = {"role": role.value, "fingerprint": self.fingerprint(key.pair)}
-            with suppress(NotFound):
+            with suppress(NotFoundError):
                 self._write(what, [replace(record, renews=True)], [], facts)
             return
 
@@ -184,7 +184,7 @@ class SiteVault:
             return None
         try:
             return pending_from(self._vault.get(record_id))
-        except NotFound:
+        except NotFoundError:
             return None
 
     def keep_pending(self, pair: PendingPair) -> None:
@@ -221,17 +221,17 @@ class SiteVault:
             if meta.erasable and meta.exchange != self.exchange and meta.record_id.startswith(("key/", "copy/")):
                 try:
                     stored = decode_key(self._vault.get(meta.record_id))
-                except NotFound:
+                except NotFoundError:
                     continue
                 if stored.pair.api_key == pair.api_key:
                     return meta.account
         return None
 
     def destroy_site_key(self) -> str:
-        """Destroy the site key; return its fingerprint. Raises ``NotFound`` when there is none."""
+        """Destroy the site key; return its fingerprint. Raises ``NotFoundError`` when there is none."""
         key = self.site_key()
         if key is None:
-            raise NotFound(f"account {self.account} has no site key", hint="see 'fortctl keys list'")
+            raise NotFoundError(f"account {self.account} has no site key", hint="see 'fortctl keys list'")
         shown = self.fingerprint(key.pair)
         gone = [self._site_id, *([self._retiring_id] if self.has(self._retiring_id) else [])]
         self._write("key deleted", [], gone, {"role": "site", "fingerprint": shown})
@@ -293,7 +293,7 @@ class SiteVault:
             )
         try:
             return decode_key(self._vault.get(record_id))
-        except NotFound:
+        except NotFoundError:
             return None
 
     def _key_record(self, record_id: str, key: StoredKey, role: Role, purpose: str) -> NewRecord:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
-from fortctl.errors import FortctlError, VaultDamaged
+from fortctl.errors import FortctlError, VaultDamagedError
 from fortctl.ports import AuditLog, Clock, RecordMeta
 from fortctl.secret import Secret
 from fortctl.services.accounts import AUDIT_KEY
@@ -98,19 +98,19 @@ class VaultService:
                 is not below what the log said before, and not above what it says afterwards.
 
         Raises:
-            VaultDamaged: the vault was put back to an older state, or the log was cut.
+            VaultDamagedError: the vault was put back to an older state, or the log was cut.
         """
         known = self._audit.generations() or (0, 0)
         intended = max(known)
         accept = "restore what is missing from a backup, or accept it as it is: 'fortctl vault accept'"
         if generation < reached:
-            raise VaultDamaged(
+            raise VaultDamagedError(
                 f"the vault is at generation {generation}, but it was at {reached} before: somebody put it back",
                 hint=accept,
                 details={"reason": "rolled_back", "generation": generation, "audited": reached},
             )
         if generation > intended:
-            raise VaultDamaged(
+            raise VaultDamagedError(
                 f"the vault is at generation {generation}, of which the audit log knows nothing: the log was cut",
                 hint=accept,
                 details={"reason": "log_cut", "generation": generation, "audited": intended},
@@ -132,7 +132,7 @@ class VaultService:
         return vault.add_slot(source, self.cost(kind), audit=self._audited("vault slot added", {"slot": kind}))
 
     def remove_slot(self, vault: ManagedVault, slot_id: str, source: Unlocker | None = None) -> SlotMeta:
-        """Take a slot away, and what the keyring held for it. Raises ``NotFound``, ``Conflict``: it is the last."""
+        """Take a slot away, and what the keyring held for it. Raises ``NotFoundError``, ``ConflictError``: it is the last."""
         removed = vault.remove_slot(slot_id, audit=self._audited("vault slot removed", {"slot": slot_id}))
         if isinstance(source, Keyring) and removed.kind == "keyring":
             source.store.drop(removed.hint)
@@ -160,7 +160,7 @@ class VaultService:
             The vault, the records that come back to life, and the configuration that was backed up.
 
         Raises:
-            BadInput: it is no backup. VaultLocked, VaultDamaged: it does not open. Conflict: see ``VaultFile.restore``.
+            BadInputError: it is no backup. VaultLockedError, VaultDamagedError: it does not open. ConflictError: see ``VaultFile.restore``.
         """
         backup = read_backup(data)
         try:

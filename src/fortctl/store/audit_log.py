@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from fortctl.errors import Conflict, VaultDamaged
+from fortctl.errors import ConflictError, VaultDamagedError
 from fortctl.secret import Secret, redact
 from fortctl.system.clock import SystemClock
 from fortctl.system.files import NotARegularFileError, open_regular, write_all
@@ -65,8 +65,8 @@ class AuditLogFile:
             facts: more JSON values, nothing secret.
 
         Raises:
-            VaultDamaged: the log's end is not an entry, or one that was changed; or the log is no plain file.
-            Conflict: the disk does not take the entry; the log is as it was.
+            VaultDamagedError: the log's end is not an entry, or one that was changed; or the log is no plain file.
+            ConflictError: the disk does not take the entry; the log is as it was.
         """
         try:
             self._append({"what": what, "account": account, "result": result, **facts}, strict=not best_effort)
@@ -75,14 +75,14 @@ class AuditLogFile:
                 raise _no_file() from None
         except OSError as error:
             if not best_effort:
-                raise Conflict(
+                raise ConflictError(
                     f"the audit log cannot be written: {error.strerror}",
                     hint="make room or mend the disk, then try again",
                     details={"errno": error.errno},
                 ) from error
         except (ValueError, KeyError, TypeError, RecursionError) as error:
             if not best_effort:
-                raise VaultDamaged(
+                raise VaultDamagedError(
                     f"the audit log cannot be continued ({type(error).__name__})",
                     hint=_BEGIN_AGAIN,
                 ) from error
@@ -95,7 +95,7 @@ class AuditLogFile:
             end, last = _last_line(descriptor, size)
             before = json.loads(last) if last else None
             if strict and before is not None and not _is_entry(before, last):
-                raise VaultDamaged("the last entry of the audit log was changed", hint=_BEGIN_AGAIN)
+                raise VaultDamagedError("the last entry of the audit log was changed", hint=_BEGIN_AGAIN)
             if end < size:
                 # A crash or a full disk left half an entry, whose operation never went on.
                 os.ftruncate(descriptor, end)
@@ -135,7 +135,7 @@ class AuditLogFile:
         """Yield every entry, oldest first.
 
         Raises:
-            VaultDamaged: at a line that is not as an entry is written; or the log is no plain file.
+            VaultDamagedError: at a line that is not as an entry is written; or the log is no plain file.
         """
         if not self._path.exists():
             return
@@ -148,7 +148,7 @@ class AuditLogFile:
                     whole = False
                 if not whole:
                     torn = not line.endswith(b"\n")
-                    raise VaultDamaged(
+                    raise VaultDamagedError(
                         f"line {number} of the audit log is {'half an' if torn else 'no'} entry",
                         hint="a crash may leave it so: the next command that writes takes it away" if torn else None,
                         details={"entry": number, "reason": "torn_end" if torn else "no_entry"},
@@ -161,7 +161,7 @@ class AuditLogFile:
         Reads from the end only as far as it must. None: no entry tells of one.
 
         Raises:
-            VaultDamaged: the log's end cannot be read.
+            VaultDamagedError: the log's end cannot be read.
         """
         if not self._path.exists():
             return None
@@ -176,7 +176,7 @@ class AuditLogFile:
         except NotARegularFileError:
             raise _no_file() from None
         except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
-            raise VaultDamaged("the audit log's end is no entry", hint=_BEGIN_AGAIN) from None
+            raise VaultDamagedError("the audit log's end is no entry", hint=_BEGIN_AGAIN) from None
         return (intended, 0) if intended else None
 
     def head(self) -> tuple[int, str] | None:
@@ -194,7 +194,7 @@ class AuditLogFile:
             anchor: the number and hash of an entry that somebody else remembers (a paired robot).
 
         Raises:
-            VaultDamaged: an entry was changed, cut or moved; ``details.entry`` says where.
+            VaultDamagedError: an entry was changed, cut or moved; ``details.entry`` says where.
         """
         before, count, sealed = GENESIS, 0, 0
         for entry in self.entries():
@@ -202,7 +202,7 @@ class AuditLogFile:
             seal = entry.pop("seal", None)
             claimed = entry.pop("hash", None)
             if entry.get("seq") != count or entry.get("prev") != before or _hash(entry) != claimed:
-                raise VaultDamaged(
+                raise VaultDamagedError(
                     f"the audit log was changed at entry {count}",
                     hint="compare it with a backup; the chain breaks there",
                     details={"entry": count},
@@ -211,32 +211,34 @@ class AuditLogFile:
                 sealed += self._seal_fits(entry, str(claimed), seal, count)
             before = str(claimed)
             if anchor is not None and anchor[0] == count and anchor[1] != before:
-                raise VaultDamaged(f"audit entry {count} is not the one that the robot saw", details={"entry": count})
+                raise VaultDamagedError(
+                    f"audit entry {count} is not the one that the robot saw", details={"entry": count}
+                )
         if anchor is not None and anchor[0] > count:
-            raise VaultDamaged(
+            raise VaultDamagedError(
                 f"the audit log ends at entry {count}, but the robot has seen entry {anchor[0]}: it was cut",
                 details={"entry": count},
             )
         return Checked(count, sealed, before)
 
     def _seal_fits(self, entry: Mapping[str, Any], claimed: str, seal: object, count: int) -> bool:
-        """Return whether an entry bears a seal. Raises ``VaultDamaged``: a wrong one, or none where there must be one.
+        """Return whether an entry bears a seal. Raises ``VaultDamagedError``: a wrong one, or none where there must be one.
 
         A change of the vault is told by whoever has unlocked it, and the vault's generation asks for that entry: so
         nobody can strip the seals of a log that he has written anew.
         """
         if seal is None:
             if entry.get("generation") or entry.get("sealed"):
-                raise VaultDamaged(f"audit entry {count} bears no seal, though it must", details={"entry": count})
+                raise VaultDamagedError(f"audit entry {count} bears no seal, though it must", details={"entry": count})
             return False
         expected = hmac.digest(self._key or b"", claimed.encode(), "sha256").hex()
         if not hmac.compare_digest(expected.encode(), str(seal).encode()):
-            raise VaultDamaged(f"the seal of audit entry {count} is not this home's", details={"entry": count})
+            raise VaultDamagedError(f"the seal of audit entry {count} is not this home's", details={"entry": count})
         return True
 
 
-def _no_file() -> VaultDamaged:
-    return VaultDamaged("the audit log is no plain file", hint=f"see what was put in its place; {_BEGIN_AGAIN}")
+def _no_file() -> VaultDamagedError:
+    return VaultDamagedError("the audit log is no plain file", hint=f"see what was put in its place; {_BEGIN_AGAIN}")
 
 
 def _reading(path: Path) -> IO[bytes]:

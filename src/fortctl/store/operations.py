@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from fortctl.errors import Conflict
+from fortctl.errors import ConflictError
 from fortctl.ports import OperationOwner, OperationRow
 from fortctl.store.sqlite import connect, transaction
 from fortctl.timestamps import rfc3339
@@ -68,7 +68,7 @@ class SqliteOperations:
             with transaction(self._connection):
                 yield
         except sqlite3.OperationalError as error:
-            raise Conflict(
+            raise ConflictError(
                 f"the operation store cannot be written: {error}", hint="another process holds it, or the disk is full"
             ) from None
 
@@ -86,7 +86,7 @@ class SqliteOperations:
             if holder is not None and not _same(holder, me) and alive(holder):
                 found = self.current(account)
                 rotation = f"rotation {found.id}, " if found is not None else ""
-                raise Conflict(
+                raise ConflictError(
                     f"another command works on the keys of account {account}: {holder.what} ({rotation}pid {holder.pid}"
                     f" on {holder.host}, since {rfc3339(holder.taken_at)})",
                     hint="wait for it; 'fortctl keys rotate --status' tells where a rotation stands",
@@ -121,7 +121,7 @@ class SqliteOperations:
     def _expect_owner(self, account: str, me: OperationOwner) -> None:
         holder = self.owner(account)
         if holder is None or not _same(holder, me):
-            raise Conflict(
+            raise ConflictError(
                 "the rotation was taken out of this command's hands: by a panic, or by another command",
                 hint="see 'fortctl keys rotate --status'",
                 details={"reason": "preempted"},
@@ -140,9 +140,9 @@ class SqliteOperations:
                     (row.id, row.account, row.kind, row.state, row.body, row.started_at, row.updated_at),
                 )
                 if written.rowcount != 1:
-                    raise Conflict("the rotation is over already", hint="see 'fortctl keys rotate --status'")
+                    raise ConflictError("the rotation is over already", hint="see 'fortctl keys rotate --status'")
         except sqlite3.IntegrityError:
-            raise Conflict(f"another rotation of account {row.account} is open") from None
+            raise ConflictError(f"another rotation of account {row.account} is open") from None
 
     def abort_for_panic(self, account: str, at: int) -> OperationRow | None:
         with self._writing():

@@ -9,7 +9,7 @@ import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 
-from fortctl.errors import Conflict, VaultDamaged
+from fortctl.errors import ConflictError, VaultDamagedError
 from fortctl.store.sqlite import connect, transaction
 
 BUSY_MS = 100
@@ -42,14 +42,14 @@ class RequestWeightStore:
         self._connection: sqlite3.Connection | None = None
 
     def read(self, target: str) -> Row:
-        """Return (minute, used, stopped until, most a minute). Raises ``Conflict`` when the store cannot be used."""
+        """Return (minute, used, stopped until, most a minute). Raises ``ConflictError`` when the store cannot be used."""
         try:
             return self._row(self._opened(), target)
         except sqlite3.Error as error:
             raise _unusable(error) from None
 
     def change(self, target: str, change: Callable[[Row], Row]) -> None:
-        """Replace the numbers of a target, in one transaction. Raises ``Conflict``."""
+        """Replace the numbers of a target, in one transaction. Raises ``ConflictError``."""
         try:
             connection = self._opened()
             with transaction(connection):
@@ -76,7 +76,7 @@ class RequestWeightStore:
         if self._connection is None:
             try:
                 self._connection = connect(self._path, MIGRATIONS, busy_timeout_ms=BUSY_MS)
-            except VaultDamaged:
+            except VaultDamagedError:
                 self._path.unlink(missing_ok=True)
                 self._connection = connect(self._path, MIGRATIONS, busy_timeout_ms=BUSY_MS)
             except OSError as error:
@@ -85,7 +85,7 @@ class RequestWeightStore:
         return self._connection
 
 
-def _unusable(error: Exception) -> Conflict:
-    return Conflict(
+def _unusable(error: Exception) -> ConflictError:
+    return ConflictError(
         f"the store of request weights cannot be used ({type(error).__name__})", hint="see 'fortctl doctor'"
     )

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol, TypeVar
 
-from fortctl.errors import Conflict, VaultDamaged
+from fortctl.errors import ConflictError, VaultDamagedError
 from fortctl.system.files import NotARegularFileError
 
 RESTORE = "put the file back from a backup of the home"
@@ -35,8 +35,8 @@ def connect(
         alone: nobody else may open the store while this connection lasts.
 
     Raises:
-        Conflict: the store stays locked by another process.
-        VaultDamaged: the file is no SQLite database, or was written by a later fortctl.
+        ConflictError: the store stays locked by another process.
+        VaultDamagedError: the file is no SQLite database, or was written by a later fortctl.
     """
     if not path.exists():
         descriptor = os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, mode)
@@ -60,7 +60,7 @@ def connect(
             connection.execute("BEGIN IMMEDIATE")
             connection.execute("COMMIT")
     except sqlite3.OperationalError as error:
-        raise Conflict(
+        raise ConflictError(
             f"the store {path.name} cannot be opened: {error}",
             hint="another process holds it, or the folder cannot be written; see 'fortctl doctor'",
         ) from error
@@ -70,13 +70,13 @@ def connect(
 
 
 def expect_whole(connection: sqlite3.Connection, path: Path) -> None:
-    """Raise ``VaultDamaged`` when the store's pages are not all there."""
+    """Raise ``VaultDamagedError`` when the store's pages are not all there."""
     answer = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
     if answer != "ok":
         raise damaged(path, sqlite3.DatabaseError(answer))
 
 
-def damaged(path: Path, error: Exception) -> VaultDamaged:
+def damaged(path: Path, error: Exception) -> VaultDamagedError:
     """Return what to say of a store that is no SQLite database, or not the one that was written."""
     hint = RESTORE
     if path.name == "journal.sqlite":
@@ -85,7 +85,7 @@ def damaged(path: Path, error: Exception) -> VaultDamaged:
             " holds, with empty books, until 'fortctl robot resume'"
         )
     text = str(error) if isinstance(error, sqlite3.Error) else f"it holds what nobody wrote ({type(error).__name__})"
-    return VaultDamaged(f"the store {path} is damaged: {text}", hint=hint, details={"path": str(path)})
+    return VaultDamagedError(f"the store {path} is damaged: {text}", hint=hint, details={"path": str(path)})
 
 
 @contextmanager
@@ -94,8 +94,8 @@ def reading(path: Path) -> Iterator[sqlite3.Connection]:
 
     Raises:
         NotARegularFileError: a pipe or a device lies in its place.
-        Conflict: it cannot be read just now.
-        VaultDamaged: the file is no SQLite database, or has lost its tables.
+        ConflictError: it cannot be read just now.
+        VaultDamagedError: the file is no SQLite database, or has lost its tables.
     """
     for file in (path, path.with_name(f"{path.name}-wal"), path.with_name(f"{path.name}-shm")):
         if file.exists() and not file.is_file():
@@ -109,7 +109,7 @@ def reading(path: Path) -> Iterator[sqlite3.Connection]:
             # Cut to nothing, or another program's.
             raise damaged(path, error) from error
         hint = "another process holds it, or the folder cannot be written (SQLite needs that to read); 'fortctl doctor'"
-        raise Conflict(f"the store {path} cannot be read: {error}", hint=hint) from error
+        raise ConflictError(f"the store {path} cannot be read: {error}", hint=hint) from error
     except sqlite3.DatabaseError as error:
         raise damaged(path, error) from error
     finally:
@@ -120,7 +120,7 @@ def reading(path: Path) -> Iterator[sqlite3.Connection]:
 def _migrate(connection: sqlite3.Connection, migrations: Sequence[str], path: Path) -> None:
     applied = int(connection.execute("PRAGMA user_version").fetchone()[0])
     if applied > len(migrations):
-        raise VaultDamaged(f"the store {path.name} was written by a later fortctl", hint="upgrade fortctl")
+        raise VaultDamagedError(f"the store {path.name} was written by a later fortctl", hint="upgrade fortctl")
     for number in range(applied, len(migrations)):
         with transaction(connection):
             # A second process may have migrated while this one waited for the lock.

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from fortctl.errors import ConfigError, Conflict, VaultDamaged
+from fortctl.errors import ConfigError, ConflictError, VaultDamagedError
 
 
 class NotARegularFileError(OSError):
@@ -75,7 +75,7 @@ def replace_file(path: Path, data: bytes, *, alone: bool = False) -> None:
 
     Raises:
         OSError: the old content is untouched, or the new one is in place.
-        VaultDamaged: the disk did not keep what was written; the old content is untouched.
+        VaultDamagedError: the disk did not keep what was written; the old content is untouched.
     """
     temporary = path.with_name(f".{path.name}.new" if alone else f".{path.name}.{os.getpid()}")
     with suppress(FileNotFoundError):
@@ -111,7 +111,9 @@ def _write_new(path: Path, data: bytes) -> None:
         write_all(descriptor, data)
         os.fsync(descriptor)
         if os.pread(descriptor, len(data) + 1, 0) != data:
-            raise VaultDamaged(f"the disk did not keep what was written to {path.name}", hint="nothing was replaced")
+            raise VaultDamagedError(
+                f"the disk did not keep what was written to {path.name}", hint="nothing was replaced"
+            )
     finally:
         os.close(descriptor)
 
@@ -124,14 +126,14 @@ def read_file(path: Path, most: int, *, follow: bool = False) -> tuple[bytes, os
 
     Raises:
         OSError: it cannot be read.
-        VaultDamaged: it is a link, or no plain file.
+        VaultDamagedError: it is a link, or no plain file.
     """
     if not follow and path.is_symlink():
-        raise VaultDamaged(f"{path} is a symbolic link", hint="put the file itself there")
+        raise VaultDamagedError(f"{path} is a symbolic link", hint="put the file itself there")
     try:
         descriptor = open_regular(path, os.O_RDONLY | (0 if follow else os.O_NOFOLLOW))
     except NotARegularFileError:
-        raise VaultDamaged(f"{path} is no file", hint="see what was put in its place") from None
+        raise VaultDamagedError(f"{path} is no file", hint="see what was put in its place") from None
     try:
         status = os.fstat(descriptor)
         pieces, left = [], most + 1
@@ -166,12 +168,12 @@ def file_lock(path: Path, what: str, timeout_s: float) -> Iterator[None]:
         what: what the lock is for, in words.
 
     Raises:
-        Conflict: it stays taken (``details.holder_pid``), or cannot be taken at all.
+        ConflictError: it stays taken (``details.holder_pid``), or cannot be taken at all.
     """
     try:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     except OSError as error:
-        raise Conflict(f"the lock of {what} cannot be taken: {error.strerror}", hint="mend the disk") from None
+        raise ConflictError(f"the lock of {what} cannot be taken: {error.strerror}", hint="mend the disk") from None
     try:
         deadline = time.monotonic() + timeout_s
         while True:
@@ -181,7 +183,7 @@ def file_lock(path: Path, what: str, timeout_s: float) -> Iterator[None]:
             except BlockingIOError:
                 if time.monotonic() >= deadline:
                     holder = _named(descriptor) or "unknown"
-                    raise Conflict(
+                    raise ConflictError(
                         f"another process (pid {holder}) is writing {what}",
                         hint="wait for it, or see what it does",
                         details={"holder_pid": holder},

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from fortctl.canonical_json import canonical_json
-from fortctl.errors import BadInput, VaultDamaged
+from fortctl.errors import BadInputError, VaultDamagedError
 from fortctl.vault.envelope import backup_mac, unwrap_erasure_key, wrap_erasure_key
 from fortctl.vault.format import SIZE_LIMIT, Document, decode, encode
 
@@ -61,29 +61,29 @@ def read_backup(data: bytes) -> Backup:
     """Read a backup.
 
     Raises:
-        BadInput: it is none.
-        VaultDamaged: the vault in it is damaged.
+        BadInputError: it is none.
+        VaultDamagedError: the vault in it is damaged.
     """
     if len(data) > 4 * SIZE_LIMIT:
-        raise BadInput("the file is too large to be a backup of a vault")
+        raise BadInputError("the file is too large to be a backup of a vault")
     try:
         fields = json.loads(data)
         json.dumps(fields, ensure_ascii=False).encode()  # half a surrogate pair has no UTF-8
     except (ValueError, RecursionError):
         fields = None
     if not isinstance(fields, dict) or fields.get("format") != FORMAT:
-        raise BadInput(f"the file is no backup of the format {FORMAT}")
+        raise BadInputError(f"the file is no backup of the format {FORMAT}")
     names = fields.keys() == _FIELDS.keys() and all(type(fields[name]) is kind for name, kind in _FIELDS.items())
     if not names or not all(isinstance(value, str) for value in fields["erasure"].values()):
-        raise VaultDamaged("the backup is malformed")
+        raise VaultDamagedError("the backup is malformed")
     mac = fields.pop("mac")
     document = decode(fields["vault"].encode())
     return Backup(document, fields["config"], fields["erasure"], fields["made_at"], canonical_json(fields), mac)
 
 
 def open_backup(dek: bytes, backup: Backup) -> dict[str, bytes]:
-    """Check a backup; return its erasure keys by name. Raises ``VaultDamaged``: it was changed."""
+    """Check a backup; return its erasure keys by name. Raises ``VaultDamagedError``: it was changed."""
     vault_id = backup.document.vault_id
     if not hmac.compare_digest(backup_mac(dek, vault_id, backup.covered).encode(), backup.mac.encode()):
-        raise VaultDamaged("the backup was changed: its tag does not match")
+        raise VaultDamagedError("the backup was changed: its tag does not match")
     return {name: unwrap_erasure_key(dek, vault_id, name, wrapped) for name, wrapped in backup.erasure.items()}

@@ -11,7 +11,7 @@ import os
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from fortctl.errors import NotFound, VaultDamaged, VaultLocked
+from fortctl.errors import NotFoundError, VaultDamagedError, VaultLockedError
 from fortctl.secret import Secret
 from fortctl.vault.format import FORMAT, Document, Record, Slot, body
 
@@ -65,8 +65,8 @@ def unwrap(slot: Slot, vault_id: str, source: Unlocker) -> bytes:
     """Return the data-encryption key.
 
     Raises:
-        VaultLocked: the source does not fit the slot.
-        VaultDamaged: the slot asks for an absurd cost, or is malformed.
+        VaultLockedError: the source does not fit the slot.
+        VaultDamagedError: the slot asks for an absurd cost, or is malformed.
     """
     from cryptography.exceptions import InvalidTag
 
@@ -81,7 +81,9 @@ def unwrap(slot: Slot, vault_id: str, source: Unlocker) -> bytes:
         return _aead(kek).decrypt(_nonce(slot.nonce), _unb64(slot.wrapped), _slot_context(vault_id, slot))
     except InvalidTag:
         what = {"keyfile": "the key file", "keyring": "the key in the keyring"}.get(slot.kind, "the passphrase")
-        raise VaultLocked(f"{what} does not unlock the vault", hint="check which one belongs to this home") from None
+        raise VaultLockedError(
+            f"{what} does not unlock the vault", hint="check which one belongs to this home"
+        ) from None
 
 
 def seal_record(dek: bytes, vault_id: str, record: Record, plaintext: Secret, erasure_key: bytes | None) -> Record:
@@ -99,22 +101,22 @@ def open_record(dek: bytes, vault_id: str, record: Record, erasure_key: bytes | 
     """Decrypt a record.
 
     Raises:
-        NotFound: its erasure key is gone: the record was destroyed.
-        VaultDamaged: it was changed, or belongs elsewhere.
+        NotFoundError: its erasure key is gone: the record was destroyed.
+        VaultDamagedError: it was changed, or belongs elsewhere.
     """
     from cryptography.exceptions import InvalidTag
 
     if record.erasure and (erasure_key is None or not any(erasure_key)):
-        raise NotFound(f"the record {record.id} was destroyed")
+        raise NotFoundError(f"the record {record.id} was destroyed")
     try:
         padded = _aead(_record_key(dek, record, erasure_key)).decrypt(
             _nonce(record.nonce), _unb64(record.data), _record_context(vault_id, record)
         )
     except InvalidTag:
-        raise VaultDamaged(f"the vault's record {record.id} does not open: it was changed or swapped") from None
+        raise VaultDamagedError(f"the vault's record {record.id} does not open: it was changed or swapped") from None
     length = int.from_bytes(padded[:_LENGTH_BYTES], "big")
     if length > len(padded) - _LENGTH_BYTES:
-        raise VaultDamaged(f"the vault's record {record.id} is malformed")
+        raise VaultDamagedError(f"the vault's record {record.id} is malformed")
     return Secret(padded[_LENGTH_BYTES : _LENGTH_BYTES + length])
 
 
@@ -124,9 +126,9 @@ def tagged(dek: bytes, document: Document) -> Document:
 
 
 def check_tag(dek: bytes, document: Document) -> None:
-    """Raise ``VaultDamaged`` when the whole-vault tag is not that of the document."""
+    """Raise ``VaultDamagedError`` when the whole-vault tag is not that of the document."""
     if not hmac.compare_digest(_tag(dek, document).encode(), document.tag.encode()):
-        raise VaultDamaged("the vault file was changed: its tag does not match")
+        raise VaultDamagedError("the vault file was changed: its tag does not match")
 
 
 def _tag(dek: bytes, document: Document) -> str:
@@ -145,14 +147,14 @@ def wrap_erasure_key(dek: bytes, vault_id: str, name: str, key: bytes) -> str:
 
 
 def unwrap_erasure_key(dek: bytes, vault_id: str, name: str, wrapped: str) -> bytes:
-    """Return an erasure key out of a backup. Raises ``VaultDamaged``."""
+    """Return an erasure key out of a backup. Raises ``VaultDamagedError``."""
     from cryptography.exceptions import InvalidTag
 
     data = _unb64(wrapped)
     try:
         return _aead(_backup_key(dek, vault_id)).decrypt(data[:NONCE_BYTES], data[NONCE_BYTES:], bind(vault_id, name))
     except (InvalidTag, ValueError):
-        raise VaultDamaged("the backup was changed: an erasure key in it does not open") from None
+        raise VaultDamagedError("the backup was changed: an erasure key in it does not open") from None
 
 
 def backup_mac(dek: bytes, vault_id: str, data: bytes) -> str:
@@ -197,7 +199,7 @@ def _b64(data: bytes) -> str:
 def _nonce(text: str) -> bytes:
     nonce = _unb64(text)
     if len(nonce) != NONCE_BYTES:
-        raise VaultDamaged("the vault file is malformed: a nonce has a wrong length")
+        raise VaultDamagedError("the vault file is malformed: a nonce has a wrong length")
     return nonce
 
 
@@ -205,4 +207,4 @@ def _unb64(text: str) -> bytes:
     try:
         return base64.b64decode(text, validate=True)
     except ValueError:
-        raise VaultDamaged("the vault file is malformed: a field is no base64") from None
+        raise VaultDamagedError("the vault file is malformed: a field is no base64") from None

@@ -15,7 +15,7 @@ from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from fortctl.errors import VaultDamaged
+from fortctl.errors import VaultDamagedError
 from fortctl.system.files import write_all
 
 KEY_BYTES = 32
@@ -38,12 +38,12 @@ def make(root: Path, account: str, purpose: str) -> tuple[str, bytes]:
 
 
 def restore(root: Path, name: str, key: bytes) -> None:
-    """Put an erasure key back, out of a backup; one that is there already stays. Raises ``VaultDamaged``: no name."""
+    """Put an erasure key back, out of a backup; one that is there already stays. Raises ``VaultDamagedError``: no name."""
     account, file = _split(name)
     if read(root, name) is not None:
         return
     if len(key) != KEY_BYTES:
-        raise VaultDamaged("the backup holds an erasure key of a wrong length")
+        raise VaultDamagedError("the backup holds an erasure key of a wrong length")
     if (root / account / file).exists():
         with _folder(root, account) as folder:
             os.unlink(file, dir_fd=folder)
@@ -51,7 +51,7 @@ def restore(root: Path, name: str, key: bytes) -> None:
 
 
 def read(root: Path, name: str) -> bytes | None:
-    """Return an erasure key, or None when it is gone or overwritten. Raises ``VaultDamaged``: it is no name of one."""
+    """Return an erasure key, or None when it is gone or overwritten. Raises ``VaultDamagedError``: it is no name of one."""
     account, file = _split(name)
     try:
         with _folder(root, account) as folder:
@@ -220,5 +220,5 @@ def _folder(root: Path, account: str) -> Iterator[int]:
 def _split(name: str) -> tuple[str, str]:
     account, _slash, file = name.partition("/")
     if not (_ACCOUNT.fullmatch(account) and _FILE.fullmatch(file)):
-        raise VaultDamaged("a record names an erasure key as none is named")
+        raise VaultDamagedError("a record names an erasure key as none is named")
     return account, file

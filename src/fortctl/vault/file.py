@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from fortctl.errors import Conflict, FortctlError, NotFound, VaultDamaged, VaultLocked
+from fortctl.errors import ConflictError, FortctlError, NotFoundError, VaultDamagedError, VaultLockedError
 from fortctl.ports import NewRecord, RecordMeta
 from fortctl.secret import Secret
 from fortctl.vault import erasure
@@ -39,11 +39,11 @@ class VaultFile(VaultLocation):
         """Make a new, empty vault.
 
         Raises:
-            Conflict: there is one already.
+            ConflictError: there is one already.
         """
         with self.locked(), told_exactly():
             if self.exists():
-                raise Conflict(f"there is a vault at {self.path} already", hint="nothing was overwritten")
+                raise ConflictError(f"there is a vault at {self.path} already", hint="nothing was overwritten")
             dek, vault_id = os.urandom(32), os.urandom(16).hex()
             wrapped = tuple(wrap(dek, vault_id, source, kdf) for source in slots)
             document = tagged(dek, Document(vault_id, 1, wrapped, (), ""))
@@ -54,8 +54,8 @@ class VaultFile(VaultLocation):
         """Unlock with the first source that fits a slot of its kind.
 
         Raises:
-            VaultLocked: none fits.
-            VaultDamaged: the file was changed.
+            VaultLockedError: none fits.
+            VaultDamagedError: the file was changed.
         """
         document = self.read()
         return OpenVault(self, unlock_document(document, sources), document)
@@ -70,8 +70,8 @@ class VaultFile(VaultLocation):
             above: the highest generation that the audit log knows.
 
         Raises:
-            VaultLocked, VaultDamaged: the backup does not open.
-            Conflict: another vault lies there, or a later one and not ``older``; ``details.comes_back`` names what
+            VaultLockedError, VaultDamagedError: the backup does not open.
+            ConflictError: another vault lies there, or a later one and not ``older``; ``details.comes_back`` names what
                 would come back to life.
         """
         dek = unlock_document(backup.document, sources)
@@ -81,12 +81,12 @@ class VaultFile(VaultLocation):
             destroyed = {name for name in keys if erasure.read(self.erasure_root, name) is None}
             back = _coming_back(present, backup.document, destroyed)
             if present is not None and present.vault_id != backup.document.vault_id:
-                raise Conflict("another vault lies there", hint="move it away, or restore into another home")
+                raise ConflictError("another vault lies there", hint="move it away, or restore into another home")
             # Erasing needs no unlocking and leaves the generation as it is: what was destroyed since counts too.
             reached = max(above, present.generation if present else 0)
             revives = present is not None and any(meta.erasable for meta in back)
             if (reached > backup.document.generation or revives) and not older:
-                raise Conflict(
+                raise ConflictError(
                     f"the backup is of generation {backup.document.generation}, the vault is at {reached},"
                     " or keys were destroyed since",
                     hint="--older restores it all the same, and brings back to life what it holds",
@@ -104,7 +104,7 @@ class VaultFile(VaultLocation):
         """Return the vault that is there, or None when there is none or it is damaged."""
         try:
             return self.read()
-        except VaultDamaged:
+        except VaultDamagedError:
             return None
 
 
@@ -132,7 +132,7 @@ class OpenVault:
             if record.id == record_id:
                 key = erasure.read(self._file.erasure_root, record.erasure) if record.erasure else None
                 return open_record(self._dek, self._document.vault_id, record, key)
-        raise NotFound(f"the vault has no record {record_id}")
+        raise NotFoundError(f"the vault has no record {record_id}")
 
     def is_destroyed(self, record_id: str) -> bool:
         found = next((record for record in self._document.records if record.id == record_id), None)
@@ -144,10 +144,10 @@ class OpenVault:
         """Read the file again: another process may have changed it."""
         document = self._file.read()
         if document.vault_id != self._document.vault_id:
-            raise VaultDamaged("the vault was replaced by another one")
+            raise VaultDamagedError("the vault was replaced by another one")
         check_tag(self._dek, document)
         if document.generation < self._document.generation:
-            raise VaultDamaged(
+            raise VaultDamagedError(
                 f"the vault was put back from generation {self._document.generation} to {document.generation}"
             )
         self._document = document
@@ -186,7 +186,7 @@ class OpenVault:
     def add_slot(self, source: Unlocker, cost: KdfCost, *, audit: Audit | None = None) -> SlotMeta:
         """Let one more source unlock the vault; no record is encrypted again."""
         if len(self._document.slots) >= SLOTS_MOST:
-            raise Conflict(f"a vault has at most {SLOTS_MOST} slots", hint="remove one first")
+            raise ConflictError(f"a vault has at most {SLOTS_MOST} slots", hint="remove one first")
         with told_exactly():
             slot = wrap(self._dek, self.vault_id, source, cost)
         self._change(lambda old: replace(old, slots=(*old.slots, slot)), audit)
@@ -196,17 +196,17 @@ class OpenVault:
         """Take a slot away.
 
         Raises:
-            NotFound: there is no such slot.
-            Conflict: it is the last one.
+            NotFoundError: there is no such slot.
+            ConflictError: it is the last one.
         """
         found = next((slot for slot in self._document.slots if slot.id == slot_id), None)
         if found is None:
-            raise NotFound(f"the vault has no slot {slot_id}", hint="see 'fortctl vault status'")
+            raise NotFoundError(f"the vault has no slot {slot_id}", hint="see 'fortctl vault status'")
 
         def without(old: Document) -> Document:
             kept = tuple(slot for slot in old.slots if slot.id != slot_id)
             if not kept:
-                raise Conflict(
+                raise ConflictError(
                     "this is the vault's last slot: without it nothing would unlock it",
                     hint="add another slot first ('fortctl vault slot add')",
                 )
@@ -264,7 +264,9 @@ class OpenVault:
             # In this order: a panic that destroys the former from here on looks again, and finds this one too.
             if new.renews and (before is None or erasure.read(root, before.erasure) is None):
                 erasure.erase(root, name)
-                raise NotFound(f"the record {new.record_id} was destroyed meanwhile", hint="see 'fortctl keys list'")
+                raise NotFoundError(
+                    f"the record {new.record_id} was destroyed meanwhile", hint="see 'fortctl keys list'"
+                )
         record = Record(
             id=new.record_id,
             account=new.account,
@@ -295,7 +297,7 @@ def told_exactly() -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise Conflict(
+        raise ConflictError(
             f"the vault cannot be written: {error.strerror}",
             hint="make room or mend the disk, then try again; no half-written vault is left",
             details={"errno": error.errno},
@@ -313,22 +315,22 @@ def unlock_document(document: Document, sources: Sequence[Unlocker]) -> bytes:
     """Return the data-encryption key, by the first source that fits a slot of its kind.
 
     Raises:
-        VaultLocked: none fits.
-        VaultDamaged: the document was changed.
+        VaultLockedError: none fits.
+        VaultDamagedError: the document was changed.
     """
-    refused: VaultLocked | None = None
+    refused: VaultLockedError | None = None
     for source in sources:
         for slot in document.slots:
             if slot.kind != kind_of(source):
                 continue
             try:
                 dek = unwrap(slot, document.vault_id, source)
-            except VaultLocked as error:
+            except VaultLockedError as error:
                 refused = error
                 continue
             check_tag(dek, document)
             return dek
-    raise refused or VaultLocked("nothing given unlocks this vault")
+    raise refused or VaultLockedError("nothing given unlocks this vault")
 
 
 def _coming_back(present: Document | None, document: Document, destroyed: Collection[str]) -> tuple[RecordMeta, ...]:

@@ -12,7 +12,7 @@ import re
 from dataclasses import dataclass, fields
 from typing import Any, TypeVar
 
-from fortctl.errors import VaultDamaged
+from fortctl.errors import VaultDamagedError
 
 FORMAT = "fortctl-vault/1"
 SIZE_LIMIT = 8 * 1024 * 1024
@@ -101,23 +101,23 @@ def decode(data: bytes) -> Document:
     """Read a vault.
 
     Raises:
-        VaultDamaged: the closing hash is wrong, or any byte is not as :func:`encode` would write it.
+        VaultDamagedError: the closing hash is wrong, or any byte is not as :func:`encode` would write it.
     """
     if len(data) > SIZE_LIMIT:
-        raise VaultDamaged("the vault file is too large to be one")
+        raise VaultDamagedError("the vault file is too large to be one")
     head, _newline, last = data.removesuffix(b"\n").rpartition(b"\n")
     head += b"\n"
     if last != f'sha256 = "{hashlib.sha256(head).hexdigest()}"'.encode():
-        raise VaultDamaged("the vault file is damaged: its closing SHA-256 does not match")
+        raise VaultDamagedError("the vault file is damaged: its closing SHA-256 does not match")
     try:
         document = _parse(head.decode("utf-8"))
         canonical = encode(document)
     except (ValueError, KeyError, IndexError) as error:
-        raise VaultDamaged(f"the vault file is not of the format {FORMAT}") from error
+        raise VaultDamagedError(f"the vault file is not of the format {FORMAT}") from error
     if canonical != data:
-        raise VaultDamaged("the vault file is not in its canonical form")
+        raise VaultDamagedError("the vault file is not in its canonical form")
     if not 0 < len(document.slots) <= SLOTS_MOST:
-        raise VaultDamaged(f"the vault file has not 1 to {SLOTS_MOST} slots")
+        raise VaultDamagedError(f"the vault file has not 1 to {SLOTS_MOST} slots")
     return document
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 from typing import Any
 
-from fortctl.errors import VaultLocked
+from fortctl.errors import VaultLockedError
 
 SERVICE = "fortctl"
 _MISSING = "install 'fortctl[keyring]', or use another slot ('fortctl vault status' shows them)"
@@ -18,16 +18,16 @@ class OsKeyring:
     def get(self, name: str) -> bytes:
         text = self._ask("get_password", SERVICE, name)
         if text is None:
-            raise VaultLocked("the keyring of this user does not hold this vault's key", hint=_LOCKED)
+            raise VaultLockedError("the keyring of this user does not hold this vault's key", hint=_LOCKED)
         try:
             return base64.b64decode(text, validate=True)
         except ValueError:
-            raise VaultLocked("what the keyring holds for this vault is no key", hint=_LOCKED) from None
+            raise VaultLockedError("what the keyring holds for this vault is no key", hint=_LOCKED) from None
 
     def put(self, name: str, key: bytes) -> None:
         self._ask("set_password", SERVICE, name, base64.b64encode(key).decode())
         if self.get(name) != key:
-            raise VaultLocked("the keyring did not keep the key", hint=_LOCKED)
+            raise VaultLockedError("the keyring did not keep the key", hint=_LOCKED)
 
     def drop(self, name: str) -> None:
         if self._ask("get_password", SERVICE, name) is not None:
@@ -39,14 +39,16 @@ class OsKeyring:
             import keyring
             from keyring.backends import fail, null
         except ImportError:
-            raise VaultLocked("no keyring can be used: the package 'keyring' is not installed", hint=_MISSING) from None
+            raise VaultLockedError(
+                "no keyring can be used: the package 'keyring' is not installed", hint=_MISSING
+            ) from None
         backend = keyring.get_keyring()
         # A chain would try the next back-end where the best one refuses: the best one it is, or none.
         backend = next(iter(getattr(backend, "backends", ())), backend)
         if isinstance(backend, fail.Keyring | null.Keyring) or "plaintext" in type(backend).__name__.lower():
-            raise VaultLocked("this session has no keyring that keeps what it is given secret", hint=_LOCKED)
+            raise VaultLockedError("this session has no keyring that keeps what it is given secret", hint=_LOCKED)
         try:
             return getattr(backend, what)(*words)
         except Exception as error:
             # Whatever a back-end raises (locked, prompt dismissed, no D-Bus): never a fall-back to something weaker.
-            raise VaultLocked(f"the keyring refuses ({type(error).__name__})", hint=_LOCKED) from None
+            raise VaultLockedError(f"the keyring refuses ({type(error).__name__})", hint=_LOCKED) from None

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from fortctl.errors import ConfigError, Conflict, VaultDamaged
+from fortctl.errors import ConfigError, ConflictError, VaultDamagedError
 from fortctl.ports import RecordMeta
 from fortctl.system.files import file_lock, lock_holder, read_file, replace_file
 from fortctl.vault import erasure
@@ -51,7 +51,7 @@ class VaultLocation:
         return os.path.lexists(self.path)
 
     def header(self) -> VaultHeader:
-        """Return what is visible. Raises ``VaultDamaged``."""
+        """Return what is visible. Raises ``VaultDamagedError``."""
         document = self.read()
         return VaultHeader(
             document.vault_id,
@@ -70,18 +70,20 @@ class VaultLocation:
         """Read the file.
 
         Raises:
-            VaultDamaged: it is missing or was changed, or is no plain file.
+            VaultDamagedError: it is missing or was changed, or is no plain file.
             ConfigError: others may read it, or it belongs to somebody else.
-            Conflict: the disk does not give it.
+            ConflictError: the disk does not give it.
         """
         try:
             data, status = read_file(self.path, SIZE_LIMIT)
         except FileNotFoundError:
-            raise VaultDamaged(
+            raise VaultDamagedError(
                 f"the vault {self.path} is missing", hint="restore it from a backup; 'fortctl init' makes a new home"
             ) from None
         except OSError as error:
-            raise Conflict(f"the vault {self.path} cannot be read: {error.strerror}", hint="mend the disk") from None
+            raise ConflictError(
+                f"the vault {self.path} cannot be read: {error.strerror}", hint="mend the disk"
+            ) from None
         if status.st_mode & 0o077:
             raise ConfigError(f"the vault {self.path} may be read by other users", hint=f"chmod 600 {self.path}")
         if status.st_uid not in (os.geteuid(), 0):
@@ -104,7 +106,7 @@ class VaultLocation:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Hold the vault's lock. Raises ``Conflict``, naming the holder, when it stays taken."""
+        """Hold the vault's lock. Raises ``ConflictError``, naming the holder, when it stays taken."""
         with file_lock(self._lock_path, "the vault", self._lock_timeout_s):
             yield
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
-from fortctl.errors import ConfigError, VaultDamaged, VaultLocked
+from fortctl.errors import ConfigError, VaultDamagedError, VaultLockedError
 from fortctl.secret import Secret
 from fortctl.system.files import create_file, read_file
 
@@ -63,10 +63,10 @@ class KeyStore(Protocol):
     """The operating system's keyring, as far as a slot needs it."""
 
     def get(self, name: str) -> bytes:
-        """Return the key of a name. Raises ``VaultLocked``: locked, not there, or no keyring at all."""
+        """Return the key of a name. Raises ``VaultLockedError``: locked, not there, or no keyring at all."""
 
     def put(self, name: str, key: bytes) -> None:
-        """Keep a key. Raises ``VaultLocked``."""
+        """Keep a key. Raises ``VaultLockedError``."""
 
     def drop(self, name: str) -> None:
         """Forget a key; no error when it is not there."""
@@ -107,7 +107,7 @@ def stretch(passphrase: Secret, salt: bytes, cost: KdfCost) -> bytes:
     """Return the 32-byte key of a passphrase (Argon2id, RFC 9106).
 
     Raises:
-        VaultDamaged: the cost is absurd; nothing is computed.
+        VaultDamagedError: the cost is absurd; nothing is computed.
     """
     low = (cost.memory_kib < FLOOR.memory_kib, cost.iterations < FLOOR.iterations, cost.lanes < 1)
     high = (
@@ -116,7 +116,7 @@ def stretch(passphrase: Secret, salt: bytes, cost: KdfCost) -> bytes:
         cost.lanes > CEILING.lanes,
     )
     if any(low) or any(high) or len(salt) < 16:
-        raise VaultDamaged("a passphrase slot asks for an Argon2id cost outside the allowed bounds")
+        raise VaultDamagedError("a passphrase slot asks for an Argon2id cost outside the allowed bounds")
     from cryptography.hazmat.primitives.kdf.argon2 import Argon2id
 
     try:
@@ -124,7 +124,7 @@ def stretch(passphrase: Secret, salt: bytes, cost: KdfCost) -> bytes:
             salt=salt, length=KEY_BYTES, iterations=cost.iterations, lanes=cost.lanes, memory_cost=cost.memory_kib
         ).derive(passphrase.reveal_bytes())
     except MemoryError:
-        raise VaultLocked(
+        raise VaultLockedError(
             f"the passphrase slot asks for {cost.memory_kib // 1024} MiB of memory, which cannot be had now",
             hint="try again with more memory, or use another slot",
         ) from None
@@ -134,19 +134,19 @@ def read_keyfile(path: Path) -> bytes:
     """Read a key file.
 
     Raises:
-        VaultLocked: it is not there, or is no key file.
+        VaultLockedError: it is not there, or is no key file.
         ConfigError: others may read it.
     """
     try:
         data, status = read_file(path, KEY_BYTES, follow=True)
     except OSError as error:
-        raise VaultLocked(f"the key file {path} cannot be read: {error.strerror}") from None
-    except VaultDamaged as error:
-        raise VaultLocked(error.message, hint=error.hint) from None
+        raise VaultLockedError(f"the key file {path} cannot be read: {error.strerror}") from None
+    except VaultDamagedError as error:
+        raise VaultLockedError(error.message, hint=error.hint) from None
     if status.st_mode & 0o077:
         raise ConfigError(f"the key file {path} may be read by other users", hint=f"chmod 600 {path}")
     if len(data) != KEY_BYTES:
-        raise VaultLocked(f"the key file {path} does not hold {KEY_BYTES} bytes")
+        raise VaultLockedError(f"the key file {path} does not hold {KEY_BYTES} bytes")
     return data
 
 

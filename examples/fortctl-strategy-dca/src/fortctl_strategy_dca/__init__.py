@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from decimal import Decimal, InvalidOperation
 
-from fortctl.errors import BadInput
+from fortctl.errors import BadInputError
 from fortctl.model import SymbolRules
 from fortctl.robot.core.book import Book
 from fortctl.robot.core.events import Cancel, StrategyNote
@@ -31,7 +31,9 @@ class DollarCostAveraging:
         options = _options(settings)
         unknown = options.keys() - {"every", "below"}
         if unknown or "every" not in options:
-            raise BadInput("dca takes the options every and below", hint="for example --set every=1h --set below=0.1")
+            raise BadInputError(
+                "dca takes the options every and below", hint="for example --set every=1h --set below=0.1"
+            )
         _every_ms(settings)
         _below(settings)
 
@@ -40,7 +42,7 @@ class DollarCostAveraging:
         price = floor_to(price * (1 - _below(settings) / HUNDRED), rules.tick_size)
         quantity = buy_quantity(settings.order_quote, price, rules)
         if not sellable(floor_to(quantity * (1 - rate), rules.step_size), price, rules):
-            raise BadInput(
+            raise BadInputError(
                 f"order-quote {settings.order_quote:f} is below what {rules.symbol} takes after commission",
                 hint=f"its minimum is {rules.min_notional:f} {rules.quote}",
             )
@@ -68,14 +70,14 @@ class DollarCostAveraging:
 
 def _options(settings: Settings) -> dict[str, str]:
     if not isinstance(settings, PluginSettings):
-        raise BadInput("these are not dca's settings", hint="robot configure --strategy dca --set every=1h …")
+        raise BadInputError("these are not dca's settings", hint="robot configure --strategy dca --set every=1h …")
     return dict(settings.options)
 
 
 def _every_ms(settings: Settings) -> int:
     match = re.fullmatch(r"([1-9][0-9]{0,5})([smhd])", _options(settings)["every"])
     if match is None:
-        raise BadInput("every must be a number and s, m, h or d", hint="for example every=30m")
+        raise BadInputError("every must be a number and s, m, h or d", hint="for example every=30m")
     return int(match[1]) * UNITS_MS[match[2]]
 
 
@@ -85,5 +87,5 @@ def _below(settings: Settings) -> Decimal:
     except InvalidOperation:
         below = Decimal(-1)
     if not 0 <= below < 50:
-        raise BadInput("below must lie between 0 and 50 per cent", hint="for example below=0.1")
+        raise BadInputError("below must lie between 0 and 50 per cent", hint="for example below=0.1")
     return below

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, field
 from decimal import Decimal
 from typing import Any
 
-from fortctl.errors import BadInput
+from fortctl.errors import BadInputError
 
 ZERO = Decimal(0)
 PERMISSIONS = (
@@ -123,13 +123,13 @@ def check_permissions(permissions: list[str], ips: list[str]) -> tuple[str, ...]
     """Return the permissions in the order of Binance's page.
 
     Raises:
-        BadInput: one is unknown, or withdrawals without an IP list (as on Binance's page).
+        BadInputError: one is unknown, or withdrawals without an IP list (as on Binance's page).
     """
     unknown = [name for name in permissions if name not in PERMISSIONS]
     if unknown or not permissions:
-        raise BadInput("a permission is unknown or none is given", hint=f"choose from {', '.join(PERMISSIONS)}")
+        raise BadInputError("a permission is unknown or none is given", hint=f"choose from {', '.join(PERMISSIONS)}")
     if "withdrawals" in permissions and not ips:
-        raise BadInput("a key that may withdraw needs an IP list", hint="give --ip ADDRESS")
+        raise BadInputError("a key that may withdraw needs an IP list", hint="give --ip ADDRESS")
     return tuple(name for name in PERMISSIONS if name in permissions)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from decimal import Decimal
 from typing import Any
 
-from fortctl.errors import BadInput, Conflict, NotFound
+from fortctl.errors import BadInputError, ConflictError, NotFoundError
 from fortctl.paper.engine import user_events
 from fortctl.paper.engine.accounts import ZERO, Account, ApiKey
 from fortctl.paper.engine.market_data import Recording, Trade
@@ -68,14 +68,14 @@ class Engine:
     def create_account(
         self, name: str, deposits: dict[str, Decimal], now: int, *, master: str | None = None, email: str = ""
     ) -> Account:
-        """Make an account. Raises ``Conflict`` (the name is taken), ``BadInput`` (its master is a sub-account)."""
+        """Make an account. Raises ``ConflictError`` (the name is taken), ``BadInputError`` (its master is a sub-account)."""
         if name in self.accounts:
-            raise Conflict(f"there is a paper account {name} already", hint="choose another name")
+            raise ConflictError(f"there is a paper account {name} already", hint="choose another name")
         if master is not None and self.account(master).master is not None:
-            raise BadInput(f"{master} is a sub-account itself", hint="name a master account")
+            raise BadInputError(f"{master} is a sub-account itself", hint="name a master account")
         email = email or f"{name.lower()}@paper.example"
         if any(other.email == email for other in self.accounts.values()):
-            raise Conflict(f"there is a paper account with the address {email} already", hint="choose another")
+            raise ConflictError(f"there is a paper account with the address {email} already", hint="choose another")
         account = Account(name, self.next_uid, update_time=now, email=email, master=master)
         self.accounts[name] = account
         self.next_uid += 1
@@ -87,13 +87,13 @@ class Engine:
     def account(self, name: str) -> Account:
         found = self.accounts.get(name)
         if found is None or name.startswith("@"):
-            raise NotFound(f"there is no paper account {name}", hint="see 'fortctl paper accounts list'")
+            raise NotFoundError(f"there is no paper account {name}", hint="see 'fortctl paper accounts list'")
         return found
 
     def deposit(self, name: str, asset: str, amount: Decimal, now: int) -> None:
         account = self.account(name)
         if not amount.is_finite() or account.free.get(asset, ZERO) + amount < 0:
-            raise BadInput("a deposit is a number, and a withdrawal cannot exceed what is free")
+            raise BadInputError("a deposit is a number, and a withdrawal cannot exceed what is free")
         account.add(asset, amount)
         self.accounts[self.MARKET].add(asset, -amount)
         account.update_time = now
@@ -102,17 +102,17 @@ class Engine:
         self.emit(name, "position", user_events.position(account, (asset,), now))
 
     def add_key(self, key: ApiKey) -> None:
-        """Register a key. Raises ``Conflict`` when its name is taken."""
+        """Register a key. Raises ``ConflictError`` when its name is taken."""
         self.account(key.account)
         if any(other.name == key.name for other in self.keys.values()):
-            raise Conflict(f"there is a paper key {key.name} already", hint="choose another name, or delete it")
+            raise ConflictError(f"there is a paper key {key.name} already", hint="choose another name, or delete it")
         self.keys[key.api_key] = key
         self.changed.add(("key", key.api_key))
 
     def key_named(self, name: str) -> ApiKey:
         found = next((key for key in self.keys.values() if key.name == name), None)
         if found is None:
-            raise NotFound(f"there is no paper key {name}", hint="see 'fortctl paper keys list'")
+            raise NotFoundError(f"there is no paper key {name}", hint="see 'fortctl paper keys list'")
         return found
 
     def delete_key(self, name: str) -> ApiKey:
@@ -132,10 +132,10 @@ class Engine:
         self.key_dropped(key)
 
     def edit_symbol(self, name: str, changes: dict[str, Any]) -> Symbol:
-        """Change a symbol's status, commissions, flags or filters. Raises ``NotFound``, ``BadInput``."""
+        """Change a symbol's status, commissions, flags or filters. Raises ``NotFoundError``, ``BadInputError``."""
         symbol = self.symbols.get(name)
         if symbol is None:
-            raise NotFound(f"there is no symbol {name}", hint="see 'fortctl paper market status'")
+            raise NotFoundError(f"there is no symbol {name}", hint="see 'fortctl paper market status'")
         symbol.edit(changes)
         self.changed.add(("symbol", name))
         return symbol

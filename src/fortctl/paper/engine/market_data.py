@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
 
-from fortctl.errors import BadInput
+from fortctl.errors import BadInputError
 from fortctl.paper.engine.symbols import Symbol, symbol_of
 
 SYNTHETIC_TRADES = 60_000
@@ -54,20 +54,22 @@ def load(source: str, symbol: str | None = None) -> Recording:
         symbol: its symbol; by default the first part of the file's name.
 
     Raises:
-        BadInput: the file cannot be read, or a line is malformed (named with its number).
+        BadInputError: the file cannot be read, or a line is malformed (named with its number).
     """
     if source.startswith("synthetic:"):
         return synthetic(source.partition(":")[2], symbol or "BTCUSDT")
     path = Path(source)
     name = symbol or path.name.split("-")[0].split(".")[0].upper()
     if not name.isalnum() or not 2 < len(name) <= 20:
-        raise BadInput(f"the name of {path.name} begins with no symbol", hint="give --symbol")
+        raise BadInputError(f"the name of {path.name} begins with no symbol", hint="give --symbol")
     try:
         trades = tuple(_rows(_lines(path), path.name))
     except (OSError, zipfile.BadZipFile, zlib.error, EOFError, UnicodeDecodeError, csv.Error) as error:
-        raise BadInput(f"the recording {path} cannot be read: {type(error).__name__}", hint="check --market") from None
+        raise BadInputError(
+            f"the recording {path} cannot be read: {type(error).__name__}", hint="check --market"
+        ) from None
     if not trades:
-        raise BadInput(f"the recording {path} is empty", hint="check --market")
+        raise BadInputError(f"the recording {path} is empty", hint="check --market")
     tick = Decimal(1).scaleb(-max(_decimals(trade.price) for trade in trades))
     step = Decimal(1).scaleb(-max(_decimals(trade.quantity) for trade in trades))
     return Recording(symbol_of(name, tick, step), trades)
@@ -78,7 +80,7 @@ def _lines(path: Path) -> Iterator[str]:
         with zipfile.ZipFile(path) as archive:
             names = [name for name in archive.namelist() if name.endswith(".csv")]
             if len(names) != 1:
-                raise BadInput(f"{path.name} holds {len(names)} .csv files, not one", hint="check --market")
+                raise BadInputError(f"{path.name} holds {len(names)} .csv files, not one", hint="check --market")
             with archive.open(names[0]) as stream:
                 yield from io.TextIOWrapper(stream, "utf-8-sig")
     elif path.suffix == ".gz":
@@ -103,7 +105,7 @@ def _rows(lines: Iterable[str], name: str) -> Iterator[Trade]:
             if any(not (one.price > 0 and one.quantity > 0 and one.time >= before) for one in found):
                 raise ValueError
         except (ValueError, InvalidOperation):
-            raise BadInput(f"line {number} of {name} is no trade in the archive's layout") from None
+            raise BadInputError(f"line {number} of {name} is no trade in the archive's layout") from None
         for trade in found:
             before, last_id = trade.time, trade.id
             yield trade
@@ -173,7 +175,9 @@ def synthetic(seed: str, symbol: str) -> Recording:
     try:
         chance = random.Random(int(seed))  # noqa: S311 (repeatable, not secret)
     except ValueError:
-        raise BadInput("the seed of a synthetic market is a whole number", hint="for example synthetic:1") from None
+        raise BadInputError(
+            "the seed of a synthetic market is a whole number", hint="for example synthetic:1"
+        ) from None
     phase, noise, time = chance.uniform(0, 6.28), 0.0, 1_700_000_000_000
     trades = []
     for number in range(SYNTHETIC_TRADES):

@@ -97,7 +97,7 @@ class Limits:
         return self._weight.get((address, self._window(now, 60)), 0)
 
     def connect(self, address: str, now: float) -> None:
-        """Count a WebSocket connection: 300 in 5 minutes an address. Raises :class:`Limited`."""
+        """Count a WebSocket connection: 300 in 5 minutes an address. Raises :class:`RateLimitedError`."""
         if self.mode == "off":
             return
         window = self._window(now, 300)
@@ -153,13 +153,13 @@ def ban_text(until: int) -> str:
     )
 
 
-class Limited(BinanceError):
+class RateLimitedError(BinanceError):
     """A refusal that says when to come back (seconds)."""
 
     retry_after: int = 1
 
 
-def _limited(code: int, text: str, status: int, seconds: float) -> Limited:
-    refusal = Limited(code, text, status)
+def _limited(code: int, text: str, status: int, seconds: float) -> RateLimitedError:
+    refusal = RateLimitedError(code, text, status)
     refusal.retry_after = max(1, int(seconds) + 1)
     return refusal

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
 
-from fortctl.errors import BadInput
+from fortctl.errors import BadInputError
 from fortctl.paper.engine.filters import EXTRA, KNOWN, Filters, default_filters, text
 
 __all__ = ["ORDER_TYPES", "Symbol", "split", "symbol_of", "text"]
@@ -86,13 +86,13 @@ class Symbol:
         """Change status, commissions, a flag, the STP default, or a filter's field (``LOT_SIZE.stepSize``).
 
         Raises:
-            BadInput: no such setting, or not a value for it.
+            BadInputError: no such setting, or not a value for it.
         """
         for name, value in changes.items():
             try:
                 self._edit(name, str(value))
             except (ValueError, ArithmeticError, KeyError):
-                raise BadInput(f"{name} cannot be {value!s:.40}", hint="see docs/paper-exchange.md") from None
+                raise BadInputError(f"{name} cannot be {value!s:.40}", hint="see docs/paper-exchange.md") from None
 
     def _edit(self, name: str, value: str) -> None:
         kind, _, part = name.partition(".")

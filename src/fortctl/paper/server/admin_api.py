@@ -12,7 +12,7 @@ from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 from pydantic import BaseModel, ConfigDict, Field, IPvAnyAddress, ValidationError
 
-from fortctl.errors import BadInput, FortctlError
+from fortctl.errors import BadInputError, FortctlError
 from fortctl.paper.engine.accounts import ApiKey, check_permissions, read_public_key
 from fortctl.paper.engine.errors import BinanceError
 from fortctl.paper.faults import KINDS
@@ -140,10 +140,10 @@ class Admin:
         async def handle(request: web.BaseRequest) -> web.Response:
             stranger = refuse_strangers(request, self._server.options.host)
             if stranger is not None:
-                return _json({"ok": False, "error": BadInput(stranger).as_json()}, 403)
+                return _json({"ok": False, "error": BadInputError(stranger).as_json()}, 403)
             given = request.headers.get("X-Paper-Token", "")
             if not hmac.compare_digest(given.encode("utf-8", "surrogateescape"), self._server.token.encode()):
-                return _json({"ok": False, "error": BadInput("wrong admin token").as_json()}, 403)
+                return _json({"ok": False, "error": BadInputError("wrong admin token").as_json()}, 403)
             try:
                 data = await handler(model.model_validate_json(await request.read()))
                 if kept:
@@ -153,12 +153,12 @@ class Admin:
                 return _json({"ok": True, "data": data})
             except ValidationError as error:
                 wrong = ", ".join(".".join(str(part) for part in one["loc"]) or "body" for one in error.errors())
-                refusal = BadInput(f"the request is malformed: {wrong}", hint="see 'fortctl paper --help'")
+                refusal = BadInputError(f"the request is malformed: {wrong}", hint="see 'fortctl paper --help'")
                 return _json({"ok": False, "error": refusal.as_json()}, 400)
             except (web.RequestPayloadError, HttpProcessingError):
-                return _json({"ok": False, "error": BadInput("the body cannot be read").as_json()}, 400)
+                return _json({"ok": False, "error": BadInputError("the body cannot be read").as_json()}, 400)
             except BinanceError:
-                refusal = BadInput(
+                refusal = BadInputError(
                     "the paper exchange cannot write its state: is the disk full?",
                     hint="see 'fortctl paper fault list', then make room",
                 )
@@ -308,9 +308,9 @@ def _amount(value: Any) -> Decimal:
     try:
         amount = Decimal(str(value))
     except InvalidOperation:
-        raise BadInput("an amount is a decimal number") from None
+        raise BadInputError("an amount is a decimal number") from None
     if not amount.is_finite() or amount.copy_abs() > MOST_MONEY or amount != amount.quantize(Decimal("0.00000001")):
-        raise BadInput("an amount has at most eight decimals, and is below 10^15")
+        raise BadInputError("an amount has at most eight decimals, and is below 10^15")
     return amount
 
 
@@ -325,7 +325,7 @@ def _make_pair(kind: str) -> tuple[str, str]:
     elif kind == "rsa":
         private = rsa.generate_private_key(public_exponent=65537, key_size=2048)
     else:
-        raise BadInput("a key is hmac, ed25519 or rsa")
+        raise BadInputError("a key is hmac, ed25519 or rsa")
     pem = private.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
@@ -338,7 +338,7 @@ def _make_pair(kind: str) -> tuple[str, str]:
 def _check_public(kind: str, pem: str) -> str:
     found = read_public_key(pem)
     if found is None:
-        raise BadInput("the public key is no PEM of an Ed25519 key, or of an RSA key of 2048 to 4096 bits")
+        raise BadInputError("the public key is no PEM of an Ed25519 key, or of an RSA key of 2048 to 4096 bits")
     if found[0] != kind:
-        raise BadInput(f"the public key is not of type {kind}")
+        raise BadInputError(f"the public key is not of type {kind}")
     return found[1]

@@ -19,7 +19,7 @@ from fortctl.paper.api.parameters import Call
 from fortctl.paper.api.registry import CALLS
 from fortctl.paper.api.time_units import answer_in_micros, unit_of
 from fortctl.paper.engine import errors
-from fortctl.paper.engine.rate_limits import Limited, ban_text
+from fortctl.paper.engine.rate_limits import RateLimitedError, ban_text
 from fortctl.paper.faults import CODES, Fault
 from fortctl.paper.server import router
 from fortctl.paper.server.server import PaperServer
@@ -35,7 +35,7 @@ MOST_PARAMETERS = 200
 _KNOWN_PATHS = {path for _method, path in CALLS}
 
 
-class CutConnection(Exception):
+class ConnectionCutError(Exception):
     """The connection is to be cut here."""
 
 
@@ -87,7 +87,7 @@ class Rest:
         try:
             if fault is not None and fault.kind == "cut-before":
                 entry["fault"] = fault.kind
-                raise CutConnection
+                raise ConnectionCutError
             asked.body = (await request.read()).decode("utf-8", "surrogateescape")
             answered = await self._with_fault(request, asked, fault)
         except web.HTTPException as refused:
@@ -96,7 +96,7 @@ class Rest:
         except UNREADABLE:
             server.log_request({**entry, "status": 400})
             return _response(_html(400))
-        except CutConnection:
+        except ConnectionCutError:
             server.log_request({**entry, "status": 0})
             if request.transport is not None:
                 request.transport.abort()
@@ -131,7 +131,7 @@ class Rest:
             text, status = CODES[-1007]
             return _response(_json({"code": -1007, "msg": text}, status, reply.headers))
         if kind == "cut-after-execute":
-            raise CutConnection
+            raise ConnectionCutError
         if kind == "wrong-type":
             reply.headers["Content-Type"] = "text/html"
         if kind == "truncated":
@@ -147,7 +147,7 @@ class Rest:
             return self._answer(asked, headers)
         except errors.BinanceError as refusal:
             asked.entry["code"] = refusal.code
-            if isinstance(refusal, Limited):
+            if isinstance(refusal, RateLimitedError):
                 headers["Retry-After"] = str(refusal.retry_after)
             return _json(refusal.body(), refusal.status, headers)
 
@@ -185,11 +185,11 @@ class Rest:
         return _json(answer, 200, headers)
 
     def _spend(self, asked: HttpRequest, headers: dict[str, str], weight: int, pool: str = "") -> None:
-        """Count a request's weight, and state what is used. Raises :class:`Limited`."""
+        """Count a request's weight, and state what is used. Raises :class:`RateLimitedError`."""
         limits, seconds = self._server.limits, self._server.seconds()
         try:
             self._weight_headers(headers, pool, limits.spend(asked.address, weight, seconds, pool))
-        except Limited:
+        except RateLimitedError:
             if not pool:
                 self._weight_headers(headers, pool, limits.used(asked.address, seconds))
             raise
@@ -321,4 +321,4 @@ async def _half(request: web.BaseRequest, whole: bytes) -> web.StreamResponse:
     response = web.StreamResponse(headers=headers)
     await response.prepare(request)
     await response.write(whole[: len(whole) // 2])
-    raise CutConnection
+    raise ConnectionCutError

@@ -11,7 +11,7 @@ import orjson
 from aiohttp import WSCloseCode, WSMsgType, web
 
 from fortctl.paper.api.time_units import unit_of
-from fortctl.paper.engine.rate_limits import Limited
+from fortctl.paper.engine.rate_limits import RateLimitedError
 from fortctl.paper.server.router import NAME, Router
 from fortctl.paper.server.server import PaperServer
 from fortctl.paper.server.subscriptions import WebSocketPeer
@@ -55,7 +55,7 @@ class Sockets:
         micros = unit_of(request.query.get("timeUnit"))
         try:
             server.limits.connect(request.remote or "", server.seconds())
-        except Limited as refusal:
+        except RateLimitedError as refusal:
             headers = {"Retry-After": str(refusal.retry_after)}
             return web.json_response(refusal.body(), status=429, headers=headers)
         if micros is None:

@@ -13,7 +13,7 @@ from fortctl.paper.api.parameters import Call
 from fortctl.paper.api.time_units import answer_in_micros
 from fortctl.paper.engine import errors
 from fortctl.paper.engine.accounts import ApiKey
-from fortctl.paper.engine.rate_limits import Limited
+from fortctl.paper.engine.rate_limits import RateLimitedError
 from fortctl.paper.faults import CODES, Fault
 from fortctl.paper.server.server import PaperServer
 from fortctl.paper.server.subscriptions import ALL_SUBSCRIPTIONS, MOST_SUBSCRIPTIONS, WebSocketPeer, framed
@@ -45,7 +45,7 @@ class SocketApi:
         """Count a connection's weight."""
         try:
             self._server.limits.spend(peer.address, CONNECT_WEIGHT, self._server.seconds())
-        except Limited:
+        except RateLimitedError:
             peer.cut()
 
     async def asked(self, peer: WebSocketPeer, document: Any) -> None:
@@ -75,12 +75,12 @@ class SocketApi:
         except errors.BinanceError as refusal:
             status = refusal.status
             error: dict[str, Any] = refusal.body()
-            if isinstance(refusal, Limited):
+            if isinstance(refusal, RateLimitedError):
                 now = server.now()
                 error["data"] = {"serverTime": now, "retryAfter": now + refusal.retry_after * 1000}
             entry["code"] = refusal.code
             reply = {"id": request_id, "status": status, "error": error}
-        except _Cut:
+        except _ConnectionCutError:
             server.log_request({**entry, "status": 0})
             peer.cut()
             return
@@ -109,7 +109,7 @@ class SocketApi:
         if kind == "slow":
             await asyncio.sleep(fault.value)
         elif kind == "cut-before":
-            raise _Cut
+            raise _ConnectionCutError
         elif kind.startswith("code-"):
             text, status = CODES[int(kind[4:])]
             raise errors.BinanceError(int(kind[4:]), text, status)
@@ -251,7 +251,7 @@ class SocketApi:
         return [{"subscriptionId": number} for number in peer.subscriptions]
 
 
-class _Cut(Exception):
+class _ConnectionCutError(Exception):
     """The connection is to be cut here."""
 
 

@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
-from fortctl.errors import BadInput, Conflict, FortctlError, InternalError, KeyPolicy, NotFound
+from fortctl.errors import BadInputError, ConflictError, FortctlError, InternalError, KeyPolicyError, NotFoundError
 from fortctl.keys.fingerprint import fingerprint
 from fortctl.keys.generation import generate_pending_key
 from fortctl.keys.policy import expect_fit, refuse_foreign
@@ -20,7 +20,7 @@ from fortctl.keys.verification import DeletionStatus
 from fortctl.mailbox.crypto import identity_id, low_order
 from fortctl.mailbox.messages import Command
 from fortctl.model import KeyCard, KeyPair, KeyType, KeyVerdict, PendingPair, Role
-from fortctl.ports import Clock, ExchangeFault
+from fortctl.ports import Clock, ExchangeError
 from fortctl.robot.control.robot_vault import InstalledKey, RobotVault
 from fortctl.secret import Secret
 
@@ -156,7 +156,7 @@ class CommandHandlers:
         }
         retire = installed if args.get("retire") else None
         if retire is not None and retire.card.fingerprint == card.fingerprint:
-            raise KeyPolicy(
+            raise KeyPolicyError(
                 "this is the key that the robot has already: a rotation needs a new one",
                 hint="create a second key on Binance's API management page",
                 details={"role": "robot", "reason": "same_key"},
@@ -172,7 +172,7 @@ class CommandHandlers:
             return KeyPair(name, KeyType(args["type"]), api_key, Secret(args["secret"]))
         made = self._box.pending()
         if made is None or args["pending"] not in (None, made.id):
-            raise NotFound(
+            raise NotFoundError(
                 "no key pair of this robot waits for its API key",
                 hint="'fortctl keys generate --role robot' makes one",
             )
@@ -191,7 +191,7 @@ class CommandHandlers:
     async def _forget_key(self, command: Command) -> CommandOutcome:
         installed = self._box.key()
         if installed is None:
-            raise NotFound("the robot has no key", hint="see 'fortctl keys list'")
+            raise NotFoundError("the robot has no key", hint="see 'fortctl keys list'")
         orders = self._runner.open_orders()
         await self._runner.forget_key()
         return CommandOutcome({"fingerprint": installed.card.fingerprint, "orders_left": orders}, forget=True)
@@ -199,11 +199,11 @@ class CommandHandlers:
     async def _verify_key(self, command: Command) -> CommandOutcome:
         installed = self._box.key()
         if installed is None:
-            raise NotFound("the robot has no key", hint="'fortctl keys add --role robot' gives it one")
+            raise NotFoundError("the robot has no key", hint="'fortctl keys add --role robot' gives it one")
         verdict = await self._runner.verify_candidate(installed.pair, allow=installed.allow, pinned_uid=installed.uid)
         if verdict.accepted:
             # Where it was lost, it is good again.
-            with contextlib.suppress(FortctlError, ExchangeFault):
+            with contextlib.suppress(FortctlError, ExchangeError):
                 await self._runner.look_at_key()
         card = updated_card(installed.card, verdict, self._clock.now_ms())
         data = {"result": verdict_to_json(Role.ROBOT, verdict), "warnings": _warnings(verdict)}
@@ -228,7 +228,7 @@ class CommandHandlers:
     async def _pair_operator(self, command: Command) -> CommandOutcome:
         public = base64.b64decode(command.args["public"])
         if identity_id(public) != command.args["operator_id"] or low_order(public):
-            raise BadInput("the operator's name is not that of its identity")
+            raise BadInputError("the operator's name is not that of its identity")
         operators = {**self._box.operators(), str(command.args["operator_id"]): public}
         return CommandOutcome({"operators": sorted(operators)}, operators=operators)
 
@@ -236,9 +236,9 @@ class CommandHandlers:
         operators = self._box.operators()
         gone = str(command.args["operator_id"])
         if gone not in operators:
-            raise NotFound(f"this robot knows no operator {gone}", details={"operators": sorted(operators)})
+            raise NotFoundError(f"this robot knows no operator {gone}", details={"operators": sorted(operators)})
         if gone == command.operator_id:
-            raise Conflict("an operator does not revoke itself")
+            raise ConflictError("an operator does not revoke itself")
         kept = {name: public for name, public in operators.items() if name != gone}
         return CommandOutcome({"operators": sorted(kept)}, operators=kept)
 

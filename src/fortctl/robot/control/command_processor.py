@@ -14,7 +14,7 @@ from dataclasses import replace
 from typing import Any
 
 from fortctl.canonical_json import canonical_json
-from fortctl.errors import BadInput, Conflict, FortctlError, InternalError, UsageError
+from fortctl.errors import BadInputError, ConflictError, FortctlError, InternalError, UsageError
 from fortctl.keys.serialization import key_card_to_json
 from fortctl.mailbox.crypto import RecipientKey
 from fortctl.mailbox.messages import Command, CommandRejectedError, open_command, sign_receipt
@@ -226,7 +226,7 @@ class CommandProcessor:
         if reason == "reseal":
             change = CommandOutcome(reseal=True)
         else:
-            cls = Conflict if reason in _OUT_OF_TIME else BadInput
+            cls = ConflictError if reason in _OUT_OF_TIME else BadInputError
             change = CommandOutcome(
                 error=cls(
                     f"the robot does not obey this command: {reason.replace('_', ' ')}",
@@ -248,8 +248,8 @@ _SHOWN = (
 )
 
 
-def _too_late() -> Conflict:
-    return Conflict("the robot was latched while the key was on its way: the key was destroyed")
+def _too_late() -> ConflictError:
+    return ConflictError("the robot was latched while the key was on its way: the key was destroyed")
 
 
 def _as_it_stands(card: KeyCard, status: Mapping[str, Any]) -> KeyCard:

@@ -11,7 +11,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from fortctl.errors import ConfigError, NotFound
+from fortctl.errors import ConfigError, NotFoundError
 from fortctl.keys.generation import pending_from, pending_record
 from fortctl.keys.serialization import key_card_from_json, key_card_to_json
 from fortctl.mailbox.crypto import Identity, RecipientKey
@@ -83,7 +83,7 @@ class RobotVault:
         """Return the key that deliveries are sealed to; a fresh one where a panic destroyed it."""
         try:
             return RecipientKey.from_private(self._vault.get(f"recipient/{self.account}"))
-        except NotFound:
+        except NotFoundError:
             fresh = RecipientKey.generate()
             self._vault.update([self._recipient_record(fresh)])
             return fresh
@@ -118,7 +118,7 @@ class RobotVault:
             )
         try:
             body = json.loads(self._vault.get(meta.record_id).reveal_bytes())
-        except NotFound:
+        except NotFoundError:
             return None
         pair = KeyPair(body["name"], KeyType(body["type"]), Secret(body["api_key"]), Secret(body["secret"]))
         return InstalledKey(pair, int(body["uid"]), tuple(body["allow"]), key_card_from_json(body["card"]))
@@ -129,7 +129,7 @@ class RobotVault:
             return None
         try:
             return pending_from(self._vault.get(self._pending_id))
-        except NotFound:
+        except NotFoundError:
             return None
 
     def pending_type(self) -> str | None:
@@ -157,7 +157,7 @@ class RobotVault:
         for meta in self._vault.records():
             try:
                 plaintext = self._vault.get(meta.record_id) if meta.erasable else None
-            except NotFound:
+            except NotFoundError:
                 continue
             if plaintext is None:
                 continue

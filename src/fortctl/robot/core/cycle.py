@@ -35,7 +35,7 @@ class CycleEvent(StrEnum):
     TOO_SMALL = "too_small"  # what is left cannot be sold alone
 
 
-class IllegalTransition(Exception):
+class IllegalTransitionError(Exception):
     """An event that cannot happen in this state; nothing was changed."""
 
 
@@ -64,10 +64,10 @@ FINAL = frozenset({S.CLOSED, S.CANCELLED, S.DUST})
 
 
 def advance(state: CycleState, event: CycleEvent) -> CycleState:
-    """Return the state after an event. Raises ``IllegalTransition``."""
+    """Return the state after an event. Raises ``IllegalTransitionError``."""
     after = TRANSITIONS[state, event]
     if after is NEVER:
-        raise IllegalTransition(f"{event.value} in state {state.value}")
+        raise IllegalTransitionError(f"{event.value} in state {state.value}")
     return after
 
 

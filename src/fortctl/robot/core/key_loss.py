@@ -8,7 +8,7 @@ from decimal import Decimal
 from typing import Any
 
 from fortctl.model import KeyVerdict, PriceRange
-from fortctl.ports import ExchangeFault
+from fortctl.ports import ExchangeError
 from fortctl.robot.core.book import Book
 from fortctl.robot.core.cycle import Order
 from fortctl.robot.core.filters import format_money
@@ -36,7 +36,7 @@ class Cause:
     code: int | None = None
 
 
-def cause_of(verdict: KeyVerdict, probe: ExchangeFault | None, fault: ExchangeFault) -> Cause | None:
+def cause_of(verdict: KeyVerdict, probe: ExchangeError | None, fault: ExchangeError) -> Cause | None:
     """Read the second look; None where the key is accepted, and the refusal before was none of the key's.
 
     Args:

@@ -8,7 +8,7 @@ from dataclasses import MISSING, dataclass, field, fields
 from decimal import Decimal, InvalidOperation
 from typing import Any, ClassVar, Protocol
 
-from fortctl.errors import BadInput, Conflict
+from fortctl.errors import BadInputError, ConflictError
 
 SPACINGS = ("geometric", "arithmetic")
 OPTION_LENGTH = 200
@@ -60,7 +60,7 @@ class PluginSettings:
         return {**_shown(self), "options": dict(self.options)}
 
     def validate(self) -> None:
-        """Raise ``BadInput`` when the settings make no sense."""
+        """Raise ``BadInputError`` when the settings make no sense."""
         named = all(
             isinstance(part, str) and len(part) <= OPTION_LENGTH for pair in self.options.items() for part in pair
         )
@@ -102,7 +102,7 @@ class GridSettings:
         return _shown(self)
 
     def validate(self) -> None:
-        """Raise ``BadInput`` when the settings make no sense."""
+        """Raise ``BadInputError`` when the settings make no sense."""
         _check(
             (
                 *_common(self),
@@ -130,7 +130,9 @@ def _common(settings: Settings) -> tuple[tuple[bool, str], ...]:
 def _check(checks: Iterable[tuple[bool, str]]) -> None:
     for good, name in checks:
         if not good:
-            raise BadInput(f"the setting {name.replace('_', '-')} is out of range", hint="see 'robot configure --help'")
+            raise BadInputError(
+                f"the setting {name.replace('_', '-')} is out of range", hint="see 'robot configure --help'"
+            )
 
 
 def _shown(settings: GridSettings | PluginSettings) -> dict[str, Any]:
@@ -145,7 +147,7 @@ def parse_settings(given: Mapping[str, Any]) -> Settings:
     """Make settings of names and values (decimal strings); without a ``strategy`` they are the grid's.
 
     Raises:
-        BadInput: a value is missing, malformed or out of range.
+        BadInputError: a value is missing, malformed or out of range.
     """
     values = dict(given)
     plugin = values.get("strategy", GridSettings.strategy) != GridSettings.strategy
@@ -155,7 +157,7 @@ def parse_settings(given: Mapping[str, Any]) -> Settings:
     parts = fields(kind)
     needed = {part.name for part in parts if part.default is MISSING and part.default_factory is MISSING}
     if not needed <= values.keys() <= {part.name for part in parts}:
-        raise BadInput("the robot's settings are not complete", hint="see 'robot configure --help'")
+        raise BadInputError("the robot's settings are not complete", hint="see 'robot configure --help'")
     for name in _DECIMALS:
         if values.get(name) is not None:
             values[name] = _decimal(name, values[name])
@@ -165,7 +167,7 @@ def parse_settings(given: Mapping[str, Any]) -> Settings:
         settings = kind(**values)
         settings.validate()
     except (TypeError, ValueError, AttributeError):
-        raise BadInput("the robot's settings are malformed", hint="see 'robot configure --help'") from None
+        raise BadInputError("the robot's settings are malformed", hint="see 'robot configure --help'") from None
     return settings
 
 
@@ -175,14 +177,14 @@ def _decimal(name: str, value: Any) -> Decimal:
     except InvalidOperation:
         number = Decimal("NaN")
     if not number.is_finite() or abs(number) > Decimal(10) ** 15:
-        raise BadInput(f"the setting {name.replace('_', '-')} is no number", hint="give a decimal number")
+        raise BadInputError(f"the setting {name.replace('_', '-')} is no number", hint="give a decimal number")
     return number
 
 
 def refuse_change(old: Settings, new: Settings) -> None:
-    """Raise ``Conflict`` when cycles that are open under old settings could not go on under new ones."""
+    """Raise ``ConflictError`` when cycles that are open under old settings could not go on under new ones."""
     hint = "drain first ('fortctl robot stop'), then change the"
     if old.symbol != new.symbol:
-        raise Conflict(f"cycles in {old.symbol} are open", hint=f"{hint} symbol")
+        raise ConflictError(f"cycles in {old.symbol} are open", hint=f"{hint} symbol")
     if old.strategy != new.strategy:
-        raise Conflict(f"cycles of the strategy '{old.strategy}' are open", hint=f"{hint} strategy")
+        raise ConflictError(f"cycles of the strategy '{old.strategy}' are open", hint=f"{hint} strategy")

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fortctl.errors import Conflict, FortctlError, RobotUnreachable, error_from_json
+from fortctl.errors import ConflictError, FortctlError, RobotUnreachableError, error_from_json
 from fortctl.secret import Secret, redact
 from fortctl.system.files import open_regular
 
@@ -59,7 +59,7 @@ def query(folder: Path, request: Mapping[str, Any], *, timeout_s: float) -> dict
         timeout_s: seconds for the whole exchange.
 
     Raises:
-        RobotUnreachable: nobody answers in time.
+        RobotUnreachableError: nobody answers in time.
         FortctlError: the robot's own refusal, as its class.
     """
     import socket
@@ -72,7 +72,7 @@ def query(folder: Path, request: Mapping[str, Any], *, timeout_s: float) -> dict
             with short_socket_path(folder) as path:
                 connection.connect(path)
             if peer_uid(connection) not in (os.getuid(), 0):
-                raise RobotUnreachable("the robot's socket belongs to another user")
+                raise RobotUnreachableError("the robot's socket belongs to another user")
             connection.sendall(json.dumps(dict(request)).encode() + b"\n")
             while not received.endswith(b"\n"):
                 connection.settimeout(max(0.001, deadline - time.monotonic()))
@@ -81,16 +81,16 @@ def query(folder: Path, request: Mapping[str, Any], *, timeout_s: float) -> dict
                     break
                 received += chunk
     except OSError as error:
-        raise RobotUnreachable(f"the robot does not answer on its socket ({type(error).__name__})") from None
+        raise RobotUnreachableError(f"the robot does not answer on its socket ({type(error).__name__})") from None
     if not received.endswith(b"\n"):
-        raise RobotUnreachable("the robot hung up in the middle of its answer")
+        raise RobotUnreachableError("the robot hung up in the middle of its answer")
     try:
         answer: dict[str, Any] = json.loads(received)
         if answer.get("ok"):
             return dict(answer.get("data") or {})
         refusal = error_from_json(answer.get("error") or {})
     except (ValueError, TypeError, AttributeError, RecursionError):
-        raise RobotUnreachable("what answers on the robot's socket is no robot") from None
+        raise RobotUnreachableError("what answers on the robot's socket is no robot") from None
     raise refusal
 
 
@@ -131,8 +131,8 @@ class LocalRobot:
         reaches it once, over a pipe.
 
         Raises:
-            RobotUnreachable: it did not come up in time.
-            FortctlError: the child's own error, as its class (for example ``VaultLocked``).
+            RobotUnreachableError: it did not come up in time.
+            FortctlError: the child's own error, as its class (for example ``VaultLockedError``).
         """
         with self._bring_up_lock(timeout_s):
             if self.owner() is not None:
@@ -190,7 +190,7 @@ class LocalRobot:
                     break
                 except BlockingIOError:
                     if time.monotonic() > deadline:
-                        raise Conflict("another command is bringing the robot up and does not finish") from None
+                        raise ConflictError("another command is bringing the robot up and does not finish") from None
                     time.sleep(0.02)
             yield
         finally:
@@ -223,7 +223,7 @@ class LocalRobot:
         if not line.endswith(b"\n"):
             if child.poll() is None and time.monotonic() >= deadline:
                 child.kill()
-            raise RobotUnreachable("the robot did not come up", hint="see 'fortctl robot logs'")
+            raise RobotUnreachableError("the robot did not come up", hint="see 'fortctl robot logs'")
         answer = json.loads(line)
         if not answer.get("ok"):
             raise error_from_json(answer.get("error") or {})
@@ -234,7 +234,7 @@ class LocalRobot:
             try:
                 self.query({"op": "ping"}, timeout_s=2.0)
                 return
-            except RobotUnreachable:
+            except RobotUnreachableError:
                 if time.monotonic() > deadline or self.owner() is None:
                     raise
                 time.sleep(0.05)

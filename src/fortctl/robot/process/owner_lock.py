@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fortctl.errors import Conflict
+from fortctl.errors import ConflictError
 from fortctl.system.files import open_regular
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ class OwnerLock:
         self._descriptor: int | None = None
 
     def acquire(self, host: str) -> None:
-        """Take the lock and write who holds it. Raises ``Conflict`` when another robot has it."""
+        """Take the lock and write who holds it. Raises ``ConflictError`` when another robot has it."""
         descriptor = open_regular(self._path, os.O_RDWR | os.O_CREAT)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -51,7 +51,7 @@ class OwnerLock:
             holder = _read_owner(descriptor)
             os.close(descriptor)
             who = f" (pid {holder.pid} on {holder.host})" if holder else ""
-            raise Conflict(f"another robot owns this account{who}", hint="see 'fortctl robot status'") from None
+            raise ConflictError(f"another robot owns this account{who}", hint="see 'fortctl robot status'") from None
         facts = {"pid": os.getpid(), "started": process_start_time(os.getpid()) or "", "host": host}
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, json.dumps(facts).encode(), 0)

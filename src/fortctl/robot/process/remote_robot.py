@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from fortctl.errors import NotFound, RobotUnreachable
+from fortctl.errors import NotFoundError, RobotUnreachableError
 from fortctl.secret import Secret
 from fortctl.system.files import read_regular
 
@@ -20,7 +20,7 @@ class RemoteRobot:
         return None
 
     def query(self, request: Mapping[str, Any], *, timeout_s: float = 5.0) -> dict[str, Any]:
-        raise RobotUnreachable("the robot is on another host", hint="look at it there: 'fortctl robot status'")
+        raise RobotUnreachableError("the robot is on another host", hint="look at it there: 'fortctl robot status'")
 
     def wake(self) -> bool:
         # It looks into the mailbox by itself.
@@ -43,7 +43,7 @@ class NoRobot(RemoteRobot):
         self._account = account
 
     def bring_up(self, passphrase: Secret | None, *, timeout_s: float = 20.0) -> None:
-        raise NotFound(
+        raise NotFoundError(
             f"account {self._account} is only watched: it has no robot",
             hint=f"'fortctl accounts set {self._account} --robot local' gives it one",
         )

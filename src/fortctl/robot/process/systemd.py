@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from fortctl.errors import ConfigError, Conflict
+from fortctl.errors import ConfigError, ConflictError
 from fortctl.robot.process.owner_lock import owner_of
 from fortctl.robot.process.proc import process_start_time
 from fortctl.robot.process.systemd_unit import STEPS_SINCE
@@ -44,13 +44,13 @@ class Systemd:
             mark: the first line of the text, which says whose unit it is.
 
         Raises:
-            Conflict: another home's unit has this name.
+            ConflictError: another home's unit has this name.
             ConfigError: systemd does not accept it, or it cannot be written.
         """
         path = self.folder / name
         there = self._present(path)
         if there is not None and not there.startswith(mark + "\n"):
-            raise Conflict(f"{path} is not of this home", hint="look at it; remove it if nothing needs it")
+            raise ConflictError(f"{path} is not of this home", hint="look at it; remove it if nothing needs it")
         if there == text:
             return False
         try:
@@ -73,7 +73,7 @@ class Systemd:
         if there is None:
             return False
         if not there.startswith(mark + "\n"):
-            raise Conflict(f"{path} is not of this home", hint="look at it; remove it if nothing needs it")
+            raise ConflictError(f"{path} is not of this home", hint="look at it; remove it if nothing needs it")
         self._tell("disable", "--now", name)
         try:
             path.unlink()
@@ -144,7 +144,7 @@ def give_way(folder: Path) -> int | None:
     """End the robot that a command brought up, with no order in doubt; return its pid, or None when none runs.
 
     Raises:
-        Conflict: it does not end.
+        ConflictError: it does not end.
     """
     owner = owner_of(folder)
     if owner is None:
@@ -154,7 +154,9 @@ def give_way(folder: Path) -> int | None:
     deadline = time.monotonic() + _WITHIN_S
     while owner_of(folder) is not None:
         if time.monotonic() > deadline:
-            raise Conflict(f"the robot that runs now (pid {owner.pid}) does not end", hint="see 'fortctl robot logs'")
+            raise ConflictError(
+                f"the robot that runs now (pid {owner.pid}) does not end", hint="see 'fortctl robot logs'"
+            )
         time.sleep(0.05)
     return owner.pid
 

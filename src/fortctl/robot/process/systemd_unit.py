@@ -9,9 +9,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from fortctl.errors import ConfigError, Conflict, FortctlError, NotFound, VaultDamaged, VaultLocked
+from fortctl.errors import ConfigError, ConflictError, FortctlError, NotFoundError, VaultDamagedError, VaultLockedError
 
-_FINAL: tuple[type[FortctlError], ...] = (ConfigError, VaultLocked, VaultDamaged, NotFound, Conflict)
+_FINAL: tuple[type[FortctlError], ...] = (
+    ConfigError,
+    VaultLockedError,
+    VaultDamagedError,
+    NotFoundError,
+    ConflictError,
+)
 NO_RESTART = tuple(error.exit_code for error in _FINAL)
 # RestartSteps= and RestartMaxDelaySec= (growing pauses) came with this version.
 STEPS_SINCE = 254

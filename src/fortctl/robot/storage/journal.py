@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from decimal import Decimal
 from pathlib import Path
 
-from fortctl.errors import Conflict, JournalUnwritable
+from fortctl.errors import ConflictError, JournalUnwritableError
 from fortctl.ports import Clock
 from fortctl.robot.core.events import Event, event_from_json
 from fortctl.robot.core.reconciliation import LastContact
@@ -72,7 +72,7 @@ class SqliteJournal:
         self._behind = anchor.missing(self._id(), self._last_seq()) if anchor is not None else ""
 
     def _take_over(self, path: Path) -> None:
-        """Take a new fencing token. Raises ``JournalUnwritable``, ``VaultDamaged``."""
+        """Take a new fencing token. Raises ``JournalUnwritableError``, ``VaultDamagedError``."""
         try:
             with transaction(self._connection):
                 self._connection.execute(
@@ -86,7 +86,7 @@ class SqliteJournal:
                     (self._account, secrets.token_hex(8)),
                 )
         except sqlite3.OperationalError as error:
-            raise JournalUnwritable(f"the journal {path} cannot be written: {error}") from error
+            raise JournalUnwritableError(f"the journal {path} cannot be written: {error}") from error
         except sqlite3.DatabaseError as error:
             raise damaged(path, error) from error
 
@@ -137,9 +137,9 @@ class SqliteJournal:
         """Write events, durably, as one.
 
         Raises:
-            JournalUnwritable: the disk is full or fails, or another process holds the file. Whether the events were
+            JournalUnwritableError: the disk is full or fails, or another process holds the file. Whether the events were
                 written is not known: the journal must be read again.
-            Conflict: another robot has taken over.
+            ConflictError: another robot has taken over.
         """
         now = self._clock.now_ms()
         with self._writing():
@@ -159,7 +159,7 @@ class SqliteJournal:
                 self._check_token()
                 yield
         except sqlite3.OperationalError as error:
-            raise JournalUnwritable(f"the journal cannot be written: {error}") from error
+            raise JournalUnwritableError(f"the journal cannot be written: {error}") from error
 
     def probe(self) -> None:
         """Try whether the journal can be written. Raises as :meth:`append`."""
@@ -197,11 +197,11 @@ class SqliteJournal:
 
     def _check_token(self) -> None:
         if not self.owns():
-            raise Conflict("another robot has taken this account over", hint="see 'fortctl robot status'")
+            raise ConflictError("another robot has taken this account over", hint="see 'fortctl robot status'")
 
 
 def read_events(connection: sqlite3.Connection, account: str | None = None) -> Iterator[Event]:
-    """Yield the events of a journal, oldest first. Raises ``VaultDamaged`` for what no robot wrote."""
+    """Yield the events of a journal, oldest first. Raises ``VaultDamagedError`` for what no robot wrote."""
     rows = connection.execute(
         "SELECT kind, body FROM event WHERE ? IS NULL OR account = ? ORDER BY seq", (account, account)
     )

@@ -10,7 +10,7 @@ import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from fortctl.errors import JournalUnwritable, VaultDamaged
+from fortctl.errors import JournalUnwritableError, VaultDamagedError
 from fortctl.system.files import read_regular, replace_file
 
 # Cycle numbers that are reserved by one write; a robot that was killed skips what is left of them.
@@ -41,22 +41,22 @@ class JournalCheckpoint:
 
 
 def read_anchor(path: Path) -> JournalCheckpoint | None:
-    """Return the anchor, or None where there is none yet. Raises ``VaultDamaged``."""
+    """Return the anchor, or None where there is none yet. Raises ``VaultDamagedError``."""
     try:
         told = json.loads(read_regular(path))
         return JournalCheckpoint(str(told["journal"]), int(told["seq"]), int(told["next"]))
     except FileNotFoundError:
         return None
     except (OSError, ValueError, KeyError, TypeError):
-        raise VaultDamaged(
+        raise VaultDamagedError(
             f"{path.name} cannot be read: whether the robot's journal is the newest cannot be told",
             hint="restore it from a backup, or, once you are sure of the journal, remove it",
         ) from None
 
 
 def write_anchor(path: Path, anchor: JournalCheckpoint) -> None:
-    """Replace the anchor durably. Raises ``JournalUnwritable``."""
+    """Replace the anchor durably. Raises ``JournalUnwritableError``."""
     try:
         replace_file(path, json.dumps(asdict(anchor), sort_keys=True).encode())
     except OSError as error:
-        raise JournalUnwritable(f"{path.name} cannot be written: {error.strerror}") from error
+        raise JournalUnwritableError(f"{path.name} cannot be written: {error.strerror}") from error

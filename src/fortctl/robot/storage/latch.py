@@ -17,7 +17,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from fortctl.errors import Conflict
+from fortctl.errors import ConflictError
 from fortctl.system.files import open_regular, read_regular
 
 LATCH_NAME = "latch"
@@ -150,9 +150,9 @@ class LatchFile:
             os.close(descriptor)
 
     def clear(self) -> None:
-        """Lift the latch; the robot will hold at its next start. Raises ``Conflict`` when there is none."""
+        """Lift the latch; the robot will hold at its next start. Raises ``ConflictError`` when there is none."""
         if not self.is_latched():
-            raise Conflict("the robot is not latched", hint="nothing to clear")
+            raise ConflictError("the robot is not latched", hint="nothing to clear")
         # On a full disk both are names of the lock file, and renaming one of a file's names to another does nothing.
         (self._folder / CLEARED_NAME).unlink(missing_ok=True)
         os.rename(self._path, self._folder / CLEARED_NAME)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from fortctl.robot.core.book import Book
-from fortctl.robot.core.cycle import IllegalTransition
+from fortctl.robot.core.cycle import IllegalTransitionError
 from fortctl.robot.core.profit_report import report
 from fortctl.robot.core.status import robot_status
 from fortctl.robot.storage.journal import read_events
@@ -44,7 +44,7 @@ def offline_status(path: Path) -> dict[str, Any]:
         with reading(path) as connection:
             try:
                 book.replay(read_events(connection))
-            except (KeyError, IllegalTransition) as error:
+            except (KeyError, IllegalTransitionError) as error:
                 raise damaged(path, error) from error
     status = robot_status(book, "held" if book.hold else book.wish.value)
     # Nothing trades without a process, whatever the wish: it says what a service manager would go on with.

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal, localcontext
 from typing import Protocol
 
-from fortctl.errors import BadInput
+from fortctl.errors import BadInputError
 from fortctl.model import OrderStatus, SymbolRules
 from fortctl.robot.core.book import Book
 from fortctl.robot.core.cycle import Cycle, CycleState
@@ -73,10 +73,10 @@ class Strategy(Protocol):
     def name(self) -> str: ...
 
     def validate(self, settings: Settings) -> None:
-        """Raise ``BadInput`` for options that make no sense."""
+        """Raise ``BadInputError`` for options that make no sense."""
 
     def check(self, settings: Settings, price: Decimal, rules: SymbolRules, rate: Decimal) -> None:
-        """Raise ``BadInput`` when no buy of these settings could be placed and sold again."""
+        """Raise ``BadInputError`` when no buy of these settings could be placed and sold again."""
 
     def plan(self, book: Book, view: View) -> Plan:
         """Return what is wanted now. Called whenever something happened; must want nothing twice."""
@@ -179,16 +179,18 @@ def nudge(refusals: int, rules: SymbolRules) -> Decimal:
 
 
 def check_rules(settings: Settings, rules: SymbolRules) -> None:
-    """Raise ``BadInput`` when the symbol does not allow the kind of orders that the settings want."""
+    """Raise ``BadInputError`` when the symbol does not allow the kind of orders that the settings want."""
     mode = settings.self_trade_prevention
     if mode is not None and rules.stp_modes and mode not in rules.stp_modes:
-        raise BadInput(
+        raise BadInputError(
             f"{rules.symbol} does not allow the self-trade prevention mode {mode}",
             hint=f"it allows {', '.join(rules.stp_modes)}",
         )
     kind = "LIMIT_MAKER" if settings.maker_only else "LIMIT"
     if rules.order_types and kind not in rules.order_types:
-        raise BadInput(f"{rules.symbol} does not allow {kind} orders", hint=f"it allows {', '.join(rules.order_types)}")
+        raise BadInputError(
+            f"{rules.symbol} does not allow {kind} orders", hint=f"it allows {', '.join(rules.order_types)}"
+        )
 
 
 def out_of_bounds(settings: Settings, price: Decimal) -> list[tuple[str, str]]:

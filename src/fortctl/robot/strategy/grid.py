@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from decimal import Decimal, localcontext
 
-from fortctl.errors import BadInput, NotFound
+from fortctl.errors import BadInputError, NotFoundError
 from fortctl.model import SymbolRules
 from fortctl.robot.core.book import Book
 from fortctl.robot.core.cycle import CycleState
@@ -49,19 +49,19 @@ class Grid:
         own = _own(settings)
         lowest = level_price(own, price, own.levels, rules.tick_size)
         if lowest <= 0 or (rules.min_price and lowest < rules.min_price):
-            raise BadInput(
+            raise BadInputError(
                 "the lowest level lies below the symbol's lowest price", hint="fewer levels, or a smaller step"
             )
         base = price if own.spacing == "arithmetic" else lowest
         if own.levels > 1 and base * own.step / HUNDRED < rules.tick_size:
-            raise BadInput(
+            raise BadInputError(
                 f"the step of {own.step:f} % is less than a tick of {rules.symbol} ({rules.tick_size:f} {rules.quote})",
                 hint=f"a step of {rules.tick_size / base * HUNDRED:.6f} % at the least: closer levels are one price",
             )
         quantity = buy_quantity(own.order_quote, lowest, rules)
         after = floor_to(quantity * (ONE - rate), rules.step_size)
         if not sellable(quantity, lowest, rules) or not sellable(after, lowest, rules):
-            raise BadInput(
+            raise BadInputError(
                 f"order-quote {own.order_quote:f} is below what {rules.symbol} takes after commission and rounding",
                 hint=f"its minimum is {rules.min_notional:f} {rules.quote}, its step {rules.step_size:f} {rules.base}",
             )
@@ -88,15 +88,15 @@ class Grid:
 
 
 def builtin(name: str) -> Strategy:
-    """Return a strategy of fortctl's own. Raises ``NotFound``."""
+    """Return a strategy of fortctl's own. Raises ``NotFoundError``."""
     if name != Grid.name:
-        raise NotFound(f"there is no strategy '{name}'", hint="'fortctl plugins list' shows what is installed")
+        raise NotFoundError(f"there is no strategy '{name}'", hint="'fortctl plugins list' shows what is installed")
     return Grid()
 
 
 def _own(settings: Settings) -> GridSettings:
     if not isinstance(settings, GridSettings):
-        raise BadInput("these are not the settings of a grid", hint="see 'robot configure --help'")
+        raise BadInputError("these are not the settings of a grid", hint="see 'robot configure --help'")
     return settings
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import Any
 
-from fortctl.errors import BadInput
+from fortctl.errors import BadInputError
 from fortctl.model import SymbolRules
 from fortctl.robot.core.book import Book
 from fortctl.robot.core.cycle import Order
@@ -185,7 +185,7 @@ class StrategySimulator:
         wanted = parse_settings({**settings.as_json(), "max_quote": most, **bounds, **levels})
         try:
             self.strategy.check(wanted, self.price, self.rules, self.rate)
-        except BadInput:
+        except BadInputError:
             return
         self.settings = wanted
         self.record(Configured(wanted.as_json()))

@@ -8,7 +8,7 @@ from collections.abc import Callable, Coroutine, Mapping, Sequence
 from decimal import Decimal
 from typing import Any
 
-from fortctl.errors import JournalUnwritable
+from fortctl.errors import JournalUnwritableError
 from fortctl.model import AccountState, KeyPair, SymbolRules
 from fortctl.ports import Clock, Exchange, LatchGuard
 from fortctl.robot.core.book import Book
@@ -261,7 +261,7 @@ class RobotCore:
     def _ended(self, task: asyncio.Task[None]) -> None:
         if task.cancelled() or task.exception() is None:
             return
-        if isinstance(task.exception(), JournalUnwritable):
+        if isinstance(task.exception(), JournalUnwritableError):
             self._keeper.cannot_write(str(task.exception()))
         else:
             self._log.error("the %s broke: %s", task.get_name(), type(task.exception()).__name__)

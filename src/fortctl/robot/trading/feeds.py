@@ -24,7 +24,7 @@ from fortctl.model import (
     StreamUp,
     SymbolRules,
 )
-from fortctl.ports import Exchange, ExchangeFault, Outcome
+from fortctl.ports import Exchange, ExchangeError, Outcome
 from fortctl.robot.core.events import Event, KeyStatusChanged
 from fortctl.robot.core.filters import ceil_to, floor_to
 from fortctl.robot.core.key_loss import TRADING, Cause, KeyLoss, cause_of
@@ -130,7 +130,7 @@ class Feeds(RobotCore, ABC):
 
     async def _suspect_key(self, event: StreamDown) -> None:
         if not self._suspect and self._key is Key.LOADED and event.code in _KEY_CODES:
-            await self.confirm_key_loss(ExchangeFault(Outcome.KEY_REFUSED, event.reason, code=event.code))
+            await self.confirm_key_loss(ExchangeError(Outcome.KEY_REFUSED, event.reason, code=event.code))
 
     def _updated(self, update: OrderUpdate) -> None:
         name = self._known_as(update.order)
@@ -209,7 +209,7 @@ class Feeds(RobotCore, ABC):
 
     # -- the key ---------------------------------------------------------------------------------------------------
 
-    async def confirm_key_loss(self, fault: ExchangeFault) -> None:
+    async def confirm_key_loss(self, fault: ExchangeError) -> None:
         """Take a second look, without effect, before the key counts as lost (robot.md, "key_lost").
 
         Nothing is placed until it is known; a look that tells nothing of the key (maintenance, a limit, the network, a
@@ -223,7 +223,7 @@ class Feeds(RobotCore, ABC):
             while exchange is self._exchange:
                 try:
                     cause = await self._second_look(exchange, fault)
-                except (FortctlError, ExchangeFault) as unknown:
+                except (FortctlError, ExchangeError) as unknown:
                     self._log.warning("the key may be lost (%s); the second look told nothing: %s", fault, unknown)
                     await asyncio.sleep(RETRY_S)
                     continue
@@ -240,7 +240,7 @@ class Feeds(RobotCore, ABC):
             self._suspect = False
 
     async def _second_look(
-        self, exchange: Exchange, fault: ExchangeFault, *, before_it_is_used: bool = False
+        self, exchange: Exchange, fault: ExchangeError, *, before_it_is_used: bool = False
     ) -> Cause | None:
         """Ask about the key; raise where nothing could be learnt of it.
 
@@ -257,7 +257,7 @@ class Feeds(RobotCore, ABC):
         if probed is not None:
             try:
                 await exchange.test_order(probed)
-            except ExchangeFault as told:
+            except ExchangeError as told:
                 if told.outcome is Outcome.KEY_REFUSED:
                     probe = told
                 elif told.outcome not in (Outcome.REFUSED, Outcome.NO_FUNDS, Outcome.WOULD_TAKE):
@@ -272,13 +272,13 @@ class Feeds(RobotCore, ABC):
         try:
             rules = rules or await self._watcher().symbol_rules(settings.symbol)
             price = price or await self._watcher().last_price(settings.symbol)
-        except ExchangeFault as fault:
+        except ExchangeError as fault:
             if fault.outcome is not Outcome.REFUSED:
                 raise
             return None  # it is not traded any more
         return harmless(settings.symbol, rules, price)
 
-    async def _lose_key(self, cause: Cause, fault: ExchangeFault) -> None:
+    async def _lose_key(self, cause: Cause, fault: ExchangeError) -> None:
         self._turn_key(KeyEvent.LOSE)
         self._books = Books.STALE
         since, price = self.exchange_now(), self._price
@@ -308,7 +308,7 @@ class Feeds(RobotCore, ABC):
 
     async def _learn_range(self, loss: KeyLoss, symbol: str) -> None:
         while loss is self._loss:
-            with contextlib.suppress(FortctlError, ExchangeFault):
+            with contextlib.suppress(FortctlError, ExchangeError):
                 seen = await self._watcher().price_range(symbol, loss.since)
                 if seen is not None:
                     loss.learn(seen)

@@ -6,9 +6,9 @@ import logging
 from collections.abc import Sequence
 from typing import Any, Protocol
 
-from fortctl.errors import JournalUnwritable
+from fortctl.errors import JournalUnwritableError
 from fortctl.robot.core.book import Book
-from fortctl.robot.core.cycle import IllegalTransition
+from fortctl.robot.core.cycle import IllegalTransitionError
 from fortctl.robot.core.events import Event
 from fortctl.robot.core.reconciliation import LastContact
 
@@ -23,7 +23,7 @@ class Journal(Protocol):
     def owns(self) -> bool: ...
 
     def probe(self) -> None:
-        """Try whether it can be written. Raises ``JournalUnwritable``."""
+        """Try whether it can be written. Raises ``JournalUnwritableError``."""
 
     def room(self) -> int:
         """Return how many bytes are left for it."""
@@ -36,10 +36,10 @@ class Journal(Protocol):
         """Return what it lacks of the journal that the robot wrote last; empty when nothing."""
 
     def reserve(self, first: int, count: int) -> int:
-        """Return the first of so many cycle numbers that were never used. Raises ``JournalUnwritable``."""
+        """Return the first of so many cycle numbers that were never used. Raises ``JournalUnwritableError``."""
 
     def adopt(self) -> None:
-        """A person has looked: it is the robot's from now on. Raises ``JournalUnwritable``."""
+        """A person has looked: it is the robot's from now on. Raises ``JournalUnwritableError``."""
 
 
 MIB = 1024 * 1024
@@ -72,13 +72,13 @@ class JournaledBook:
         self.book.doubt_promises()
 
     def write(self, events: Sequence[Event]) -> None:
-        """Make events durable, and those before them that waited. Raises ``JournalUnwritable``."""
+        """Make events durable, and those before them that waited. Raises ``JournalUnwritableError``."""
         if self.trouble:
             # What failed may be on disk all the same: nothing is written before the journal has been read again.
-            raise JournalUnwritable(self.trouble)
+            raise JournalUnwritableError(self.trouble)
         try:
             self._journal.append([*self._unwritten, *events])
-        except JournalUnwritable as trouble:
+        except JournalUnwritableError as trouble:
             self.cannot_write(trouble.message)
             raise
         self._unwritten.clear()
@@ -88,7 +88,7 @@ class JournaledBook:
         self._unwritten += events
 
     def flush(self) -> None:
-        """Write what waits. Raises ``JournalUnwritable``."""
+        """Write what waits. Raises ``JournalUnwritableError``."""
         if self._unwritten:
             self.write(())
 
@@ -96,7 +96,7 @@ class JournaledBook:
         """Take events into the book; return why it cannot follow them, or None."""
         try:
             self.book.replay(events)
-        except (IllegalTransition, KeyError) as error:
+        except (IllegalTransitionError, KeyError) as error:
             self._log.error("the book cannot follow the exchange: %s", error)
             return f"BOOKS: {error}"
         return None

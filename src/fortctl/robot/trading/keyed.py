@@ -9,7 +9,7 @@ from decimal import Decimal
 from fortctl.errors import FortctlError
 from fortctl.keys.verification import DeletionStatus, check_deleted, verify_new_key
 from fortctl.model import KeyPair, KeyVerdict, Role
-from fortctl.ports import ExchangeFault, Outcome
+from fortctl.ports import ExchangeError, Outcome
 from fortctl.robot.core.events import KeyStatusChanged
 from fortctl.robot.core.key_loss import Cause, KeyLoss
 from fortctl.robot.core.lifecycle import Books, Key, KeyEvent
@@ -55,13 +55,13 @@ class Keyed(Feeds, ABC):
         """Ask about a lost key again; return whether it is loaded again, its orders being what they were.
 
         Raises:
-            FortctlError, ExchangeFault: nothing could be learnt of it.
+            FortctlError, ExchangeError: nothing could be learnt of it.
         """
         exchange, loss = self._exchange, self._loss
         if exchange is None or loss is None or self._key is not Key.LOST:
             return self.has_key
         self._look_due = self._clock.monotonic() + UNTOLD_S
-        fault = ExchangeFault(Outcome.KEY_REFUSED, loss.cause.reason, code=loss.cause.code)
+        fault = ExchangeError(Outcome.KEY_REFUSED, loss.cause.reason, code=loss.cause.code)
         cause = await self._second_look(exchange, fault, before_it_is_used=True)
         if exchange is not self._exchange or self.has_key:
             return self.has_key
@@ -81,7 +81,7 @@ class Keyed(Feeds, ABC):
             return
         try:
             await self.look_at_key()
-        except (FortctlError, ExchangeFault) as unknown:
+        except (FortctlError, ExchangeError) as unknown:
             self._log.warning("the lost key was looked at again, which told nothing: %s", unknown)
 
     async def set_key(self, pair: KeyPair, *, uid: int, allow: Collection[str] = ()) -> None:
@@ -111,7 +111,7 @@ class Keyed(Feeds, ABC):
         try:
             # Opens the connection that the next order will use; the old key trades on meanwhile.
             account = await fresh.account()
-        except ExchangeFault as fault:
+        except ExchangeError as fault:
             self._log.warning("the new key's first call: %s", fault)
             account = None
         continuous = old is self._exchange and old in self._up and self._books is Books.AGREED

@@ -10,7 +10,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING
 
 from fortctl.model import OrderRequest, OrderState, OrderStatus, OrderType, Side, SymbolRules
-from fortctl.ports import Exchange, ExchangeFault, Outcome
+from fortctl.ports import Exchange, ExchangeError, Outcome
 from fortctl.robot.core.cycle import Order
 from fortctl.robot.core.events import Cancel, Intent, OrderIntended, OrderNotFound, Place
 from fortctl.robot.core.order_ids import client_order_id
@@ -177,7 +177,7 @@ class OrderExecutor:
             runner.record(OrderNotFound(name, f"not sent: {going.stopped}"))
             self._block(runner.book.orders[name], NOT_SENT_S)
             asyncio.get_running_loop().call_later(NOT_SENT_S, runner.look_again)
-        elif isinstance(answer, ExchangeFault):
+        elif isinstance(answer, ExchangeError):
             await self._not_placed(name, answer)
         else:
             self._placed(name, answer)
@@ -191,7 +191,7 @@ class OrderExecutor:
         if runner.book.orders[name].missing:
             self.lookups.fetch_fills_of(name)
 
-    async def _not_placed(self, name: str, fault: ExchangeFault) -> None:
+    async def _not_placed(self, name: str, fault: ExchangeError) -> None:
         runner = self._runner
         runner.flush()
         order = runner.book.orders[name]
@@ -236,7 +236,7 @@ class OrderExecutor:
 
     # -- cancelling ------------------------------------------------------------------------------------------------
 
-    async def cancel(self, exchange: Exchange, name: str, *, while_calm: bool = False) -> ExchangeFault | None:
+    async def cancel(self, exchange: Exchange, name: str, *, while_calm: bool = False) -> ExchangeError | None:
         """Cancel one order of ours; what it had filled by then stays. Return why it is not final now, or None.
 
         Args:
@@ -253,7 +253,7 @@ class OrderExecutor:
                 # By its number, where it is known: amended by hand, it answers to another name.
                 number = runner.book.orders[name].order_id or None
                 order = await exchange.cancel(settings.symbol, name, order_id=number)
-        except ExchangeFault as fault:
+        except ExchangeError as fault:
             if fault.outcome is Outcome.ABSENT:
                 # Filled, cancelled or gone meanwhile: the exchange knows which.
                 self.lookups.doubt(name)
@@ -271,7 +271,7 @@ class OrderExecutor:
             self.lookups.fetch_fills_of(name)
         return None
 
-    async def cancel_all(self) -> tuple[list[str], list[ExchangeFault]]:
+    async def cancel_all(self) -> tuple[list[str], list[ExchangeError]]:
         """Cancel every open order of ours, one by one and side by side; return those that are, and why others are not.
 
         What is not answered in time is in doubt.
@@ -290,15 +290,15 @@ class OrderExecutor:
         for name, cancel in cancels.items():
             if cancel.cancelled():
                 self.lookups.doubt(name)
-                faults.append(ExchangeFault(Outcome.UNKNOWN, f"no answer within {CANCEL_WITHIN_S:.0f} s"))
+                faults.append(ExchangeError(Outcome.UNKNOWN, f"no answer within {CANCEL_WITHIN_S:.0f} s"))
             elif (fault := cancel.result()) is not None:
                 faults.append(fault)
         cancelled = [name for name, cancel in cancels.items() if not cancel.cancelled() and cancel.result() is None]
         return cancelled, faults
 
 
-async def _answer(exchange: Exchange, request: OrderRequest, at: int) -> OrderState | ExchangeFault:
+async def _answer(exchange: Exchange, request: OrderRequest, at: int) -> OrderState | ExchangeError:
     try:
         return await exchange.place(request, timestamp=at, recv_window=RECV_WINDOW_MS)
-    except ExchangeFault as fault:
+    except ExchangeError as fault:
         return fault

@@ -9,7 +9,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING
 
 from fortctl.model import Fill, OrderState, OrderStatus, Side
-from fortctl.ports import Exchange, ExchangeFault, Outcome
+from fortctl.ports import Exchange, ExchangeError, Outcome
 from fortctl.robot.core.cycle import Cycle, CycleState, Order
 from fortctl.robot.core.events import FillRecorded, OrderIntended, OrderNotFound
 from fortctl.robot.core.order_ids import client_order_id
@@ -43,7 +43,7 @@ class OrderTraits:
     first: int
 
 
-class _Archived(Exception):
+class _ArchivedError(Exception):
     """The exchange has put the order away: it ended without a fill over 90 days ago (errors.md, -2026)."""
 
 
@@ -149,7 +149,7 @@ class OrderLookup:
         """Return an order of ours as the exchange has it, under our name; None only once it is proved absent."""
         try:
             found = await self._find(exchange, self._likeness(order), order.at, order.order_id)
-        except _Archived:
+        except _ArchivedError:
             found = _dead(self._runner.book.settings, order)
         # Amended by hand, it bears another client order id and is still ours.
         return replace(found, client_order_id=order.client_order_id) if found is not None else None
@@ -166,11 +166,11 @@ class OrderLookup:
         while True:
             try:
                 return await exchange.order(settings.symbol, sought.name)
-            except ExchangeFault as fault:
+            except ExchangeError as fault:
                 if fault.outcome is not Outcome.ABSENT:
                     raise
                 if fault.code == _ARCHIVED:
-                    raise _Archived from None
+                    raise _ArchivedError from None
             if order_id:
                 return await self._by_number(exchange, settings.symbol, sought.name, order_id)
             # One more look proves it: asking in between would cost requests, and hurry nothing that must wait.
@@ -223,7 +223,7 @@ class OrderLookup:
     async def _by_number(self, exchange: Exchange, symbol: str, name: str, order_id: int) -> OrderState | None:
         try:
             return await exchange.order(symbol, name, order_id=order_id)
-        except ExchangeFault as fault:
+        except ExchangeError as fault:
             if fault.outcome is not Outcome.ABSENT:
                 raise
             return None
@@ -273,7 +273,7 @@ class OrderLookup:
             return
         try:
             fills = await exchange.trades(settings.symbol, order_id=order.order_id)
-        except ExchangeFault as fault:
+        except ExchangeError as fault:
             runner.log.warning("the trades of %s: %s", name, fault)
             runner.resync()
             return

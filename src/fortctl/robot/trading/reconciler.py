@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from fortctl.model import AccountState, OrderState, SymbolRules
-from fortctl.ports import Exchange, ExchangeFault, Outcome
+from fortctl.ports import Exchange, ExchangeError, Outcome
 from fortctl.robot.core.events import AssetsNamed
 from fortctl.robot.core.hold_reasons import BALANCE, SYMBOL, code_of
 from fortctl.robot.core.reconciliation import (
@@ -37,7 +37,7 @@ class Reconciler:
         """Make the books agree; return the reasons to hold, or None while the robot has nothing to trade.
 
         Raises:
-            ExchangeFault: it could not be asked; nothing is half done, what was booked is booked.
+            ExchangeError: it could not be asked; nothing is half done, what was booked is booked.
         """
         runner, book = self._runner, self._runner.book
         rules = await self._rules_and_time(exchange)
@@ -78,7 +78,7 @@ class Reconciler:
         if settings is not None:
             try:
                 rules = await exchange.symbol_rules(settings.symbol)
-            except ExchangeFault as fault:
+            except ExchangeError as fault:
                 if fault.outcome is not Outcome.REFUSED:
                     raise
                 runner.log.error("the exchange refuses %s: %s", settings.symbol, fault.message)

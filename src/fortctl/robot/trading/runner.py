@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from functools import cached_property
 from typing import Any
 
-from fortctl.errors import Conflict, FortctlError, JournalUnwritable, KeyRejected
-from fortctl.ports import Exchange, ExchangeFault, Outcome
+from fortctl.errors import ConflictError, FortctlError, JournalUnwritableError, KeyRejectedError
+from fortctl.ports import Exchange, ExchangeError, Outcome
 from fortctl.robot.core.cycle import order_row
 from fortctl.robot.core.events import Configured, Held, Intent, Released
 from fortctl.robot.core.hold_reasons import BALANCE, JOURNAL_BEHIND, SYMBOL, code_of, left_by_start
@@ -81,13 +81,13 @@ class Runner(Keyed):
     # -- what the desk asks ----------------------------------------------------------------------------------------
 
     async def start(self, *, by_person: bool) -> None:
-        """Start trading. Raises ``Conflict`` when running already, latched or not configured."""
+        """Start trading. Raises ``ConflictError`` when running already, latched or not configured."""
         if self._latch.is_latched():
-            raise Conflict("the robot is latched", hint="'fortctl panic-clear' lifts the latch")
+            raise ConflictError("the robot is latched", hint="'fortctl panic-clear' lifts the latch")
         if self.book.settings is None:
-            raise Conflict("the robot is not configured", hint="'fortctl robot configure' says what to trade")
+            raise ConflictError("the robot is not configured", hint="'fortctl robot configure' says what to trade")
         if self.state == "running":
-            raise Conflict("the robot is running already", details={"state": "running"})
+            raise ConflictError("the robot is running already", details={"state": "running"})
         await self._trader.admit(self.book.settings, self._watcher())
         await self._expect_key()
         if by_person and not self.book.live:
@@ -98,16 +98,16 @@ class Runner(Keyed):
         self.doubt_books()
 
     async def _expect_key(self) -> None:
-        """Look at a lost key again. Raises ``KeyRejected`` when the exchange still refuses it."""
+        """Look at a lost key again. Raises ``KeyRejectedError`` when the exchange still refuses it."""
         if self._key is not Key.LOST:
             return
         try:
             good = await self.look_at_key()
-        except (FortctlError, ExchangeFault) as unknown:
+        except (FortctlError, ExchangeError) as unknown:
             self._log.warning("whether the lost key is accepted again cannot be told now: %s", unknown)
             return
         if not good and self._loss is not None:
-            raise KeyRejected(
+            raise KeyRejectedError(
                 f"the exchange still does not accept the robot's key: {self._loss.cause.reason}",
                 hint="see 'fortctl keys verify --role robot'; 'fortctl keys change --role robot' gives it another",
                 details={"reason": self._loss.cause.reason, "certainty": self._loss.cause.certainty},
@@ -130,7 +130,7 @@ class Runner(Keyed):
         self._wish(TradingModeEvent.STOP, "stopped")
         await self._land()
         cancelled: list[str] = []
-        faults: list[ExchangeFault] = []
+        faults: list[ExchangeError] = []
         checked = False
         if cancel_orders and self._key is Key.LOADED:
             cancelled, faults = await self._orders.cancel_all()
@@ -140,8 +140,8 @@ class Runner(Keyed):
                     await self._reconcile(self._exchange)
                 checked = True
             except TimeoutError:
-                faults.append(ExchangeFault(Outcome.UNKNOWN, f"no answer within {TELL_S:.0f} s"))
-            except ExchangeFault as fault:
+                faults.append(ExchangeError(Outcome.UNKNOWN, f"no answer within {TELL_S:.0f} s"))
+            except ExchangeError as fault:
                 faults.append(fault)
         orders = self.book.orders
         doubted = [name for name in self.lookups.unknown if name in orders and not (checked and orders[name].settled)]
@@ -157,9 +157,9 @@ class Runner(Keyed):
                 await self._orders.landed()
 
     async def resume(self) -> None:
-        """Go on after a person has looked. Raises ``Conflict`` when not held."""
+        """Go on after a person has looked. Raises ``ConflictError`` when not held."""
         if not self.book.hold:
-            raise Conflict("the robot is not held", hint="see 'fortctl robot status'")
+            raise ConflictError("the robot is not held", hint="see 'fortctl robot status'")
         if JOURNAL_BEHIND in map(code_of, self.book.hold):
             self._journal.adopt()
         self._excuses = self._excuses.and_(self.book.hold)
@@ -170,7 +170,7 @@ class Runner(Keyed):
     async def configure(self, settings: Settings) -> list[tuple[str, str]] | None:
         """Take new settings; return warnings (code, message), or None where they are the present ones.
 
-        Raises ``Conflict`` when cycles of another symbol or strategy are open, ``BadInput``.
+        Raises ``ConflictError`` when cycles of another symbol or strategy are open, ``BadInputError``.
         """
         old = self.book.settings
         if old == settings:
@@ -254,9 +254,9 @@ class Runner(Keyed):
             try:
                 await self._step()
                 self._refused = 0
-            except ExchangeFault as fault:
+            except ExchangeError as fault:
                 await self._met(fault)
-            except JournalUnwritable as trouble:
+            except JournalUnwritableError as trouble:
                 self._keeper.cannot_write(trouble.message)
             except FortctlError as error:
                 self._log.error("stopped working: %s", error.message)
@@ -290,7 +290,7 @@ class Runner(Keyed):
         if self._exchange is not None and self._key is Key.LOADED:
             try:
                 await self.lookups.resolve_unknown(self._exchange)
-            except ExchangeFault as fault:
+            except ExchangeError as fault:
                 self._log.warning("looking up what is unknown: %s", fault)
         self.flush()
         return self.lookups.unknown
@@ -311,7 +311,7 @@ class Runner(Keyed):
             if exchange is not None:
                 await exchange.close()
 
-    async def _met(self, fault: ExchangeFault) -> None:
+    async def _met(self, fault: ExchangeError) -> None:
         """Live with a fault of a call that was not an order's."""
         if fault.outcome is Outcome.KEY_REFUSED:
             await self.confirm_key_loss(fault)
@@ -405,7 +405,7 @@ class Runner(Keyed):
             try:
                 self._journal.probe()
                 break
-            except JournalUnwritable as trouble:
+            except JournalUnwritableError as trouble:
                 self._log.error("%s", trouble.message)
         self._keeper.read_again()
         self._orders.lookups.forget()

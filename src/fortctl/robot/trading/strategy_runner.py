@@ -6,9 +6,9 @@ from collections.abc import Callable
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
-from fortctl.errors import BadInput, FortctlError
+from fortctl.errors import BadInputError, FortctlError
 from fortctl.model import SymbolRules
-from fortctl.ports import Exchange, ExchangeFault, Outcome
+from fortctl.ports import Exchange, ExchangeError, Outcome
 from fortctl.robot.core.events import AssetPriced
 from fortctl.robot.core.settings import Settings
 from fortctl.robot.strategy.api import Plan, Strategy, View, check_rules, out_of_bounds
@@ -52,16 +52,16 @@ class StrategyRunner:
             Warnings (code, message) about what they keep the robot from.
 
         Raises:
-            BadInput: the strategy makes no sense of them, or the symbol does not allow what they want.
+            BadInputError: the strategy makes no sense of them, or the symbol does not allow what they want.
         """
         strategy, known = self.strategy(settings), self._runner.last_price
         strategy.validate(settings)
         try:
             rules = await exchange.symbol_rules(settings.symbol)
             price = known or await exchange.last_price(settings.symbol)
-        except ExchangeFault as fault:
+        except ExchangeError as fault:
             if fault.outcome is Outcome.REFUSED:
-                raise BadInput(
+                raise BadInputError(
                     f"the exchange does not trade {settings.symbol}: {fault.message}",
                     hint="symbols are written like BTCUSDT: base and quote without a separator, in capitals",
                 ) from None
@@ -139,7 +139,7 @@ class StrategyRunner:
         for symbol, inverse in ((asset + quote, False), (quote + asset, True)):
             try:
                 price = await exchange.last_price(symbol)
-            except ExchangeFault as fault:
+            except ExchangeError as fault:
                 if fault.outcome in (Outcome.BUSY, Outcome.KEY_REFUSED):
                     raise
                 if fault.outcome is not Outcome.REFUSED:

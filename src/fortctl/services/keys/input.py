@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from fortctl.errors import BadInput
+from fortctl.errors import BadInputError
 from fortctl.model import KeyPair, KeyType
 from fortctl.secret import Secret
 
@@ -27,16 +27,16 @@ def parse_object(data: bytes) -> dict[str, Any]:
     """Parse the JSON object of ``--input``; the whole envelope of ``paper keys create --json`` is taken too.
 
     Raises:
-        BadInput: it is no JSON object.
+        BadInputError: it is no JSON object.
     """
     try:
         value = json.loads(data.decode("utf-8-sig"))
     except (ValueError, RecursionError):
-        raise BadInput("the input is no JSON document") from None
+        raise BadInputError("the input is no JSON document") from None
     if isinstance(value, dict) and value.get("ok") is True and isinstance(value.get("data"), dict):
         value = value["data"]
     if not isinstance(value, dict):
-        raise BadInput("the input is no JSON object")
+        raise BadInputError("the input is no JSON object")
     return value
 
 
@@ -58,36 +58,38 @@ def parse_key(
         passphrase: gives the passphrase of an encrypted PEM, when there is one to be opened.
 
     Raises:
-        BadInput: a field is missing or malformed; the message names the field, never its content.
+        BadInputError: a field is missing or malformed; the message names the field, never its content.
     """
     shown = _name(fields, name, default_name)
     api_key = _alnum(fields, "api_key")
     if "private_key" in fields and "secret_key" in fields:
-        raise BadInput("secret_key and private_key exclude each other")
+        raise BadInputError("secret_key and private_key exclude each other")
     if "private_key" in fields:
         secret, found = _private_key(_text(fields, "private_key"), passphrase)
     else:
         value = _alnum(fields, "secret_key")
         if value == api_key:
-            raise BadInput("api_key and secret_key are the same", hint=_COPY_HINT)
+            raise BadInputError("api_key and secret_key are the same", hint=_COPY_HINT)
         secret, found = Secret(value), KeyType.HMAC
     wanted = key_type or _declared_type(fields)
     if wanted is not None and wanted is not found:
-        raise BadInput(f"the key is of type {found}, not {wanted}", hint=f"give --type {found}, or enter the other key")
+        raise BadInputError(
+            f"the key is of type {found}, not {wanted}", hint=f"give --type {found}, or enter the other key"
+        )
     return KeyPair(shown, found, Secret(api_key), secret)
 
 
 def parse_api_key(fields: Mapping[str, Any], *, name: str | None, default_name: str) -> tuple[Secret, str]:
-    """Return the API key that completes a pair made here, and the key's name. Raises ``BadInput``."""
+    """Return the API key that completes a pair made here, and the key's name. Raises ``BadInputError``."""
     if "secret_key" in fields or "private_key" in fields:
-        raise BadInput("with --pending only api_key is entered: the private half is here already")
+        raise BadInputError("with --pending only api_key is entered: the private half is here already")
     return Secret(_alnum(fields, "api_key")), _name(fields, name, default_name)
 
 
 def _name(fields: Mapping[str, Any], name: str | None, default_name: str) -> str:
     shown = name if name is not None else fields.get("name", default_name)
     if not isinstance(shown, str) or not 0 < len(shown.strip()) <= _NAME_LIMIT or not shown.isprintable():
-        raise BadInput(f"name must be 1 to {_NAME_LIMIT} printable characters")
+        raise BadInputError(f"name must be 1 to {_NAME_LIMIT} printable characters")
     return shown.strip()
 
 
@@ -98,12 +100,12 @@ def _text(fields: Mapping[str, Any], field: str) -> str:
     """Return a field without the white space and the pair of quotes that copying brings along."""
     value = fields.get(field)
     if not isinstance(value, str):
-        raise BadInput(f"{field} is missing or no text")
+        raise BadInputError(f"{field} is missing or no text")
     value = value.strip(_AROUND)
     if len(value) > 1 and value[0] in _QUOTES and value[-1] == _QUOTES[value[0]]:
         value = value[1:-1].strip(_AROUND)
     if not value:
-        raise BadInput(f"{field} is missing or empty")
+        raise BadInputError(f"{field} is missing or empty")
     return value
 
 
@@ -112,10 +114,10 @@ def _alnum(fields: Mapping[str, Any], field: str) -> str:
     if _ALNUM.fullmatch(value):
         return value
     if "PRIVATE KEY" in value:
-        raise BadInput(f"{field} holds a private key", hint='a private key goes into "private_key", as PEM')
+        raise BadInputError(f"{field} holds a private key", hint='a private key goes into "private_key", as PEM')
     if any(character.isspace() for character in value):
-        raise BadInput(f"{field} has white space inside", hint=_COPY_HINT)
-    raise BadInput(f"{field} is not what Binance makes: 64 letters and digits", hint=_COPY_HINT)
+        raise BadInputError(f"{field} has white space inside", hint=_COPY_HINT)
+    raise BadInputError(f"{field} is not what Binance makes: 64 letters and digits", hint=_COPY_HINT)
 
 
 def _declared_type(fields: Mapping[str, Any]) -> KeyType | None:
@@ -125,34 +127,34 @@ def _declared_type(fields: Mapping[str, Any]) -> KeyType | None:
     try:
         return KeyType(declared)
     except ValueError:
-        raise BadInput("type is not one of hmac, ed25519, rsa") from None
+        raise BadInputError("type is not one of hmac, ed25519, rsa") from None
 
 
 def _private_key(text: str, passphrase: Callable[[], Secret] | None) -> tuple[Secret, KeyType]:
     pem = text.replace("\r\n", "\n").strip() + "\n"
     if not _PEM.fullmatch(pem):
-        raise BadInput("private_key is no PEM private key", hint="give the PKCS#8 PEM as one JSON string")
+        raise BadInputError("private_key is no PEM private key", hint="give the PKCS#8 PEM as one JSON string")
     from cryptography.hazmat.primitives import serialization
     from cryptography.hazmat.primitives.asymmetric import ed25519, rsa
 
     locked = "ENCRYPTED" in pem.partition("\n")[0]
     if locked and passphrase is None:
-        raise BadInput("private_key is encrypted", hint="give its passphrase: --key-passphrase-file FILE")
+        raise BadInputError("private_key is encrypted", hint="give its passphrase: --key-passphrase-file FILE")
     password = passphrase().reveal_bytes() if locked and passphrase is not None else None
     try:
         key = serialization.load_pem_private_key(pem.encode("ascii"), password=password)
     except Exception:  # the library's message may quote the input
         if locked:
-            raise BadInput("the passphrase does not open the private key", hint="check which one it is") from None
-        raise BadInput("private_key cannot be read as a PEM private key") from None
+            raise BadInputError("the passphrase does not open the private key", hint="check which one it is") from None
+        raise BadInputError("private_key cannot be read as a PEM private key") from None
     if isinstance(key, ed25519.Ed25519PrivateKey):
         return _pkcs8(key), KeyType.ED25519
     if isinstance(key, rsa.RSAPrivateKey):
         # Binance takes 2048 to 4096 bits (faqs/api_key_types.md).
         if not 2048 <= key.key_size <= 4096:
-            raise BadInput("an RSA key must have 2048 to 4096 bits")
+            raise BadInputError("an RSA key must have 2048 to 4096 bits")
         return _pkcs8(key), KeyType.RSA
-    raise BadInput("private_key is neither Ed25519 nor RSA")
+    raise BadInputError("private_key is neither Ed25519 nor RSA")
 
 
 def _pkcs8(key: ed25519.Ed25519PrivateKey | rsa.RSAPrivateKey) -> Secret:

@@ -11,12 +11,20 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from fortctl.errors import BadInput, ConfigError, ExchangeAnswer, FortctlError, KeyPolicy, KeyRejected, NotFound
+from fortctl.errors import (
+    BadInputError,
+    ConfigError,
+    ExchangeAnswer,
+    FortctlError,
+    KeyPolicyError,
+    KeyRejectedError,
+    NotFoundError,
+)
 from fortctl.keys.fingerprint import fingerprint
 from fortctl.keys.policy import REQUIRED, judge_issuer, permission_hint, remedy_of, words_of
 from fortctl.keys.verification import verify_new_key
 from fortctl.model import KeyCard, KeyPair, KeyRestrictions, KeyType, KeyVerdict, Role
-from fortctl.ports import AuditLog, Clock, Exchange, ExchangeFault, IssuedKey, Issuer, NewRecord, Outcome, VaultPort
+from fortctl.ports import AuditLog, Clock, Exchange, ExchangeError, IssuedKey, Issuer, NewRecord, Outcome, VaultPort
 from fortctl.secret import Secret
 from fortctl.services.exchange_errors import to_command_error
 from fortctl.timestamps import rfc3339
@@ -114,10 +122,10 @@ class IssuerService:
         return read_master(self._vault, self._account, self._exchange)
 
     def issuer(self) -> Issuer:
-        """Return the issuer's adapter. Raises ``NotFound`` where a person issues the keys."""
+        """Return the issuer's adapter. Raises ``NotFoundError`` where a person issues the keys."""
         master = self.master()
         if master is None:
-            raise NotFound(
+            raise NotFoundError(
                 f"the keys of account {self._account} are made by a person on Binance's page",
                 hint="'fortctl issuer set sub-account' hands that to a master account's key",
             )
@@ -129,9 +137,9 @@ class IssuerService:
         """Have a master account's key issue the keys from now on, once it proved that it can; return it, and warnings.
 
         Raises:
-            KeyRejected: the exchange does not accept it.
-            KeyPolicy: its rights are too many or too few.
-            BadInput: the master knows no sub-account of that address, or it is another than this account.
+            KeyRejectedError: the exchange does not accept it.
+            KeyPolicyError: its rights are too many or too few.
+            BadInputError: the master knows no sub-account of that address, or it is another than this account.
         """
         verdict = await verify_new_key(self._connect, pair, Role.ROBOT)
         warnings = _fit(verdict, allow)
@@ -147,9 +155,9 @@ class IssuerService:
         issuer = self._open(pair, email)
         try:
             return self._expect_ours(await issuer.listed(), email)
-        except ExchangeFault as fault:
+        except ExchangeError as fault:
             if fault.outcome is Outcome.REFUSED:
-                raise BadInput(
+                raise BadInputError(
                     f"the master account cannot look at the keys of this sub-account: {fault.message}",
                     hint="check --email, and that the key is the master account's",
                     exchange=ExchangeAnswer(fault.http_status, fault.code, fault.message),
@@ -164,7 +172,7 @@ class IssuerService:
         held = self._held()
         strange = [f"the {card.role} key '{card.name}'" for card in held if card.fingerprint not in shown]
         if strange and len(strange) == len(held):
-            raise BadInput(
+            raise BadInputError(
                 f"sub-account {email} is not account {self._account}: its keys are not {' and '.join(strange)}",
                 hint="check --email; a key that is dead already is taken away first: 'fortctl keys delete'",
                 details={"reason": "other_account"},
@@ -210,7 +218,7 @@ async def make_key(
     before()
     try:
         return await issuer.create(name, public_key, REQUIRED[role], addresses)
-    except ExchangeFault as fault:
+    except ExchangeError as fault:
         if fault.outcome not in (Outcome.UNKNOWN, Outcome.REFUSED):
             raise _error(fault, f"making the {role} key") from None
         lost = fault
@@ -232,7 +240,7 @@ async def keys_of(issuer: Issuer) -> tuple[IssuedKey, ...]:
     """Return the sub-account's keys. Raises ``FortctlError``."""
     try:
         return await issuer.listed()
-    except ExchangeFault as fault:
+    except ExchangeError as fault:
         raise _error(fault, "listing the sub-account's keys") from None
 
 
@@ -240,7 +248,7 @@ async def addresses_of(issuer: Issuer, api_key: Secret) -> tuple[str, ...]:
     """Return a key's IP list. Raises ``FortctlError``."""
     try:
         return await issuer.addresses(api_key)
-    except ExchangeFault as fault:
+    except ExchangeError as fault:
         raise _error(fault, "asking for the key's IP list") from None
 
 
@@ -261,13 +269,13 @@ async def delete_keys(issuer: Issuer, meant: Named) -> tuple[str, ...]:
     return tuple(key.name for key in keys)
 
 
-async def _delete_each(issuer: Issuer, keys: Sequence[IssuedKey]) -> tuple[list[IssuedKey], ExchangeFault | None]:
+async def _delete_each(issuer: Issuer, keys: Sequence[IssuedKey]) -> tuple[list[IssuedKey], ExchangeError | None]:
     """Delete keys one by one; return what is left of them, and the first refusal."""
     problem = None
     for key in keys:
         try:
             await issuer.delete(key.api_key)
-        except ExchangeFault as fault:
+        except ExchangeError as fault:
             problem = problem or fault
     if problem is None:
         return [], None
@@ -276,10 +284,10 @@ async def _delete_each(issuer: Issuer, keys: Sequence[IssuedKey]) -> tuple[list[
     return [key for key in keys if key.api_key.reveal() in listed], problem
 
 
-def _error(fault: ExchangeFault, doing: str) -> FortctlError:
+def _error(fault: ExchangeError, doing: str) -> FortctlError:
     """Return the error of a call that the master key signed: that key was refused, none of the account's."""
     error = to_command_error(fault, doing)
-    if isinstance(error, KeyRejected):
+    if isinstance(error, KeyRejectedError):
         error.message = f"the exchange does not accept the issuer's master key ({error.message})"
         error.hint = "'fortctl issuer set sub-account' enters another; 'fortctl issuer status' shows this one"
         error.details["role"] = "issuer"
@@ -308,7 +316,7 @@ def read_master(vault: VaultPort, account: str, exchange: str | None) -> MasterK
         )
     try:
         body = json.loads(vault.get(meta.record_id).reveal_bytes())
-    except NotFound:
+    except NotFoundError:
         return None
     pair = KeyPair(body["name"], KeyType(body["type"]), Secret(body["api_key"]), Secret(body["secret"]))
     rights = KeyRestrictions(**body["restrictions"]) if body["restrictions"] else None
@@ -345,7 +353,7 @@ def _record(master: MasterKey, account: str, exchange: str) -> NewRecord:
 def _fit(verdict: KeyVerdict, allow: Collection[str]) -> tuple[tuple[str, str], ...]:
     """Raise what is wrong with a master key; return its warnings."""
     if not verdict.accepted:
-        raise KeyRejected(
+        raise KeyRejectedError(
             f"the exchange does not accept the master key: {words_of(verdict.reason)}",
             hint=remedy_of(verdict.reason),
             details={"role": "issuer", "reason": verdict.reason, **verdict.details},
@@ -356,7 +364,7 @@ def _fit(verdict: KeyVerdict, allow: Collection[str]) -> tuple[tuple[str, str], 
     policy = judge_issuer(verdict.restrictions, allow)
     if not policy.ok:
         wrong = [*(f"missing {name}" for name in policy.missing), *(f"too much: {name}" for name in policy.excess)]
-        raise KeyPolicy(
+        raise KeyPolicyError(
             f"the exchange accepts the master key, but its permissions are not an issuer's: {', '.join(wrong)}",
             hint=permission_hint(Role.ROBOT, policy.missing, policy.excess),
             details={

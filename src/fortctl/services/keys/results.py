@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from fortctl.errors import ExchangeAnswer, FortctlError, KeyPolicy, KeyRejected, KeyTooOld
+from fortctl.errors import ExchangeAnswer, FortctlError, KeyPolicyError, KeyRejectedError, KeyTooOldError
 from fortctl.keys.policy import LAPSED, LAPSED_REMEDY, permission_hint, remedy_of, words_of
 from fortctl.keys.serialization import key_card_to_json
 from fortctl.model import KeyCard, Role
@@ -51,9 +51,9 @@ class KeyAdded:
     changed: bool = True
 
 
-def same_key(role: Role) -> KeyPolicy:
+def same_key(role: Role) -> KeyPolicyError:
     """Return the error for a new key that is the old one."""
-    return KeyPolicy(
+    return KeyPolicyError(
         f"this is the {role} key that is in use already: a rotation needs a new one",
         hint="create a second key on Binance's API management page",
         details={"role": role.value, "reason": "same_key"},
@@ -89,7 +89,7 @@ def verification_error(results: list[dict[str, Any]], warnings: Warnings) -> For
     for result in results:
         if not result["accepted"] and result["reason"] != "other_account":
             answer = result["exchange"]
-            return KeyRejected(
+            return KeyRejectedError(
                 f"the exchange does not accept the {result['role']} key: {words_of(result['reason'])}",
                 hint=remedy_of(result["reason"]),
                 details={
@@ -107,7 +107,7 @@ def verification_error(results: list[dict[str, Any]], warnings: Warnings) -> For
             message = f"the {result['role']} key works, but it is not what the role allows"
             if result["policy"].get("lapsed") and not excess:
                 reason, hint, message = "expired", LAPSED_REMEDY, f"the {result['role']} key's {LAPSED}"
-            return KeyPolicy(
+            return KeyPolicyError(
                 message,
                 hint=hint,
                 details={
@@ -122,13 +122,13 @@ def verification_error(results: list[dict[str, Any]], warnings: Warnings) -> For
     return None
 
 
-def key_age_error(cards: Sequence[KeyCard], limit_ms: int, now: int, data: Mapping[str, Any]) -> KeyTooOld | None:
+def key_age_error(cards: Sequence[KeyCard], limit_ms: int, now: int, data: Mapping[str, Any]) -> KeyTooOldError | None:
     """Return the error for keys older than ``limit_ms``, or None."""
     old = [card for card in cards if card.created_at is not None and now - card.created_at > limit_ms]
     if not old:
         return None
     named = ", ".join(f"the {card.role} key '{card.name}' ({age_days(card.created_at, now)} days)" for card in old)
-    return KeyTooOld(
+    return KeyTooOldError(
         f"past its rotation age: {named}",
         hint="rotate it: 'fortctl keys rotate --role site|robot|both'",
         details={"roles": [card.role.value for card in old]},

@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from typing import Any
 
-from fortctl.errors import Conflict, KeyPolicy, NotFound
+from fortctl.errors import ConflictError, KeyPolicyError, NotFoundError
 from fortctl.keys.generation import generate_pending_key
 from fortctl.keys.policy import expect_fit, refuse_foreign, refuse_other_exchange
 from fortctl.keys.serialization import key_card_from_json, verdict_to_json
@@ -84,8 +84,8 @@ class KeyService:
             The public half (PEM), to be registered at Binance, and what names the pair.
 
         Raises:
-            Conflict: the account is latched.
-            RobotTimeout: the robot gave no answer in time.
+            ConflictError: the account is latched.
+            RobotTimeoutError: the robot gave no answer in time.
         """
         if role is Role.ROBOT:
             receipt = self._control.send("generate-key", {"type": kind.value})
@@ -103,7 +103,7 @@ class KeyService:
         """Return the public half (PEM) of the pair that waits for its API key, or None.
 
         Raises:
-            RobotTimeout: the robot gave no answer in time.
+            RobotTimeoutError: the robot gave no answer in time.
         """
         if role is Role.ROBOT:
             return self._control.send("show-pending").data.get("public_key")
@@ -114,7 +114,7 @@ class KeyService:
         """Return the key that an API key completes; the robot's without its private half.
 
         Raises:
-            NotFound: no key pair of the site waits.
+            NotFoundError: no key pair of the site waits.
         """
         if role is Role.ROBOT:
             card = self._control.card()
@@ -122,7 +122,7 @@ class KeyService:
             return KeyPair(name, kind or KeyType.ED25519, api_key, Secret(b""))
         made = self._custody.pending()
         if made is None:
-            raise NotFound(
+            raise NotFoundError(
                 "no key pair of the site waits for its API key", hint="'fortctl keys generate --role site' makes one"
             )
         return KeyPair(name, made.type, api_key, Secret(made.secret.reveal_bytes()))
@@ -142,8 +142,8 @@ class KeyService:
             retire: keep the old key for the proof of its death (rotation).
 
         Raises:
-            Conflict, NotFound: there is a key already, or none to change; or the account is latched.
-            KeyRejected, KeyPolicy, ExchangeUnreachable, …: what the exchange says of it.
+            ConflictError, NotFoundError: there is a key already, or none to change; or the account is latched.
+            KeyRejectedError, KeyPolicyError, ExchangeUnreachableError, …: what the exchange says of it.
         """
         self._control.expect_unlatched()
         old = self._custody.site_key()
@@ -196,9 +196,9 @@ class KeyService:
             overlap: the old key is good still: the robot swaps between two orders.
 
         Raises:
-            Conflict, NotFound: there is a key already, or none to change; or the robot is latched.
-            KeyRejected, KeyPolicy: the robot's verdict.
-            RobotTimeout: no answer in time; the delivery stays queued.
+            ConflictError, NotFoundError: there is a key already, or none to change; or the robot is latched.
+            KeyRejectedError, KeyPolicyError: the robot's verdict.
+            RobotTimeoutError: no answer in time; the delivery stays queued.
         """
         self._control.bring_up()
         old = self.robot_card()
@@ -224,8 +224,8 @@ class KeyService:
         """Have a key looked at that a rotation is to put in place; it is stored nowhere.
 
         Raises:
-            KeyRejected, KeyPolicy, ExchangeUnreachable, …: what will use it would not take it.
-            RobotTimeout: no answer in time.
+            KeyRejectedError, KeyPolicyError, ExchangeUnreachableError, …: what will use it would not take it.
+            RobotTimeoutError: no answer in time.
         """
         self._refuse_shared(pair, role)
         if role is Role.ROBOT:
@@ -279,7 +279,7 @@ class KeyService:
         """Destroy what was just written, if a panic came while it was on its way (it has looked already)."""
         if self._control.latched:
             destroy()
-            raise Conflict(
+            raise ConflictError(
                 "a panic came while the key was on its way: the key was destroyed",
                 hint="look at the account first, then 'fortctl panic-clear'",
                 details={"state": "latched"},
@@ -294,20 +294,20 @@ class KeyService:
         return await verify_new_key(self._connect, pair, Role.SITE, allow=allow, pinned_uid=self._custody.uid())
 
     def expect_none(self, role: Role) -> None:
-        """Raise ``Conflict`` when there is a key of the role already."""
+        """Raise ``ConflictError`` when there is a key of the role already."""
         if role is Role.ROBOT:
             self._control.bring_up()
         self._expect(role, any(card.role is role for card in self.listed()), False)
 
     def _expect(self, role: Role, there: bool, replacing: bool) -> None:
         if there and not replacing:
-            raise Conflict(
+            raise ConflictError(
                 f"account {self.account} has a {role} key already",
                 hint=f"'fortctl keys change --role {role}' replaces it",
                 details={"role": role.value},
             )
         if replacing and not there:
-            raise NotFound(
+            raise NotFoundError(
                 f"account {self.account} has no {role} key to change", hint=f"'fortctl keys add --role {role}' adds one"
             )
 
@@ -323,7 +323,7 @@ class KeyService:
         beside = site if role is Role.ROBOT else self._custody.robot_copy()
         same_secret = beside is not None and bool(pair.secret) and beside.pair.secret == pair.secret
         if shown == other or same_secret:
-            raise KeyPolicy(
+            raise KeyPolicyError(
                 "this key is the other role's key: each role needs a key of its own",
                 hint="create a second key on Binance's API management page",
                 details={"role": role.value, "reason": "shared_between_roles"},
@@ -338,12 +338,12 @@ class KeyService:
             The contract's ``results[]`` and warnings.
 
         Raises:
-            NotFound: there is no key of the roles asked for.
+            NotFoundError: there is no key of the roles asked for.
         """
         site = self._custody.site_key() if Role.SITE in roles else None
         robot = self.robot_card() if Role.ROBOT in roles else None
         if site is None and robot is None:
-            raise NotFound(
+            raise NotFoundError(
                 f"account {self.account} has no {' or '.join(sorted(roles))} key", hint="'fortctl keys add' adds one"
             )
         # The robot asks for itself while the site's own question is under way.
@@ -375,7 +375,7 @@ class KeyService:
         self._control.bring_up()
         card, copy = self.robot_card(), self._custody.robot_copy()
         if card is None and copy is None:
-            raise NotFound(f"account {self.account} has no robot key", hint="see 'fortctl keys list'")
+            raise NotFoundError(f"account {self.account} has no robot key", hint="see 'fortctl keys list'")
         shown = card.fingerprint if card else self._custody.fingerprint(copy.pair) if copy else ""
         self._custody.destroy_robot_copy()
         if card is None:

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 
 from fortctl.model import OrderState
-from fortctl.ports import Clock, Exchange, ExchangeFault, Outcome
+from fortctl.ports import Clock, Exchange, ExchangeError, Outcome
 
 AT_ONCE = 16
 LOOK_AGAIN_S = 0.5
@@ -27,7 +27,7 @@ async def cancel_until(exchange: Exchange, prefix: str, clock: Clock, until: flo
         look_s: how long one look may take (s).
 
     Raises:
-        ExchangeFault, TimeoutError: the last look failed, or the key is refused.
+        ExchangeError, TimeoutError: the last look failed, or the key is refused.
     """
     count, strangers = 0, set[int]()
     try:
@@ -36,7 +36,7 @@ async def cancel_until(exchange: Exchange, prefix: str, clock: Clock, until: flo
             try:
                 async with asyncio.timeout(look_s):
                     count += await cancel_own(exchange, prefix, strangers)
-            except (ExchangeFault, TimeoutError) as fault:
+            except (ExchangeError, TimeoutError) as fault:
                 if last or _hopeless(fault, until - clock.monotonic()):
                     raise
             if last:
@@ -46,7 +46,7 @@ async def cancel_until(exchange: Exchange, prefix: str, clock: Clock, until: flo
         await exchange.close()
 
 
-def _hopeless(fault: ExchangeFault | TimeoutError, left_s: float) -> bool:
+def _hopeless(fault: ExchangeError | TimeoutError, left_s: float) -> bool:
     """Return whether asking again within some seconds can only fail."""
     if isinstance(fault, TimeoutError):
         return False
@@ -62,14 +62,14 @@ async def cancel_own(exchange: Exchange, prefix: str, strangers: set[int]) -> in
         strangers: the numbers of orders that are known to be a person's; what is found to be one is added.
 
     Raises:
-        ExchangeFault: the first that could not be cancelled; every other one was tried.
+        ExchangeError: the first that could not be cancelled; every other one was tried.
     """
     slots = asyncio.Semaphore(AT_ONCE)
 
     async def cancel(order: OrderState) -> int:
         try:
             await exchange.cancel(order.symbol, order.client_order_id)
-        except ExchangeFault as fault:
+        except ExchangeError as fault:
             # Filled or cancelled meanwhile.
             if fault.outcome is not Outcome.ABSENT:
                 raise

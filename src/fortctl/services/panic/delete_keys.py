@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 
-from fortctl.errors import ExchangeUnreachable, FortctlError
+from fortctl.errors import ExchangeUnreachableError, FortctlError
 from fortctl.model import KeyPair
 from fortctl.ports import Clock, Exchange, IssuedKey, Issuer
 from fortctl.services.keys.issuer import delete_keys, keys_of
@@ -87,4 +87,4 @@ class KeyDeletion:
 
 def _passes(error: FortctlError | TimeoutError) -> bool:
     """Return whether a failure may be over in a moment: a lost answer, not a refusal."""
-    return isinstance(error, ExchangeUnreachable | TimeoutError)
+    return isinstance(error, ExchangeUnreachableError | TimeoutError)

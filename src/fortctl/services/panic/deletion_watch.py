@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from fortctl.errors import FortctlError
 from fortctl.model import KeyPair
-from fortctl.ports import Clock, Exchange, ExchangeFault, IssuedKey
+from fortctl.ports import Clock, Exchange, ExchangeError, IssuedKey
 from fortctl.services.panic.report import KnownKey
 
 UNKNOWN_KEY = -2008
@@ -60,7 +60,7 @@ class DeletionWatch:
     async def _list(self) -> Collection[IssuedKey] | None:
         try:
             return await self._alive()
-        except (FortctlError, ExchangeFault):
+        except (FortctlError, ExchangeError):
             return None
 
 
@@ -74,7 +74,7 @@ async def proved_dead(connect: Callable[[KeyPair], Exchange], key: KnownKey) -> 
         return False, 0.0
     try:
         await exchange.key_restrictions()
-    except ExchangeFault as fault:
+    except ExchangeError as fault:
         return fault.code == UNKNOWN_KEY, fault.retry_after or 0.0
     finally:
         await exchange.close()

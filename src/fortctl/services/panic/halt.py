@@ -8,7 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from fortctl.errors import FortctlError, RobotUnreachable
+from fortctl.errors import FortctlError, RobotUnreachableError
 from fortctl.mailbox.crypto import verify
 from fortctl.mailbox.panic_order import OrderFile, read_answer
 from fortctl.ports import Clock, Latch, PanicBoard, RobotOwner, RobotProcess
@@ -21,7 +21,7 @@ _LOOK_S, _AGAIN_S = 0.05, 0.2
 Result = Mapping[str, Any]
 
 
-class NothingToDo(Exception):
+class NothingToHaltError(Exception):
     """A step that has nothing to do, and why."""
 
 
@@ -70,11 +70,11 @@ class LocalHalt:
 
         Raises:
             Nothing: none is running.
-            RobotUnreachable: it could not be ended.
+            RobotUnreachableError: it could not be ended.
         """
         owner = await run_in_daemon_thread(self._process.owner)
         if owner is None:
-            raise NothingToDo("no robot is running here")
+            raise NothingToHaltError("no robot is running here")
         if await run_in_daemon_thread(self._process.is_stopped, owner):
             # A stopped process answers nobody and hands nothing to the kernel.
             return await self._kill(owner, "it was stopped")
@@ -95,10 +95,10 @@ class LocalHalt:
         return HaltResult(f"the robot halted, cancelled {count} orders and ended", result)
 
     async def again(self) -> str:
-        """End a robot that came up in the meantime. Raises ``NothingToDo``, ``RobotUnreachable``."""
+        """End a robot that came up in the meantime. Raises ``NothingToHaltError``, ``RobotUnreachableError``."""
         owner = await run_in_daemon_thread(self._process.owner)
         if owner is None:
-            raise NothingToDo("none came up meanwhile")
+            raise NothingToHaltError("none came up meanwhile")
         return (await self._kill(owner, "it came up meanwhile")).detail
 
     async def _query(self, request: Result, timeout_s: float) -> Result:
@@ -114,7 +114,7 @@ class LocalHalt:
 
     async def _kill(self, owner: RobotOwner, why: str) -> HaltResult:
         if not await run_in_daemon_thread(self._process.kill, owner):
-            raise RobotUnreachable(
+            raise RobotUnreachableError(
                 f"{why} and could not be killed (pid {owner.pid})", hint=f"end process {owner.pid} as its user, or root"
             )
         return HaltResult(f"{why}: killed (pid {owner.pid})")
@@ -174,19 +174,19 @@ class RemoteHalt:
         order = await run_in_daemon_thread(self._orders.order)
         try:
             return await self._with(order, deadline)
-        except _UsedUp:
+        except _OrderUsedError:
             pass
         try:
             order = await run_in_daemon_thread(self._orders.fresh)
         except FortctlError as error:
-            raise RobotUnreachable(
+            raise RobotUnreachableError(
                 f"the pre-signed order was used already, and no other can be signed ({error.message})",
                 hint="panic on the robot's own host: nothing else stops it",
             ) from None
         try:
             return await self._with(order, deadline)
-        except _UsedUp:
-            raise RobotUnreachable("the robot obeys no order", hint="panic on the robot's own host") from None
+        except _OrderUsedError:
+            raise RobotUnreachableError("the robot obeys no order", hint="panic on the robot's own host") from None
 
     async def _with(self, order: OrderFile, deadline: float) -> HaltResult:
         while True:
@@ -197,7 +197,7 @@ class RemoteHalt:
                 if self._clock.monotonic() < deadline - 1.0:
                     await self._clock.sleep(_AGAIN_S)
                     continue
-                raise RobotUnreachable(
+                raise RobotUnreachableError(
                     f"the mailbox could not take the order: {error.message}",
                     hint="run this again as soon as the mailbox can be reached, or panic on the robot's own host;"
                     " its deadman stops it by itself",
@@ -208,7 +208,7 @@ class RemoteHalt:
         form, board = order.form(self._cancel), self._open(order.mailbox)
         answer = _answer_of(board, order)
         if answer is not None and self._is_anothers(board, order, int(answer["at"])):
-            raise _UsedUp
+            raise _OrderUsedError
         board.post_panic(order.account, order.nonce, form.body, form.signature)
         self._orders.used(order)
         return board
@@ -223,7 +223,7 @@ class RemoteHalt:
         while True:
             facts = await run_in_daemon_thread(_answer_of, board, order)
             if facts is not None and facts["outcome"] == "refused":
-                raise _UsedUp
+                raise _OrderUsedError
             if facts is not None and facts["outcome"] == "halted":
                 data = facts["data"]
                 left = data.get("left")
@@ -238,7 +238,7 @@ class RemoteHalt:
         return HaltResult("NOT REACHED in time; the order waits for the robot without end", None, False, True)
 
 
-class _UsedUp(Exception):
+class _OrderUsedError(Exception):
     """The robot does not obey this order, or has obeyed it in another life."""
 
 

@@ -16,7 +16,7 @@ from fortctl.ports import HookReport, IssuedKey
 from fortctl.services.panic.cancel_orders import cancel_until
 from fortctl.services.panic.delete_keys import KeyDeletion
 from fortctl.services.panic.deletion_watch import DeletionWatch
-from fortctl.services.panic.halt import HaltResult, LocalHalt, NothingToDo
+from fortctl.services.panic.halt import HaltResult, LocalHalt, NothingToHaltError
 from fortctl.services.panic.key_inventory import KEY_IN_FLIGHT_MS, KeyInventory, names_to_expect
 from fortctl.services.panic.ports import PanicPorts, Remote
 from fortctl.services.panic.report import (
@@ -29,7 +29,7 @@ from fortctl.services.panic.report import (
     KnownKey,
     PanicReport,
     PanicStep,
-    StepEnded,
+    StepEndedError,
     why,
 )
 from fortctl.services.rotation.hooks import POST_ROTATE
@@ -117,9 +117,9 @@ class Panic:
         started = self._ports.clock.monotonic()
         try:
             step.detail, step.state = await work(), "done"
-        except NothingToDo as nothing:
+        except NothingToHaltError as nothing:
             step.state, step.detail = "skipped", str(nothing)
-        except StepEnded as ended:
+        except StepEndedError as ended:
             step.state, step.detail = ended.state, str(ended)
         except Exception as error:  # panic goes on whatever breaks
             step.state, step.detail = "failed", why(error)
@@ -166,9 +166,9 @@ class Panic:
         )
         try:
             halted = await local.run()
-        except NothingToDo:
+        except NothingToHaltError:
             if await asked is not None:
-                raise NothingToDo("the robot is on another host") from None
+                raise NothingToHaltError("the robot is on another host") from None
             raise
         except Exception as error:  # whatever broke, it may still be trading
             self._unhalted = why(error)
@@ -189,7 +189,7 @@ class Panic:
         if not halted.reached:
             text = "the robot was not reached: it obeys at its next contact; end it on its own host if you can"
             self._act(UNREACHED, text, queued=halted.queued)
-            raise StepEnded("queued", halted.detail)
+            raise StepEndedError("queued", halted.detail)
         found.append(halted)
         return halted.detail
 
@@ -255,31 +255,33 @@ class Panic:
             raise aborted.problem
         self._still_open = False
         if aborted is None or not aborted.detail:
-            raise NothingToDo("no other operation was under way")
+            raise NothingToHaltError("no other operation was under way")
         return aborted.detail
 
     async def _cancel_left(self, halting: asyncio.Task[HaltResult | None]) -> str:
         if not self._cancel:
-            raise NothingToDo("--keep-orders: they stay at the exchange")
+            raise NothingToHaltError("--keep-orders: they stay at the exchange")
         halted = await halting
         await self._read.wait()
         if halted is not None and halted.left_nothing:
             self._memory.orders_done = True
-            raise NothingToDo("the robot cancelled them itself")
+            raise NothingToHaltError("the robot cancelled them itself")
         if self._ports.latch.read().get("orders_done"):
             self._memory.orders_done = True
-            raise NothingToDo("an earlier panic cancelled them")
+            raise NothingToHaltError("an earlier panic cancelled them")
         keys = self._memory.keys
         pair = next((key.pair for key in keys if key.role == "robot" and key.pair is not None), None)
         prefix = await run_in_daemon_thread(self._ports.own_prefix)
         if pair is None or prefix is None:
             known = any(key.role == "robot" for key in keys)
             if halted is None and not known and "robot" not in self._memory.unknown:
-                raise NothingToDo("the account has no robot key")
+                raise NothingToHaltError("the account has no robot key")
             self._act_on_orders("")
             if not keys:
                 self._memory.unknown = set(ROLES)
-            raise NothingToDo("no robot key could be read: the robot's open orders, if any, stay at the exchange")
+            raise NothingToHaltError(
+                "no robot key could be read: the robot's open orders, if any, stay at the exchange"
+            )
         clock = self._ports.clock
         until = clock.monotonic() + self._in_flight_ms() / 1000
         try:
@@ -310,7 +312,7 @@ class Panic:
         await self._read.wait()
         issuer = await run_in_daemon_thread(self._ports.issuer)
         if issuer is None:
-            raise NothingToDo("a person issues this account's keys")
+            raise NothingToHaltError("a person issues this account's keys")
         ports = self._ports
         deletion = KeyDeletion(issuer, self._memory, ports.connect, ports.clock, self._timeout_s)
         try:
@@ -328,9 +330,9 @@ class Panic:
         try:
             found, self._unhalted = await local.again(), ""
         except Exception as problem:  # what it may have written is destroyed all the same
-            found, self._unhalted = problem, "" if isinstance(problem, NothingToDo) else why(problem)
+            found, self._unhalted = problem, "" if isinstance(problem, NothingToHaltError) else why(problem)
         destroyed = await run_in_daemon_thread(ports.destroy)
-        if isinstance(found, Exception) and not (destroyed and isinstance(found, NothingToDo)):
+        if isinstance(found, Exception) and not (destroyed and isinstance(found, NothingToHaltError)):
             raise found
         return f"{found}; {len(destroyed)} more erasure keys overwritten" if destroyed else str(found)
 
@@ -354,7 +356,7 @@ class Panic:
         try:
             await asyncio.wait({watching, enough}, return_when=asyncio.FIRST_COMPLETED)
             if not watching.done():
-                raise StepEnded("unproved", "interrupted: nobody waited any longer")
+                raise StepEndedError("unproved", "interrupted: nobody waited any longer")
             left = watching.result()
         finally:
             for task in (watching, enough):
@@ -366,7 +368,7 @@ class Panic:
         await self._note()
         unproved = [*(key.name for key in left), *memory.unprovable()]
         if unproved:
-            raise StepEnded("unproved", f"unproved: {', '.join(unproved)}")
+            raise StepEndedError("unproved", f"unproved: {', '.join(unproved)}")
         return "every old key is proved dead"
 
     def _all_actions(self) -> list[dict[str, Any]]:

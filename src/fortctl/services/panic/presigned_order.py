@@ -6,7 +6,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Protocol
 
-from fortctl.errors import FortctlError, VaultDamaged
+from fortctl.errors import FortctlError, VaultDamagedError
 from fortctl.mailbox.panic_order import OrderFile, sign_orders
 from fortctl.ports import PanicBoard
 from fortctl.services.site_vault import SiteVault
@@ -67,7 +67,7 @@ class PanicOrders:
         data = self._shelf.read()
         try:
             return OrderFile.from_bytes(data) if data is not None else None
-        except VaultDamaged:
+        except VaultDamagedError:
             return None
 
 

@@ -6,9 +6,9 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from fortctl.errors import ActionRequired, FortctlError, RobotTimeout
+from fortctl.errors import ActionRequiredError, FortctlError, RobotTimeoutError
 from fortctl.model import KeyPair
-from fortctl.ports import ExchangeFault
+from fortctl.ports import ExchangeError
 from fortctl.secret import Secret
 
 # The gravest first: a robot that may still trade outranks what a person must do at Binance (contract.md, "Exit codes").
@@ -37,7 +37,7 @@ REMEDIES = {
 }
 
 
-class StepEnded(Exception):
+class StepEndedError(Exception):
     """A step that ended otherwise than done, skipped or failed."""
 
     def __init__(self, state: str, detail: str) -> None:
@@ -187,13 +187,15 @@ def failure_of(reports: Sequence[PanicReport], text: str) -> FortctlError | None
     if unreached:
         facts["details"]["queued"] = all(action.get("queued") for action in unreached)
         names = ", ".join(dict.fromkeys(action["account"] for action in unreached))
-        return RobotTimeout(f"the robot of account {names} was NOT reached: it may still be trading", **facts)
-    return ActionRequired("cut off as far as can be done from here; what is left must be done by a person", **facts)
+        return RobotTimeoutError(f"the robot of account {names} was NOT reached: it may still be trading", **facts)
+    return ActionRequiredError(
+        "cut off as far as can be done from here; what is left must be done by a person", **facts
+    )
 
 
 def why(error: Exception) -> str:
     """Return why something failed; of an operating system's error its text, others could quote anything."""
-    if isinstance(error, ExchangeFault):
+    if isinstance(error, ExchangeError):
         return f"the exchange: {error.message}"
     if isinstance(error, FortctlError):
         return f"{error.message}; {error.hint}"

@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from fortctl.errors import (
-    Conflict,
-    RobotTimeout,
-    RobotUnreachable,
-    VaultDamaged,
+    ConflictError,
+    RobotTimeoutError,
+    RobotUnreachableError,
+    VaultDamagedError,
     error_from_json,
 )
 from fortctl.keys.serialization import key_card_from_json
@@ -133,15 +133,15 @@ class RobotClient:
         """Bring the local robot up, not trading.
 
         Raises:
-            Conflict: the robot is latched.
-            RobotUnreachable, VaultLocked: it does not come up.
+            ConflictError: the robot is latched.
+            RobotUnreachableError, VaultLockedError: it does not come up.
         """
         self.expect_unlatched()
         if self._process.owner() is None:
             self._process.bring_up(self._passphrase())
 
     def expect_unlatched(self) -> None:
-        """Raise ``Conflict`` after a panic: no robot comes up and no key is taken in before it is cleared."""
+        """Raise ``ConflictError`` after a panic: no robot comes up and no key is taken in before it is cleared."""
         if self.latched:
             raise latched_after_panic(self.account)
 
@@ -149,7 +149,7 @@ class RobotClient:
         """Return the robot's published card, or None when it never published one.
 
         Raises:
-            VaultDamaged: the card bears a signature that is not the pinned robot's.
+            VaultDamagedError: the card bears a signature that is not the pinned robot's.
         """
         found = self._mailbox.card(self.account)
         if found is None:
@@ -157,13 +157,13 @@ class RobotClient:
         pin = self._pin()
         body, signature = found
         if pin is None or not verify(pin.public, "card", body, signature):
-            raise VaultDamaged(
+            raise VaultDamagedError(
                 "the robot's card in the mailbox is not signed by the robot that this home trusts",
                 hint="somebody changed the mailbox, or the robot's folder was replaced; see 'fortctl doctor'",
             )
         card = _decode_card(body)
         if card.generation < pin.generation:
-            raise VaultDamaged(
+            raise VaultDamagedError(
                 "the robot shows an older state than it has shown before",
                 hint="the robot's folder was put back to an older copy: delete and enter the robot key again",
             )
@@ -178,7 +178,7 @@ class RobotClient:
             wait_s: how long to wait for the receipt (s).
 
         Raises:
-            RobotTimeout: no receipt in time; the command stays in the mailbox.
+            RobotTimeoutError: no receipt in time; the command stays in the mailbox.
             FortctlError: the robot's own refusal, as its class.
         """
         return self.collect(self.post(kind, args), wait_s=wait_s)
@@ -220,7 +220,7 @@ class RobotClient:
         card = self.card()
         pin = self._pin()
         if card is None or pin is None:
-            raise RobotUnreachable(
+            raise RobotUnreachableError(
                 "the robot has not introduced itself", hint="see 'fortctl robot logs', or 'fortctl robot pair'"
             )
         operator = self._custody.operator()
@@ -234,7 +234,7 @@ class RobotClient:
         for _attempt in range(8):
             number = max(self._mailbox.last_number(self.account), card.number) + 1
             if number > NUMBER_LIMIT:
-                raise VaultDamaged(
+                raise VaultDamagedError(
                     "the mailbox holds a command whose number is absurd: somebody changed it",
                     hint="take it out of the mailbox, or pair at another one ('fortctl robot pair --mailbox')",
                 )
@@ -253,13 +253,13 @@ class RobotClient:
             row = seal_command(command, operator, card.recipient_public)
             try:
                 self._mailbox.append(row)
-            except Conflict:
+            except ConflictError:
                 continue  # another command took the number
             # A damaged audit log never keeps a robot from being stopped.
             facts = {"kind": kind, "number": number}
             self._audit.append("command sent", account=self.account, result="sent", best_effort=stopping, **facts)
             return number
-        raise Conflict("the mailbox is too busy to take a command")
+        raise ConflictError("the mailbox is too busy to take a command")
 
     def anchor(self) -> tuple[int, str] | None:
         """Return the entry of this home's audit log that the robot has seen last (number and hash), or None."""
@@ -270,7 +270,7 @@ class RobotClient:
     def _check_anchor(self, card: RobotCard, operator_id: str) -> None:
         seen = card.sites.get(operator_id)
         if seen is not None and seen[0] > self._custody.generation:
-            raise VaultDamaged(
+            raise VaultDamagedError(
                 f"the vault is at generation {self._custody.generation}, but the robot has seen {seen[0]}:"
                 " somebody put this home back to an older copy",
                 hint=f"restore what is missing from a backup, or accept it: 'fortctl vault accept --above {seen[0]}'",
@@ -291,10 +291,10 @@ class RobotClient:
             if found is not None and found.result is not None and found.result_signature is not None:
                 body = read_receipt(found.result, found.result_signature, pin.public)
                 if body.get("number") != number or body.get("account") != self.account:
-                    raise VaultDamaged("the receipt in the mailbox belongs to another command")
+                    raise VaultDamagedError("the receipt in the mailbox belongs to another command")
                 return body
             if self._clock.monotonic() >= deadline:
-                raise RobotTimeout(
+                raise RobotTimeoutError(
                     "the robot did not answer in time",
                     hint="the command stays queued; see 'fortctl robot status' and 'fortctl robot logs'",
                     details={"number": number, "queued": True},
@@ -311,7 +311,7 @@ class RobotClient:
         except FileNotFoundError:
             return None
         except (OSError, ValueError, KeyError, TypeError):
-            raise VaultDamaged("the robot's identity file cannot be read") from None
+            raise VaultDamagedError("the robot's identity file cannot be read") from None
         self._custody.pin_robot(pin)
         return pin
 
@@ -321,9 +321,9 @@ class RobotClient:
             self._custody.pin_robot(RobotPin(pin.robot_id, pin.public, generation))
 
 
-def latched_after_panic(account: str) -> Conflict:
+def latched_after_panic(account: str) -> ConflictError:
     """Return the error of what waits for ``panic-clear``."""
-    return Conflict(
+    return ConflictError(
         f"the robot of account {account} is latched after a panic",
         hint="look at the account first, then 'fortctl panic-clear'",
         details={"state": "latched"},

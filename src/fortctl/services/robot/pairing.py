@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
-from fortctl.errors import Conflict, FortctlError, NotFound, RobotTimeout
+from fortctl.errors import ConflictError, FortctlError, NotFoundError, RobotTimeoutError
 from fortctl.mailbox.crypto import identity_id
 from fortctl.mailbox.pairing import NONCE_BYTES, Half, commitment, comparison_code, keeps, read_commitment, read_half
 from fortctl.ports import AuditLog, Clock
@@ -96,7 +96,7 @@ class PairingService:
     # -- exchanging identities -------------------------------------------------------------------------------------
 
     def as_operator(self, *, timeout_s: float) -> Introduction:
-        """Introduce this operator to the robot's host. Raises ``RobotTimeout``: nobody answers there."""
+        """Introduce this operator to the robot's host. Raises ``RobotTimeoutError``: nobody answers there."""
         account = self._custody.account
         mine = Half(os.urandom(8).hex(), self._custody.operator().public_bytes(), os.urandom(NONCE_BYTES))
         self._board.clear_pairing(account)
@@ -112,7 +112,7 @@ class PairingService:
         return self._introduced("operator", theirs, comparison_code(account, self._custody.exchange, mine, theirs))
 
     def as_robot_host(self, *, timeout_s: float) -> Introduction:
-        """Introduce this host's robot to an operator. Raises ``RobotTimeout``: none comes."""
+        """Introduce this host's robot to an operator. Raises ``RobotTimeoutError``: none comes."""
         account = self._custody.account
         robot = self._own_robot()
 
@@ -132,7 +132,7 @@ class PairingService:
 
         theirs = self._await(revealed, timeout_s, hint)
         if not keeps(theirs, promise):
-            raise Conflict(
+            raise ConflictError(
                 "the operator in the mailbox is not the one who began: somebody changed the mailbox",
                 hint="begin again; if it happens again, do not trust this mailbox",
             )
@@ -141,7 +141,7 @@ class PairingService:
     def _own_robot(self) -> RobotPin:
         self._control.bring_up()
         if self._control.card() is None:
-            raise NotFound("this host's robot has not introduced itself", hint="see 'fortctl robot logs'")
+            raise NotFoundError("this host's robot has not introduced itself", hint="see 'fortctl robot logs'")
         pin = self._custody.robot()
         assert pin is not None
         return pin
@@ -158,24 +158,24 @@ class PairingService:
             if found is not None:
                 return found
             if self._clock.monotonic() >= deadline:
-                raise RobotTimeout("nobody answers on the other side", hint=hint)
+                raise RobotTimeoutError("nobody answers on the other side", hint=hint)
             self._sleep(_POLL_S)
 
     # -- once the codes were compared ------------------------------------------------------------------------------
 
     def pending(self) -> Introduction:
-        """Return the pairing whose code is to be compared. Raises ``NotFound``."""
+        """Return the pairing whose code is to be compared. Raises ``NotFoundError``."""
         text = self._custody.introduction()
         found = Introduction.from_record(text) if text else None
         if found is None or self._clock.now_ms() - found.at > VALID_FOR_MS:
-            raise NotFound("no pairing waits for its code", hint="begin one: 'fortctl robot pair'")
+            raise NotFoundError("no pairing waits for its code", hint="begin one: 'fortctl robot pair'")
         return found
 
     def confirm(self, found: Introduction, *, timeout_s: float) -> None:
         """Believe the other side from now on.
 
         Raises:
-            RobotTimeout: the robot gave no answer in time (on its host the code may still have to be confirmed).
+            RobotTimeoutError: the robot gave no answer in time (on its host the code may still have to be confirmed).
         """
         if found.side == "robot":
             public = base64.b64encode(found.other_public).decode()
@@ -202,8 +202,8 @@ class PairingService:
             self._sleep(1.0)
 
     def revoke(self, operator_id: str) -> None:
-        """Have the robot obey an operator no longer. Raises ``NotFound``, ``Conflict``: it is oneself."""
+        """Have the robot obey an operator no longer. Raises ``NotFoundError``, ``ConflictError``: it is oneself."""
         if operator_id == self._custody.operator().id:
-            raise Conflict("an operator does not revoke itself", hint="revoke it from another operator's home")
+            raise ConflictError("an operator does not revoke itself", hint="revoke it from another operator's home")
         self._control.send("unpair-operator", {"operator_id": operator_id})
         self._audit.append("operator revoked", account=self._custody.account, result="done", other=operator_id)

@@ -6,8 +6,15 @@ import contextlib
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from fortctl.errors import Conflict, FortctlError, KeyRejected, NotFound, RobotTimeout, RobotUnreachable
-from fortctl.ports import Clock, ExchangeFault, Latch, RobotProcess
+from fortctl.errors import (
+    ConflictError,
+    FortctlError,
+    KeyRejectedError,
+    NotFoundError,
+    RobotTimeoutError,
+    RobotUnreachableError,
+)
+from fortctl.ports import Clock, ExchangeError, Latch, RobotProcess
 from fortctl.services.exchange_errors import to_command_error
 from fortctl.services.robot.client import ANSWER_WITHIN_S, RobotClient
 
@@ -55,7 +62,7 @@ class RobotStatusReader:
         if owner is not None:
             try:
                 status = self._process.query({"op": "status"})
-            except RobotUnreachable as error:
+            except RobotUnreachableError as error:
                 if self._process.owner() is None:
                     return self.status()
                 status = {**self._offline(), "state": "unreachable", "reason": error.message}
@@ -72,7 +79,7 @@ class RobotStatusReader:
         """
         price = None
         if self._process.owner() is not None:
-            with contextlib.suppress(RobotUnreachable):
+            with contextlib.suppress(RobotUnreachableError):
                 price = self._process.query({"op": "status"}).get("price")
         return self._report(by, price)
 
@@ -86,7 +93,7 @@ class RobotStatusReader:
 
 def _configured(status: Status) -> Status:
     if not status.get("config"):
-        raise Conflict(
+        raise ConflictError(
             "the robot is not configured",
             hint="'fortctl robot configure' says what to trade",
             details={"config": {}},
@@ -116,19 +123,19 @@ class RobotService:
         """Start trading.
 
         Raises:
-            Conflict: it runs already, is latched or not configured.
-            NotFound: it has no key.
+            ConflictError: it runs already, is latched or not configured.
+            NotFoundError: it has no key.
         """
         self._control.bring_up()
         status = self._watch.status()
         if status["state"] == "running":
-            raise Conflict(
+            raise ConflictError(
                 "the robot is running already", hint="see 'fortctl robot status'", details={"state": "running"}
             )
         _configured(status)
         card = self._control.card()
         if card is None or card.key is None:
-            raise NotFound("the robot has no key", hint="'fortctl keys add --role robot' gives it one")
+            raise NotFoundError("the robot has no key", hint="'fortctl keys add --role robot' gives it one")
         self._control.send("start")
         return self.settled()
 
@@ -139,8 +146,8 @@ class RobotService:
             The status at the end, and whether anything changed.
 
         Raises:
-            Conflict: it is not configured, or somebody stopped it meanwhile.
-            RobotTimeout: not done in time; the drain goes on in the robot.
+            ConflictError: it is not configured, or somebody stopped it meanwhile.
+            RobotTimeoutError: not done in time; the drain goes on in the robot.
         """
         self._control.bring_up()
         # What a crash or 'stop --now' has left open is drained, too.
@@ -154,7 +161,7 @@ class RobotService:
                 return status, True
             left = status["cycles"]["open"]
             if status["state"] == "stopped":
-                raise Conflict(
+                raise ConflictError(
                     f"the robot was stopped before it had drained: {counted(left)}, {status['orders_open']} orders",
                     hint="'fortctl robot stop --drain' drains on",
                     details={"state": "stopped", "cycles_open": left},
@@ -162,7 +169,7 @@ class RobotService:
                 )
             progress(status)
             if self._clock.monotonic() >= deadline:
-                raise RobotTimeout(
+                raise RobotTimeoutError(
                     f"still draining: {counted(left)}",
                     hint="the drain goes on; wait with 'fortctl robot stop --drain', or end it with 'robot stop --now'",
                     details={"cycles_open": left},
@@ -174,7 +181,7 @@ class RobotService:
         """Stop at once; say exactly which orders were cancelled and which stay at the exchange.
 
         Raises:
-            KeyRejected, NotFound, ExchangeUnreachable, ExchangeBusy, ClockSkew: the robot stands still, but not every
+            KeyRejectedError, NotFoundError, ExchangeUnreachableError, ExchangeBusyError, ClockSkewError: the robot stands still, but not every
                 order could be cancelled; ``data`` says what is left.
         """
         self._control.bring_up()
@@ -201,11 +208,11 @@ class RobotService:
         return status, told, error
 
     def resume(self) -> Status:
-        """Let a held robot go on after a person has looked. Raises ``Conflict`` when it is not held, or stays so."""
+        """Let a held robot go on after a person has looked. Raises ``ConflictError`` when it is not held, or stays so."""
         self._control.send("resume")
         status = self.settled()
         if status["state"] == "held":
-            raise Conflict(
+            raise ConflictError(
                 f"the robot stays held: {status.get('reason') or 'see its status'}",
                 hint="see 'fortctl robot status': each reason says what it is about",
                 details={"state": "held", "reasons": status.get("reasons", [])},
@@ -240,9 +247,9 @@ def _not_cancelled(told: Status, key: str | None, fault: Mapping[str, Any] | Non
     if key == "lost":
         reason = (status.get("key_loss") or {}).get("reason")
         hint = f"{by_hand}, or give the robot a key that is accepted ('fortctl keys change --role robot')"
-        return KeyRejected(f"the exchange does not accept the key: {what}", hint=hint, details={"reason": reason})
+        return KeyRejectedError(f"the exchange does not accept the key: {what}", hint=hint, details={"reason": reason})
     if key == "none":
-        return NotFound(f"the robot has no key: {what}", hint=f"{by_hand}, or 'fortctl keys add --role robot'")
+        return NotFoundError(f"the robot has no key: {what}", hint=f"{by_hand}, or 'fortctl keys add --role robot'")
     if fault is not None:
-        return to_command_error(ExchangeFault.from_json(fault), what)
-    return Conflict(what, hint="try again: 'fortctl robot stop --now --cancel-orders'")
+        return to_command_error(ExchangeError.from_json(fault), what)
+    return ConflictError(what, hint="try again: 'fortctl robot stop --now --cancel-orders'")

@@ -6,7 +6,7 @@ from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Any
 
-from fortctl.errors import Conflict, FortctlError, RobotTimeout
+from fortctl.errors import ConflictError, FortctlError, RobotTimeoutError
 from fortctl.model import Role
 from fortctl.services.keys.issuer import SUB_ACCOUNT
 from fortctl.services.robot.client import VALID_FOR_S
@@ -44,8 +44,8 @@ class RotationAbort:
         """Leave the account with the keys that work, the robot as before; say exactly what is left.
 
         Raises:
-            Conflict: the account would be left without a working key.
-            RobotTimeout: the robot may take the new key yet.
+            ConflictError: the account would be left without a working key.
+            RobotTimeoutError: the robot may take the new key yet.
         """
         tools, robot = self._tools, Role.ROBOT in self._roles
         latched = tools.control.latched
@@ -83,7 +83,7 @@ class RotationAbort:
         # It was journaled right before it was sent; a robot refuses what is older than this, its clock a minute late.
         applies_until = operation.updated_at + int((VALID_FOR_S + LATE_S) * 1000)
         if handed_over and self._tools.clock.now_ms() < applies_until:
-            raise RobotTimeout(
+            raise RobotTimeoutError(
                 "the robot has not answered yet what became of the new key: it may take it in at any moment",
                 hint=f"abort once it answers (see 'fortctl robot status'), or after {rfc3339(applies_until)}, when it"
                 " refuses the delivery as too old; 'fortctl panic-disconnect' cuts it off now",
@@ -132,7 +132,7 @@ class RotationAbort:
         results, _warnings = await self._tools.keys.verify(asked)
         gone = [result["role"] for result in results if result["reason"] == "unknown_key"]
         if gone:
-            raise Conflict(
+            raise ConflictError(
                 f"the old {' and '.join(gone)} key is dead: aborting would leave the account without a working key",
                 hint="go on with a new key: 'fortctl keys rotate --finish --input -'",
                 details={"roles": gone},

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from fortctl.errors import Conflict, FortctlError
+from fortctl.errors import ConflictError, FortctlError
 from fortctl.keys.fingerprint import fingerprint
 from fortctl.model import KeyPair, Role
 from fortctl.ports import Clock, Issuer
@@ -128,8 +128,8 @@ class RotationContext:
         """Give the issuer that this rotation was begun with; who that is, is journaled at the first call.
 
         Raises:
-            Conflict: the keys are another sub-account's by now.
-            VaultLocked, NotFound: the issuer's key cannot be had.
+            ConflictError: the keys are another sub-account's by now.
+            VaultLockedError, NotFoundError: the issuer's key cannot be had.
         """
         async with opened_issuer(self.tools, self.operation) as issuer:
             if "issued_for" not in self.operation.facts:
@@ -137,7 +137,7 @@ class RotationContext:
             yield issuer
 
     def beat(self) -> None:
-        """Say that this process lives. Raises ``Conflict`` when the rotation was taken out of its hands."""
+        """Say that this process lives. Raises ``ConflictError`` when the rotation was taken out of its hands."""
         self._journal.beat()
 
     def born_with(self, role: Role) -> tuple[str, ...] | None:
@@ -177,7 +177,7 @@ async def opened_issuer(tools: RotationDeps, operation: Operation) -> AsyncItera
     issuer = tools.issuer()
     try:
         if operation.facts.get("issued_for", _shown(tools, issuer)) != _shown(tools, issuer):
-            raise Conflict(
+            raise ConflictError(
                 f"the rotation was begun with another sub-account's issuer than that of {issuer.email}",
                 hint="set that one again ('fortctl issuer set'), or end the rotation: 'fortctl keys rotate --abort'",
                 details={"operation": operation.as_json()},
@@ -198,6 +198,6 @@ def start_again(tools: RotationDeps) -> None:
         return
     try:
         tools.robot.start()
-    except Conflict as conflict:
+    except ConflictError as conflict:
         if conflict.details.get("state") != "running":
             raise

@@ -10,7 +10,7 @@ import os
 from collections.abc import Callable
 from typing import Any
 
-from fortctl.errors import Conflict, NotFound
+from fortctl.errors import ConflictError, NotFoundError
 from fortctl.model import Role
 from fortctl.ports import Clock, OperationOwner, OperationRow, OperationStore
 from fortctl.services.rotation import operator_actions as actions
@@ -78,7 +78,7 @@ class RotationJournal:
         return found if found is not None and found.what not in WRITERS and self._alive(found) else None
 
     def take(self) -> OperationOwner | None:
-        """Take the lock; return the dead owner that it was taken from, or None. Raises ``Conflict``."""
+        """Take the lock; return the dead owner that it was taken from, or None. Raises ``ConflictError``."""
         return self._store.take(self.account, self._me, self._alive)
 
     def force_acquire(self) -> None:
@@ -89,11 +89,11 @@ class RotationJournal:
         self._store.release(self.account, self._me)
 
     def beat(self) -> None:
-        """Say that this process lives. Raises ``Conflict`` when a panic or another command has taken over."""
+        """Say that this process lives. Raises ``ConflictError`` when a panic or another command has taken over."""
         self._store.beat(self.account, self._me, self._clock.now_ms())
 
     def put(self, operation: Operation) -> Operation:
-        """Make where it stands durable; return it. Raises ``Conflict`` when it was closed meanwhile."""
+        """Make where it stands durable; return it. Raises ``ConflictError`` when it was closed meanwhile."""
         row = OperationRow(
             *(operation.id, operation.account, KIND, operation.state, to_text(operation)),
             *(operation.started_at, operation.updated_at),
@@ -102,7 +102,7 @@ class RotationJournal:
         return operation
 
     def begin(self, mode: RotationMode, scope: Scope, issuer: str, **facts: Any) -> Operation:
-        """Begin a rotation. Raises ``Conflict`` when one is open."""
+        """Begin a rotation. Raises ``ConflictError`` when one is open."""
         now = self._clock.now_ms()
         return self.put(begin(f"r{os.urandom(4).hex()}", self.account, mode, scope, now, issuer=issuer, **facts))
 
@@ -110,12 +110,12 @@ class RotationJournal:
         """Return the open rotation if it is the one that is meant, or None where none is open.
 
         Raises:
-            Conflict: another one is open.
+            ConflictError: another one is open.
         """
         found = self.current()
         if found is None or (mode in (None, found.mode) and scope in (None, found.scope)):
             return found
-        raise Conflict(
+        raise ConflictError(
             f"another rotation of account {self.account} is open: {found.id} ({found.mode}, {found.scope}), at"
             f" '{found.step}'",
             hint="'fortctl keys rotate --resume' goes on with it, '--abort' ends it",
@@ -132,11 +132,11 @@ def _told_by(row: OperationRow) -> Operation:
 
 
 def refuse_open(operation: Operation | None, role: Role | None = None) -> None:
-    """Raise ``Conflict`` where a rotation is open: of a role, or of any role."""
+    """Raise ``ConflictError`` where a rotation is open: of a role, or of any role."""
     if operation is None or (role is not None and role not in operation.scope.roles):
         return
     whose = f"the {role} key" if role is not None else f"account {operation.account}"
-    raise Conflict(
+    raise ConflictError(
         f"a rotation of {whose} is open: {operation.id} ({operation.mode}, {operation.scope}), at '{operation.step}'",
         hint="'fortctl keys rotate --resume' goes on with it, '--abort' ends it; 'panic-disconnect' cuts it off",
         details={"operation": operation.as_json()},
@@ -155,9 +155,9 @@ def destroyed(operation: Operation, role: Role, now: int) -> Operation:
     return operation.aborted(now, "key_destroyed", left=left, actions=todo)
 
 
-def no_operation(account: str) -> NotFound:
+def no_operation(account: str) -> NotFoundError:
     """Return the error where none is open."""
-    return NotFound(
+    return NotFoundError(
         f"no rotation of account {account} is open", hint="'fortctl keys rotate --role site|robot|both' begins one"
     )
 

@@ -6,7 +6,14 @@ import itertools
 from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
-from fortctl.errors import ActionRequired, BadInput, Conflict, FortctlError, KeyPolicy, KeyRejected
+from fortctl.errors import (
+    ActionRequiredError,
+    BadInputError,
+    ConflictError,
+    FortctlError,
+    KeyPolicyError,
+    KeyRejectedError,
+)
 from fortctl.model import KeyPair, Role
 from fortctl.services.keys.results import NO_COPY_WARNING, same_key
 from fortctl.services.rotation import operator_actions as actions
@@ -61,7 +68,7 @@ class NewKeys:
         tools = self._tools
         tools.control.bring_up()
         if resumed and not tools.control.quiet(SETTLES_WITHIN_S):
-            raise Conflict(
+            raise ConflictError(
                 "the robot has not answered yet what became of the new key",
                 hint="see 'fortctl robot status' and 'fortctl robot logs', then go on: 'fortctl keys rotate --resume'",
             )
@@ -82,7 +89,7 @@ class NewKeys:
         return {}
 
     async def _obtain(self, roles: Collection[Role]) -> None:
-        """Get the new keys of some roles, from a person or from the issuer. Raises ``ActionRequired``."""
+        """Get the new keys of some roles, from a person or from the issuer. Raises ``ActionRequiredError``."""
         missing = [role for role in roles if role not in self._pairs]
         if not missing:
             return
@@ -99,7 +106,7 @@ class NewKeys:
         if entered is None:
             if self._work.operation.step != "create":
                 self._work.note(wants=[role.value for role in missing])
-            raise ActionRequired(
+            raise ActionRequiredError(
                 f"the rotation waits for a person: create the new {' and '.join(missing)} key at Binance",
                 hint=todo[0]["text"],
                 details={"actions": todo},
@@ -144,13 +151,13 @@ class NewKeys:
                     await take(pair)
                     self._work.note(wants=[])
                     return
-                except (KeyRejected, KeyPolicy, BadInput) as refused:
+                except (KeyRejectedError, KeyPolicyError, BadInputError) as refused:
                     error = refused
                     self._note_refused(role, refused)
             del self._pairs[role]
             if self._work.by_issuer:
                 issued = pair.name in issued_names(self._work.operation)
-                if not issued or not isinstance(error, KeyRejected) or attempt == KNOWN_TRIES:
+                if not issued or not isinstance(error, KeyRejectedError) or attempt == KNOWN_TRIES:
                     raise error
                 await self._tools.clock.sleep(KNOWN_PAUSE_S)
                 continue
@@ -180,7 +187,7 @@ def refuse_late(operation: Operation, given: Mapping[Role, KeyPair], shown: Call
         shown: returns a key's fingerprint.
 
     Raises:
-        Conflict: another new key is in place already.
+        ConflictError: another new key is in place already.
     """
     for role, pair in given.items():
         if operation.is_done("store" if role is Role.SITE else "deliver"):
@@ -191,7 +198,7 @@ def _refuse_late(operation: Operation, role: Role, shown: str) -> None:
     if shown == operation.facts.get("new", {}).get(role.value):
         return
     made = operation.facts.get("made", {}).get(role.value, {})
-    raise Conflict(
+    raise ConflictError(
         f"the rotation {operation.id} has put another new {role} key in place already: '{made.get('name', '')}'"
         f" (…{made.get('tail', '')}); the key that was entered now is not taken",
         hint="end this rotation first ('fortctl keys rotate --resume' without a key), then begin another for that key",
@@ -250,7 +257,7 @@ class OldKeys:
         return self._work.trading_gap(self._tools.watch.status()) if overlap else {}
 
     async def _proved_or_asked(self, *, asked: bool) -> None:
-        """Prove the old keys dead; where they live, ask the person to delete them. Raises ``ActionRequired``."""
+        """Prove the old keys dead; where they live, ask the person to delete them. Raises ``ActionRequiredError``."""
         while True:
             alive = await self._tools.proofs.prove(
                 self._work.operation, self._work.roles, self._note_dead, None, patient=asked
@@ -270,9 +277,9 @@ class OldKeys:
             self._work.warnings += (("DEATH_BY_REFUSAL", text),)
         return self._work.operation
 
-    def _action_required(self, alive: Collection[Role]) -> ActionRequired:
+    def _action_required(self, alive: Collection[Role]) -> ActionRequiredError:
         todo = actions.to_delete(self._work.operation, alive)
-        return ActionRequired(
+        return ActionRequiredError(
             f"the new key is in use, but the old {' and '.join(alive)} key is not proved dead",
             hint=f"{todo[0]['text']}, then 'fortctl keys rotate --resume'",
             details={"actions": todo, "unproved": [role.value for role in alive]},

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
-from fortctl.errors import Conflict, VaultDamaged
+from fortctl.errors import ConflictError, VaultDamagedError
 from fortctl.model import Role
 from fortctl.timestamps import rfc3339
 
@@ -174,31 +174,31 @@ class Operation:
         return any(step.name == name and step.state == DONE for step in self.steps)
 
     def begun(self, name: str, at: int, **facts: Any) -> Operation:
-        """Return it with a step begun. Raises ``Conflict`` when it is not that step's turn."""
+        """Return it with a step begun. Raises ``ConflictError`` when it is not that step's turn."""
         if self.step != name:
-            raise Conflict(f"the rotation stands at '{self.step}', not at '{name}'")
+            raise ConflictError(f"the rotation stands at '{self.step}', not at '{name}'")
         return self._with(name, DOING, at, facts)
 
     def ended(self, name: str, at: int, **facts: Any) -> Operation:
-        """Return it with a step done. Raises ``Conflict`` when the step was not begun."""
+        """Return it with a step done. Raises ``ConflictError`` when the step was not begun."""
         if self.step != name or all(step.state != DOING for step in self.steps):
-            raise Conflict(f"the rotation's step '{name}' was not begun")
+            raise ConflictError(f"the rotation's step '{name}' was not begun")
         return self._with(name, DONE, at, facts)
 
     def noted(self, at: int, **facts: Any) -> Operation:
         """Return it with more facts."""
         if self.state != OPEN:
-            raise Conflict("the rotation is over")
+            raise ConflictError("the rotation is over")
         return replace(self, updated_at=at, facts={**self.facts, **facts})
 
     def finished(self, at: int) -> Operation:
-        """Return it as done. Raises ``Conflict`` while a step is left."""
+        """Return it as done. Raises ``ConflictError`` while a step is left."""
         if self.step != FINISHED or self.state != OPEN:
-            raise Conflict(f"the rotation stands at '{self.step}'")
+            raise ConflictError(f"the rotation stands at '{self.step}'")
         return replace(self, state=FINISHED, updated_at=at)
 
     def aborted(self, at: int, reason: str, **facts: Any) -> Operation:
-        """Return it as aborted. Raises ``Conflict`` when it is over."""
+        """Return it as aborted. Raises ``ConflictError`` when it is over."""
         return replace(self.noted(at, **facts), state=ABORTED, reason=reason)
 
     def _with(self, name: str, state: str, at: int, facts: Mapping[str, Any]) -> Operation:
@@ -252,7 +252,7 @@ def to_text(operation: Operation) -> str:
 
 
 def from_text(operation_id: str, account: str, state: str, body: str, started_at: int, updated_at: int) -> Operation:
-    """Read back what :func:`to_text` wrote. Raises ``VaultDamaged``."""
+    """Read back what :func:`to_text` wrote. Raises ``VaultDamagedError``."""
     try:
         told = json.loads(body)
         steps = tuple(RotationStep(str(name), str(was), at) for name, was, at in told["steps"])
@@ -263,7 +263,9 @@ def from_text(operation_id: str, account: str, state: str, body: str, started_at
             reason=told["reason"],
         )
     except (ValueError, KeyError, TypeError):
-        raise VaultDamaged("the operation store holds what no rotation wrote", hint="see 'fortctl doctor'") from None
+        raise VaultDamagedError(
+            "the operation store holds what no rotation wrote", hint="see 'fortctl doctor'"
+        ) from None
 
 
 def issued_names(operation: Operation) -> tuple[str, ...]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from fortctl.errors import Conflict
+from fortctl.errors import ConflictError
 from fortctl.model import KeyPair, Role
 from fortctl.ports import Issuer
 from fortctl.services.keys.results import same_key
@@ -18,8 +18,8 @@ async def ask_issuer(work: RotationContext) -> None:
     """See that the issuer can be had and that its list names the keys in use; journal that it does.
 
     Raises:
-        VaultLocked, VaultDamaged, KeyRejected, ExchangeUnreachable: the issuer makes no key now.
-        Conflict: its list is another account's, or does not tell the IP list that a new key needs.
+        VaultLockedError, VaultDamagedError, KeyRejectedError, ExchangeUnreachableError: the issuer makes no key now.
+        ConflictError: its list is another account's, or does not tell the IP list that a new key needs.
     """
     if not work.by_issuer:
         return
@@ -27,7 +27,7 @@ async def ask_issuer(work: RotationContext) -> None:
         found = await work.tools.proofs.listed(issuer, work.operation, work.roles)
         strange = [role for role in work.roles if role not in found]
         if strange and work.operation.mode is not RotationMode.URGENT:
-            raise Conflict(
+            raise ConflictError(
                 f"the issuer's list does not name the {' and '.join(strange)} key in use: it may be another"
                 " sub-account's",
                 hint="look at the address: 'fortctl issuer status'; 'fortctl issuer set' changes it",
@@ -42,7 +42,7 @@ async def _note_addresses(work: RotationContext, issuer: Issuer) -> None:
     """Journal the IP list that each new key is born with: the old one's, also where that key is dead already.
 
     Raises:
-        Conflict: the old key had one, and nobody knows it any more: none that trades from anywhere is made unasked.
+        ConflictError: the old key had one, and nobody knows it any more: none that trades from anywhere is made unasked.
     """
     cards = {card.role: card for card in work.tools.keys.listed()}
     born = {}
@@ -52,7 +52,7 @@ async def _note_addresses(work: RotationContext, issuer: Issuer) -> None:
         if found is None:
             found = work.born_with(role)
         if found is None and cards[role].ip_restricted:
-            raise Conflict(
+            raise ConflictError(
                 f"the old {role} key was restricted to trusted IPs, and that list is gone with it",
                 hint="say which addresses it is accepted from: 'fortctl keys rotate … --ip ADDR,…'",
                 details={"role": role.value, "reason": "addresses_unknown"},
@@ -65,7 +65,7 @@ async def look_at_given(work: RotationContext, given: Mapping[Role, KeyPair]) ->
     """Have the keys that were entered already looked at by those who will use them; nothing is stored.
 
     Raises:
-        KeyRejected, KeyPolicy, …: as when they are put in place.
+        KeyRejectedError, KeyPolicyError, …: as when they are put in place.
     """
     old = work.operation.facts["old"]
     for role in work.roles:

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
-from fortctl.errors import ActionRequired, Conflict, FortctlError
+from fortctl.errors import ActionRequiredError, ConflictError, FortctlError
 from fortctl.model import KeyPair, Role
 from fortctl.ports import AuditLog, Clock, Hooks
 from fortctl.services.rotation import operator_actions as actions
@@ -87,8 +87,8 @@ class RotationService:
             until: the step at which a person takes over (``--begin``), whatever could be asked here.
 
         Raises:
-            ActionRequired: a person must act first; ``details.actions`` says what. It stays open.
-            Conflict: a key was entered whose place another new one has taken.
+            ActionRequiredError: a person must act first; ``details.actions`` says what. It stays open.
+            ConflictError: a key was entered whose place another new one has taken.
             FortctlError: a step failed; it stays open, unless nothing had been changed yet.
         """
         refuse_late(operation, given, self._tools.custody.fingerprint)
@@ -101,7 +101,7 @@ class RotationService:
                 await steps.next()
         except DrainTimeoutError as unfinished:
             await self._drain_timed_out(steps.operation, unfinished)
-        except ActionRequired as error:
+        except ActionRequiredError as error:
             error.data = {"operation": steps.operation.as_json()}
             still = self._standing(steps.operation)
             # A drain has the robot stand still until the person is done: that is told, and is no warning.
@@ -113,7 +113,7 @@ class RotationService:
             if self._tools.control.latched:
                 await self._take_back(steps.operation, error)
                 # Unless the panic has done it: where it could not, nothing else would.
-                with contextlib.suppress(Conflict):
+                with contextlib.suppress(ConflictError):
                     self._close(steps.operation.aborted(self._clock.now_ms(), "panic"))
             self._failed(steps, error)
             raise
@@ -165,7 +165,7 @@ class RotationService:
         operation = steps.operation
         if operation.step == "check":
             # Where a panic has closed it meanwhile, it stays as the panic left it.
-            with contextlib.suppress(Conflict):
+            with contextlib.suppress(ConflictError):
                 operation = self._close(operation.aborted(self._clock.now_ms(), error.code.lower()), "refused")
         error.data = {**(error.data or {}), "operation": operation.as_json()}
         still = self._standing(operation)
@@ -174,7 +174,7 @@ class RotationService:
 
     async def _drain_timed_out(self, operation: Operation, unfinished: DrainTimeoutError) -> NoReturn:
         ended = await self.abort(operation, "drain_timed_out")
-        raise Conflict(
+        raise ConflictError(
             f"the drain did not finish in time ({unfinished.cycles_open} cycles open): the rotation was aborted,"
             f" {ended.left}",
             hint="give --timeout more seconds, or --on-timeout wait|keep|cancel",
@@ -187,7 +187,7 @@ class RotationService:
         """End it where it stands; say exactly what that leaves.
 
         Raises:
-            Conflict: the old key is dead and no new one is in use: aborting would leave the account without a key.
+            ConflictError: the old key is dead and no new one is in use: aborting would leave the account without a key.
         """
         left = await RotationAbort(self._tools, operation).run()
         closed = self._close(
@@ -196,7 +196,7 @@ class RotationService:
         return RotationResult(closed, True, self._warnings, left.text, left.actions)
 
     def _close(self, operation: Operation, result: str | None = None) -> Operation:
-        """Make its end durable, and tell of it. Raises ``Conflict`` where somebody else has closed it."""
+        """Make its end durable, and tell of it. Raises ``ConflictError`` where somebody else has closed it."""
         closed = self._journal.put(operation)
         if result is not None:
             self._audit.append(

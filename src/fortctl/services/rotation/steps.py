@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
-from fortctl.errors import Conflict, FortctlError, KeyRejected, NotFound, RobotTimeout
+from fortctl.errors import ConflictError, FortctlError, KeyRejectedError, NotFoundError, RobotTimeoutError
 from fortctl.model import KeyPair, Role
 from fortctl.services.keys.results import verification_error
 from fortctl.services.robot.service import counted, is_drained
@@ -72,12 +72,12 @@ class Steps:
         """Do the step that it stands at.
 
         Raises:
-            Conflict: a panic has latched the robot.
-            ActionRequired: a person must act first.
+            ConflictError: a panic has latched the robot.
+            ActionRequiredError: a person must act first.
         """
         name = self._work.operation.step
         if self._tools.control.latched:
-            raise Conflict(
+            raise ConflictError(
                 "the robot is latched after a panic: the rotation goes no further",
                 hint="look at the account first, then 'fortctl panic-clear'",
                 details={"state": "latched"},
@@ -95,7 +95,7 @@ class Steps:
             tools.control.bring_up()
             # A key that was sent without waiting for its receipt is the old one, once the robot has it.
             if not tools.control.quiet(SETTLES_WITHIN_S):
-                raise RobotTimeout(
+                raise RobotTimeoutError(
                     "the robot has not answered yet what was sent to it before",
                     hint="see 'fortctl robot status' and 'fortctl robot logs', then try again",
                 )
@@ -104,7 +104,7 @@ class Steps:
                 old[card.role.value] = {"name": card.name, "tail": card.tail, "fingerprint": card.fingerprint}
         for role in self._work.roles:
             if role.value not in old:
-                raise NotFound(
+                raise NotFoundError(
                     f"account {self._work.operation.account} has no {role} key to rotate",
                     hint=f"'fortctl keys add --role {role}' adds one",
                 )
@@ -114,7 +114,7 @@ class Steps:
         if self._work.operation.mode is not RotationMode.URGENT:
             results, warnings = await tools.keys.verify(self._work.roles)
             failure = verification_error(results, warnings)
-            if isinstance(failure, KeyRejected):
+            if isinstance(failure, KeyRejectedError):
                 urgent = "'fortctl keys rotate --mode urgent' goes on without the old one"
                 if failure.details.get("reason") == "unknown_key":
                     failure.hint = f"the old key is gone already: {urgent}"
@@ -131,7 +131,7 @@ class Steps:
         status = self._tools.watch.status()
         state = status["state"]
         if state in ("held", "unreachable") and self._work.operation.mode is not RotationMode.URGENT:
-            raise Conflict(
+            raise ConflictError(
                 f"the robot is {state}: {status.get('reason') or 'a person must look first'}",
                 hint="see 'fortctl robot status'; 'fortctl robot resume' after you have looked",
                 details={"state": state},
@@ -167,7 +167,7 @@ class Steps:
             if left is not None:
                 self._work.warnings += (("ORDERS_NOT_CANCELLED", _left_behind(left, told)),)
         if not self._work.wait(SETTLES_WITHIN_S, lambda: self._state() == "stopped"):
-            raise Conflict(f"the robot does not stand still: it is {self._state()}")
+            raise ConflictError(f"the robot does not stand still: it is {self._state()}")
         return {"stopped_at": self._work.now()}
 
     async def _verify(self, resumed: bool) -> dict[str, Any]:
@@ -185,7 +185,7 @@ class Steps:
         at_rest = self._work.wait(SETTLES_WITHIN_S, settled)
         card = tools.keys.robot_card()
         if not at_rest or card is None or card.fingerprint != new or status["state"] == "key_lost":
-            raise Conflict(
+            raise ConflictError(
                 f"the robot does not work with the new key: it is {status['state']}"
                 f" ({status.get('reason') or 'no reason given'})",
                 hint="see 'fortctl robot status' and 'fortctl keys verify', then 'fortctl keys rotate --resume'",
