@@ -119,8 +119,8 @@ BUGS = (
     Bug(
         "trades are not paged",
         "exchange/client.py",
-        "            found += [parsing.fill(row) for row in rows]\n            if len(rows) < PAGE:\n",
-        "            found += [parsing.fill(row) for row in rows]\n            if True:\n",
+        "            found += fills\n            if len(fills) < PAGE:\n",
+        "            found += fills\n            if True:\n",
         "tests/robot/test_resume.py -k thousand",
         "3",
     ),

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from fortctl.exchange import parsing
-from fortctl.exchange.error_codes import classify
+from fortctl.exchange.decoding import UnreadableAnswerError, rows
+from fortctl.exchange.http_answer import read_answer
 from fortctl.exchange.price_range import MINUTE, price_range
 from fortctl.exchange.rate_limiter import BAN_SECONDS, CODE_ORDERS, RateLimiter, is_urgent, weight_of
 from fortctl.exchange.signing import rest_payload, signer, with_signature
 from fortctl.exchange.targets import ExchangeTarget
+from fortctl.exchange.tls import tls_context
 from fortctl.model import (
     AccountState,
     Fill,
@@ -28,13 +30,13 @@ from fortctl.model import (
     UserEvent,
 )
 from fortctl.ports import ExchangeError, Outcome
-from fortctl.secret import redact
 from fortctl.system.clock import SystemClock
 
 if TYPE_CHECKING:
     from fortctl.exchange.connection_pool import ConnectionPool
 
 T = TypeVar("T")
+_LOG = logging.getLogger("fortctl.exchange")
 TIMEOUT_S = 10.0
 RECV_WINDOW_MS = 5_000
 PAGE = 1_000
@@ -61,10 +63,10 @@ def _make_client(
     """Make python-binance's client, pointed at the target; what is sent is made and signed here."""
     from aiohttp import ClientTimeout, DummyCookieJar
     from binance import AsyncClient
-    from binance.exceptions import BinanceAPIException
     from yarl import URL
 
     signs = signer(pair) if pair is not None else None
+    context = tls_context(target.rest_url)
 
     class Client(AsyncClient):  # type: ignore[misc]
         API_URL = f"{target.rest_url}/api"
@@ -89,7 +91,9 @@ def _make_client(
                 uri = f"{uri}?{payload}" if payload else uri
             else:
                 words = {"headers": _FORM, "data": payload.encode()}
-            async with self.session.request(method.upper(), URL(uri, encoded=True), **words) as response:
+            async with self.session.request(
+                method.upper(), URL(uri, encoded=True), allow_redirects=False, ssl=context, **words
+            ) as response:
                 return await self._handle_response(response)
 
         async def _handle_response(self, response: Any) -> Any:
@@ -97,10 +101,10 @@ def _make_client(
             if connections.weight_used is not None:
                 budget.told(connections.weight_used)
             try:
-                return await super()._handle_response(response)
-            except BinanceAPIException as error:
-                if error.status_code in BAN_SECONDS and error.code != CODE_ORDERS:
-                    budget.stop(_retry_after(response) or BAN_SECONDS[error.status_code])
+                return await read_answer(response)
+            except ExchangeError as fault:
+                if fault.http_status in BAN_SECONDS and fault.code != CODE_ORDERS:
+                    budget.stop(fault.retry_after or BAN_SECONDS[fault.http_status])
                 raise
 
     logging.getLogger("binance").setLevel(logging.CRITICAL)
@@ -112,6 +116,7 @@ def _make_client(
             "connector": connections.connector,
             "connector_owner": False,
             "timeout": ClientTimeout(total=TIMEOUT_S),
+            "auto_decompress": False,
             "cookie_jar": DummyCookieJar(),
         },
     )
@@ -144,67 +149,84 @@ class BinanceExchange:
         self._clock = clock or SystemClock()
         self._client: Any = None
         self._closed = False
+        self._named: set[str] = set()
         self._shared = connections
         self._own: ConnectionPool | None = None
         self._account = account
         self._budget = budget or RateLimiter(None, target.rest_url, self._clock)
 
     async def server_time(self) -> int:
-        return int((await self._ask(self._made().get_server_time()))["serverTime"])
+        return _read(parsing.server_time, await self._ask(self._made().get_server_time()))
 
     async def symbol_rules(self, symbol: str) -> SymbolRules:
         found = await self._ask(self._made()._get("exchangeInfo", data={"symbol": symbol}))
         self._budget.learn(parsing.weight_limit(found))
-        return parsing.symbol_rules(found)
+        return _read(parsing.symbol_rules, found)
 
     async def last_price(self, symbol: str) -> Decimal:
-        return Decimal((await self._ask(self._made().get_symbol_ticker(symbol=symbol)))["price"])
+        return _read(parsing.last_price, await self._ask(self._made().get_symbol_ticker(symbol=symbol)))
 
     async def price_range(self, symbol: str, since: int) -> PriceRange | None:
-        async def ask(interval: str, first: int, last: int | None) -> list[list[Any]]:
+        async def ask(interval: str, first: int, last: int | None) -> list[Any]:
             until = {} if last is None else {"endTime": last}
             wanted = {"symbol": symbol, "interval": interval, "startTime": first, "limit": PAGE, **until}
             try:
-                found: list[list[Any]] = await self._ask(self._made().get_klines(**wanted))
+                found = await self._ask(self._made().get_klines(**wanted))
             except ExchangeError as fault:
                 # Not every target has candles of a second.
                 if interval != "1s" or fault.outcome is not Outcome.REFUSED:
                     raise
                 return await ask("1m", first // MINUTE * MINUTE, last)
-            return found
+            return rows(found, "the list of candles")
 
-        return await price_range(ask, since)
+        try:
+            return await price_range(ask, since)
+        except UnreadableAnswerError as error:
+            raise _unreadable(error) from None
 
     async def account(self) -> AccountState:
-        return parsing.account_state(await self._signed(lambda: self._made().get_account()))
+        return _read(parsing.account_state, await self._signed(lambda: self._made().get_account()))
 
     async def key_restrictions(self) -> KeyRestrictions:
         """Return the key's rights; a target without /sapi is told as ``REFUSED``."""
         if not self._target.has_sapi:
             raise ExchangeError(Outcome.REFUSED, "this target has no /sapi: the key's rights cannot be asked for")
-        return parsing.restrictions(await self._signed(lambda: self._made().get_account_api_permissions()))
+        return _read(parsing.restrictions, await self._signed(lambda: self._made().get_account_api_permissions()))
 
     async def test_order(self, request: OrderRequest) -> None:
         await self._signed(lambda: self._made().create_test_order(**_fields(request)))
 
     async def place(self, request: OrderRequest, *, timestamp: int, recv_window: int) -> OrderState:
         fields = {**_fields(request), "timestamp": timestamp, "recvWindow": recv_window, "newOrderRespType": "RESULT"}
-        return parsing.order_state(await self._ask(self._made()._post("order", True, data=fields)))
+        order = _read(
+            parsing.order_state, await self._ask(self._made()._post("order", True, data=fields)), Outcome.UNKNOWN
+        )
+        if (order.symbol, order.client_order_id) != (request.symbol, request.client_order_id):
+            raise ExchangeError(Outcome.UNKNOWN, "the exchange's answer is about another order")
+        return order
 
     async def cancel(self, symbol: str, client_order_id: str, *, order_id: int | None = None) -> OrderState:
         named = {"orderId": order_id} if order_id is not None else {"origClientOrderId": client_order_id}
         answer = await self._signed(lambda: self._made().cancel_order(symbol=symbol, **named))
-        return parsing.order_state(answer)
+        return _read(parsing.order_state, answer, Outcome.UNKNOWN)
 
     async def order(self, symbol: str, client_order_id: str, *, order_id: int | None = None) -> OrderState:
         named = {"orderId": order_id} if order_id is not None else {"origClientOrderId": client_order_id}
         answer = await self._signed(lambda: self._made().get_order(symbol=symbol, **named))
-        return parsing.order_state(answer)
+        return _read(parsing.order_state, answer)
 
     async def open_orders(self, symbol: str | None = None) -> tuple[OrderState, ...]:
         fields = {"symbol": symbol} if symbol else {}
-        rows = await self._signed(lambda: self._made().get_open_orders(**fields))
-        return tuple(parsing.order_state(row) for row in rows)
+        return self._readable(await self._signed(lambda: self._made().get_open_orders(**fields)))
+
+    def _readable(self, listed: Any) -> tuple[OrderState, ...]:
+        """Return the orders of a list; a row that cannot be read is left out and named once in the log."""
+        orders, unreadable = _read(parsing.order_states, listed)
+        for reason in unreadable:
+            if reason not in self._named:
+                self._named.add(reason)
+                _LOG.warning("an order in the exchange's list cannot be read and is left out: %s", reason)
+        return orders
 
     async def all_orders(
         self, symbol: str, *, start_time: int | None = None, from_id: int | None = None
@@ -218,17 +240,18 @@ class BinanceExchange:
             fields["orderId"] = from_id or 0
         while True:
             page = dict(fields)
-            rows = await self._signed(lambda page=page: self._made().get_all_orders(**page))
-            found += [parsing.order_state(row) for row in rows]
-            if len(rows) < PAGE:
+            listed = await self._signed(lambda page=page: self._made().get_all_orders(**page))
+            orders = self._readable(listed)
+            found += orders
+            if len(listed) < PAGE:
                 return tuple(found)
-            fields = {"symbol": symbol, "limit": PAGE, "orderId": found[-1].order_id + 1}
+            fields = {"symbol": symbol, "limit": PAGE, "orderId": _next_page(fields, "orderId", orders)}
 
     async def earlier_names(self, symbol: str, order_id: int) -> tuple[str, ...]:
         """``GET /api/v3/order/amendments``; no order can be amended so often that there were a second page."""
         fields = {"symbol": symbol, "orderId": order_id}
-        rows = await self._signed(lambda: self._made()._get("order/amendments", True, data=fields))
-        return tuple(row["origClientOrderId"] for row in rows)
+        listed = await self._signed(lambda: self._made()._get("order/amendments", True, data=fields))
+        return _read(parsing.earlier_names, listed)
 
     async def trades(self, symbol: str, *, order_id: int | None = None, from_id: int | None = None) -> tuple[Fill, ...]:
         found: list[Fill] = []
@@ -237,11 +260,12 @@ class BinanceExchange:
             fields: dict[str, Any] = {"symbol": symbol, "limit": PAGE, "fromId": at}
             if order_id is not None:
                 fields["orderId"] = order_id
-            rows = await self._signed(lambda fields=fields: self._made().get_my_trades(**fields))
-            found += [parsing.fill(row) for row in rows]
-            if len(rows) < PAGE:
+            listed = await self._signed(lambda fields=fields: self._made().get_my_trades(**fields))
+            fills = _read(parsing.fills, listed)
+            found += fills
+            if len(fills) < PAGE:
                 return tuple(found)
-            at = found[-1].trade_id + 1
+            at = _next_page(fields, "fromId", fills)
 
     def user_events(self) -> AsyncIterator[UserEvent]:
         assert self._pair is not None
@@ -311,17 +335,7 @@ class BinanceExchange:
 def _fault_of(error: Exception) -> ExchangeError | None:
     """Return a foreign exception as ours; None where it is none that a call may end in."""
     import aiohttp
-    from binance.exceptions import BinanceAPIException, BinanceRequestException
 
-    if isinstance(error, BinanceAPIException):
-        code = error.code or None
-        message = redact(str(error.message)) if code else f"HTTP {error.status_code} without Binance's body"
-        outcome, wait = classify(error.status_code, code, message), _retry_after(error.response)
-        return ExchangeError(outcome, message, code=code, http_status=error.status_code, retry_after=wait)
-    if isinstance(error, BinanceRequestException):
-        return ExchangeError(Outcome.UNKNOWN, "the answer is no JSON")
-    if isinstance(error, aiohttp.ContentTypeError):
-        return ExchangeError(Outcome.UNKNOWN, "the answer is not of type JSON")
     if isinstance(error, aiohttp.ClientConnectorError):
         # No connection was made: the request provably never left.
         return ExchangeError(Outcome.UNREACHABLE, f"no connection ({type(error).__name__})")
@@ -330,6 +344,26 @@ def _fault_of(error: Exception) -> ExchangeError | None:
     if isinstance(error, (ValueError, KeyError, TypeError)):
         return ExchangeError(Outcome.UNKNOWN, f"the answer cannot be read ({type(error).__name__})")
     return None
+
+
+def _read(reader: Callable[[object], T], value: object, unreadable: Outcome = Outcome.UNREACHABLE) -> T:
+    """Read a decoded answer. Raises ``ExchangeError`` (*unreadable*) where it is not what the call promises."""
+    try:
+        return reader(value)
+    except UnreadableAnswerError as error:
+        raise _unreadable(error, unreadable) from None
+
+
+def _unreadable(error: UnreadableAnswerError, outcome: Outcome = Outcome.UNREACHABLE) -> ExchangeError:
+    return ExchangeError(outcome, f"the exchange's answer cannot be read: {error}")
+
+
+def _next_page(asked: Mapping[str, Any], name: str, page: Sequence[OrderState] | Sequence[Fill]) -> int:
+    """Return the number from which the next page begins; it only grows, or an endless list would never end."""
+    last = max((row.trade_id if isinstance(row, Fill) else row.order_id for row in page), default=-1)
+    if last < asked.get(name, 0):
+        raise ExchangeError(Outcome.UNREACHABLE, "the exchange's list does not go forward from page to page")
+    return last + 1
 
 
 def _fields(request: OrderRequest) -> dict[str, Any]:
@@ -347,10 +381,3 @@ def _fields(request: OrderRequest) -> dict[str, Any]:
     if request.self_trade_prevention:
         fields["selfTradePreventionMode"] = request.self_trade_prevention
     return fields
-
-
-def _retry_after(response: Any) -> float | None:
-    try:
-        return float(response.headers["Retry-After"])
-    except (AttributeError, KeyError, ValueError):
-        return None

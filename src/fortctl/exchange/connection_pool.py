@@ -12,8 +12,10 @@ from contextlib import AbstractAsyncContextManager
 import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
 
+from fortctl.exchange.decoding import MAX_FRAME_BYTES
 from fortctl.exchange.streams.market import MarketStream
 from fortctl.exchange.streams.user_pool import UserStreamPool
+from fortctl.exchange.tls import tls_context
 from fortctl.system.threads import run_in_own_thread
 
 # Binance pings every 20 s and cuts a silent peer after 60 s; silence beyond that means a dead connection.
@@ -46,6 +48,17 @@ class ThreadedResolver(AbstractResolver):
         return
 
 
+async def _refuse_redirects(
+    request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
+) -> aiohttp.ClientResponse:
+    """Let no handshake be redirected: what is sent next would go to an address that somebody else chose."""
+    answer = await handler(request)
+    if 300 <= answer.status < 400:
+        answer.close()
+        raise aiohttp.ClientError(f"HTTP {answer.status}: fortctl follows no redirect")
+    return answer
+
+
 class ConnectionPool:
     """Made on the event loop that uses it; closed by who made it."""
 
@@ -58,6 +71,7 @@ class ConnectionPool:
         self._sockets = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=0, resolver=ThreadedResolver()),
             timeout=aiohttp.ClientTimeout(total=None, connect=HANDSHAKE_WITHIN_S),
+            middlewares=(_refuse_redirects,),
         )
         # What this address has used of its request weight in this minute, as the exchange last told it.
         self.weight_used: int | None = None
@@ -72,7 +86,9 @@ class ConnectionPool:
 
     def socket(self, url: str) -> AbstractAsyncContextManager[aiohttp.ClientWebSocketResponse]:
         """Open a WebSocket."""
-        return self._sockets.ws_connect(url, heartbeat=SILENCE_S / 2, max_msg_size=0)
+        return self._sockets.ws_connect(
+            url, heartbeat=SILENCE_S / 2, max_msg_size=MAX_FRAME_BYTES, ssl=tls_context(url)
+        )
 
     def user_streams(self, url: str) -> UserStreamPool:
         """Return what carries the user streams of every account at a WebSocket API."""

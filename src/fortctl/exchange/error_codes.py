@@ -99,6 +99,9 @@ def classify(http_status: int | None, code: int | None, message: str) -> Outcome
         return next((outcome for text, outcome in _TEXTS if text in message), CODES[code].outcome)
     if code in CODES:
         return CODES[code].outcome
+    if http_status == 451:
+        # Refused at the edge for the country or the address: nothing reached the exchange.
+        return Outcome.UNREACHABLE
     if http_status == 403:
         # The firewall, not the key: nothing reached the exchange, and asking on only makes it worse.
         return Outcome.BUSY

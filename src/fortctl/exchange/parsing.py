@@ -1,11 +1,17 @@
-"""Binance's JSON into our values. Pure. Sources: rest-api.md, user-data-stream.md, filters.md."""
+"""Read Binance's JSON into our values. Pure. Sources: rest-api.md, user-data-stream.md, filters.md.
+
+Each function takes a decoded document and raises :class:`~fortctl.exchange.decoding.UnreadableAnswerError`, which names
+the field, where the document is not what the source promises. Fields, filters and rights that are not known are left
+alone, except that a right which is switched on is named (:attr:`fortctl.model.KeyRestrictions.unknown`).
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from decimal import Decimal
 from typing import Any
 
+from fortctl.exchange.decoding import MAX_TIME_MS, Answer, UnreadableAnswerError, answers, rows
 from fortctl.model import (
     AccountState,
     Balance,
@@ -15,112 +21,212 @@ from fortctl.model import (
     OrderState,
     OrderStatus,
     OrderUpdate,
+    PublicTrade,
     Side,
     SymbolRules,
 )
 
 ZERO = Decimal(0)
+_SIDES = {side.value: side for side in Side}
+_STATUSES = {status.value: status for status in OrderStatus}
+# The flag of apiRestrictions → the right's name here. Source: apiRestrictions of the wallet endpoints.
+_REQUIRED_RIGHTS = {
+    "ipRestrict": "ip_restricted",
+    "enableReading": "reading",
+    "enableSpotAndMarginTrading": "spot_trading",
+    "enableWithdrawals": "withdrawals",
+}
+# Not every target and not every year sends these: what is not named is not held.
+_OTHER_RIGHTS = {
+    "enableInternalTransfer": "internal_transfer",
+    "permitsUniversalTransfer": "universal_transfer",
+    "enableMargin": "margin",
+    "enableFutures": "futures",
+    "enableVanillaOptions": "options",
+    "enablePortfolioMarginTrading": "portfolio_margin",
+    "enableFixApiTrade": "fix_trade",
+    "enableFixReadOnly": "fix_read",
+}
 
 
-def order_state(row: Mapping[str, Any]) -> OrderState:
-    """Read an order as ``GET /api/v3/order`` tells it (also RESULT and FULL answers, and cancels)."""
-    when = int(row.get("transactTime") or row.get("updateTime") or 0)
+def server_time(value: object) -> int:
+    """Read ``GET /api/v3/time``; milliseconds since the epoch."""
+    return Answer(value, "time").time("serverTime")
+
+
+def last_price(value: object) -> Decimal:
+    """Read ``GET /api/v3/ticker/price`` of one symbol."""
+    ticker = Answer(value, "ticker")
+    price = ticker.decimal("price")
+    if price <= 0:
+        raise ticker.error("price", "is not positive")
+    return price
+
+
+def order_state(value: object) -> OrderState:
+    """Read an order as ``GET /api/v3/order`` sends it (also RESULT and FULL answers, and cancels).
+
+    Raises:
+        UnreadableAnswerError: also for a status that nobody knows, which is neither open nor final.
+    """
+    row = Answer(value, "order")
+    when = row.optional_time("transactTime") or row.optional_time("updateTime") or 0
     return OrderState(
-        symbol=row["symbol"],
-        order_id=int(row["orderId"]),
+        symbol=row.text("symbol"),
+        order_id=row.integer("orderId"),
         # A cancel's answer names the order in origClientOrderId, and itself in clientOrderId.
-        client_order_id=row.get("origClientOrderId") or row["clientOrderId"],
-        side=Side(row["side"]),
-        type=row["type"],
-        price=Decimal(row["price"]),
-        quantity=Decimal(row["origQty"]),
-        executed=Decimal(row["executedQty"]),
-        quote_executed=Decimal(row["cummulativeQuoteQty"]),
-        status=OrderStatus(row["status"]),
-        time=int(row.get("time") or row.get("workingTime") or when),
+        client_order_id=row.optional_text("origClientOrderId") or row.text("clientOrderId"),
+        side=_side(row, "side"),
+        type=row.text("type"),
+        price=row.amount("price"),
+        quantity=row.amount("origQty"),
+        executed=row.amount("executedQty"),
+        # Negative where Binance no longer has it (rest-api.md, "Query order").
+        quote_executed=row.decimal("cummulativeQuoteQty"),
+        status=_status(row, "status"),
+        time=row.optional_time("time") or row.optional_time("workingTime") or when,
         update_time=when,
     )
 
 
-def fill(row: Mapping[str, Any]) -> Fill:
+def _side(row: Answer, name: str) -> Side:
+    side = _SIDES.get(row.text(name))
+    if side is None:
+        raise row.error(name, "is neither BUY nor SELL")
+    return side
+
+
+def _status(row: Answer, name: str) -> OrderStatus:
+    status = _STATUSES.get(row.text(name))
+    if status is None:
+        raise row.error(name, "is a status that fortctl does not know")
+    return status
+
+
+def order_states(value: object) -> tuple[tuple[OrderState, ...], tuple[str, ...]]:
+    """Read a list of orders.
+
+    Returns:
+        The orders, and for each row that cannot be read its number and what is wrong with it.
+    """
+    orders: list[OrderState] = []
+    unreadable: list[str] = []
+    for row in rows(value, "the list of orders"):
+        try:
+            orders.append(order_state(row))
+        except UnreadableAnswerError as error:
+            number = row.get("orderId") if isinstance(row, dict) else None
+            named = f"order {number}" if isinstance(number, int) else "an order without a number"
+            unreadable.append(f"{named}: {error}")
+    return tuple(orders), tuple(unreadable)
+
+
+def fill(value: object) -> Fill:
     """Read a trade of ``GET /api/v3/myTrades``."""
+    row = Answer(value, "trade")
     return Fill(
-        symbol=row["symbol"],
-        trade_id=int(row["id"]),
-        order_id=int(row["orderId"]),
-        side=Side.BUY if row["isBuyer"] else Side.SELL,
-        price=Decimal(row["price"]),
-        quantity=Decimal(row["qty"]),
-        quote=Decimal(row["quoteQty"]),
-        commission=Decimal(row["commission"]),
-        commission_asset=row["commissionAsset"],
-        time=int(row["time"]),
-        is_maker=bool(row["isMaker"]),
+        symbol=row.text("symbol"),
+        trade_id=row.integer("id"),
+        order_id=row.integer("orderId"),
+        side=Side.BUY if row.flag("isBuyer") else Side.SELL,
+        price=row.amount("price"),
+        quantity=row.amount("qty"),
+        quote=row.amount("quoteQty"),
+        commission=row.amount("commission"),
+        commission_asset=row.optional_text("commissionAsset"),
+        time=row.time("time"),
+        is_maker=row.flag("isMaker"),
     )
 
 
-def account_state(row: Mapping[str, Any]) -> AccountState:
+def fills(value: object) -> tuple[Fill, ...]:
+    """Read a page of ``GET /api/v3/myTrades``; one trade that cannot be read makes the books wrong, so all are."""
+    return tuple(fill(row) for row in rows(value, "the list of trades"))
+
+
+def earlier_names(value: object) -> tuple[str, ...]:
+    """Read ``GET /api/v3/order/amendments``."""
+    return tuple(row.text("origClientOrderId") for row in answers(value, "the list of amendments", "amendment"))
+
+
+def account_state(value: object) -> AccountState:
     """Read ``GET /api/v3/account``."""
-    rates = row["commissionRates"]
+    row = Answer(value, "account")
+    rates = row.answer("commissionRates")
     return AccountState(
-        uid=int(row["uid"]),
-        can_trade=bool(row["canTrade"]),
-        maker_rate=Decimal(rates["maker"]),
-        taker_rate=Decimal(rates["taker"]),
-        balances=tuple(Balance(one["asset"], Decimal(one["free"]), Decimal(one["locked"])) for one in row["balances"]),
+        uid=row.integer("uid", least=1),
+        can_trade=row.flag("canTrade"),
+        maker_rate=rates.amount("maker"),
+        taker_rate=rates.amount("taker"),
+        balances=tuple(
+            Balance(one.text("asset"), one.amount("free"), one.amount("locked"))
+            for one in row.answers("balances", "balance")
+        ),
     )
 
 
-def restrictions(row: Mapping[str, Any]) -> KeyRestrictions:
-    """Read ``GET /sapi/v1/account/apiRestrictions``; rights that are not named are not there."""
+def restrictions(value: object) -> KeyRestrictions:
+    """Read ``GET /sapi/v1/account/apiRestrictions``.
 
-    def has(name: str) -> bool:
-        return bool(row.get(name, False))
-
-    expires = row.get("tradingAuthorityExpirationTime")
+    A right that has a name nobody knows and is switched on is kept in ``unknown``: it counts as too much.
+    """
+    row = Answer(value, "apiRestrictions")
+    held = {name: row.flag(flag) for flag, name in _REQUIRED_RIGHTS.items()}
+    held |= {name: row.flag(flag) if flag in row else False for flag, name in _OTHER_RIGHTS.items()}
+    unknown = tuple(
+        sorted(
+            name
+            for name in row.names()
+            if name.startswith(("enable", "permits"))
+            and name not in _REQUIRED_RIGHTS
+            and name not in _OTHER_RIGHTS
+            and row.flag(name)
+        )
+    )
     return KeyRestrictions(
-        ip_restricted=has("ipRestrict"),
-        reading=has("enableReading"),
-        spot_trading=has("enableSpotAndMarginTrading"),
-        withdrawals=has("enableWithdrawals"),
-        internal_transfer=has("enableInternalTransfer"),
-        universal_transfer=has("permitsUniversalTransfer"),
-        margin=has("enableMargin"),
-        futures=has("enableFutures"),
-        options=has("enableVanillaOptions"),
-        portfolio_margin=has("enablePortfolioMarginTrading"),
-        fix_trade=has("enableFixApiTrade"),
-        fix_read=has("enableFixReadOnly"),
-        created_at=int(row["createTime"]) if row.get("createTime") else None,
-        trading_expires_at=int(expires) if expires else None,
+        **held,
+        created_at=row.optional_time("createTime"),
+        trading_expires_at=row.optional_time("tradingAuthorityExpirationTime"),
+        unknown=unknown,
     )
 
 
-def weight_limit(info: Mapping[str, Any]) -> int | None:
-    """Return the request weight a minute of ``exchangeInfo``; None where it states none."""
-    for limit in info.get("rateLimits", ()):
+def weight_limit(value: object) -> int | None:
+    """Return the request weight a minute of ``exchangeInfo``; None where it states none that can be read."""
+    limits = value.get("rateLimits") if isinstance(value, dict) else None
+    for limit in limits if isinstance(limits, list) else ():
+        if not isinstance(limit, dict):
+            continue
         kind = (limit.get("rateLimitType"), limit.get("interval"), limit.get("intervalNum"))
         if kind == ("REQUEST_WEIGHT", "MINUTE", 1):
-            return int(limit["limit"])
+            most = limit.get("limit")
+            return most if isinstance(most, int) and not isinstance(most, bool) and most > 0 else None
     return None
 
 
-def symbol_rules(info: Mapping[str, Any]) -> SymbolRules:
+def symbol_rules(value: object) -> SymbolRules:
     """Read ``exchangeInfo`` of one symbol."""
-    row = info["symbols"][0]
-    filters = {one["filterType"]: one for one in row["filters"]}
-    price, lot = filters.get("PRICE_FILTER", {}), filters.get("LOT_SIZE", {})
-    notional = filters.get("NOTIONAL") or filters.get("MIN_NOTIONAL") or {}
-    sided, plain = filters.get("PERCENT_PRICE_BY_SIDE", {}), filters.get("PERCENT_PRICE", {})
+    info = Answer(value, "exchangeInfo")
+    symbols = info.answers("symbols", "symbol")
+    if not symbols:
+        raise info.error("symbols", "is empty")
+    row = symbols[0]
+    # Filters without a name, or with one that nobody knows, are no rule that could be kept.
+    filters = {one.optional_text("filterType"): one for one in row.answers("filters", "filter")}
+    none = Answer({}, "filter")
 
-    def number(found: Mapping[str, Any], name: str) -> Decimal:
-        return Decimal(str(found.get(name, "0")))
+    def number(filter_: Answer, name: str) -> Decimal:
+        return filter_.optional_decimal(name)
 
+    price, lot = filters.get("PRICE_FILTER", none), filters.get("LOT_SIZE", none)
+    notional = filters.get("NOTIONAL") or filters.get("MIN_NOTIONAL") or none
+    sided, plain = filters.get("PERCENT_PRICE_BY_SIDE", none), filters.get("PERCENT_PRICE", none)
+    most = filters.get("MAX_NUM_ORDERS", none)
     return SymbolRules(
-        symbol=row["symbol"],
-        base=row["baseAsset"],
-        quote=row["quoteAsset"],
-        status=row["status"],
+        symbol=row.text("symbol"),
+        base=row.text("baseAsset"),
+        quote=row.text("quoteAsset"),
+        status=row.text("status"),
         tick_size=number(price, "tickSize"),
         min_price=number(price, "minPrice"),
         max_price=number(price, "maxPrice"),
@@ -133,52 +239,84 @@ def symbol_rules(info: Mapping[str, Any]) -> SymbolRules:
         bid_multiplier_down=number(sided, "bidMultiplierDown") or number(plain, "multiplierDown"),
         ask_multiplier_up=number(sided, "askMultiplierUp") or number(plain, "multiplierUp"),
         ask_multiplier_down=number(sided, "askMultiplierDown") or number(plain, "multiplierDown"),
-        max_orders=int(filters.get("MAX_NUM_ORDERS", {}).get("maxNumOrders", 0)),
-        order_types=tuple(row.get("orderTypes", ())),
-        stp_modes=tuple(row.get("allowedSelfTradePreventionModes", ())),
-        told_at=int(info.get("serverTime", 0)),
+        max_orders=most.integer("maxNumOrders") if "maxNumOrders" in most else 0,
+        order_types=row.texts("orderTypes"),
+        stp_modes=row.texts("allowedSelfTradePreventionModes"),
+        told_at=info.optional_time("serverTime") or 0,
     )
 
 
-def order_update(event: Mapping[str, Any]) -> OrderUpdate:
+def candle(value: object) -> tuple[int, Decimal, Decimal, Decimal, int]:
+    """Read one row of ``GET /api/v3/klines``; opening time (ms), high, low, close and number of trades."""
+    row: Sequence[Any] = rows(value, "a candle")
+    if len(row) < 9:
+        raise UnreadableAnswerError("a candle", "has fewer than nine columns")
+    named = Answer({"open time": row[0], "high": row[2], "low": row[3], "close": row[4], "trades": row[8]}, "candle")
+    return (
+        named.time("open time"),
+        named.amount("high"),
+        named.amount("low"),
+        named.amount("close"),
+        named.integer("trades"),
+    )
+
+
+def candles(value: object) -> list[tuple[int, Decimal, Decimal, Decimal, int]]:
+    """Read a page of ``GET /api/v3/klines``."""
+    return [candle(row) for row in rows(value, "the list of candles")]
+
+
+def public_trade(value: object) -> PublicTrade:
+    """Read a ``trade`` event (web-socket-streams.md)."""
+    event = Answer(value, "trade")
+    price = event.decimal("p")
+    if price <= 0:
+        raise event.error("p", "is not positive")
+    return PublicTrade(event.text("s"), price, event.amount("q"), event.time("T"))
+
+
+def order_update(value: object) -> OrderUpdate:
     """Read an ``executionReport`` (user-data-stream.md)."""
+    event = Answer(value, "executionReport")
+    execution = event.text("x")
     # On a cancel, c is the cancel's own id and C the order's.
-    name = event["C"] if event["x"] == "CANCELED" and event.get("C") else event["c"]
+    name = (event.optional_text("C") if execution == "CANCELED" else "") or event.text("c")
+    symbol, order_id, side, when = event.text("s"), event.integer("i"), _side(event, "S"), event.time("T")
     order = OrderState(
-        symbol=event["s"],
-        order_id=int(event["i"]),
+        symbol=symbol,
+        order_id=order_id,
         client_order_id=name,
-        side=Side(event["S"]),
-        type=event["o"],
-        price=Decimal(event["p"]),
-        quantity=Decimal(event["q"]),
-        executed=Decimal(event["z"]),
-        quote_executed=Decimal(event["Z"]),
-        status=OrderStatus(event["X"]),
-        time=int(event["O"]),
-        update_time=int(event["T"]),
+        side=side,
+        type=event.text("o"),
+        price=event.amount("p"),
+        quantity=event.amount("q"),
+        executed=event.amount("z"),
+        quote_executed=event.amount("Z"),
+        status=_status(event, "X"),
+        time=event.time("O"),
+        update_time=when,
     )
     done = None
-    if event["x"] == "TRADE":
-        quantity = Decimal(event["l"])
+    if execution == "TRADE":
         done = Fill(
-            symbol=event["s"],
-            trade_id=int(event["t"]),
-            order_id=int(event["i"]),
-            side=Side(event["S"]),
-            price=Decimal(event["L"]),
-            quantity=quantity,
-            quote=Decimal(event["Y"]),
-            commission=Decimal(event["n"] or 0),
-            commission_asset=event["N"] or "",
-            time=int(event["T"]),
-            is_maker=bool(event["m"]),
+            symbol=symbol,
+            trade_id=event.integer("t"),
+            order_id=order_id,
+            side=side,
+            price=event.amount("L"),
+            quantity=event.amount("l"),
+            quote=event.amount("Y"),
+            commission=event.amount("n") if event.optional_text("n") or "n" in event else ZERO,
+            commission_asset=event.optional_text("N"),
+            time=when,
+            is_maker=event.flag("m"),
             client_order_id=name,
         )
-    return OrderUpdate(order, done, event["x"], int(event["E"]))
+    return OrderUpdate(order, done, execution, event.integer("E", most=MAX_TIME_MS))
 
 
-def balance_update(event: Mapping[str, Any]) -> BalanceUpdate:
+def balance_update(value: object) -> BalanceUpdate:
     """Read an ``outboundAccountPosition``."""
-    balances = tuple(Balance(one["a"], Decimal(one["f"]), Decimal(one["l"])) for one in event["B"])
-    return BalanceUpdate(balances, int(event["E"]))
+    event = Answer(value, "outboundAccountPosition")
+    balances = tuple(Balance(one.text("a"), one.amount("f"), one.amount("l")) for one in event.answers("B", "balance"))
+    return BalanceUpdate(balances, event.time("E"))

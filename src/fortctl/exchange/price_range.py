@@ -6,13 +6,14 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from decimal import Decimal
 from typing import Any
 
+from fortctl.exchange import parsing
 from fortctl.model import PriceRange
 
 SECOND, MINUTE, HOUR = 1_000, 60_000, 3_600_000
 PAGE = 1_000
 
 # Asks for candles: interval, first and last opening time (ms; None: until now).
-Ask = Callable[[str, int, int | None], Awaitable[Sequence[Sequence[Any]]]]
+Ask = Callable[[str, int, int | None], Awaitable[Sequence[Any]]]
 
 
 def spans(since: int) -> tuple[tuple[str, int, int | None, int], ...]:
@@ -31,24 +32,24 @@ def spans(since: int) -> tuple[tuple[str, int, int | None, int], ...]:
     )
 
 
-async def _candles(ask: Ask, since: int) -> AsyncIterator[Sequence[Any]]:
+async def _candles(ask: Ask, since: int) -> AsyncIterator[tuple[int, Decimal, Decimal, Decimal, int]]:
     for interval, first, last, length in spans(since):
-        page: Sequence[Sequence[Any]] = ()
+        page: list[tuple[int, Decimal, Decimal, Decimal, int]] = []
         while last is None or first <= last:
-            page = await ask(interval, first, last)
+            page = parsing.candles(await ask(interval, first, last))
             for candle in page:
                 yield candle
             if len(page) < PAGE:
                 break
-            first = int(page[-1][0]) + length
+            first = max(first, page[-1][0]) + length
 
 
 async def price_range(ask: Ask, since: int) -> PriceRange | None:
     """Return the range since a time (ms), or None where nothing was traded."""
     low = high = last = None
-    async for candle in _candles(ask, since):
-        if int(candle[8]):
-            low = min(low or Decimal(candle[3]), Decimal(candle[3]))
-            high = max(high or Decimal(candle[2]), Decimal(candle[2]))
-            last = Decimal(candle[4])
+    async for _opened, highest, lowest, close, trades in _candles(ask, since):
+        if trades:
+            low = lowest if low is None else min(low, lowest)
+            high = highest if high is None else max(high, highest)
+            last = close
     return PriceRange(low, high, last) if low is not None and high is not None and last is not None else None

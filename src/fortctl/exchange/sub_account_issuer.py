@@ -6,21 +6,26 @@ over python-binance: it signs an e-mail address otherwise than it sends it.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from fortctl.exchange.error_codes import classify
+from fortctl.exchange import parsing
+from fortctl.exchange.decoding import Answer, UnreadableAnswerError
+from fortctl.exchange.http_answer import read_answer, unreadable
 from fortctl.exchange.signing import rest_payload, signer, with_signature
 from fortctl.exchange.targets import ExchangeTarget
+from fortctl.exchange.tls import tls_context
 from fortctl.model import KeyPair
 from fortctl.ports import ExchangeError, IssuedKey, Outcome
-from fortctl.secret import Secret, redact
+from fortctl.secret import Secret
 from fortctl.system.clock import SystemClock
 
 TIMEOUT_S = 10.0
 RECV_WINDOW_MS = 5_000
 PAGE = 100
+# A sub-account has at most 30 keys today; a list of 10,000 is not one.
+MOST_PAGES = 100
+NOT_THERE = (404, 405, 410)
 KEYS = "/sub-account/subAccountApi"
 ANY_ADDRESS, LISTED_ADDRESSES = "1", "2"
 # The right as it is named here → the flag of the call. Reading is every key's.
@@ -87,18 +92,27 @@ class SubAccountIssuer:
             told = await self._ask(
                 "GET", f"/sapi/v1{KEYS}", {"email": self.email, "page": str(page), "size": str(PAGE)}
             )
-            rows = told.get("rows")
+            # The SDK of 2026-07 names the list "list", the pages "rows".
+            rows = told.get("rows", told.get("list"))
             if not isinstance(rows, list):
                 raise ExchangeError(Outcome.UNKNOWN, "the exchange's answer has no list of keys")
             found += [_key(row, "apikey") for row in rows]
             if len(rows) < PAGE:
                 return tuple(found)
             page += 1
+            if page > MOST_PAGES:
+                raise ExchangeError(Outcome.UNKNOWN, "the exchange's list of keys does not end")
 
     async def addresses(self, api_key: Secret) -> tuple[str, ...]:
         told = await self._ask("GET", f"/sapi/v1{KEYS}/ipRestriction", self._named(api_key))
-        restricted = str(told.get("ipRestrict")).lower() == "true"
-        return tuple(str(address) for address in told.get("ipList") or ()) if restricted else ()
+        # A text or a boolean, by the call (binance.md, section 9); anything else would be a list that nobody knows.
+        restricted = str(told.get("ipRestrict")).lower()
+        if restricted not in ("true", "false"):
+            raise ExchangeError(Outcome.UNREACHABLE, "the exchange's answer does not name the key's address list")
+        try:
+            return Answer(told, "ipRestriction").texts("ipList") if restricted == "true" else ()
+        except UnreadableAnswerError as error:
+            raise ExchangeError(Outcome.UNREACHABLE, f"the exchange's answer cannot be read: {error}") from None
 
     async def delete(self, api_key: Secret) -> None:
         await self._ask("DELETE", f"/sapi/v1{KEYS}", self._named(api_key))
@@ -139,7 +153,10 @@ class SubAccountIssuer:
             if fault.outcome is not Outcome.CLOCK:
                 raise
         before = self._clock.now_ms()
-        theirs = int((await self._send("GET", "/api/v3/time", ""))["serverTime"])
+        try:
+            theirs = parsing.server_time(await self._send("GET", "/api/v3/time", ""))
+        except UnreadableAnswerError as error:
+            raise ExchangeError(Outcome.UNREACHABLE, f"the exchange's answer cannot be read: {error}") from None
         self._offset_ms = theirs - (before + self._clock.now_ms()) // 2
         return await self._send(method, path, self._signed(fields))
 
@@ -153,7 +170,11 @@ class SubAccountIssuer:
         from yarl import URL
 
         if self._session is None:
-            self._session = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=TIMEOUT_S))
+            self._session = aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(ssl=tls_context(self._target.rest_url)),
+                timeout=aiohttp.ClientTimeout(total=TIMEOUT_S),
+                auto_decompress=False,
+            )
         base, body = f"{self._target.rest_url}{path}", None
         headers = {"X-MBX-APIKEY": self._master.api_key.reveal()} if payload else {}
         if method == "POST":
@@ -162,35 +183,28 @@ class SubAccountIssuer:
         elif payload:
             base = f"{base}?{payload}"
         try:
-            async with self._session.request(method, URL(base, encoded=True), data=body, headers=headers) as answer:
-                text = await answer.text()
-                return _read(answer.status, text, answer.headers.get("Retry-After"))
+            async with self._session.request(
+                method, URL(base, encoded=True), data=body, headers=headers, allow_redirects=False
+            ) as answer:
+                document = await read_answer(answer)
+                if not isinstance(document, dict):
+                    raise ExchangeError(unreadable(method), "the exchange's answer is not an object")
+                return document
+        except ExchangeError as refused:
+            if refused.http_status in NOT_THERE:
+                # No call of that path or method exists there, so nothing happened, whatever the body says.
+                refused.outcome = Outcome.REFUSED
+            raise
         except aiohttp.ClientConnectorError as error:
             raise ExchangeError(Outcome.UNREACHABLE, f"no connection ({type(error).__name__})") from None
-        except (aiohttp.ClientError, TimeoutError, OSError, UnicodeDecodeError) as error:
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise ExchangeError(Outcome.UNKNOWN, f"the connection broke ({type(error).__name__})") from None
 
 
-def _read(status: int, text: str, retry_after: str | None) -> dict[str, Any]:
+def _key(row: object, field: str) -> IssuedKey:
     try:
-        told = json.loads(text)
-    except ValueError:
-        told = None
-    if status < 300 and isinstance(told, dict):
-        return told
-    code = told.get("code") if isinstance(told, dict) else None
-    code = code if isinstance(code, int) else None
-    message = redact(str(told.get("msg", ""))) if told and code else f"HTTP {status} without Binance's body"
-    # A path or method that is not there was obeyed by nobody, whatever the body says.
-    outcome = Outcome.REFUSED if status in (404, 405, 410) else classify(status, code, message)
-    wait = float(retry_after) if retry_after and retry_after.isdigit() else None
-    raise ExchangeError(outcome, message, code=code, http_status=status, retry_after=wait)
-
-
-def _key(row: Mapping[str, Any], field: str) -> IssuedKey:
-    try:
-        rights = ("reading", *(right for right, flag in FLAGS.items() if row.get(flag)))
-        made = row.get("timestamp")
-        return IssuedKey(str(row["apiName"]), Secret(str(row[field])), rights, int(made) if made else None)
-    except (KeyError, TypeError, ValueError):
-        raise ExchangeError(Outcome.UNKNOWN, "the exchange's answer names no key") from None
+        fields = Answer(row, "key")
+        rights = ("reading", *(right for right, flag in FLAGS.items() if flag in fields and fields.flag(flag)))
+        return IssuedKey(fields.text("apiName"), Secret(fields.text(field)), rights, fields.optional_time("timestamp"))
+    except UnreadableAnswerError as error:
+        raise ExchangeError(Outcome.UNKNOWN, f"the exchange's answer cannot be read: {error}") from None

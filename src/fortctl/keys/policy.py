@@ -167,11 +167,11 @@ _TICK = {
 
 def ticks(right: str) -> str:
     """Return a right as Binance's page names it."""
-    return _TICK[right]
+    return _TICK.get(right, right)
 
 
 def permission_hint(role: Role, missing: tuple[str, ...], excess: tuple[str, ...]) -> str:
-    steps = [f"tick '{_TICK[name]}'" for name in missing] + [f"untick '{_TICK[name]}'" for name in excess]
+    steps = [f"tick '{ticks(name)}'" for name in missing] + [f"untick '{ticks(name)}'" for name in excess]
     hint = "on Binance's API management page: " + ", ".join(steps)
     return hint + (f"; or accept it where a key is added, with --allow {excess[0]}" if excess and not missing else "")
 

@@ -51,7 +51,12 @@ def verdict_to_json(role: Role, verdict: KeyVerdict) -> dict[str, Any]:
     """Return one entry of ``keys verify``'s ``results[]``; milliseconds are whole numbers."""
     policy, restrictions = verdict.policy, verdict.restrictions
     rights = (
-        {name: getattr(restrictions, name) for name in restrictions.__dataclass_fields__ if not name.endswith("_at")}
+        {
+            name: getattr(restrictions, name)
+            for name in restrictions.__dataclass_fields__
+            if name != "unknown" and not name.endswith("_at")
+        }
+        | dict.fromkeys(restrictions.unknown, True)
         if restrictions
         else {}
     )

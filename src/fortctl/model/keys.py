@@ -41,7 +41,11 @@ class KeyPair:
 
 @dataclass(frozen=True)
 class KeyRestrictions:
-    """What ``GET /sapi/v1/account/apiRestrictions`` says of the calling key."""
+    """What ``GET /sapi/v1/account/apiRestrictions`` says of the calling key.
+
+    Attributes:
+        unknown: Binance's names of rights that are switched on and that fortctl does not know.
+    """
 
     ip_restricted: bool
     reading: bool
@@ -57,10 +61,11 @@ class KeyRestrictions:
     fix_read: bool = False
     created_at: int | None = None
     trading_expires_at: int | None = None
+    unknown: tuple[str, ...] = ()
 
     def permissions(self) -> tuple[str, ...]:
-        """Return the names of the rights that are ticked, in the order of Binance's page."""
-        return tuple(name for name in PERMISSIONS if getattr(self, name))
+        """Return the names of the rights that are ticked, in the order of Binance's page, then the unknown ones."""
+        return (*(name for name in PERMISSIONS if getattr(self, name)), *self.unknown)
 
 
 # The names used by --allow, `paper keys create --permissions` and every JSON output.

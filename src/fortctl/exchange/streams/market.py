@@ -8,12 +8,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Callable
 from contextlib import AbstractAsyncContextManager
-from decimal import Decimal, DecimalException
 
 import aiohttp
 
+from fortctl.exchange import parsing
 from fortctl.exchange.streams.reconnect import CONNECTION_ERRORS, Backoff, RequestRejectedError, read_frame
-from fortctl.model import MarketEvent, PublicTrade, StreamDown, StreamUp
+from fortctl.model import MarketEvent, StreamDown, StreamUp
 
 MOST_WAITING = 10_000
 
@@ -70,9 +70,8 @@ class MarketStream:
                     while True:
                         trade = read_frame(await socket.receive())
                         if trade.get("e") == "trade":
-                            price, quantity = Decimal(trade["p"]), Decimal(trade["q"])
-                            self._tell(PublicTrade(trade["s"], price, quantity, int(trade["T"])))
-            except (RequestRejectedError, *CONNECTION_ERRORS, KeyError, DecimalException) as error:
+                            self._tell(parsing.public_trade(trade))
+            except (RequestRejectedError, *CONNECTION_ERRORS) as error:
                 self._is_up = False
                 self._tell(StreamDown(str(error) if isinstance(error, RequestRejectedError) else type(error).__name__))
                 pause = pauses.after(error)

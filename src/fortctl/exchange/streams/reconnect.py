@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from typing import Any
 
 import aiohttp
-import orjson
+
+from fortctl.exchange.decoding import MAX_FRAME_BYTES, UnreadableAnswerError, decode_json
 
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.1, 30.0
 # A connection is refused at 300 attempts in 5 minutes and address (web-socket-api.md, "IP limits"): obeyed in any case.
@@ -83,7 +84,7 @@ def read_frame(message: aiohttp.WSMessage) -> dict[str, Any]:
     """Return a text frame's JSON object. Raises :class:`RequestRejectedError` when the connection ended, ``ValueError``."""
     if message.type is not aiohttp.WSMsgType.TEXT:
         raise RequestRejectedError(None, f"the connection was closed ({message.type.name.lower()})")
-    parsed = orjson.loads(message.data)
+    parsed = decode_json(message.data, "a frame", max_bytes=MAX_FRAME_BYTES)
     if not isinstance(parsed, dict):
-        raise ValueError("a frame is no JSON object")
+        raise UnreadableAnswerError("a frame", "is not an object")
     return parsed
