@@ -238,8 +238,12 @@ class EngineIssuer:
 
 
 class NoLatch:
+    """A latch that stays off, unless a test sets it."""
+
+    latched = False
+
     def is_latched(self) -> bool:
-        return False
+        return self.latched
 
     def placing(self) -> AbstractContextManager[bool]:
         return nullcontext(True)
@@ -437,7 +441,7 @@ class Stage:
         )
         self.robot = Robot(self)
         self.clock.waiting = self.robot.move
-        self.person, self.hooks = Person(self), NotedHooks()
+        self.person, self.hooks, self.latch = Person(self), NotedHooks(), NoLatch()
         self.fuse: Callable[[str, str, str], None] = lambda step, state, when: None
         self._pid = 100
         asyncio.run(self._take_keys_in())
@@ -494,9 +498,9 @@ class Stage:
         mailbox = hasty(SqliteMailbox(self.home.mailbox))
         folder = self.home.robot("default").path
         control = RobotClient(
-            *(custody, mailbox, self.robot, NoLatch(), folder, self.clock, self.clock.wait, lambda: None, audit)
+            *(custody, mailbox, self.robot, self.latch, folder, self.clock, self.clock.wait, lambda: None, audit)
         )
-        watch = RobotStatusReader(self.robot, NoLatch(), self._offline, lambda: None, lambda by, price: None)  # type: ignore[arg-type]
+        watch = RobotStatusReader(self.robot, self.latch, self._offline, lambda: None, lambda by, price: None)  # type: ignore[arg-type]
         return RotationDeps(
             custody=custody,
             keys=KeyService(custody, control, self.connect, self.clock, audit),

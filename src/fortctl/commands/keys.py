@@ -306,9 +306,12 @@ def list_keys(app: CommandContext) -> Result:
 @keys.command("verify", help="Ask the exchange about the keys now.")
 @click.option("--role", type=ROLE, help="Only this role's key.")
 async def verify(app: CommandContext, role: str | None) -> Result:
-    from fortctl.services.keys.results import verification_error
+    from fortctl.services.keys.results import no_key_after_panic, verification_error
 
     app.wiring.entry  # noqa: B018
+    if app.wiring.latch.is_latched():
+        # Answered before the vault is unlocked: a panic leaves no key to ask about.
+        raise no_key_after_panic(app.wiring.account)
     results, warnings = await app.wiring.keys.verify([Role(role)] if role else list(Role))
     failure = verification_error(results, warnings)
     if failure is not None:

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from fortctl.errors import ExchangeAnswer, FortctlError, KeyPolicyError, KeyRejectedError, KeyTooOldError
+from fortctl.errors import ExchangeAnswer, FortctlError, KeyPolicyError, KeyRejectedError, KeyTooOldError, NotFoundError
 from fortctl.keys.policy import LAPSED, LAPSED_REMEDY, permission_hint, remedy_of, words_of
 from fortctl.keys.serialization import key_card_to_json
 from fortctl.model import KeyCard, Role
@@ -57,6 +57,15 @@ def same_key(role: Role) -> KeyPolicyError:
         f"this is the {role} key that is in use already: a rotation needs a new one",
         hint="create a second key on Binance's API management page",
         details={"role": role.value, "reason": "same_key"},
+    )
+
+
+def no_key_after_panic(account: str) -> NotFoundError:
+    """Return the error for a question about keys that a panic has destroyed."""
+    return NotFoundError(
+        f"account {account} has no key: a panic destroyed its keys",
+        hint="look at the account first, then 'fortctl panic-clear' and 'fortctl keys add'",
+        details={"state": "latched"},
     )
 
 

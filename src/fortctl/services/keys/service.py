@@ -20,6 +20,7 @@ from fortctl.services.keys.results import (
     NO_QUEUED_COPY_WARNING,
     KeyAdded,
     Warnings,
+    no_key_after_panic,
     note_destroyed_key,
     pairs_of,
     same_key,
@@ -338,8 +339,11 @@ class KeyService:
             The contract's ``results[]`` and warnings.
 
         Raises:
-            NotFoundError: there is no key of the roles asked for.
+            NotFoundError: the account has no key of these roles; after a panic it has none at all.
         """
+        if self._control.latched:
+            # A robot that the panic killed leaves its last card, with the key, in the mailbox.
+            raise no_key_after_panic(self.account)
         site = self._custody.site_key() if Role.SITE in roles else None
         robot = self.robot_card() if Role.ROBOT in roles else None
         if site is None and robot is None:
