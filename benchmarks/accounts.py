@@ -100,7 +100,7 @@ async def exchange(folder: Path) -> None:
     running = await start(ServerOptions({tape.symbol.name: tape}, folder, "127.0.0.1", 0, 1.0, limits="off"))
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.load_cert_chain(folder / "cert.pem", folder / "key.pem")
-    server = await asyncio.get_running_loop().create_server(running._lanes, "127.0.0.1", 0, ssl=context, backlog=1024)
+    server = await asyncio.get_running_loop().create_server(running.http, "127.0.0.1", 0, ssl=context, backlog=1024)
     print(json.dumps({**running.ready, "tls": server.sockets[0].getsockname()[1]}), flush=True)
     await asyncio.Event().wait()
 

@@ -23,8 +23,7 @@ with atheris.instrument_imports(include=["fortctl.paper"]):
     from fortctl.paper.engine.market_data import Recording, Trade
     from fortctl.paper.engine.symbols import symbol_of
     from fortctl.paper.server import websocket, websocket_api
-    from fortctl.paper.server.fast_http import _read
-    from fortctl.paper.server.rest import Rest
+    from fortctl.paper.server.rest import HttpRequest, Rest
     from fortctl.paper.server.server import PaperServer, ServerOptions
 
 NOW, KEY = 1_700_000_000_000, "k" * 64
@@ -81,12 +80,13 @@ class Target:
 
     def http(self, data: bytes) -> None:
         head, _, body = data.partition(b"\r\n\r\n")
-        found = _read(head, "127.0.0.1")
-        if found is None:
+        words = head.partition(b"\r\n")[0].decode("utf-8", "surrogateescape").split(" ")
+        if len(words) != 3 or not words[1].startswith("/"):
             return
-        asked, _length = found
-        asked.body = body.decode("utf-8", "surrogateescape")
-        asked.api_key = asked.api_key or KEY
+        path, _, query = words[1].partition("?")
+        text = body.decode("utf-8", "surrogateescape")
+        entry = {"method": words[0], "path": path, "via": "rest"}
+        asked = HttpRequest(words[0], path, query, text, KEY, None, "127.0.0.1", entry)
         reply = self.rest.answer(asked)
         assert reply.status < 500, (reply, asked)
         if reply.headers["Content-Type"].startswith("application/json"):

@@ -16,7 +16,6 @@ from aiohttp.http_exceptions import HttpProcessingError
 from fortctl.paper.engine import errors
 from fortctl.paper.server.admin_api import Admin
 from fortctl.paper.server.admin_page import Page
-from fortctl.paper.server.fast_http import FastHttpServer
 from fortctl.paper.server.rest import Rest
 from fortctl.paper.server.router import QuietAiohttpServer, Router
 from fortctl.paper.server.server import DEFAULT_ACCOUNT, PaperServer, ServerOptions
@@ -32,16 +31,17 @@ class RunningServer:
         server: the exchange.
         ready: url, ws_url, pid, symbols.
         replay: the task of the market's replay and the streams.
+        http: makes the protocol of each connection; a second listener may share it.
     """
 
     def __init__(
-        self, server: PaperServer, listening: asyncio.Server, lanes: FastHttpServer, ready: dict[str, Any]
+        self, server: PaperServer, listening: asyncio.Server, http: QuietAiohttpServer, ready: dict[str, Any]
     ) -> None:
         self.server = server
         self.ready = ready
+        self.http = http
         self.replay = asyncio.create_task(self._run())
         self._listening = listening
-        self._lanes = lanes
 
     async def _run(self) -> None:
         async with asyncio.TaskGroup() as tasks:
@@ -61,7 +61,8 @@ class RunningServer:
         with suppress(errors.BinanceError, TimeoutError):
             async with asyncio.timeout(ENDS_WITHIN_S):
                 await server.durable()
-        await self._lanes.shutdown(ENDS_WITHIN_S)
+        self.http.pre_shutdown()
+        await self.http.shutdown(ENDS_WITHIN_S)
         server.close()
 
 
@@ -88,12 +89,12 @@ async def start(options: ServerOptions) -> RunningServer:
     else:
         server.pacer.resume(server.clock.monotonic())
     logging.getLogger("aiohttp.server").addFilter(_ours)
-    lanes = FastHttpServer(rest, server, QuietAiohttpServer(door))
+    http = QuietAiohttpServer(door)
     loop = asyncio.get_running_loop()
-    listening = await loop.create_server(lanes, options.host, options.port, backlog=BACKLOG)
+    listening = await loop.create_server(http, options.host, options.port, backlog=BACKLOG)
     ready = server.ready(listening.sockets[0].getsockname()[1])
     server.write_server_file(ready)
-    return RunningServer(server, listening, lanes, ready)
+    return RunningServer(server, listening, http, ready)
 
 
 async def serve(options: ServerOptions, on_ready: Callable[[dict[str, Any]], None]) -> None:

@@ -75,7 +75,7 @@ class Rest:
         self._server = server
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
-        """Answer a request of any form, also under faults; the plain ones come by :mod:`fortctl.paper.server.fast_http`."""
+        """Answer a request, under the fault that it meets if there is one."""
         server, method = self._server, request.method
         path, _, query = request.raw_path.partition("?")
         api_key, unit = request.headers.get("X-MBX-APIKEY", ""), request.headers.get("X-MBX-TIME-UNIT")
