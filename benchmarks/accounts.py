@@ -160,7 +160,7 @@ async def fleet(folder: Path, url: str, keys: list[dict[str, str]]) -> None:
         async with limit:
             await runner.configure(parse_settings(GRID))
             pair = KeyPair(key["name"], KeyType.HMAC, Secret(key["api_key"]), Secret(key["secret_key"]))
-            await runner.set_key(pair, uid=await uid_of(pair))
+            await runner.keys.set(pair, uid=await uid_of(pair))
             await runner.start(by_person=True)
             tasks.append(asyncio.create_task(runner.run()))
             runners.append(runner)

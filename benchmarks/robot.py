@@ -84,7 +84,7 @@ async def trade(url: str, folder: str) -> None:
         log=log,
     )
     await runner.configure(parse_settings(SETTINGS))
-    await runner.set_key(KeyPair("k", KeyType.HMAC, Secret("k" * 64), Secret("s" * 64)), uid=1)
+    await runner.keys.set(KeyPair("k", KeyType.HMAC, Secret("k" * 64), Secret("s" * 64)), uid=1)
     working = asyncio.ensure_future(runner.run())
     await runner.start(by_person=True)
     await working
@@ -269,14 +269,16 @@ async def _restart(folder: Path, filled: int) -> tuple[list[str], int]:
     price, nothing = Decimal("0.00139000"), Decimal(0)
     for number in range(1, 1001):
         name = client_order_id(robot.runner.robot_id, number, "buy", 1)
-        at, level = robot.runner.exchange_now(), price - number * Decimal("1e-8")
+        at, level = robot.runner.robot.exchange_now(), price - number * Decimal("1e-8")
         promise = (level * 2, Decimal(1))
-        robot.runner.record(OrderIntended(number, number, "buy", 1, name, level, Decimal(10), nothing, at, *promise))
+        robot.runner.robot.record(
+            OrderIntended(number, number, "buy", 1, name, level, Decimal(10), nothing, at, *promise)
+        )
         values = {"side": "BUY", "type": "LIMIT", "timeInForce": "GTC", "price": f"{level:f}", "quantity": "10"}
-        told = await robot.runner.exchange._ask(
+        told = await robot.runner.robot.exchange._ask(
             "POST", "/api/v3/order", symbol=SYMBOL, newClientOrderId=name, newOrderRespType="RESULT", **values
         )
-        robot.runner.record(OrderStatusReported(name, told["orderId"], told["status"], nothing))
+        robot.runner.robot.record(OrderStatusReported(name, told["orderId"], told["status"], nothing))
     # One fill that is booked: what is missing later is what came after it.
     world.trade(price - 2 * Decimal("1e-8"), "1000000")
     await robot.wait(1)
@@ -289,7 +291,7 @@ async def _restart(folder: Path, filled: int) -> tuple[list[str], int]:
     world.weather.latency = (0.01, 0.02)
     again = Robot(world, folder, world.key("b"))
     await again.up()
-    while again.runner._books != "agreed":
+    while again.runner.robot.books != "agreed":
         await again.wait(0.1)
     return list(world.calls), 999 - len(world.engine.books[SYMBOL].resting)
 

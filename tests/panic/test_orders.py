@@ -26,6 +26,7 @@ from fortctl.robot.control.command_handlers import CommandOutcome
 from fortctl.robot.control.command_processor import CommandProcessor
 from fortctl.robot.control.panic_listener import NOT_YET, PanicListener, orders_of
 from fortctl.robot.control.robot_vault import CommandCursor, InstalledKey, RobotVault
+from fortctl.robot.core.hold_reasons import HoldReason
 from fortctl.robot.storage.latch import LatchFile
 from fortctl.secret import Secret
 from fortctl.services.panic.halt import HaltResult, RemoteHalt
@@ -40,9 +41,9 @@ class Runner:
 
     def __init__(self) -> None:
         self.told: list[str] = []
-        self.silent = ""
+        self.silent: HoldReason | None = None
 
-    def suspend_trading(self, reason: str) -> None:
+    def suspend_trading(self, reason: HoldReason | None) -> None:
         self.silent = reason
 
     def place_nothing_more(self) -> None:
@@ -348,7 +349,7 @@ async def test_a_robot_that_hears_nothing_falls_silent_and_goes_on_alone(
 ) -> None:
     world = World(tmp_path, deadman_s=300.0)
     assert world.runner.silent == NOT_YET, "an order may lie there from before it came up"
-    assert not await world.obedience.look() and world.runner.silent == ""
+    assert not await world.obedience.look() and world.runner.silent is None
 
     def gone(_account: str) -> None:
         raise RobotUnreachableError("the mailbox's database cannot be used")
@@ -360,11 +361,11 @@ async def test_a_robot_that_hears_nothing_falls_silent_and_goes_on_alone(
             with pytest.raises(RobotUnreachableError):
                 await world.obedience.look()
             world.obedience.check_deadman()
-            assert world.runner.silent == ""
+            assert world.runner.silent is None
         world.clock.at += 1.0
         world.obedience.check_deadman()
-        assert world.runner.silent.startswith("DEADMAN")
-    assert not await world.obedience.look() and world.runner.silent == ""
+        assert world.runner.silent is not None and world.runner.silent.code == "DEADMAN"
+    assert not await world.obedience.look() and world.runner.silent is None
 
 
 async def test_the_deadman_never_lifts_over_a_waiting_order(tmp_path: Path) -> None:
@@ -377,7 +378,7 @@ async def test_the_deadman_never_lifts_over_a_waiting_order(tmp_path: Path) -> N
 async def test_a_robot_without_a_deadman_never_falls_silent(world: World) -> None:
     world.clock.at += 1e6
     world.obedience.check_deadman()
-    assert world.runner.silent == ""
+    assert world.runner.silent is None
 
 
 class Busy:

@@ -32,7 +32,7 @@ class Trace:
     def __init__(self, robot: Robot) -> None:
         self.seen: list[str] = []
         self.dead = False
-        journal = robot.runner._journal
+        journal = robot.runner.robot.journal
         append = journal.append
 
         def writing(events: object) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from decimal import Decimal
 from pathlib import Path
@@ -10,7 +11,8 @@ from typing import Any
 import pytest
 
 from fortctl.ports import ExchangeError, Outcome
-from fortctl.robot.core.hold_reasons import Acknowledged, left_by_start
+from fortctl.robot.core.events import Held, event_from_json
+from fortctl.robot.core.hold_reasons import Acknowledged, HoldCode, left_by_start, read_sentence
 from robot.atwork import DEEP, again, codes, ours, person, trading
 from robot.world import Robot, World
 from simulation.loop import simulated
@@ -151,12 +153,35 @@ async def test_a_start_leaves_what_a_person_has_to_look_at(tmp_path: Path) -> No
 def test_what_a_person_has_seen_is_told_by_its_code_and_by_what_stays_true_of_it(
     reason: str, later: str, passes: bool
 ) -> None:
-    assert Acknowledged().and_(["STRATEGY: broke", reason]).and_(["UNKNOWN_ORDER: fc-9; 1"]).covers(later) is passes
+    seen = Acknowledged().and_(map(read_sentence, ["STRATEGY: broke", reason]))
+    assert seen.and_([read_sentence("UNKNOWN_ORDER: fc-9; 1")]).covers(read_sentence(later)) is passes
 
 
 def test_a_start_clears_a_break_alone() -> None:
-    kept = ["UNKNOWN_ORDER: a", "BALANCE: 5 XRP are missing", "PANIC: x", "ROLLED_BACK: y", "BOOKS: z"]
-    assert left_by_start(["GAP: long", *kept, "DRIFT: far"]) == kept
+    kept = ["UNKNOWN_ORDER: a", "BALANCE: 5 XRP are missing; 2", "PANIC: x", "ROLLED_BACK: y", "BOOKS: z"]
+    held = left_by_start(map(read_sentence, ["GAP: long", *kept, "DRIFT: far"]))
+    assert [str(reason) for reason in held] == kept
+
+
+def test_sentences_of_an_older_journal_are_read_and_typed_reasons_are_written_beside_them() -> None:
+    """A journal of before 0.1.0 has the sentences alone; what is written now is read back as it was."""
+    old = Held.from_json({"reasons": ["BALANCE: 5.5 XRP are missing; 2 can be sold", "GAP: the break lasted 7.0 h"]})
+    lack, gap = old.reasons
+    assert (lack.code, lack.amount, lack.asset) == (HoldCode.BALANCE, Decimal("5.5"), "XRP") and gap.code == "GAP"
+    written = old.as_json()
+    assert written["reasons"] == ["BALANCE: 5.5 XRP are missing; 2 can be sold", "GAP: the break lasted 7.0 h"]
+    assert event_from_json("held", json.loads(json.dumps(written))) == old
+    words = [
+        ("UNKNOWN_ORDER: fc01-1-b1 bears our prefix and is not in the journal; BUY 1 at 2, 2 ETH", "fc01-1-b1"),
+        ("ROLLED_BACK: fc01-1-b1; the exchange took it in and knows it no more", "fc01-1-b1"),
+        ("OTHER_ROBOT: orders named fc02-… are open and are not this robot's; 3 of them: two robots", "fc02-"),
+        ("BALANCE: some XRP are gone", ""),
+        ("no code at all", ""),
+    ]
+    for sentence, subject in words:
+        reason = read_sentence(sentence)
+        assert reason.subject == subject and reason.amount is None
+        assert str(reason) == sentence or sentence == "no code at all"
 
 
 # -- the symbol ----------------------------------------------------------------------------------------------------

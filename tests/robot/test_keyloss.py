@@ -326,7 +326,7 @@ async def test_a_restart_does_not_make_a_loss_younger(tmp_path: Path) -> None:
     await again.up()
     await again.wait(5)
     assert again.runner.state == "key_lost" and again.runner.status()["key_loss"]["since"] == since
-    await again.runner.set_key(world.key("b"), uid=world.engine.accounts["default"].uid)
+    await again.runner.keys.set(world.key("b"), uid=world.engine.accounts["default"].uid)
     await again.wait(5)
     assert again.runner.state == "running", "two hours are bridged alone"
     world.delete_key("b")
@@ -341,7 +341,7 @@ async def test_a_restarted_robot_knows_what_the_market_did_since_the_loss(tmp_pa
     robot = await trading(tmp_path, world)
     pair = robot._pair
     world.delete_key("a", streams="silent")
-    robot.runner.resync()
+    robot.runner.robot.resync()
     await robot.wait(2)
     assert robot.runner.state == "key_lost"
     world.trade(DEEP, "50000")

@@ -41,8 +41,8 @@ async def trading(folder: Path, world: World, **given: Any) -> Robot:
 async def see_rules(robot: Robot, **changes: str) -> None:
     """Let the symbol's rules change, and the robot hear of it."""
     robot.world.engine.edit_symbol(SYMBOL, {name.replace("__", "."): value for name, value in changes.items()})
-    robot.runner.doubt_rules()
-    robot.runner.look_again()
+    robot.runner.strategy.doubt_rules()
+    robot.runner.robot.wake()
     await robot.wait(1)
 
 
@@ -242,10 +242,10 @@ async def test_a_dearer_fee_tier_counts_from_its_first_commission_on(tmp_path: P
     world = World()
     robot = await trading(tmp_path, world)
     world.engine.symbols[SYMBOL].maker = world.engine.symbols[SYMBOL].taker = Decimal("0.005")
-    before = robot.runner.rate
+    before = robot.runner.robot.rate
     world.trade("0.00139000", "50000")
     await robot.wait(2)
-    assert before < robot.runner.rate == Decimal("0.005")
+    assert before < robot.runner.robot.rate == Decimal("0.005")
     await robot.down()
 
 
@@ -255,7 +255,7 @@ async def test_a_worker_that_rests_is_not_stuck(tmp_path: Path) -> None:
     robot = await trading(tmp_path, world)
     for _ in range(20):
         await robot.wait(7)
-        assert robot.runner.stuck_for() == 0
+        assert robot.runner.robot.stuck_for() == 0
     await robot.down()
 
 
@@ -270,7 +270,7 @@ async def test_a_strategy_is_asked_at_the_time_that_it_named_in_a_quiet_market_t
 
     world = World()
     robot = Robot(world, tmp_path, world.key("a"))
-    robot.runner._trader._strategies = lambda name: EveryTenSeconds()
+    robot.runner.strategy._strategies = lambda name: EveryTenSeconds()
     await robot.up()
     await robot.runner.start(by_person=True)
     await robot.wait(2)

@@ -24,19 +24,21 @@ async def left_behind(world: World, folder: Path) -> Robot:
     world.engine.edit_symbol(SYMBOL, {"MAX_NUM_ORDERS.maxNumOrders": "1000"})
     robot = Robot(world, folder, world.key("a"))
     await robot.up()
-    exchange = robot.runner.exchange
+    exchange = robot.runner.robot.exchange
     assert exchange is not None
     for number in range(1, ORDERS + 1):
-        name = client_order_id(robot.runner.robot_id, number, "buy", 1)
+        name = client_order_id(robot.runner.robot.robot_id, number, "buy", 1)
         price, nothing = TOP - number * STEP, Decimal(0)
-        at, promise = robot.runner.exchange_now(), (price * 2, Decimal(1))
-        robot.runner.record(OrderIntended(number, number, "buy", 1, name, price, Decimal(10), nothing, at, *promise))
+        at, promise = robot.runner.robot.exchange_now(), (price * 2, Decimal(1))
+        robot.runner.robot.record(
+            OrderIntended(number, number, "buy", 1, name, price, Decimal(10), nothing, at, *promise)
+        )
         values = {"side": "BUY", "type": "LIMIT", "timeInForce": "GTC", "price": f"{price:f}", "quantity": "10"}
         told = await exchange._ask(
             "POST", "/api/v3/order", symbol=SYMBOL, newClientOrderId=name, newOrderRespType="RESULT", **values
         )
         world.numbers[told["orderId"]] = name
-        robot.runner.record(OrderStatusReported(name, told["orderId"], told["status"], nothing))
+        robot.runner.robot.record(OrderStatusReported(name, told["orderId"], told["status"], nothing))
     await robot.down()
     world.calls.clear()
     return robot
@@ -57,7 +59,7 @@ async def agreed(world: World, robot: Robot) -> Counter[str]:
     """Let a robot come up; return what it had asked by the time its books agreed."""
     await robot.up()
     for _ in range(100):
-        if robot.runner._books == "agreed":
+        if robot.runner.robot.books == "agreed":
             return Counter(world.calls)
         await robot.wait(0.1)
     raise AssertionError("the books never agreed")
@@ -108,7 +110,7 @@ async def test_a_time_that_the_hosts_clock_denies_is_asked_for_by_itself(tmp_pat
     asked = await agreed(world, robot)
     # Where a signed call is refused for its time, the client measures the clock, too.
     assert asked[TIME] == (2 if which == "host" else 1)
-    assert abs(robot.runner.exchange_now() - world.now) <= 20
+    assert abs(robot.runner.robot.exchange_now() - world.now) <= 20
 
 
 @simulated
@@ -119,7 +121,7 @@ async def test_the_price_of_a_stream_that_fell_asleep_is_not_believed(tmp_path: 
     world.trade("0.00140000")
     await robot.wait(10)
     world.calls.clear()
-    robot.runner.doubt_books()
+    robot.runner.robot.doubt_books()
     await robot.wait(1)
     assert Counter(world.calls) == {**ALWAYS, PRICE: 1}
 
@@ -130,6 +132,6 @@ async def test_a_refused_clock_is_measured_by_the_exchanges_own_answer(tmp_path:
     robot = Robot(world, tmp_path, world.key("a"))
     await robot.up(SETTINGS)
     world.calls.clear()
-    robot.runner.resync()
+    robot.runner.robot.resync()
     await robot.wait(1)
     assert Counter(world.calls)[TIME] == 1

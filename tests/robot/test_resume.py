@@ -82,7 +82,7 @@ async def test_the_shortest_break_that_is_not_bridged_is_judged_too(tmp_path: Pa
     """``resume.max_gap`` may be a minute: a stop of ninety seconds is longer, though no silence would have told."""
     world = World()
     robot = await trading(tmp_path, world)
-    robot.runner.limit(ResumeLimits(max_gap_ms=60_000))
+    robot.runner.robot.limits = ResumeLimits(max_gap_ms=60_000)
     placed = len(world.placed)
     robot.process.stop()
     world.trade(DEEP, "5000")
@@ -308,10 +308,10 @@ async def test_a_drain_outlives_a_restart_a_key_loss_and_a_new_key(tmp_path: Pat
     world.delete_key("a")
     await robot.wait(45)
     assert robot.runner.state == "key_lost" and robot.runner.book.wish == "draining"
-    await robot.runner.set_key(world.key("b"), uid=world.engine.accounts["default"].uid)
+    await robot.runner.keys.set(world.key("b"), uid=world.engine.accounts["default"].uid)
     await robot.wait(5)
     assert robot.runner.state == "draining"
-    await robot.runner.swap_key(world.key("c"), uid=world.engine.accounts["default"].uid)
+    await robot.runner.keys.swap(world.key("c"), uid=world.engine.accounts["default"].uid)
     world.trade("0.00143000", "100000")
     await robot.wait(5)
     assert robot.runner.state == "stopped" and not robot.runner.book.live

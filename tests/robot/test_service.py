@@ -200,7 +200,7 @@ def test_a_key_that_is_good_again_is_used_again_once_a_person_verifies_it(stage:
     status = stage.tools().watch.status()
     assert status["state"] == "running" and shown_key(stage).status == "ok"
     assert stage.robot.runner is not None
-    stage.robot.runner.look_again()
+    stage.robot.runner.robot.wake()
     stage.clock.wait(1)
     assert open_at_the_exchange(stage, "SELL"), "what was bought when it was lost is for sale"
 

@@ -169,8 +169,8 @@ async def test_a_worker_that_hangs_is_told_from_one_that_has_nothing_to_do(tmp_p
     await robot.up()
     await robot.runner.start(by_person=True)
     await robot.wait(3_000)
-    assert robot.runner.stuck_for() < 60, "on a quiet market it still looks around"
-    exchange: Any = robot.runner.exchange
+    assert robot.runner.robot.stuck_for() < 60, "on a quiet market it still looks around"
+    exchange: Any = robot.runner.robot.exchange
     hanging = asyncio.get_running_loop().create_future()
 
     async def hang(symbol: str | None = None) -> None:
@@ -178,11 +178,11 @@ async def test_a_worker_that_hangs_is_told_from_one_that_has_nothing_to_do(tmp_p
 
     exchange.open_orders = hang
     await robot.wait(400)
-    assert robot.runner.stuck_for() > 300
+    assert robot.runner.robot.stuck_for() > 300
     hanging.set_exception(ExchangeError(Outcome.UNKNOWN, "at last"))
     del exchange.open_orders
     await robot.wait(60)
-    assert robot.runner.stuck_for() < 60
+    assert robot.runner.robot.stuck_for() < 60
     await robot.down()
 
 
@@ -193,6 +193,10 @@ async def test_the_watchdog_hears_nothing_of_a_robot_that_is_stuck() -> None:
     class Worker:
         state = "running"
         stuck = 0.0
+
+        @property
+        def robot(self) -> Worker:
+            return self
 
         def stuck_for(self) -> float:
             return self.stuck

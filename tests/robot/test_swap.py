@@ -36,7 +36,7 @@ async def test_it_trades_on_through_three_swaps_and_the_old_keys_deletion(tmp_pa
         await asyncio.sleep(0)
         pair = world.key(new)
         calls = len(world.calls)
-        await robot.runner.swap_key(pair, uid=uid)
+        await robot.runner.keys.swap(pair, uid=uid)
         asked = world.calls[calls:]
         assert "GET /api/v3/openOrders" not in asked, "a swap reconciles nothing: somebody listened throughout"
         assert robot.runner.state == "running"
@@ -61,7 +61,7 @@ async def test_where_it_cannot_be_between_two_orders_the_books_are_made_to_agree
         world.listeners[0].put(StreamDown("cut"))
         await robot.settle()
     elif trouble == "the books are stale":
-        robot.runner._books = Books.STALE
+        robot.runner.robot.books = Books.STALE
     else:
         left = [1]
 
@@ -70,7 +70,7 @@ async def test_where_it_cannot_be_between_two_orders_the_books_are_made_to_agree
                 raise ExchangeError(Outcome.UNKNOWN, "no answer")
 
         world.before = fail
-    await robot.runner.swap_key(pair, uid=uid)
+    await robot.runner.keys.swap(pair, uid=uid)
     assert robot.runner.status()["state"] == "reconciling"
     await robot.settle()
     assert robot.runner.state == "running"
@@ -87,7 +87,7 @@ async def test_a_key_of_another_account_never_takes_part(tmp_path: Path) -> None
     world = World()
     robot = await running(world, tmp_path)
     placed = len(world.placed)
-    await robot.runner.swap_key(world.key("b"), uid=world.engine.accounts["default"].uid + 1)
+    await robot.runner.keys.swap(world.key("b"), uid=world.engine.accounts["default"].uid + 1)
     await robot.settle()
     assert robot.runner.state != "running" and robot.runner.book.hold and len(world.placed) == placed
     await robot.down()

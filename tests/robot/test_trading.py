@@ -19,7 +19,7 @@ from fortctl.robot.core.book import Book
 from fortctl.robot.core.events import AssetPriced, AssetsNamed, Configured, Event
 from fortctl.robot.trading.strategy_runner import DISCOUNT_ASSET, StrategyRunner
 from robot.atwork import person
-from robot.world import SETTINGS, SYMBOL, Robot, World
+from robot.world import SETTINGS, SYMBOL, Robot, World, WorldClock
 from simulation.loop import simulated
 
 MAKER = replace(SETTINGS, maker_only=True, step=Decimal(1))
@@ -131,7 +131,7 @@ async def test_a_sell_beyond_the_price_bounds_waits_for_the_market(tmp_path: Pat
     world.mangle = lambda event: []
     world.trade("0.00136000", "50000")
     world.mangle = lambda event: [event]
-    robot.runner.resync()
+    robot.runner.robot.resync()
     await robot.wait(3)
     placed = len(world.left)
     book = robot.runner.book
@@ -168,16 +168,13 @@ class _Holder:
     def __init__(self) -> None:
         import logging
 
-        self.book, self.log = Book(), logging.getLogger("test")
+        self.book, self.log, self.clock = Book(), logging.getLogger("test"), WorldClock()
         self.book.replay([Configured(SETTINGS.as_json()), AssetsNamed("XRP", "ETH")])
-
-    def monotonic(self) -> float:
-        return 0.0
 
     def exchange_now(self) -> int:
         return 5
 
-    def holds(self, asset: str) -> bool:
+    def holds_asset(self, asset: str) -> bool:
         return asset == DISCOUNT_ASSET
 
     def record(self, *events: Event) -> None:
@@ -211,9 +208,9 @@ async def test_quiet_prices_wake_nobody(tmp_path: Path) -> None:
     await robot.runner.start(by_person=True)
     await robot.wait(2)
     asked = []
-    trader = robot.runner._trader
-    wanted = trader.wanted
-    trader.wanted = lambda view: asked.append(view.price) or wanted(view)  # type: ignore[assignment, func-returns-value]
+    trader = robot.runner.strategy
+    plan = trader.plan
+    trader.plan = lambda view: asked.append(view.price) or plan(view)  # type: ignore[assignment, func-returns-value]
     for step in range(50):
         world.trade(Decimal("0.00140000") + Decimal(step) * Decimal("1e-8"), "1")
         await asyncio.sleep(0.01)

@@ -107,7 +107,7 @@ async def test_a_lost_key_stops_every_order_call_and_a_new_one_goes_on_from_the_
     assert len(world.placed) == placed
     assert not [name for name in world.calls[calls_made:] if name.startswith(("POST", "DELETE"))]
     assert status["key_loss"]["reason"] == "unknown_key" and status["key_loss"]["probably_filled"]
-    await robot.runner.set_key(world.key("b"), uid=world.engine.accounts["default"].uid)
+    await robot.runner.keys.set(world.key("b"), uid=world.engine.accounts["default"].uid)
     await robot.settle(300)
     assert robot.runner.state == "running"
     still = {order["client_order_id"] for order in robot.runner.open_orders()}
@@ -211,7 +211,7 @@ async def test_an_older_owner_writes_and_places_nothing_more(tmp_path: Path) -> 
     await first.settle()
     placed = len(world.placed)
     second = Robot(world, tmp_path, world.key("b"))
-    assert not first.runner.may_place()
+    assert not first.runner.robot.may_place()
     world.trade("0.00138000", "5000")
     with pytest.raises(Exception, match="taken this account over"):
         await first.settle(100)
@@ -283,7 +283,7 @@ async def test_an_unknown_order_with_our_prefix_is_held_until_a_person_looked(tm
     await foreign._ask("POST", "/api/v3/order", **values, newClientOrderId="a-persons-own")
     await robot.up()
     await robot.runner.start(by_person=True)
-    robot.runner.resync()
+    robot.runner.robot.resync()
     await robot.settle(100)
     assert robot.runner.state == "held" and "fc01234567-999-b1" in robot.runner.status()["reason"]
     await robot.runner.resume()
@@ -369,7 +369,7 @@ def test_events_doubled_dropped_and_late_change_nothing(seed: int) -> None:
             await walk(robot, world, seed, 60)
             world.mangle = lambda event: [event]
             # The second source: a reconnected stream makes the robot look everything up.
-            robot.runner.resync()
+            robot.runner.robot.resync()
             await robot.settle(300)
             await robot.wait(1)
             agree(world, robot.runner.book, before)

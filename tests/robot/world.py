@@ -378,7 +378,7 @@ class Robot:
         if settings is not None:
             await self.runner.configure(settings)
         if self._pair is not None:
-            await self.runner.load_key(self._pair, uid=self.world.engine.accounts["default"].uid)
+            await self.runner.keys.load(self._pair, uid=self.world.engine.accounts["default"].uid)
         self.task = self.process.spawn(self.runner.run())
 
     async def does(self, work: Coroutine[Any, Any, Any]) -> Any:

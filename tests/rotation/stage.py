@@ -309,7 +309,7 @@ class Robot:
         if settings is not None:
             await runner.configure(parse_settings(settings))
         if key is not None:
-            await runner.load_key(key.pair, uid=key.uid, allow=key.allow)
+            await runner.keys.load(key.pair, uid=key.uid, allow=key.allow)
         self._mailbox = hasty(SqliteMailbox(stage.home.mailbox))
         self._desk = CommandProcessor(box, self._mailbox, runner, _settings, stage.clock, NoLatch(), log)
         self._desk.publish()

@@ -179,10 +179,10 @@ class Campaign:
         uid = self.world.engine.accounts["default"].uid
 
         async def deliver() -> None:
-            verdict = await robot.runner.verify_candidate(pair, pinned_uid=uid)
+            verdict = await robot.runner.keys.verify_candidate(pair, pinned_uid=uid)
             if verdict.accepted:
                 self.vault = pair
-                await robot.runner.set_key(pair, uid=uid)
+                await robot.runner.keys.set(pair, uid=uid)
 
         await self._does(deliver())
 
@@ -324,7 +324,7 @@ class Campaign:
         await self._does(self.robot.runner.configure(self.settings))
 
     async def _act_forget_key(self) -> None:
-        await self._does(self.robot.runner.forget_key())
+        await self._does(self.robot.runner.keys.forget())
 
     async def _act_overlap(self) -> None:
         await self._bring_key()

@@ -232,7 +232,7 @@ def _step(state: State, number: int) -> Iterator[tuple[str, State]]:
         bad = "an order left after the halt" if state.halted else ""
         after = replace(state, flying=state.flying | {(robot.attempt, robot.stamp)}, bad=bad)
         fresh = replace(robot, sent=True)
-    yield what, _with(after, number, replace(fresh, going=going.went(well)))
+    yield what, _with(after, number, replace(fresh, going=going.advance(well)))
 
 
 def main(words: list[str]) -> int:

@@ -119,7 +119,7 @@ def at_work(robot: Robot) -> list[str]:
     runner = robot.runner
     if runner.state not in ("running", "draining", "stopped"):
         return [f"live: it is {runner.state}: {runner.status()['reason']}"]
-    if runner._rules is None or runner._price is None:
+    if runner.robot.rules is None or runner.robot.price is None:
         return ["live: it knows no price"]
-    wanted = runner._trader.wanted(runner._orders.view(runner._price, runner._rules, runner._rate))
+    wanted = runner.strategy.plan(runner.executor.view(runner.robot.price, runner.robot.rules, runner.robot.rate))
     return [f"live: it still wants {len(wanted.intents)} orders"] if wanted.intents else []

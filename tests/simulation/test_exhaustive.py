@@ -55,10 +55,10 @@ def test_a_step_that_fails_gives_the_lock_back() -> None:
     for number, step in enumerate(SUBMISSION_STEPS):
         going = Submission()
         for _ in range(number):
-            going = going.went()
-        failed = going.went(False)
+            going = going.advance()
+        failed = going.advance(False)
         assert failed.stopped is step and (failed.step is SubmissionStep.UNLOCK) is going.locked
-        assert (not failed.went().locked and failed.went().step is None) or not going.locked
+        assert (not failed.advance().locked and failed.advance().step is None) or not going.locked
 
 
 @simulated
@@ -70,7 +70,7 @@ async def test_the_runner_goes_these_steps(tmp_path: Path) -> None:
     seen: list[SubmissionStep] = []
     runner, journal, latch = robot.runner, robot.journal, robot.latch
     now, owns, append, placing, is_latched = (
-        runner.exchange_now,
+        runner.robot.exchange_now,
         journal.owns,
         journal.append,
         latch.placing,
@@ -84,7 +84,7 @@ async def test_the_runner_goes_these_steps(tmp_path: Path) -> None:
 
         return call
 
-    runner.exchange_now = note(SubmissionStep.STAMP, now)  # type: ignore[method-assign]
+    runner.robot.exchange_now = note(SubmissionStep.STAMP, now)  # type: ignore[method-assign]
     journal.append = note(SubmissionStep.JOURNAL, append)  # type: ignore[method-assign]
     latch.placing = note(SubmissionStep.LOCK, placing)  # type: ignore[method-assign]
     latch.is_latched = note(SubmissionStep.LATCH, is_latched)  # type: ignore[method-assign]

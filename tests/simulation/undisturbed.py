@@ -145,10 +145,10 @@ class Walk:
 
     def _is_idle(self) -> bool:
         runner = self.robot.runner
-        settled = not runner.lookups.unknown and not runner.book.doubted and runner._books == "agreed"
+        settled = not runner.lookup.unknown and not runner.book.doubted and runner.robot.books == "agreed"
         return (
             settled
-            and runner._price == self.price
+            and runner.robot.price == self.price
             and not invariants.at_work(self.robot)
             and not invariants.differences(self.world, runner.book)
         )

@@ -7,6 +7,7 @@ import re
 import pytest
 
 from fortctl.errors import NotFoundError, error_classes
+from fortctl.robot.core.hold_reasons import HoldCode
 from fortctl.robot.process.metrics import STATES
 from fortctl.services.explain import explain
 from harness import REPOSITORY
@@ -20,7 +21,7 @@ def test_no_error_is_explained_with_another_ones_words() -> None:
 
 def test_every_reason_that_a_robot_gives_is_explained() -> None:
     source = "".join(path.read_text() for path in (REPOSITORY / "src/fortctl/robot").rglob("*.py"))
-    words = set(re.findall(r'f?"([A-Z_]{3,}): ', source))
+    words = {*re.findall(r'f?"([A-Z_]{3,}): ', source), *HoldCode}
     assert {"GAP", "DRIFT", "UNKNOWN_ORDER", "SELL_WAITS", "BOUNDS", "HALTED", "EXCHANGE", "DEADMAN"} <= words
     for word in (*words, "BALANCE"):
         assert explain(word)["remedy"], word

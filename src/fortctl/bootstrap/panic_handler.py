@@ -9,6 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from fortctl.errors import ConflictError, FortctlError
+from fortctl.robot.core.hold_reasons import HoldCode, HoldReason
 from fortctl.system.threads import run_in_own_thread
 
 if TYPE_CHECKING:
@@ -127,7 +128,9 @@ class RobotPanic:
         if cleared is None:
             return
         box.use_orders([str(nonce) for nonce in cleared.get("orders", ())])
-        self._runner.hold_for("PANIC: the robot was latched; look at the account, then 'fortctl robot resume'")
+        self._runner.robot.hold_for(
+            HoldReason(HoldCode.PANIC, "the robot was latched; look at the account, then 'fortctl robot resume'")
+        )
         self._latch.forget_cleared()
 
     # -- the mailbox -----------------------------------------------------------------------------------------------

@@ -207,7 +207,7 @@ class RobotProcess:
             await runner.configure(parse_settings(settings))
         key = box.key()
         if key is not None:
-            await runner.load_key(key.pair, uid=key.uid, allow=key.allow)
+            await runner.keys.load(key.pair, uid=key.uid, allow=key.allow)
         desk = CommandProcessor(box, wiring.mailbox, runner, parse_settings, wiring.clock, self._latch, self._log)
         try:
             desk.publish()
@@ -290,7 +290,7 @@ class RobotProcess:
         within = self._manager.watchdog_s
         silent = False
         while True:
-            stuck = runner.stuck_for()
+            stuck = runner.robot.stuck_for()
             if stuck < STUCK_AFTER_S:
                 self._manager.alive(runner.state)
             elif not silent:
@@ -312,7 +312,7 @@ class RobotProcess:
             self._wiring.config = config
             self._logging.reshape(_log_shape(self._wiring.preferences))
             if self._runner is not None:
-                self._runner.limit(_limits(self._wiring.preferences))
+                self._runner.robot.limits = _limits(self._wiring.preferences)
                 self._panic.reconfigure(self._wiring)
             self._applying = asyncio.ensure_future(self._metrics.apply())
             self._log.info("configuration read again")

@@ -5,7 +5,8 @@ Money and quantities are ``Decimal``; times are integer milliseconds since the U
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from enum import StrEnum
 
@@ -103,6 +104,11 @@ class AccountState:
             if balance.asset == asset:
                 return balance
         return Balance(asset, Decimal(0), Decimal(0))
+
+    def updated(self, balances: Sequence[Balance]) -> AccountState:
+        """Return the account with some balances replaced."""
+        changed = {balance.asset for balance in balances}
+        return replace(self, balances=(*(one for one in self.balances if one.asset not in changed), *balances))
 
 
 @dataclass(frozen=True)

@@ -67,22 +67,29 @@ class CommandOutcome:
         return bool(self.install or self.refresh or self.forget or self.pending)
 
 
-class RobotPort(Protocol):
-    """What the desk asks of the robot's runner."""
+class KeyPort(Protocol):
+    """What commands ask of the robot's key (:class:`fortctl.robot.trading.key_manager.KeyManager`)."""
 
     async def verify_candidate(
         self, pair: KeyPair, *, allow: tuple[str, ...], pinned_uid: int | None
     ) -> KeyVerdict: ...
 
-    async def set_key(self, pair: KeyPair, *, uid: int, allow: Collection[str] = ()) -> None: ...
+    async def set(self, pair: KeyPair, *, uid: int, allow: Collection[str] = ()) -> None: ...
 
-    async def swap_key(self, pair: KeyPair, *, uid: int, allow: Collection[str] = ()) -> None: ...
+    async def swap(self, pair: KeyPair, *, uid: int, allow: Collection[str] = ()) -> None: ...
 
-    async def look_at_key(self) -> bool: ...
+    async def check_lost(self) -> bool: ...
 
     async def check_deleted(self, old: KeyPair) -> DeletionStatus: ...
 
-    async def forget_key(self) -> None: ...
+    async def forget(self) -> None: ...
+
+
+class RobotPort(Protocol):
+    """What commands ask of the robot (:class:`fortctl.robot.trading.runner.Runner`)."""
+
+    @property
+    def keys(self) -> KeyPort: ...
 
     async def start(self, *, by_person: bool) -> None: ...
 
@@ -141,7 +148,7 @@ class CommandHandlers:
         accepted = installed.allow if installed is not None and args.get("retire") else ()
         allow = tuple(sorted({*args["allow"], *accepted}))
         pinned = installed.uid if installed else args.get("uid")
-        verdict = expect_fit(await self._runner.verify_candidate(pair, allow=allow, pinned_uid=pinned), Role.ROBOT)
+        verdict = expect_fit(await self._runner.keys.verify_candidate(pair, allow=allow, pinned_uid=pinned), Role.ROBOT)
         if verdict.uid is None:
             raise InternalError("the exchange did not say whose key it is")
         refuse_foreign(verdict.uid, Role.ROBOT, {int(uid): name for uid, name in args.get("elsewhere", {}).items()})
@@ -193,18 +200,20 @@ class CommandHandlers:
         if installed is None:
             raise NotFoundError("the robot has no key", hint="see 'fortctl keys list'")
         orders = self._runner.open_orders()
-        await self._runner.forget_key()
+        await self._runner.keys.forget()
         return CommandOutcome({"fingerprint": installed.card.fingerprint, "orders_left": orders}, forget=True)
 
     async def _verify_key(self, command: Command) -> CommandOutcome:
         installed = self._box.key()
         if installed is None:
             raise NotFoundError("the robot has no key", hint="'fortctl keys add --role robot' gives it one")
-        verdict = await self._runner.verify_candidate(installed.pair, allow=installed.allow, pinned_uid=installed.uid)
+        verdict = await self._runner.keys.verify_candidate(
+            installed.pair, allow=installed.allow, pinned_uid=installed.uid
+        )
         if verdict.accepted:
             # Where it was lost, it is good again.
             with contextlib.suppress(FortctlError, ExchangeError):
-                await self._runner.look_at_key()
+                await self._runner.keys.check_lost()
         card = updated_card(installed.card, verdict, self._clock.now_ms())
         data = {"result": verdict_to_json(Role.ROBOT, verdict), "warnings": _warnings(verdict)}
         return CommandOutcome(data, refresh=replace(installed, card=card))
@@ -218,7 +227,7 @@ class CommandHandlers:
         if command.args.get("drop"):
             # Its death is journaled, or the operator ended the rotation.
             return CommandOutcome({"state": "dropped", **shown}, forget_retiring=True)
-        death = await self._runner.check_deleted(retired.pair)
+        death = await self._runner.keys.check_deleted(retired.pair)
         code = death.fault.code if death.fault is not None else None
         return CommandOutcome({"state": death.state, "code": code, **shown})
 

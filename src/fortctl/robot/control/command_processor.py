@@ -204,7 +204,7 @@ class CommandProcessor:
             return self._receipt(command.number, command.kind, CommandOutcome(error=_too_late()), applied.generation)
         key = change.install
         if key is not None:
-            load = self._runner.swap_key if change.overlap else self._runner.set_key
+            load = self._runner.keys.swap if change.overlap else self._runner.keys.set
             await load(key.pair, uid=key.uid, allow=key.allow)
         return answer
 

@@ -18,8 +18,9 @@ from fortctl.mailbox.panic_order import PanicOrder, check_order, sign_answer
 from fortctl.model import KeyCard
 from fortctl.ports import Clock, Latch, PanicBoard, PanicRow
 from fortctl.robot.control.robot_vault import RobotVault
+from fortctl.robot.core.hold_reasons import HoldCode, HoldReason
 
-NOT_YET = "DEADMAN: the mailbox was not reached since the robot came up"
+NOT_YET = HoldReason(HoldCode.DEADMAN, "the mailbox was not reached since the robot came up")
 
 
 def orders_of(rows: Iterable[PanicRow], operator_id: str) -> list[str]:
@@ -35,9 +36,9 @@ def _signer(body: bytes) -> object:
 
 
 class Haltable(Protocol):
-    """What is asked of the robot's runner."""
+    """What a panic asks of the robot (:class:`fortctl.robot.trading.runner.Runner`)."""
 
-    def suspend_trading(self, reason: str) -> None: ...
+    def suspend_trading(self, reason: HoldReason | None) -> None: ...
 
     def place_nothing_more(self) -> None: ...
 
@@ -100,7 +101,7 @@ class PanicListener:
             self._log.warning("the mailbox is back and holds no panic order: the robot goes on")
         self._heard_at = self._clock.monotonic()
         if self._deadman_s is not None:
-            self._runner.suspend_trading("")
+            self._runner.suspend_trading(None)
         return False
 
     def _checked(self) -> Iterator[tuple[PanicRow, PanicOrder | None]]:
@@ -125,7 +126,7 @@ class PanicListener:
     def set_deadman(self, deadman_s: float | None) -> None:
         """Take another time for which nothing may be heard (s), or None: as long as it likes."""
         if deadman_s is None and self._deadman_s is not None:
-            self._runner.suspend_trading("")
+            self._runner.suspend_trading(None)
         self._deadman_s = deadman_s
         if deadman_s is not None and self._heard_at is None:
             self._runner.suspend_trading(NOT_YET)
@@ -134,7 +135,8 @@ class PanicListener:
         """Fall silent when the mailbox was not looked into for too long."""
         if self._deadman_s is None or self._heard_at is None or self._silent_for() <= self._deadman_s:
             return
-        self._runner.suspend_trading(f"DEADMAN: the mailbox was not reached for more than {self._deadman_s:.0f} s")
+        words = f"the mailbox was not reached for more than {self._deadman_s:.0f} s"
+        self._runner.suspend_trading(HoldReason(HoldCode.DEADMAN, words))
 
     def _silent_for(self) -> float:
         return self._clock.monotonic() - (self._heard_at or 0.0)

@@ -28,6 +28,7 @@ from fortctl.robot.core.events import (
     Trailed,
 )
 from fortctl.robot.core.filters import format_money
+from fortctl.robot.core.hold_reasons import HoldReason
 from fortctl.robot.core.lifecycle import TradingMode
 from fortctl.robot.core.settings import GridSettings, Settings, parse_settings
 
@@ -68,7 +69,7 @@ class Book:
         self.dust = ZERO
         self.dust_cost = ZERO
         self.closed = 0
-        self.hold: tuple[str, ...] = ()
+        self.hold: tuple[HoldReason, ...] = ()
         self.key_mark: KeyStatusChanged | None = None
         self.last_loss: KeyStatusChanged | None = None
         self.moved: dict[str, Decimal] = {}
@@ -184,7 +185,7 @@ class Book:
             case AssetPriced():
                 self.prices[event.asset], self.priced_at[event.asset] = event.price, event.at
             case Held():
-                self.hold = tuple(event.reasons)
+                self.hold = event.reasons
             case Released():
                 self.hold = ()
             case KeyStatusChanged():

@@ -10,6 +10,8 @@ from dataclasses import dataclass, fields
 from decimal import Decimal
 from typing import Any, ClassVar
 
+from fortctl.robot.core.hold_reasons import HoldReason, read_sentence
+
 
 @dataclass(frozen=True)
 class Event:
@@ -159,10 +161,24 @@ class AssetPriced(Event):
 
 @dataclass(frozen=True)
 class Held(Event):
-    """It waits for a person, for these reasons (``code: text``)."""
+    """It waits for a person, for these reasons."""
 
     kind: ClassVar[str] = "held"
-    reasons: list[str]
+    reasons: tuple[HoldReason, ...]
+
+    def as_json(self) -> dict[str, Any]:
+        # The sentences are what journals of before 0.1.0 hold, and what a person reads there.
+        return {
+            "reasons": [str(reason) for reason in self.reasons],
+            "typed": [reason.as_json() for reason in self.reasons],
+        }
+
+    @classmethod
+    def from_json(cls, body: Mapping[str, Any]) -> Held:
+        """Read what :meth:`as_json` wrote, or the sentences alone of an older journal."""
+        if "typed" in body:
+            return cls(tuple(HoldReason.from_json(kept) for kept in body["typed"]))
+        return cls(tuple(read_sentence(sentence) for sentence in body["reasons"]))
 
 
 @dataclass(frozen=True)
@@ -198,6 +214,8 @@ _KINDS: dict[str, type[Event]] = {
 def event_from_json(kind: str, body: Mapping[str, Any]) -> Event:
     """Read back what :meth:`Event.as_json` wrote."""
     cls = _KINDS[kind]
+    if cls is Held:
+        return Held.from_json(body)
     values = {}
     for part in fields(cls):
         if part.name in body:

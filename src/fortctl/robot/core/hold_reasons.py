@@ -1,73 +1,145 @@
-"""Reasons to hold: which of them a start clears, and which a person's look excuses. Pure.
+"""Why a robot waits for a person: typed reasons, and which of them a start or a person's look settles. Pure.
 
-A reason reads ``CODE: what stays true of it; what changes with the market``.
+A :class:`HoldReason` says what is wrong (``code``), of what (``subject``), and in words (``detail``). Rules compare
+codes, subjects and amounts; the words are for people and are never taken apart. Journals of before 0.1.0 hold sentences
+(``CODE: words``): :func:`read_sentence` reads those, once, when the journal is replayed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from decimal import Decimal, InvalidOperation
-
-BALANCE, SYMBOL, OTHER_ROBOT, JOURNAL_BEHIND = "BALANCE", "SYMBOL", "OTHER_ROBOT", "JOURNAL_BEHIND"
-# A break is over when a person starts the robot, where no cycle had to live through it (robot.md, "held").
-_CLEARED_BY_START = ("GAP", "DRIFT")
-# What a person may have looked at and let be. A break is another one each time; an account or a symbol that is not
-# the right one stays so, whoever looks.
-_EXCUSABLE = ("UNKNOWN_ORDER", "ROLLED_BACK", BALANCE, OTHER_ROBOT)
+from enum import StrEnum
+from typing import Any
 
 
-def code_of(reason: str) -> str:
-    """Return a reason's code."""
-    return reason.partition(":")[0]
+class HoldCode(StrEnum):
+    """Every code that a robot holds or pauses with; ``fortctl explain`` knows each."""
+
+    GAP = "GAP"  # the break was longer than resume.max_gap
+    DRIFT = "DRIFT"  # the price moved by more than resume.max_drift meanwhile
+    UNKNOWN_ORDER = "UNKNOWN_ORDER"  # an open order with our prefix is not in the journal
+    ROLLED_BACK = "ROLLED_BACK"  # the exchange reports less of an order than before
+    BALANCE = "BALANCE"  # less can be sold than our cycles have bought
+    ACCOUNT = "ACCOUNT"  # the key is another account's
+    SYMBOL = "SYMBOL"  # the exchange does not trade the symbol any more
+    OTHER_ROBOT = "OTHER_ROBOT"  # another robot's orders are open
+    JOURNAL_BEHIND = "JOURNAL_BEHIND"  # the journal is older than what the robot wrote last
+    BOOKS = "BOOKS"  # the exchange reports what the book cannot follow
+    STRATEGY = "STRATEGY"  # the strategy broke or cannot be loaded
+    PANIC = "PANIC"  # a panic stopped it
+    # Pauses: nothing is placed until they end by themselves.
+    DEADMAN = "DEADMAN"  # the mailbox was not reached for too long
+    JOURNAL = "JOURNAL"  # the journal cannot be written
+    DISK = "DISK"  # the disk is nearly full
 
 
-def left_by_start(reasons: Sequence[str]) -> list[str]:
+# A break is over when a person starts the robot and no cycle had to live through it (robot.md, "held").
+_CLEARED_BY_START = frozenset({HoldCode.GAP, HoldCode.DRIFT})
+# What a person may have looked at and accepted. A break is another one each time; an account or a symbol that is not
+# the right one stays wrong, whoever looks.
+_ACKNOWLEDGEABLE = frozenset({HoldCode.UNKNOWN_ORDER, HoldCode.ROLLED_BACK, HoldCode.BALANCE, HoldCode.OTHER_ROBOT})
+
+
+@dataclass(frozen=True)
+class HoldReason:
+    """One reason.
+
+    Attributes:
+        code: a :class:`HoldCode`; a text where a journal of another version has one that is not known here.
+        detail: what to tell a person.
+        subject: what it is about and what stays the same while numbers change: an order, a prefix, a symbol.
+        amount, asset: how much of which asset is missing (``BALANCE``).
+    """
+
+    code: str
+    detail: str
+    subject: str = ""
+    amount: Decimal | None = None
+    asset: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.code}: {self.detail}"
+
+    def as_json(self) -> dict[str, Any]:
+        """Return what the journal keeps of it."""
+        kept: dict[str, Any] = {"code": str(self.code), "detail": self.detail}
+        if self.subject:
+            kept["subject"] = self.subject
+        if self.amount is not None:
+            kept |= {"amount": f"{self.amount:f}", "asset": self.asset}
+        return kept
+
+    @classmethod
+    def from_json(cls, kept: Mapping[str, Any]) -> HoldReason:
+        """Read what :meth:`as_json` wrote."""
+        amount = kept.get("amount")
+        return cls(
+            str(kept["code"]),
+            str(kept["detail"]),
+            str(kept.get("subject", "")),
+            Decimal(amount) if amount is not None else None,
+            str(kept.get("asset", "")),
+        )
+
+
+def read_sentence(sentence: str) -> HoldReason:
+    """Return a reason that a journal of before 0.1.0 holds as ``CODE: words``.
+
+    Where its words do not have the form that they had then, it has no subject: a person looks again.
+    """
+    code, _colon, detail = sentence.partition(": ")
+    subject, amount, asset = "", None, ""
+    if code == HoldCode.BALANCE:
+        words = re.match(r"(\S+) (\S+) are missing;", detail)
+        try:
+            amount, asset = (Decimal(words[1]), words[2]) if words else (None, "")
+        except InvalidOperation:
+            amount = None
+    elif code in (HoldCode.UNKNOWN_ORDER, HoldCode.ROLLED_BACK):
+        subject = re.split(r"[ ;]", detail, maxsplit=1)[0]
+    elif code == HoldCode.OTHER_ROBOT:
+        prefix = re.match(r"orders named (\S+)… are open", detail)
+        subject = prefix[1] if prefix else ""
+    return HoldReason(code, detail or sentence, subject, amount, asset)
+
+
+def codes(reasons: Iterable[HoldReason]) -> set[str]:
+    """Return the codes of some reasons."""
+    return {reason.code for reason in reasons}
+
+
+def left_by_start(reasons: Iterable[HoldReason]) -> list[HoldReason]:
     """Return what still holds after a person's start with no cycle open."""
-    return [reason for reason in reasons if code_of(reason) not in _CLEARED_BY_START]
+    return [reason for reason in reasons if reason.code not in _CLEARED_BY_START]
 
 
+@dataclass(frozen=True)
 class Acknowledged:
-    """What a person has looked at.
+    """What a person has looked at and accepted.
 
-    Args:
-        seen: what stays true of each reason.
+    Attributes:
+        subjects: (code, subject) pairs.
         missing: by asset, how much of a balance may be missing.
     """
 
-    def __init__(self, seen: frozenset[str] = frozenset(), missing: Mapping[str, Decimal] | None = None) -> None:
-        self._seen = seen
-        self._missing = dict(missing or {})
+    subjects: frozenset[tuple[str, str]] = frozenset()
+    missing: Mapping[str, Decimal] = field(default_factory=dict)
 
-    def and_(self, reasons: Iterable[str]) -> Acknowledged:
+    def and_(self, reasons: Iterable[HoldReason]) -> Acknowledged:
         """Return these and more."""
-        seen, missing = set(self._seen), dict(self._missing)
+        subjects, missing = set(self.subjects), dict(self.missing)
         for reason in reasons:
-            lack = _lack(reason)
-            if lack is not None:
-                missing[lack[1]] = lack[0]
-            elif code_of(reason) in _EXCUSABLE:
-                seen.add(_lasting(reason))
-        return Acknowledged(frozenset(seen), missing)
+            if reason.amount is not None:
+                missing[reason.asset] = reason.amount
+            elif reason.code in _ACKNOWLEDGEABLE and reason.subject:
+                subjects.add((str(reason.code), reason.subject))
+        return Acknowledged(frozenset(subjects), missing)
 
-    def covers(self, reason: str) -> bool:
-        """Return whether a person has seen what a reason says; less missing than they saw is no news."""
-        lack = _lack(reason)
-        if lack is not None:
-            return lack[0] <= self._missing.get(lack[1], Decimal(0))
-        return _lasting(reason) in self._seen
-
-
-def _lasting(reason: str) -> str:
-    return reason.partition(";")[0]
-
-
-def _lack(reason: str) -> tuple[Decimal, str] | None:
-    """Return amount and asset of a ``BALANCE: 5 XRP are missing; …``."""
-    words = reason.split(maxsplit=3)
-    if code_of(reason) != BALANCE or len(words) < 3:
-        return None
-    try:
-        return Decimal(words[1]), words[2]
-    except InvalidOperation:
-        # A journal of before says it in other words: a person looks again.
-        return None
+    def covers(self, reason: HoldReason) -> bool:
+        """Return whether a person has accepted this; less missing than they accepted is covered."""
+        if reason.amount is not None:
+            return reason.amount <= self.missing.get(reason.asset, Decimal(0))
+        return (str(reason.code), reason.subject) in self.subjects

@@ -6,6 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 
+from fortctl.robot.core.hold_reasons import HoldReason
+
 
 class TradingMode(StrEnum):
     STOPPED = "stopped"
@@ -82,7 +84,7 @@ class LifecycleFacts:
     key: Key = Key.NONE
     candidate: bool = False
     books: Books = Books.STALE
-    hold: tuple[str, ...] = ()
+    hold: tuple[HoldReason, ...] = ()
     latched: bool = False
 
 

@@ -11,7 +11,7 @@ from fortctl.model import AccountState, Fill, OrderState
 from fortctl.robot.core.book import Book
 from fortctl.robot.core.cycle import Order
 from fortctl.robot.core.events import Event, FillRecorded, OrderNotFound, OrderStatusReported
-from fortctl.robot.core.hold_reasons import BALANCE
+from fortctl.robot.core.hold_reasons import HoldCode, HoldReason
 from fortctl.robot.core.order_ids import prefix_of
 
 HUNDRED = Decimal(100)
@@ -53,21 +53,20 @@ class Outage:
     now: int
     price: Decimal
 
-    def too_long(self, limits: ResumeLimits) -> list[str]:
+    def too_long(self, limits: ResumeLimits) -> list[HoldReason]:
         """Return why this break is not bridged without a person; empty when it is."""
         if self.mark is None:
             return []
-        reasons = []
+        reasons: list[HoldReason] = []
         gap = self.now - self.mark.at
         if gap > limits.max_gap_ms:
             allowed = limits.max_gap_ms / 3_600_000
-            reasons.append(f"GAP: the break lasted {gap / 3_600_000:.1f} h, {allowed:.1f} h are bridged alone")
+            words = f"the break lasted {gap / 3_600_000:.1f} h, {allowed:.1f} h are bridged alone"
+            reasons.append(HoldReason(HoldCode.GAP, words))
         drift = abs(self.price - self.mark.price) / self.mark.price * HUNDRED
         if drift > limits.max_drift:
-            reasons.append(
-                f"DRIFT: the price moved by {drift:.1f} % meanwhile ({self.mark.price:f} to {self.price:f}),"
-                f" {limits.max_drift:f} % are bridged alone"
-            )
+            moved = f"the price moved by {drift:.1f} % meanwhile ({self.mark.price:f} to {self.price:f})"
+            reasons.append(HoldReason(HoldCode.DRIFT, f"{moved}, {limits.max_drift:f} % are bridged alone"))
         return reasons
 
 
@@ -115,8 +114,8 @@ def regressed_orders(book: Book, open_orders: Iterable[OrderState]) -> list[str]
     ]
 
 
-def rollback_reason(ours: Order, found: OrderState | None) -> str | None:
-    """Return what speaks for an exchange that lost what it had told us, or None.
+def rollback_reason(ours: Order, found: OrderState | None) -> HoldReason | None:
+    """Return a reason to hold where the exchange reports less of an order than it reported before, or None.
 
     Args:
         ours: as it was before the exchange was asked.
@@ -124,13 +123,14 @@ def rollback_reason(ours: Order, found: OrderState | None) -> str | None:
     """
     name = ours.client_order_id
     if found is None:
-        return f"ROLLED_BACK: {name}; the exchange took it in and knows it no more" if ours.status is not None else None
-    if found.executed < ours.executed:
-        told = f"it has executed {found.executed:f} at the exchange, which told us of {ours.executed:f}"
-        return f"ROLLED_BACK: {name}; {told}"
-    if found.status.is_open and ours.final and not ours.absent:
-        return f"ROLLED_BACK: {name}; it is open at the exchange, which told us that it had ended"
-    return None
+        words = "the exchange accepted it and does not know it any more" if ours.status is not None else ""
+    elif found.executed < ours.executed:
+        words = f"it has executed {found.executed:f} at the exchange, which had reported {ours.executed:f}"
+    elif found.status.is_open and ours.final and not ours.absent:
+        words = "the exchange reports it as open, after it had reported its end"
+    else:
+        words = ""
+    return HoldReason(HoldCode.ROLLED_BACK, f"{name}; {words}", subject=name) if words else None
 
 
 def missed_events(
@@ -165,22 +165,23 @@ def reasons_to_hold(
     account: AccountState,
     gap: Outage,
     limits: ResumeLimits,
-) -> list[str]:
+) -> list[HoldReason]:
     """Return why the robot must not go on alone; empty when it may."""
-    reasons = gap.too_long(limits) if book.live else []
+    reasons: list[HoldReason] = gap.too_long(limits) if book.live else []
     prefix = prefix_of(robot_id)
     for order in open_orders:
         if order.client_order_id.startswith(prefix) and order.client_order_id not in book.orders:
             worth = order.price * (order.quantity - order.executed)
-            reasons.append(
-                f"UNKNOWN_ORDER: {order.client_order_id} bears our prefix and is not in the journal;"
+            words = (
+                f"{order.client_order_id} bears our prefix and is not in the journal;"
                 f" {order.side} {order.quantity:f} at {order.price:f}, {worth:f} {book.quote}"
             )
+            reasons.append(HoldReason(HoldCode.UNKNOWN_ORDER, words, subject=order.client_order_id))
     lack = shortage(book, account, gap.price)
     return [*reasons, lack] if lack is not None else reasons
 
 
-def shortage(book: Book, account: AccountState, price: Decimal) -> str | None:
+def shortage(book: Book, account: AccountState, price: Decimal) -> HoldReason | None:
     """Return a reason to hold where less can be sold than our cycles have bought, or None.
 
     What lies in other orders than ours cannot be sold.
@@ -190,10 +191,12 @@ def shortage(book: Book, account: AccountState, price: Decimal) -> str | None:
     there = held.free + min(held.locked, offered)
     if there >= wanted:
         return None
-    return (
-        f"{BALANCE}: {wanted - there:f} {book.base} are missing; {there:f} can be sold at the exchange, {wanted:f} are"
-        f" in our cycles; the difference is worth {(wanted - there) * price:f} {book.quote}"
+    lack = wanted - there
+    words = (
+        f"{lack:f} {book.base} are missing; {there:f} can be sold at the exchange, {wanted:f} are"
+        f" in our cycles; the difference is worth {lack * price:f} {book.quote}"
     )
+    return HoldReason(HoldCode.BALANCE, words, amount=lack, asset=book.base)
 
 
 def other_robots(robot_id: str, open_orders: Iterable[OrderState]) -> dict[str, int]:

@@ -11,6 +11,7 @@ from fortctl.robot.core.book import Book
 from fortctl.robot.core.cycle import order_row
 from fortctl.robot.core.events import Cancel, Intent, Place
 from fortctl.robot.core.filters import format_money
+from fortctl.robot.core.hold_reasons import HoldReason
 from fortctl.timestamps import rfc3339
 
 # An idle robot asks after half a minute of silence.
@@ -33,7 +34,7 @@ def robot_status(
         waits = (f"EXCHANGE: it has not answered for {int(silent_s // 60)} min: nothing can be placed", *waits)
     waits = waits if state in TRADING else ()
     if state == "held" or waits:
-        reason = "; ".join(book.hold if state == "held" else waits)
+        reason = "; ".join(map(str, book.hold if state == "held" else waits))
     orders = [order for order in book.unsettled() if not order.final]
     return {
         "state": state,
@@ -46,7 +47,7 @@ def robot_status(
         "profit_asset": book.quote or None,
         "last_event_at": rfc3339(book.last_at) if book.last_at else None,
         "price": f"{price:f}" if price is not None else None,
-        "hold": list(book.hold),
+        "hold": [str(held) for held in book.hold],
         "waits": list(waits),
         "book": {asset: format_money(amount) for asset, amount in sorted(book.moved.items()) if asset},
         "inventory": format_money(book.inventory()),
@@ -67,13 +68,11 @@ def balance_rows(book: Book, account: AccountState) -> list[dict[str, str]]:
 ZERO = Decimal(0)
 
 
-def numbered_reasons(reasons: Sequence[str]) -> list[dict[str, Any]]:
+def numbered_reasons(reasons: Sequence[HoldReason]) -> list[dict[str, Any]]:
     """Return the reasons to hold as ``{number, code, text}``."""
-    rows = []
-    for number, reason in enumerate(reasons, 1):
-        code, _colon, text = reason.partition(": ")
-        rows.append({"number": number, "code": code, "text": text or reason})
-    return rows
+    return [
+        {"number": number, "code": str(reason.code), "text": reason.detail} for number, reason in enumerate(reasons, 1)
+    ]
 
 
 def resume_preview(book: Book, intents: Sequence[Intent], price: Decimal | None) -> dict[str, Any]:

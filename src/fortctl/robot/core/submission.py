@@ -66,7 +66,7 @@ class Submission:
             and self.stopped is not SubmissionStep.LOCK
         )
 
-    def went(self, well: bool = True) -> Submission:
+    def advance(self, well: bool = True) -> Submission:
         """Return the state after the present step; one that did not go well leads to the unlocking, or to the end."""
         if well or self.step is None:
             return Submission(self.order, self.at + 1, self.stopped)
@@ -77,4 +77,4 @@ class Submission:
 
 
 # An order that is stamped, and whose intent is durable.
-READY = Submission().went().went()
+READY = Submission().advance().advance()

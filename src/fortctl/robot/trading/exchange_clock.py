@@ -64,7 +64,7 @@ class ExchangeClock:
         self._refused = True
 
     @property
-    def parted(self) -> bool:
+    def drifted(self) -> bool:
         """Whether this host's clocks have parted since: somebody set one of them, or the machine slept."""
         return self._measured is not None and abs(self._apart() - self._apart_then) > CLOCKS_PARTED_MS
 

@@ -10,6 +10,7 @@ from fortctl.errors import JournalUnwritableError
 from fortctl.robot.core.book import Book
 from fortctl.robot.core.cycle import IllegalTransitionError
 from fortctl.robot.core.events import Event
+from fortctl.robot.core.hold_reasons import HoldCode, HoldReason
 from fortctl.robot.core.reconciliation import LastContact
 
 
@@ -51,8 +52,8 @@ class JournaledBook:
 
     Attributes:
         book: as the events that were taken in make it.
-        trouble: why the journal cannot be written; empty when it can.
-        cramped: why it soon will not be; empty while there is room.
+        write_error: why the journal cannot be written, or None.
+        low_space: why it soon cannot be, or None while there is room.
     """
 
     def __init__(self, journal: Journal, log: logging.Logger) -> None:
@@ -60,7 +61,8 @@ class JournaledBook:
         self._log = log
         # Events that the book has and the journal has not yet: written with the next ones, in order.
         self._unwritten: list[Event] = []
-        self.trouble = self.low_space = ""
+        self.write_error: HoldReason | None = None
+        self.low_space: HoldReason | None = None
         self.book = Book()
         self.read_again()
 
@@ -73,9 +75,9 @@ class JournaledBook:
 
     def write(self, events: Sequence[Event]) -> None:
         """Make events durable, and those before them that waited. Raises ``JournalUnwritableError``."""
-        if self.trouble:
+        if self.write_error is not None:
             # What failed may be on disk all the same: nothing is written before the journal has been read again.
-            raise JournalUnwritableError(self.trouble)
+            raise JournalUnwritableError(str(self.write_error))
         try:
             self._journal.append([*self._unwritten, *events])
         except JournalUnwritableError as trouble:
@@ -83,7 +85,7 @@ class JournaledBook:
             raise
         self._unwritten.clear()
 
-    def write_later(self, events: Sequence[Event]) -> None:
+    def write_with_next(self, events: Sequence[Event]) -> None:
         """Have events written before the next ones."""
         self._unwritten += events
 
@@ -92,26 +94,27 @@ class JournaledBook:
         if self._unwritten:
             self.write(())
 
-    def take_in(self, events: Sequence[Event]) -> str | None:
-        """Take events into the book; return why it cannot follow them, or None."""
+    def apply(self, events: Sequence[Event]) -> HoldReason | None:
+        """Apply events to the book; return a reason to hold where it cannot follow them."""
         try:
             self.book.replay(events)
         except (IllegalTransitionError, KeyError) as error:
             self._log.error("the book cannot follow the exchange: %s", error)
-            return f"BOOKS: {error}"
+            return HoldReason(HoldCode.BOOKS, str(error))
         return None
 
     def cannot_write(self, why: str) -> None:
-        """The journal cannot be written: nothing leaves any more, until it can (see ``Runner.run``)."""
-        if not self.trouble:
-            self.trouble = f"JOURNAL: {why}; no order leaves until it can be"
-            self._log.error("%s", self.trouble)
+        """Note that the journal cannot be written: no order leaves until it can (see ``Runner.run``)."""
+        if self.write_error is None:
+            self.write_error = HoldReason(HoldCode.JOURNAL, f"{why}; no order leaves until it can be written")
+            self._log.error("%s", self.write_error)
 
-    def look_for_room(self) -> None:
-        """Note whether nothing may leave because the journal will soon not be writable any more."""
-        cramped, room, least = "", self._journal.room() // MIB, ROOM_BYTES // MIB
+    def check_space(self) -> None:
+        """Note whether the disk is so full that the journal soon cannot be written."""
+        low, room, least = None, self._journal.room() // MIB, ROOM_BYTES // MIB
         if room < least:
-            cramped = f"DISK: {room} MiB are left for the journal; no order leaves until there are {least}"
-        if bool(cramped) != bool(self.low_space):
-            self._log.warning("%s", cramped or "there is room for the journal again")
-        self.low_space = cramped
+            words = f"{room} MiB are left for the journal; no order leaves until there are {least}"
+            low = HoldReason(HoldCode.DISK, words)
+        if (low is None) != (self.low_space is None):
+            self._log.warning("%s", low or "there is room for the journal again")
+        self.low_space = low

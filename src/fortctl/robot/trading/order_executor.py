@@ -1,27 +1,29 @@
-"""Carry out intents: journal first, then the latch, then the wire; what stays unknown is looked up, never assumed."""
+"""Execute intents: journal first, then the latch, then the wire; what stays unknown is looked up, never assumed.
+
+A fill's way to the next order is in this module from end to end: :meth:`OrderExecutor.on_order_update` receives it from
+the user stream, ``_sell_at_once`` makes the sell, ``_send`` takes it through the latch and the lease to the exchange.
+Every other order comes from the worker's plan through :meth:`OrderExecutor.execute`, and leaves by the same ``_send``.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from decimal import Decimal
-from typing import TYPE_CHECKING
 
-from fortctl.model import OrderRequest, OrderState, OrderStatus, OrderType, Side, SymbolRules
+from fortctl.model import Fill, OrderRequest, OrderState, OrderStatus, OrderType, OrderUpdate, Side, SymbolRules
 from fortctl.ports import Exchange, ExchangeError, Outcome
 from fortctl.robot.core.cycle import Order
-from fortctl.robot.core.events import Cancel, Intent, OrderIntended, OrderNotFound, Place
+from fortctl.robot.core.events import Cancel, Event, Intent, OrderIntended, OrderNotFound, Place
 from fortctl.robot.core.order_ids import client_order_id
-from fortctl.robot.core.reconciliation import status_report
+from fortctl.robot.core.reconciliation import fill_record, status_report
 from fortctl.robot.core.settings import Settings
 from fortctl.robot.core.submission import READY, RECV_WINDOW_MS, SubmissionStep
 from fortctl.robot.strategy.api import View, first_sell
 from fortctl.robot.trading.order_lookup import OrderLookup
-
-if TYPE_CHECKING:
-    from fortctl.robot.trading.runner import Runner
+from fortctl.robot.trading.state import RobotState
 
 BACK_OFF_S = {Outcome.WOULD_TAKE: 1.0, Outcome.NO_FUNDS: 30.0, Outcome.REFUSED: 30.0}
 AT_ONCE = 16
@@ -33,16 +35,31 @@ ENDED_BY_EXCHANGE = (OrderStatus.EXPIRED, OrderStatus.EXPIRED_IN_MATCH, OrderSta
 
 
 class OrderExecutor:
-    """Places, cancels and looks up the orders of one runner."""
+    """Places and cancels the orders of one robot.
 
-    def __init__(self, runner: Runner) -> None:
-        self._runner = runner
+    Args:
+        robot: the robot's state.
+        lookup: looks up what is unknown, and fetches trades.
+        on_key_refused: is awaited when the exchange refuses the key.
+        on_rules_doubted: is called when filters or commissions seem to be others than those known.
+    """
+
+    def __init__(
+        self,
+        robot: RobotState,
+        lookup: OrderLookup,
+        on_key_refused: Callable[[ExchangeError], Awaitable[None]],
+        on_rules_doubted: Callable[[], None],
+    ) -> None:
+        self._robot = robot
+        self._lookup = lookup
+        self._on_key_refused = on_key_refused
+        self._on_rules_doubted = on_rules_doubted
         self._levels: dict[int, float] = {}
         self._sells: dict[int, float] = {}
         # Refusals in a row because the order would have matched at once, by level and by cycle.
         self._would_match_count: dict[str, dict[int, int]] = {"buy": {}, "sell": {}}
         self._cancelling: set[str] = set()
-        self.lookups = OrderLookup(runner)
         self._busy_until = 0.0
         self._slots = asyncio.Semaphore(AT_ONCE)
         self._flying = 0
@@ -51,29 +68,29 @@ class OrderExecutor:
 
     def view(self, price: Decimal, rules: SymbolRules, rate: Decimal) -> View:
         """Return what the strategy looks at; levels and sells refused a moment ago are left out."""
-        now = self._runner.monotonic()
+        now = self._robot.clock.monotonic()
         self._levels = {level: until for level, until in self._levels.items() if until > now}
         self._sells = {cycle: until for cycle, until in self._sells.items() if until > now}
         self._would_match_count["sell"] = {
-            cycle: count for cycle, count in self._would_match_count["sell"].items() if cycle in self._runner.book.live
+            cycle: count for cycle, count in self._would_match_count["sell"].items() if cycle in self._robot.book.live
         }
         return View(
-            *(price, rules, rate, frozenset(self._levels), frozenset(self._sells), self._runner.exchange_now()),
+            *(price, rules, rate, frozenset(self._levels), frozenset(self._sells), self._robot.exchange_now()),
             nudged=self._would_match_count["buy"],
             nudged_sells=self._would_match_count["sell"],
         )
 
     async def execute(self, exchange: Exchange, intents: Sequence[Intent]) -> None:
         """Carry out intents side by side; sells and cancels first."""
-        book = self._runner.book
+        book = self._robot.book
         under = book.settings
-        if self._runner.monotonic() < self._busy_until:
-            wait = self._busy_until - self._runner.monotonic()
-            self._runner.beat(wait)
+        if self._robot.clock.monotonic() < self._busy_until:
+            wait = self._busy_until - self._robot.clock.monotonic()
+            self._robot.beat(wait)
             await asyncio.sleep(wait)
-        if not self._runner.calm() or under is not book.settings:
+        if not self._robot.calm() or under is not book.settings:
             # It was wanted before a break, or under other settings: that is judged first, and then it is thought over.
-            self._runner.look_again()
+            self._robot.wake()
             return
         places = [intent for intent in intents if isinstance(intent, Place)]
         cancels = [intent.client_order_id for intent in intents if isinstance(intent, Cancel)]
@@ -102,10 +119,10 @@ class OrderExecutor:
 
     def _journal(self, places: Sequence[Place]) -> list[tuple[OrderRequest, int]]:
         """Make the intents durable, all in one write; only then may any of them leave."""
-        runner, book = self._runner, self._runner.book
+        robot, book = self._robot, self._robot.book
         events = []
         fresh = sum(1 for place in places if place.cycle is None)
-        number = runner.reserve_cycles(fresh) if fresh else 0
+        number = robot.reserve_cycles(fresh) if fresh else 0
         for place in places:
             cycle, attempt = place.cycle, 1
             if cycle is None:
@@ -113,22 +130,23 @@ class OrderExecutor:
             else:
                 attempt = book.next_attempt(book.cycles[cycle], place.leg, place.price, place.quantity)
             events.append(self._intended(place, cycle, attempt))
-        runner.record(*events)
+        robot.record(*events)
         return [(self._request(book.orders[event.client_order_id]), event.at) for event in events]
 
     def _intended(self, place: Place, cycle: int, attempt: int) -> OrderIntended:
-        runner = self._runner
+        robot = self._robot
+        step_size = robot.rules.step_size if robot.rules is not None else Decimal(0)
         return OrderIntended(
-            *(cycle, place.level, place.leg, attempt, client_order_id(runner.robot_id, cycle, place.leg, attempt)),
+            *(cycle, place.level, place.leg, attempt, client_order_id(robot.robot_id, cycle, place.leg, attempt)),
             *(place.price, place.quantity, place.dust),
             # The timestamp is fixed before the lease is checked: what is delayed after that is refused (rule 5).
-            at=runner.exchange_now(),
+            at=robot.exchange_now(),
             sell_price=place.sell_price,
-            sell_step=runner.step_size if place.sell_price else Decimal(0),
+            sell_step=step_size if place.sell_price else Decimal(0),
         )
 
     def _request(self, order: Order) -> OrderRequest:
-        settings = self._runner.book.settings
+        settings = self._robot.book.settings
         assert settings is not None
         return OrderRequest(
             settings.symbol,
@@ -140,20 +158,70 @@ class OrderExecutor:
             settings.self_trade_prevention,
         )
 
-    def sell_at_once(self, name: str, view: View) -> bool:
+    # -- from a fill to the next order -------------------------------------------------------------------------------
+
+    def on_order_update(self, update: OrderUpdate) -> None:
+        """Apply an update of the user stream; where it finishes a buy, send the promised sell at once.
+
+        The order of the steps is that of docs/fill-to-order.md: the update is applied to the book, the sell is made of
+        the book, and both are journaled after the sell has left. A crash in between loses nothing: the exchange reports
+        the fill again, and the sell was made durable with its buy (robot.md, rule 1).
+        """
+        robot = self._robot
+        name = self._known_as(update.order)
+        if name is None:
+            return
+        events: list[Event] = []
+        if update.fill is not None and not robot.book.has_booked(name, update.fill.trade_id):
+            events.append(fill_record(update.fill, name))
+            if self._is_dearer(update.fill):
+                self._on_rules_doubted()
+        events.append(replace(status_report(update.order), client_order_id=name))
+        robot.record_with_next(*events)
+        self.note_exchange_ended(name)
+        if self._sell_at_once(name):
+            # The write waits for the order to leave: what a crash loses until then, the exchange reports again.
+            return
+        # The worker wakes first: what it plans now is written together with what happened.
+        robot.wake()
+        robot.spawn(self._flush_soon(), "journal")
+        if robot.book.orders[name].missing:
+            self._lookup.fetch_fills_of(name)
+
+    def _known_as(self, order: OrderState) -> str | None:
+        """Return our name for an order, or None where it is none of ours; amended by hand, it bears another."""
+        book = self._robot.book
+        if order.client_order_id in book.orders:
+            return order.client_order_id
+        return next((one.client_order_id for one in book.unsettled() if one.order_id == order.order_id), None)
+
+    def _is_dearer(self, fill: Fill) -> bool:
+        """Return whether a commission was higher than what is reckoned with (by more than its rounding)."""
+        book = self._robot.book
+        whole = {book.base: fill.quantity, book.quote: fill.quote}.get(fill.commission_asset)
+        return whole is not None and fill.commission > whole * self._robot.rate * Decimal("1.01")
+
+    async def _flush_soon(self) -> None:
+        self._robot.flush()
+        self._robot.accepted()
+
+    def _sell_at_once(self, name: str) -> bool:
         """Send a finished buy's promised sell without a write in between; True when it is on its way (rule 1)."""
-        runner, book = self._runner, self._runner.book
-        order, exchange = book.orders[name], runner.exchange
-        if order.leg != "buy" or not order.settled or exchange is None or runner.monotonic() < self._busy_until:
+        robot, book = self._robot, self._robot.book
+        order, exchange = book.orders[name], robot.exchange
+        # The lease is checked once, after the sell is stamped and under the latch's lock (robot/core/submission.py).
+        if not robot.calm() or robot.rules is None or robot.price is None:
+            return False
+        if order.leg != "buy" or not order.settled or exchange is None or robot.clock.monotonic() < self._busy_until:
             return False
         cycle = book.cycles[order.cycle]
-        place = first_sell(book, cycle, view)
+        place = first_sell(book, cycle, self.view(robot.price, robot.rules, robot.rate))
         if place is None:
             return False
         event = self._intended(place, cycle.id, 1)
-        runner.take(event)
+        robot.record_with_next(event)
         request = self._request(book.orders[event.client_order_id])
-        runner.spawn(self._place(exchange, request, event.at, book.settings), f"sell {event.client_order_id}")
+        robot.spawn(self._place(exchange, request, event.at, book.settings), f"sell {event.client_order_id}")
         return True
 
     async def _place(self, exchange: Exchange, request: OrderRequest, at: int, under: Settings | None) -> None:
@@ -165,72 +233,72 @@ class OrderExecutor:
 
         A buy leaves only under the settings that it was wanted by.
         """
-        runner, name, going = self._runner, request.client_order_id, READY
+        robot, name, going = self._robot, request.client_order_id, READY
         async with self._slots:
-            with runner.latch.placing() as free:
-                going = going.went(free).went(free)
+            with robot.latch.placing() as free:
+                going = going.advance(free).advance(free)
                 if going.step is SubmissionStep.LEASE:
-                    wanted = request.side is Side.SELL or under is runner.book.settings
-                    going = going.went(runner.may_place() and exchange is runner.exchange and wanted)
+                    wanted = request.side is Side.SELL or under is robot.book.settings
+                    going = going.advance(robot.may_place() and exchange is robot.exchange and wanted)
                 answer = await _answer(exchange, request, at) if going.step is SubmissionStep.SEND else None
         if answer is None:
-            runner.record(OrderNotFound(name, f"not sent: {going.stopped}"))
-            self._block(runner.book.orders[name], NOT_SENT_S)
-            asyncio.get_running_loop().call_later(NOT_SENT_S, runner.look_again)
+            robot.record(OrderNotFound(name, f"not sent: {going.stopped}"))
+            self._block(robot.book.orders[name], NOT_SENT_S)
+            asyncio.get_running_loop().call_later(NOT_SENT_S, robot.wake)
         elif isinstance(answer, ExchangeError):
             await self._not_placed(name, answer)
         else:
             self._placed(name, answer)
 
     def _placed(self, name: str, order: OrderState) -> None:
-        runner = self._runner
-        self._would_match_count[runner.book.orders[name].leg].pop(self._place_of(name), None)
-        runner.record(status_report(order))
-        self.noted(name)
-        runner.accepted()
-        if runner.book.orders[name].missing:
-            self.lookups.fetch_fills_of(name)
+        robot = self._robot
+        self._would_match_count[robot.book.orders[name].leg].pop(self._place_of(name), None)
+        robot.record(status_report(order))
+        self.note_exchange_ended(name)
+        robot.accepted()
+        if robot.book.orders[name].missing:
+            self._lookup.fetch_fills_of(name)
 
     async def _not_placed(self, name: str, fault: ExchangeError) -> None:
-        runner = self._runner
-        runner.flush()
-        order = runner.book.orders[name]
+        robot = self._robot
+        robot.flush()
+        order = robot.book.orders[name]
         if fault.outcome in (Outcome.UNKNOWN, Outcome.DUPLICATE):
-            runner.log.warning("order %s: outcome unknown (%s); looking it up", name, fault)
-            self.lookups.doubt(name)
+            robot.log.warning("order %s: outcome unknown (%s); looking it up", name, fault)
+            self._lookup.mark_unknown(name)
             return
-        runner.record(OrderNotFound(name, f"{fault.outcome.value} {fault.code or ''}".strip()))
+        robot.record(OrderNotFound(name, f"{fault.outcome.value} {fault.code or ''}".strip()))
         wait = BACK_OFF_S.get(fault.outcome, fault.retry_after or 1.0)
         self._block(order, wait)
         if fault.outcome is Outcome.REFUSED:
-            runner.doubt_rules()
+            self._on_rules_doubted()
         if fault.outcome is Outcome.WOULD_TAKE:
-            taking, place = self._would_match_count[order.leg], self._place_of(name)
-            taking[place] = taking.get(place, 0) + 1
+            crossings, place = self._would_match_count[order.leg], self._place_of(name)
+            crossings[place] = crossings.get(place, 0) + 1
         elif fault.outcome is Outcome.KEY_REFUSED:
-            await runner.confirm_key_loss(fault)
+            await self._on_key_refused(fault)
         elif fault.outcome is Outcome.NO_FUNDS and order.leg == "sell":
             # What our cycles have bought may be gone: the balance is looked at before it is tried again.
-            runner.doubt_books()
+            robot.doubt_books()
         elif fault.outcome is Outcome.CLOCK:
-            runner.resync()
+            robot.resync()
         elif fault.outcome is Outcome.BUSY:
-            self._busy_until = max(self._busy_until, runner.monotonic() + (fault.retry_after or 1.0))
-        runner.log.warning("order %s not placed: %s", name, fault)
-        asyncio.get_running_loop().call_later(wait, runner.look_again)
+            self._busy_until = max(self._busy_until, robot.clock.monotonic() + (fault.retry_after or 1.0))
+        robot.log.warning("order %s not placed: %s", name, fault)
+        asyncio.get_running_loop().call_later(wait, robot.wake)
 
     def _block(self, order: Order, seconds: float) -> None:
         blocked = self._levels if order.leg == "buy" else self._sells
-        blocked[self._place_of(order.client_order_id)] = self._runner.monotonic() + seconds
+        blocked[self._place_of(order.client_order_id)] = self._robot.clock.monotonic() + seconds
 
     def _place_of(self, name: str) -> int:
         """Return what must wait when an order is refused: a buy's level, or a sell's cycle."""
-        order = self._runner.book.orders[name]
-        return self._runner.book.cycles[order.cycle].level if order.leg == "buy" else order.cycle
+        order = self._robot.book.orders[name]
+        return self._robot.book.cycles[order.cycle].level if order.leg == "buy" else order.cycle
 
-    def noted(self, name: str) -> None:
+    def note_exchange_ended(self, name: str) -> None:
         """Wait before the next try of an order that the exchange ended by itself (self-trade prevention, a halt)."""
-        order = self._runner.book.orders[name]
+        order = self._robot.book.orders[name]
         if order.status in ENDED_BY_EXCHANGE:
             self._block(order, BACK_OFF_S[Outcome.REFUSED])
 
@@ -242,33 +310,33 @@ class OrderExecutor:
         Args:
             while_calm: only if it may still be wanted when its turn comes.
         """
-        runner = self._runner
-        settings = runner.book.settings
+        robot = self._robot
+        settings = robot.book.settings
         assert settings is not None
         self._cancelling.add(name)
         try:
             async with self._slots:
-                if while_calm and not runner.calm():
+                if while_calm and not robot.calm():
                     return None
                 # By its number, where it is known: amended by hand, it answers to another name.
-                number = runner.book.orders[name].order_id or None
+                number = robot.book.orders[name].order_id or None
                 order = await exchange.cancel(settings.symbol, name, order_id=number)
         except ExchangeError as fault:
             if fault.outcome is Outcome.ABSENT:
                 # Filled, cancelled or gone meanwhile: the exchange knows which.
-                self.lookups.doubt(name)
+                self._lookup.mark_unknown(name)
             elif fault.outcome is Outcome.KEY_REFUSED:
-                await runner.confirm_key_loss(fault)
+                await self._on_key_refused(fault)
             else:
-                runner.log.warning("cancel of %s: %s", name, fault)
-                self.lookups.doubt(name)
+                robot.log.warning("cancel of %s: %s", name, fault)
+                self._lookup.mark_unknown(name)
             return fault
         finally:
             self._cancelling.discard(name)
-        runner.record(status_report(replace(order, client_order_id=name)))
-        runner.accepted()
-        if runner.book.orders[name].missing:
-            self.lookups.fetch_fills_of(name)
+        robot.record(status_report(replace(order, client_order_id=name)))
+        robot.accepted()
+        if robot.book.orders[name].missing:
+            self._lookup.fetch_fills_of(name)
         return None
 
     async def cancel_all(self) -> tuple[list[str], list[ExchangeError]]:
@@ -276,10 +344,10 @@ class OrderExecutor:
 
         What is not answered in time is in doubt.
         """
-        exchange = self._runner.exchange
+        exchange = self._robot.exchange
         if exchange is None:
             return [], []
-        names = [order.client_order_id for order in self._runner.book.unsettled() if not order.final]
+        names = [order.client_order_id for order in self._robot.book.unsettled() if not order.final]
         cancels = {name: asyncio.ensure_future(self.cancel(exchange, name)) for name in names}
         if cancels:
             _done, late = await asyncio.wait(cancels.values(), timeout=CANCEL_WITHIN_S)
@@ -289,7 +357,7 @@ class OrderExecutor:
         faults = []
         for name, cancel in cancels.items():
             if cancel.cancelled():
-                self.lookups.doubt(name)
+                self._lookup.mark_unknown(name)
                 faults.append(ExchangeError(Outcome.UNKNOWN, f"no answer within {CANCEL_WITHIN_S:.0f} s"))
             elif (fault := cancel.result()) is not None:
                 faults.append(fault)

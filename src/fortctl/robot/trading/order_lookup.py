@@ -6,7 +6,6 @@ import asyncio
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
-from typing import TYPE_CHECKING
 
 from fortctl.model import Fill, OrderState, OrderStatus, Side
 from fortctl.ports import Exchange, ExchangeError, Outcome
@@ -16,9 +15,7 @@ from fortctl.robot.core.order_ids import client_order_id
 from fortctl.robot.core.reconciliation import fill_record, rollback_reason, status_report
 from fortctl.robot.core.settings import Settings
 from fortctl.robot.core.submission import PROVED_AFTER_MS
-
-if TYPE_CHECKING:
-    from fortctl.robot.trading.runner import Runner
+from fortctl.robot.trading.state import RobotState
 
 NOT_FOUND = "not found at the exchange"
 # The stream usually brings a fill's trade sooner than it could be asked for.
@@ -48,10 +45,14 @@ class _ArchivedError(Exception):
 
 
 class OrderLookup:
-    """Looks up the orders of one runner."""
+    """Looks up the orders of one robot, and fetches their trades.
 
-    def __init__(self, runner: Runner) -> None:
-        self._runner = runner
+    Args:
+        robot: the robot's state.
+    """
+
+    def __init__(self, robot: RobotState) -> None:
+        self._robot = robot
         self._unknown: set[str] = set()
         self._fetching: dict[str, asyncio.Task[None]] = {}
         # What is doubted was not sent after this (exchange's clock, ms; 0: not measured yet).
@@ -68,33 +69,33 @@ class OrderLookup:
         """The book was read anew: whatever is open in it is looked up before anything is placed."""
         self._unknown.clear()
         # What may have left meanwhile was this process's own.
-        self._owner_since = self._runner.exchange_now()
+        self._owner_since = self._robot.exchange_now()
 
-    def doubt(self, name: str) -> None:
-        """An order's outcome is unknown from now on."""
+    def mark_unknown(self, name: str) -> None:
+        """Note that an order's outcome is unknown: it is looked up before anything else is done with it."""
         self._unknown.add(name)
-        self._runner.look_again()
+        self._robot.wake()
 
     async def resolve_unknown(self, exchange: Exchange) -> None:
         """Look up every order whose outcome is unknown."""
         for name in self.unknown:
-            order = self._runner.book.orders.get(name)
+            order = self._robot.book.orders.get(name)
             if order is not None:
                 await self._settle(exchange, order, await self.look_up(exchange, order))
             self._unknown.discard(name)
 
     async def _settle(self, exchange: Exchange, order: Order, found: OrderState | None) -> None:
-        runner, name = self._runner, order.client_order_id
+        robot, name = self._robot, order.client_order_id
         reason = rollback_reason(order, found)
         if reason is not None:
-            runner.hold_for(reason)
+            robot.hold_for(reason)
             return
         if found is None:
-            runner.record(OrderNotFound(name, NOT_FOUND))
+            robot.record(OrderNotFound(name, NOT_FOUND))
             return
         fills = await self.missing_fills(exchange, [found])
         booked: list[FillRecorded] = [fill_record(fill, name) for fill in fills.get(name, ())]
-        runner.record(*booked, status_report(found))
+        robot.record(*booked, status_report(found))
 
     async def resolve_doubts(self, exchange: Exchange, open_orders: Iterable[OrderState]) -> None:
         """Look up every promised sell that a process before this one may have sent (robot.md, rule 1).
@@ -103,16 +104,16 @@ class OrderLookup:
             open_orders: the symbol's open orders as the exchange told them just now; a buy among them has not finished,
                 so its sell never left.
         """
-        runner, book = self._runner, self._runner.book
+        robot, book = self._robot, self._robot.book
         if not book.doubted:
             return
-        self._owner_since = self._owner_since or runner.began_at()
+        self._owner_since = self._owner_since or robot.exchange_clock.began_at()
         there = {order.client_order_id: order for order in open_orders}
         for cycle in [book.cycles[number] for number in sorted(book.doubted)]:
             if cycle.orders["buy"] in there:
                 book.doubted.discard(cycle.id)
             elif cycle.state is CycleState.BOUGHT:
-                name = client_order_id(runner.robot_id, cycle.id, "sell", 1)
+                name = client_order_id(robot.robot_id, cycle.id, "sell", 1)
                 found = there.get(name)
                 if found is None:
                     # Whatever was sent has arrived by then, so that one look proves it either way.
@@ -122,20 +123,20 @@ class OrderLookup:
                 await self._settle_doubt(exchange, cycle, name, found)
 
     async def _settle_doubt(self, exchange: Exchange, cycle: Cycle, name: str, found: OrderState | None) -> None:
-        runner = self._runner
+        robot = self._robot
         price, quantity = (found.price, found.quantity) if found else (cycle.sell_price, cycle.promised)
         at = found.time if found else self._owner_since
         # Its number is spent either way: an id that may have left is never sent again.
-        runner.record(OrderIntended(cycle.id, cycle.level, "sell", 1, name, price, quantity, Decimal(0), at))
-        await self._settle(exchange, runner.book.orders[name], found)
+        robot.record(OrderIntended(cycle.id, cycle.level, "sell", 1, name, price, quantity, Decimal(0), at))
+        await self._settle(exchange, robot.book.orders[name], found)
 
-    async def survey(self, exchange: Exchange, orders: Sequence[Order]) -> dict[str, OrderState]:
+    async def list_orders(self, exchange: Exchange, orders: Sequence[Order]) -> dict[str, OrderState]:
         """Return orders of ours as one listing of the exchange shows them, where that costs less than looking each up.
 
         Who is not in it must be looked up: only that proves an order absent.
         """
         numbers = {order.order_id: order.client_order_id for order in orders if order.order_id}
-        settings = self._runner.book.settings
+        settings = self._robot.book.settings
         if len(numbers) <= MANY or settings is None:
             return {}
         listed = await exchange.all_orders(settings.symbol, from_id=min(numbers))
@@ -148,9 +149,9 @@ class OrderLookup:
     async def look_up(self, exchange: Exchange, order: Order) -> OrderState | None:
         """Return an order of ours as the exchange has it, under our name; None only once it is proved absent."""
         try:
-            found = await self._find(exchange, self._likeness(order), order.at, order.order_id)
+            found = await self._find(exchange, self._traits(order), order.at, order.order_id)
         except _ArchivedError:
-            found = _dead(self._runner.book.settings, order)
+            found = _dead(self._robot.book.settings, order)
         # Amended by hand, it bears another client order id and is still ours.
         return replace(found, client_order_id=order.client_order_id) if found is not None else None
 
@@ -161,7 +162,7 @@ class OrderLookup:
             at: when its request can have been stamped at the latest (exchange's clock, ms).
             order_id: the exchange's number, where it told one.
         """
-        settings = self._runner.book.settings
+        settings = self._robot.book.settings
         assert settings is not None
         while True:
             try:
@@ -177,8 +178,8 @@ class OrderLookup:
             if not await self._until_proved(at):
                 return await self._renamed(exchange, settings.symbol, sought, at)
 
-    def _likeness(self, order: Order) -> OrderTraits:
-        orders = self._runner.book.orders.values()
+    def _traits(self, order: Order) -> OrderTraits:
+        orders = self._robot.book.orders.values()
         # Whatever was stamped a minute before it was taken in before it, and so has a lower number.
         before = [one.order_id for one in orders if one.order_id and one.at < order.at - MINUTE_MS]
         return OrderTraits(order.client_order_id, order.side, order.price, max(before, default=-1) + 1)
@@ -188,8 +189,8 @@ class OrderLookup:
 
         An amended order answers to its new name alone; its amendments tell what it was sent as (decision 0018).
         """
-        runner = self._runner
-        ours = runner.book.orders
+        robot = self._robot
+        ours = robot.book.orders
         numbers = {order.order_id for order in ours.values() if order.order_id}
         for found in await self._listed(exchange, symbol, sought.first, at):
             if found.order_id in numbers or (found.side, found.price) != (sought.side, sought.price):
@@ -198,7 +199,7 @@ class OrderLookup:
                 continue
             earlier = [found.client_order_id, *await exchange.earlier_names(symbol, found.order_id)]
             if sought.name in earlier:
-                runner.log.warning("%s was amended before its answer was known: it is %d", sought.name, found.order_id)
+                robot.log.warning("%s was amended before its answer was known: it is %d", sought.name, found.order_id)
                 state = await exchange.order(symbol, sought.name, order_id=found.order_id)
                 return replace(state, client_order_id=sought.name)
         return None
@@ -207,17 +208,17 @@ class OrderLookup:
         """Return all orders of the symbol from a number on; one listing serves for all that had arrived before it."""
         since, lowest, orders = self._listing
         if since - PROVED_AFTER_MS <= at or first < lowest:
-            since = self._runner.exchange_now()
+            since = self._robot.exchange_now()
             orders = await exchange.all_orders(symbol, from_id=first)
             self._listing = since, first, orders
         return orders
 
     async def _until_proved(self, at: int) -> bool:
         """Wait until what was stamped then (exchange's clock, ms) has arrived or never will; True if that took time."""
-        left_ms = at + PROVED_AFTER_MS - self._runner.exchange_now()
+        left_ms = at + PROVED_AFTER_MS - self._robot.exchange_now()
         if left_ms < 0:
             return False
-        await self._runner.sleep(left_ms / 1000 + 0.05)
+        await self._robot.clock.sleep(left_ms / 1000 + 0.05)
         return True
 
     async def _by_number(self, exchange: Exchange, symbol: str, name: str, order_id: int) -> OrderState | None:
@@ -230,7 +231,7 @@ class OrderLookup:
 
     async def missing_fills(self, exchange: Exchange, orders: Iterable[OrderState]) -> dict[str, tuple[Fill, ...]]:
         """Return the trades of those orders of ours that executed more than is booked."""
-        book = self._runner.book
+        book = self._robot.book
         missing = [
             order
             for order in orders
@@ -244,7 +245,7 @@ class OrderLookup:
 
     async def _listed_fills(self, exchange: Exchange, orders: Sequence[OrderState]) -> dict[str, tuple[Fill, ...]]:
         """Return the trades since the last that is booked, by order, for those orders that they explain wholly."""
-        book = self._runner.book
+        book = self._robot.book
         last = max(book.trades, default=0)
         if len(orders) <= MANY or not last:
             return {}
@@ -261,23 +262,23 @@ class OrderLookup:
     def fetch_fills_of(self, name: str) -> None:
         """Fetch an order's trades soon, unless the stream brings them first."""
         if name not in self._fetching:
-            task = self._runner.spawn(self._fetch(name), f"fills of {name}")
+            task = self._robot.spawn(self._fetch(name), f"fills of {name}")
             self._fetching[name] = task
             task.add_done_callback(lambda _task: self._fetching.pop(name, None))
 
     async def _fetch(self, name: str) -> None:
-        runner = self._runner
+        robot = self._robot
         await asyncio.sleep(FILLS_AFTER_S)
-        order, exchange, settings = runner.book.orders.get(name), runner.exchange, runner.book.settings
+        order, exchange, settings = robot.book.orders.get(name), robot.exchange, robot.book.settings
         if order is None or not order.missing or exchange is None or settings is None:
             return
         try:
             fills = await exchange.trades(settings.symbol, order_id=order.order_id)
         except ExchangeError as fault:
-            runner.log.warning("the trades of %s: %s", name, fault)
-            runner.resync()
+            robot.log.warning("the trades of %s: %s", name, fault)
+            robot.resync()
             return
-        runner.record(*(fill_record(fill, name) for fill in fills if not runner.book.has_booked(name, fill.trade_id)))
+        robot.record(*(fill_record(fill, name) for fill in fills if not robot.book.has_booked(name, fill.trade_id)))
 
 
 def _dead(settings: Settings | None, order: Order) -> OrderState:

@@ -1,283 +1,469 @@
-"""The robot's shell: feeds the pure core with what happens and carries out what it wants.
+"""The robot's loop: composes the collaborators, and answers what commands ask.
 
-It knows the robot's pure modules and ports only. One worker decides; streams and replies only add to the book.
+One worker decides; streams and replies only add to the book and wake it. Each turn of the worker makes the books agree
+if they are in doubt, looks up what is unknown, asks the strategy for a plan, and executes it. The collaborators share
+one :class:`~fortctl.robot.trading.state.RobotState` and know each other only as far as their constructors say:
+
+- ``StreamFollower`` follows market and account, ``KeyMonitor`` finds out whether a key is lost, ``KeyManager`` loads,
+  swaps and forgets it;
+- ``OrderExecutor`` places and cancels, ``OrderLookup`` asks what became of orders, ``Reconciler`` makes the books agree;
+- ``StrategyRunner`` asks the strategy and keeps it within its limits.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Sequence
-from functools import cached_property
+import logging
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from fortctl.errors import ConflictError, FortctlError, JournalUnwritableError, KeyRejectedError
-from fortctl.ports import Exchange, ExchangeError, Outcome
+from fortctl.model import KeyPair, StreamDown
+from fortctl.ports import Clock, Exchange, ExchangeError, LatchGuard, Outcome
+from fortctl.robot.core.book import Book
 from fortctl.robot.core.cycle import order_row
 from fortctl.robot.core.events import Configured, Held, Intent, Released
-from fortctl.robot.core.hold_reasons import BALANCE, JOURNAL_BEHIND, SYMBOL, code_of, left_by_start
+from fortctl.robot.core.hold_reasons import HoldCode, HoldReason, codes, left_by_start
 from fortctl.robot.core.lifecycle import Books, Key, TradingMode, TradingModeEvent
 from fortctl.robot.core.reconciliation import LastContact, ResumeLimits, missed_something, other_robots, shortage
 from fortctl.robot.core.settings import Settings, refuse_change
 from fortctl.robot.core.status import balance_rows, numbered_reasons, resume_preview, robot_status
-from fortctl.robot.strategy.api import drained
-from fortctl.robot.trading.feeds import RETRY_S
-from fortctl.robot.trading.keyed import Keyed
+from fortctl.robot.strategy.api import Strategy, drained
+from fortctl.robot.strategy.grid import builtin
+from fortctl.robot.trading.journaled_book import Journal
+from fortctl.robot.trading.key_manager import KeyManager
+from fortctl.robot.trading.key_monitor import RETRY_S, KeyMonitor
 from fortctl.robot.trading.order_executor import OrderExecutor
 from fortctl.robot.trading.order_lookup import OrderLookup, restore_client_ids
 from fortctl.robot.trading.reconciler import Reconciler
+from fortctl.robot.trading.state import RobotState
 from fortctl.robot.trading.strategy_runner import StrategyRunner
+from fortctl.robot.trading.streams import StreamFollower
 
-SECOND_LOOK_S = 30.0
+LONGEST_REST_S = 30.0
 # Asking costs as much as a glance at the open orders of one symbol; a lost fill or key costs more.
 SILENCE_S = 30.0
 SHORTEST_S = 0.05
-# After a panic only 'robot resume' lets a robot go on.
-PANIC = "PANIC"
 # Reasons to hold that reconciling does not find again by itself.
-LASTING = (PANIC, "BOOKS", "STRATEGY", JOURNAL_BEHIND)
+LASTING = frozenset({HoldCode.PANIC, HoldCode.BOOKS, HoldCode.STRATEGY, HoldCode.JOURNAL_BEHIND})
 LAND_S = 1.0
 # The longest pause (s) between two tries of what the exchange refuses.
 REFUSED_S = 60.0
 # How long 'stop --now' asks the exchange what it leaves.
-TELL_S = 5.0
+REPORT_S = 5.0
 
 
-class Runner(Keyed):
-    """One account's robot: what its desk asks of it, and its worker."""
+class Runner:
+    """One account's robot.
 
-    # How often in a row the exchange refused what the worker asked for.
-    _refused = 0
+    Args:
+        account: its name.
+        robot_id: marks its orders.
+        journal: the append-only journal.
+        clock, latch, log: as named.
+        connect: makes an exchange adapter; without a key it can only watch the market.
+        limits: how long a break it bridges alone.
+        strategies: finds a strategy by name.
+        resume_running: keep trading where the journal says ``running`` (a service manager's restart).
+        announce: is called with an event's name and its facts when a person should know; returns at once.
 
-    @cached_property
-    def _reconciler(self) -> Reconciler:
-        return Reconciler(self)
+    Attributes:
+        robot: the shared state.
+        keys: what commands ask about the key.
+        strategy, executor, lookup, streams: the other collaborators.
+    """
+
+    def __init__(
+        self,
+        *,
+        account: str,
+        robot_id: str,
+        journal: Journal,
+        clock: Clock,
+        latch: LatchGuard,
+        connect: Callable[[KeyPair | None], Exchange],
+        log: logging.Logger,
+        limits: ResumeLimits | None = None,
+        strategies: Callable[[str], Strategy] = builtin,
+        resume_running: bool = False,
+        announce: Callable[[str, Mapping[str, Any]], None] = lambda event, facts: None,
+    ) -> None:
+        self.robot = robot = RobotState(
+            account=account,
+            robot_id=robot_id,
+            journal=journal,
+            clock=clock,
+            latch=latch,
+            connect=connect,
+            log=log,
+            limits=limits,
+            resume_running=resume_running,
+            announce=announce,
+        )
+        self.strategy = StrategyRunner(robot, strategies)
+        self.lookup = OrderLookup(robot)
+        self.executor = OrderExecutor(
+            robot, self.lookup, on_key_refused=self._confirm_key_loss, on_rules_doubted=self.strategy.doubt_rules
+        )
+        self.streams = StreamFollower(
+            robot, on_order_update=self.executor.on_order_update, on_down=self._on_stream_down
+        )
+        self._monitor = KeyMonitor(robot, self.streams.end_user)
+        self.keys = KeyManager(robot, self.streams, self._monitor)
+        self._reconciler = Reconciler(robot, self.lookup)
+        # How often in a row the exchange refused what the worker asked for.
+        self._refused = 0
+
+    async def _confirm_key_loss(self, fault: ExchangeError) -> None:
+        await self._monitor.confirm_loss(fault)
+
+    async def _on_stream_down(self, event: StreamDown) -> None:
+        await self._monitor.on_stream_down(event)
 
     @property
-    def lookups(self) -> OrderLookup:
-        return self._orders.lookups
+    def book(self) -> Book:
+        return self.robot.book
 
-    @cached_property
-    def _orders(self) -> OrderExecutor:
-        return OrderExecutor(self)
+    @property
+    def state(self) -> str:
+        """The one word for the state that people see."""
+        return self.robot.name
 
-    @cached_property
-    def _trader(self) -> StrategyRunner:
-        return StrategyRunner(self, self._strategies)
-
-    def doubt_rules(self) -> None:
-        self._trader.doubt_rules()
-
-    def _fetch_fills(self, name: str) -> None:
-        self.lookups.fetch_fills_of(name)
-
-    def _sell_at_once(self, name: str) -> bool:
-        self._orders.noted(name)
-        # The lease is looked at once, after the sell is stamped and under the latch's lock (see robot/core/submission.py).
-        if not self.calm() or self._rules is None or self._price is None:
-            return False
-        return self._orders.sell_at_once(name, self._orders.view(self._price, self._rules, self._rate))
-
-    # -- what the desk asks ----------------------------------------------------------------------------------------
+    # -- what commands ask: trading ----------------------------------------------------------------------------------
 
     async def start(self, *, by_person: bool) -> None:
-        """Start trading. Raises ``ConflictError`` when running already, latched or not configured."""
-        if self._latch.is_latched():
+        """Start trading. Raises ``ConflictError`` when it trades already, is latched or not configured."""
+        robot = self.robot
+        if robot.latch.is_latched():
             raise ConflictError("the robot is latched", hint="'fortctl panic-clear' lifts the latch")
-        if self.book.settings is None:
+        if robot.book.settings is None:
             raise ConflictError("the robot is not configured", hint="'fortctl robot configure' says what to trade")
-        if self.state == "running":
+        if robot.name == "running":
             raise ConflictError("the robot is running already", details={"state": "running"})
-        await self._trader.admit(self.book.settings, self._watcher())
-        await self._expect_key()
-        if by_person and not self.book.live:
-            self._release(left_by_start(self.book.hold))
-        self._wish(TradingModeEvent.START, "started")
+        await self.strategy.validate_settings(robot.book.settings, robot.watcher())
+        await self._require_key()
+        if by_person and not robot.book.live:
+            self._release(left_by_start(robot.book.hold))
+        robot.change_mode(TradingModeEvent.START, "started")
         # While it stood still, a person may have sold what it had bought, and another robot may have begun.
-        self._begins = True
-        self.doubt_books()
+        robot.just_started = True
+        robot.doubt_books()
 
-    async def _expect_key(self) -> None:
-        """Look at a lost key again. Raises ``KeyRejectedError`` when the exchange still refuses it."""
-        if self._key is not Key.LOST:
+    async def _require_key(self) -> None:
+        """Check a lost key again. Raises ``KeyRejectedError`` when the exchange still refuses it."""
+        robot = self.robot
+        if robot.key is not Key.LOST:
             return
         try:
-            good = await self.look_at_key()
+            good = await self.keys.check_lost()
         except (FortctlError, ExchangeError) as unknown:
-            self._log.warning("whether the lost key is accepted again cannot be told now: %s", unknown)
+            robot.log.warning("the exchange does not say now whether it accepts the lost key again: %s", unknown)
             return
-        if not good and self._loss is not None:
+        if not good and robot.loss is not None:
+            cause = robot.loss.cause
             raise KeyRejectedError(
-                f"the exchange still does not accept the robot's key: {self._loss.cause.reason}",
+                f"the exchange still does not accept the robot's key: {cause.reason}",
                 hint="see 'fortctl keys verify --role robot'; 'fortctl keys change --role robot' gives it another",
-                details={"reason": self._loss.cause.reason, "certainty": self._loss.cause.certainty},
+                details={"reason": cause.reason, "certainty": cause.certainty},
             )
 
-    def _release(self, left: list[str]) -> None:
+    def _release(self, left: Sequence[HoldReason]) -> None:
         """Hold for these reasons alone."""
         if len(left) < len(self.book.hold):
-            self.record(Held(left) if left else Released())
+            self.robot.record(Held(tuple(left)) if left else Released())
 
     async def drain(self) -> None:
-        self._wish(TradingModeEvent.DRAIN, "draining")
+        """Begin no new cycle, and stop when the open ones are finished."""
+        self.robot.change_mode(TradingModeEvent.DRAIN, "draining")
 
     async def stop_now(self, *, cancel_orders: bool) -> dict[str, Any]:
         """Stop at once; return which orders were cancelled, which stay at the exchange, and which are in doubt.
 
-        Whatever was on its way at that instant has landed and is told of, as far as the exchange answers in time. Where
-        it could not be asked (``checked``), it is what the journal knows; ``fault`` is why.
+        What was on its way at that instant has arrived and is included, as far as the exchange answers in time. Where
+        it could not be asked (``checked``), the journal's knowledge is returned; ``fault`` is why.
         """
-        self._wish(TradingModeEvent.STOP, "stopped")
+        robot = self.robot
+        robot.change_mode(TradingModeEvent.STOP, "stopped")
         await self._land()
         cancelled: list[str] = []
         faults: list[ExchangeError] = []
         checked = False
-        if cancel_orders and self._key is Key.LOADED:
-            cancelled, faults = await self._orders.cancel_all()
-        if self._exchange is not None and self._key is Key.LOADED:
+        if cancel_orders and robot.has_key:
+            cancelled, faults = await self.executor.cancel_all()
+        if robot.exchange is not None and robot.has_key:
             try:
-                async with asyncio.timeout(TELL_S):
-                    await self._reconcile(self._exchange)
+                async with asyncio.timeout(REPORT_S):
+                    await self._reconcile(robot.exchange)
                 checked = True
             except TimeoutError:
-                faults.append(ExchangeError(Outcome.UNKNOWN, f"no answer within {TELL_S:.0f} s"))
+                faults.append(ExchangeError(Outcome.UNKNOWN, f"no answer within {REPORT_S:.0f} s"))
             except ExchangeError as fault:
                 faults.append(fault)
-        orders = self.book.orders
-        doubted = [name for name in self.lookups.unknown if name in orders and not (checked and orders[name].settled)]
-        told = {"cancelled": cancelled, "orders_left": self.open_orders(), "in_doubt": doubted}
+        orders = robot.book.orders
+        in_doubt = [name for name in self.lookup.unknown if name in orders and not (checked and orders[name].settled)]
+        report = {"cancelled": cancelled, "orders_left": self.open_orders(), "in_doubt": in_doubt}
         # An order that was gone already is no failure.
-        why = next((one.as_json() for one in faults if one.outcome is not Outcome.ABSENT), None)
-        return {**told, "checked": checked, "key": self._key.value, "fault": why}
+        why = next((fault.as_json() for fault in faults if fault.outcome is not Outcome.ABSENT), None)
+        return {**report, "checked": checked, "key": robot.key.value, "fault": why}
 
     async def _land(self) -> None:
-        """Let what is under way land: a cancel that overtakes its order would leave it at the exchange."""
+        """Let what is under way arrive: a cancel that overtakes its order would leave it at the exchange."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(LAND_S):
-                await self._orders.landed()
+                await self.executor.landed()
 
     async def resume(self) -> None:
-        """Go on after a person has looked. Raises ``ConflictError`` when not held."""
-        if not self.book.hold:
+        """Trade again after a person has looked. Raises ``ConflictError`` when the robot is not held."""
+        robot = self.robot
+        if not robot.book.hold:
             raise ConflictError("the robot is not held", hint="see 'fortctl robot status'")
-        if JOURNAL_BEHIND in map(code_of, self.book.hold):
-            self._journal.adopt()
-        self._excuses = self._excuses.and_(self.book.hold)
+        if HoldCode.JOURNAL_BEHIND in codes(robot.book.hold):
+            robot.journal.adopt()
+        robot.acknowledged = robot.acknowledged.and_(robot.book.hold)
         self._release([])
-        self._mark = LastContact(self.exchange_now(), self._price) if self._price is not None else None
-        self.doubt_books()
+        robot.last_contact = LastContact(robot.exchange_now(), robot.price) if robot.price is not None else None
+        robot.doubt_books()
 
     async def configure(self, settings: Settings) -> list[tuple[str, str]] | None:
         """Take new settings; return warnings (code, message), or None where they are the present ones.
 
-        Raises ``ConflictError`` when cycles of another symbol or strategy are open, ``BadInputError``.
+        Raises:
+            ConflictError: cycles of another symbol or strategy are open.
+            BadInputError: the strategy or the symbol does not allow them.
         """
-        old = self.book.settings
+        robot, old = self.robot, self.book.settings
         if old == settings:
             return None
-        if old is not None and self.book.live:
+        if old is not None and robot.book.live:
             refuse_change(old, settings)
-        warnings = await self._trader.admit(settings, self._watcher())
-        self.record(Configured(settings.as_json()))
+        warnings = await self.strategy.validate_settings(settings, robot.watcher())
+        robot.record(Configured(settings.as_json()))
         if old is None or old.symbol != settings.symbol:
-            self._rules = self._price = None
-            self._price_at = 0
-            self.doubt_books()
-            self._restart_market()
+            robot.forget_market()
+            robot.doubt_books()
+            self.streams.restart_market()
         return warnings
 
     def place_nothing_more(self) -> None:
-        """From this call on no order leaves (panic); cancels still may."""
-        self._stopping = True
+        """Let no order leave from this call on (panic); cancels still may."""
+        self.robot.stopping = True
+
+    def suspend_trading(self, reason: HoldReason | None) -> None:
+        """Place nothing for a reason, until called with None (deadman)."""
+        self.robot.suspend_trading(reason)
 
     async def halt(self, *, cancel_orders: bool) -> dict[str, Any]:
         """Panic: place nothing more, cancel our own orders, forget the key."""
         self.place_nothing_more()
         await self._land()
-        cancelled, _faults = await self._orders.cancel_all() if cancel_orders else ([], [])
+        cancelled, _faults = await self.executor.cancel_all() if cancel_orders else ([], [])
         left = self.open_orders()
-        await self.forget_key()
+        await self.keys.forget()
         return {"cancelled": cancelled, "left": left}
 
+    # -- what commands ask: status -----------------------------------------------------------------------------------
+
     def open_orders(self) -> list[dict[str, Any]]:
+        """Return our orders that are not final, as rows of the contract."""
         return [order_row(order) for order in self.book.unsettled() if not order.final]
 
     def cycles(self) -> list[dict[str, Any]]:
+        """Return the cycles, as rows of the contract."""
         return self.book.cycle_rows()
 
     def status(self) -> dict[str, Any]:
         """Return the contract's ``robot{…}`` as far as the robot knows it."""
-        silent = self.silent_for() if self._exchange is not None else 0.0
-        shown = robot_status(self.book, self.state, self._price, self._trader.waits, silent_s=silent)
-        if self.pauses and self.state == "held":
-            shown["hold"] = list(self.facts.hold)
-            shown["reason"] = "; ".join(shown["hold"])
-        if self.book.key_mark is not None and self._key is Key.LOST and self._loss is not None:
-            shown["reason"] = self._loss.cause.reason
-            shown["key_loss"] = self._loss.describe(
-                *(self._price, self.book),
-                now=self.exchange_now(),
-                rate=self._rate,
-                mark=self._mark,
-                limits=self._limits,
+        robot, state = self.robot, self.robot.name
+        silent_s = robot.silent_for() if robot.exchange is not None else 0.0
+        blocked = self.strategy.blocked_reasons
+        status = robot_status(robot.book, state, robot.price, blocked, silent_s=silent_s)
+        hold = robot.lifecycle.hold
+        if robot.pauses and state == "held":
+            status["hold"] = [str(reason) for reason in hold]
+            status["reason"] = "; ".join(status["hold"])
+        if robot.book.key_mark is not None and robot.key is Key.LOST and robot.loss is not None:
+            status["reason"] = robot.loss.cause.reason
+            status["key_loss"] = robot.loss.describe(
+                *(robot.price, robot.book),
+                now=robot.exchange_now(),
+                rate=robot.rate,
+                mark=robot.last_contact,
+                limits=robot.limits,
             )
-        if self.state == "held":
-            shown["reasons"] = numbered_reasons(self.facts.hold)
-            shown["resume"] = resume_preview(self.book, self._wanted_now(), self._price)
-        if self._gap.told is not None:
-            # Heard: somebody listens with the new key.
-            shown["key_swap"] = {**self._gap.told, "heard": self._exchange in self._up}
-        shown["books"] = self._books.value if self._key is Key.LOADED else None
-        if self._others:
-            shown["other_robots"] = sorted(self._others)
-        if self._balances is not None:
-            shown["balances"] = balance_rows(self.book, self._balances)
-        return shown
+        if state == "held":
+            status["reasons"] = numbered_reasons(hold)
+            status["resume"] = resume_preview(robot.book, self._planned_now(), robot.price)
+        if robot.swap_gap.told is not None:
+            # Heard: the new key's stream is followed.
+            status["key_swap"] = {**robot.swap_gap.told, "heard": robot.exchange in self.streams.up}
+        status["books"] = robot.books.value if robot.has_key else None
+        if robot.other_robots:
+            status["other_robots"] = sorted(robot.other_robots)
+        if robot.balances is not None:
+            status["balances"] = balance_rows(robot.book, robot.balances)
+        return status
 
-    def _wanted_now(self) -> Sequence[Intent]:
-        if self._rules is None or self._price is None:
+    def _planned_now(self) -> Sequence[Intent]:
+        robot = self.robot
+        if robot.rules is None or robot.price is None:
             return ()
-        return self._trader.wanted(self._orders.view(self._price, self._rules, self._rate)).intents
+        return self.strategy.plan(self.executor.view(robot.price, robot.rules, robot.rate)).intents
 
     # -- running ---------------------------------------------------------------------------------------------------
 
     async def run(self) -> None:
         """Work until cancelled. Trouble with the exchange is logged and tried again, never raised."""
-        self._restart_market()
+        robot = self.robot
+        self.streams.restart_market()
         while True:
-            self._dirty.clear()
-            self.beat()
-            if self._failure is not None:
-                raise self._failure
-            if self._keeper.trouble:
-                await self._write_again()
+            robot.woken.clear()
+            robot.beat()
+            if robot.failure is not None:
+                raise robot.failure
+            if robot.journaled.write_error is not None:
+                await self._wait_for_journal()
             try:
                 await self._step()
                 self._refused = 0
             except ExchangeError as fault:
-                await self._met(fault)
+                await self._live_with(fault)
             except JournalUnwritableError as trouble:
-                self._keeper.cannot_write(trouble.message)
+                robot.journaled.cannot_write(trouble.message)
             except FortctlError as error:
-                self._log.error("stopped working: %s", error.message)
+                robot.log.error("stopped working: %s", error.message)
                 raise
-            if self._keeper.trouble:
+            if robot.journaled.write_error is not None:
                 continue
             # asyncio.timeout, not wait_for: that one can swallow a cancellation (fixed in Python 3.12).
-            patience = self._patience()
-            self.beat(patience)
+            rest = self._rest()
+            robot.beat(rest)
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(patience):
-                    await self._dirty.wait()
-            # What it was allowed to rest is over, however early it was woken.
-            self._beat_at = self._clock.monotonic()
+                async with asyncio.timeout(rest):
+                    await robot.woken.wait()
+            robot.end_rest()
 
-    def _patience(self) -> float:
-        """Return for how long the worker may sleep: until the silence is long, or the strategy wants to be asked."""
-        due = (self._wake_at - self.exchange_now()) / 1000 if self._wake_at is not None else 0.0
-        left = [rest for rest in (SILENCE_S - self.silent_for(), due) if rest > 0]
+    def _rest(self) -> float:
+        """Return how long the worker may sleep (s): until the silence is long, or the strategy asked to be called."""
+        robot = self.robot
+        due = (robot.wake_at - robot.exchange_now()) / 1000 if robot.wake_at is not None else 0.0
+        left = [rest for rest in (SILENCE_S - robot.silent_for(), due) if rest > 0]
         # Not shorter than what a clock tells apart: a rounded rest of a second must not be waited for again and again.
-        return min(SECOND_LOOK_S, max(min(left), SHORTEST_S)) if left else SECOND_LOOK_S
+        return min(LONGEST_REST_S, max(min(left), SHORTEST_S)) if left else LONGEST_REST_S
+
+    async def _step(self) -> None:
+        """Take one turn: make the books agree, look up what is unknown, plan, execute."""
+        robot = self.robot
+        robot.journaled.check_space()
+        await self.keys.check_lost_when_due()
+        if robot.signing is None:
+            return
+        if robot.books is Books.STALE:
+            await self.streams.wait_until_decided()
+        exchange = robot.signing
+        if exchange is None:
+            return
+        if robot.books is Books.STALE:
+            await self._reconcile(exchange)
+        elif robot.silent_for() >= SILENCE_S:
+            await self._break_silence(exchange)
+        if robot.exchange is None:
+            return
+        await self.lookup.resolve_unknown(robot.exchange)
+        await self.lookup.resolve_doubts(robot.exchange, ())
+        if not robot.unbroken() and not robot.book.hold:
+            robot.doubt_books()
+        if not robot.calm() or robot.rules is None or robot.price is None:
+            return
+        robot.rules = await self.strategy.refresh(robot.exchange, robot.rules)
+        plan = self.strategy.plan(self.executor.view(robot.price, robot.rules, robot.rate))
+        robot.quiet_below, robot.wake_at = plan.quiet_below, plan.wake_at
+        robot.record(*plan.events)
+        if plan.intents:
+            await self.executor.execute(robot.exchange, plan.intents)
+        elif drained(robot.book):
+            robot.change_mode(TradingModeEvent.DRAINED, "drained")
+
+    async def _live_with(self, fault: ExchangeError) -> None:
+        """Handle a fault of a call that was not an order's: wait, and try again."""
+        robot = self.robot
+        if fault.outcome is Outcome.KEY_REFUSED:
+            await self._monitor.confirm_loss(fault)
+            return
+        robot.log.warning("the exchange: %s", fault)
+        wait = fault.retry_after if fault.retry_after is not None else RETRY_S
+        if fault.outcome is Outcome.REFUSED:
+            # The symbol may be gone: the books tell. What is refused for another reason is tried ever less often.
+            robot.doubt_books()
+            wait = max(wait, min(REFUSED_S, RETRY_S * 2**self._refused))
+            self._refused = min(self._refused + 1, 10)
+        robot.beat(wait)
+        await asyncio.sleep(wait)
+        robot.wake()
+
+    async def _break_silence(self, exchange: Exchange) -> None:
+        """Ask the exchange when nothing was heard for long: a stream can die without a word, and so can a key."""
+        robot, settings = self.robot, self.book.settings
+        if settings is None or HoldCode.SYMBOL in codes(robot.book.hold):
+            await exchange.account()
+        else:
+            ours = restore_client_ids(await exchange.open_orders(settings.symbol), robot.book.orders)
+            robot.update_other_robots(other_robots(robot.robot_id, ours))
+            if missed_something(robot.book, ours):
+                robot.log.warning("the user stream has missed something; reconciling")
+                robot.doubt_books()
+            elif self._runs_short():
+                robot.log.warning("less can be sold than our cycles have bought; reconciling")
+                robot.doubt_books()
+        robot.accepted()
+
+    def _runs_short(self) -> bool:
+        """Return whether the reported balances are lower than a person has accepted."""
+        robot = self.robot
+        if robot.balances is None or robot.price is None or HoldCode.BALANCE in codes(robot.book.hold):
+            return False
+        lack = shortage(robot.book, robot.balances, robot.price)
+        return lack is not None and not robot.acknowledged.covers(lack)
+
+    async def _reconcile(self, exchange: Exchange) -> None:
+        """Make the books agree; until then nothing is placed."""
+        robot = self.robot
+        doubts = robot.doubts
+        reasons = await self._reconciler.reconcile(exchange)
+        held = [reason for reason in reasons or () if not robot.acknowledged.covers(reason)]
+        if held:
+            # What holds already and cannot be seen again (a book that could not follow, a panic) still holds.
+            kept = [reason for reason in robot.book.hold if reason.code in LASTING and reason not in held]
+            robot.hold([*kept, *held])
+        robot.loss = None
+        if doubts == robot.doubts:
+            robot.books = Books.AGREED
+            robot.just_started = robot.just_started and robot.book.wish is TradingMode.STOPPED
+        robot.close_gap()
+        robot.accepted(agreed=True)
+        robot.log.info("books agree: %d orders open, %d cycles", len(robot.book.open_orders), len(robot.book.live))
+
+    async def _wait_for_journal(self) -> None:
+        """Wait until the journal can be written, then work as after a restart: from what it says."""
+        robot = self.robot
+        await self.executor.landed()
+        while True:
+            robot.beat(RETRY_S)
+            await asyncio.sleep(RETRY_S)
+            try:
+                robot.journal.probe()
+                break
+            except JournalUnwritableError as trouble:
+                robot.log.error("%s", trouble.message)
+        robot.journaled.read_again()
+        self.lookup.forget()
+        robot.journaled.write_error = None
+        robot.log.warning("the journal can be written again")
+        self.streams.restart_market()
+        if robot.exchange is not None and robot.has_key:
+            await self.streams.end_user()
+            self.streams.follow_user(robot.exchange)
+        robot.doubt_books()
 
     async def finish(self) -> list[str]:
         """Place nothing more and leave no order in doubt: wait for what is under way, then look up what is unknown.
@@ -285,134 +471,19 @@ class Runner(Keyed):
         Returns:
             The orders that the exchange could not be asked about; the next start looks them up.
         """
+        robot = self.robot
         self.place_nothing_more()
-        await self._orders.landed()
-        if self._exchange is not None and self._key is Key.LOADED:
+        await self.executor.landed()
+        if robot.exchange is not None and robot.has_key:
             try:
-                await self.lookups.resolve_unknown(self._exchange)
+                await self.lookup.resolve_unknown(robot.exchange)
             except ExchangeError as fault:
-                self._log.warning("looking up what is unknown: %s", fault)
-        self.flush()
-        return self.lookups.unknown
-
-    def limit(self, limits: ResumeLimits) -> None:
-        """Take other limits for the breaks that are bridged alone."""
-        self._limits = limits
+                robot.log.warning("looking up what is unknown: %s", fault)
+        robot.flush()
+        return self.lookup.unknown
 
     async def close(self) -> None:
         """End the streams and the connections."""
-        self.flush()
-        await self._end_user_stream()
-        await self._end_retired()
-        if self._market_task is not None:
-            self._market_task.cancel()
-            await asyncio.gather(self._market_task, return_exceptions=True)
-        for exchange in (self._exchange, self._public):
-            if exchange is not None:
-                await exchange.close()
-
-    async def _met(self, fault: ExchangeError) -> None:
-        """Live with a fault of a call that was not an order's."""
-        if fault.outcome is Outcome.KEY_REFUSED:
-            await self.confirm_key_loss(fault)
-            return
-        self._log.warning("the exchange: %s", fault)
-        wait = fault.retry_after if fault.retry_after is not None else RETRY_S
-        if fault.outcome is Outcome.REFUSED:
-            # The symbol may be gone: the books tell. What is refused for another reason is tried ever less often.
-            self.doubt_books()
-            wait = max(wait, min(REFUSED_S, RETRY_S * 2**self._refused))
-            self._refused = min(self._refused + 1, 10)
-        self.beat(wait)
-        await asyncio.sleep(wait)
-        self._dirty.set()
-
-    async def _step(self) -> None:
-        self._keeper.look_for_room()
-        await self._look_when_due()
-        if self._exchange is None or self._key is not Key.LOADED or self._stopping:
-            return
-        if self._books is Books.STALE:
-            await self._await_stream()
-        if self._exchange is None or self._key is not Key.LOADED or self._stopping:
-            return
-        if self._books is Books.STALE:
-            await self._reconcile(self._exchange)
-        elif self._clock.monotonic() - self._heard_at >= SILENCE_S:
-            await self._break_silence(self._exchange)
-        await self.lookups.resolve_unknown(self._exchange)
-        await self.lookups.resolve_doubts(self._exchange, ())
-        if not self._unbroken() and not self.book.hold:
-            self.doubt_books()
-        if not self.calm() or self._rules is None or self._price is None:
-            return
-        self._rules = await self._trader.refresh(self._exchange, self._rules)
-        view = self._orders.view(self._price, self._rules, self._rate)
-        wanted = self._trader.wanted(view)
-        self._quiet_below, self._wake_at = wanted.quiet_below, wanted.wake_at
-        self.record(*wanted.events)
-        if wanted.intents:
-            await self._orders.execute(self._exchange, wanted.intents)
-        elif drained(self.book):
-            self._wish(TradingModeEvent.DRAINED, "drained")
-
-    async def _break_silence(self, exchange: Exchange) -> None:
-        """Ask, when nothing was heard for long: a stream can die without a word, and so can a key."""
-        settings = self.book.settings
-        if settings is None or SYMBOL in map(code_of, self.book.hold):
-            await exchange.account()
-        else:
-            ours = restore_client_ids(await exchange.open_orders(settings.symbol), self.book.orders)
-            self.see_others(other_robots(self._robot_id, ours))
-            if missed_something(self.book, ours):
-                self._log.warning("the user stream has missed something; reconciling")
-                self.doubt_books()
-            elif self._runs_short():
-                self._log.warning("less can be sold than our cycles have bought; reconciling")
-                self.doubt_books()
-        self._accepted()
-
-    def _runs_short(self) -> bool:
-        """Return whether the balances, as far as they were told, are lower than a person has been told."""
-        if self._balances is None or self._price is None or BALANCE in map(code_of, self.book.hold):
-            return False
-        lack = shortage(self.book, self._balances, self._price)
-        return lack is not None and not self.excuses(lack)
-
-    async def _reconcile(self, exchange: Exchange) -> None:
-        """Make the books agree; until then nothing is placed."""
-        doubts = self._doubts
-        held = await self._reconciler.reconcile(exchange)
-        held = [reason for reason in held or () if not self.excuses(reason)]
-        if held:
-            # What holds already and cannot be seen again (a book that could not follow, a panic) holds on.
-            kept = [reason for reason in self.book.hold if code_of(reason) in LASTING and reason not in held]
-            self._hold([*kept, *held])
-        self._loss = None
-        if doubts == self._doubts:
-            self._books = Books.AGREED
-            self._begins = self._begins and self.book.wish is TradingMode.STOPPED
-        self._close_gap()
-        self._accepted(agreed=True)
-        self._log.info("books agree: %d orders open, %d cycles", len(self.book.open_orders), len(self.book.live))
-
-    async def _write_again(self) -> None:
-        """Wait until the journal can be written, then go on as after a restart: from what it says."""
-        await self._orders.landed()
-        while True:
-            self.beat(RETRY_S)
-            await asyncio.sleep(RETRY_S)
-            try:
-                self._journal.probe()
-                break
-            except JournalUnwritableError as trouble:
-                self._log.error("%s", trouble.message)
-        self._keeper.read_again()
-        self._orders.lookups.forget()
-        self._keeper.trouble = ""
-        self._log.warning("the journal can be written again")
-        self._restart_market()
-        if self._exchange is not None and self._key is Key.LOADED:
-            await self._end_user_stream()
-            self._user_task = self._spawn(self._follow_user(self._exchange), "user stream")
-        self.doubt_books()
+        self.robot.flush()
+        await self.streams.close()
+        await self.robot.close()

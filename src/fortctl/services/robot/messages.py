@@ -24,6 +24,14 @@ STATE_MESSAGES: dict[str, tuple[str, str]] = {
     "BOOKS": ("the journal holds an event that the books could not follow", f"send a support bundle; {_LOOK}"),
     "STRATEGY": ("the strategy cannot be had, or broke", "see 'fortctl plugins list' and 'fortctl robot logs'"),
     "PANIC": ("the robot was latched by a panic, and the latch was cleared", _LOOK),
+    "OTHER_ROBOT": (
+        "another robot's orders are open on this account: two robots must not trade on one account",
+        f"stop the other robot and cancel its orders, or leave this one stopped; {_LOOK}",
+    ),
+    "JOURNAL_BEHIND": (
+        "the journal is older than what the robot wrote last (it was lost, or an old copy was put back)",
+        f"put the newest journal back, or cancel and sell by hand what it does not know; {_LOOK}",
+    ),
     "JOURNAL": ("the journal cannot be written", f"make room, or end what locks it; {_ITSELF}"),
     "DISK": ("less than 16 MiB are left on the journal's disk", f"make room; {_ITSELF}"),
     "DEADMAN": ("the mailbox was not reached for longer than robot.deadman", f"see 'fortctl doctor'; {_ITSELF}"),

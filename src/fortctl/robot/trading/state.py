@@ -1,0 +1,423 @@
+"""What a robot knows while it runs: one plain object that the collaborators of the runner share.
+
+:class:`RobotState` holds the book with its journal, the key, prices, balances and clocks, and the few operations that
+keep them consistent: recording events, holding, noting an accepted answer. It makes no request and decides nothing
+about orders; the modules beside it do, and none of them inherits from another.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from decimal import Decimal
+from typing import Any
+
+from fortctl.errors import JournalUnwritableError
+from fortctl.model import AccountState, BalanceUpdate, KeyPair, SymbolRules
+from fortctl.ports import Clock, Exchange, LatchGuard
+from fortctl.robot.core.book import Book
+from fortctl.robot.core.events import Event, Held, ModeChanged
+from fortctl.robot.core.hold_reasons import Acknowledged, HoldCode, HoldReason
+from fortctl.robot.core.key_loss import KeyLoss
+from fortctl.robot.core.lifecycle import KEY as KEY_TABLE
+from fortctl.robot.core.lifecycle import (
+    TRADING_MODE,
+    Books,
+    Key,
+    KeyEvent,
+    LifecycleFacts,
+    TradingMode,
+    TradingModeEvent,
+    derive_state,
+    may_trade,
+)
+from fortctl.robot.core.reconciliation import LastContact, ResumeLimits
+from fortctl.robot.core.trading_gap import TradingGap
+from fortctl.robot.trading.exchange_clock import ExchangeClock
+from fortctl.robot.trading.journaled_book import Journal, JournaledBook
+
+KEEP_CONTACT_EVERY_MS = 5_000
+# While it works, the exchange accepts something at least every 30 s; what is longer was a break.
+UNBROKEN_MS = 120_000
+# A trade that is no older than this was the last one, as far as anybody can tell.
+FRESH_MS = 5_000
+
+
+class RobotState:
+    """The state of one robot.
+
+    Args:
+        account: its name.
+        robot_id: marks its orders.
+        journal: the append-only journal; the book is rebuilt from it here.
+        clock, latch, log: as named.
+        connect: makes an exchange adapter; without a key it can only watch the market.
+        limits: how long a break the robot bridges alone.
+        resume_running: keep trading where the journal says ``running`` (a service manager's restart).
+        announce: is called with an event's name and its facts when a person should know; returns at once.
+
+    Attributes:
+        key, books, candidate: see :mod:`fortctl.robot.core.lifecycle`.
+        exchange: the adapter of the loaded key, or of a lost one; None without a key.
+        rules, price, rate, balances: the symbol's filters, the last price, the higher commission rate, the account.
+        price_at: the exchange's time (ms) of the last trade of the market stream.
+        uid: the number of the Binance account whose first key this robot was given.
+        allow: the rights that a person accepted although the role forbids them.
+        last_contact: the last accepted signed answer.
+        loss: the loss of the key, while it is lost.
+        key_in_doubt: a refusal of the key is being checked; nothing is placed meanwhile.
+        stopping: nothing is placed any more (panic, or the process ends).
+        just_started: it was started and has not traded since: beside another robot's orders it does not begin.
+        other_robots: prefixes of other robots' orders, with how many are open.
+        acknowledged: the reasons to hold that a person has accepted.
+        doubts: how often the books were doubted; who reconciles compares it before and after.
+        quiet_below: while the price is below this, a trade of the market changes nothing of the plan.
+        wake_at: the strategy is to be asked again at this time of the exchange (ms).
+        swap_gap: for how long no order could leave while a key was replaced.
+        woken: set when the worker has something to do.
+        failure: what broke a task beside the worker; the robot ends with it.
+    """
+
+    def __init__(
+        self,
+        *,
+        account: str,
+        robot_id: str,
+        journal: Journal,
+        clock: Clock,
+        latch: LatchGuard,
+        connect: Callable[[KeyPair | None], Exchange],
+        log: logging.Logger,
+        limits: ResumeLimits | None = None,
+        resume_running: bool = False,
+        announce: Callable[[str, Mapping[str, Any]], None] = lambda event, facts: None,
+    ) -> None:
+        self.account = account
+        self.robot_id = robot_id
+        self.journal = journal
+        self.clock = clock
+        self.latch = latch
+        self.connect = connect
+        self.log = log
+        self.limits = limits or ResumeLimits()
+        self.announce = announce
+        self.journaled = JournaledBook(journal, log)
+        self.key, self.books, self.candidate = Key.NONE, Books.STALE, False
+        self.exchange: Exchange | None = None
+        self._public: Exchange | None = None
+        self.rules: SymbolRules | None = None
+        self.rate = Decimal(0)
+        self.balances: AccountState | None = None
+        self.price: Decimal | None = None
+        self.price_at = 0
+        self.uid: int | None = None
+        self.allow: tuple[str, ...] = ()
+        self.exchange_clock = ExchangeClock(clock)
+        self.last_contact = journal.mark()
+        self._contact_kept_at = self.last_contact.at if self.last_contact else 0
+        self.loss: KeyLoss | None = None
+        self.key_in_doubt = False
+        self.stopping = False
+        self.just_started = True
+        self.other_robots: dict[str, int] = {}
+        self.acknowledged = Acknowledged()
+        self.doubts = 0
+        self.quiet_below: Decimal | None = None
+        self.wake_at: int | None = None
+        self.swap_gap = TradingGap()
+        self.woken = asyncio.Event()
+        self.failure: BaseException | None = None
+        # Why nothing is placed for the moment, whatever the book says (deadman).
+        self._suspended: HoldReason | None = None
+        self._heard_at = clock.monotonic()
+        self._beat_at = clock.monotonic()
+        self._tasks: set[asyncio.Task[None]] = set()
+        if journal.behind():
+            self.hold_for(
+                HoldReason(
+                    HoldCode.JOURNAL_BEHIND,
+                    f"{journal.behind()}; nobody looks after orders and inventory that it does not know."
+                    " Put the newest journal back, or cancel and sell them by hand, then 'fortctl robot resume'",
+                )
+            )
+        if not resume_running and self.book.wish is TradingMode.RUNNING:
+            self.change_mode(TradingModeEvent.BROUGHT_UP, "was_running")
+
+    @property
+    def book(self) -> Book:
+        return self.journaled.book
+
+    # -- life ------------------------------------------------------------------------------------------------------
+
+    def beat(self, ahead_s: float = 0.0) -> None:
+        """Note that the worker moves, or rightly will not before ``ahead_s`` seconds have passed."""
+        self._beat_at = max(self._beat_at, self.clock.monotonic() + ahead_s)
+
+    def end_rest(self) -> None:
+        """Note that the worker moves now, although it was allowed to rest longer."""
+        self._beat_at = self.clock.monotonic()
+
+    def heard(self) -> None:
+        """Note that the exchange or its stream was heard just now."""
+        self._heard_at = self.clock.monotonic()
+
+    def silent_for(self) -> float:
+        """Return for how many seconds neither the exchange nor its stream was heard."""
+        return max(0.0, self.clock.monotonic() - self._heard_at)
+
+    def stuck_for(self) -> float:
+        """Return for how many seconds the worker has not moved although it should have."""
+        return max(0.0, self.clock.monotonic() - self._beat_at)
+
+    def wake(self) -> None:
+        """Let the worker think again."""
+        self.woken.set()
+
+    def spawn(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
+        """Start work beside the worker; should it break, the robot ends rather than work on half-deaf."""
+        task = asyncio.create_task(work, name=name)
+        # The loop itself holds tasks weakly.
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(self._on_task_end)
+        return task
+
+    def _on_task_end(self, task: asyncio.Task[None]) -> None:
+        if task.cancelled() or task.exception() is None:
+            return
+        if isinstance(task.exception(), JournalUnwritableError):
+            self.journaled.cannot_write(str(task.exception()))
+        else:
+            self.log.error("the %s broke: %s", task.get_name(), type(task.exception()).__name__)
+            self.failure = task.exception()
+        self.wake()
+
+    # -- lifecycle -------------------------------------------------------------------------------------------------
+
+    @property
+    def lifecycle(self) -> LifecycleFacts:
+        hold = (*self.book.hold, *self.pauses)
+        return LifecycleFacts(self.book.wish, self.key, self.candidate, self.books, hold, self.latch.is_latched())
+
+    @property
+    def pauses(self) -> tuple[HoldReason, ...]:
+        """Why nothing is placed for the moment; each pause ends by itself."""
+        every = (self._suspended, self.journaled.write_error, self.journaled.low_space)
+        return tuple(pause for pause in every if pause is not None)
+
+    @property
+    def name(self) -> str:
+        """The one word for the state that people see."""
+        return derive_state(self.lifecycle)
+
+    @property
+    def has_key(self) -> bool:
+        """Whether a key is loaded that counts as accepted."""
+        return self.key is Key.LOADED
+
+    @property
+    def signing(self) -> Exchange | None:
+        """The adapter for signed calls: of the loaded key, unless the robot is stopping."""
+        return self.exchange if self.has_key and not self.stopping else None
+
+    def turn_key(self, event: KeyEvent) -> None:
+        """Change what is known of the key, by its table."""
+        self.key = KEY_TABLE[self.key, event]
+
+    def change_mode(self, event: TradingModeEvent, reason: str) -> None:
+        """Change the trading mode, by its table, and journal it."""
+        mode = TRADING_MODE[self.book.wish, event]
+        if mode is not self.book.wish or reason != self.book.reason:
+            self.record(ModeChanged(mode.value, reason, self.clock.now_ms()))
+            self.log.info("mode: %s (%s)", mode.value, reason)
+
+    def hold(self, reasons: Sequence[HoldReason]) -> None:
+        """Hold for these reasons alone."""
+        if tuple(reasons) != self.book.hold:
+            held = Held(tuple(reasons))
+            self.journaled.write([held])
+            self.book.apply(held)
+            sentences = [str(reason) for reason in reasons]
+            self.log.warning("held: %s", "; ".join(sentences))
+            self.announce("on-held", {"reasons": sentences})
+
+    def hold_for(self, reason: HoldReason) -> None:
+        """Hold until a person has looked, beside what holds already."""
+        if reason not in self.book.hold:
+            self.hold([*self.book.hold, reason])
+
+    def suspend_trading(self, reason: HoldReason | None) -> None:
+        """Place nothing for a reason, until called with None (deadman); cancelling is still allowed."""
+        if reason != self._suspended:
+            self._suspended = reason
+            self.wake()
+            if reason is not None:
+                self.log.warning("suspended: %s", reason)
+
+    # -- events ----------------------------------------------------------------------------------------------------
+
+    def record(self, *events: Event) -> None:
+        """Journal events, then apply them to the book."""
+        if not events:
+            return
+        self.journaled.write(events)
+        self._apply(events)
+        self.wake()
+
+    def record_with_next(self, *events: Event) -> None:
+        """Apply events to the book now, and journal them with the next write.
+
+        Only for what the exchange reports again after a crash: a fill, and a sell that was made durable with its buy.
+        """
+        self.journaled.write_with_next(events)
+        self._apply(events)
+
+    def flush(self) -> None:
+        """Journal what was applied and not written yet."""
+        self.journaled.flush()
+
+    def _apply(self, events: Sequence[Event]) -> None:
+        reason = self.journaled.apply(events)
+        if reason is not None:
+            self.hold_for(reason)
+
+    def reserve_cycles(self, count: int) -> int:
+        """Return the first of so many cycle numbers that no journal of this robot has ever used."""
+        return self.journal.reserve(self.book.next_cycle, count)
+
+    # -- what the exchange said ------------------------------------------------------------------------------------
+
+    def watcher(self) -> Exchange:
+        """Return the adapter for public calls, which needs no key."""
+        if self._public is None:
+            self._public = self.connect(None)
+        return self._public
+
+    def accepted(self, *, agreed: bool = False) -> None:
+        """Note that the exchange accepted a signed request just now.
+
+        Args:
+            agreed: the books were just made to agree, and the break until now was judged.
+        """
+        self.heard()
+        self.beat()
+        if self.price is None or self.book.hold:
+            return
+        if not agreed and not self.unbroken():
+            # Whatever the cause (a frozen process, a suspended machine): the break is judged before anything is placed.
+            self.doubt_books()
+            return
+        self.last_contact = LastContact(self.exchange_now(), self.price)
+        if self.last_contact.at - self._contact_kept_at >= KEEP_CONTACT_EVERY_MS:
+            self.journal.keep_mark(self.last_contact)
+            self._contact_kept_at = self.last_contact.at
+
+    def is_foreign(self, account: AccountState) -> bool:
+        """Return whether an account is another than the one whose first key this robot was given."""
+        return self.uid is not None and account.uid != self.uid
+
+    def update_account(self, account: AccountState) -> None:
+        """Take the account's balances and commission rates."""
+        self.balances, self.rate = account, max(account.maker_rate, account.taker_rate)
+
+    def update_balances(self, update: BalanceUpdate) -> None:
+        """Take the balances that changed."""
+        if self.balances is not None:
+            self.balances = self.balances.updated(update.balances)
+
+    def update_market(self, rules: SymbolRules, price: Decimal) -> None:
+        """Take the symbol's filters and its last price."""
+        self.rules, self.price = rules, price
+
+    def forget_market(self) -> None:
+        """Forget filters and price: another symbol is to be traded."""
+        self.rules = self.price = None
+        self.price_at = 0
+
+    def update_other_robots(self, others: Mapping[str, int]) -> list[HoldReason]:
+        """Note the open orders of other robots on this account; return why it must not begin beside them."""
+        if others.keys() - self.other_robots.keys():
+            self.log.warning("another robot has orders on this account: %s", ", ".join(others))
+        self.other_robots = dict(others)
+        if not self.just_started or self.book.wish is TradingMode.STOPPED:
+            return []
+        return [
+            HoldReason(
+                HoldCode.OTHER_ROBOT,
+                f"orders named {prefix}… are open and are not this robot's; {count} of them:"
+                " two robots must not trade on one account",
+                subject=prefix,
+            )
+            for prefix, count in others.items()
+        ]
+
+    def holds_asset(self, asset: str) -> bool:
+        """Return whether the account has something of an asset, as far as the exchange reported it."""
+        balance = self.balances.balance(asset) if self.balances is not None else None
+        return balance is not None and balance.free + balance.locked > 0
+
+    # -- time ------------------------------------------------------------------------------------------------------
+
+    def exchange_now(self) -> int:
+        """Return the exchange's time (ms)."""
+        return self.exchange_clock.now()
+
+    def fresh_price(self) -> Decimal | None:
+        """Return the last price where the market stream brought a trade just now; None where it must be asked for."""
+        return self.price if abs(self.exchange_now() - self.price_at) <= FRESH_MS else None
+
+    def resync(self) -> None:
+        """The exchange refused the clock: measure it again before the next order."""
+        self.exchange_clock.refuse()
+        self.doubt_books()
+
+    # -- may an order leave? ---------------------------------------------------------------------------------------
+
+    def may_place(self) -> bool:
+        """Return whether an order may leave this instant (lease and halt; the latch is read under its lock)."""
+        return self.calm() and self.journal.owns()
+
+    def calm(self) -> bool:
+        """Return whether anything may be planned now: it trades, nothing is in doubt, every break was judged."""
+        return not self.stopping and not self.key_in_doubt and self.unbroken() and may_trade(self.lifecycle)
+
+    def unbroken(self) -> bool:
+        """Return whether no break lies between now and the last accepted signed answer.
+
+        Where this host's clocks have drifted apart, somebody set one of them or the machine slept: the exchange's time
+        is asked for anew before anything is judged by it.
+        """
+        if self.exchange_clock.drifted:
+            return False
+        if self.last_contact is None:
+            return True
+        return self.exchange_now() - self.last_contact.at <= min(UNBROKEN_MS, self.limits.max_gap_ms)
+
+    def doubt_books(self) -> None:
+        """Make the books agree again before anything is placed."""
+        self.books = Books.STALE
+        self.doubts += 1
+        self.wake()
+
+    # -- how long no order could leave while a key was replaced ------------------------------------------------------
+
+    def begin_swap(self) -> None:
+        """A key is to be replaced: every moment from here on in which no order can leave counts (``key_swap``)."""
+        self.swap_gap.begin(self.clock.monotonic())
+        self.open_gap()
+
+    def open_gap(self) -> None:
+        """No order can leave from now on."""
+        if self.name in ("running", "draining", "reconciling"):
+            self.swap_gap.open(self.clock.monotonic())
+
+    def close_gap(self) -> None:
+        """Orders can leave again."""
+        self.swap_gap.close(self.clock.monotonic(), self.clock.now_ms())
+
+    async def close(self) -> None:
+        """Close the connections."""
+        for exchange in (self.exchange, self._public):
+            if exchange is not None:
+                await exchange.close()
