@@ -3,7 +3,7 @@
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.ready
-CRASH_TESTS := tests/panic tests/rotation tests/story/test_replays.py tests/story/test_survival.py
+CRASH_TESTS := tests/component/rotation tests/process/panic tests/process/rotation tests/process/story/test_replays.py tests/process/story/test_robot_survival.py
 CLIENTS := sdk ccxt python_binance
 # The newest interpreter from 3.11 on that can make a virtual environment.
 PYTHON := $(shell for p in $(FORTCTL_PYTHON) python3.13 python3.12 python3.11 python3; do \
@@ -59,17 +59,17 @@ crash: $(STAMP) ## every row of the matrices with real processes, kills and brok
 	FORTCTL_CRASH=1 $(BIN)/python -m pytest -n 2 $(CRASH_TESTS)
 
 nightly: $(STAMP) ## the long campaigns: fuzzing, any sequence of commands (resumable), every bit of a slot, a kill at every write
-	$(BIN)/python tests/nightly.py
-	FORTCTL_KILLS=1000000 FORTCTL_CRASHES=all $(BIN)/pytest -q -o timeout=7200 tests/security/test_kills.py tests/vault/test_crashes.py
-	FORTCTL_FLIPS=1000000 $(BIN)/pytest -q -o timeout=7200 tests/vault/test_vault.py -k flips_of_a_passphrase_slot
+	PYTHONPATH=tests:. $(BIN)/python -m support.nightly
+	FORTCTL_KILLS=1000000 FORTCTL_CRASHES=all $(BIN)/pytest -q -o timeout=7200 tests/process/security/test_kills.py tests/component/vault/test_crashes.py
+	FORTCTL_FLIPS=1000000 $(BIN)/pytest -q -o timeout=7200 tests/unit/vault/test_file.py -k flips_of_a_passphrase_slot
 
 fuzz: $(STAMP) ## the long campaign of hostile clients: other requests each time (EXAMPLES=500 of each kind)
-	FORTCTL_FUZZ_EXAMPLES=$(or $(EXAMPLES),500) $(BIN)/pytest -n 2 -q tests/hostile
+	FORTCTL_FUZZ_EXAMPLES=$(or $(EXAMPLES),500) $(BIN)/pytest -n 2 -q tests/process/hostile
 
 fuzz-guided: $(STAMP) ## coverage-guided fuzzing (atheris) of what reads requests to the paper exchange (TIME=300 seconds)
 	@mkdir -p build
 	PYTHONPATH=src $(BIN)/uv --no-config run --no-project --isolated --quiet --python $(BIN)/python --with atheris==3.0.0 \
-		--with-requirements requirements/lock.txt python tests/atheris_paper.py -artifact_prefix=build/ -max_total_time=$(or $(TIME),300)
+		--with-requirements requirements/lock.txt python tests/support/atheris_paper.py -artifact_prefix=build/ -max_total_time=$(or $(TIME),300)
 
 bench: $(STAMP) ## measure beside the peers; writes docs/performance.md
 	@set -e; for b in benchmarks/[a-z]*.py; do echo "$$b"; $(BIN)/python "$$b"; done

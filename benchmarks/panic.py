@@ -21,7 +21,7 @@ from _page import facts, write_section
 # The tests' folder in this one's place: 'panic' is there a package of the same name.
 sys.path[0] = str(Path(__file__).resolve().parent.parent / "tests")
 
-from panic.world import Template, World, a_world, make_template  # noqa: E402
+from support.panic_world import Template, World, a_world, make_template  # noqa: E402
 
 ROUNDS, MANY = 15, 200
 BUDGET_S, STRETCH_S, CANCEL_S = 1.0, 0.3, 5.0

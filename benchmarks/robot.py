@@ -260,7 +260,7 @@ def restarts() -> list[str]:
 async def _restart(folder: Path, filled: int) -> tuple[list[str], int]:
     from fortctl.robot.core.events import OrderIntended, OrderStatusReported
     from fortctl.robot.core.order_ids import client_order_id
-    from robot.world import SYMBOL, Robot, World
+    from support.robot_world import SYMBOL, Robot, World
 
     world = World()
     world.engine.edit_symbol(SYMBOL, {"MAX_NUM_ORDERS.maxNumOrders": "2000"})

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from harness import STILL, Paper, Shell, end_robots, serve_paper
+from support.harness import STILL, Paper, Shell, end_robots, serve_paper
 
 # Foreign clients run in their own virtual environments (make compat), which need no hypothesis.
 collect_ignore = ["compat"]

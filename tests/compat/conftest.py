@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from harness import Paper, Shell, serve_paper
+from support.harness import Paper, Shell, serve_paper
 
 TYPES = ("hmac", "ed25519", "rsa")
 

@@ -9,10 +9,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 SIM = "tests/simulation/test_simulation.py"
-WORLD = "tests/robot/test_world.py"
+WORLD = "tests/component/robot/test_invariants.py"
 EXHAUSTIVE = "tests/simulation/test_exhaustive.py"
 UNDISTURBED = "tests/simulation/test_undisturbed.py"
-KEYLOSS = "tests/robot/test_keyloss.py"
+KEYLOSS = "tests/component/robot/test_key_loss.py"
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,7 @@ BUGS = (
         "robot/core/book.py",
         "event = CycleEvent.BUY_DONE if order.executed else CycleEvent.BUY_EMPTY",
         "event = CycleEvent.BUY_DONE if order.executed == order.quantity else CycleEvent.BUY_EMPTY",
-        "tests/robot/test_first_sell.py -k cut_short",
+        "tests/component/robot/test_first_sell.py -k cut_short",
         "3",
     ),
     Bug(
@@ -113,7 +113,7 @@ BUGS = (
         "robot/trading/order_lookup.py",
         "        if left_ms < 0:\n",
         "        if left_ms < 10_000:\n",
-        "tests/robot/test_resume.py -k visible",
+        "tests/component/robot/test_resume.py -k visible",
         "2",
     ),
     Bug(
@@ -121,7 +121,7 @@ BUGS = (
         "exchange/client.py",
         "            found += fills\n            if len(fills) < PAGE:\n",
         "            found += fills\n            if True:\n",
-        "tests/robot/test_resume.py -k thousand",
+        "tests/component/robot/test_resume.py -k thousand",
         "3",
     ),
     Bug(
@@ -145,7 +145,7 @@ BUGS = (
         "robot/trading/state.py",
         "self.exchange_now() - self.last_contact.at <= min(UNBROKEN_MS, self.limits.max_gap_ms)\n",
         "True\n",
-        "tests/robot/test_resume.py -k frozen",
+        "tests/component/robot/test_resume.py -k frozen",
         "held",
     ),
     Bug(
@@ -153,7 +153,7 @@ BUGS = (
         "robot/core/reconciliation.py",
         "    elif found.executed < ours.executed:\n",
         "    elif False:\n",
-        "tests/robot/test_resume.py -k rolled_back",
+        "tests/component/robot/test_resume.py -k rolled_back",
         "held",
     ),
     Bug(

@@ -5,9 +5,9 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from harness import REPOSITORY
 from planted.bugs import BUGS
 from planted.run import NAME, plant, table
+from support.harness import REPOSITORY
 from tools.docgen import replace_section
 
 

@@ -18,10 +18,10 @@ from typing import Any
 
 from fortctl.errors import FortctlError
 from fortctl.ports import ExchangeError
-from robot.world import LOST_COMMIT, SETTINGS, SYMBOL, Robot, World
 from simulation import invariants
 from simulation.loop import Killed, play
 from simulation.weather import EXECUTED, NOT_EXECUTED, STREAM, Weather
+from support.robot_world import LOST_COMMIT, SETTINGS, SYMBOL, Robot, World
 
 PRICE = Decimal("0.0014")
 TICK = Decimal("0.00000001")

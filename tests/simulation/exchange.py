@@ -35,7 +35,7 @@ from simulation.loop import present_process
 from simulation.weather import EXECUTED, NOT_EXECUTED, STREAM, fault_of
 
 if TYPE_CHECKING:
-    from robot.world import Robot, World, WorldClock
+    from support.robot_world import Robot, World, WorldClock
 
 ROBOT_ID = "0123456789abcdef"
 PREFIX = prefix_of(ROBOT_ID)

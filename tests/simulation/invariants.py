@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 
 from fortctl.robot.core.book import Book
 from fortctl.robot.core.order_ids import parse
-from robot.world import BNB_PRICE
 from simulation.exchange import ROBOT_ID
+from support.robot_world import BNB_PRICE
 
 if TYPE_CHECKING:
-    from robot.world import Robot, World
+    from support.robot_world import Robot, World
 
 ZERO = Decimal(0)
 # A unit's cost is a quotient of 28 digits.

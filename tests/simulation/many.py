@@ -19,7 +19,7 @@ PIECE = 50
 def source() -> str:
     """Return what the worlds are made of: with other code they are other worlds."""
     digest = hashlib.sha256()
-    folders = (ROOT / "src" / "fortctl", ROOT / "tests" / "simulation", ROOT / "tests" / "robot")
+    folders = (ROOT / "src" / "fortctl", ROOT / "tests" / "simulation", ROOT / "tests" / "support")
     for path in sorted(path for folder in folders for path in folder.rglob("*.py")):
         digest.update(path.read_bytes())
     return digest.hexdigest()[:12]

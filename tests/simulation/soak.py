@@ -22,9 +22,9 @@ from typing import Any
 
 from fortctl.paper.engine.trade_history import TradeHistory
 from fortctl.robot.core.book import Book
-from robot.world import SETTINGS, Robot, World
 from simulation.loop import SimLoop, play
 from simulation.weather import Weather
+from support.robot_world import SETTINGS, Robot, World
 
 DAYS = 30
 MOVE_EVERY_S = 20.0

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from fortctl.robot.core.submission import SUBMISSION_STEPS, Submission, SubmissionStep
-from robot.world import Robot, World
 from simulation.exhaustive import Bounds, explore
 from simulation.loop import simulated
+from support.robot_world import Robot, World
 
 TWICE, AFTER_HALT = "an order was executed twice", "an order left after the halt"
 

@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 from fortctl.robot.core.book import Book
-from harness import REPOSITORY
 from simulation import soak
 from simulation.campaign import run_world
 from simulation.loop import play
+from support.harness import REPOSITORY
 
 WORLDS, PART = 200, 25
 

@@ -19,12 +19,12 @@ from decimal import Decimal
 from pathlib import Path
 
 from fortctl.robot.core.reconciliation import ResumeLimits
-from robot.world import SETTINGS, Robot, World
 from simulation import invariants
 from simulation.campaign import PRICE, TICK, _quick_folder
 from simulation.loop import Killed, play
 from simulation.weather import Weather
-from standing import Stand, stand_of, unequal
+from support.robot_world import SETTINGS, Robot, World
+from support.standing import Stand, stand_of, unequal
 
 STEPS = 40
 LOOK_S, LOOKS = 0.25, 400

@@ -13,7 +13,7 @@ from pathlib import Path
 from fortctl.ports import HookOutcome, RunningHook
 from fortctl.secret import redact
 
-SUPERVISOR = Path(__file__).with_name("supervise.py")
+SUPERVISOR = Path(__file__).with_name("supervisor.py")
 # What a program needs to find its way; nothing that a secret was ever put into.
 KEPT = ("PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "LANGUAGE", "TZ", "TMPDIR", "XDG_RUNTIME_DIR")
 # The event fits into a pipe, so that writing it never waits for the hook (pipe(7)).

@@ -1,0 +1,232 @@
+"""The commands of ``robot`` and what they answer, over the real mailbox, vaults, journal and robot in one process."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fortctl.errors import ConflictError, ExchangeUnreachableError, KeyRejectedError, NotFoundError
+from fortctl.model import Role
+from fortctl.ports import ExchangeError, Outcome
+from fortctl.services.rotation.plan import RotationMode, Scope
+from support.rotation_world import EngineExchange, Stage
+
+DEEP, HIGH = "0.00139000", "0.00141000"
+
+
+@pytest.fixture
+def stage(tmp_path: Path) -> Iterator[Stage]:
+    stage = Stage(tmp_path / "home")
+    yield stage
+    stage.end()
+
+
+def brought_up_again(stage: Stage) -> None:
+    """Kill the robot; the next command brings it up, and it waits as ``stopped``."""
+    stage.robot.kill()
+    stage.robot.resumes = False
+    stage.robot.bring_up()
+    stage.clock.wait(1)
+
+
+def open_at_the_exchange(stage: Stage, side: str) -> list[Any]:
+    return [order for order in stage.engine.open_orders("default") if order.side == side]
+
+
+def drain(stage: Stage) -> tuple[dict[str, Any], bool]:
+    """Drain, and let the market go where the sell lies while it waits."""
+    looks: list[dict[str, Any]] = []
+
+    def progress(status: dict[str, Any]) -> None:
+        looks.append(status)
+        if len(looks) == 20:
+            stage.trade(HIGH)
+
+    return stage.tools().robot.drain(60, progress)
+
+
+# -- draining ------------------------------------------------------------------------------------------------------
+
+
+def test_a_robot_that_crashed_with_open_cycles_is_drained(stage: Stage) -> None:
+    stage.trade(DEEP)
+    brought_up_again(stage)
+    status = stage.tools().watch.status()
+    assert (status["state"], status["reason"], status["cycles"]["open"]) == ("stopped", "was_running", 1)
+    status, changed = drain(stage)
+    assert changed and status["state"] == "stopped" and status["cycles"]["open"] == 0
+    assert not stage.engine.open_orders("default")
+    assert drain(stage)[1] is False, "nothing is live any more"
+
+
+def test_a_robot_that_was_stopped_with_inventory_is_drained(stage: Stage) -> None:
+    stage.trade(DEEP)
+    stage.tools().robot.stop_now(cancel_orders=True)
+    assert not stage.engine.open_orders("default")
+    status, changed = drain(stage)
+    assert changed and status["cycles"]["open"] == 0 and status["cycles"]["closed"] == 1
+
+
+def test_a_drain_that_somebody_stops_has_not_drained(stage: Stage) -> None:
+    stage.trade(DEEP)
+    with pytest.raises(ConflictError, match="1 cycle") as stopped:
+        stage.tools().robot.drain(60, lambda status: stage.tools().control.send("stop") and None)
+    assert stopped.value.data is not None and stopped.value.data["robot"]["state"] == "stopped"
+
+
+def test_a_rotation_drains_what_a_crash_has_left_open(stage: Stage) -> None:
+    stage.trade(DEEP)
+    brought_up_again(stage)
+    waits = 0
+    on_timeout = stage.person.on_timeout
+
+    def rise(cycles_open: int) -> str:
+        nonlocal waits
+        waits += 1
+        assert cycles_open == 1 and open_at_the_exchange(stage, "SELL")
+        stage.trade(HIGH)
+        return "wait"
+
+    stage.person.on_timeout = rise  # type: ignore[method-assign]
+    ended = stage.rotate(RotationMode.DRAIN, Scope.ROBOT)
+    stage.person.on_timeout = on_timeout  # type: ignore[method-assign]
+    assert waits == 1 and ended.operation.state == "done"
+    assert not stage.engine.open_orders("default")
+    assert stage.tools().watch.status()["state"] == "stopped", "as it was before"
+
+
+def test_a_rotation_that_gives_its_drain_up_leaves_a_stopped_robot_stopped(stage: Stage) -> None:
+    stage.trade(DEEP)
+    brought_up_again(stage)
+    with pytest.raises(ConflictError, match="did not finish in time"):
+        stage.rotate(RotationMode.DRAIN, Scope.ROBOT)
+    assert stage.tools().watch.status()["state"] == "stopped"
+    assert open_at_the_exchange(stage, "SELL"), "its sell lies where it lay"
+
+
+# -- holding -------------------------------------------------------------------------------------------------------
+
+
+def test_a_resume_that_leaves_the_robot_held_is_no_success(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    stage.trade(DEEP)
+
+    async def delisted(exchange: EngineExchange, symbol: str) -> Any:
+        raise ExchangeError(Outcome.REFUSED, "Invalid symbol.", code=-1121, http_status=400)
+
+    monkeypatch.setattr(EngineExchange, "symbol_rules", delisted)
+    stage.robot.kill()
+    stage.robot.bring_up()
+    stage.clock.wait(1)
+    assert stage.tools().watch.status()["state"] == "held"
+    with pytest.raises(ConflictError, match="stays held: SYMBOL") as refused:
+        stage.tools().robot.resume()
+    assert refused.value.details["reasons"][0]["code"] == "SYMBOL"
+    assert refused.value.data is not None and refused.value.data["robot"]["state"] == "held"
+
+
+# -- stopping ------------------------------------------------------------------------------------------------------
+
+
+def lose_the_key(stage: Stage) -> None:
+    stage.engine.delete_key("robot-old")
+    stage.trade(DEEP)
+    assert stage.tools().watch.status()["state"] == "key_lost"
+
+
+def test_no_order_call_leaves_with_a_lost_key_and_stop_says_what_stays(stage: Stage) -> None:
+    lose_the_key(stage)
+    stage.calls.clear()
+    with pytest.raises(KeyRejectedError, match="1 of its orders stay") as refused:
+        stage.tools().robot.stop_now(cancel_orders=True)
+    assert refused.value.details["reason"] and refused.value.exit_code == 3
+    told = refused.value.data
+    assert told is not None and told["cancelled"] == [] and told["checked"] is False
+    assert len(told["orders_left"]) == 1 and told["robot"]["state"] == "key_lost"
+    assert not [call for call, _key in stage.calls if "order" in call.lower()]
+    _status, told, _changed = stage.tools().robot.stop_now(cancel_orders=False)
+    assert told["checked"] is False and len(told["orders_left"]) == 1, "kept as asked for, and told of"
+
+
+def test_orders_without_a_key_to_cancel_them(stage: Stage) -> None:
+    stage.tools().control.send("forget-key")
+    with pytest.raises(NotFoundError, match="2 of its orders stay"):
+        stage.tools().robot.stop_now(cancel_orders=True)
+
+
+def test_a_stop_while_the_exchange_is_not_there_is_no_success(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    def gone(exchange: EngineExchange, method: str, path: str, **values: Any) -> Any:
+        raise ExchangeError(Outcome.UNREACHABLE, "connection refused")
+
+    with monkeypatch.context() as away:
+        away.setattr(EngineExchange, "ask", gone)
+        with pytest.raises(ExchangeUnreachableError) as failed:
+            stage.tools().robot.stop_now(cancel_orders=True)
+    told = failed.value.data
+    assert failed.value.exit_code == 10 and told is not None
+    assert told["cancelled"] == [] and len(told["orders_left"]) == 2 and told["robot"]["state"] == "stopped"
+    _status, told, changed = stage.tools().robot.stop_now(cancel_orders=True)
+    assert changed and len(told["cancelled"]) == 2 and told["orders_left"] == [] and told["checked"] is True
+
+
+# -- a key that comes back -----------------------------------------------------------------------------------------
+
+
+def shown_key(stage: Stage) -> Any:
+    card = stage.tools().keys.robot_card()
+    assert card is not None
+    return card
+
+
+def without_trading(stage: Stage) -> Any:
+    """Take the right to trade from the robot's key; the robot notices at its next order."""
+    key = next(key for key in stage.engine.keys.values() if key.name == "robot-old")
+    had, key.permissions = key.permissions, ("reading",)
+    stage.trade(DEEP)
+    assert stage.tools().watch.status()["state"] == "key_lost" and shown_key(stage).status == "rejected"
+    return lambda: setattr(key, "permissions", had)
+
+
+def test_a_key_that_is_good_again_is_used_again_once_a_person_verifies_it(stage: Stage) -> None:
+    give_back = without_trading(stage)
+    asyncio.run(stage.tools().keys.verify([Role.ROBOT]))
+    assert stage.tools().watch.status()["state"] == "key_lost"
+    give_back()
+    asyncio.run(stage.tools().keys.verify([Role.ROBOT]))
+    stage.clock.wait(1)
+    status = stage.tools().watch.status()
+    assert status["state"] == "running" and shown_key(stage).status == "ok"
+    assert stage.robot.runner is not None
+    stage.robot.runner.robot.wake()
+    stage.clock.wait(1)
+    assert open_at_the_exchange(stage, "SELL"), "what was bought when it was lost is for sale"
+
+
+def test_a_start_looks_at_a_lost_key_again(stage: Stage) -> None:
+    give_back = without_trading(stage)
+    with pytest.raises(KeyRejectedError, match="still does not accept") as refused:
+        stage.tools().robot.start()
+    assert refused.value.details["reason"] == "trading_right_removed"
+    give_back()
+    assert stage.tools().robot.start()["state"] == "running"
+
+
+def test_a_loss_is_believed_over_a_restart(stage: Stage) -> None:
+    give_back = without_trading(stage)
+    since = stage.tools().watch.status()["key_loss"]["since"]
+    stage.clock.wait(3600)
+    stage.robot.kill()
+    stage.placed.clear()
+    stage.robot.bring_up()
+    stage.clock.wait(1)
+    status = stage.tools().watch.status()
+    assert status["state"] == "key_lost" and status["key_loss"]["since"] == since and not stage.placed
+    assert shown_key(stage).status == "rejected"
+    give_back()
+    stage.robot.kill()
+    stage.robot.bring_up()
+    stage.clock.wait(1)
+    assert stage.tools().watch.status()["state"] == "running" and stage.placed

@@ -1,0 +1,76 @@
+"""The issuer's keys are born with an IP list: the old key's, also where that key is dead already."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fortctl.errors import ConflictError
+from fortctl.exchange.error_codes import classify
+from fortctl.model import Role
+from fortctl.ports import ExchangeError
+from fortctl.services.rotation.plan import RotationMode, Scope
+from support.rotation_world import SUB_ACCOUNT, EngineExchange, Stage
+
+
+@pytest.fixture
+def stage(tmp_path: Path) -> Iterator[Stage]:
+    """The keys in use are restricted to trusted addresses, and fortctl has seen that."""
+    one = Stage(tmp_path, SUB_ACCOUNT)
+    for api_key, key in list(one.engine.keys.items()):
+        if key.account == "default":
+            one.engine.keys[api_key] = replace(key, ips=("127.0.0.1",))
+    asyncio.run(one.tools().keys.verify(list(Role)))
+    yield one
+    one.end()
+
+
+def ips(stage: Stage) -> dict[str, tuple[str, ...]]:
+    return {key.name.split("-")[1]: key.ips for key in stage.engine.keys.values() if key.name.startswith("fortctl-")}
+
+
+def lose_both(stage: Stage) -> None:
+    for key in list(stage.engine.keys.values()):
+        if key.account == "default":
+            stage.engine.delete_key(key.name)
+    stage.clock.wait(60)
+
+
+def test_of_keys_that_the_issuer_made_it_is_remembered(stage: Stage) -> None:
+    stage.rotate(RotationMode.OVERLAP, Scope.BOTH)
+    assert ips(stage) == {"site": ("127.0.0.1",), "robot": ("127.0.0.1",)}
+    lose_both(stage)
+    stage.rotate(RotationMode.URGENT, Scope.BOTH)
+    assert ips(stage) == {"site": ("127.0.0.1",), "robot": ("127.0.0.1",)}
+
+
+def test_where_nobody_knows_it_none_is_made_unasked(stage: Stage) -> None:
+    lose_both(stage)
+    with pytest.raises(ConflictError) as refused:
+        stage.rotate(RotationMode.URGENT, Scope.BOTH)
+    assert refused.value.details["reason"] == "addresses_unknown" and ips(stage) == {}
+    assert stage.open_operation() is None, "nothing was changed: it can be begun with addresses"
+
+
+@pytest.mark.parametrize("role", list(Role))
+def test_a_new_key_that_is_not_known_everywhere_at_once(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch, role: Role
+) -> None:
+    """The exchange refuses it for some seconds: nobody is there who would try again, and the robot may stand still."""
+    ask, refusals = EngineExchange.ask, iter(range(2))
+
+    def late(exchange: EngineExchange, method: str, path: str, **values: Any) -> Any:
+        new = exchange._pair is not None and exchange._pair.name.startswith("fortctl-")
+        if new and path == "/api/v3/account" and next(refusals, None) is not None:
+            message = "Invalid API-key, IP, or permissions for action."
+            raise ExchangeError(classify(401, -2015, message), message, code=-2015, http_status=401)
+        return ask(exchange, method, path, **values)
+
+    monkeypatch.setattr(EngineExchange, "ask", late)
+    assert stage.rotate(RotationMode.DRAIN, Scope(role.value)).operation.state == "done"
+    assert next(refusals, None) is None and len(ips(stage)) == 1

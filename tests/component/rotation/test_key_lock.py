@@ -1,0 +1,106 @@
+"""Whoever changes an account's keys does it alone: no rotation begins in that instant, and none is begun over them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from fortctl.bootstrap import rotation as wiring_rotation
+from fortctl.bootstrap.key_lock import key_write_lock
+from fortctl.bootstrap.rotation import rotation_journal
+from fortctl.cli.context import CommandContext
+from fortctl.cli.options import Globals
+from fortctl.errors import ConflictError
+from fortctl.model import Role
+from fortctl.robot.process.proc import process_start_time
+from fortctl.services.rotation.journal import RotationJournal
+from fortctl.services.rotation.plan import RotationMode, Scope
+from support.rotation_world import Robot, Stage
+
+
+@pytest.fixture
+def writer(tmp_path: Path) -> CommandContext:
+    return CommandContext(Globals(tmp_path, "default"), "keys change")
+
+
+def another(home: Path, monkeypatch: pytest.MonkeyPatch, what: str) -> RotationJournal:
+    """The journal in the hands of another living process."""
+    with monkeypatch.context() as there:
+        there.setattr(wiring_rotation.os, "getpid", os.getppid)
+        return rotation_journal(CommandContext(Globals(home, "default"), "keys rotate"), what)
+
+
+def test_no_rotation_begins_while_a_key_is_written(
+    writer: CommandContext, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert process_start_time(os.getppid())
+    rotation = another(tmp_path, monkeypatch, "keys rotate (run)")
+    with key_write_lock(writer, Role.SITE):
+        assert rotation.owner() is None, "nobody works on a rotation"
+        with pytest.raises(ConflictError, match=f"keys change \\(pid {os.getpid()}"):
+            rotation.take()
+    rotation.take()
+    with pytest.raises(ConflictError, match="keys rotate"), key_write_lock(writer, Role.SITE):
+        pytest.fail("a rotation is at work")
+    rotation.begin(RotationMode.OVERLAP, Scope.SITE, "person")
+    rotation.release()
+    with pytest.raises(ConflictError, match="a rotation of the site key is open"), key_write_lock(writer, Role.SITE):
+        pytest.fail("a rotation of that key is open")
+    with key_write_lock(writer, Role.ROBOT):
+        pass
+    rotation.take()
+
+
+def test_two_who_write_keys_wait_for_each_other(
+    writer: CommandContext, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = another(tmp_path, monkeypatch, "keys add")
+    first.take()
+    monkeypatch.setattr(writer.wiring.clock, "wait", lambda seconds: first.release())
+    with key_write_lock(writer, Role.SITE), pytest.raises(ConflictError, match="keys change"):
+        first.take()
+
+
+def test_the_brake_ends_a_rotation_that_somebody_is_at_work_on(
+    writer: CommandContext, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """``keys delete --without-unlocking`` beside a rotation that waits at a prompt: it hears of it at its next step."""
+    rotation = another(tmp_path, monkeypatch, "keys rotate (run)")
+    rotation.take()
+    operation = rotation.begin(RotationMode.OVERLAP, Scope.SITE, "person")
+    assert wiring_rotation.abort_for_deleted_key(writer, Role.ROBOT) is None and rotation.owner() is not None
+    ended = wiring_rotation.abort_for_deleted_key(writer, Role.SITE)
+    assert ended is not None and (ended.state, ended.reason) == ("aborted", "key_destroyed")
+    assert rotation.current() is None and rotation.owner() is None
+    with pytest.raises(ConflictError, match="taken out of this command's hands"):
+        rotation.put(operation.begun("check", 1))
+
+
+@pytest.fixture
+def stage(tmp_path: Path) -> Iterator[Stage]:
+    one = Stage(tmp_path / "home")
+    yield one
+    one.end()
+
+
+async def _queue(stage: Stage) -> None:
+    second = stage.make_key("robot-second", Role.ROBOT)
+    await stage.tools().keys.take_robot(second, allow=(), replacing=True, force=False, wait_s=0)
+
+
+def test_a_key_that_was_sent_before_it_is_the_one_that_a_rotation_replaces(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """``keys change --no-wait``: the robot takes the key up in the middle of the rotation's first step."""
+    import asyncio
+
+    with monkeypatch.context() as asleep:
+        asleep.setattr(Robot, "wake", lambda robot: True)
+        asyncio.run(_queue(stage))
+    done = stage.rotate(RotationMode.OVERLAP, Scope.ROBOT).operation
+    assert done.facts["old"]["robot"]["name"] == "robot-second"
+    assert {key.name for key in stage.engine.keys.values()} >= {"robot-old", "robot-new"}
+    assert "robot-second" not in {key.name for key in stage.engine.keys.values()}

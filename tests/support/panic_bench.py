@@ -1,0 +1,226 @@
+"""One account's panic in this process: a real latch, and everything else played, on a clock that is turned by hand."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+from fortctl.errors import RobotUnreachableError
+from fortctl.model import KeyPair, KeyType, OrderState, OrderStatus, Side
+from fortctl.ports import ExchangeError, IssuedKey, Outcome
+from fortctl.robot.core.submission import PROVED_AFTER_MS
+from fortctl.robot.storage.latch import LatchFile
+from fortctl.secret import Secret
+from fortctl.services.panic.panic import Panic
+from fortctl.services.panic.ports import PanicPorts
+from fortctl.services.panic.report import KeysRead, KnownKey, PanicReport, PanicStep
+from support.hands import Hands
+
+PREFIX = "fcabc"
+LOST = ExchangeError(Outcome.UNKNOWN, "HTTP 503")
+NOW_S = 1_700_000_000.0
+
+
+def pair(name: str, api_key: str) -> KeyPair:
+    return KeyPair(name, KeyType.HMAC, Secret(api_key), Secret("s"))
+
+
+def key(role: str, name: str = "", api_key: str = "") -> KnownKey:
+    """Return a key that could be read."""
+    text = api_key or (role * 64)[:64]
+    return KnownKey(role, name or f"{role}-1", text[-4:], f"print-{text[-4:]}", pair(name or f"{role}-1", text))
+
+
+def order(number: int, name: str) -> OrderState:
+    one = Decimal(1)
+    return OrderState(
+        *("BTCUSDT", number, name, Side.BUY, "LIMIT", one, one, Decimal(0), Decimal(0), OrderStatus.NEW, 0, 0)
+    )
+
+
+@dataclass
+class Owner:
+    pid: int = 7
+    host: str = "here"
+
+
+class Process:
+    """The robot's process: there or not, stopped, silent, or answering what it did."""
+
+    def __init__(self, state: str, result: Mapping[str, Any] | None = None) -> None:
+        self.state = state
+        self.result = result
+
+    def owner(self) -> Owner | None:
+        return None if self.state in ("none", "ended") else Owner()
+
+    def is_stopped(self, owner: Any) -> bool:
+        return self.state == "stopped"
+
+    def query(self, request: Mapping[str, Any], *, timeout_s: float = 5.0) -> dict[str, Any]:
+        if self.state != "answers":
+            raise RobotUnreachableError("it gives no answer")
+        if request["op"] == "halt":
+            return {}
+        self.state = "ended"
+        return dict(self.result or {})
+
+    def kill(self, owner: Any) -> bool:
+        self.state = "ended"
+        return True
+
+    def wake(self) -> bool:
+        return False
+
+    def bring_up(self, passphrase: Secret | None, *, timeout_s: float = 20.0) -> None:
+        raise AssertionError("a panic brings no robot up")
+
+
+class Exchange:
+    """Orders that come to be at their own time, whoever sent them; what is asked is kept."""
+
+    def __init__(self, clock: Hands) -> None:
+        self.clock = clock
+        self.coming: list[tuple[float, OrderState]] = []
+        self.orders: list[OrderState] = []
+        self.faults: list[ExchangeError | None] = []
+        self.deleted: set[str] = set()
+        self.restrictions: ExchangeError | None = None
+        self.looks = 0
+
+    async def open_orders(self, symbol: str | None = None) -> tuple[OrderState, ...]:
+        self.looks += 1
+        fault = self.faults.pop(0) if self.faults else None
+        if fault is not None:
+            raise fault
+        if any("robot" in one for one in self.deleted):
+            raise ExchangeError(Outcome.KEY_REFUSED, "no such key", code=-2008)
+        self.orders += [one for at, one in self.coming if at <= self.clock.at]
+        self.coming = [(at, one) for at, one in self.coming if at > self.clock.at]
+        return tuple(self.orders)
+
+    async def cancel(self, symbol: str, client_order_id: str, *, order_id: int | None = None) -> OrderState:
+        found = next(one for one in self.orders if one.client_order_id == client_order_id)
+        self.orders.remove(found)
+        return found
+
+    async def key_restrictions(self) -> None:
+        if self.restrictions is not None:
+            raise self.restrictions
+
+    async def earlier_names(self, symbol: str, order_id: int) -> tuple[str, ...]:
+        return ()
+
+    async def close(self) -> None:
+        return
+
+
+@dataclass
+class Bench:
+    """What a panic meets."""
+
+    folder: Path
+    process: Process = field(default_factory=lambda: Process("none"))
+    keys: KeysRead = field(default_factory=lambda: KeysRead((key("site"), key("robot"))))
+    clock: Hands = field(default_factory=lambda: Hands(NOW_S))
+    changes: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.exchange = Exchange(self.clock)
+        self.folder.mkdir(exist_ok=True)
+        self.latch = LatchFile(self.folder)
+        self.destroyed: tuple[str, ...] = ("default/key-0011223344556677",)
+        self.audited: list[Mapping[str, Any]] = []
+
+    def ports(self) -> PanicPorts:
+        def destroy() -> tuple[str, ...]:
+            gone, self.destroyed = self.destroyed, ()
+            return gone
+
+        made = PanicPorts(
+            account="default",
+            latch=self.latch,
+            process=self.process,
+            in_flight_ms=PROVED_AFTER_MS,
+            remote=lambda: None,
+            read_keys=lambda: self.keys,
+            own_prefix=lambda: PREFIX,
+            destroy=destroy,
+            queued=lambda: (),
+            empty_mailbox=lambda: None,
+            abort_operation=lambda: None,
+            open_operation=lambda: None,
+            connect=lambda one: self.exchange,  # type: ignore[arg-type,return-value]
+            issuer=lambda: None,
+            audit=lambda what, facts: self.audited.append(facts),
+            fire=lambda event, facts, wait_s: (),
+            hooks=lambda event: (),
+            clock=self.clock,
+            who="somebody",
+        )
+        return replace(made, **self.changes)
+
+    def made(self) -> Panic:
+        return Panic(self.ports(), cancel_orders=True, timeout_s=5.0)
+
+    async def panic(self) -> PanicReport:
+        return await self.made().run(wait_dead_s=0.0)
+
+
+def step(report: PanicReport, name: str) -> PanicStep:
+    return next(one for one in report.steps if one.name == name)
+
+
+def told(report: PanicReport) -> list[tuple[str, str]]:
+    """Return which keys a person must delete."""
+    return [
+        (action["role"], action.get("name", ""))
+        for action in report.actions
+        if action["what"] == "delete_key_at_exchange"
+    ]
+
+
+Make = Callable[[Path], Bench]
+
+
+class Issuer:
+    """A sub-account's keys; what is asked for may come later, and refusals come from a script."""
+
+    def __init__(self, bench: Bench, *keys: IssuedKey) -> None:
+        self.bench = bench
+        self.keys = list(keys)
+        self.coming: list[tuple[float, IssuedKey]] = []
+        self.deleted: list[str] = []
+        self.refusals: dict[str, list[ExchangeError]] = {}
+        self.silent, self.refusal = 0, LOST
+
+    async def create(
+        self, name: str, public_key: str, permissions: Collection[str], addresses: Sequence[str]
+    ) -> IssuedKey:
+        raise AssertionError("a panic makes no key")
+
+    async def listed(self) -> tuple[IssuedKey, ...]:
+        if self.silent:
+            self.silent -= 1
+            raise self.refusal
+        self.keys += [one for at, one in self.coming if at <= self.bench.clock.at]
+        self.coming = [(at, one) for at, one in self.coming if at > self.bench.clock.at]
+        return tuple(self.keys)
+
+    async def addresses(self, api_key: Secret) -> tuple[str, ...]:
+        return ()
+
+    async def delete(self, api_key: Secret) -> None:
+        found = next(one for one in self.keys if one.api_key.reveal() == api_key.reveal())
+        refusals = self.refusals.get(found.name, [])
+        if refusals:
+            raise refusals.pop(0)
+        self.keys.remove(found)
+        self.deleted.append(found.name)
+        self.bench.exchange.deleted.add(found.name)
+
+    async def close(self) -> None:
+        return

@@ -1,0 +1,37 @@
+"""Every word that fortctl gives as a reason can be asked about."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from fortctl.errors import NotFoundError, error_classes
+from fortctl.robot.core.hold_reasons import HoldCode
+from fortctl.robot.process.metrics import STATES
+from fortctl.services.explain import explain
+from support.harness import REPOSITORY
+
+
+def test_no_error_is_explained_with_another_ones_words() -> None:
+    meanings = [explain(code)["meaning"] for code in error_classes()]
+    assert not [text for text in meanings if "Base of every error" in text]
+    assert explain("ROBOT_TIMEOUT")["meaning"] != explain("INTERNAL")["meaning"]
+
+
+def test_every_reason_that_a_robot_gives_is_explained() -> None:
+    source = "".join(path.read_text() for path in (REPOSITORY / "src/fortctl/robot").rglob("*.py"))
+    words = {*re.findall(r'f?"([A-Z_]{3,}): ', source), *HoldCode}
+    assert {"GAP", "DRIFT", "UNKNOWN_ORDER", "SELL_WAITS", "BOUNDS", "HALTED", "EXCHANGE", "DEADMAN"} <= words
+    for word in (*words, "BALANCE"):
+        assert explain(word)["remedy"], word
+
+
+@pytest.mark.parametrize("state", [state for state in STATES if state not in ("running", "stopped", "verifying")])
+def test_every_state_in_which_a_person_may_ask_why_is_explained(state: str) -> None:
+    assert explain(state)["remedy"]
+
+
+def test_an_unknown_word_is_not_found() -> None:
+    with pytest.raises(NotFoundError):
+        explain("NONSENSE")
