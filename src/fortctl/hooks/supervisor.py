@@ -1,6 +1,6 @@
 """Run one hook under a time limit; a program of its own, so that the limit holds also once fortctl has ended.
 
-Usage: ``python -I -S supervise.py SECONDS PROGRAM ARGUMENT…``. The event on standard input goes through to the program;
+Usage: ``python -I -S supervisor.py SECONDS PROGRAM ARGUMENT…``. The event on standard input goes through to the program;
 one JSON line on standard output says how it ended. Only the standard library is imported: it starts in milliseconds.
 """
 
