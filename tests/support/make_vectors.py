@@ -154,7 +154,18 @@ def messages() -> None:
     operator, stranger, robot = (Identity(bytes([number]) * 32) for number in (1, 2, 3))
     recipient, other = RecipientKey(bytes([4]) * 96), RecipientKey(bytes([5]) * 96)
     args = {"name": "robot-1", "type": "hmac", "api_key": "A" * 64, "secret": "B" * 64, "note": "ünïcödé"}
-    command = Command("default", robot.id, operator.id, 7, "deliver-key", recipient.key_id, 3, NOW, NOW + 900_000, args)
+    command = Command(
+        "default",
+        robot.id,
+        operator.id,
+        7,
+        "deliver-key",
+        recipient.key_id,
+        3,
+        NOW,
+        NOW + 900_000,
+        Secret(canonical_json(args)),
+    )
     known = {
         "account": "default",
         "robot_id": robot.id,
@@ -174,7 +185,7 @@ def messages() -> None:
             "sealed": base64.b64encode(changes.pop("sealed", lambda data: data)(row.sealed)).decode(),
             "signature": base64.b64encode(row.signature).decode(),
         }
-        outcome = {"error": expect} if expect else {"args": made.args}
+        outcome = {"error": expect} if expect else {"args": json.loads(made.arguments.reveal_bytes())}
         put(
             "messages", f"{'bad' if expect else 'good'}-{name}", {"row": body, "robot": {**known, **changes}, **outcome}
         )
@@ -182,7 +193,7 @@ def messages() -> None:
     message("delivery", command)
     message("without-end", replace(command, valid_until=None, number=8), now_ms=NOW + 10**12)
     for kind in ("start", "drain", "stop", "forget-key", "verify-key", "configure", "generate-key", "pair-operator"):
-        message(kind, replace(command, kind=kind, args={"site": [4, 12, "ab" * 32]}))
+        message(kind, replace(command, kind=kind, arguments=Secret(canonical_json({"site": [4, 12, "ab" * 32]}))))
     message("stranger", replace(command, operator_id=stranger.id), "unpaired", signer=stranger)
     message("signed-by-a-stranger", command, "bad_signature", signer=stranger)
     message("other-account", replace(command, account="other"), "other_account")

@@ -25,6 +25,7 @@ from fortctl.exchange import parsing
 from fortctl.exchange.error_codes import classify
 from fortctl.exchange.price_range import price_range
 from fortctl.mailbox.crypto import Identity
+from fortctl.mailbox.payloads import DrainCycles
 from fortctl.mailbox.sqlite import SqliteMailbox
 from fortctl.model import KeyPair, KeyType, PublicTrade, Role, StreamUp
 from fortctl.paper.api import registry
@@ -519,7 +520,7 @@ class Stage:
         self.tools().robot.stop_now(cancel_orders=False)
 
     def robot_drains(self) -> None:
-        self.tools().control.send("drain")
+        self.tools().control.execute(DrainCycles())
 
     def _offline(self) -> dict[str, Any]:
         return offline_status(self.home.robot("default").journal)

@@ -9,8 +9,8 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 from fortctl.canonical_json import canonical_json
 from fortctl.errors import VaultDamagedError
@@ -26,11 +26,12 @@ SEALED_LIMIT = 256 * 1024
 
 @dataclass(frozen=True)
 class Command:
-    """One command to one robot; ``args`` travel sealed and may hold secrets.
+    """One command to one robot.
 
     Attributes:
         created_at, valid_until: milliseconds since the epoch; ``valid_until`` None means without end.
         generation: what the robot's key generation becomes if this command installs a key.
+        arguments: what travels sealed, and may hold secrets: see :mod:`fortctl.mailbox.payloads`.
     """
 
     account: str
@@ -42,7 +43,7 @@ class Command:
     generation: int
     created_at: int
     valid_until: int | None
-    args: dict[str, Any] = field(repr=False)
+    arguments: Secret
 
 
 class CommandRejectedError(Exception):
@@ -56,7 +57,7 @@ class CommandRejectedError(Exception):
 def seal_command(command: Command, operator: Identity, recipient_public: bytes) -> MailboxRow:
     """Seal and sign a command."""
     facts = _facts(command)
-    sealed = seal(Secret(canonical_json(command.args)), recipient_public, _context(facts))
+    sealed = seal(command.arguments, recipient_public, _context(facts))
     envelope = canonical_json({**facts, "sealed_sha256": hashlib.sha256(sealed).hexdigest()})
     signature = operator.sign("command", envelope)
     return MailboxRow(command.account, command.number, envelope, sealed, signature)
@@ -83,7 +84,7 @@ def open_command(
         last_number: the highest number applied.
 
     Raises:
-        Refused: with the reason.
+        CommandRejectedError: with the reason.
     """
     facts = _read_envelope(row)
     public = operators.get(facts["operator_id"])
@@ -111,13 +112,14 @@ def _open(row: MailboxRow, facts: dict[str, Any], key: RecipientKey | None) -> C
     if sealed is None or hashlib.sha256(sealed).hexdigest() != facts.pop("sealed_sha256"):
         raise CommandRejectedError("malformed")
     try:
-        args = json.loads(key.unseal(sealed, _context(facts)).reveal_bytes())
-    except (SealError, ValueError):
+        arguments = key.unseal(sealed, _context(facts))
+        well_formed = isinstance(json.loads(arguments.reveal_bytes()), dict)
+    except (SealError, ValueError, RecursionError):
         raise CommandRejectedError("malformed") from None
-    if not isinstance(args, dict):
+    if not well_formed:
         raise CommandRejectedError("malformed")
     facts.pop("v")
-    return Command(**facts, args=args)
+    return Command(**facts, arguments=arguments)
 
 
 _TYPES: dict[str, tuple[type, ...]] = {
@@ -174,6 +176,13 @@ def _context(facts: Mapping[str, Any]) -> bytes:
     return b"fortctl/1/command\0" + canonical_json({name: facts[name] for name in _TYPES if name != "sealed_sha256"})
 
 
+class SignedReceipt(NamedTuple):
+    """A receipt as the robot leaves it in the mailbox."""
+
+    body: bytes
+    signature: bytes
+
+
 def sign_receipt(
     robot: Identity,
     *,
@@ -185,8 +194,8 @@ def sign_receipt(
     at: int,
     data: Mapping[str, Any],
     error: Mapping[str, Any] | None,
-) -> tuple[bytes, bytes]:
-    """Return a receipt's body and the robot's signature over it.
+) -> SignedReceipt:
+    """Write a receipt and sign it with the robot's identity.
 
     Args:
         outcome: ``applied``, ``refused`` or ``reseal``.
@@ -206,7 +215,7 @@ def sign_receipt(
             "error": dict(error) if error is not None else None,
         }
     )
-    return body, robot.sign("receipt", body)
+    return SignedReceipt(body, robot.sign("receipt", body))
 
 
 def read_receipt(body: bytes, signature: bytes, robot_public: bytes) -> dict[str, Any]:

@@ -16,9 +16,11 @@ import pytest
 from fortctl.bootstrap.deadline import open_board
 from fortctl.canonical_json import canonical_json
 from fortctl.errors import RobotUnreachableError, VaultDamagedError
+from fortctl.keys.generation import generate_pending_key
 from fortctl.mailbox.crypto import Identity
 from fortctl.mailbox.messages import Command, CommandRejectedError, open_command
 from fortctl.mailbox.panic_order import OrderFile, check_order, read_answer, sign_orders
+from fortctl.mailbox.payloads import CommandPayload, DeliverKey, GenerateKey, HomeAnchor, VerifyKey, encode_payload
 from fortctl.mailbox.sqlite import SqliteMailbox
 from fortctl.model import KeyCard, KeyPair, KeyType, Role
 from fortctl.ports import MailboxRow
@@ -421,11 +423,16 @@ async def test_a_command_that_waits_for_the_exchange_keeps_no_order_waiting() ->
 
 
 @pytest.mark.parametrize("when", ["while it was asked about", "while it was written"])
-@pytest.mark.parametrize("kind", ["verify-key", "deliver-key"])
+@pytest.mark.parametrize(
+    "payload",
+    [VerifyKey(), DeliverKey("robot-1", Secret("K" * 64), Secret("F" * 32)), GenerateKey(KeyType.ED25519)],
+    ids=lambda payload: payload.kind,
+)
 async def test_a_copy_that_a_panic_destroyed_is_not_written_anew(
-    world: World, monkeypatch: pytest.MonkeyPatch, when: str, kind: str
+    world: World, monkeypatch: pytest.MonkeyPatch, when: str, payload: CommandPayload
 ) -> None:
     """The exchange tells of the key after the panic; what was asked about and what was delivered look alike here."""
+    kind = payload.kind
     pair = KeyPair("robot-1", KeyType.HMAC, Secret("K" * 64), Secret("S" * 64))
     card = KeyCard(Role.ROBOT, "robot-1", KeyType.HMAC, "0" * 12, "KKKK", "ok")
     key = InstalledKey(pair, 1, (), card)
@@ -437,25 +444,38 @@ async def test_a_copy_that_a_panic_destroyed_is_not_written_anew(
         world.latch.set({})
         erasure.destroy(world.folder / "erasure", "a")
 
-    async def handle(_command: object) -> CommandOutcome:
+    async def handle(_command: object, _payload: object) -> CommandOutcome:
         if when == "while it was asked about":
             panic()
+        if kind == "generate-key":
+            return CommandOutcome(pending=generate_pending_key(KeyType.ED25519, 0))
         return CommandOutcome(refresh=key) if kind == "verify-key" else CommandOutcome(install=key)
 
     write = world.box.write
 
     def written(*facts: Any, **more: Any) -> None:
-        if when == "while it was written" and more.get("key") is not None:
+        if when == "while it was written" and (more.get("key") or more.get("pending")) is not None:
             panic()
         write(*facts, **more)
 
     monkeypatch.setattr(world.box, "write", written)
-    desk._handlers[kind] = handle
+    monkeypatch.setattr(desk, "_handlers", SimpleNamespace(handle=handle))
     row = MailboxRow("a", 2, b"{}", b"sealed", b"signature")
     world.mailbox.append(row)
-    command = Command("a", world.robot.id, world.operators[0].id, 2, kind, "", 2, 0, None, {})
+    command = Command(
+        "a",
+        world.robot.id,
+        world.operators[0].id,
+        2,
+        kind,
+        "",
+        2,
+        0,
+        None,
+        encode_payload(payload, HomeAnchor(0, 0, "")),
+    )
     await desk._apply(row, command, [])
-    assert not {name for name in erasure.names(world.folder / "erasure") if "/key-" in name}
-    assert world.box.key() is None
+    assert not {name for name in erasure.names(world.folder / "erasure") if "/key-" in name or "/pending-" in name}
+    assert world.box.key() is None and world.box.pending() is None
     answered = world.mailbox.row("a", 2)
     assert answered is not None and b"latched" in (answered.result or b"")

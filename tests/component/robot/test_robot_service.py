@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from fortctl.errors import ConflictError, ExchangeUnreachableError, KeyRejectedError, NotFoundError
+from fortctl.mailbox.payloads import ForgetKey, StopTrading
 from fortctl.model import Role
 from fortctl.ports import ExchangeError, Outcome
 from fortctl.services.rotation.plan import RotationMode, Scope
@@ -74,7 +75,7 @@ def test_a_robot_that_was_stopped_with_inventory_is_drained(stage: Stage) -> Non
 def test_a_drain_that_somebody_stops_has_not_drained(stage: Stage) -> None:
     stage.trade(DEEP)
     with pytest.raises(ConflictError, match="1 cycle") as stopped:
-        stage.tools().robot.drain(60, lambda status: stage.tools().control.send("stop") and None)
+        stage.tools().robot.drain(60, lambda status: stage.tools().control.execute(StopTrading()) and None)
     assert stopped.value.data is not None and stopped.value.data["robot"]["state"] == "stopped"
 
 
@@ -152,7 +153,7 @@ def test_no_order_call_leaves_with_a_lost_key_and_stop_says_what_stays(stage: St
 
 
 def test_orders_without_a_key_to_cancel_them(stage: Stage) -> None:
-    stage.tools().control.send("forget-key")
+    stage.tools().control.execute(ForgetKey())
     with pytest.raises(NotFoundError, match="2 of its orders stay"):
         stage.tools().robot.stop_now(cancel_orders=True)
 

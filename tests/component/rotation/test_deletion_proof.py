@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from fortctl.errors import ActionRequiredError, ConflictError, FortctlError
+from fortctl.mailbox.payloads import ProveRetired
 from fortctl.model import Role
 from fortctl.services.rotation.plan import RotationMode, Scope
 from support.rotation_world import PERSON, SUB_ACCOUNT, EngineIssuer, Stage
@@ -75,7 +76,7 @@ def test_a_copy_that_is_gone_proves_nothing(tmp_path: Path, role: Role) -> None:
         if role is Role.SITE:
             stage.tools().custody.destroy_retiring()
         else:
-            stage.tools().control.send("prove-retired", {"drop": True})
+            stage.tools().control.execute(ProveRetired(drop=True))
         for _again in range(2):
             with pytest.raises(ActionRequiredError) as caught:
                 stage.rotate(RotationMode.OVERLAP, Scope(role.value))

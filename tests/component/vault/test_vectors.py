@@ -96,8 +96,8 @@ def test_messages(path: Path) -> None:
     body = (base64.b64decode(row[name]) for name in ("envelope", "sealed", "signature"))
     recipient = RecipientKey(base64.b64decode(robot["recipient_private"]))
 
-    def opened() -> dict[str, Any]:
-        return open_command(
+    def opened() -> Any:
+        command = open_command(
             MailboxRow(row["account"], row["number"], *body),
             operators={name: base64.b64decode(public) for name, public in robot["operators"].items()},
             recipient=lambda key_id: recipient if key_id == recipient.key_id else None,
@@ -105,7 +105,8 @@ def test_messages(path: Path) -> None:
             robot_id=robot["robot_id"],
             now_ms=robot["now_ms"],
             last_number=robot["last_number"],
-        ).args
+        )
+        return json.loads(command.arguments.reveal_bytes())
 
     if "error" not in case:
         assert opened() == independent_reader.open_row(row, robot) == case["args"]

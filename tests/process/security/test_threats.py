@@ -28,6 +28,7 @@ from fortctl.demo.checks import traces
 from fortctl.errors import FortctlError
 from fortctl.mailbox.crypto import Identity, RecipientKey
 from fortctl.mailbox.messages import Command, seal_command
+from fortctl.mailbox.payloads import HomeAnchor, StopTrading, encode_payload
 from fortctl.secret import Secret
 from fortctl.vault.backup import read_backup
 from fortctl.vault.envelope import open_record
@@ -251,7 +252,7 @@ def test_whoever_can_write_the_mailbox(trading: Victim) -> None:
     top = rows[-1][0]
     forged = Command(
         *("default", card["robot_id"], facts["operator_id"], top + 1, "stop", card["recipient"]["id"], 99),
-        *(facts["created_at"], None, {"cancel_orders": True}),
+        *(facts["created_at"], None, encode_payload(StopTrading(cancel_orders=True), HomeAnchor(0, 0, ""))),
     )
     stop = seal_command(forged, stranger, base64.b64decode(card["recipient"]["public"]))
     mine = seal_command(

@@ -29,7 +29,7 @@ RECIPIENT = RecipientKey.generate()
 NOW = 1_700_000_000_000
 COMMAND = Command(
     *("default", ROBOT.id, OPERATOR.id, 7, "deliver-key", RECIPIENT.key_id, 3),
-    *(NOW, NOW + 60_000, {"secret": "very secret"}),
+    *(NOW, NOW + 60_000, Secret('{"secret":"very secret"}')),
 )
 ROW = seal_command(COMMAND, OPERATOR, RECIPIENT.public_bytes())
 

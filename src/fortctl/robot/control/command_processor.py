@@ -1,8 +1,8 @@
-"""The robot's desk: takes signed commands out of the mailbox, applies each at most once, answers with signed receipts.
+"""Take signed commands out of the mailbox, apply each at most once, answer with signed receipts.
 
-What steers money is believed from the robot's vault alone: who may command (pairing), which numbers were applied, the
-settings. A command and what it changes in the vault are one vault write; the receipt of the last one is kept there
-too, so that a robot killed between the write and the answer gives the same answer after its restart.
+What steers money is believed from the robot's vault alone: the operators (pairing), the number of the last command
+applied, the settings. What a command changes in the vault, its number and its receipt are one vault write, so a robot
+that is killed between that write and the answer gives the same answer after its restart.
 """
 
 from __future__ import annotations
@@ -14,37 +14,39 @@ from dataclasses import replace
 from typing import Any
 
 from fortctl.canonical_json import canonical_json
-from fortctl.errors import BadInputError, ConflictError, FortctlError, InternalError, UsageError
+from fortctl.errors import BadInputError, ConflictError, FortctlError, InternalError
 from fortctl.keys.serialization import key_card_to_json
 from fortctl.mailbox.crypto import RecipientKey
-from fortctl.mailbox.messages import Command, CommandRejectedError, open_command, sign_receipt
+from fortctl.mailbox.messages import Command, CommandRejectedError, SignedReceipt, open_command, sign_receipt
+from fortctl.mailbox.payloads import DeliverKey, HomeAnchor, decode_anchor, decode_payload
 from fortctl.model import KeyCard
 from fortctl.ports import Clock, LatchGuard, Mailbox, MailboxRow
 from fortctl.robot.control.command_handlers import CommandHandlers, CommandOutcome, RobotPort
-from fortctl.robot.control.robot_vault import CommandCursor, RobotVault, Site
+from fortctl.robot.control.robot_vault import CommandCursor, InstalledKey, RobotVault
 from fortctl.secret import Secret
 from fortctl.system.memory import SecretScrubber
 from fortctl.timestamps import parse_rfc3339
 
-DELIVER = "deliver-key"
-# Refusals of commands that are right, but come too late or too early.
+# Refusals of genuine commands that come too late or too early.
 _OUT_OF_TIME = ("expired", "replayed", "not_yet", "superseded", "older_generation")
 
 
 class CommandProcessor:
-    """Applies commands one after another.
+    """Applies the commands of one account's mailbox, one after another.
 
     Args:
-        box: the robot's vault.
+        vault: the robot's vault.
         mailbox: the command queue.
         runner: the robot.
         parse_settings: makes the runner's settings of a ``configure`` command's arguments.
-        clock, latch, log: as named.
+        clock: wall clock.
+        latch: the panic latch.
+        log: where refusals are logged.
     """
 
     def __init__(
         self,
-        box: RobotVault,
+        vault: RobotVault,
         mailbox: Mailbox,
         runner: RobotPort,
         parse_settings: Callable[[Mapping[str, Any]], Any],
@@ -52,163 +54,176 @@ class CommandProcessor:
         latch: LatchGuard,
         log: logging.Logger,
     ) -> None:
-        self._box = box
+        self._vault = vault
         self._mailbox = mailbox
         self._runner = runner
         self._clock = clock
         self._latch = latch
         self._log = log
-        self._identity = box.identity()
-        self._account = box.account
+        self._identity = vault.identity()
+        self._account = vault.account
         self._published: tuple[Any, ...] = ()
-        self._handlers = CommandHandlers(box, runner, parse_settings, clock).handlers
+        self._handlers = CommandHandlers(vault, runner, parse_settings, clock)
 
     def publish_if_changed(self) -> None:
-        """Publish the card again when the robot's state is another than it says."""
-        if _changing(self._runner.status()) != self._published:
+        """Publish the robot's card again if its state has changed since the last one."""
+        if _published_state(self._runner.status()) != self._published:
             self.publish()
 
     def publish(self) -> None:
         """Publish the robot's card, signed."""
-        applied, recipient, key = self._box.applied(), self._box.recipient(), self._box.key()
+        cursor, recipient, key = self._vault.cursor(), self._vault.recipient(), self._vault.key()
         now, status = self._clock.now_ms(), self._runner.status()
         body = canonical_json(
             {
                 "account": self._account,
                 "robot_id": self._identity.id,
                 "recipient": {"id": recipient.key_id, "public": base64.b64encode(recipient.public_bytes()).decode()},
-                "number": applied.number,
-                "generation": applied.generation,
-                "sites": {name: list(site) for name, site in applied.sites.items()},
-                "key": key_card_to_json(_as_it_stands(key.card, status)) if key else None,
-                "pending": self._box.pending_type(),
+                "number": cursor.number,
+                "generation": cursor.generation,
+                "sites": {name: list(anchor) for name, anchor in cursor.anchors.items()},
+                "key": key_card_to_json(_card_now(key.card, status)) if key else None,
+                "pending": self._vault.pending_type(),
                 "state": str(status["state"]),
-                "status": _without_floats({name: status[name] for name in _SHOWN if name in status}),
+                "status": _without_floats({name: status[name] for name in _PUBLISHED_STATUS if name in status}),
                 "at": now,
             }
         )
-        self._published = _changing(status)
+        self._published = _published_state(status)
         self._mailbox.publish_card(self._account, body, self._identity.sign("card", body), now)
 
     async def poll(self) -> int:
         """Apply every pending command; return how many were answered."""
         rows = self._mailbox.pending(self._account)
-        for at, row in enumerate(rows):
-            await self._handle(row, rows[at + 1 :])
+        for index, row in enumerate(rows):
+            await self._process(row, rows[index + 1 :])
         return len(rows)
 
-    async def _handle(self, row: MailboxRow, later: Sequence[MailboxRow]) -> None:
-        applied = self._box.applied()
-        if row.number == applied.number and applied.receipt:
-            # Applied before a crash, not yet answered.
-            self._finish(row, applied.receipt.encode(), base64.b64decode(applied.signature))
+    async def _process(self, row: MailboxRow, later: Sequence[MailboxRow]) -> None:
+        cursor = self._vault.cursor()
+        if row.number == cursor.number and cursor.receipt:
+            # Applied before a crash that came before the answer.
+            self._answer(row, SignedReceipt(cursor.receipt.encode(), base64.b64decode(cursor.signature)))
             return
         try:
-            command = self._opened(row)
-            if command.kind == DELIVER and any(self._delivers(other) for other in later):
+            command = self._open(row)
+            if command.kind == DeliverKey.kind and any(self._delivers_key(other) for other in later):
                 raise CommandRejectedError("superseded")
-        except CommandRejectedError as refused:
-            self._refuse(row, refused.reason)
+        except CommandRejectedError as rejected:
+            self._refuse(row, rejected.reason)
             return
         self._mailbox.claim(self._account, row.number, self._clock.now_ms())
-        before = self._box.secrets()
+        before = self._vault.secrets()
         await self._apply(row, command, before)
-        await self._forget_leftovers(command, before)
+        await self._scrub_memory(command, before)
 
-    def _opened(self, row: MailboxRow) -> Command:
-        recipient, applied = self._box.recipient(), self._box.applied()
+    def _open(self, row: MailboxRow) -> Command:
+        recipient, cursor = self._vault.recipient(), self._vault.cursor()
         command = open_command(
             row,
-            operators=self._box.operators(),
+            operators=self._vault.operators(),
             recipient=lambda key_id: recipient if key_id == recipient.key_id else None,
             account=self._account,
             robot_id=self._identity.id,
             now_ms=self._clock.now_ms(),
-            last_number=applied.number,
+            last_number=cursor.number,
         )
-        if command.kind == DELIVER and command.generation <= applied.generation:
+        if command.kind == DeliverKey.kind and command.generation <= cursor.generation:
             raise CommandRejectedError("older_generation")
         return command
 
-    def _delivers(self, row: MailboxRow) -> bool:
-        """Return whether a row that waits, too, brings another key: of an operator that is obeyed, not of anybody."""
+    def _delivers_key(self, row: MailboxRow) -> bool:
+        """Return whether a pending row is a genuine delivery of another key."""
         try:
-            return self._opened(row).kind == DELIVER
+            return self._open(row).kind == DeliverKey.kind
         except CommandRejectedError:
             return False
 
-    async def _forget_leftovers(self, command: Command, before: list[Secret]) -> None:
+    async def _apply(self, row: MailboxRow, command: Command, secrets: list[Secret]) -> None:
+        """Handle a command, void it if a panic came, commit what it changes, activate its key, answer.
+
+        Args:
+            secrets: what the vault held before.
+        """
+        outcome = await self._handle(command)
+        if outcome.keeps_key and self._latch.is_latched():
+            # A panic destroyed every copy meanwhile: write none anew.
+            outcome = _voided()
+        anchors = self._vault.cursor().anchors
+        cursor, receipt = self._commit(command, outcome)
+        if outcome.keeps_key and self._latch.is_latched():
+            # The panic came between the check and the write.
+            receipt = self._withdraw(command, cursor)
+        elif outcome.install is not None:
+            await self._activate_key(outcome.install, overlap=outcome.overlap)
+        if outcome.forget:
+            # The receipt says that the key is destroyed, so scrub the memory before answering.
+            await self._scrub_memory(command, secrets)
+        if outcome.alters_card or cursor.anchors != anchors:
+            self.publish()
+        self._answer(row, receipt)
+
+    async def _handle(self, command: Command) -> CommandOutcome:
+        """Run the command's handler; whatever it raises becomes the command's refusal."""
+        try:
+            return await self._handlers.handle(command, decode_payload(command.kind, command.arguments))
+        except FortctlError as error:
+            self._log.warning("command %d (%s) refused: %s", command.number, command.kind, error.message)
+            return CommandOutcome(error=error)
+        except Exception as error:
+            self._log.exception("command %d (%s) failed", command.number, command.kind)
+            problem = f"{type(error).__name__} while the robot applied '{command.kind}'"
+            return CommandOutcome(error=InternalError(problem))
+
+    def _commit(self, command: Command, outcome: CommandOutcome) -> tuple[CommandCursor, SignedReceipt]:
+        """Write what the command changes, its number and its receipt as one; return the last two."""
+        before = self._vault.cursor()
+        generation = command.generation if outcome.install else before.generation
+        receipt = self._receipt(command.number, command.kind, outcome, generation)
+        cursor = _cursor(command.number, generation, receipt, _advance_anchor(before.anchors, command))
+        self._vault.write(
+            cursor,
+            settings=outcome.settings,
+            key=outcome.install or outcome.refresh,
+            recipient=RecipientKey.generate() if outcome.install else None,
+            forget=outcome.forget,
+            retiring=outcome.retire,
+            forget_retiring=outcome.forget_retiring,
+            pending=outcome.pending,
+            operators=outcome.operators,
+        )
+        return cursor, receipt
+
+    def _withdraw(self, command: Command, cursor: CommandCursor) -> SignedReceipt:
+        """Destroy the key (or pair) that was just written, and refuse the command after all; return that receipt."""
+        receipt = self._receipt(command.number, command.kind, _voided(), cursor.generation)
+        refused = _cursor(command.number, cursor.generation, receipt, cursor.anchors)
+        self._vault.write(refused, forget=True, forget_pending=True)
+        return receipt
+
+    async def _activate_key(self, key: InstalledKey, *, overlap: bool) -> None:
+        """Hand a stored key to the runner."""
+        load = self._runner.keys.swap if overlap else self._runner.keys.set
+        await load(key.pair, uid=key.uid, allow=key.allow)
+
+    async def _scrub_memory(self, command: Command, before: list[Secret]) -> None:
         """Overwrite what this process's memory still holds of keys that left the vault, or never came into it."""
-        delivered = [Secret(value) for name, value in command.args.items() if name in ("api_key", "secret") and value]
-        kept = self._box.secrets()
+        try:
+            delivered = decode_payload(command.kind, command.arguments).secrets()
+        except FortctlError:
+            delivered = ()
+        kept = self._vault.secrets()
         gone = [secret for secret in (*before, *delivered) if secret not in kept]
         before.clear()
         if gone:
-            # Trading goes on while it looks. It overwrites in this thread: nothing of the robot's moves meanwhile.
+            # The search runs while trading continues. The overwriting happens in this thread, while nothing else moves.
             found, cleaned = await SecretScrubber(gone, kept).clean()
             if found and not cleaned:
                 self._log.warning("memory not cleaned: other threads are at work; %d places may hold a key", found)
             else:
                 self._log.info("memory cleaned in %d places", cleaned)
 
-    async def _apply(self, row: MailboxRow, command: Command, secrets: list[Secret]) -> None:
-        sites = _seen(self._box.applied().sites, command)
-        # What the operator's home tells of itself is no argument of the command.
-        command = replace(command, args={name: value for name, value in command.args.items() if name != "site"})
-        handler = self._handlers.get(command.kind)
-        try:
-            if handler is None:
-                raise UsageError(f"this robot knows no command '{command.kind}'")
-            change = await handler(command)
-        except FortctlError as error:
-            self._log.warning("command %d (%s) refused: %s", command.number, command.kind, error.message)
-            change = CommandOutcome(error=error)
-        except Exception as error:
-            self._log.exception("command %d (%s) failed", command.number, command.kind)
-            change = CommandOutcome(
-                error=InternalError(f"{type(error).__name__} while the robot applied '{command.kind}'")
-            )
-        if change.keeps_key and self._latch.is_latched():
-            # A panic has destroyed the copies meanwhile: none is written anew.
-            change = CommandOutcome(error=_too_late())
-        before = self._box.applied()
-        generation = command.generation if change.install else before.generation
-        body, signature = self._receipt(command.number, command.kind, change, generation)
-        applied = CommandCursor(command.number, generation, body.decode(), base64.b64encode(signature).decode(), sites)
-        self._box.write(
-            applied,
-            settings=change.settings,
-            key=change.install or change.refresh,
-            recipient=RecipientKey.generate() if change.install else None,
-            forget=change.forget,
-            retiring=change.retire,
-            forget_retiring=change.forget_retiring,
-            pending=change.pending,
-            operators=change.operators,
-        )
-        if change.keeps_key:
-            body, signature = await self._keep(change, command, applied, (body, signature))
-        if change.forget:
-            # Its receipt says that it is destroyed.
-            await self._forget_leftovers(command, secrets)
-        if change.alters_card or sites != before.sites:
-            self.publish()
-        self._finish(row, body, signature)
-
-    async def _keep(
-        self, change: CommandOutcome, command: Command, applied: CommandCursor, answer: tuple[bytes, bytes]
-    ) -> tuple[bytes, bytes]:
-        """Hand the stored key to the runner, unless panic came while it was on its way into the vault."""
-        if self._latch.is_latched():
-            self._box.write(applied, forget=True)
-            return self._receipt(command.number, command.kind, CommandOutcome(error=_too_late()), applied.generation)
-        key = change.install
-        if key is not None:
-            load = self._runner.keys.swap if change.overlap else self._runner.keys.set
-            await load(key.pair, uid=key.uid, allow=key.allow)
-        return answer
-
-    def _receipt(self, number: int, kind: str, change: CommandOutcome, generation: int) -> tuple[bytes, bytes]:
+    def _receipt(self, number: int, kind: str, outcome: CommandOutcome, generation: int) -> SignedReceipt:
         return sign_receipt(
             self._identity,
             account=self._account,
@@ -216,44 +231,51 @@ class CommandProcessor:
             kind=kind,
             generation=generation,
             at=self._clock.now_ms(),
-            outcome="reseal" if change.reseal else "refused" if change.error else "applied",
-            data=_without_floats(change.data),
-            error=_without_floats(change.error.as_json()) if change.error else None,
+            outcome="reseal" if outcome.reseal else "refused" if outcome.error else "applied",
+            data=_without_floats(outcome.data),
+            error=_without_floats(outcome.error.as_json()) if outcome.error else None,
         )
 
     def _refuse(self, row: MailboxRow, reason: str) -> None:
-        self._log.warning("command %d not obeyed: %s", row.number, reason)
+        self._log.warning("command %d rejected: %s", row.number, reason)
         if reason == "reseal":
-            change = CommandOutcome(reseal=True)
+            outcome = CommandOutcome(reseal=True)
         else:
             cls = ConflictError if reason in _OUT_OF_TIME else BadInputError
-            change = CommandOutcome(
+            outcome = CommandOutcome(
                 error=cls(
-                    f"the robot does not obey this command: {reason.replace('_', ' ')}",
+                    f"the robot rejects this command: {reason.replace('_', ' ')}",
                     hint="see 'fortctl robot logs'; send the command again",
                     details={"reason": reason},
                 )
             )
-        body, signature = self._receipt(row.number, "", change, self._box.applied().generation)
-        self._finish(row, body, signature)
+        self._answer(row, self._receipt(row.number, "", outcome, self._vault.cursor().generation))
 
-    def _finish(self, row: MailboxRow, body: bytes, signature: bytes) -> None:
-        self._mailbox.finish(self._account, row.number, body, signature, self._clock.now_ms())
+    def _answer(self, row: MailboxRow, receipt: SignedReceipt) -> None:
+        self._mailbox.finish(self._account, row.number, receipt.body, receipt.signature, self._clock.now_ms())
 
 
-# What an operator on another host sees of the robot; whoever administers the mailbox sees it too.
-_SHOWN = (
+def _cursor(number: int, generation: int, receipt: SignedReceipt, anchors: Mapping[str, HomeAnchor]) -> CommandCursor:
+    signature = base64.b64encode(receipt.signature).decode()
+    return CommandCursor(number, generation, receipt.body.decode(), signature, dict(anchors))
+
+
+# Parts of the status that an operator on another host reads, and the mailbox's administrator too.
+_PUBLISHED_STATUS = (
     *("state", "reason", "since", "cycles", "orders_open", "realised_profit", "profit_asset", "last_event_at"),
     *("price", "config", "hold", "key_loss", "key_swap"),
 )
 
 
-def _too_late() -> ConflictError:
-    return ConflictError("the robot was latched while the key was on its way: the key was destroyed")
+def _voided() -> CommandOutcome:
+    """Return the outcome of a command whose key a panic destroyed."""
+    return CommandOutcome(
+        error=ConflictError("the robot was latched while the key was on its way: the key was destroyed")
+    )
 
 
-def _as_it_stands(card: KeyCard, status: Mapping[str, Any]) -> KeyCard:
-    """Return the key's card with what the robot has seen of the key since it was looked at."""
+def _card_now(card: KeyCard, status: Mapping[str, Any]) -> KeyCard:
+    """Return the key's card, updated with what the exchange answered since the key was verified."""
     loss = status.get("key_loss")
     if loss is not None:
         return replace(card, status="rejected", rejected_since=card.rejected_since or parse_rfc3339(loss["since"]))
@@ -262,23 +284,19 @@ def _as_it_stands(card: KeyCard, status: Mapping[str, Any]) -> KeyCard:
     return card
 
 
-def _changing(status: Mapping[str, Any]) -> tuple[Any, ...]:
+def _published_state(status: Mapping[str, Any]) -> tuple[Any, ...]:
     return tuple(
         status.get(name) for name in ("state", "reason", "cycles", "orders_open", "config", "hold", "key_swap", "books")
     )
 
 
-def _seen(sites: Mapping[str, Site], command: Command) -> dict[str, Site]:
-    """Return what the robot remembers of the operators' homes after a command."""
-    told: Any = command.args.get("site")
-    try:
-        generation, number, head = int(told[0]), int(told[1]), str(told[2])
-    except (TypeError, ValueError, LookupError):
-        return dict(sites)
-    before = sites.get(command.operator_id, (0, 0, ""))
-    if generation < before[0] or number < before[1]:
-        return dict(sites)
-    return {**sites, command.operator_id: (generation, number, head)}
+def _advance_anchor(anchors: Mapping[str, HomeAnchor], command: Command) -> Mapping[str, HomeAnchor]:
+    """Return the operators' anchors after a command; none ever moves back."""
+    anchor = decode_anchor(command.arguments)
+    before = anchors.get(command.operator_id, HomeAnchor(0, 0, ""))
+    if anchor is None or anchor.generation < before.generation or anchor.audit_number < before.audit_number:
+        return anchors
+    return {**anchors, command.operator_id: anchor}
 
 
 def _without_floats(value: Any) -> Any:

@@ -15,6 +15,7 @@ from fortctl.errors import ConfigError, NotFoundError
 from fortctl.keys.generation import pending_from, pending_record
 from fortctl.keys.serialization import key_card_from_json, key_card_to_json
 from fortctl.mailbox.crypto import Identity, RecipientKey
+from fortctl.mailbox.payloads import HomeAnchor
 from fortctl.model import KeyCard, KeyPair, KeyType, PendingPair, Role
 from fortctl.ports import Clock, NewRecord, VaultPort
 from fortctl.secret import Secret
@@ -32,27 +33,42 @@ class InstalledKey:
     card: KeyCard
 
 
-# generation, audit entry's number, its hash
-Site = tuple[int, int, str]
-
-
 @dataclass(frozen=True)
 class CommandCursor:
-    """What the vault remembers of the mailbox, and of each operator's home.
+    """How far the robot has worked through its mailbox.
 
     Attributes:
-        number: the last number applied.
+        number: the last command applied.
         generation: counts installed keys.
-        receipt, signature: of the last command (base64).
-        sites: by operator, the highest generation of its vault and its audit log's last entry then: the anchor against
-            a home that was put back to an older copy.
+        receipt, signature: that command's receipt (JSON) and its signature (base64).
+        anchors: by operator, where its home stood at its last command: a home that was put back is noticed by that.
     """
 
     number: int = 0
     generation: int = 0
     receipt: str = ""
     signature: str = ""
-    sites: dict[str, Site] = field(default_factory=dict)
+    anchors: Mapping[str, HomeAnchor] = field(default_factory=dict)
+
+    def to_record(self) -> str:
+        """Serialise it for its vault record."""
+        body = {
+            "number": self.number,
+            "generation": self.generation,
+            "receipt": self.receipt,
+            "signature": self.signature,
+            "sites": {operator: list(anchor) for operator, anchor in self.anchors.items()},
+        }
+        return json.dumps(body, sort_keys=True)
+
+    @classmethod
+    def from_record(cls, body: Mapping[str, Any]) -> CommandCursor:
+        """Read what :meth:`to_record` wrote; older records hold no ``sites``."""
+        anchors = {
+            operator: HomeAnchor(int(generation), int(number), str(digest))
+            for operator, (generation, number, digest) in body.get("sites", {}).items()
+        }
+        return cls(body["number"], body["generation"], body["receipt"], body["signature"], anchors)
 
 
 class RobotVault:
@@ -71,10 +87,10 @@ class RobotVault:
         paired = self._read("pairing") or {}
         return {name: base64.b64decode(public) for name, public in paired.items()}
 
-    def applied(self) -> CommandCursor:
-        found = self._read("applied") or {}
-        sites = {name: (int(one[0]), int(one[1]), str(one[2])) for name, one in found.pop("sites", {}).items()}
-        return CommandCursor(**found, sites=sites)
+    def cursor(self) -> CommandCursor:
+        """Return how far the robot has worked through its mailbox."""
+        record = self._read("applied")
+        return CommandCursor.from_record(record) if record is not None else CommandCursor()
 
     def settings(self) -> dict[str, Any] | None:
         return self._read("settings")
@@ -170,7 +186,7 @@ class RobotVault:
 
     def write(
         self,
-        applied: CommandCursor,
+        cursor: CommandCursor,
         *,
         pending: PendingPair | None = None,
         operators: Mapping[str, bytes] | None = None,
@@ -180,9 +196,17 @@ class RobotVault:
         forget: bool = False,
         retiring: InstalledKey | None = None,
         forget_retiring: bool = False,
+        forget_pending: bool = False,
     ) -> None:
-        """Write what one command changed, with its number and receipt, as one; a new key ends the wait for another."""
-        put = [self._record("applied", json.dumps(applied.__dict__, sort_keys=True))]
+        """Write what one command changed together with its number and receipt.
+
+        A new key (with a fresh recipient key) also destroys the pair that waited for its API key.
+
+        Args:
+            forget: destroy the key, and one that retires.
+            forget_retiring, forget_pending: destroy only that one.
+        """
+        put = [self._record("applied", cursor.to_record())]
         if settings is not None:
             put.append(self._record("settings", json.dumps(dict(settings), sort_keys=True)))
         if key is not None:
@@ -200,8 +224,9 @@ class RobotVault:
             )
         gone = [self._key_id] if forget else []
         gone += [self._retiring_id] if forget or forget_retiring else []
-        # A key comes with a fresh recipient key; a card that was only looked at again does not.
-        gone += [self._pending_id] if key is not None and recipient is not None else []
+        # A key that was only verified again comes without a fresh recipient key.
+        installed = key is not None and recipient is not None
+        gone += [self._pending_id] if forget_pending or installed else []
         self._vault.update(put, [record_id for record_id in gone if self._has(record_id)])
 
     def _key_record(self, record_id: str, key: InstalledKey, purpose: str) -> NewRecord:
@@ -258,7 +283,7 @@ class RobotVault:
             [
                 robot._record(IDENTITY, Identity.generate().private()),
                 robot._record("pairing", _paired(operators)),
-                robot._record("applied", json.dumps(CommandCursor().__dict__, sort_keys=True)),
+                robot._record("applied", CommandCursor().to_record()),
                 robot._recipient_record(RecipientKey.generate()),
             ]
         )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from typing import Any
@@ -11,6 +10,7 @@ from fortctl.errors import ConflictError, KeyPolicyError, NotFoundError
 from fortctl.keys.generation import generate_pending_key
 from fortctl.keys.policy import expect_fit, refuse_foreign, refuse_other_exchange
 from fortctl.keys.serialization import key_card_from_json, verdict_to_json
+from fortctl.mailbox.payloads import DeliverKey, ForgetKey, GenerateKey, ShowPending, VerifyKey
 from fortctl.model import KeyCard, KeyPair, KeyRestrictions, KeyType, KeyVerdict, Role
 from fortctl.ports import AuditLog, Clock, Exchange
 from fortctl.secret import Secret
@@ -89,7 +89,7 @@ class KeyService:
             RobotTimeoutError: the robot gave no answer in time.
         """
         if role is Role.ROBOT:
-            receipt = self._control.send("generate-key", {"type": kind.value})
+            receipt = self._control.execute(GenerateKey(kind))
             self._audit.append(
                 "key pair made", account=self.account, result="done", role="robot", pending=receipt.data["pending_id"]
             )
@@ -107,7 +107,7 @@ class KeyService:
             RobotTimeoutError: the robot gave no answer in time.
         """
         if role is Role.ROBOT:
-            return self._control.send("show-pending").data.get("public_key")
+            return self._control.execute(ShowPending()).data.get("public_key")
         made = self._custody.pending()
         return made.public if made is not None else None
 
@@ -206,13 +206,12 @@ class KeyService:
         self._expect(Role.ROBOT, old is not None, replacing)
         self._refuse_shared(pair, Role.ROBOT)
         if force and old is not None:
-            self._control.send("forget-key")
-        more = {"retire": retire, "overlap": overlap} if retire else {}
-        ticket = self._control.post("deliver-key", {**self._delivery(pair, allow), **more})
+            self._control.execute(ForgetKey())
+        sent = self._control.send(self._delivery(pair, allow, retire=retire, overlap=overlap))
         if wait_s <= 0:
-            return self._queued(pair, ticket.number, old)
+            return self._queued(pair, sent.number, old)
         with note_destroyed_key(old.fingerprint if force and old else None):
-            receipt = self._control.collect(ticket, wait_s=wait_s)
+            receipt = self._control.await_receipt(sent, wait_s=wait_s)
         card = key_card_from_json(receipt.data["key"])
         warnings = pairs_of(receipt.data.get("warnings", ()))
         self._custody.keep_uid(int(receipt.data["uid"]))
@@ -231,7 +230,7 @@ class KeyService:
         self._refuse_shared(pair, role)
         if role is Role.ROBOT:
             # Its IP list may hold the robot's host alone: only the robot can tell.
-            self._control.send("deliver-key", {**self._delivery(pair, ()), "retire": True, "look": True})
+            self._control.execute(self._delivery(pair, (), retire=True, check_only=True))
             return
         old = self._custody.site_key()
         verdict = await self._accepted(pair, old.allow if old is not None else ())
@@ -249,18 +248,30 @@ class KeyService:
         warnings = (waiting,) if self._custody.site_key() is not None else (waiting, NO_QUEUED_COPY_WARNING)
         return KeyAdded(card, old.fingerprint if old else None, warnings)
 
-    def _delivery(self, pair: KeyPair, allow: Collection[str]) -> dict[str, Any]:
-        # The robot made the key pair itself: its private half is there, and nowhere else.
-        own: dict[str, Any] = {"type": pair.type.value, "secret": pair.secret.reveal()}
-        return {
-            "name": pair.name,
-            "api_key": pair.api_key.reveal(),
-            **(own if pair.secret else {"pending": None}),
-            "allow": sorted(allow),
-            "elsewhere": {str(uid): name for uid, name in self._custody.uids_elsewhere().items()},
-            "uid": self._custody.uid(),
-            "fingerprint_key": base64.b64encode(self._custody.fingerprint_key()).decode(),
-        }
+    def _delivery(
+        self,
+        pair: KeyPair,
+        allow: Collection[str],
+        *,
+        retire: bool = False,
+        overlap: bool = False,
+        check_only: bool = False,
+    ) -> DeliverKey:
+        # A pair that the robot made itself has its private half there, and nowhere else.
+        own = bool(pair.secret)
+        return DeliverKey(
+            name=pair.name,
+            api_key=pair.api_key,
+            type=pair.type if own else None,
+            secret=pair.secret if own else None,
+            fingerprint_key=Secret(self._custody.fingerprint_key()),
+            allow=tuple(allow),
+            elsewhere=self._custody.uids_elsewhere(),
+            uid=self._custody.uid(),
+            retire=retire,
+            overlap=overlap,
+            check_only=check_only,
+        )
 
     def _copy_for_reading(
         self, pair: KeyPair, data: Mapping[str, Any], allow: Collection[str], site_copy: bool
@@ -351,10 +362,10 @@ class KeyService:
                 f"account {self.account} has no {' or '.join(sorted(roles))} key", hint="'fortctl keys add' adds one"
             )
         # The robot asks for itself while the site's own question is under way.
-        ticket = self._control.post("verify-key") if robot is not None else None
+        sent = self._control.send(VerifyKey()) if robot is not None else None
         answers = [await self._verify_site(site)] if site is not None else []
-        if ticket is not None:
-            data = self._control.collect(ticket).data
+        if sent is not None:
+            data = self._control.await_receipt(sent).data
             answers.append((dict(data["result"]), pairs_of(data.get("warnings", ()))))
         warnings = tuple(warning for _result, found in answers for warning in found)
         return [result for result, _found in answers], warnings
@@ -384,6 +395,6 @@ class KeyService:
         self._custody.destroy_robot_copy()
         if card is None:
             return shown, []
-        receipt = self._control.send("forget-key", wait_s=wait_s)
+        receipt = self._control.execute(ForgetKey(), wait_s=wait_s)
         self._audit.append("key deleted", account=self.account, result="result", role="robot", fingerprint=shown)
         return shown, list(receipt.data.get("orders_left", ()))

@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from fortctl.errors import (
 from fortctl.keys.serialization import key_card_from_json
 from fortctl.mailbox.crypto import verify
 from fortctl.mailbox.messages import Command, read_receipt, seal_command
+from fortctl.mailbox.payloads import CommandPayload, DrainCycles, HomeAnchor, StopTrading, encode_payload
 from fortctl.model import KeyCard, KeyType
 from fortctl.ports import AuditLog, Clock, Latch, Mailbox, RobotProcess
 from fortctl.secret import Secret
@@ -50,7 +51,7 @@ class RobotCard:
         generation: counts installed keys; never falls.
         key: the robot's key as it may be shown, or None.
         pending: the type of the key pair that waits there for its API key, or None.
-        sites: by operator, the generation of its vault that the robot has seen, and its audit log's last entry then.
+        sites: by operator, where its home stood at the last command that the robot applied.
         state: the robot's state when the card was published.
         published_at: milliseconds since the epoch.
     """
@@ -60,7 +61,7 @@ class RobotCard:
     number: int
     generation: int
     key: KeyCard | None
-    sites: Mapping[str, tuple[int, int, str]]
+    sites: Mapping[str, HomeAnchor]
     state: str
     published_at: int
     pending: KeyType | None = None
@@ -77,11 +78,16 @@ class Receipt:
 
 @dataclass(frozen=True)
 class PendingCommand:
-    """A command that was sent and whose receipt is still to come. ``args`` may hold what must not be shown."""
+    """A command that was sent and whose receipt has not arrived.
+
+    Attributes:
+        number: its number in the mailbox.
+        payload: its arguments, kept in case that they must be sealed again.
+        started: when it was sent (monotonic seconds).
+    """
 
     number: int
-    kind: str
-    args: dict[str, Any] = field(repr=False)
+    payload: CommandPayload
     started: float
 
 
@@ -169,45 +175,44 @@ class RobotClient:
             )
         return card
 
-    def send(self, kind: str, args: Mapping[str, Any] | None = None, *, wait_s: float = ANSWER_WITHIN_S) -> Receipt:
+    def execute(self, payload: CommandPayload, *, wait_s: float = ANSWER_WITHIN_S) -> Receipt:
         """Send one command and wait for the robot's receipt.
 
         Args:
-            kind: the command.
-            args: its arguments; they travel sealed.
+            payload: its arguments; they travel sealed.
             wait_s: how long to wait for the receipt (s).
 
         Raises:
             RobotTimeoutError: no receipt in time; the command stays in the mailbox.
             FortctlError: the robot's own refusal, as its class.
         """
-        return self.collect(self.post(kind, args), wait_s=wait_s)
+        return self.await_receipt(self.send(payload), wait_s=wait_s)
 
-    def post(self, kind: str, args: Mapping[str, Any] | None = None) -> PendingCommand:
-        """Send one command without waiting; :meth:`collect` brings the receipt."""
+    def send(self, payload: CommandPayload) -> PendingCommand:
+        """Send one command without waiting for its receipt (:meth:`await_receipt` does)."""
         self.bring_up()
         started = self._clock.monotonic()
-        number = self._append(kind, args or {})
+        number = self._append(payload)
         self._process.wake()
-        return PendingCommand(number, kind, dict(args or {}), started)
+        return PendingCommand(number, payload, started)
 
-    def collect(self, ticket: PendingCommand, *, wait_s: float = ANSWER_WITHIN_S) -> Receipt:
-        """Wait for a ticket's receipt, at most ``wait_s`` seconds from its sending."""
-        number = ticket.number
+    def await_receipt(self, command: PendingCommand, *, wait_s: float = ANSWER_WITHIN_S) -> Receipt:
+        """Wait for a command's receipt, at most ``wait_s`` seconds from when it was sent. Raises as :meth:`execute`."""
+        number = command.number
         while True:
-            body = self._await_result(number, ticket.started + wait_s)
+            body = self._await_result(number, command.started + wait_s)
             if body["outcome"] == "applied":
                 self._note_generation(int(body.get("generation", 0)))
-                elapsed = (self._clock.monotonic() - ticket.started) * 1000
+                elapsed = (self._clock.monotonic() - command.started) * 1000
                 return Receipt(number, dict(body.get("data") or {}), round(elapsed, 1))
             if body["outcome"] != "reseal":
                 raise error_from_json(body.get("error") or {})
-            # The robot has a fresh recipient key: the same command, sealed anew, under a new number.
-            number = self._append(ticket.kind, ticket.args)
+            # The robot has a fresh recipient key: seal the same command anew, under a new number.
+            number = self._append(command.payload)
             self._process.wake()
 
-    def quiet(self, wait_s: float) -> bool:
-        """Wait until every command that was sent has its receipt; False when time runs out."""
+    def wait_until_idle(self, wait_s: float) -> bool:
+        """Wait until every command that was sent has its receipt; return False if that takes longer than ``wait_s``."""
         deadline = self._clock.monotonic() + wait_s
         while any(row.result is None for row in self._mailbox.pending(self.account)):
             if self._clock.monotonic() >= deadline:
@@ -216,7 +221,7 @@ class RobotClient:
             self._sleep(_POLL_S)
         return True
 
-    def _append(self, kind: str, args: Mapping[str, Any]) -> int:
+    def _append(self, payload: CommandPayload) -> int:
         card = self.card()
         pin = self._pin()
         if card is None or pin is None:
@@ -224,12 +229,11 @@ class RobotClient:
                 "the robot has not introduced itself", hint="see 'fortctl robot logs', or 'fortctl robot pair'"
             )
         operator = self._custody.operator()
-        # What stops a robot goes out from whatever home.
-        stopping = kind in ("drain", "stop")
+        # A home that was put back to an older copy may still stop its robot.
+        stopping = isinstance(payload, DrainCycles | StopTrading)
         if not stopping:
             self._check_anchor(card, operator.id)
-        head = self._audit.head() or (0, "")
-        args = {**args, "site": [self._custody.generation, *head]}
+        arguments = encode_payload(payload, HomeAnchor(self._custody.generation, *(self._audit.head() or (0, ""))))
         now = self._clock.now_ms()
         for _attempt in range(8):
             number = max(self._mailbox.last_number(self.account), card.number) + 1
@@ -243,12 +247,12 @@ class RobotClient:
                 robot_id=pin.robot_id,
                 operator_id=operator.id,
                 number=number,
-                kind=kind,
+                kind=payload.kind,
                 recipient_id=card.recipient_id,
                 generation=card.generation + 1,
                 created_at=now,
                 valid_until=now + int(VALID_FOR_S * 1000),
-                args=dict(args),
+                arguments=arguments,
             )
             row = seal_command(command, operator, card.recipient_public)
             try:
@@ -256,25 +260,26 @@ class RobotClient:
             except ConflictError:
                 continue  # another command took the number
             # A damaged audit log never keeps a robot from being stopped.
-            facts = {"kind": kind, "number": number}
+            facts = {"kind": payload.kind, "number": number}
             self._audit.append("command sent", account=self.account, result="sent", best_effort=stopping, **facts)
             return number
         raise ConflictError("the mailbox is too busy to take a command")
 
     def anchor(self) -> tuple[int, str] | None:
-        """Return the entry of this home's audit log that the robot has seen last (number and hash), or None."""
+        """Return the last entry of this home's audit log that the robot knows of (number and hash), or None."""
         card = self.card()
-        seen = card.sites.get(self._custody.operator().id) if card is not None else None
-        return (seen[1], seen[2]) if seen is not None and seen[1] else None
+        known = card.sites.get(self._custody.operator().id) if card is not None else None
+        return (known.audit_number, known.audit_hash) if known is not None and known.audit_number else None
 
     def _check_anchor(self, card: RobotCard, operator_id: str) -> None:
-        seen = card.sites.get(operator_id)
-        if seen is not None and seen[0] > self._custody.generation:
+        known = card.sites.get(operator_id)
+        if known is not None and known.generation > self._custody.generation:
+            here, there = self._custody.generation, known.generation
             raise VaultDamagedError(
-                f"the vault is at generation {self._custody.generation}, but the robot has seen {seen[0]}:"
+                f"the vault is at generation {here}, but the robot has seen {there}:"
                 " somebody put this home back to an older copy",
-                hint=f"restore what is missing from a backup, or accept it: 'fortctl vault accept --above {seen[0]}'",
-                details={"reason": "rolled_back", "generation": self._custody.generation, "seen_by_robot": seen[0]},
+                hint=f"restore what is missing from a backup, or accept it: 'fortctl vault accept --above {there}'",
+                details={"reason": "rolled_back", "generation": here, "seen_by_robot": there},
             )
 
     def _await_result(self, number: int, deadline: float) -> dict[str, Any]:
@@ -339,7 +344,10 @@ def _decode_card(body: bytes) -> RobotCard:
         number=int(fields["number"]),
         generation=int(fields["generation"]),
         key=key_card_from_json(key) if key else None,
-        sites={str(name): (int(one[0]), int(one[1]), str(one[2])) for name, one in fields.get("sites", {}).items()},
+        sites={
+            str(name): HomeAnchor(int(site[0]), int(site[1]), str(site[2]))
+            for name, site in fields.get("sites", {}).items()
+        },
         state=str(fields["state"]),
         published_at=int(fields["at"]),
         pending=KeyType(fields["pending"]) if fields.get("pending") else None,

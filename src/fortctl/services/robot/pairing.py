@@ -12,6 +12,7 @@ from typing import Protocol, TypeVar
 from fortctl.errors import ConflictError, FortctlError, NotFoundError, RobotTimeoutError
 from fortctl.mailbox.crypto import identity_id
 from fortctl.mailbox.pairing import NONCE_BYTES, Half, commitment, comparison_code, keeps, read_commitment, read_half
+from fortctl.mailbox.payloads import Hello, PairOperator, UnpairOperator
 from fortctl.ports import AuditLog, Clock
 from fortctl.services.robot.client import RobotClient
 from fortctl.services.site_vault import RobotPin, SiteVault
@@ -178,8 +179,7 @@ class PairingService:
             RobotTimeoutError: the robot gave no answer in time (on its host the code may still have to be confirmed).
         """
         if found.side == "robot":
-            public = base64.b64encode(found.other_public).decode()
-            self._control.send("pair-operator", {"operator_id": found.other_id, "public": public})
+            self._control.execute(PairOperator(found.other_id, found.other_public))
         else:
             self._custody.pin_robot(RobotPin(found.other_id, found.other_public))
             self._greet(timeout_s)
@@ -193,7 +193,7 @@ class PairingService:
         deadline = self._clock.monotonic() + timeout_s
         while True:
             try:
-                self._control.send("hello", wait_s=max(1.0, min(5.0, timeout_s)))
+                self._control.execute(Hello(), wait_s=max(1.0, min(5.0, timeout_s)))
                 return
             except FortctlError as error:
                 waiting = error.details.get("reason") == "unpaired" or error.code == "ROBOT_TIMEOUT"
@@ -205,5 +205,5 @@ class PairingService:
         """Have the robot obey an operator no longer. Raises ``NotFoundError``, ``ConflictError``: it is oneself."""
         if operator_id == self._custody.operator().id:
             raise ConflictError("an operator does not revoke itself", hint="revoke it from another operator's home")
-        self._control.send("unpair-operator", {"operator_id": operator_id})
+        self._control.execute(UnpairOperator(operator_id))
         self._audit.append("operator revoked", account=self._custody.account, result="done", other=operator_id)

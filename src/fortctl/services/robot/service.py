@@ -14,6 +14,7 @@ from fortctl.errors import (
     RobotTimeoutError,
     RobotUnreachableError,
 )
+from fortctl.mailbox.payloads import ConfigureRobot, DrainCycles, ResumeTrading, StartTrading, StopTrading
 from fortctl.ports import Clock, ExchangeError, Latch, RobotProcess
 from fortctl.services.exchange_errors import to_command_error
 from fortctl.services.robot.client import ANSWER_WITHIN_S, RobotClient
@@ -136,7 +137,7 @@ class RobotService:
         card = self._control.card()
         if card is None or card.key is None:
             raise NotFoundError("the robot has no key", hint="'fortctl keys add --role robot' gives it one")
-        self._control.send("start")
+        self._control.execute(StartTrading())
         return self.settled()
 
     def drain(self, timeout_s: float, progress: Callable[[Status], None]) -> tuple[Status, bool]:
@@ -153,7 +154,7 @@ class RobotService:
         # What a crash or 'stop --now' has left open is drained, too.
         if is_drained(_configured(self._watch.status())):
             return self._watch.status(), False
-        self._control.send("drain")
+        self._control.execute(DrainCycles())
         deadline = self._clock.monotonic() + timeout_s
         while True:
             status = self._watch.status()
@@ -198,7 +199,7 @@ class RobotService:
             The status, what it tells of its orders, and the error that it is (as :meth:`stop_now` raises it) that not
             every order could be cancelled; None where all were, or none was to be.
         """
-        told = dict(self._control.send("stop", {"cancel_orders": cancel_orders}).data)
+        told = dict(self._control.execute(StopTrading(cancel_orders)).data)
         key, fault = told.pop("key", None), told.pop("fault", None)
         status = self._watch.status()
         if not cancel_orders or not (told["orders_left"] or told.get("in_doubt")):
@@ -209,7 +210,7 @@ class RobotService:
 
     def resume(self) -> Status:
         """Let a held robot go on after a person has looked. Raises ``ConflictError`` when it is not held, or stays so."""
-        self._control.send("resume")
+        self._control.execute(ResumeTrading())
         status = self.settled()
         if status["state"] == "held":
             raise ConflictError(
@@ -226,7 +227,7 @@ class RobotService:
         Returns:
             The status, whether anything changed, and warnings (code, message).
         """
-        told = self._control.send("configure", settings).data
+        told = self._control.execute(ConfigureRobot(settings)).data
         warnings = [(str(code), str(text)) for code, text in told.get("warnings", ())]
         return self._watch.status(), bool(told.get("changed", True)), warnings
 

@@ -51,7 +51,7 @@ class RotationAbort:
         latched = tools.control.latched
         if robot and not latched:
             tools.control.bring_up()
-            if not tools.control.quiet(SETTLES_WITHIN_S):
+            if not tools.control.wait_until_idle(SETTLES_WITHIN_S):
                 self._refuse_unanswered()
         new = self._new_in_place()
         before = [role for role in self._roles if role not in new]

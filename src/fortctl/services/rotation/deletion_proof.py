@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection
 from fortctl.errors import FortctlError
 from fortctl.keys.fingerprint import fingerprint
 from fortctl.keys.verification import check_deleted
+from fortctl.mailbox.payloads import ProveRetired
 from fortctl.model import Role
 from fortctl.ports import Clock, Issuer
 from fortctl.services.keys.issuer import delete_keys, keys_of
@@ -100,7 +101,7 @@ class DeletionProof:
         return death.state
 
     async def _ask_robot(self, operation: Operation) -> str:
-        found = self._control.send("prove-retired").data
+        found = self._control.execute(ProveRetired()).data
         shown = found.get("fingerprint")
         if shown and shown != operation.facts["old"][Role.ROBOT.value]["fingerprint"]:
             return "unproved"
@@ -137,7 +138,7 @@ class DeletionProof:
             self._custody.destroy_retiring()
             return
         try:
-            self._control.send("prove-retired", {"drop": True})
+            self._control.execute(ProveRetired(drop=True))
         except FortctlError:
             # A robot that cannot be reached now keeps it until its next rotation or panic.
             return

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from fortctl.keys.fingerprint import fingerprint
+from fortctl.mailbox.payloads import ShowPending
 from fortctl.model import KeyPair, KeyType, Role
 from fortctl.ports import Clock, Issuer
 from fortctl.secret import Secret
@@ -71,7 +72,7 @@ class KeyIssuer:
 
     def _has_half(self, role: Role, pending: str) -> bool:
         if role is Role.ROBOT:
-            return bool(self._control.send("show-pending").data.get("pending_id") == pending)
+            return bool(self._control.execute(ShowPending()).data.get("pending_id") == pending)
         made = self._custody.pending()
         return made is not None and made.id == pending
 

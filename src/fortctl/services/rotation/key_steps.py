@@ -67,7 +67,7 @@ class NewKeys:
     async def deliver(self, resumed: bool) -> dict[str, Any]:
         tools = self._tools
         tools.control.bring_up()
-        if resumed and not tools.control.quiet(SETTLES_WITHIN_S):
+        if resumed and not tools.control.wait_until_idle(SETTLES_WITHIN_S):
             raise ConflictError(
                 "the robot has not answered yet what became of the new key",
                 hint="see 'fortctl robot status' and 'fortctl robot logs', then go on: 'fortctl keys rotate --resume'",

@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from fortctl.errors import ConflictError, FortctlError, KeyRejectedError, NotFoundError, RobotTimeoutError
+from fortctl.mailbox.payloads import DrainCycles
 from fortctl.model import KeyPair, Role
 from fortctl.services.keys.results import verification_error
 from fortctl.services.robot.service import counted, is_drained
@@ -94,7 +95,7 @@ class Steps:
         if Role.ROBOT in self._work.roles:
             tools.control.bring_up()
             # A key that was sent without waiting for its receipt is the old one, once the robot has it.
-            if not tools.control.quiet(SETTLES_WITHIN_S):
+            if not tools.control.wait_until_idle(SETTLES_WITHIN_S):
                 raise RobotTimeoutError(
                     "the robot has not answered yet what was sent to it before",
                     hint="see 'fortctl robot status' and 'fortctl robot logs', then try again",
@@ -144,7 +145,7 @@ class Steps:
         # Whatever the robot was at: what a crash or 'stop --now' has left open is drained, too.
         if self._drained():
             return {}
-        tools.control.send("drain")
+        tools.control.execute(DrainCycles())
         while not self._work.wait(tools.timeout_s, self._drained):
             count = int(tools.watch.status()["cycles"]["open"])
             choice = tools.guide.on_timeout(count)
