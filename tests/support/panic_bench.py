@@ -14,12 +14,17 @@ from fortctl.ports import ExchangeError, IssuedKey, Outcome
 from fortctl.robot.core.submission import PROVED_AFTER_MS
 from fortctl.robot.storage.latch import LatchFile
 from fortctl.secret import Secret
+from fortctl.services.panic.actions import ActionKind
+from fortctl.services.panic.known_key import KeysRead, KnownKey
 from fortctl.services.panic.panic import Panic
+from fortctl.services.panic.plan import PLAN, StepKind
 from fortctl.services.panic.ports import PanicPorts
-from fortctl.services.panic.report import KeysRead, KnownKey, PanicReport, PanicStep
+from fortctl.services.panic.report import PanicReport, PanicStep
+from fortctl.services.panic.state import PanicOptions
 from support.hands import Hands
 
 PREFIX = "fcabc"
+TRADING = ("reading", "spot_trading")
 LOST = ExchangeError(Outcome.UNKNOWN, "HTTP 503")
 NOW_S = 1_700_000_000.0
 
@@ -32,6 +37,12 @@ def key(role: str, name: str = "", api_key: str = "") -> KnownKey:
     """Return a key that could be read."""
     text = api_key or (role * 64)[:64]
     return KnownKey(role, name or f"{role}-1", text[-4:], f"print-{text[-4:]}", pair(name or f"{role}-1", text))
+
+
+def issued(known: KnownKey) -> IssuedKey:
+    """Return the issuer's entry of a key that could be read."""
+    assert known.pair is not None
+    return IssuedKey(known.name, known.pair.api_key, TRADING if known.role == "robot" else ("reading",))
 
 
 def order(number: int, name: str) -> OrderState:
@@ -119,6 +130,30 @@ class Exchange:
 
 
 @dataclass
+class Reader:
+    """What the home says of its keys; implements ``services.panic.ports.KeyReader``."""
+
+    site: KeysRead
+    robot: KeysRead = field(default_factory=KeysRead)
+    queued: Sequence[str] = ()
+
+    def site_vault(self) -> KeysRead:
+        return self.site
+
+    def robot_vault(self) -> KeysRead:
+        return self.robot
+
+    def robot_card(self) -> Sequence[KnownKey]:
+        return ()
+
+    def never_had_robot(self) -> bool:
+        return False
+
+    def deliveries(self) -> Sequence[str]:
+        return self.queued
+
+
+@dataclass
 class Bench:
     """What a panic meets."""
 
@@ -127,6 +162,7 @@ class Bench:
     keys: KeysRead = field(default_factory=lambda: KeysRead((key("site"), key("robot"))))
     clock: Hands = field(default_factory=lambda: Hands(NOW_S))
     changes: dict[str, Any] = field(default_factory=dict)
+    queued: Sequence[str] = ()
 
     def __post_init__(self) -> None:
         self.exchange = Exchange(self.clock)
@@ -146,28 +182,28 @@ class Bench:
             process=self.process,
             in_flight_ms=PROVED_AFTER_MS,
             remote=lambda: None,
-            read_keys=lambda: self.keys,
+            keys=Reader(self.keys, queued=self.queued),
             own_prefix=lambda: PREFIX,
             destroy=destroy,
-            queued=lambda: (),
             empty_mailbox=lambda: None,
             abort_operation=lambda: None,
             open_operation=lambda: None,
+            load_exchange=lambda: None,
             connect=lambda one: self.exchange,  # type: ignore[arg-type,return-value]
             issuer=lambda: None,
             audit=lambda what, facts: self.audited.append(facts),
             fire=lambda event, facts, wait_s: (),
             hooks=lambda event: (),
             clock=self.clock,
-            who="somebody",
+            user="somebody",
         )
         return replace(made, **self.changes)
 
-    def made(self) -> Panic:
-        return Panic(self.ports(), cancel_orders=True, timeout_s=5.0)
+    def made(self, *, wait_dead_s: float = 0.0, plan: Sequence[StepKind] = PLAN) -> Panic:
+        return Panic(self.ports(), PanicOptions(timeout_s=5.0, wait_dead_s=wait_dead_s), plan=plan)
 
     async def panic(self) -> PanicReport:
-        return await self.made().run(wait_dead_s=0.0)
+        return await self.made().run()
 
 
 def step(report: PanicReport, name: str) -> PanicStep:
@@ -176,11 +212,7 @@ def step(report: PanicReport, name: str) -> PanicStep:
 
 def told(report: PanicReport) -> list[tuple[str, str]]:
     """Return which keys a person must delete."""
-    return [
-        (action["role"], action.get("name", ""))
-        for action in report.actions
-        if action["what"] == "delete_key_at_exchange"
-    ]
+    return [(action.role or "", action.name or "") for action in report.actions if action.kind is ActionKind.DELETE_KEY]
 
 
 Make = Callable[[Path], Bench]

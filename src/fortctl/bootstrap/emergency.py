@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from fortctl.mailbox.sqlite import SqliteMailbox
     from fortctl.ports import Issuer
     from fortctl.robot.storage.latch import LatchFile
-    from fortctl.services.panic.report import KeysRead, KnownKey
+    from fortctl.services.panic.known_key import KeysRead, KnownKey
     from fortctl.vault.file import OpenVault, VaultFile
 
 _BROKEN = (FortctlError, OSError, ValueError, KeyError, TypeError)
@@ -56,6 +56,7 @@ class EmergencyReader:
         self._exchange: str | None = None
         self._config: tuple[Config | None] | None = None
         self._reading = threading.Lock()
+        self._opening: dict[str, threading.Lock] = {who: threading.Lock() for who in ("", "robot", "issuer")}
         self._opened: dict[str, OpenVault | Exception] = {}
 
     # -- the configuration -----------------------------------------------------------------------------------------
@@ -89,38 +90,41 @@ class EmergencyReader:
 
     # -- keys ------------------------------------------------------------------------------------------------------
 
-    def read_keys(self) -> KeysRead:
-        """Return every key that can be read, the names of those that cannot, and of which roles nothing tells."""
-        from fortctl.services.panic.report import KeysRead
+    def site_vault(self) -> KeysRead:
+        """Return the site vault's keys, or their names, and what makes this home's fingerprints."""
+        return self._keys_of("site", self._site_vault, self._fingerprint_maker())
 
-        found: list[KnownKey] = []
+    def robot_vault(self) -> KeysRead:
+        """Return the robot vault's keys, or their names."""
+        return self._keys_of("robot", self._robot_vault, None)
+
+    def _keys_of(
+        self, role: str, open_vault: Callable[[], OpenVault], fingerprint: Callable[[Secret], str] | None
+    ) -> KeysRead:
+        from fortctl.services.panic.known_key import KeysRead
+
+        keys: list[KnownKey] = []
         unknown: set[str] = set()
-        shown = self._fingerprint_key()
-        for role, open_vault in (("site", self._site_vault), ("robot", self._robot_vault)):
+        try:
+            keys += self._keys_in(open_vault())
+            unknown |= self._held_in(role, self._file(role).orphans(self._account))
+        except _BROKEN:
+            # A damaged vault may name fewer keys than were in it: its erasure keys name the roles of the others.
+            unknown |= self._held_in(role)
             try:
-                found += self._keys_in(open_vault(), shown)
-                unknown |= self._held_in(role, self._file(role).orphans(self._account))
+                keys += self._names_in(role)
             except _BROKEN:
-                # A damaged vault may show less than was in it: what its erasure keys tell of is there, too.
-                unknown |= self._held_in(role)
-                try:
-                    found += self._names_in(role)
-                except _BROKEN:
-                    unknown.add(role)
-        if not any(key.role == "robot" and key.pair is not None for key in found):
-            with suppress(*_BROKEN):
-                found += self._card()
-        if "robot" in unknown and self._never_had_robot():
-            unknown.discard("robot")
-        queued: tuple[str, ...] = ()
-        with suppress(*_BROKEN):
-            queued = self.queued()
-        return KeysRead(found, unknown, queued, self._marker(shown))
+                unknown.add(role)
+        return KeysRead(keys, unknown, fingerprint)
 
-    def _marker(self, under: bytes | None) -> Callable[[Secret], str] | None:
+    def _fingerprint_maker(self) -> Callable[[Secret], str] | None:
         from fortctl.keys.fingerprint import fingerprint
 
-        return (lambda api_key: fingerprint(api_key, under)) if under is not None else None
+        try:
+            home_key = self._site_vault().get("fingerprint-key").reveal_bytes()
+        except _BROKEN:
+            return None
+        return lambda api_key: fingerprint(api_key, home_key)
 
     def _held_in(self, role: str, keys: set[str] | None = None) -> set[str]:
         """Return the roles of whose keys there are copies beside a vault, whatever it shows itself.
@@ -128,7 +132,7 @@ class EmergencyReader:
         Args:
             keys: the erasure keys that are meant; by default all of the account's.
         """
-        from fortctl.services.panic.report import NOT_AT_EXCHANGE
+        from fortctl.services.panic.known_key import NOT_AT_EXCHANGE
         from fortctl.vault.erasure import names
 
         root = self._home.erasure if role == "site" else self._place.erasure
@@ -137,7 +141,7 @@ class EmergencyReader:
         purposes = {file.rpartition("-")[0] for _account, _slash, file in own} - set(NOT_AT_EXCHANGE)
         return {"robot" if purpose == "copy" else role for purpose in purposes}
 
-    def queued(self) -> tuple[str, ...]:
+    def deliveries(self) -> tuple[str, ...]:
         """Return when keys were sent to the robot that it has not taken up. Raises ``FortctlError``, ``OSError``."""
         from fortctl.mailbox.sqlite import created_at, is_delivery
         from fortctl.timestamps import rfc3339
@@ -151,7 +155,7 @@ class EmergencyReader:
             mailbox.close()
         return tuple(str(rfc3339(created_at(row))) for row in rows)
 
-    def _never_had_robot(self) -> bool:
+    def never_had_robot(self) -> bool:
         """Return whether this home certainly never knew a robot's key."""
         config = self.config()
         entry = config.accounts.get(self._account) if config is not None else None
@@ -173,12 +177,13 @@ class EmergencyReader:
 
     def _open(self, path: Path, erasure: Path, keyfile: Path, who: str) -> OpenVault:
         """Open a vault with what needs nobody; once, for what it is opened with may take long, or hang."""
-        if who not in self._opened:
-            try:
-                opened = opened_in_time(lambda: self._unlocked(path, erasure, keyfile, who))
-                self._opened[who] = self._learn(opened)
-            except (FortctlError, OSError) as error:
-                self._opened[who] = error
+        with self._opening[who]:
+            if who not in self._opened:
+                try:
+                    opened = opened_in_time(lambda: self._unlocked(path, erasure, keyfile, who))
+                    self._opened[who] = self._learn(opened)
+                except (FortctlError, OSError) as error:
+                    self._opened[who] = error
         found = self._opened[who]
         if isinstance(found, Exception):
             raise found
@@ -203,35 +208,27 @@ class EmergencyReader:
         self._exchange = self._exchange or next(iter(own), None)
         return vault
 
-    def _fingerprint_key(self) -> bytes | None:
-        try:
-            return self._site_vault().get("fingerprint-key").reveal_bytes()
-        except _BROKEN:
-            return None
+    def _keys_in(self, vault: OpenVault) -> list[KnownKey]:
+        from fortctl.services.panic.known_key import KnownKey
 
-    def _keys_in(self, vault: OpenVault, shown: bytes | None) -> list[KnownKey]:
-        from fortctl.keys.fingerprint import fingerprint
-        from fortctl.services.panic.report import KnownKey
-
-        found = []
+        keys = []
         for meta in vault.records():
             if meta.account != self._account or not meta.erasable or meta.record_id.startswith(_NO_KEYS):
                 continue
             try:
                 pair = _pair(vault.get(meta.record_id))
             except NotFoundError:
-                found += [KnownKey(meta.role, meta.name)] if self._names_lost() else []
+                keys += [KnownKey(meta.role, meta.name)] if self._names_lost() else []
                 continue
             except _BROKEN:
-                found.append(KnownKey(meta.role, meta.name))
+                keys.append(KnownKey(meta.role, meta.name))
                 continue
-            mark = fingerprint(pair.api_key, shown) if shown else ""
-            found.append(KnownKey(meta.role, pair.name, pair.api_key.reveal()[-4:], mark, pair))
-        return found
+            keys.append(KnownKey(meta.role, pair.name, pair.api_key.reveal()[-4:], pair=pair))
+        return keys
 
     def _names_in(self, role: str) -> list[KnownKey]:
         """Return what a locked vault shows of its keys. Raises ``FortctlError``, ``OSError``: it shows nothing."""
-        from fortctl.services.panic.report import KnownKey
+        from fortctl.services.panic.known_key import KnownKey
 
         header = self._file(role).header()
         return [
@@ -258,9 +255,9 @@ class EmergencyReader:
         place = self._home if role == "site" else self._place
         return VaultFile(place.vault, place.erasure)
 
-    def _card(self) -> list[KnownKey]:
+    def robot_card(self) -> list[KnownKey]:
         """Return the robot's key as its card in the mailbox shows it, with its tail; empty where it shows none."""
-        from fortctl.services.panic.report import KnownKey
+        from fortctl.services.panic.known_key import KnownKey
 
         mailbox = self.mailbox()
         found = mailbox.card(self._account) if mailbox is not None else None

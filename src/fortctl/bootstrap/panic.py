@@ -94,6 +94,12 @@ def panic_ports(app: CommandContext, account: str) -> PanicPorts:
         how: dict[str, Any] = {"cancel_orders": cancel_orders, "timeout_s": timeout_s, "begun_ms": begun_ms}
         return RemoteHalt(emergency, open_board, clock, **how)
 
+    def load_exchange() -> None:
+        from fortctl.exchange import client  # noqa: F401
+        from fortctl.exchange.targets import resolve
+
+        resolve(emergency.exchange(), home.path)
+
     def connect(pair: KeyPair) -> Exchange:
         from fortctl.exchange.client import BinanceExchange
         from fortctl.exchange.targets import resolve
@@ -119,20 +125,20 @@ def panic_ports(app: CommandContext, account: str) -> PanicPorts:
         process=LocalRobot(home.path, account, folder),
         in_flight_ms=PROVED_AFTER_MS,
         remote=lambda: remote if emergency.is_remote() else None,
-        read_keys=emergency.read_keys,
+        keys=emergency,
         own_prefix=emergency.own_prefix,
         destroy=emergency.destroy,
-        queued=emergency.queued,
         empty_mailbox=lambda: emergency.empty_mailbox(clock.now_ms()),
         abort_operation=lambda: abort_operation(home, account, clock.now_ms()),
         open_operation=lambda: open_operation(home, account),
+        load_exchange=load_exchange,
         connect=connect,
         issuer=emergency.issuer,
         audit=audit,
         fire=lambda event, facts, wait_s: hooks().fire(event, facts, wait_s=wait_s),
         hooks=lambda event: hooks().names(event),
         clock=clock,
-        who=_user(),
+        user=_user(),
     )
 
 

@@ -10,7 +10,7 @@ from fortctl.errors import FortctlError
 if TYPE_CHECKING:
     from fortctl.config.home import Home
     from fortctl.ports import OperationRow, OperationStore
-    from fortctl.services.panic.ports import Aborted
+    from fortctl.services.panic.ports import AbortedOperation
     from fortctl.services.rotation.plan import Operation
 
 from fortctl.bootstrap.deadline import BUSY_MS
@@ -30,13 +30,13 @@ def open_operation(home: Home, account: str) -> str | None:
     return f"the {row.kind} {row.id}" if row is not None else None
 
 
-def abort_operation(home: Home, account: str, now_ms: int) -> Aborted | None:
+def abort_operation(home: Home, account: str, now_ms: int) -> AbortedOperation | None:
     """End the account's open rotation, and tell what it may have had made; also of one that a panic has ended before.
 
     Raises:
         FortctlError, OSError: the store cannot even be read.
     """
-    from fortctl.services.panic.ports import Aborted
+    from fortctl.services.panic.ports import AbortedOperation
     from fortctl.services.rotation.hooks import facts_of_end
     from fortctl.services.rotation.plan import ABORTED, OPEN, from_text, issued_names_by_role
     from fortctl.store.operations import SqliteOperations
@@ -70,7 +70,7 @@ def abort_operation(home: Home, account: str, now_ms: int) -> Aborted | None:
                 names, made = issued_names_by_role(told), told.is_done("create")
     if not (detail or names or problem):
         return None
-    return Aborted(detail, at_ms, names, made, problem, facts_of_end(_ended(closed, now_ms)))
+    return AbortedOperation(detail, at_ms, names, made, problem, facts_of_end(_ended(closed, now_ms)))
 
 
 def close_for_panic(operations: OperationStore, account: str, now_ms: int) -> Operation | None:

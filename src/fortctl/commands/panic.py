@@ -41,7 +41,8 @@ async def panic_disconnect(
     from fortctl.bootstrap.panic import affected_accounts, panic_ports
     from fortctl.services.panic.dry_run import dry_run as planned
     from fortctl.services.panic.panic import Panic
-    from fortctl.services.panic.report import data_of, failure_of
+    from fortctl.services.panic.report import failure_of, reports_as_json
+    from fortctl.services.panic.state import PanicOptions
 
     if cancel_orders and keep_orders:
         refuse("--cancel-orders and --keep-orders exclude each other")
@@ -51,16 +52,17 @@ async def panic_disconnect(
     ports = [panic_ports(app, name) for name in names]
     if dry_run:
         plans = await asyncio.gather(*(planned(port, cancel_orders=not keep_orders) for port in ports))
-        return Result(data_of(plans), False, text="\n".join(_text(plan) for plan in plans))
+        return Result(reports_as_json(plans), False, text="\n".join(_text(plan) for plan in plans))
 
-    def tell(report: PanicReport) -> None:
+    def publish(report: PanicReport) -> None:
         app.progress(
             f"{_text(report)}\nwatching for {wait_dead:.0f} s at most until the old keys are dead; Ctrl-C ends it"
         )
 
-    works = [Panic(port, cancel_orders=not keep_orders, timeout_s=timeout, tell=tell) for port in ports]
-    with _patient(works, wait_dead > 0):
-        reports = await asyncio.gather(*(work.run(wait_dead_s=wait_dead) for work in works))
+    options = PanicOptions(not keep_orders, timeout, wait_dead)
+    panics = [Panic(port, options, publish=publish) for port in ports]
+    with _interruptible(panics, wait_dead > 0):
+        reports = await asyncio.gather(*(panic.run() for panic in panics))
     for report in reports:
         for step in report.steps:
             if step.name.startswith("hook") and step.state == "failed":
@@ -69,11 +71,11 @@ async def panic_disconnect(
     failure = failure_of(reports, text)
     if failure is not None:
         raise failure
-    return Result(data_of(reports), True, text=text)
+    return Result(reports_as_json(reports), True, text=text)
 
 
 @contextmanager
-def _patient(works: Sequence[Panic], waits: bool) -> Iterator[None]:
+def _interruptible(panics: Sequence[Panic], waits: bool) -> Iterator[None]:
     """Have the first Ctrl-C end the waiting alone: what was done, and what is left to do, is printed."""
     import asyncio
     import signal
@@ -85,8 +87,8 @@ def _patient(works: Sequence[Panic], waits: bool) -> Iterator[None]:
 
     def interrupted() -> None:
         restore()
-        for work in works:
-            work.stop_waiting()
+        for panic in panics:
+            panic.stop_waiting()
 
     def restore() -> None:
         loop.remove_signal_handler(signal.SIGINT)
@@ -110,7 +112,7 @@ def _text(report: PanicReport) -> str:
         lines.append(f"  {state} {step.name:<24} {duration(step.elapsed_ms):>8}  {step.detail}")
     if report.actions:
         lines.append(paint("  what you must do now:", "red"))
-        lines += [paint(f"  {number}. {one['text']}", "red") for number, one in enumerate(report.actions, 1)]
+        lines += [paint(f"  {number}. {action.text}", "red") for number, action in enumerate(report.actions, 1)]
         lines.append("  see 'fortctl explain panic'")
     return "\n".join(lines)
 

@@ -9,6 +9,7 @@ import sys
 import threading
 from collections.abc import Mapping
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -22,8 +23,9 @@ from fortctl.errors import BadInputError, ConflictError, NotFoundError, VaultLoc
 from fortctl.robot.process.local_robot import LocalRobot
 from fortctl.robot.storage.latch import LatchFile
 from fortctl.services.panic.dry_run import dry_run
-from fortctl.services.panic.ports import Aborted
-from fortctl.services.panic.report import KeysRead, KnownKey, PanicReport
+from fortctl.services.panic.known_key import KeysRead, KnownKey
+from fortctl.services.panic.ports import AbortedOperation
+from fortctl.services.panic.report import PanicReport
 from support.panic_bench import NOW_S, Bench, Issuer, Process, key, told
 
 
@@ -56,7 +58,9 @@ async def test_the_rotation_that_it_ends_is_told_of(tmp_path: Path) -> None:
     heard: list[tuple[str, Mapping[str, Any]]] = []
     ended = {"operation": {"id": "r1", "state": "aborted", "reason": "panic"}}
     bench = Bench(tmp_path / "robot", Process("none"))
-    bench.changes["abort_operation"] = lambda: Aborted("the rotation r1 was aborted", NOW_S, {}, post_rotate=ended)
+    bench.changes["abort_operation"] = lambda: AbortedOperation(
+        "the rotation r1 was aborted", NOW_S, {}, post_rotate=ended
+    )
     bench.changes["fire"] = lambda event, facts, wait_s: heard.append((event, facts)) or ()
     await bench.panic()
     assert sorted(event for event, _facts in heard) == ["on-panic", "post-rotate"]
@@ -89,10 +93,14 @@ async def test_whatever_is_broken_the_plan_is_told(tmp_path: Path) -> None:
     def broken(*_words: object) -> Any:
         raise OSError(5, "Input/output error")
 
-    names = ("read_keys", "remote", "open_operation", "issuer", "hooks")
-    bench = Bench(tmp_path / "robot", changes=dict.fromkeys(names, broken))
+    names = ("remote", "open_operation", "issuer", "hooks")
+    places = ("site_vault", "robot_vault", "robot_card", "never_had_robot", "deliveries")
+    bench = Bench(
+        tmp_path / "robot",
+        changes={**dict.fromkeys(names, broken), "keys": SimpleNamespace(**dict.fromkeys(places, broken))},
+    )
     steps = plan(await planned(bench))
-    assert steps["abort operation"] == "whether a rotation is under way cannot be read now"
+    assert steps["abort operation"] == "whether a rotation is open cannot be read now"
     assert steps["hooks"] == "the configuration cannot be read: none is run"
 
 

@@ -12,17 +12,12 @@ import pytest
 from fortctl.errors import ConflictError
 from fortctl.ports import ExchangeError, IssuedKey, Outcome
 from fortctl.secret import Secret
-from fortctl.services.panic.ports import Aborted
-from fortctl.services.panic.report import KeysRead, KnownKey
-from support.panic_bench import LOST, NOW_S, PREFIX, Bench, Issuer, Process, key, order, step, told
+from fortctl.services.panic.actions import ActionKind
+from fortctl.services.panic.known_key import KeysRead
+from fortctl.services.panic.ports import AbortedOperation
+from support.panic_bench import LOST, NOW_S, PREFIX, TRADING, Bench, Issuer, Process, issued, key, order, step, told
 
-TRADING = ("reading", "spot_trading")
 NEW = "fortctl-robot-r1-1"
-
-
-def issued(known: KnownKey) -> IssuedKey:
-    assert known.pair is not None
-    return IssuedKey(known.name, known.pair.api_key, TRADING if known.role == "robot" else ("reading",))
 
 
 def bench_with(tmp_path: Path, *more: IssuedKey, process: Process | None = None) -> tuple[Bench, Issuer]:
@@ -77,7 +72,7 @@ async def test_another_sub_accounts_list_proves_nothing(tmp_path: Path) -> None:
     for _again in range(2):
         report = await bench.panic()
         assert told(report) == [("site", "site-1"), ("robot", "robot-1")] and issuer.deleted == []
-        assert all("the issuer's list does not name it" in one["text"] for one in report.actions), report
+        assert all("the issuer's list does not name it" in action.text for action in report.actions), report
         bench.keys = KeysRead()  # the copies are destroyed
 
 
@@ -90,10 +85,10 @@ async def test_one_that_a_person_had_deleted_before_is_proved_by_asking(tmp_path
 
 async def test_one_that_a_person_deletes_between_two_panics_is_gone(tmp_path: Path) -> None:
     bench, issuer = bench_with(tmp_path)
-    mark = lambda api_key: f"print-{api_key.reveal()[-4:]}"  # noqa: E731
+    fingerprint = lambda api_key: f"print-{api_key.reveal()[-4:]}"  # noqa: E731
     issuer.refusals = {"robot-1": [LOST] * 99}
     assert told(await bench.panic()) == [("robot", "robot-1")]
-    bench.keys = KeysRead(mark=mark)
+    bench.keys = KeysRead(fingerprint=fingerprint)
     issuer.keys = []
     assert told(await bench.panic()) == []
 
@@ -101,8 +96,8 @@ async def test_one_that_a_person_deletes_between_two_panics_is_gone(tmp_path: Pa
 # -- a rotation is in the middle ---------------------------------------------------------------------------------------
 
 
-def aborted(names: Sequence[str] = (NEW,), *, at_ms: int | None = int(NOW_S * 1000), **facts: Any) -> Aborted:
-    return Aborted("the rotation r1 was aborted", at_ms, {"robot": tuple(names)}, **facts)
+def aborted(names: Sequence[str] = (NEW,), *, at_ms: int | None = int(NOW_S * 1000), **facts: Any) -> AbortedOperation:
+    return AbortedOperation("the rotation r1 was aborted", at_ms, {"robot": tuple(names)}, **facts)
 
 
 async def test_a_key_that_is_made_after_the_panic_began_is_deleted(tmp_path: Path) -> None:
@@ -146,7 +141,7 @@ async def test_an_operation_that_could_not_be_ended_is_ended_at_the_end(tmp_path
     issuer.keys.append(IssuedKey(NEW, Secret("N" * 64), TRADING))
     tries: list[int] = []
 
-    def busy() -> Aborted:
+    def busy() -> AbortedOperation:
         tries.append(1)
         if len(tries) == 1:
             raise ConflictError("the operation store cannot be written: database is locked")
@@ -164,8 +159,8 @@ async def test_one_that_stays_open_is_said(tmp_path: Path) -> None:
     bench.changes["abort_operation"] = lambda: aborted(at_ms=None, problem=problem)
     report = await bench.panic()
     assert NEW in issuer.deleted, "its names could be read"
-    assert [action["what"] for action in report.actions] == ["finish_step"]
-    assert "the rotation of account default could not be ended" in report.actions[0]["text"]
+    assert [action.kind for action in report.actions] == [ActionKind.FINISH_STEP]
+    assert "the rotation of account default could not be ended" in report.actions[0].text
 
 
 async def test_ctrl_c_ends_the_waiting_and_tells_what_was_done(tmp_path: Path) -> None:
@@ -181,8 +176,8 @@ async def test_ctrl_c_ends_the_waiting_and_tells_what_was_done(tmp_path: Path) -
             return
 
     bench.changes["connect"] = lambda pair: Alive()
-    panic = bench.made()
-    task = asyncio.create_task(panic.run(wait_dead_s=60.0))
+    panic = bench.made(wait_dead_s=60.0)
+    task = asyncio.create_task(panic.run())
     await waiting.wait()
     panic.stop_waiting()
     report = await task

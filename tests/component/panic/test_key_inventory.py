@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -19,14 +20,15 @@ from fortctl.mailbox.sqlite import SqliteMailbox
 from fortctl.model import KeyVerdict
 from fortctl.ports import MailboxRow, NewRecord
 from fortctl.secret import Secret
-from fortctl.services.panic.report import KeysRead
+from fortctl.services.panic.known_key import KeysRead
+from fortctl.services.panic.read_keys import read_all_keys
 from fortctl.services.site_vault import FINGERPRINT_KEY, SiteVault
 from fortctl.store.audit_log import AuditLogFile
 from fortctl.vault import erasure
 from fortctl.vault.file import VaultFile
 from fortctl.vault.slots import KeyFile
 from support.hands import Hands
-from support.panic_bench import Bench, step, told
+from support.panic_bench import Bench, Reader, step, told
 
 SENT_MS = 1_700_000_000_000
 BODY: dict[str, Any] = {
@@ -68,11 +70,11 @@ async def test_a_copy_that_no_record_names_is_told_before_it_is_destroyed(home: 
     """Its writer died between the erasure key and the vault; a panic that is killed after destroying knows it still."""
     place = home if where == "site" else home.robot("default")
     VaultFile(home.vault, home.erasure).unlock([KeyFile(home.keyfile)]).update(delete=["key/default/site"])
-    assert emergency(home).read_keys().unknown == set()
+    assert (await read_all_keys(emergency(home))).read.unknown == set()
     erasure.make(place.erasure, "default", "key")
     erasure.make(place.erasure, "another", "key")
     erasure.make(place.erasure, "default", "recipient")
-    bench = Bench(place.path, keys=emergency(home).read_keys())
+    bench = Bench(place.path, keys=(await read_all_keys(emergency(home))).read)
     assert set(bench.keys.unknown) == {where}
 
     noted: list[object] = []
@@ -91,6 +93,21 @@ def delivery(number: int) -> MailboxRow:
     return MailboxRow("default", number, envelope, b"sealed", b"signature")
 
 
+class LockedAtFirst(Reader):
+    """A home without a key, whose mailbox cannot be read the first time."""
+
+    def __init__(self, deliveries: Callable[[], Sequence[str]]) -> None:
+        super().__init__(KeysRead())
+        self._reads = iter([self._locked])
+        self._deliveries = deliveries
+
+    def deliveries(self) -> Sequence[str]:
+        return next(self._reads, self._deliveries)()
+
+    def _locked(self) -> Sequence[str]:
+        raise FortctlError("the mailbox is locked")
+
+
 async def test_a_mailbox_that_was_locked_while_it_was_read_hides_no_delivery(home: Home) -> None:
     """It is read again before it is emptied."""
     with closing(SqliteMailbox(home.mailbox)) as mailbox:
@@ -98,12 +115,12 @@ async def test_a_mailbox_that_was_locked_while_it_was_read_hides_no_delivery(hom
         one = emergency(home)
         bench = Bench(home.robot("default").path, keys=KeysRead())
         bench.destroyed = ()
-        bench.changes = {"queued": one.queued, "empty_mailbox": lambda: one.empty_mailbox(SENT_MS)}
+        bench.changes = {"keys": LockedAtFirst(one.deliveries), "empty_mailbox": lambda: one.empty_mailbox(SENT_MS)}
         report = await bench.panic()
         assert told(report) == [("robot", "")] and mailbox.pending("default") == ()
-    assert "2023-11-14T22:13:20" in report.actions[0]["text"]
-    bench.keys = one.read_keys()
-    assert ("robot", "") in told(await bench.panic()), "said again"
+        assert "2023-11-14T22:13:20" in report.actions[0].text
+        bench.changes["keys"] = one
+        assert ("robot", "") in told(await bench.panic()), "said again"
 
 
 async def test_a_mailbox_that_stays_locked_is_not_taken_for_an_empty_one(home: Home) -> None:
@@ -113,14 +130,14 @@ async def test_a_mailbox_that_stays_locked_is_not_taken_for_an_empty_one(home: H
         holder.execute("BEGIN EXCLUSIVE")
         one = emergency(home)
         with pytest.raises(FortctlError):
-            one.queued()
+            one.deliveries()
         bench = Bench(home.robot("default").path, keys=KeysRead())
         bench.destroyed = ()
-        bench.changes = {"queued": one.queued, "empty_mailbox": lambda: one.empty_mailbox(SENT_MS)}
+        bench.changes = {"keys": LockedAtFirst(one.deliveries), "empty_mailbox": lambda: one.empty_mailbox(SENT_MS)}
         report = await bench.panic()
     assert step(report, "empty mailbox").state == "failed"
     (action,) = report.actions
-    assert action["step"] == "empty mailbox" and "whether a key was on its way" in action["text"]
+    assert action.step == "empty mailbox" and "whether a key was on its way" in action.text
 
 
 async def test_a_mailbox_that_can_be_read_and_not_emptied_hides_nothing(tmp_path: Path) -> None:
@@ -136,8 +153,8 @@ async def test_a_mailbox_that_can_be_read_and_not_emptied_hides_nothing(tmp_path
 
 
 async def test_what_nothing_names_is_not_proved_dead(tmp_path: Path) -> None:
-    bench = Bench(tmp_path / "robot", keys=KeysRead(unknown=("site",), queued=("2026-01-01T00:00:00Z",)))
-    report = await bench.made().run(wait_dead_s=1.0)
+    bench = Bench(tmp_path / "robot", keys=KeysRead(unknown=("site",)), queued=("2026-01-01T00:00:00Z",))
+    report = await bench.made(wait_dead_s=1.0).run()
     waited = step(report, "wait dead")
     assert waited.state == "unproved"
     assert "the site key, which nothing names" in waited.detail and "sent at 2026-01-01" in waited.detail

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from fortctl.ports import ExchangeError, Outcome
+from fortctl.services.panic.actions import ActionKind
 from support.hands import Hands
 from support.panic_bench import NOW_S, PREFIX, Bench, Process, order, step
 
@@ -84,7 +85,7 @@ async def test_what_cannot_be_asked_is_said(tmp_path: Path, fault: ExchangeError
     bench.exchange.faults = [fault] * 9
     report = await bench.panic()
     assert bench.exchange.looks == looks and step(report, "cancel orders").state == "failed"
-    assert any(action["what"] == "cancel_orders_at_exchange" for action in report.actions)
+    assert any(action.kind is ActionKind.CANCEL_ORDERS for action in report.actions)
 
 
 async def test_an_exchange_that_comes_back_is_asked_again(tmp_path: Path) -> None:
@@ -93,4 +94,4 @@ async def test_an_exchange_that_comes_back_is_asked_again(tmp_path: Path) -> Non
     bench.exchange.faults = [ExchangeError(Outcome.UNREACHABLE, "no connection")]
     report = await bench.panic()
     assert bench.exchange.orders == [] and step(report, "cancel orders").state == "done"
-    assert all(action["what"] != "cancel_orders_at_exchange" for action in report.actions)
+    assert all(action.kind is not ActionKind.CANCEL_ORDERS for action in report.actions)

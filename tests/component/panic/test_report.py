@@ -12,21 +12,12 @@ from fortctl.errors import ExchangeUnreachableError, FortctlError
 from fortctl.model import KeyPair, KeyType
 from fortctl.ports import ExchangeError, IssuedKey, Outcome
 from fortctl.secret import Secret
+from fortctl.services.panic.actions import Action, ActionKind, delete_unnamed
 from fortctl.services.panic.deletion_watch import DeletionWatch
 from fortctl.services.panic.halt import HaltResult
-from fortctl.services.panic.key_inventory import IssuedName, KeyInventory
-from fortctl.services.panic.report import (
-    ROLES,
-    UNREACHED,
-    KeysRead,
-    KnownKey,
-    PanicReport,
-    PanicStep,
-    data_of,
-    deduplicate,
-    failure_of,
-    nameless,
-)
+from fortctl.services.panic.key_inventory import KeyInventory
+from fortctl.services.panic.known_key import ROLES, IssuedName, KeysRead, KnownKey, deduplicate
+from fortctl.services.panic.report import PanicReport, PanicStep, failure_of, reports_as_json
 from support.hands import Hands
 from support.panic_bench import PREFIX, Bench, Process, order, step, told
 
@@ -36,8 +27,9 @@ def pair(name: str, api_key: str) -> KeyPair:
 
 
 def report(account: str = "a", **actions: dict[str, Any]) -> PanicReport:
-    found = tuple({"what": what, "account": account, "text": f"do {what}", **facts} for what, facts in actions.items())
-    return PanicReport(account, (PanicStep("latch", "done", 1.23, "on"),), 12.34, found)
+    """Return a report with one action of each named kind."""
+    left = tuple(Action(ActionKind(what), account, f"do {what}", **more) for what, more in actions.items())
+    return PanicReport(account, (PanicStep("latch", "done", 1.23, "on"),), 12.34, left)
 
 
 @pytest.mark.parametrize(
@@ -45,7 +37,7 @@ def report(account: str = "a", **actions: dict[str, Any]) -> PanicReport:
     [
         ({}, None),
         ({"delete_key_at_exchange": {}}, "ACTION_REQUIRED"),
-        ({UNREACHED: {"queued": True}, "delete_key_at_exchange": {}}, "ROBOT_TIMEOUT"),
+        ({"robot_unreached": {"queued": True}, "delete_key_at_exchange": {}}, "ROBOT_TIMEOUT"),
     ],
     ids=["nothing is left", "a key lives", "9 outranks 12"],
 )
@@ -58,10 +50,10 @@ def test_the_gravest_comes_first(actions: dict[str, Any], code: str | None) -> N
 
 
 def test_one_account_that_was_not_reached_outranks_the_others() -> None:
-    failure = failure_of([report("a", delete={}), report("b", **{UNREACHED: {"queued": False}})], "")
+    failure = failure_of([report("a", delete_key_at_exchange={}), report("b", robot_unreached={"queued": False})], "")
     assert failure is not None and failure.exit_code == 9 and "account b" in failure.message
     assert failure.details["queued"] is False
-    data = data_of([report("a"), report("b")])
+    data = reports_as_json([report("a"), report("b")])
     assert {step["account"] for step in data["steps"]} == {"a", "b"} and len(data["accounts"]) == 2
 
 
@@ -74,32 +66,31 @@ def test_a_key_that_was_seen_twice_is_one_key() -> None:
 
 
 def test_what_nothing_tells_of_is_a_persons_to_delete() -> None:
-    assert nameless("a", []) == []
+    assert delete_unnamed("a", []) == []
     for roles, which in ((["site"], "the site key that"), (["robot"], "the robot key that"), (ROLES, "every key that")):
-        (action,) = nameless("a", roles)
-        assert which in action["text"] and "account a" in action["text"]
+        (action,) = delete_unnamed("a", roles)
+        assert which in action.text and "account a" in action.text
         failure = failure_of([PanicReport("a", (), 1.0, (action,))], "")
         assert failure is not None and failure.exit_code == 12
 
 
 def test_which_issued_keys_are_ours() -> None:
-    memory = KeyInventory("default")
+    inventory = KeyInventory("default")
     whole = KnownKey("robot", "r", "wxyz", "", pair("r", "A" * 60 + "wxyz"))
     shown = KnownKey("site", "noted", "abcd", "print of abcd")
-    memory.take(
+    inventory.add_read(
         KeysRead(
             [whole, shown, KnownKey("site", "s", "efgh", "print of something else"), KnownKey("site", "only-a-name")],
-            mark=lambda api_key: f"print of {api_key.reveal()[-4:]}",
-        ),
-        {},
+            fingerprint=lambda api_key: f"print of {api_key.reveal()[-4:]}",
+        )
     )
-    memory.expect([IssuedName("robot", "fortctl-robot-r1-1")])
-    assert memory.is_ours(IssuedKey("renamed", Secret("A" * 60 + "wxyz")))
-    assert memory.is_ours(IssuedKey("renamed too", Secret("B" * 60 + "abcd"))), "by its fingerprint"
-    assert memory.is_ours(IssuedKey("fortctl-robot-r1-1", Secret("E" * 64))), "a rotation journaled that name"
-    assert not memory.is_ours(IssuedKey("r", Secret("C" * 60 + "wxyz"))), "a name and a tail of a key that is known"
-    assert not memory.is_ours(IssuedKey("s", Secret("C" * 60 + "efgh"))), "a name and a tail alone"
-    assert not memory.is_ours(IssuedKey("only-a-name", Secret("D" * 64))), "a person's key may bear the same name"
+    inventory.add_pending_names([IssuedName("robot", "fortctl-robot-r1-1")])
+    assert inventory.is_ours(IssuedKey("renamed", Secret("A" * 60 + "wxyz")))
+    assert inventory.is_ours(IssuedKey("renamed too", Secret("B" * 60 + "abcd"))), "by its fingerprint"
+    assert inventory.is_ours(IssuedKey("fortctl-robot-r1-1", Secret("E" * 64))), "a rotation journaled that name"
+    assert not inventory.is_ours(IssuedKey("r", Secret("C" * 60 + "wxyz"))), "a name and a tail of a key that is known"
+    assert not inventory.is_ours(IssuedKey("s", Secret("C" * 60 + "efgh"))), "a name and a tail alone"
+    assert not inventory.is_ours(IssuedKey("only-a-name", Secret("D" * 64))), "a person's key may bear the same name"
 
 
 # -- the proof of death ----------------------------------------------------------------------------------------------
@@ -145,9 +136,9 @@ async def watched(
             raise exchange
         return exchange
 
-    memory = KeyInventory("default")
-    memory.take(KeysRead(mark=lambda api_key: f"print of {api_key.reveal()[-4:]}"), {})
-    left = await DeletionWatch(connect, alive, memory.same, clock).watch(keys, wait_s)  # type: ignore[arg-type]
+    inventory = KeyInventory("default")
+    inventory.add_read(KeysRead(fingerprint=lambda api_key: f"print of {api_key.reveal()[-4:]}"))
+    left = await DeletionWatch(connect, alive, inventory.is_same, clock).watch(keys, wait_s)  # type: ignore[arg-type]
     return left, clock.at
 
 
@@ -270,7 +261,7 @@ async def test_orders_are_not_done_while_the_robot_may_place_more(tmp_path: Path
     made = await bench.panic()
     assert not bench.exchange.orders and "may place more" in step(made, "cancel orders").detail
     assert not bench.latch.read()["orders_done"]
-    assert "cancel_orders_at_exchange" in {one["what"] for one in made.actions}
+    assert ActionKind.CANCEL_ORDERS in {action.kind for action in made.actions}
 
 
 async def test_a_robot_elsewhere_has_orders_on_their_way_until_after_it_obeyed(tmp_path: Path) -> None:

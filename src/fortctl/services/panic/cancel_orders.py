@@ -1,77 +1,76 @@
-"""What a panic does at the exchange with the robot's key: cancels its own orders, and no other."""
+"""Cancel the robot's own orders with its key, and no other order of the account."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable
-from typing import Any
 
 from fortctl.model import OrderState
 from fortctl.ports import Clock, Exchange, ExchangeError, Outcome
 
-AT_ONCE = 16
-LOOK_AGAIN_S = 0.5
+PARALLEL = 16
+RETRY_S = 0.5
 
 
-async def cancel_until(exchange: Exchange, prefix: str, clock: Clock, until: float, look_s: float) -> int:
-    """Cancel the robot's own orders, again and again until no order of its can come to be any more; return how many.
+async def cancel_until(exchange: Exchange, prefix: str, clock: Clock, until: float, query_s: float) -> int:
+    """Cancel the robot's own orders until none that it sent can arrive any more; return how many were cancelled.
 
-    What a robot sent before the latch, and told nobody of, is an order at the exchange until its receive window is over
-    (robot.md, rule 2). The last look begins only then.
+    An order that the robot sent before the latch, and journaled as sent, may arrive at the exchange until its receive
+    window is over (robot.md, rule 2). The last query begins only then.
 
     Args:
-        exchange: the robot key's view; closed at the end.
+        exchange: acts with the robot's key; closed at the end.
         prefix: of the robot's client order ids.
-        clock: the clock.
-        until: when that is (``clock.monotonic()``).
-        look_s: how long one look may take (s).
+        until: when the receive window is over (``clock.monotonic()``).
+        query_s: how long one round of listing and cancelling may take (s).
 
     Raises:
-        ExchangeError, TimeoutError: the last look failed, or the key is refused.
+        ExchangeError, TimeoutError: the last round failed, or the key is refused.
     """
-    count, strangers = 0, set[int]()
+    count, foreign = 0, set[int]()
     try:
         while True:
-            last = clock.monotonic() >= until
+            is_last = clock.monotonic() >= until
             try:
-                async with asyncio.timeout(look_s):
-                    count += await cancel_own(exchange, prefix, strangers)
-            except (ExchangeError, TimeoutError) as fault:
-                if last or _hopeless(fault, until - clock.monotonic()):
+                async with asyncio.timeout(query_s):
+                    count += await cancel_own(exchange, prefix, foreign)
+            except (ExchangeError, TimeoutError) as error:
+                if is_last or _is_permanent(error, until - clock.monotonic()):
                     raise
-            if last:
+            if is_last:
                 return count
-            await clock.sleep(min(LOOK_AGAIN_S, max(0.0, until - clock.monotonic())))
+            await clock.sleep(min(RETRY_S, max(0.0, until - clock.monotonic())))
     finally:
         await exchange.close()
 
 
-def _hopeless(fault: ExchangeError | TimeoutError, left_s: float) -> bool:
-    """Return whether asking again within some seconds can only fail."""
-    if isinstance(fault, TimeoutError):
+def _is_permanent(error: ExchangeError | TimeoutError, left_s: float) -> bool:
+    """Return whether another round within *left_s* seconds can only fail."""
+    if isinstance(error, TimeoutError):
         return False
-    return fault.outcome is Outcome.KEY_REFUSED or (fault.retry_after or 0.0) > left_s
+    return error.outcome is Outcome.KEY_REFUSED or (error.retry_after or 0.0) > left_s
 
 
-async def cancel_own(exchange: Exchange, prefix: str, strangers: set[int]) -> int:
-    """Cancel the open orders whose names begin with a prefix, or did so before a person amended them; return how many.
-
-    One by one and side by side, those that bear the prefix first.
+async def cancel_own(exchange: Exchange, prefix: str, foreign: set[int]) -> int:
+    """Cancel the open orders whose client order id begins with *prefix*, or did before a person amended them.
 
     Args:
-        strangers: the numbers of orders that are known to be a person's; what is found to be one is added.
+        foreign: the ids of orders that are known not to be the robot's; those that prove not to be are added.
+
+    Returns:
+        How many were cancelled, or had ended meanwhile.
 
     Raises:
         ExchangeError: the first that could not be cancelled; every other one was tried.
     """
-    slots = asyncio.Semaphore(AT_ONCE)
+    slots = asyncio.Semaphore(PARALLEL)
 
     async def cancel(order: OrderState) -> int:
         try:
             await exchange.cancel(order.symbol, order.client_order_id)
-        except ExchangeError as fault:
+        except ExchangeError as error:
             # Filled or cancelled meanwhile.
-            if fault.outcome is not Outcome.ABSENT:
+            if error.outcome is not Outcome.ABSENT:
                 raise
         return 1
 
@@ -79,21 +78,25 @@ async def cancel_own(exchange: Exchange, prefix: str, strangers: set[int]) -> in
         earlier = await exchange.earlier_names(order.symbol, order.order_id)
         if any(name.startswith(prefix) for name in earlier):
             return await cancel(order)
-        strangers.add(order.order_id)
+        foreign.add(order.order_id)
         return 0
 
-    async def every(do: Callable[[OrderState], Awaitable[int]], orders: Iterable[OrderState]) -> list[Any]:
-        async def one(order: OrderState) -> int:
+    async def for_each(do: Callable[[OrderState], Awaitable[int]], orders: Iterable[OrderState]) -> list[object]:
+        async def limited(order: OrderState) -> int:
             async with slots:
                 return await do(order)
 
-        return await asyncio.gather(*map(one, orders), return_exceptions=True)
+        return await asyncio.gather(*map(limited, orders), return_exceptions=True)
 
     orders = await exchange.open_orders()
-    bearing = {order for order in orders if order.client_order_id.startswith(prefix)}
-    done = await every(cancel, bearing)
-    done += await every(cancel_renamed, {order for order in set(orders) - bearing if order.order_id not in strangers})
-    for found in done:
-        if isinstance(found, BaseException):
-            raise found
-    return sum(done)
+    own = {order for order in orders if order.client_order_id.startswith(prefix)}
+    results = await for_each(cancel, own)
+    others = {order for order in set(orders) - own if order.order_id not in foreign}
+    results += await for_each(cancel_renamed, others)
+    count = 0
+    for result in results:
+        if isinstance(result, BaseException):
+            raise result
+        assert isinstance(result, int)
+        count += result
+    return count

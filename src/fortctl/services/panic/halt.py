@@ -5,24 +5,21 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from fortctl.errors import FortctlError, RobotUnreachableError
 from fortctl.mailbox.crypto import verify
 from fortctl.mailbox.panic_order import OrderFile, read_answer
 from fortctl.ports import Clock, Latch, PanicBoard, RobotOwner, RobotProcess
+from fortctl.services.panic.known_key import KnownKey
+from fortctl.services.panic.report import StepSkippedError
 from fortctl.system.threads import run_in_daemon_thread
 
 ACKNOWLEDGE_WITHIN_S = 0.3
 DRAIN_PLACERS_S = 0.2
 END_WITHIN_S = 1.0
-_LOOK_S, _AGAIN_S = 0.05, 0.2
-Result = Mapping[str, Any]
-
-
-class NothingToHaltError(Exception):
-    """A step that has nothing to do, and why."""
+_POLL_S, _RETRY_S = 0.05, 0.2
 
 
 @dataclass(frozen=True)
@@ -31,19 +28,21 @@ class HaltResult:
 
     Attributes:
         detail: for a person.
-        result: what it says that it cancelled and left, or None where it said nothing.
+        left: how many orders the robot says that it left open, or None where it did not say.
+        key: the key that it says it traded with.
         reached: it places nothing more for certain.
         queued: the order to halt waits for it.
     """
 
     detail: str
-    result: Result | None = None
+    left: int | None = None
+    key: KnownKey | None = None
     reached: bool = True
     queued: bool = False
 
     @property
     def left_nothing(self) -> bool:
-        return self.result is not None and not self.result.get("left")
+        return self.left == 0
 
 
 class LocalHalt:
@@ -69,12 +68,12 @@ class LocalHalt:
         """Halt it.
 
         Raises:
-            Nothing: none is running.
+            StepSkippedError: no robot is running.
             RobotUnreachableError: it could not be ended.
         """
         owner = await run_in_daemon_thread(self._process.owner)
         if owner is None:
-            raise NothingToHaltError("no robot is running here")
+            raise StepSkippedError("no robot is running here")
         if await run_in_daemon_thread(self._process.is_stopped, owner):
             # A stopped process answers nobody and hands nothing to the kernel.
             return await self._kill(owner, "it was stopped")
@@ -85,23 +84,23 @@ class LocalHalt:
                 await run_in_daemon_thread(self._latch.drain_placers, DRAIN_PLACERS_S)
             return await self._kill(owner, "it gave no answer")
         try:
-            result: Result | None = await self._query({"op": "halt-result"}, self._timeout_s)
+            result = await self._query({"op": "halt-result"}, self._timeout_s)
         except FortctlError:
-            result = None
-        if result is None or not await self._ended():
-            killed = await self._kill(owner, "it did not end in time" if result else "it did not finish in time")
-            return HaltResult(killed.detail, result)
+            return await self._kill(owner, "it did not finish in time")
+        left = len(result.get("left") or ())
+        if not await self._ended():
+            return replace(await self._kill(owner, "it did not end in time"), left=left)
         count = len(result.get("cancelled", ()))
-        return HaltResult(f"the robot halted, cancelled {count} orders and ended", result)
+        return HaltResult(f"the robot halted, cancelled {count} orders and ended", left)
 
-    async def again(self) -> str:
-        """End a robot that came up in the meantime. Raises ``NothingToHaltError``, ``RobotUnreachableError``."""
+    async def kill_again(self) -> str:
+        """Kill a robot that came up in the meantime. Raises ``StepSkippedError``, ``RobotUnreachableError``."""
         owner = await run_in_daemon_thread(self._process.owner)
         if owner is None:
-            raise NothingToHaltError("none came up meanwhile")
+            raise StepSkippedError("none came up meanwhile")
         return (await self._kill(owner, "it came up meanwhile")).detail
 
-    async def _query(self, request: Result, timeout_s: float) -> Result:
+    async def _query(self, request: Mapping[str, Any], timeout_s: float) -> Mapping[str, Any]:
         return await run_in_daemon_thread(self._process.query, request, timeout_s=timeout_s)
 
     async def _ended(self) -> bool:
@@ -195,7 +194,7 @@ class RemoteHalt:
                 break
             except FortctlError as error:
                 if self._clock.monotonic() < deadline - 1.0:
-                    await self._clock.sleep(_AGAIN_S)
+                    await self._clock.sleep(_RETRY_S)
                     continue
                 raise RobotUnreachableError(
                     f"the mailbox could not take the order: {error.message}",
@@ -226,16 +225,16 @@ class RemoteHalt:
                 raise _OrderUsedError
             if facts is not None and facts["outcome"] == "halted":
                 data = facts["data"]
-                left = data.get("left")
-                result = {"left": ["?"] * left if left is not None else ["?"], "key": data.get("key")}
-                return HaltResult(f"the robot obeyed, cancelled {data['cancelled']} orders and ended", result)
+                key = KnownKey.from_json(data["key"]) if data.get("key") else None
+                detail = f"the robot obeyed, cancelled {data['cancelled']} orders and ended"
+                return HaltResult(detail, data.get("left"), key)
             latched = latched or facts is not None
             if self._clock.monotonic() >= deadline:
                 break
-            await self._clock.sleep(_LOOK_S)
+            await self._clock.sleep(_POLL_S)
         if latched:
-            return HaltResult("the robot has latched and is still cancelling", None)
-        return HaltResult("NOT REACHED in time; the order waits for the robot without end", None, False, True)
+            return HaltResult("the robot has latched and is still cancelling")
+        return HaltResult("NOT REACHED in time; the order waits for the robot", reached=False, queued=True)
 
 
 class _OrderUsedError(Exception):

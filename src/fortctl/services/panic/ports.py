@@ -1,81 +1,106 @@
-"""What a panic can do for one account, as the wiring hands it in."""
+"""What a panic can do for one account; ``bootstrap/panic.py`` makes it."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from fortctl.errors import FortctlError
 from fortctl.model import KeyPair
 from fortctl.ports import Clock, Exchange, HookReport, Issuer, Latch, RobotProcess
 from fortctl.services.panic.halt import RemoteHalt
-from fortctl.services.panic.report import KeysRead
+from fortctl.services.panic.known_key import KeysRead, KnownKey
 
-# Cancel its orders, seconds, when the panic began (ms).
-Remote = Callable[[bool, float, int], RemoteHalt]
+# (cancel its orders, --timeout in seconds, when the panic began in milliseconds) -> how to halt it
+RemoteHaltFactory = Callable[[bool, float, int], RemoteHalt]
+# The facts of a hook's event: JSON values that anybody may see.
+HookFacts = Mapping[str, Any]
+
+
+class KeyReader(Protocol):
+    """Reads what a home says of an account's keys without asking a person; keys stay in memory.
+
+    Each method may be called in a thread of its own beside the others, may hang, and may raise anything.
+    """
+
+    def site_vault(self) -> KeysRead:
+        """Return the keys of the site's vault, and the function that makes fingerprints."""
+
+    def robot_vault(self) -> KeysRead:
+        """Return the keys of the robot's vault."""
+
+    def robot_card(self) -> Sequence[KnownKey]:
+        """Return the key that the robot's card in the mailbox names."""
+
+    def never_had_robot(self) -> bool:
+        """Return whether this home certainly never knew a robot's key."""
+
+    def deliveries(self) -> Sequence[str]:
+        """Return when keys were sent to the robot that it has not accepted (RFC 3339)."""
 
 
 @dataclass(frozen=True)
-class Aborted:
+class AbortedOperation:
     """A rotation that a panic ended, this one or one before.
 
     Attributes:
         detail: which, for a person; empty where an earlier panic ended it.
         at_ms: when it was ended; None where it could not be, and ``problem`` says why.
         names: the unique names under which it had keys made, or may have, by role.
-        made: the exchange's answer came before it was ended: nothing is yet to come.
-        post_rotate: what the hook of that name tells, where this panic has ended it and its beginning was told of.
+        all_made: the exchange has answered every request: no key is yet to be made.
+        problem: why it could not be ended, although its names could be read.
+        post_rotate: the facts of the ``post-rotate`` hook, where this panic has ended it and ``pre-rotate`` was run.
     """
 
     detail: str
     at_ms: int | None
     names: Mapping[str, Sequence[str]]
-    made: bool = False
+    all_made: bool = False
     problem: FortctlError | None = None
-    post_rotate: Mapping[str, Any] | None = None
+    post_rotate: HookFacts | None = None
 
 
 @dataclass(frozen=True)
 class PanicPorts:
-    """What panic can do for one account; each callable may raise anything, and is contained.
+    """What a panic can do for one account; each callable may hang and may raise anything.
 
     Attributes:
         latch: the robot's latch.
         process: the robot's process on this machine.
-        in_flight_ms: how long after the latch an order that left before it may still come to be (ms).
-        remote: tells how a robot on another host is halted, or None where it is here; asked after the latch is on.
-        read_keys: every key that can be read without asking a person (into memory only), the names of others, and of
-            which roles nothing is known.
-        own_prefix: the prefix of the robot's client order ids, or None where it cannot be known.
-        destroy: destroys every copy's erasure keys; returns what it destroyed.
-        queued: tells when keys were sent to the robot that it has not taken up (RFC 3339).
+        in_flight_ms: how long after the latch an order that left before it may still arrive (ms).
+        remote: returns how a robot on another host is halted, or None where it runs here.
+        keys: reads the account's keys.
+        own_prefix: returns the prefix of the robot's client order ids, or None where it cannot be known.
+        destroy: destroys every copy's erasure keys; returns their names.
         empty_mailbox: takes the robot's card out of the mailbox and erases queued deliveries.
-        abort_operation: ends a rotation that is under way as aborted; tells which, or None where there was none.
-        open_operation: tells which rotation is under way, or None; nothing is done.
-        connect: makes an exchange adapter.
-        issuer: the issuer, where its vault opens without asking; None where a person issues keys.
+        abort_operation: ends an open rotation as aborted; returns which, or None where there was none.
+        open_operation: returns which rotation is open, or None; changes nothing.
+        load_exchange: loads what ``connect`` needs, which takes long; called in a thread.
+        connect: makes an exchange adapter of a key.
+        issuer: returns the issuer, where its vault opens without asking; None where a person issues keys.
         audit: writes one audit entry, best effort.
         fire: runs an event's hooks, waiting at most some seconds.
-        hooks: tells what an event would run.
+        hooks: returns the names of the hooks that an event would run.
+        user: the name of the user who typed the command.
     """
 
     account: str
     latch: Latch
     process: RobotProcess
     in_flight_ms: int
-    remote: Callable[[], Remote | None]
-    read_keys: Callable[[], KeysRead]
+    remote: Callable[[], RemoteHaltFactory | None]
+    keys: KeyReader
     own_prefix: Callable[[], str | None]
     destroy: Callable[[], tuple[str, ...]]
-    queued: Callable[[], Sequence[str]]
     empty_mailbox: Callable[[], None]
-    abort_operation: Callable[[], Aborted | None]
+    abort_operation: Callable[[], AbortedOperation | None]
     open_operation: Callable[[], str | None]
+    load_exchange: Callable[[], None]
     connect: Callable[[KeyPair], Exchange]
     issuer: Callable[[], Issuer | None]
     audit: Callable[[str, Mapping[str, Any]], None]
-    fire: Callable[[str, Mapping[str, Any], float], Sequence[HookReport]]
+    fire: Callable[[str, HookFacts, float], Sequence[HookReport]]
     hooks: Callable[[str], Sequence[str]]
     clock: Clock
-    who: str
+    user: str
