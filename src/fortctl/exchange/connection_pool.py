@@ -106,7 +106,7 @@ class ConnectionPool:
 
     async def close(self) -> None:
         for market in self._markets.values():
-            market.end()
+            market.close()
         for streams in self._streams.values():
             await streams.close()
         self._streams.clear()

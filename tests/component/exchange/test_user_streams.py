@@ -16,7 +16,7 @@ from multidict import CIMultiDict
 
 from fortctl.exchange.client import BinanceExchange
 from fortctl.exchange.connection_pool import ConnectionPool
-from fortctl.exchange.streams.reconnect import LONGEST_PAUSE_S, Backoff, RequestRejectedError, refusal, retry_after
+from fortctl.exchange.streams.reconnect import LONGEST_PAUSE_S, Backoff, RequestRejectedError, rejection_in, retry_after
 from fortctl.exchange.streams.user_pool import UserStreamPool
 from fortctl.exchange.targets import _from_url
 from fortctl.model import (
@@ -172,7 +172,7 @@ async def test_a_second_ed25519_key_logs_on_over_the_same_connection_without_a_b
 
 @pytest.mark.parametrize("account", ["default", ""], ids=["named", "unnamed"])
 async def test_another_second_key_is_heard_on_another_connection_until_the_first_leaves(account: str) -> None:
-    """One subscription an account and connection: the exchange's refusal (-2035) sends it to another one."""
+    """One subscription an account and connection: the exchange's rejection_in (-2035) sends it to another one."""
     async with world() as one:
         old, new = one.key("old", "default"), one.key("new", "default")
         one.listen("old", old, account)
@@ -185,7 +185,7 @@ async def test_another_second_key_is_heard_on_another_connection_until_the_first
         one.paper.delete_key("old")
         await one.place(new, "after-the-old-key")
         await one.until(lambda: "after-the-old-key" in one.orders("new"))
-        assert one.dialled == 2 and one.downs("new") == [] and len(one.streams.lines) == 1
+        assert one.dialled == 2 and one.downs("new") == [] and len(one.streams.connections) == 1
 
 
 async def test_a_connection_is_replaced_before_its_life_ends_and_nobody_notices() -> None:
@@ -297,18 +297,45 @@ async def test_frames_that_are_no_answer_cut_the_connection_and_nothing_else() -
 
 def test_what_the_exchange_asks_to_wait_goes_before_our_own_pauses() -> None:
     answer = {"id": 1, "status": 429, "error": {"code": -1003, "msg": "x", "data": {"retryAfter": 61_000}}}
-    refused = refusal(answer, 1_000)
+    refused = rejection_in(answer, 1_000)
     assert refused is not None and (refused.code, retry_after(refused)) == (-1003, 60.0)
-    assert Backoff().after(refused) == 60.0
-    assert refusal({"id": 1, "status": 200, "result": {}}, 0) is None
-    silent = refusal({"id": 1, "status": 418, "error": {"code": -1003, "msg": "x"}}, 0)
+    assert Backoff().pause_after(refused) == 60.0
+    assert rejection_in({"id": 1, "status": 200, "result": {}}, 0) is None
+    silent = rejection_in({"id": 1, "status": 418, "error": {"code": -1003, "msg": "x"}}, 0)
     assert silent is not None and silent.wait_s == LONGEST_PAUSE_S
     info: Any = None
     handshake = aiohttp.WSServerHandshakeError(info, (), status=429, headers=CIMultiDict({"Retry-After": "17"}))
     assert retry_after(handshake) == 17.0
     assert retry_after(aiohttp.WSServerHandshakeError(info, (), status=503, headers=CIMultiDict())) is None
     pauses = Backoff()
-    taken = [pauses.after(RequestRejectedError(None, "cut")) for _ in range(20)]
+    taken = [pauses.pause_after(RequestRejectedError(None, "cut")) for _ in range(20)]
     assert taken[0] <= 0.1 and max(taken) <= LONGEST_PAUSE_S and taken[-1] >= LONGEST_PAUSE_S / 2
     pauses.reset()
-    assert pauses.after(RequestRejectedError(None, "cut")) <= 0.1
+    assert pauses.pause_after(RequestRejectedError(None, "cut")) <= 0.1
+
+
+async def test_streams_that_joined_a_replacement_which_never_connects_move_back() -> None:
+    """A new account's stream may be placed on the connection that is to replace an old one, and is still being made."""
+    with in_process() as paper:
+        one = World(paper)
+        gate, dialled = asyncio.Event(), 0
+
+        @asynccontextmanager
+        async def dial() -> AsyncIterator[aiohttp.ClientWebSocketResponse]:
+            nonlocal dialled
+            dialled += 1
+            if dialled == 2:
+                await gate.wait()
+            async with one._dial() as socket:
+                yield socket
+
+        one.streams = UserStreamPool(dial, life_s=0.5, connect_timeout_s=0.5)
+        try:
+            one.listen("old", one.key("old", "old"), "old")
+            await one.up("old")
+            await one.until(lambda: dialled == 2)
+            one.listen("new", one.key("new", "new"), "new")
+            await one.up("new")
+        finally:
+            gate.set()
+            await one.close()

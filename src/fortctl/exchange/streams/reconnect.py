@@ -1,10 +1,11 @@
-"""How long a cut connection is left alone, and why it was cut: shared by every stream."""
+"""What every stream needs: pauses between attempts to connect, rejections, and reading one frame."""
 
 from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractAsyncContextManager
 from typing import Any
 
 import aiohttp
@@ -12,17 +13,21 @@ import aiohttp
 from fortctl.exchange.decoding import MAX_FRAME_BYTES, UnreadableAnswerError, decode_json
 
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.1, 30.0
-# A connection is refused at 300 attempts in 5 minutes and address (web-socket-api.md, "IP limits"): obeyed in any case.
+# Binance refuses more than 300 connections in 5 minutes from one address (web-socket-api.md, "IP limits").
 BUSY = (418, 429)
 CONNECTION_ERRORS = (aiohttp.ClientError, OSError, TimeoutError, ValueError, asyncio.TimeoutError)
 
 
+# Opens a WebSocket.
+Dial = Callable[[], AbstractAsyncContextManager[aiohttp.ClientWebSocketResponse]]
+
+
 class RequestRejectedError(Exception):
-    """The exchange said no, or ended a connection.
+    """The exchange rejected a request, or ended the connection.
 
     Attributes:
         code: Binance's code, or None.
-        wait_s: seconds to leave it alone, where it said so.
+        wait_s: seconds that the exchange asks to wait, or None.
     """
 
     def __init__(self, code: int | None, message: str, wait_s: float | None = None) -> None:
@@ -32,19 +37,20 @@ class RequestRejectedError(Exception):
 
 
 class Backoff:
-    """Growing pauses with jitter; ``Retry-After`` goes before them."""
+    """Growing pauses with jitter; a longer ``Retry-After`` replaces them."""
 
     def __init__(self) -> None:
         self._next = self._growing()
 
     def reset(self) -> None:
+        """Begin again with the shortest pause."""
         self._next = self._growing()
 
-    def after(self, error: BaseException) -> float:
+    def pause_after(self, error: BaseException) -> float:
         """Return how many seconds to wait after an error."""
         pause = next(self._next)
-        said = retry_after(error)
-        return pause if said is None else max(pause, said)
+        requested = retry_after(error)
+        return pause if requested is None else max(pause, requested)
 
     @staticmethod
     def _growing() -> Iterator[float]:
@@ -66,22 +72,27 @@ def retry_after(error: BaseException) -> float | None:
     return None
 
 
-def refusal(message: dict[str, Any], now_ms: int) -> RequestRejectedError | None:
-    """Return what an answer of the WebSocket API refuses, or None when it does not."""
+def rejection_in(message: dict[str, Any], now_ms: int) -> RequestRejectedError | None:
+    """Return the rejection in an answer of the WebSocket API, or None where the request was accepted."""
     status = message.get("status", 200)
     if status == 200:
         return None
     error = message.get("error") or {}
     wait_s = None
     if status in BUSY:
-        at = (error.get("data") or {}).get("retryAfter")
-        wait_s = max(0.0, (at - now_ms) / 1000) if isinstance(at, int) else LONGEST_PAUSE_S
+        retry_at = (error.get("data") or {}).get("retryAfter")
+        wait_s = max(0.0, (retry_at - now_ms) / 1000) if isinstance(retry_at, int) else LONGEST_PAUSE_S
     code = error.get("code")
     return RequestRejectedError(code if isinstance(code, int) else None, str(error.get("msg", "refused")), wait_s)
 
 
 def read_frame(message: aiohttp.WSMessage) -> dict[str, Any]:
-    """Return a text frame's JSON object. Raises :class:`RequestRejectedError` when the connection ended, ``ValueError``."""
+    """Return a text frame's JSON object.
+
+    Raises:
+        RequestRejectedError: the connection ended.
+        UnreadableAnswerError: the frame is not a JSON object.
+    """
     if message.type is not aiohttp.WSMsgType.TEXT:
         raise RequestRejectedError(None, f"the connection was closed ({message.type.name.lower()})")
     parsed = decode_json(message.data, "a frame", max_bytes=MAX_FRAME_BYTES)

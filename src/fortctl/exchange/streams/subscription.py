@@ -1,69 +1,73 @@
-"""One account's place on a WebSocket-API connection: its key, and what waits to be read (adapter)."""
+"""One account's user data stream, wherever it is carried: its key, its state, its queue of events (adapter)."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 from fortctl.exchange.signing import sign, socket_payload
 from fortctl.exchange.streams.reconnect import Backoff
 from fortctl.model import KeyPair, KeyType, StreamDown, StreamUp, UserEvent
 
-if TYPE_CHECKING:
-    from fortctl.exchange.streams.user_connection import UserStreamConnection
-
 RECV_WINDOW_MS = 5_000
-MOST_WAITING = 10_000
+MAX_QUEUED_EVENTS = 10_000
 
 
 class UserSubscription:
-    """One account's stream, wherever it is carried.
+    """One account's stream.
 
     Attributes:
         pair: the key that subscribes.
         account: a name that two keys of one account share; empty: unknown.
-        now_ms: the exchange's time.
+        now_ms: returns the exchange's time, in milliseconds since the epoch.
+        backoff: the pauses between attempts to subscribe.
+        is_up: events arrive.
     """
 
     def __init__(self, pair: KeyPair, account: str, now_ms: Callable[[], int]) -> None:
         self.pair = pair
         self.account = account
         self.now_ms = now_ms
-        self.line: UserStreamConnection | None = None
-        self.pauses = Backoff()
+        self.backoff = Backoff()
         self.is_up = False
-        self._waiting: asyncio.Queue[UserEvent] = asyncio.Queue(MOST_WAITING)
+        self._queue: asyncio.Queue[UserEvent] = asyncio.Queue(MAX_QUEUED_EVENTS)
 
     @property
-    def logs_on(self) -> bool:
+    def can_log_on(self) -> bool:
+        """Whether the key may log a session on: only Ed25519 keys may (web-socket-api.md, "session.logon")."""
         return self.pair.type is KeyType.ED25519
 
     async def next(self) -> UserEvent:
-        return await self._waiting.get()
+        """Wait for the next event."""
+        return await self._queue.get()
 
-    def tell(self, event: UserEvent) -> None:
-        if self._waiting.full():
-            # Whoever does not listen learns that something is missing, and asks.
-            while not self._waiting.empty():
-                self._waiting.get_nowait()
-            self._waiting.put_nowait(StreamDown("too many events were waiting"))
-            self._waiting.put_nowait(StreamUp())
-        self._waiting.put_nowait(event)
+    def publish(self, event: UserEvent) -> None:
+        """Queue an event; a consumer that does not read finds ``StreamDown`` and ``StreamUp`` instead of old events."""
+        if self._queue.full():
+            while not self._queue.empty():
+                self._queue.get_nowait()
+            self._queue.put_nowait(StreamDown("too many events were waiting"))
+            self._queue.put_nowait(StreamUp())
+        self._queue.put_nowait(event)
 
-    def up(self, *, again: bool = False) -> None:
-        """The stream is heard; ``again``: something may have been missed although it never went down."""
-        told, self.is_up = self.is_up and not again, True
-        self.pauses.reset()
-        if not told:
-            self.tell(StreamUp())
+    def mark_up(self, *, may_have_missed: bool = False) -> None:
+        """Publish ``StreamUp`` unless the stream is up already.
 
-    def down(self, reason: str, code: int | None = None) -> None:
+        Args:
+            may_have_missed: publish it even so, since events may have been lost although the stream never went down.
+        """
+        was_up, self.is_up = self.is_up, True
+        self.backoff.reset()
+        if not was_up or may_have_missed:
+            self.publish(StreamUp())
+
+    def mark_down(self, reason: str, code: int | None = None) -> None:
+        """Publish ``StreamDown``, with Binance's error code where it sent one."""
         self.is_up = False
-        self.tell(StreamDown(reason, code))
+        self.publish(StreamDown(reason, code))
 
-    def signed(self) -> dict[str, str | int]:
-        """Return the parameters of a request that says who asks, and nothing else."""
+    def signed_parameters(self) -> dict[str, str | int]:
+        """Return the parameters of a request that is signed with the key and carries nothing else."""
         parameters: dict[str, str | int] = {
             "apiKey": self.pair.api_key.reveal(),
             "recvWindow": RECV_WINDOW_MS,

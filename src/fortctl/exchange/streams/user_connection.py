@@ -1,7 +1,9 @@
-"""One WebSocket-API connection, and the accounts whose user streams it carries (adapter).
+"""One WebSocket-API connection, and the user data streams that it carries (adapter).
 
-It connects, subscribes every member, is cut, tells each member ``StreamDown``, waits and does it all again. One
-account's refusal stops no other's stream. Sources: web-socket-api.md, "User Data Stream requests" and "session.logon".
+The connection subscribes each of its streams, publishes ``StreamDown`` to all of them when it is cut, waits, and
+connects again. A rejected subscription stops no other stream.
+
+Sources: web-socket-api.md, "User Data Stream requests" and "session.logon".
 """
 
 from __future__ import annotations
@@ -9,85 +11,120 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Coroutine, Mapping
+from typing import Any, Protocol
 
 import aiohttp
 
 from fortctl.exchange import parsing
-from fortctl.exchange.streams.reconnect import CONNECTION_ERRORS, Backoff, RequestRejectedError, read_frame, refusal
+from fortctl.exchange.streams.reconnect import (
+    CONNECTION_ERRORS,
+    Backoff,
+    Dial,
+    RequestRejectedError,
+    read_frame,
+    rejection_in,
+)
 from fortctl.exchange.streams.subscription import UserSubscription
 
-if TYPE_CHECKING:
-    from fortctl.exchange.streams.user_pool import UserStreamPool
+ANSWER_TIMEOUT_S = 10.0
+MAX_SUBSCRIPTIONS = 1_000
+MAX_CONCURRENT_REQUESTS = 20
+_ALREADY_SUBSCRIBED, _NO_FREE_NUMBER = -2035, -2042
 
-ANSWER_WITHIN_S = 10.0
-MOST_MEMBERS = 1_000
-SUBSCRIBE_AT_ONCE = 20
-CONNECTED_WITHIN_S, SEE_OUT_S = 30.0, 5.0
-_SUBSCRIBED_HERE, _NO_MORE_NUMBERS = -2035, -2042
+
+class Place(Protocol):
+    """Puts a subscription on a connection with room, other than the one given."""
+
+    def __call__(self, subscription: UserSubscription, *, other_than: UserStreamConnection | None = None) -> None: ...
 
 
 class UserStreamConnection:
-    """One connection: its members, the requests under way, which subscription number is whose."""
+    """One connection: its subscriptions, the requests under way, and which subscription number is whose.
 
-    def __init__(self, streams: UserStreamPool) -> None:
-        self._streams = streams
-        self.members: dict[UserSubscription, None] = {}
-        self._numbers: dict[int, list[UserSubscription]] = {}
-        self._answers: dict[int, tuple[asyncio.Future[dict[str, Any]], Callable[[dict[str, Any]], None] | None]] = {}
+    Args:
+        dial: opens the WebSocket.
+        life_s: seconds after which ``on_expiring`` is called.
+        place: puts a subscription on another connection.
+        spawn: runs a coroutine beside everything else.
+        on_expiring: called once the connection must be replaced, while it still works.
+        on_closed: called when the connection ends for good.
+
+    Attributes:
+        subscriptions: the streams that this connection carries, in the order in which they came.
+        connected: set while the WebSocket is open.
+    """
+
+    def __init__(
+        self,
+        dial: Dial,
+        *,
+        life_s: float,
+        place: Place,
+        spawn: Callable[[Coroutine[Any, Any, None]], None],
+        on_expiring: Callable[[UserStreamConnection], None],
+        on_closed: Callable[[UserStreamConnection], None],
+    ) -> None:
+        self._dial = dial
+        self._life_s = life_s
+        self._place = place
+        self._spawn = spawn
+        self._on_expiring = on_expiring
+        self._on_closed = on_closed
+        self.subscriptions: dict[UserSubscription, None] = {}
+        self.connected = asyncio.Event()
+        self._by_number: dict[int, list[UserSubscription]] = {}
+        self._requests: dict[int, tuple[asyncio.Future[dict[str, Any]], Callable[[dict[str, Any]], None] | None]] = {}
         self._ids = itertools.count(1)
         self._socket: aiohttp.ClientWebSocketResponse | None = None
-        self._session: UserSubscription | None = None  # who is logged on
-        self._successors: dict[
-            UserSubscription, UserSubscription
-        ] = {}  # logged on with a newer key → whose subscription it hears
-        self._slots = asyncio.Semaphore(SUBSCRIBE_AT_ONCE)
+        self._logged_on: UserSubscription | None = None
+        # Logged on with a newer key → the subscription of the older key whose events it receives.
+        self._successors: dict[UserSubscription, UserSubscription] = {}
+        self._request_slots = asyncio.Semaphore(MAX_CONCURRENT_REQUESTS)
         self._retiring = False
-        self._pauses = Backoff()
-        self.connected = asyncio.Event()
+        self._backoff = Backoff()
         self._task = asyncio.create_task(self._run(), name="user streams")
 
-    # -- members ---------------------------------------------------------------------------------------------------
+    # -- subscriptions ---------------------------------------------------------------------------------------------
 
-    def welcomes(self, member: UserSubscription) -> bool:
-        """Return whether a member may join: there is room, and its account is not here, unless its key can log on."""
-        if self._retiring or len(self.members) >= MOST_MEMBERS:
+    def accepts(self, subscription: UserSubscription) -> bool:
+        """Return whether there is room; one account has one stream here, unless its newer key can log on."""
+        if self._retiring or len(self.subscriptions) >= MAX_SUBSCRIPTIONS:
             return False
-        same = [one for one in self.members if member.account and one.account == member.account]
-        return not same or (len(same) == 1 and self._can_succeed(member, same[0]))
+        same = [other for other in self.subscriptions if subscription.account == other.account != ""]
+        return not same or (len(same) == 1 and self._can_succeed(subscription, same[0]))
 
-    def _can_succeed(self, member: UserSubscription, former: UserSubscription) -> bool:
-        return member.logs_on and self._session is former and former.is_up and former not in self._successors
+    def _can_succeed(self, subscription: UserSubscription, former: UserSubscription) -> bool:
+        return subscription.can_log_on and self._logged_on is former and former.is_up and former not in self._successors
 
-    def join(self, member: UserSubscription) -> None:
-        member.line = self
-        self.members[member] = None
+    def add(self, subscription: UserSubscription) -> None:
+        """Carry a subscription from now on."""
+        self.subscriptions[subscription] = None
         if self._socket is not None:
-            self._streams.spawn(self._attach(member))
+            self._spawn(self._attach(subscription))
 
-    def leave(self, member: UserSubscription) -> None:
-        """Take a member off; the last one ends the connection."""
-        member.line = None
-        self.members.pop(member, None)
-        heir = next((new for new, old in self._successors.items() if old is member), None)
-        numbers = [number for number, members in self._numbers.items() if member in members]
-        if self._session is member:
-            self._session = None
-        self._successors.pop(member, None)
-        if not self.members:
-            self.end()
-        elif heir is not None:
-            self._streams.spawn(self._resubscribe(heir, numbers))
+    def remove(self, subscription: UserSubscription) -> None:
+        """Stop carrying a subscription; the last one closes the connection."""
+        self.subscriptions.pop(subscription, None)
+        successor = next((new for new, old in self._successors.items() if old is subscription), None)
+        numbers = [number for number, carried in self._by_number.items() if subscription in carried]
+        if self._logged_on is subscription:
+            self._logged_on = None
+        self._successors.pop(subscription, None)
+        if not self.subscriptions:
+            self.close()
+        elif successor is not None:
+            self._spawn(self._resubscribe(successor, numbers))
         else:
             for number in numbers:
-                self._numbers[number].remove(member)
-                if not self._numbers[number]:
-                    del self._numbers[number]
-                    self._streams.spawn(self._tell("userDataStream.unsubscribe", {"subscriptionId": number}))
+                self._by_number[number].remove(subscription)
+                if not self._by_number[number]:
+                    del self._by_number[number]
+                    self._spawn(self._send("userDataStream.unsubscribe", {"subscriptionId": number}))
 
-    def end(self) -> None:
-        self._streams.dropped(self)
+    def close(self) -> None:
+        """End the connection for good."""
+        self._on_closed(self)
         self._task.cancel()
 
     # -- the connection --------------------------------------------------------------------------------------------
@@ -95,257 +132,243 @@ class UserStreamConnection:
     async def _run(self) -> None:
         while True:
             try:
-                async with self._streams.dial() as socket:
+                async with self._dial() as socket:
                     await self._serve(socket)
-            except RequestRejectedError as refused:
-                error: BaseException = refused
-            except CONNECTION_ERRORS as broken:
-                error = broken
+            except (RequestRejectedError, *CONNECTION_ERRORS) as caught:
+                error: BaseException = caught
             finally:
-                self._forget()
+                self._reset()
             reason = str(error) if isinstance(error, RequestRejectedError) else type(error).__name__
             if self._retiring:
-                self._reassign_all(reason)
-                self._streams.dropped(self)
+                self.reassign_all(reason)
+                self._on_closed(self)
                 return
-            for member in list(self.members):
-                member.down(reason)
-            await asyncio.sleep(self._pauses.after(error))
+            for subscription in list(self.subscriptions):
+                subscription.mark_down(reason)
+            await asyncio.sleep(self._backoff.pause_after(error))
 
     async def _serve(self, socket: aiohttp.ClientWebSocketResponse) -> None:
         self._socket = socket
         self.connected.set()
-        for member in list(self.members):
-            self._streams.spawn(self._attach(member))
-        renewing = asyncio.get_running_loop().call_later(self._streams.life_s, self._renew)
+        for subscription in list(self.subscriptions):
+            self._spawn(self._attach(subscription))
+        expiry = asyncio.get_running_loop().call_later(self._life_s, self._expire)
         try:
             while True:
-                self._take(read_frame(await socket.receive()))
+                self._on_frame(read_frame(await socket.receive()))
         finally:
-            renewing.cancel()
+            expiry.cancel()
 
-    def _forget(self) -> None:
-        """What was true of a connection that is gone."""
-        self._socket, self._session = None, None
+    def _reset(self) -> None:
+        """Drop what was true of a WebSocket that is gone."""
+        self._socket, self._logged_on = None, None
         self.connected.clear()
-        self._numbers.clear()
+        self._by_number.clear()
         self._successors.clear()
-        for future, _then in self._answers.values():
+        for future, _on_success in self._requests.values():
             if not future.done():
                 future.set_exception(RequestRejectedError(None, "the connection was cut"))
-                future.exception()  # whoever waited may be gone
-        self._answers.clear()
+                future.exception()  # the task that sent the request may be gone
+        self._requests.clear()
 
-    def _take(self, message: dict[str, Any]) -> None:
+    def _on_frame(self, message: dict[str, Any]) -> None:
         event = message.get("event")
         if isinstance(event, dict):
-            self._deliver(message.get("subscriptionId"), event)
-        elif message.get("id") in self._answers:
-            future, then = self._answers.pop(message["id"])
+            self._on_event(message.get("subscriptionId"), event)
+        elif message.get("id") in self._requests:
+            future, on_success = self._requests.pop(message["id"])
             if not future.done():
-                if then is not None and message.get("status", 200) == 200:
-                    then(message)
+                if on_success is not None and message.get("status", 200) == 200:
+                    on_success(message)
                 future.set_result(message)
-        elif message.get("id") is None and self._session is not None:
-            # A session whose key turned invalid is told once, with a null id (web-socket-api.md, "session.logon").
-            refused, member = refusal(message, self._session.now_ms()), self._session
-            if refused is not None:
-                self._session = None
-                self._lost(member, refused)
+        elif message.get("id") is None and self._logged_on is not None:
+            # When a session's key becomes invalid, Binance says so once, with a null id (web-socket-api.md,
+            # "session.logon").
+            subscription = self._logged_on
+            rejection = rejection_in(message, subscription.now_ms())
+            if rejection is not None:
+                self._logged_on = None
+                self._on_stream_lost(subscription, rejection)
 
-    def _deliver(self, number: Any, event: Mapping[str, Any]) -> None:
+    def _on_event(self, number: Any, event: Mapping[str, Any]) -> None:
         kind = event.get("e")
         if kind == "serverShutdown" and number is None:
-            self._renew()
+            self._expire()
             return
-        for member in list(self._numbers.get(number, ())):
+        for subscription in list(self._by_number.get(number, ())):
             if kind == "executionReport":
-                member.tell(parsing.order_update(event))
+                subscription.publish(parsing.order_update(event))
             elif kind == "outboundAccountPosition":
-                member.tell(parsing.balance_update(event))
+                subscription.publish(parsing.balance_update(event))
             elif kind == "eventStreamTerminated":
-                self._lost(member, RequestRejectedError(None, str(kind)))
+                self._on_stream_lost(subscription, RequestRejectedError(None, str(kind)))
 
-    def _lost(self, member: UserSubscription, refused: RequestRejectedError) -> None:
-        """A member's stream ended while the connection lives: say so, and subscribe again after a pause."""
-        for number in [number for number, members in self._numbers.items() if member in members]:
-            self._numbers[number].remove(member)
-            if not self._numbers[number]:
-                del self._numbers[number]
-        if self._session is member:
-            self._session = None
-        self._successors.pop(member, None)
-        member.down(str(refused), refused.code)
-        self._streams.spawn(self._attach_later(member, member.pauses.after(refused)))
+    def _on_stream_lost(self, subscription: UserSubscription, rejection: RequestRejectedError) -> None:
+        """Report that one stream ended while the connection lives, and subscribe it again after a pause."""
+        for number in [number for number, carried in self._by_number.items() if subscription in carried]:
+            self._by_number[number].remove(subscription)
+            if not self._by_number[number]:
+                del self._by_number[number]
+        if self._logged_on is subscription:
+            self._logged_on = None
+        self._successors.pop(subscription, None)
+        subscription.mark_down(str(rejection), rejection.code)
+        self._spawn(self._attach_later(subscription, subscription.backoff.pause_after(rejection)))
 
-    async def _attach_later(self, member: UserSubscription, pause: float) -> None:
+    async def _attach_later(self, subscription: UserSubscription, pause: float) -> None:
         await asyncio.sleep(pause)
-        if member.line is self and self._socket is not None:
-            await self._attach(member)
+        if subscription in self.subscriptions and self._socket is not None:
+            await self._attach(subscription)
 
     # -- subscribing -----------------------------------------------------------------------------------------------
 
-    async def _attach(self, member: UserSubscription) -> None:
-        """Subscribe a member; a refusal is told to it alone, and tried again."""
+    async def _attach(self, subscription: UserSubscription) -> None:
+        """Subscribe; a rejection is reported to this subscription alone, and tried again after a pause."""
         socket = self._socket
         try:
-            async with self._slots:
-                if member.line is not self:
+            async with self._request_slots:
+                if subscription not in self.subscriptions:
                     return
-                await self._subscribe(member)
-        except RequestRejectedError as refused:
-            if self._session is member:
-                self._session = None
-            if member.line is not self or self._socket is not socket:
-                return  # the whole connection went; it subscribes again by itself
-            if refused.code in (_SUBSCRIBED_HERE, _NO_MORE_NUMBERS):
-                self.members.pop(member, None)
-                self._streams.place(member, besides=self)
+                await self._subscribe(subscription)
+        except RequestRejectedError as rejection:
+            if self._logged_on is subscription:
+                self._logged_on = None
+            if subscription not in self.subscriptions or self._socket is not socket:
+                return  # the whole connection was cut, and subscribes again when it is back
+            if rejection.code in (_ALREADY_SUBSCRIBED, _NO_FREE_NUMBER):
+                self.subscriptions.pop(subscription)
+                self._place(subscription, other_than=self)
             else:
-                self._lost(member, refused)
+                self._on_stream_lost(subscription, rejection)
         except TimeoutError:
-            # A connection on which a request is not answered is no good for the others either.
+            # A connection that leaves one request without an answer is broken for all subscriptions.
             if self._socket is socket and socket is not None:
                 await socket.close()
         except (aiohttp.ClientError, OSError):
             pass  # the reader notices
 
-    async def _subscribe(self, member: UserSubscription) -> None:
-        former = self._session
-        if former is not None and former.account == member.account and self._can_succeed(member, former):
-            await self._succeed(member, former)
+    async def _subscribe(self, subscription: UserSubscription) -> None:
+        former = self._logged_on
+        if former is not None and former.account == subscription.account and self._can_succeed(subscription, former):
+            await self._succeed(subscription, former)
             return
 
-        def heard(answer: dict[str, Any]) -> None:
-            self._heard(member, answer)
+        def on_success(answer: dict[str, Any]) -> None:
+            self._on_subscribed(subscription, answer)
 
-        if member.logs_on and self._session is None:
-            self._session = member
-            await self._ask(member, "session.logon", member.signed())
-            await self._ask(member, "userDataStream.subscribe", {}, heard)
+        if subscription.can_log_on and self._logged_on is None:
+            self._logged_on = subscription
+            await self._request(subscription, "session.logon", subscription.signed_parameters())
+            await self._request(subscription, "userDataStream.subscribe", {}, on_success)
         else:
-            await self._ask(member, "userDataStream.subscribe.signature", member.signed(), heard)
+            signed = subscription.signed_parameters()
+            await self._request(subscription, "userDataStream.subscribe.signature", signed, on_success)
 
-    async def _succeed(self, member: UserSubscription, former: UserSubscription) -> None:
-        """Log on with a newer key of the same account: the stream that is there goes on for both."""
+    async def _succeed(self, subscription: UserSubscription, former: UserSubscription) -> None:
+        """Log on with a newer key of the same account; from then on both subscriptions receive the one stream."""
 
-        def logged_on(answer: dict[str, Any]) -> None:
-            self._session = member
-            self._successors[member] = former
-            for members in self._numbers.values():
-                if former in members:
-                    members.append(member)
-            member.up()
+        def on_success(answer: dict[str, Any]) -> None:
+            self._logged_on = subscription
+            self._successors[subscription] = former
+            for carried in self._by_number.values():
+                if former in carried:
+                    carried.append(subscription)
+            subscription.mark_up()
 
-        await self._ask(member, "session.logon", member.signed(), logged_on)
+        await self._request(subscription, "session.logon", subscription.signed_parameters(), on_success)
 
-    async def _resubscribe(self, member: UserSubscription, numbers: list[int]) -> None:
-        """Subscribe with the newer key once the former one's stream is not wanted any more.
+    async def _resubscribe(self, subscription: UserSubscription, numbers: list[int]) -> None:
+        """Subscribe with the newer key once the former key's stream is no longer needed.
 
-        What the exchange does with a stream whose key is deleted later is not documented: so it ends here. Both
-        requests leave together; the member is told ``StreamUp`` again, for what may have fallen between them.
+        Binance does not document what becomes of a stream whose key is deleted later, so that stream ends here. Both
+        requests leave together; the subscription gets ``StreamUp`` again, for events that may have fallen between them.
         """
-        self._successors.pop(member, None)
+        self._successors.pop(subscription, None)
         for number in numbers:
-            self._numbers.pop(number, None)
-            self._streams.spawn(self._tell("userDataStream.unsubscribe", {"subscriptionId": number}))
+            self._by_number.pop(number, None)
+            self._spawn(self._send("userDataStream.unsubscribe", {"subscriptionId": number}))
         await asyncio.sleep(0)
+
+        def on_success(answer: dict[str, Any]) -> None:
+            self._on_subscribed(subscription, answer, may_have_missed=True)
+
         try:
-            await self._ask(
-                member, "userDataStream.subscribe", {}, lambda answer: self._heard(member, answer, again=True)
-            )
+            await self._request(subscription, "userDataStream.subscribe", {}, on_success)
         except (RequestRejectedError, *CONNECTION_ERRORS) as error:
-            if member.line is self and self._socket is not None:
-                self._lost(
-                    member,
-                    error
-                    if isinstance(error, RequestRejectedError)
-                    else RequestRejectedError(None, type(error).__name__),
-                )
+            if subscription in self.subscriptions and self._socket is not None:
+                if not isinstance(error, RequestRejectedError):
+                    error = RequestRejectedError(None, type(error).__name__)
+                self._on_stream_lost(subscription, error)
 
-    def _heard(self, member: UserSubscription, answer: dict[str, Any], *, again: bool = False) -> None:
-        self._numbers[int(answer["result"]["subscriptionId"])] = [member]
-        self._pauses.reset()
-        member.up(again=again)
+    def _on_subscribed(
+        self, subscription: UserSubscription, answer: dict[str, Any], *, may_have_missed: bool = False
+    ) -> None:
+        self._by_number[int(answer["result"]["subscriptionId"])] = [subscription]
+        self._backoff.reset()
+        subscription.mark_up(may_have_missed=may_have_missed)
 
-    async def _ask(
+    async def _request(
         self,
-        member: UserSubscription,
+        subscription: UserSubscription,
         method: str,
         parameters: Mapping[str, str | int],
-        then: Callable[[dict[str, Any]], None] | None = None,
+        on_success: Callable[[dict[str, Any]], None] | None = None,
     ) -> dict[str, Any]:
-        """Send a request and return its answer; ``then`` is called before the next frame is read.
+        """Send a request and return its answer; ``on_success`` is called before the next frame is read.
 
         Raises:
-            Refused: the exchange refuses it, or the connection is gone.
+            RequestRejectedError: the exchange rejects the request, or the connection is gone.
             TimeoutError: no answer came.
         """
         if self._socket is None:
             raise RequestRejectedError(None, "the connection was cut")
-        number = next(self._ids)
+        request_id = next(self._ids)
         future: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
-        self._answers[number] = (future, then)
+        self._requests[request_id] = (future, on_success)
         try:
-            await self._socket.send_json({"id": number, "method": method, "params": dict(parameters)})
-            async with asyncio.timeout(ANSWER_WITHIN_S):
+            await self._socket.send_json({"id": request_id, "method": method, "params": dict(parameters)})
+            async with asyncio.timeout(ANSWER_TIMEOUT_S):
                 answer = await future
         finally:
-            self._answers.pop(number, None)
-        refused = refusal(answer, member.now_ms())
-        if refused is not None:
-            raise refused
+            self._requests.pop(request_id, None)
+        rejection = rejection_in(answer, subscription.now_ms())
+        if rejection is not None:
+            raise rejection
         return answer
 
-    async def _tell(self, method: str, parameters: Mapping[str, str | int]) -> None:
+    async def _send(self, method: str, parameters: Mapping[str, str | int]) -> None:
         """Send a request whose answer changes nothing."""
         if self._socket is not None:
             with contextlib.suppress(*CONNECTION_ERRORS):
                 await self._socket.send_json({"id": next(self._ids), "method": method, "params": dict(parameters)})
 
-    # -- renewing --------------------------------------------------------------------------------------------------
+    # -- replacing -------------------------------------------------------------------------------------------------
 
-    def _renew(self) -> None:
-        """Another connection takes this one's place (24 h, or the server says that it shuts down), with no break."""
-        if self._retiring:
-            return
-        self._retiring = True
-        self._streams.spawn(self._move_on())
+    def _expire(self) -> None:
+        """Ask to be replaced: Binance cuts a connection after 24 h, or has announced that its server shuts down."""
+        if not self._retiring:
+            self._retiring = True
+            self._on_expiring(self)
 
-    async def _move_on(self) -> None:
-        fresh = UserStreamConnection(self._streams)
-        self._streams.lines.append(fresh)
-        try:
-            async with asyncio.timeout(CONNECTED_WITHIN_S):
-                await fresh.connected.wait()
-        except TimeoutError:
-            fresh.end()
-            self._retiring = False
-            asyncio.get_running_loop().call_later(CONNECTED_WITHIN_S, self._renew)
-            return
-        await asyncio.gather(*(fresh.adopt(member, self) for member in list(self.members)))
-        # What left on this connection before the other one was heard may still be under way.
-        await asyncio.sleep(SEE_OUT_S)
-        self._reassign_all("the connection was replaced")
-        self.end()
+    def postpone(self, seconds: float) -> None:
+        """Carry on, and ask again later to be replaced: no replacement could be connected."""
+        self._retiring = False
+        asyncio.get_running_loop().call_later(seconds, self._expire)
 
-    async def adopt(self, member: UserSubscription, former: UserStreamConnection) -> None:
-        """Subscribe another connection's member here; until that is done it is heard there."""
+    async def adopt(self, subscription: UserSubscription, former: UserStreamConnection) -> None:
+        """Subscribe another connection's subscription here; until that is done the other one carries it."""
         with contextlib.suppress(*CONNECTION_ERRORS, RequestRejectedError):
-            async with self._slots:
-                if member.line is former:
-                    await self._subscribe(member)
-        if member in self._heard_here() and member.line is former:
-            former.members.pop(member, None)
-            member.line = self
-            self.members[member] = None
+            async with self._request_slots:
+                if subscription in former.subscriptions:
+                    await self._subscribe(subscription)
+        subscribed = any(subscription in carried for carried in self._by_number.values())
+        if subscribed and subscription in former.subscriptions:
+            former.subscriptions.pop(subscription)
+            self.subscriptions[subscription] = None
 
-    def _heard_here(self) -> set[UserSubscription]:
-        return {member for members in self._numbers.values() for member in members}
-
-    def _reassign_all(self, reason: str) -> None:
-        """Put the members that are still here on other connections."""
-        for member in list(self.members):
-            self.members.pop(member)
-            member.down(reason)
-            self._streams.place(member, besides=self)
+    def reassign_all(self, reason: str) -> None:
+        """Put every subscription that is still here on another connection."""
+        for subscription in list(self.subscriptions):
+            self.subscriptions.pop(subscription)
+            subscription.mark_down(reason)
+            self._place(subscription, other_than=self)
