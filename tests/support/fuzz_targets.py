@@ -23,7 +23,7 @@ from fortctl.mailbox.pairing import read_commitment, read_half
 from fortctl.ports import MailboxRow
 from fortctl.robot.process.remote_robot import read_card
 from fortctl.secret import Secret
-from fortctl.services.keys.input import parse_api_key, parse_key, parse_object
+from fortctl.services.keys.input import check_api_key, check_key, parse_input
 from fortctl.store.audit_log import AuditLogFile
 from fortctl.vault.backup import open_backup, read_backup
 from fortctl.vault.envelope import check_tag, open_record, unwrap
@@ -143,11 +143,11 @@ def pairing(data: bytes) -> None:
 def entered(data: bytes) -> None:
     """What comes through ``--input``; no refusal repeats a piece of it."""
     for read in (
-        lambda fields: parse_key(fields, name=None, key_type=None, default_name="x", passphrase=lambda: Secret("p")),
-        lambda fields: parse_api_key(fields, name=None, default_name="x"),
+        lambda entered: check_key(entered, name=None, key_type=None, default_name="x", passphrase=lambda: Secret("p")),
+        lambda entered: check_api_key(entered, name=None, default_name="x"),
     ):
         try:
-            read(parse_object(data))
+            read(parse_input(data))
         except FortctlError as error:
             told = f"{error.message} {error.hint} {error.details}"
             for piece in (data[at : at + 24] for at in range(0, max(0, len(data) - 24), 8)):

@@ -154,7 +154,7 @@ def enter_key(
 ) -> KeyPair:
     """Read a key from ``--input`` or hidden prompts. Raises ``BadInputError``, ``ConfirmationNeededError``."""
     from fortctl.bootstrap.unlock import read_passphrase
-    from fortctl.services.keys.input import parse_key, parse_object
+    from fortctl.services.keys.input import EnteredKey, check_key, parse_input
 
     def passphrase() -> Secret:
         if passphrase_file is not None:
@@ -162,13 +162,13 @@ def enter_key(
         return app.read_hidden("passphrase of the private key")
 
     if source is not None:
-        fields = parse_object(app.read_input(source))
+        entered = parse_input(app.read_input(source))
     else:
-        fields = {"api_key": app.read_hidden("API key").reveal()}
+        api_key = app.read_hidden("API key")
         if key_type in (KeyType.ED25519, KeyType.RSA):
             raise BadInputError("a private key is given in a file: --input FILE")
-        fields["secret_key"] = app.read_hidden("secret key").reveal()
-    return parse_key(fields, name=name, key_type=key_type, default_name=default_name, passphrase=passphrase)
+        entered = EnteredKey(api_key=api_key, secret_key=app.read_hidden("secret key"))
+    return check_key(entered, name=name, key_type=key_type, default_name=default_name, passphrase=passphrase)
 
 
 def _erase(app: CommandContext, role: Role) -> Result:
@@ -223,10 +223,10 @@ def _not_destroyed(error: OSError) -> FortctlError:
 
 
 def _api_key(app: CommandContext, role: Role, name: str | None, source: str | None) -> tuple[Secret, str]:
-    from fortctl.services.keys.input import parse_api_key, parse_object
+    from fortctl.services.keys.input import EnteredKey, check_api_key, parse_input
 
-    fields = parse_object(app.read_input(source)) if source else {"api_key": app.read_hidden("API key").reveal()}
-    return parse_api_key(fields, name=name, default_name=f"{role.value} key")
+    entered = parse_input(app.read_input(source)) if source else EnteredKey(api_key=app.read_hidden("API key"))
+    return check_api_key(entered, name=name, default_name=f"{role.value} key")
 
 
 @keys.command("generate", help="Make a key pair where it will live; only its public half is shown.")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -88,7 +88,7 @@ async def rotate(
 def _given(app: CommandContext, source: str | None, passphrase_file: str | None) -> dict[Role | None, KeyPair]:
     """Read ``--input``: one key (under None), or both by role. Raises ``BadInputError``."""
     from fortctl.bootstrap.unlock import read_passphrase
-    from fortctl.services.keys.input import parse_key, parse_object
+    from fortctl.services.keys.input import check_key, parse_input_by_role
 
     if source is None:
         return {}
@@ -98,21 +98,16 @@ def _given(app: CommandContext, source: str | None, passphrase_file: str | None)
             return read_passphrase(app, passphrase_file)
         return app.read_hidden("passphrase of the private key")
 
-    def parse(fields: Mapping[str, Any], default_name: str) -> KeyPair:
-        return parse_key(fields, name=None, key_type=None, default_name=default_name, passphrase=passphrase)
-
-    fields = parse_object(app.read_input(source))
-    by_role = {role: fields[role.value] for role in Role if role.value in fields}
-    if not by_role:
-        return {None: parse(fields, "rotated key")}
-    found: dict[Role | None, KeyPair] = {}
-    for role, one in by_role.items():
-        if isinstance(one, dict) and one.get("ok") is True and isinstance(one.get("data"), dict):
-            one = one["data"]
-        if not isinstance(one, dict):
-            raise BadInputError(f"{role} is no JSON object")
-        found[role] = parse(one, f"{role} key")
-    return found
+    return {
+        role: check_key(
+            entered,
+            name=None,
+            key_type=None,
+            default_name=f"{role} key" if role is not None else "rotated key",
+            passphrase=passphrase,
+        )
+        for role, entered in parse_input_by_role(app.read_input(source)).items()
+    }
 
 
 class _Rotation:
@@ -324,15 +319,16 @@ class TerminalGuide:
                 self.refused(error)
 
     def _typed(self, role: Role) -> KeyPair:
-        from fortctl.services.keys.input import parse_api_key, parse_key
+        from fortctl.services.keys.input import EnteredKey, check_api_key, check_key
 
         name = self._app.read_answer(f"Name of the new {role} key in the Binance account: ") or f"{role} key"
-        fields = {"api_key": self._app.read_hidden("API key").reveal()}
-        secret = self._app.read_hidden("Enter alone for the public key above, or an HMAC secret key").reveal()
-        if not secret.strip():
-            api_key, shown = parse_api_key(fields, name=name, default_name=name)
-            return self._app.wiring.keys.pending(role, api_key, shown)
-        return parse_key({**fields, "secret_key": secret}, name=name, key_type=None, default_name=name)
+        api_key = self._app.read_hidden("API key")
+        secret_key = self._app.read_hidden("Enter alone for the public key above, or an HMAC secret key")
+        if not secret_key.reveal().strip():
+            checked, key_name = check_api_key(EnteredKey(api_key=api_key), name=name, default_name=name)
+            return self._app.wiring.keys.pending(role, checked, key_name)
+        entered = EnteredKey(api_key=api_key, secret_key=secret_key)
+        return check_key(entered, name=name, key_type=None, default_name=name)
 
     def refused(self, error: FortctlError) -> bool:
         if not self._app.may_ask:

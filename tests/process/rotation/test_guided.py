@@ -96,7 +96,7 @@ def test_the_public_half_of_a_pair_made_here_can_be_pasted(keyed: Shell, tmp_pat
             person.types("API key: ", typed)
             person.types("secret key: ", "")
             if typed == "nothing":
-                person.until("refused: api_key is not what Binance makes")
+                person.until("refused: api_key must be 64 letters and digits")
     assert pasted[0] == pasted[1] != pasted[2], "the key that was made at the exchange meanwhile is good"
     person.types(
         "Press Enter", "", before=lambda: [keyed.ok("paper", "keys", "delete", f"{r}-1") for r in ("site", "robot")]

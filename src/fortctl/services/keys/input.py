@@ -1,14 +1,15 @@
-"""Read the key that an operator enters. Pure; nothing of the input is ever repeated in an error."""
+"""Read the key that an operator enters. Pure; no error repeats any of the input."""
 
 from __future__ import annotations
 
 import json
 import re
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from fortctl.errors import BadInputError
-from fortctl.model import KeyPair, KeyType
+from fortctl.model import KeyPair, KeyType, Role
 from fortctl.secret import Secret
 
 if TYPE_CHECKING:
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
 
 _ALNUM = re.compile(r"[A-Za-z0-9]{64}")
 _NAME_LIMIT = 64
+_NAME_RULE = f"name must be 1 to {_NAME_LIMIT} printable characters"
+_COPY_HINT = "copy it again from Binance's page, without spaces, quotes or line breaks"
 _AROUND = " \t\r\n\u00a0\u200b\ufeff"
 _QUOTES = {'"': '"', "'": "'", "`": "`", "“": "”", "‘": "’"}
 _PEM = re.compile(
@@ -23,101 +26,162 @@ _PEM = re.compile(
 )
 
 
-def parse_object(data: bytes) -> dict[str, Any]:
-    """Parse the JSON object of ``--input``; the whole envelope of ``paper keys create --json`` is taken too.
+@dataclass(frozen=True)
+class EnteredKey:
+    """A key as the operator entered it; nothing of it is checked yet.
+
+    Attributes:
+        name: the key's name, or None.
+        api_key: the API key, or None.
+        secret_key: an HMAC key's secret, or None.
+        private_key: an Ed25519 or RSA private key (PEM), or None.
+        type: what the operator says of its type, or None.
+    """
+
+    name: str | None = None
+    api_key: Secret | None = None
+    secret_key: Secret | None = None
+    private_key: Secret | None = None
+    type: KeyType | None = None
+
+
+def parse_input(data: bytes) -> EnteredKey:
+    """Read the JSON object of ``--input``, or the whole output of ``paper keys create --json``.
 
     Raises:
-        BadInputError: it is no JSON object.
+        BadInputError: the data is not a JSON object, or a field is not text.
     """
+    return _entered(_json_object(data))
+
+
+def parse_input_by_role(data: bytes) -> dict[Role | None, EnteredKey]:
+    """Read ``--input`` of a rotation: one key (under None), or ``{"site": {…}, "robot": {…}}``.
+
+    Raises:
+        BadInputError: as :func:`parse_input`.
+    """
+    fields = _json_object(data)
+    by_role = {role: fields[role.value] for role in Role if role.value in fields}
+    if not by_role:
+        return {None: _entered(fields)}
+    entered: dict[Role | None, EnteredKey] = {}
+    for role, value in by_role.items():
+        key_fields = _without_envelope(value)
+        if not isinstance(key_fields, dict):
+            raise BadInputError(f"{role} must be a JSON object")
+        entered[role] = _entered(key_fields)
+    return entered
+
+
+def _json_object(data: bytes) -> dict[str, Any]:
     try:
         value = json.loads(data.decode("utf-8-sig"))
     except (ValueError, RecursionError):
-        raise BadInputError("the input is no JSON document") from None
-    if isinstance(value, dict) and value.get("ok") is True and isinstance(value.get("data"), dict):
-        value = value["data"]
+        raise BadInputError("the input is not valid JSON") from None
+    value = _without_envelope(value)
     if not isinstance(value, dict):
-        raise BadInputError("the input is no JSON object")
+        raise BadInputError("the input must be a JSON object")
     return value
 
 
-def parse_key(
-    fields: Mapping[str, Any],
+def _without_envelope(value: Any) -> Any:
+    """Return the ``data`` of a successful ``--json`` output of fortctl; anything else as it is."""
+    if isinstance(value, dict) and value.get("ok") is True and isinstance(value.get("data"), dict):
+        return value["data"]
+    return value
+
+
+def _entered(fields: Mapping[str, Any]) -> EnteredKey:
+    name = fields.get("name")
+    if not isinstance(name, str | None):
+        raise BadInputError(_NAME_RULE)
+    secrets = {field: _secret(fields, field) for field in ("api_key", "secret_key", "private_key")}
+    return EnteredKey(name, **secrets, type=_declared_type(fields))
+
+
+def _secret(fields: Mapping[str, Any], field: str) -> Secret | None:
+    value = fields.get(field)
+    if value is None:
+        return None
+    if not isinstance(value, str):
+        raise BadInputError(f"{field} must be text")
+    try:
+        return Secret(value)
+    except UnicodeEncodeError:  # a lone surrogate, which JSON may spell
+        raise BadInputError(f"{field} must be text") from None
+
+
+def check_key(
+    entered: EnteredKey,
     *,
     name: str | None,
     key_type: KeyType | None,
     default_name: str,
     passphrase: Callable[[], Secret] | None = None,
 ) -> KeyPair:
-    """Make a key pair of the fields that were entered.
+    """Check what was entered and return it as a key pair.
 
     Args:
-        fields: ``{"name", "api_key", "secret_key" | "private_key", "type"?}``.
-        name: ``--name``, which wins over the field.
+        entered: the key.
+        name: ``--name``, which wins over the entered name.
         key_type: ``--type``, which must agree with what was entered.
         default_name: used when neither names the key.
-        passphrase: gives the passphrase of an encrypted PEM, when there is one to be opened.
+        passphrase: returns the passphrase of an encrypted PEM; called only for one.
 
     Raises:
         BadInputError: a field is missing or malformed; the message names the field, never its content.
     """
-    shown = _name(fields, name, default_name)
-    api_key = _alnum(fields, "api_key")
-    if "private_key" in fields and "secret_key" in fields:
+    key_name = _name(entered, name, default_name)
+    api_key = _alphanumeric(entered.api_key, "api_key")
+    if entered.private_key is not None and entered.secret_key is not None:
         raise BadInputError("secret_key and private_key exclude each other")
-    if "private_key" in fields:
-        secret, found = _private_key(_text(fields, "private_key"), passphrase)
+    if entered.private_key is not None:
+        secret, actual = _private_key(entered.private_key, passphrase)
     else:
-        value = _alnum(fields, "secret_key")
-        if value == api_key:
+        secret, actual = _alphanumeric(entered.secret_key, "secret_key"), KeyType.HMAC
+        if secret == api_key:
             raise BadInputError("api_key and secret_key are the same", hint=_COPY_HINT)
-        secret, found = Secret(value), KeyType.HMAC
-    wanted = key_type or _declared_type(fields)
-    if wanted is not None and wanted is not found:
+    declared = key_type or entered.type
+    if declared is not None and declared is not actual:
         raise BadInputError(
-            f"the key is of type {found}, not {wanted}", hint=f"give --type {found}, or enter the other key"
+            f"the key is of type {actual}, not {declared}", hint=f"give --type {actual}, or enter the other key"
         )
-    return KeyPair(shown, found, Secret(api_key), secret)
+    return KeyPair(key_name, actual, api_key, secret)
 
 
-def parse_api_key(fields: Mapping[str, Any], *, name: str | None, default_name: str) -> tuple[Secret, str]:
-    """Return the API key that completes a pair made here, and the key's name. Raises ``BadInputError``."""
-    if "secret_key" in fields or "private_key" in fields:
-        raise BadInputError("with --pending only api_key is entered: the private half is here already")
-    return Secret(_alnum(fields, "api_key")), _name(fields, name, default_name)
+def check_api_key(entered: EnteredKey, *, name: str | None, default_name: str) -> tuple[Secret, str]:
+    """Return the API key that completes a pair made by fortctl, and the key's name. Raises ``BadInputError``."""
+    if entered.secret_key is not None or entered.private_key is not None:
+        raise BadInputError("with --pending only api_key is entered: fortctl made and keeps the private half")
+    return _alphanumeric(entered.api_key, "api_key"), _name(entered, name, default_name)
 
 
-def _name(fields: Mapping[str, Any], name: str | None, default_name: str) -> str:
-    shown = name if name is not None else fields.get("name", default_name)
-    if not isinstance(shown, str) or not 0 < len(shown.strip()) <= _NAME_LIMIT or not shown.isprintable():
-        raise BadInputError(f"name must be 1 to {_NAME_LIMIT} printable characters")
-    return shown.strip()
+def _name(entered: EnteredKey, name: str | None, default_name: str) -> str:
+    key_name = next(given for given in (name, entered.name, default_name) if given is not None)
+    if not 0 < len(key_name.strip()) <= _NAME_LIMIT or not key_name.isprintable():
+        raise BadInputError(_NAME_RULE)
+    return key_name.strip()
 
 
-_COPY_HINT = "copy it again from Binance's page, without spaces, quotes or line breaks"
-
-
-def _text(fields: Mapping[str, Any], field: str) -> str:
-    """Return a field without the white space and the pair of quotes that copying brings along."""
-    value = fields.get(field)
-    if not isinstance(value, str):
-        raise BadInputError(f"{field} is missing or no text")
-    value = value.strip(_AROUND)
-    if len(value) > 1 and value[0] in _QUOTES and value[-1] == _QUOTES[value[0]]:
-        value = value[1:-1].strip(_AROUND)
-    if not value:
+def _stripped(value: Secret | None, field: str) -> str:
+    """Return a field without the white space and the quotes that copying leaves around it."""
+    text = value.reveal().strip(_AROUND) if value is not None else ""
+    if len(text) > 1 and text[0] in _QUOTES and text[-1] == _QUOTES[text[0]]:
+        text = text[1:-1].strip(_AROUND)
+    if not text:
         raise BadInputError(f"{field} is missing or empty")
-    return value
+    return text
 
 
-def _alnum(fields: Mapping[str, Any], field: str) -> str:
-    value = _text(fields, field)
-    if _ALNUM.fullmatch(value):
-        return value
-    if "PRIVATE KEY" in value:
+def _alphanumeric(value: Secret | None, field: str) -> Secret:
+    text = _stripped(value, field)
+    if _ALNUM.fullmatch(text):
+        return Secret(text)
+    if "PRIVATE KEY" in text:
         raise BadInputError(f"{field} holds a private key", hint='a private key goes into "private_key", as PEM')
-    if any(character.isspace() for character in value):
+    if any(character.isspace() for character in text):
         raise BadInputError(f"{field} has white space inside", hint=_COPY_HINT)
-    raise BadInputError(f"{field} is not what Binance makes: 64 letters and digits", hint=_COPY_HINT)
+    raise BadInputError(f"{field} must be 64 letters and digits, as Binance makes it", hint=_COPY_HINT)
 
 
 def _declared_type(fields: Mapping[str, Any]) -> KeyType | None:
@@ -130,10 +194,10 @@ def _declared_type(fields: Mapping[str, Any]) -> KeyType | None:
         raise BadInputError("type is not one of hmac, ed25519, rsa") from None
 
 
-def _private_key(text: str, passphrase: Callable[[], Secret] | None) -> tuple[Secret, KeyType]:
-    pem = text.replace("\r\n", "\n").strip() + "\n"
+def _private_key(value: Secret, passphrase: Callable[[], Secret] | None) -> tuple[Secret, KeyType]:
+    pem = _stripped(value, "private_key").replace("\r\n", "\n").strip() + "\n"
     if not _PEM.fullmatch(pem):
-        raise BadInputError("private_key is no PEM private key", hint="give the PKCS#8 PEM as one JSON string")
+        raise BadInputError("private_key is not a PEM private key", hint="give the PKCS#8 PEM as one JSON string")
     from cryptography.hazmat.primitives import serialization
     from cryptography.hazmat.primitives.asymmetric import ed25519, rsa
 
@@ -146,11 +210,11 @@ def _private_key(text: str, passphrase: Callable[[], Secret] | None) -> tuple[Se
     except Exception:  # the library's message may quote the input
         if locked:
             raise BadInputError("the passphrase does not open the private key", hint="check which one it is") from None
-        raise BadInputError("private_key cannot be read as a PEM private key") from None
+        raise BadInputError("private_key is not a readable PEM private key") from None
     if isinstance(key, ed25519.Ed25519PrivateKey):
         return _pkcs8(key), KeyType.ED25519
     if isinstance(key, rsa.RSAPrivateKey):
-        # Binance takes 2048 to 4096 bits (faqs/api_key_types.md).
+        # Binance accepts 2048 to 4096 bits (faqs/api_key_types.md).
         if not 2048 <= key.key_size <= 4096:
             raise BadInputError("an RSA key must have 2048 to 4096 bits")
         return _pkcs8(key), KeyType.RSA
@@ -158,10 +222,10 @@ def _private_key(text: str, passphrase: Callable[[], Secret] | None) -> tuple[Se
 
 
 def _pkcs8(key: ed25519.Ed25519PrivateKey | rsa.RSAPrivateKey) -> Secret:
-    """Return the one writing of a private key (RFC 5208), so that two files of one key are known as one."""
+    """Return a private key as unencrypted PKCS#8 PEM (RFC 5208), so that two files of one key compare equal."""
     from cryptography.hazmat.primitives import serialization
 
-    # It is the vault that locks it from here on.
+    # From here on the vault protects it.
     return Secret(
         key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
     )

@@ -11,15 +11,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fortctl.errors import BadInputError
-from fortctl.model import KeyPair, KeyType
-from fortctl.services.keys.input import parse_key, parse_object
+from fortctl.model import KeyPair, KeyType, Role
+from fortctl.secret import Secret
+from fortctl.services.keys.input import EnteredKey, check_key, parse_input, parse_input_by_role
 
 GOOD = {"name": "x", "api_key": "A" * 64, "secret_key": "B" * 64}
 
 
 def entered(**changes: object) -> KeyPair:
     fields = {name: value for name, value in {**GOOD, **changes}.items() if value is not None}
-    return parse_key(fields, name=None, key_type=None, default_name="site key")
+    return check_key(parse_input(json.dumps(fields).encode()), name=None, key_type=None, default_name="site key")
 
 
 def pem(key: object, password: bytes | None = None) -> str:
@@ -75,15 +76,23 @@ def test_bad_ones_are_refused_without_repeating_them(changes: dict[str, object])
 
 
 @given(st.binary(max_size=200))
-def test_any_bytes_give_an_object_or_bad_input(data: bytes) -> None:
+def test_any_bytes_give_a_key_or_bad_input(data: bytes) -> None:
     try:
-        assert isinstance(parse_object(data), dict)
+        assert isinstance(parse_input(data), EnteredKey)
     except BadInputError as error:
         assert error.exit_code == 2
 
 
 def test_the_envelope_of_paper_keys_create_is_taken_and_a_byte_order_mark() -> None:
-    assert parse_object(json.dumps({"ok": True, "data": GOOD}).encode()) == GOOD
-    assert parse_object(b"\xef\xbb\xbf" + json.dumps(GOOD).encode()) == GOOD
-    with pytest.raises(BadInputError):
-        parse_object(b"[" * 100_000)
+    good = EnteredKey("x", Secret("A" * 64), Secret("B" * 64))
+    envelope = {"ok": True, "data": GOOD}
+    assert parse_input(json.dumps(envelope).encode()) == good
+    assert parse_input(b"\xef\xbb\xbf" + json.dumps(GOOD).encode()) == good
+    assert parse_input_by_role(json.dumps(GOOD).encode()) == {None: good}
+    both = {"site": GOOD, "robot": envelope}
+    assert parse_input_by_role(json.dumps(both).encode()) == {Role.SITE: good, Role.ROBOT: good}
+    for bad in (b"[" * 100_000, b'{"api_key": "\\ud800"}'):
+        with pytest.raises(BadInputError):
+            parse_input(bad)
+    with pytest.raises(BadInputError, match="robot must be a JSON object"):
+        parse_input_by_role(b'{"robot": 5}')
