@@ -4,7 +4,7 @@ from decimal import Decimal
 
 from fortctl_strategy_dca import DollarCostAveraging
 
-from fortctl.robot.core.settings import PluginSettings
+from fortctl.robot.strategy import PluginSettings
 from fortctl.robot.testing import strategy_suite
 
 SETTINGS = PluginSettings(

@@ -173,13 +173,13 @@ class RobotProcess:
         from fortctl.bootstrap.container import make_hooks
         from fortctl.bootstrap.panic_handler import HookDispatcher, RobotPanic
         from fortctl.bootstrap.robot_metrics import RobotMetrics
-        from fortctl.cli.plugins import find_strategy
         from fortctl.exchange.connection_pool import ConnectionPool
         from fortctl.robot.control.command_processor import CommandProcessor
         from fortctl.robot.core.settings import parse_settings
         from fortctl.robot.process.control_socket import ControlSocket
         from fortctl.robot.process.local_robot import announce
         from fortctl.robot.process.metrics import Meter, MeteredJournal
+        from fortctl.robot.strategy.plugins import find_strategy
         from fortctl.robot.trading.runner import Runner
 
         wiring, box = self._wiring, self._box

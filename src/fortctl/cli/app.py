@@ -26,9 +26,9 @@ class Root(Group):
     """Knows names, not modules: a command's module is imported when the command is named."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        from fortctl.cli.plugins import discover
+        from fortctl.cli.plugins import command_plugins
 
-        return [*COMMANDS, *dict.fromkeys(plugin.name for plugin in discover() if not plugin.shadowed)]
+        return [*COMMANDS, *dict.fromkeys(plugin.name for plugin in command_plugins())]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name in COMMANDS:
@@ -45,9 +45,9 @@ class Root(Group):
     def format_commands(self, context: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
             formatter.write_dl([(name, line) for name, (_module, _attribute, line) in COMMANDS.items()])
-        from fortctl.cli.plugins import discover
+        from fortctl.cli.plugins import command_plugins
 
-        plugins = [(plugin.name, f"from {plugin.distribution}") for plugin in discover() if not plugin.shadowed]
+        plugins = [(plugin.name, f"from {plugin.distribution}") for plugin in command_plugins()]
         if plugins:
             with formatter.section("Plugin commands"):
                 formatter.write_dl(plugins)

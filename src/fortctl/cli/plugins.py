@@ -7,66 +7,26 @@ whatever it does at import is contained.
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import redirect_stdout
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from fortctl.cli.registry import COMMANDS
-from fortctl.errors import FortctlError, InternalError, Terminated
+from fortctl.errors import FortctlError, InternalError
 from fortctl.secret import redact
-
-if TYPE_CHECKING:
-    from importlib.metadata import EntryPoint
+from fortctl.system.entry_points import Plugin, discover, import_plugin
 
 GROUP = "fortctl.commands"
-STRATEGIES = "fortctl.strategies"
-OWN_STRATEGIES = ("grid",)
 
 
-@dataclass(frozen=True)
-class Plugin:
-    """A plugin command or strategy as its metadata tells it.
-
-    Attributes:
-        name: the command's or strategy's name.
-        distribution, version: where it comes from.
-        target: ``module:attribute``.
-    """
-
-    name: str
-    distribution: str
-    version: str
-    target: str
-    entry: EntryPoint
-
-    @property
-    def shadowed(self) -> bool:
-        return self.name in (COMMANDS if self.entry.group == GROUP else OWN_STRATEGIES)
-
-
-def discover(group: str = GROUP) -> list[Plugin]:
-    """Return the metadata of every plugin of a group, by name; nothing is imported.
-
-    Broken metadata hide the plugins of their own distribution alone.
-    """
-    from importlib.metadata import distributions
-
-    found: dict[tuple[str, str], Plugin] = {}
-    for distribution in distributions():
-        try:
-            label, version = str(distribution.name), str(distribution.version)
-            for entry in distribution.entry_points.select(group=group):
-                # The first of two installations of one distribution is the one that would be imported.
-                found.setdefault((entry.name, label), Plugin(entry.name, label, version, entry.value, entry))
-        except Exception:  # noqa: S112 (somebody else's metadata, read on the way to every --help)
-            continue
-    return [found[key] for key in sorted(found)]
+def command_plugins() -> list[Plugin]:
+    """Return the plugins that add a command; those that have the name of a core command are left out."""
+    return [plugin for plugin in discover(GROUP) if plugin.name not in COMMANDS]
 
 
 def find(name: str) -> Plugin | None:
     """Return the plugin of that name, or None; the first distribution by name wins."""
-    return next((plugin for plugin in discover() if plugin.name == name and not plugin.shadowed), None)
+    return next((plugin for plugin in command_plugins() if plugin.name == name), None)
 
 
 def load(plugin: Plugin) -> Any:
@@ -75,7 +35,7 @@ def load(plugin: Plugin) -> Any:
     Raises:
         InternalError: it breaks at import, whatever it raises; it is not a click or Typer command.
     """
-    command = _imported(plugin)
+    command = import_plugin(plugin)
     if _kind(command) is None:
         raise InternalError(
             f"the plugin '{plugin.name}' of {plugin.distribution} is neither a Typer app nor a click command",
@@ -84,78 +44,48 @@ def load(plugin: Plugin) -> Any:
     return command
 
 
-def _imported(plugin: Plugin) -> Any:
-    try:
-        return plugin.entry.load()
-    except (KeyboardInterrupt, Terminated):
-        raise
-    except BaseException as error:
-        reason = redact(f"{type(error).__name__}: {error}".splitlines()[0])[:200].removesuffix(": ")
-        raise InternalError(
-            f"the plugin '{plugin.name}' of {plugin.distribution} {plugin.version} cannot be imported: {reason}",
-            hint=f"upgrade or remove the distribution {plugin.distribution}",
-            details={"distribution": plugin.distribution, "target": plugin.target},
-        ) from error
-
-
-def find_strategy(name: str) -> Any:
-    """Return a trading strategy (:class:`fortctl.robot.strategy.Strategy`): our own, or a plugin's.
-
-    Raises:
-        NotFoundError: there is none of that name.
-        InternalError: it breaks at import, or is no strategy.
-    """
-    from fortctl.robot.strategy.grid import builtin
-
-    plugin = None
-    if name not in OWN_STRATEGIES:
-        plugin = next((one for one in discover(STRATEGIES) if one.name == name), None)
-    return builtin(name) if plugin is None else load_strategy(plugin)
-
-
-def load_strategy(plugin: Plugin) -> Any:
-    """Import a plugin's strategy: the object that its entry point names, or an instance of the class.
-
-    Raises:
-        InternalError: it breaks at import, or is no strategy.
-    """
-    found = _imported(plugin)
-    strategy = found() if isinstance(found, type) else found
-    wanted = all(callable(getattr(strategy, part, None)) for part in ("plan", "check", "validate"))
-    if not wanted or getattr(strategy, "name", None) != plugin.name:
-        raise InternalError(
-            f"the plugin '{plugin.name}' of {plugin.distribution} is no strategy of that name",
-            hint="its entry point must name what docs/plugins.md calls a strategy",
-        )
-    return strategy
-
-
 def inspect() -> list[dict[str, Any]]:
     """Return every plugin with its state; each is imported, and none can stop the others."""
-    return [*_inspect(GROUP), *_inspect(STRATEGIES)]
+    from fortctl.robot.strategy.plugins import BUILTIN, load_strategy
+    from fortctl.robot.strategy.plugins import GROUP as STRATEGIES
+
+    def kind_of_strategy(plugin: Plugin) -> str:
+        load_strategy(plugin)
+        return "strategy"
+
+    commands = _inspect(GROUP, None, COMMANDS, "a core command has this name", lambda plugin: _kind(load(plugin)))
+    strategies = _inspect(STRATEGIES, "strategy", BUILTIN, "a strategy of our own has this name", kind_of_strategy)
+    return [*commands, *strategies]
 
 
-def _inspect(group: str) -> list[dict[str, Any]]:
-    seen: set[str] = set()
+def _inspect(
+    group: str,
+    kind_unloaded: str | None,
+    reserved: Collection[str],
+    why_reserved: str,
+    kind_of: Callable[[Plugin], str | None],
+) -> list[dict[str, Any]]:
+    """Return the rows of one entry point group.
+
+    Args:
+        kind_unloaded: the kind of a plugin that is not imported.
+        reserved, why_reserved: the names that no plugin may have.
+        kind_of: imports a plugin and returns its kind; raises ``FortctlError`` where that fails.
+    """
+    names: set[str] = set()
     rows = []
     for plugin in discover(group):
-        state, error, kind = "ok", None, None if group == GROUP else "strategy"
-        if plugin.shadowed:
-            state, error = (
-                "shadowed",
-                f"{'a core command' if group == GROUP else 'a strategy of our own'} has this name",
-            )
-        elif plugin.name in seen:
+        state, error, kind = "ok", None, kind_unloaded
+        if plugin.name in reserved:
+            state, error = "shadowed", why_reserved
+        elif plugin.name in names:
             state, error = "shadowed", "another plugin has this name"
         else:
-            seen.add(plugin.name)
+            names.add(plugin.name)
             try:
                 # What it prints at import must not stand beside the one JSON document on stdout.
                 with redirect_stdout(sys.stderr):
-                    if group == GROUP:
-                        kind = _kind(load(plugin))
-                    else:
-                        load_strategy(plugin)
+                    kind = kind_of(plugin)
             except FortctlError as broken:
                 state, error = "failed", broken.message
         rows.append(

@@ -151,7 +151,7 @@ def configure(app: CommandContext, strategy: str, chosen: tuple[str, ...], **opt
         given |= {"strategy": strategy, "options": _plugin_options(given, chosen)}
     settings = parse_settings(given)
     if strategy != "grid":
-        from fortctl.cli.plugins import find_strategy
+        from fortctl.robot.strategy.plugins import find_strategy
 
         find_strategy(strategy).validate(settings)
     app.wiring.entry  # noqa: B018

@@ -1,7 +1,7 @@
-"""Dollar-cost averaging with a take-profit: buy for ``order-quote`` every so often, sell each purchase at its profit.
+"""Dollar-cost averaging with a take-profit: buy for ``order-quote`` at an interval, sell each purchase at its profit.
 
-A buy that has not filled when the next one is due is taken back. ``--set every=1h`` says how often (``s``, ``m``,
-``h``, ``d``), ``--set below=0.1`` how many per cent below the last price it bids (default 0).
+A buy that has not filled when the next one is due is cancelled. ``--set every=1h`` is the interval (``s``, ``m``,
+``h``, ``d``), ``--set below=0.1`` the per cent below the last price at which it bids (default 0).
 """
 
 from __future__ import annotations
@@ -9,15 +9,27 @@ from __future__ import annotations
 import re
 from decimal import Decimal, InvalidOperation
 
-from fortctl.errors import BadInputError
-from fortctl.model import SymbolRules
-from fortctl.robot.core.book import Book
-from fortctl.robot.core.events import Cancel, StrategyNote
-from fortctl.robot.core.filters import floor_to
-from fortctl.robot.core.lifecycle import TradingMode
-from fortctl.robot.core.settings import PluginSettings, Settings
-from fortctl.robot.strategy.api import HUNDRED, Plan, View, buy, buy_quantity, draining, empty_buy, sellable, sells
+from fortctl.robot.strategy import (
+    BadInputError,
+    Book,
+    Cancel,
+    Plan,
+    PluginSettings,
+    Settings,
+    StrategyNote,
+    SymbolRules,
+    TradingMode,
+    View,
+    buy,
+    buy_quantity,
+    draining,
+    empty_buy,
+    floor_to,
+    sellable,
+    sells,
+)
 
+HUNDRED = Decimal(100)
 UNITS_MS = {"s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
 DUE = "due"
 
@@ -62,7 +74,7 @@ class DollarCostAveraging:
         price = floor_to(view.price * (1 - _below(settings) / HUNDRED), view.rules.tick_size)
         place = buy(book, settings, view, book.next_cycle, price, book.committed_quote())
         if late or place is None or (view.rules.max_orders and len(book.live) >= view.rules.max_orders):
-            # The quote of a late one must be free first; what the exchange would not take now is tried again soon.
+            # The quote of a late buy must be free first; what the exchange would refuse now is tried again soon.
             return Plan(tuple(events), (*intents, *late))
         events.append(StrategyNote(DUE, str(view.now + _every_ms(settings))))
         return Plan(tuple(events), (*intents, place))
