@@ -248,3 +248,34 @@ async def test_many_missed_fills_cost_a_listing_and_not_a_request_each(tmp_path:
     known = {fill["id"] for fill in world.engine.fills.get(("default", SYMBOL), [])}
     assert again.runner.book.trades == known
     await again.down()
+
+
+# -- a lasting fault -----------------------------------------------------------------------------------------------
+
+
+@simulated
+@pytest.mark.parametrize("outcome", [Outcome.UNKNOWN, Outcome.UNREACHABLE])
+async def test_order_that_is_absent_again_and_again_is_tried_with_growing_pauses(
+    tmp_path: Path, outcome: Outcome
+) -> None:
+    """A day of HTTP 503 for every order costs some hundred requests a level, and trading begins when it is over."""
+    world = World()
+    robot = Robot(world, tmp_path, world.key("a"))
+    await robot.up()
+    tries: Counter[str] = Counter()
+    broken = [True]
+
+    def refuse(name: str) -> None:
+        if name == "POST /api/v3/order" and broken[0]:
+            tries[name] += 1
+            raise ExchangeError(outcome, "HTTP 503", http_status=503)
+
+    world.before = refuse
+    await robot.does(robot.runner.start(by_person=True))
+    await robot.wait(86_400)
+    # Four levels; today's longest pauses are 300 s (unknown) and 60 s (no connection).
+    assert 0 < tries["POST /api/v3/order"] <= 4 * (320 if outcome is Outcome.UNKNOWN else 1_460), tries
+    broken[0] = False
+    await robot.wait(400)
+    assert robot.runner.state == "running" and robot.runner.status()["orders_open"] > 0
+    await robot.down()

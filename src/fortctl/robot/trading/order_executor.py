@@ -31,6 +31,9 @@ AT_ONCE = 16
 CANCEL_WITHIN_S = 15.0
 # Before an order that was kept back is wanted again.
 NOT_SENT_S = 1.0
+# Before an order that failed is tried again: growing from this, and at most so long (by outcome).
+FIRST_PAUSE_S = 1.0
+LONGEST_PAUSE_S = {Outcome.UNKNOWN: 300.0, Outcome.REFUSED: 300.0, Outcome.UNREACHABLE: 60.0}
 ENDED_BY_EXCHANGE = (OrderStatus.EXPIRED, OrderStatus.EXPIRED_IN_MATCH, OrderStatus.REJECTED)
 
 
@@ -60,6 +63,9 @@ class OrderExecutor:
         # Refusals in a row because the order would have matched at once, by level and by cycle.
         self._would_match_count: dict[str, dict[int, int]] = {"buy": {}, "sell": {}}
         self._cancelling: set[str] = set()
+        # Orders whose outcome was unknown and is not judged yet, and how many tries in a row failed, by place.
+        self._in_doubt: set[str] = set()
+        self._failures: dict[str, dict[int, int]] = {"buy": {}, "sell": {}}
         self._busy_until = 0.0
         self._slots = asyncio.Semaphore(AT_ONCE)
         self._flying = 0
@@ -68,6 +74,7 @@ class OrderExecutor:
 
     def view(self, price: Decimal, rules: SymbolRules, rate: Decimal) -> View:
         """Return what the strategy looks at; levels and sells refused a moment ago are left out."""
+        self._judge_doubts()
         now = self._robot.clock.monotonic()
         self._levels = {level: until for level, until in self._levels.items() if until > now}
         self._sells = {cycle: until for cycle, until in self._sells.items() if until > now}
@@ -252,7 +259,9 @@ class OrderExecutor:
 
     def _placed(self, name: str, order: OrderState) -> None:
         robot = self._robot
-        self._would_match_count[robot.book.orders[name].leg].pop(self._place_of(name), None)
+        leg, place = robot.book.orders[name].leg, self._place_of(name)
+        self._would_match_count[leg].pop(place, None)
+        self._failures[leg].pop(place, None)
         robot.record(status_report(order))
         self.note_exchange_ended(name)
         robot.accepted()
@@ -266,9 +275,11 @@ class OrderExecutor:
         if fault.outcome in (Outcome.UNKNOWN, Outcome.DUPLICATE):
             robot.log.warning("order %s: outcome unknown (%s); looking it up", name, fault)
             self._lookup.mark_unknown(name)
+            if fault.outcome is Outcome.UNKNOWN:
+                self._in_doubt.add(name)
             return
         robot.record(OrderNotFound(name, f"{fault.outcome.value} {fault.code or ''}".strip()))
-        wait = BACK_OFF_S.get(fault.outcome, fault.retry_after or 1.0)
+        wait = max(BACK_OFF_S.get(fault.outcome, fault.retry_after or 1.0), self._pause(order, fault.outcome))
         self._block(order, wait)
         if fault.outcome is Outcome.REFUSED:
             self._on_rules_doubted()
@@ -286,6 +297,30 @@ class OrderExecutor:
             self._busy_until = max(self._busy_until, robot.clock.monotonic() + (fault.retry_after or 1.0))
         robot.log.warning("order %s not placed: %s", name, fault)
         asyncio.get_running_loop().call_later(wait, robot.wake)
+
+    def _judge_doubts(self) -> None:
+        """Let a place wait whose order was unknown and is proved absent: under a lasting fault, ever longer."""
+        unknown, orders = self._lookup.unknown, self._robot.book.orders
+        for name in [name for name in self._in_doubt if name not in unknown]:
+            self._in_doubt.discard(name)
+            order = orders.get(name)
+            if order is None:
+                continue
+            if not order.absent:
+                self._failures[order.leg].pop(self._place_of(name), None)
+                continue
+            pause = self._pause(order, Outcome.UNKNOWN)
+            self._block(order, pause)
+            asyncio.get_running_loop().call_later(pause, self._robot.wake)
+
+    def _pause(self, order: Order, outcome: Outcome) -> float:
+        """Return how long a place waits after one more failure in a row (s); 0 where such a failure does not grow."""
+        if outcome not in LONGEST_PAUSE_S:
+            return 0.0
+        failures, place = self._failures[order.leg], self._place_of(order.client_order_id)
+        count = failures.get(place, 0)
+        failures[place] = min(count + 1, 16)
+        return min(LONGEST_PAUSE_S[outcome], FIRST_PAUSE_S * 2**count)
 
     def _block(self, order: Order, seconds: float) -> None:
         blocked = self._levels if order.leg == "buy" else self._sells
