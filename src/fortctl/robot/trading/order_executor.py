@@ -320,7 +320,7 @@ class OrderExecutor:
         failures, place = self._failures[order.leg], self._place_of(order.client_order_id)
         count = failures.get(place, 0)
         failures[place] = min(count + 1, 16)
-        return min(LONGEST_PAUSE_S[outcome], FIRST_PAUSE_S * 2**count)
+        return min(LONGEST_PAUSE_S[outcome], FIRST_PAUSE_S * float(2**count))
 
     def _block(self, order: Order, seconds: float) -> None:
         blocked = self._levels if order.leg == "buy" else self._sells
