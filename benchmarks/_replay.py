@@ -51,7 +51,7 @@ class Replay:
         self.engine.create_account("default", deposit, start)
         self._key = ApiKey("robot", "default", "k" * 64, "hmac", ("reading", "spot_trading"), start, secret="s" * 64)
         self.engine.add_key(self._key)
-        self.engine.emit = self._emit
+        self.engine.listeners.on_user_event = self._emit
         self._events: deque[dict[str, Any]] = deque()
         info = registry.CALLS["GET", "/api/v3/exchangeInfo"].handler(self._context(start), {"symbol": settings.symbol})
         self.rules = parsing.symbol_rules(info)
@@ -62,7 +62,7 @@ class Replay:
     def run(self, trades: list[Trade]) -> None:
         symbol, engine = self.settings.symbol, self.engine
         for trade in trades:
-            engine.trade(symbol, trade, trade.time)
+            engine.apply_trade(symbol, trade, trade.time)
             if self._events:
                 self._take_in(trade)
                 self._plan(trade)

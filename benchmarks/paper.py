@@ -4,7 +4,7 @@
   that parses the same body, checks its HMAC and answers a fixed JSON. This process is the client of both: keep-alive
   connections, each placing an order far from the market and cancelling it; what is sent is signed before. More clients
   share one write to the disk, so there is a row with many.
-- Replay at ``--speed max`` with nobody connected, against a loop over ``Engine.trade``.
+- Replay at ``--speed max`` with nobody connected, against a loop over ``Engine.apply_trade``.
 - Market events to 100 sockets, against a bare aiohttp fan-out of the same bytes.
 - Ten times the orders, and the memory that a million orders take: the engine alone, in processes of its own.
 """
@@ -132,7 +132,7 @@ def engine_alone(orders: int) -> dict[str, float]:
     """Place and cancel so many orders through the calls' handlers; return the processor time (s) and memory."""
     trade = Trade(1, Decimal(40_000), Decimal(1), NOW, True)
     engine = Engine({SYMBOL: Recording(symbol_of(SYMBOL, Decimal("0.01"), Decimal("0.00001")), (trade,))}, "through")
-    engine.trade(SYMBOL, trade, NOW)
+    engine.apply_trade(SYMBOL, trade, NOW)
     engine.create_account("default", {"USDT": Decimal(10_000)}, NOW)
     key = ApiKey("bench", "default", "k" * 64, "hmac", ("reading", "spot_trading"), NOW)
     engine.add_key(key)
@@ -141,7 +141,7 @@ def engine_alone(orders: int) -> dict[str, float]:
         call = registry.CALLS[method, "/api/v3/order"]
         check_parameters(call, values)
         call.handler(Context(engine, NOW, key, []), values)
-        engine.changed.clear()
+        engine.state.changed.clear()
 
     before, started = resident(), time.process_time()
     for number in range(orders):
@@ -420,7 +420,7 @@ async def replay_row(folder: Path, pairs: int) -> Row:
     path = recording()
     what = f"replay of {RECORDING.partition('-')[0]} at `--speed max`, nobody connected"
     if path is None:
-        return (what, "loop over `Engine.trade`", "—", "no recording here", "—", "—")
+        return (what, "loop over `Engine.apply_trade`", "—", "no recording here", "—", "—")
     tape = load(str(path))
     name = tape.symbol.name
     with exchange(folder, "--market", str(path), "--speed", "max", "--loop") as target:
@@ -453,14 +453,14 @@ async def replay_row(folder: Path, pairs: int) -> Row:
             began, done = time.perf_counter(), 0
             while (seconds := time.perf_counter() - began) < ROUND_S:
                 for trade in tape.trades:
-                    engine.trade(name, trade, NOW)
+                    engine.apply_trade(name, trade, NOW)
                 done += len(tape.trades)
             return done / seconds
 
         ours_, theirs, ratio = await in_turn(ours, loop, pairs)
     return (
         what,
-        "loop over `Engine.trade`",
+        "loop over `Engine.apply_trade`",
         "—",
         f"{ours_:,.0f} trades/s",
         f"{theirs:,.0f} trades/s",

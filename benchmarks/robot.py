@@ -293,7 +293,7 @@ async def _restart(folder: Path, filled: int) -> tuple[list[str], int]:
     await again.up()
     while again.runner.robot.books != "agreed":
         await again.wait(0.1)
-    return list(world.calls), 999 - len(world.engine.books[SYMBOL].resting)
+    return list(world.calls), 999 - len(world.engine.state.books[SYMBOL].resting)
 
 
 # -- a month ---------------------------------------------------------------------------------------------------------

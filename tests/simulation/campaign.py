@@ -176,7 +176,7 @@ class Campaign:
     async def _bring_key(self) -> None:
         self._count("new key")
         pair, robot = self._new_key(), self.robot
-        uid = self.world.engine.accounts["default"].uid
+        uid = self.world.engine.state.accounts["default"].uid
 
         async def deliver() -> None:
             verdict = await robot.runner.keys.verify_candidate(pair, pinned_uid=uid)
@@ -221,7 +221,7 @@ class Campaign:
         self.world.clock_ahead_ms += self.chance.choice([0, 50, 400, 1500])
 
     def _key(self) -> Any:
-        return self.world.engine.keys.get(self.vault.api_key.reveal())
+        return self.world.engine.state.keys.get(self.vault.api_key.reveal())
 
     async def _act_delete_key(self) -> None:
         if (key := self._key()) is not None:
@@ -240,7 +240,7 @@ class Campaign:
             key.trading_expires_at = self.world.now + self.chance.randint(0, 60_000)
 
     async def _act_trading_disabled(self) -> None:
-        account = self.world.engine.accounts["default"]
+        account = self.world.engine.state.accounts["default"]
         account.can_trade = False
         await self._pass(self.chance.uniform(5, 120))
         account.can_trade = True
@@ -294,7 +294,7 @@ class Campaign:
             if isinstance(answer, Exception):
                 self.world.note(f"the person is refused: {answer}")
         finally:
-            self.world.engine.drop_key(self.world.engine.keys[page.api_key.reveal()])
+            self.world.engine.remove_key(self.world.engine.state.keys[page.api_key.reveal()])
 
     async def _act_symbol_halted(self) -> None:
         self.world.engine.edit_symbol(SYMBOL, {"status": "HALT"})
@@ -307,7 +307,7 @@ class Campaign:
         )
 
     async def _act_fees_change(self) -> None:
-        symbol = self.world.engine.symbols[SYMBOL]
+        symbol = self.world.engine.state.symbols[SYMBOL]
         symbol.maker = symbol.taker = Decimal(self.chance.choice(["0.001", "0.00075", "0.002"]))
 
     async def _act_drain(self) -> None:
@@ -388,7 +388,7 @@ class Campaign:
         world.weather.clear()
         self._fuse = None
         world.engine.edit_symbol(SYMBOL, {"status": "TRADING"})
-        world.engine.accounts["default"].can_trade = True
+        world.engine.state.accounts["default"].can_trade = True
         if (key := self._key()) is not None:
             # A right that is missing shows only when it is needed.
             key.permissions, key.ips, key.trading_expires_at = ("reading", "spot_trading"), (), None

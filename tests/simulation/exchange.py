@@ -184,7 +184,7 @@ class EngineExchange:
     def _admitted(self, method: str, path: str, values: dict[str, Any]) -> ApiKey:
         assert self._pair is not None
         world, sapi = self._world, path.startswith("/sapi")
-        key = authentication.find_key(world.engine.keys, self._pair.api_key.reveal(), ADDRESS, sapi=sapi)
+        key = authentication.find_key(world.engine.state.keys, self._pair.api_key.reveal(), ADDRESS, sapi=sapi)
         authentication.check_time(values, world.now)
         if self._pair.secret.reveal() != key.secret:
             raise errors.BAD_SIGNATURE

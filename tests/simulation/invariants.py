@@ -98,7 +98,7 @@ def names_are_pure(book: Book) -> list[str]:
 def persons_orders_untouched(world: World, persons: set[str]) -> list[str]:
     """Return a person's orders that somebody else has ended (invariant 7)."""
     found = []
-    for order in world.engine.orders.values():
+    for order in world.engine.state.orders.values():
         name = order.client_order_id
         if name in persons and order.status == "CANCELED":
             found.append(f"7: {name} is a person's, and was cancelled")
@@ -108,7 +108,7 @@ def persons_orders_untouched(world: World, persons: set[str]) -> list[str]:
 def secrets_stay_inside(world: World, folder: Path) -> list[str]:
     """Return where a key's secret has come out (invariant 8): the journal's files and the log are searched."""
     texts = [path.read_bytes() for path in folder.iterdir()] + ["\n".join(world.trace).encode()]
-    secrets = [key.secret.encode() for key in world.engine.keys.values()]
+    secrets = [key.secret.encode() for key in world.engine.state.keys.values()]
     return [
         "8: a secret is in the journal or in the log" for secret in secrets if any(secret in text for text in texts)
     ]

@@ -62,15 +62,17 @@ class QuietWorld(World):
     def forget(self) -> None:
         """Throw away what is over: the exchange's closed orders, trades and candles, and this world's lists."""
         engine = self.engine
-        for number in [number for number, order in engine.orders.items() if not order.open]:
-            del engine.orders[number]
-        for key, orders in engine.orders_of.items():
-            engine.orders_of[key] = [order for order in orders if order.open]
-        engine.by_client_id = {name: number for name, number in engine.by_client_id.items() if number in engine.orders}
-        for rows in engine.fills.values():
+        for number in [number for number, order in engine.state.orders.items() if not order.open]:
+            del engine.state.orders[number]
+        for key, orders in engine.state.orders_by_symbol.items():
+            engine.state.orders_by_symbol[key] = [order for order in orders if order.open]
+        engine.state.by_client_id = {
+            name: number for name, number in engine.state.by_client_id.items() if number in engine.state.orders
+        }
+        for rows in engine.state.fills.values():
             rows.clear()
-        engine.history = {name: TradeHistory() for name in engine.history}
-        engine.changed.clear()
+        engine.state.history = {name: TradeHistory() for name in engine.state.history}
+        engine.state.changed.clear()
         self.calls.clear()
         self.journaled.clear()
         self.left.clear()

@@ -53,7 +53,7 @@ def fresh() -> tuple[PaperServer, Rest]:
     """Return an exchange with one account and a history."""
     options = ServerOptions({SYMBOL.name: Recording(SYMBOL, TRADES)}, Path(tempfile.gettempdir()), limits="off")
     server = PaperServer(options)
-    server.pacer.jump_to(150, NOW)
+    server.replay.jump_to(150, NOW)
     server.engine.create_account("default", {"USDT": Decimal(10_000), "BTC": Decimal(10)}, NOW)
     server.engine.add_key(ApiKey("k", "default", KEY, "hmac", ("reading", "spot_trading"), NOW, secret="s"))
     return server, Rest(server)
@@ -103,13 +103,13 @@ class Target:
             values = websocket_api._texts(given)
             authentication.socket_payload(given)
             if method in METHODS:
-                self.server.answer(CALLS[METHODS[method]], self.server.engine.keys[KEY], values)
+                self.server.execute(CALLS[METHODS[method]], self.server.engine.state.keys[KEY], values)
         except BinanceError as refusal:
             orjson.dumps(refusal.body())
 
     def money(self) -> None:
         for asset in ("USDT", "BTC"):
-            accounts = self.server.engine.accounts.values()
+            accounts = self.server.engine.state.accounts.values()
             total = sum(one.free.get(asset, Decimal(0)) + one.locked.get(asset, Decimal(0)) for one in accounts)
             assert total == 0, f"{total} {asset} out of nowhere"
 

@@ -33,13 +33,13 @@ def made(model: str = "through", price: str = "100", engine: Engine | None = Non
     for name in ("alice", "bob"):
         engine.create_account(name, {"BTC": Decimal(10), "USDT": Decimal(10_000)}, NOW)
         engine.add_key(ApiKey(name, name, (name * 20)[:64].ljust(64, "0"), "hmac", ("reading", "spot_trading"), NOW))
-    engine.trade(SYMBOL, first, NOW)
+    engine.apply_trade(SYMBOL, first, NOW)
     return engine
 
 
 def ask(engine: Engine, account: str, method: str, path: str, **values: Any) -> Any:
     """Make a call of ``/api/v3`` as an account; a value of None is not sent."""
-    key = next(key for key in engine.keys.values() if key.account == account)
+    key = next(key for key in engine.state.keys.values() if key.account == account)
     call = registry.CALLS[method, f"/api/v3/{path}"]
     known = {*call.needed, *call.optional}
     texts = {"symbol": SYMBOL} if "symbol" in known else {}
@@ -56,8 +56,8 @@ def limit(engine: Engine, account: str, side: str, price: str, quantity: str, **
 
 def trade(engine: Engine, price: str, quantity: str, *, maker: bool = True) -> None:
     """Let one recorded trade happen; ``maker`` says that the buyer was."""
-    engine.trade(SYMBOL, Trade(9, Decimal(price), Decimal(quantity), NOW, maker), NOW)
+    engine.apply_trade(SYMBOL, Trade(9, Decimal(price), Decimal(quantity), NOW, maker), NOW)
 
 
 def book_depth(engine: Engine, side: str) -> dict[Decimal, Decimal]:
-    return dict(engine.books[SYMBOL].levels(side))
+    return dict(engine.state.books[SYMBOL].levels(side))

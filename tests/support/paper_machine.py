@@ -11,6 +11,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from fortctl.paper.engine import errors
 from fortctl.paper.engine.market_data import Trade
+from fortctl.paper.engine.order_funds import paying_asset
 from fortctl.paper.engine.orders import PaperOrder
 from fortctl.paper.engine.symbols import STP_MODES
 from fortctl.paper.server.state_file import COUNTERS, collect, restore
@@ -39,13 +40,13 @@ class Market(RuleBasedStateMachine):
     @initialize(model=st.sampled_from(("touch", "through", "queue")), bnb=st.booleans())
     def begin(self, model: str, bnb: bool) -> None:
         self.engine = made(model)
-        self.engine.accounts["alice"].pays_in_bnb = bnb
+        self.engine.state.accounts["alice"].pays_in_bnb = bnb
         self.seen = [first_trade()]
         self.totals = self._totals()
 
     def _totals(self) -> dict[str, Decimal]:
         found: dict[str, Decimal] = {}
-        for account in self.engine.accounts.values():
+        for account in self.engine.state.accounts.values():
             for amounts in (account.free, account.locked):
                 for asset, amount in amounts.items():
                     found[asset] = found.get(asset, ZERO) + amount
@@ -113,7 +114,7 @@ class Market(RuleBasedStateMachine):
             self._try(who, "POST", "orderList/oto", **values)
 
     def _open(self) -> list[PaperOrder]:
-        return [order for who in WHO for order in self.engine.open_orders(who)]
+        return [order for who in WHO for order in self.engine.state.open_orders(who)]
 
     @precondition(lambda self: self._open())
     @rule(data=st.data())
@@ -144,25 +145,30 @@ class Market(RuleBasedStateMachine):
     def restart(self) -> None:
         """The server is killed and starts again from what it kept; nothing may be different."""
         self._keep()
-        before, after = self.engine, bare(self.engine.books[SYMBOL].model)
-        assert restore(after, [(kind, name, body) for (kind, name), body in self.kept.items()]) == len(self.seen)
+        before, after = self.engine, bare(self.engine.state.books[SYMBOL].model)
+        assert restore(after.state, [(kind, name, body) for (kind, name), body in self.kept.items()]) == len(self.seen)
         for trade in self.seen:
-            after.see(SYMBOL, trade, NOW)
-        after.resume_books()
+            after.record_trade(SYMBOL, trade, NOW)
+        after.restore_books()
         for name in ("accounts", "keys", "orders", "by_client_id", "lists", "list_by_client_id", "fills"):
-            assert getattr(after, name) == getattr(before, name), name
+            assert getattr(after.state, name) == getattr(before.state, name), name
         for name in ("prevented", "amendments", "open_lists", *COUNTERS):
-            assert getattr(after, name) == getattr(before, name), name
-        old, new = before.books[SYMBOL], after.books[SYMBOL]
-        assert (new.resting, new.waiting, new.of, new.next_rank) == (old.resting, old.waiting, old.of, old.next_rank)
+            assert getattr(after.state, name) == getattr(before.state, name), name
+        old, new = before.state.books[SYMBOL], after.state.books[SYMBOL]
+        assert (new.resting, new.waiting, new.by_account, new.next_rank) == (
+            old.resting,
+            old.waiting,
+            old.by_account,
+            old.next_rank,
+        )
         assert (new.bid_sizes, new.ask_sizes, new.update_id) == (old.bid_sizes, old.ask_sizes, old.update_id)
         self.engine = after
 
     def _keep(self) -> None:
         """Write what has changed, as ``--state`` does."""
         engine = self.engine
-        changed, engine.changed = engine.changed, set()
-        batch = collect(engine, changed, len(self.seen))
+        changed, engine.state.changed = engine.state.changed, set()
+        batch = collect(engine.state, changed, len(self.seen))
         self.kept |= {(kind, name): body for kind, name, body in batch.rows}
         for key in batch.gone:
             self.kept.pop(key, None)
@@ -175,16 +181,16 @@ class Market(RuleBasedStateMachine):
     def trade(self, price: str, quantity: str, maker: bool) -> None:
         engine, at, size = self.engine, Decimal(price), Decimal(quantity)
         self.trade_id += 1
-        before = {key: len(rows) for key, rows in engine.fills.items()}
+        before = {key: len(rows) for key, rows in engine.state.fills.items()}
         reached = [
             (order.id, order.price, order.side, order.left)
-            for order in engine.books[SYMBOL].resting.values()
+            for order in engine.state.books[SYMBOL].resting.values()
             if (at < order.price if order.side == "BUY" else at > order.price)
         ]
         recorded = Trade(self.trade_id, at, size, NOW, maker)
         self.seen.append(recorded)
-        engine.trade(SYMBOL, recorded, NOW)
-        rows = [row for key, found in engine.fills.items() for row in found[before.get(key, 0) :]]
+        engine.apply_trade(SYMBOL, recorded, NOW)
+        rows = [row for key, found in engine.state.fills.items() for row in found[before.get(key, 0) :]]
         paired = {row["id"] for row in rows if sum(other["id"] == row["id"] for other in rows) > 1}
         filled = sum((Decimal(row["qty"]) for row in rows if row["isMaker"] and row["id"] not in paired), ZERO)
         assert filled <= size, "more was filled than traded"
@@ -194,7 +200,7 @@ class Market(RuleBasedStateMachine):
         """Nothing fills at a price while a better order that the trade reached stands unfilled."""
         touched = {row["orderId"] for row in rows if row["isMaker"]}
         for number, price, side, _left in reached:
-            order = self.engine.orders[number]
+            order = self.engine.state.orders[number]
             if not order.open or order.left <= 0:
                 continue
             for other, other_price, other_side, _ in reached:
@@ -211,42 +217,42 @@ class Market(RuleBasedStateMachine):
     @invariant()
     def nobody_owes(self) -> None:
         for name in WHO:
-            account = self.engine.accounts[name]
+            account = self.engine.state.accounts[name]
             assert all(amount >= 0 for amounts in (account.free, account.locked) for amount in amounts.values())
 
     @invariant()
     def locked_is_what_open_orders_hold(self) -> None:
         for name in WHO:
             held: dict[str, Decimal] = {}
-            for order in self.engine.orders.values():
+            for order in self.engine.state.orders.values():
                 if order.account == name:
                     assert order.open or order.held == 0, "an order that is over still holds"
-                    asset = self.engine.trading.pays_with(order)
+                    asset = paying_asset(self.engine.state, order)
                     held[asset] = held.get(asset, ZERO) + order.held
-            locked = self.engine.accounts[name].locked
+            locked = self.engine.state.accounts[name].locked
             assert {a: v for a, v in locked.items() if v} == {a: v for a, v in held.items() if v}
 
     @invariant()
     def orders_are_where_their_status_says(self) -> None:
-        book = self.engine.books[SYMBOL]
-        for order in self.engine.orders.values():
+        book = self.engine.state.books[SYMBOL]
+        for order in self.engine.state.orders.values():
             there = order.id in book.resting or order.id in book.waiting
             assert there is order.open, f"{order.status} and {'on' if there else 'off'} the book"
             assert (ZERO <= order.executed <= order.quantity and order.left >= 0) or order.quote_quantity
-            fills = [f for f in self.engine.fills.get((order.account, SYMBOL), []) if f["orderId"] == order.id]
+            fills = [f for f in self.engine.state.fills.get((order.account, SYMBOL), []) if f["orderId"] == order.id]
             assert sum((Decimal(fill["qty"]) for fill in fills), ZERO) == order.executed
             if order.side == "BUY" and "LIMIT" in order.type:
                 assert all(Decimal(fill["price"]) <= order.price for fill in fills)
 
     @invariant()
     def trade_ids_rise(self) -> None:
-        for rows in self.engine.fills.values():
+        for rows in self.engine.state.fills.values():
             numbers = [row["id"] for row in rows]
             assert numbers == sorted(numbers)
 
     @invariant()
     def lists_end_with_their_orders(self) -> None:
-        for found in self.engine.lists.values():
-            live = [self.engine.orders[number].status for number in found.orders]
+        for found in self.engine.state.lists.values():
+            live = [self.engine.state.orders[number].status for number in found.orders]
             alive = any(status in ("NEW", "PARTIALLY_FILLED", "PENDING_NEW") for status in live)
-            assert alive is found.open is (found.id in self.engine.open_lists), live
+            assert alive is found.open is (found.id in self.engine.state.open_lists), live

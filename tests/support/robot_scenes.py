@@ -33,7 +33,7 @@ async def again(tmp_path: Path, world: World, old: Robot, **more: Any) -> Robot:
 
 
 def person(world: World, method: str, path: str = "/api/v3/order", **values: Any) -> Any:
-    page = world.key(f"page{len(world.engine.keys)}")
+    page = world.key(f"page{len(world.engine.state.keys)}")
     stamp = {"symbol": SYMBOL, "timestamp": world.now, "recvWindow": 5000}
     answer = world.connect(page)._arrive(method, path, {**stamp, **values}, None)
     assert not isinstance(answer, ExchangeError), answer
@@ -58,7 +58,7 @@ def agree(world: World, book: Book, before: dict[str, Decimal]) -> None:
     assert booked == moved
     assert book.committed_quote() <= SETTINGS.max_quote  # type: ignore[operator]
     assert book.inventory() >= 0
-    known = {fill["id"] for fill in world.engine.fills.get(("default", SYMBOL), [])}
+    known = {fill["id"] for fill in world.engine.state.fills.get(("default", SYMBOL), [])}
     assert book.trades == known
 
 

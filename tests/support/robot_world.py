@@ -135,11 +135,11 @@ class World:
         self.clock = WorldClock()
         self.weather = weather or Weather()
         self.engine.create_account("default", {"ETH": Decimal(30), "XRP": Decimal(1000)}, START_MS)
-        self.engine.trade(SYMBOL, first, START_MS)
-        self.engine.trade(BNB, bnb, START_MS)
+        self.engine.apply_trade(SYMBOL, first, START_MS)
+        self.engine.apply_trade(BNB, bnb, START_MS)
         self.listeners: list[Stream] = []
         self.watchers: list[tuple[SimProcess | None, asyncio.Queue[MarketEvent]]] = []
-        self.engine.emit = self._emit
+        self.engine.listeners.on_user_event = self._emit
         self.placed: list[str] = []
         self.numbers: dict[int, str] = {}
         self.calls: list[str] = []
@@ -199,7 +199,7 @@ class World:
     def pay_in_bnb(self, amount: Decimal) -> None:
         """Let commissions be charged in BNB while this much lasts."""
         self.engine.deposit("default", "BNB", amount, self._at())
-        self.engine.accounts["default"].pays_in_bnb = True
+        self.engine.state.accounts["default"].pays_in_bnb = True
 
     # -- the market ------------------------------------------------------------------------------------------------
 
@@ -207,7 +207,7 @@ class World:
         """Let somebody trade at a price."""
         self._trade_id += 1
         trade = Trade(self._trade_id, Decimal(price), Decimal(quantity), self.now, False)
-        self.engine.trade(SYMBOL, trade, self.now)
+        self.engine.apply_trade(SYMBOL, trade, self.now)
         for _process, queue in self.watchers:
             queue.put_nowait(PublicTrade(SYMBOL, trade.price, trade.quantity, self.now))
 
@@ -225,16 +225,16 @@ class World:
     # -- what is true ----------------------------------------------------------------------------------------------
 
     def balances(self) -> dict[str, Decimal]:
-        account = self.engine.accounts["default"]
+        account = self.engine.state.accounts["default"]
         zero = Decimal(0)
         return {asset: account.free.get(asset, zero) + account.locked.get(asset, zero) for asset in account.assets()}
 
     def ours(self) -> dict[str, Any]:
         """Return the exchange's orders by the id that the robot gave them (a person may have amended it)."""
-        return {name: self.engine.orders[number] for number, name in self.numbers.items()}
+        return {name: self.engine.state.orders[number] for number, name in self.numbers.items()}
 
     def fills_of_ours(self) -> list[dict[str, Any]]:
-        return [row for row in self.engine.fills.get(("default", SYMBOL), []) if row["orderId"] in self.numbers]
+        return [row for row in self.engine.state.fills.get(("default", SYMBOL), []) if row["orderId"] in self.numbers]
 
     def order_leaves(self, name: str) -> None:
         """Check what must be true of an order that leaves a robot (invariants 1, 5, 6)."""
@@ -378,7 +378,7 @@ class Robot:
         if settings is not None:
             await self.runner.configure(settings)
         if self._pair is not None:
-            await self.runner.keys.load(self._pair, uid=self.world.engine.accounts["default"].uid)
+            await self.runner.keys.load(self._pair, uid=self.world.engine.state.accounts["default"].uid)
         self.task = self.process.spawn(self.runner.run())
 
     async def does(self, work: Coroutine[Any, Any, Any]) -> Any:

@@ -104,7 +104,7 @@ class EngineExchange:
         try:
             if call.security != "NONE":
                 assert self._pair is not None
-                key = stage.engine.keys.get(self._pair.api_key.reveal())
+                key = stage.engine.state.keys.get(self._pair.api_key.reveal())
                 if key is None:
                     raise errors.UNKNOWN_KEY_SAPI if path.startswith("/sapi") else errors.bad_key()
                 if call.security == "TRADE" and not key.may("spot_trading", stage.clock.ms):
@@ -228,7 +228,7 @@ class EngineIssuer:
         return tuple(IssuedKey(row["apiName"], Secret(row["apikey"])) for row in rows)
 
     async def addresses(self, api_key: Secret) -> tuple[str, ...]:
-        return self._stage.engine.keys[api_key.reveal()].ips
+        return self._stage.engine.state.keys[api_key.reveal()].ips
 
     async def delete(self, api_key: Secret) -> None:
         values = {"email": self._stage.email, "subAccountApiKey": api_key.reveal()}
@@ -380,7 +380,7 @@ class Person:
 
     def deleted(self, todo: list[dict[str, Any]]) -> bool:
         for one in todo:
-            if any(key.name == one["name"] for key in self._stage.engine.keys.values()):
+            if any(key.name == one["name"] for key in self._stage.engine.state.keys.values()):
                 self._stage.engine.delete_key(one["name"])
         return True
 
@@ -454,8 +454,8 @@ class Stage:
         self.engine.create_account("master", {}, START_MS)
         sub = {"ETH": Decimal(30), "XRP": Decimal(1000)}
         self.email = self.engine.create_account("default", sub, START_MS, master="master").email
-        self.engine.trade(SYMBOL, first, START_MS)
-        self.engine.emit = self._emit
+        self.engine.apply_trade(SYMBOL, first, START_MS)
+        self.engine.listeners.on_user_event = self._emit
         self.master = self.make_key("master", Role.ROBOT, account="master")
 
     def _emit(self, account: str, kind: str, event: dict[str, Any]) -> None:
@@ -467,7 +467,7 @@ class Stage:
         """Let somebody trade at a price, and the robot hear of its fills."""
         self._trades += 1
         trade = Trade(self._trades, Decimal(price), Decimal(100_000), self.clock.ms, False)
-        self.engine.trade(SYMBOL, trade, self.clock.ms)
+        self.engine.apply_trade(SYMBOL, trade, self.clock.ms)
         self.clock.wait(1)
 
     def make_key(self, name: str, role: Role, account: str = "default") -> KeyPair:
@@ -567,7 +567,7 @@ class Stage:
         robot = self.robot.box.key()
         found = {}
         for role, pair in ((Role.SITE, site.pair if site else None), (Role.ROBOT, robot.pair if robot else None)):
-            key = self.engine.keys.get(pair.api_key.reveal()) if pair is not None else None
+            key = self.engine.state.keys.get(pair.api_key.reveal()) if pair is not None else None
             found[role] = key is not None and all(key.may(right, self.clock.ms) for right in RIGHTS[role])
         return found
 
@@ -579,9 +579,9 @@ class Stage:
         site, robot = tools.custody.site_key(), self.robot.box.key()
         assert site is not None and robot is not None and self.robot.runner is not None
         here = {site.pair.api_key.reveal(), robot.pair.api_key.reveal()}
-        there = {key.api_key for key in self.engine.keys.values() if key.account == "default"}
+        there = {key.api_key for key in self.engine.state.keys.values() if key.account == "default"}
         book = self.robot.runner.book
-        open_there = {order.client_order_id for order in self.engine.open_orders("default")}
+        open_there = {order.client_order_id for order in self.engine.state.open_orders("default")}
         return {
             "every key at the exchange is one of the two in use": there == here,
             "old keys in use": sorted(name for name in (site.pair.name, robot.pair.name) if name.endswith("old")),

@@ -143,7 +143,7 @@ class Faults:
     def hit(self, family: str, method: str, path: str, now: float) -> Fault | None:
         """Return the fault of a family that something meets, and count it."""
         for fault in self.set_faults:
-            if fault.kind not in FAMILIES[family] or not _meets(fault, method, path, now):
+            if fault.kind not in FAMILIES[family] or not _matches(fault, method, path, now):
                 continue
             if fault.after > 0:
                 fault.after -= 1
@@ -159,9 +159,9 @@ class Faults:
 
     def in_force(self, kind: str, now: float) -> Fault | None:
         """Return a fault of the server's own, such as ``ws-stalled``, while it lasts."""
-        return next((fault for fault in self.set_faults if fault.kind == kind and _lasts(fault, now)), None)
+        return next((fault for fault in self.set_faults if fault.kind == kind and _is_active(fault, now)), None)
 
-    def strikes(self, kind: str, now: float, what: str) -> bool:
+    def consume(self, kind: str, now: float, what: str) -> bool:
         """Return whether a fault of the server's own strikes here, and count it."""
         fault = self.in_force(kind, now)
         if fault is None or (fault.left is not None and fault.left <= 0):
@@ -175,16 +175,18 @@ class Faults:
         """Return by how many ms the exchange's clock runs ahead."""
         offset = 0.0
         for fault in self.set_faults:
-            if fault.kind == "clock-offset" and _lasts(fault, now):
+            if fault.kind == "clock-offset" and _is_active(fault, now):
                 offset += fault.value
-            elif fault.kind == "clock-drift" and _lasts(fault, now):
+            elif fault.kind == "clock-drift" and _is_active(fault, now):
                 offset += fault.value * (now - fault.since)
         return int(offset)
 
 
-def _meets(fault: Fault, method: str, path: str, now: float) -> bool:
-    return _lasts(fault, now) and fnmatch.fnmatchcase(method, fault.method) and fnmatch.fnmatchcase(path, fault.path)
+def _matches(fault: Fault, method: str, path: str, now: float) -> bool:
+    return (
+        _is_active(fault, now) and fnmatch.fnmatchcase(method, fault.method) and fnmatch.fnmatchcase(path, fault.path)
+    )
 
 
-def _lasts(fault: Fault, now: float) -> bool:
+def _is_active(fault: Fault, now: float) -> bool:
     return fault.until is None or now < fault.until

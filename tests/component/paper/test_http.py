@@ -41,7 +41,7 @@ def recorded() -> Recording:
 async def served(folder: Path, state: Path | None = None) -> AsyncIterator[RunningServer]:
     tape = recorded()
     running = await start(ServerOptions({tape.symbol.name: tape}, folder, port=0, start=0.5, state=state))
-    running.server.pacer.pause()
+    running.server.replay.pause()
     try:
         yield running
     finally:
@@ -76,7 +76,7 @@ def order(running: RunningServer, **more: Any) -> bytes:
     from fortctl.paper.engine.accounts import ApiKey
 
     key = ApiKey("bot", "default", "k" * 64, "hmac", ("reading", "spot_trading"), 0, secret="s" * 64)
-    running.server.engine.keys[key.api_key] = key
+    running.server.engine.state.keys[key.api_key] = key
     client = SignedClient("http://a", {"api_key": key.api_key, "secret_key": key.secret})
     values = {"symbol": "BTCUSDT", "side": "BUY", "type": "LIMIT", "timeInForce": "GTC", "quantity": "0.001"}
     values |= {"price": "20000", "timestamp": int(time.time() * 1000), **more}
@@ -206,7 +206,7 @@ async def test_no_answer_tells_what_a_crash_could_undo(tmp_path: Path, monkeypat
         looks.say(PING)
         heard = asyncio.create_task(looks.hear())
         await asyncio.sleep(0.05)
-        assert not heard.done() and running.server.engine.orders
+        assert not heard.done() and running.server.engine.state.orders
         gate.open.set()
         assert (await heard)[0] == 200 and (await places.hear())[2]["clientOrderId"] == "kept"
 

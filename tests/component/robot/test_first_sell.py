@@ -213,7 +213,7 @@ def test_a_process_that_dies_at_any_call_loses_and_repeats_nothing(seed: int, at
             await again.wait(10)
             assert again.runner.state == "running"
             agree(world, again.runner.book, before)
-            ours = set(world.engine.books[SYMBOL].resting)
+            ours = set(world.engine.state.books[SYMBOL].resting)
             assert ours == {order.order_id for order in again.runner.book.unsettled() if not order.final}
             await again.down()
             assert _replayed(Path(folder)).moved == again.runner.book.moved

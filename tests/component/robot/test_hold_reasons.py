@@ -24,7 +24,7 @@ def sold_by_hand(world: World, left: str = "10") -> None:
     """Cancel the robot's sells and sell what they offered, as a person does at the exchange's page."""
     for order in ours(world, "SELL"):
         person(world, "DELETE", orderId=order.id)
-    free = world.engine.accounts["default"].free["XRP"]
+    free = world.engine.state.accounts["default"].free["XRP"]
     world.engine.deposit("default", "XRP", Decimal(left) - free, world.now)
 
 
@@ -71,7 +71,7 @@ async def test_coins_that_a_person_has_offered_are_not_there_to_be_sold(tmp_path
     await robot.wait(2)
     for order in ours(world, "SELL"):
         person(world, "DELETE", orderId=order.id)
-    free = int(world.engine.accounts["default"].free["XRP"])
+    free = int(world.engine.state.accounts["default"].free["XRP"])
     person(
         world,
         "POST",

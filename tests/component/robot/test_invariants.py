@@ -81,7 +81,7 @@ async def test_a_lost_key_stops_every_order_call_and_a_new_one_goes_on_from_the_
     assert len(world.placed) == placed
     assert not [name for name in world.calls[calls_made:] if name.startswith(("POST", "DELETE"))]
     assert status["key_loss"]["reason"] == "unknown_key" and status["key_loss"]["probably_filled"]
-    await robot.runner.keys.set(world.key("b"), uid=world.engine.accounts["default"].uid)
+    await robot.runner.keys.set(world.key("b"), uid=world.engine.state.accounts["default"].uid)
     await robot.settle(300)
     assert robot.runner.state == "running"
     still = {order["client_order_id"] for order in robot.runner.open_orders()}
@@ -119,7 +119,7 @@ async def test_a_removed_trading_right_is_a_lost_key(tmp_path: Path) -> None:
     await robot.up()
     await robot.runner.start(by_person=True)
     await robot.settle()
-    world.engine.key_named("a").permissions = ("reading",)
+    world.engine.state.key_named("a").permissions = ("reading",)
     world.trade("0.00139200", "5000")
     await robot.settle(200)
     assert robot.runner.state == "key_lost"
@@ -149,7 +149,7 @@ async def test_an_unknown_outcome_is_looked_up_never_assumed(tmp_path: Path, exe
     await robot.wait(6)
     names = [order["client_order_id"] for order in robot.runner.open_orders()]
     assert len(names) == 4 and len(set(names)) == 4
-    open_there = [order.client_order_id for order in world.engine.books[SYMBOL].resting.values()]
+    open_there = [order.client_order_id for order in world.engine.state.books[SYMBOL].resting.values()]
     assert sorted(open_there) == sorted(names)
     agree(world, robot.runner.book, before)
     await robot.down()
@@ -172,7 +172,7 @@ async def test_after_the_latch_nothing_leaves(tmp_path: Path) -> None:
     await robot.settle(100)
     assert len(world.placed) == placed
     done = await robot.runner.halt(cancel_orders=True)
-    assert not world.engine.books[SYMBOL].resting and not done["left"]
+    assert not world.engine.state.books[SYMBOL].resting and not done["left"]
     await robot.down()
 
 
@@ -264,7 +264,7 @@ async def test_an_unknown_order_with_our_prefix_is_held_until_a_person_looked(tm
     await robot.settle(100)
     assert robot.runner.state == "running"
     await robot.runner.halt(cancel_orders=True)
-    left = {order.client_order_id for order in world.engine.books[SYMBOL].resting.values()}
+    left = {order.client_order_id for order in world.engine.state.books[SYMBOL].resting.values()}
     assert left == {"fc01234567-999-b1", "a-persons-own"}, "only orders of the journal are touched"
     await robot.down()
 
@@ -305,7 +305,7 @@ def test_killed_anywhere_the_books_equal_the_exchange(seed: int, at: int, after:
             await again.wait(5)
             assert again.runner.state == "running"
             agree(world, again.runner.book, before)
-            ours = set(world.engine.books[SYMBOL].resting)
+            ours = set(world.engine.state.books[SYMBOL].resting)
             booked = {order.order_id for order in again.runner.book.unsettled() if not order.final}
             assert ours == booked, "an order was forgotten or invented"
             await again.down()

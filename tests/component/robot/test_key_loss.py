@@ -36,7 +36,7 @@ NOT_THE_ROBOTS = {"disk-full", "keys-full", "revoked-stream"}
 
 def strike(world: World, kind: str, key: str = "a") -> None:
     """Let a key die."""
-    found = world.engine.key_named(key)
+    found = world.engine.state.key_named(key)
     match kind:
         case "key-deleted":
             world.delete_key(key, streams="silent")
@@ -47,7 +47,7 @@ def strike(world: World, kind: str, key: str = "a") -> None:
         case "key-expired":
             found.trading_expires_at = world.now
         case "trading-disabled":
-            world.engine.accounts["default"].can_trade = False
+            world.engine.state.accounts["default"].can_trade = False
 
 
 def fault_of(kind: str) -> tuple[str, ExchangeError | None]:
@@ -326,7 +326,7 @@ async def test_a_restart_does_not_make_a_loss_younger(tmp_path: Path) -> None:
     await again.up()
     await again.wait(5)
     assert again.runner.state == "key_lost" and again.runner.status()["key_loss"]["since"] == since
-    await again.runner.keys.set(world.key("b"), uid=world.engine.accounts["default"].uid)
+    await again.runner.keys.set(world.key("b"), uid=world.engine.state.accounts["default"].uid)
     await again.wait(5)
     assert again.runner.state == "running", "two hours are bridged alone"
     world.delete_key("b")

@@ -13,7 +13,7 @@ from support.robot_world import Robot, World
 
 
 def allow(world: World, *permissions: str) -> None:
-    next(iter(world.engine.keys.values())).permissions = permissions
+    next(iter(world.engine.state.keys.values())).permissions = permissions
 
 
 async def lost(tmp_path: Path, world: World) -> Robot:

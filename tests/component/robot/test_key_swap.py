@@ -28,7 +28,7 @@ async def running(world: World, folder: Path) -> Robot:
 @simulated
 async def test_it_trades_on_through_three_swaps_and_the_old_keys_deletion(tmp_path: Path) -> None:
     world = World()
-    before, uid = world.balances(), world.engine.accounts["default"].uid
+    before, uid = world.balances(), world.engine.state.accounts["default"].uid
     robot = await running(world, tmp_path)
     for number, (old, new) in enumerate((("a", "b"), ("b", "c"), ("c", "d"))):
         closed = robot.runner.book.closed
@@ -54,7 +54,7 @@ async def test_it_trades_on_through_three_swaps_and_the_old_keys_deletion(tmp_pa
 @simulated
 async def test_where_it_cannot_be_between_two_orders_the_books_are_made_to_agree(tmp_path: Path, trouble: str) -> None:
     world = World()
-    before, uid = world.balances(), world.engine.accounts["default"].uid
+    before, uid = world.balances(), world.engine.state.accounts["default"].uid
     robot = await running(world, tmp_path)
     pair = world.key("b")
     if trouble == "the stream is down":
@@ -87,7 +87,7 @@ async def test_a_key_of_another_account_never_takes_part(tmp_path: Path) -> None
     world = World()
     robot = await running(world, tmp_path)
     placed = len(world.placed)
-    await robot.runner.keys.swap(world.key("b"), uid=world.engine.accounts["default"].uid + 1)
+    await robot.runner.keys.swap(world.key("b"), uid=world.engine.state.accounts["default"].uid + 1)
     await robot.settle()
     assert robot.runner.state != "running" and robot.runner.book.hold and len(world.placed) == placed
     await robot.down()

@@ -241,7 +241,7 @@ async def test_an_exchange_that_does_not_answer_for_minutes_is_the_reason(tmp_pa
 async def test_a_dearer_fee_tier_counts_from_its_first_commission_on(tmp_path: Path) -> None:
     world = World()
     robot = await trading(tmp_path, world)
-    world.engine.symbols[SYMBOL].maker = world.engine.symbols[SYMBOL].taker = Decimal("0.005")
+    world.engine.state.symbols[SYMBOL].maker = world.engine.state.symbols[SYMBOL].taker = Decimal("0.005")
     before = robot.runner.robot.rate
     world.trade("0.00139000", "50000")
     await robot.wait(2)

@@ -83,7 +83,7 @@ async def test_an_order_that_is_not_open_costs_one_request_more(tmp_path: Path) 
     old = await left_behind(world, tmp_path)
     busy(world)
     world.trade(TOP - Decimal("4.5") * STEP, "1000000")
-    gone = ORDERS - len(world.engine.books[SYMBOL].resting)
+    gone = ORDERS - len(world.engine.state.books[SYMBOL].resting)
     assert gone
     asked = await agreed(world, Robot(world, tmp_path, old._pair))
     filled, sells = gone, gone

@@ -140,7 +140,7 @@ async def test_orders_cancelled_filled_in_part_and_amended_meanwhile(tmp_path: P
     book = robot.runner.book
     assert robot.runner.state == "running" and book.orders[first.client_order_id].booked == 7
     assert str(book.orders[world.numbers[third.id]].status) == "NEW", "it goes by another name now, and is still ours"
-    assert world.engine.find("default", SYMBOL, None, "p").open
+    assert world.engine.state.find_order("default", SYMBOL, None, "p").open
     world.trade("0.00136000", "100000")
     await robot.wait(5)
     assert book.orders[world.numbers[third.id]].executed == third.quantity
@@ -197,7 +197,7 @@ async def test_an_order_amended_before_its_answer_was_known_is_found(tmp_path: P
     known = robot.runner.book.orders[name]
     assert not known.absent and known.order_id == lost[0].id
     assert known.executed == (lost[0].quantity if filled else 0)
-    assert world.engine.find("default", SYMBOL, None, "alike").client_order_id == "alike"
+    assert world.engine.state.find_order("default", SYMBOL, None, "alike").client_order_id == "alike"
     agree(world, robot.runner.book, before)
     assert not world.broken
     await robot.down()
@@ -215,11 +215,11 @@ async def test_an_exchange_rolled_back_is_held(tmp_path: Path) -> None:
     await robot.down()
     first.executed = Decimal(0)
     first.status = "NEW"
-    world.engine.fills["default", SYMBOL].clear()
-    book = world.engine.books[SYMBOL]
+    world.engine.state.fills["default", SYMBOL].clear()
+    book = world.engine.state.books[SYMBOL]
     book.resting.pop(second.id)
-    book.of["default"].pop(second.id)
-    world.engine.orders.pop(second.id)
+    book.by_account["default"].pop(second.id)
+    world.engine.state.orders.pop(second.id)
     world.numbers.pop(second.id)
     placed = len(world.placed)
     robot = await again(tmp_path, world, robot)
@@ -278,7 +278,7 @@ async def test_filters_and_fees_that_changed_meanwhile(tmp_path: Path) -> None:
     robot = await trading(tmp_path, world)
     await robot.down()
     world.engine.edit_symbol(SYMBOL, {"PRICE_FILTER.tickSize": "0.00000010"})
-    symbol = world.engine.symbols[SYMBOL]
+    symbol = world.engine.state.symbols[SYMBOL]
     symbol.maker = symbol.taker = Decimal("0.002")
     world.trade(DEEP, "5000")
     robot = await again(tmp_path, world, robot)
@@ -307,10 +307,10 @@ async def test_a_drain_outlives_a_restart_a_key_loss_and_a_new_key(tmp_path: Pat
     world.delete_key("a")
     await robot.wait(45)
     assert robot.runner.state == "key_lost" and robot.runner.book.wish == "draining"
-    await robot.runner.keys.set(world.key("b"), uid=world.engine.accounts["default"].uid)
+    await robot.runner.keys.set(world.key("b"), uid=world.engine.state.accounts["default"].uid)
     await robot.wait(5)
     assert robot.runner.state == "draining"
-    await robot.runner.keys.swap(world.key("c"), uid=world.engine.accounts["default"].uid)
+    await robot.runner.keys.swap(world.key("c"), uid=world.engine.state.accounts["default"].uid)
     world.trade("0.00143000", "100000")
     await robot.wait(5)
     assert robot.runner.state == "stopped" and not robot.runner.book.live

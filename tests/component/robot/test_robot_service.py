@@ -35,7 +35,7 @@ def brought_up_again(stage: Stage) -> None:
 
 
 def open_at_the_exchange(stage: Stage, side: str) -> list[Any]:
-    return [order for order in stage.engine.open_orders("default") if order.side == side]
+    return [order for order in stage.engine.state.open_orders("default") if order.side == side]
 
 
 def drain(stage: Stage) -> tuple[dict[str, Any], bool]:
@@ -60,14 +60,14 @@ def test_a_robot_that_crashed_with_open_cycles_is_drained(stage: Stage) -> None:
     assert (status["state"], status["reason"], status["cycles"]["open"]) == ("stopped", "was_running", 1)
     status, changed = drain(stage)
     assert changed and status["state"] == "stopped" and status["cycles"]["open"] == 0
-    assert not stage.engine.open_orders("default")
+    assert not stage.engine.state.open_orders("default")
     assert drain(stage)[1] is False, "nothing is live any more"
 
 
 def test_a_robot_that_was_stopped_with_inventory_is_drained(stage: Stage) -> None:
     stage.trade(DEEP)
     stage.tools().robot.stop_now(cancel_orders=True)
-    assert not stage.engine.open_orders("default")
+    assert not stage.engine.state.open_orders("default")
     status, changed = drain(stage)
     assert changed and status["cycles"]["open"] == 0 and status["cycles"]["closed"] == 1
 
@@ -96,7 +96,7 @@ def test_a_rotation_drains_what_a_crash_has_left_open(stage: Stage) -> None:
     ended = stage.rotate(RotationMode.DRAIN, Scope.ROBOT)
     stage.person.on_timeout = on_timeout  # type: ignore[method-assign]
     assert waits == 1 and ended.operation.state == "done"
-    assert not stage.engine.open_orders("default")
+    assert not stage.engine.state.open_orders("default")
     assert stage.tools().watch.status()["state"] == "stopped", "as it was before"
 
 
@@ -184,7 +184,7 @@ def shown_key(stage: Stage) -> Any:
 
 def without_trading(stage: Stage) -> Any:
     """Take the right to trade from the robot's key; the robot notices at its next order."""
-    key = next(key for key in stage.engine.keys.values() if key.name == "robot-old")
+    key = next(key for key in stage.engine.state.keys.values() if key.name == "robot-old")
     had, key.permissions = key.permissions, ("reading",)
     stage.trade(DEEP)
     assert stage.tools().watch.status()["state"] == "key_lost" and shown_key(stage).status == "rejected"

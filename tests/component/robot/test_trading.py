@@ -27,7 +27,7 @@ MAKER = replace(SETTINGS, maker_only=True, step=Decimal(1))
 
 def unseen(world: World, price: str) -> None:
     """Let the market trade without the robot hearing of it."""
-    world.engine.trade(SYMBOL, Trade(10**6, Decimal(price), Decimal(1), world.now, False), world.now)
+    world.engine.apply_trade(SYMBOL, Trade(10**6, Decimal(price), Decimal(1), world.now, False), world.now)
 
 
 def before_the_first_order(world: World, happens: Callable[[], None]) -> None:
@@ -82,7 +82,7 @@ async def test_an_order_that_self_trade_prevention_ended_is_not_sent_again_at_on
     await robot.wait(10)
     again = [order for order in robot.runner.book.orders.values() if order.status == "EXPIRED_IN_MATCH"]
     assert len(again) == 2, "after half a minute it tries again"
-    assert world.engine.find("default", SYMBOL, None, "a-persons-own").status == "NEW"  # type: ignore[union-attr]
+    assert world.engine.state.find_order("default", SYMBOL, None, "a-persons-own").status == "NEW"  # type: ignore[union-attr]
     await robot.down()
 
 
@@ -90,8 +90,8 @@ async def test_an_order_that_self_trade_prevention_ended_is_not_sent_again_at_on
 async def test_a_mode_or_a_kind_that_the_symbol_does_not_allow_is_refused(tmp_path: Path) -> None:
     world = World()
     robot = Robot(world, tmp_path, world.key("a"))
-    world.engine.symbols[SYMBOL].stp_modes = ("NONE", "EXPIRE_MAKER")
-    world.engine.symbols[SYMBOL].order_types = ("LIMIT", "MARKET")
+    world.engine.state.symbols[SYMBOL].stp_modes = ("NONE", "EXPIRE_MAKER")
+    world.engine.state.symbols[SYMBOL].order_types = ("LIMIT", "MARKET")
     with pytest.raises(BadInputError, match="EXPIRE_TAKER"):
         await robot.runner.configure(replace(SETTINGS, self_trade_prevention="EXPIRE_TAKER"))
     with pytest.raises(BadInputError, match="LIMIT_MAKER"):
@@ -245,7 +245,7 @@ async def test_many_missed_fills_cost_a_listing_and_not_a_request_each(tmp_path:
     assert calls["GET /api/v3/allOrders"] == 2, "one of what was missed, one of what nobody knows by its name"
     assert calls["GET /api/v3/openOrders"] == 1, "the stream was waited for: nothing had to be asked twice"
     assert calls["GET /api/v3/order"] <= finished, "each promised sell is looked up, and nothing else"
-    known = {fill["id"] for fill in world.engine.fills.get(("default", SYMBOL), [])}
+    known = {fill["id"] for fill in world.engine.state.fills.get(("default", SYMBOL), [])}
     assert again.runner.book.trades == known
     await again.down()
 

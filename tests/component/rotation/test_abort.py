@@ -80,7 +80,7 @@ def test_an_issuer_whose_vault_is_gone_keeps_nobody(
     stage = Stage(tmp_path, SUB_ACCOUNT)
     try:
         stopped_after(stage, Scope.BOTH, "create")
-        made = {key.name for key in stage.engine.keys.values() if key.name.startswith("fortctl-")}
+        made = {key.name for key in stage.engine.state.keys.values() if key.name.startswith("fortctl-")}
         file = VaultFile(stage.home.issuer.vault, stage.home.issuer.erasure)
         if vault != "missing":
             make_private_folder(stage.home.issuer.path)
@@ -93,7 +93,7 @@ def test_an_issuer_whose_vault_is_gone_keeps_nobody(
             assert f"the issuer's key '{name}' may live: the issuer could not be asked" in ended.left
         assert {one["name"] for one in ended.actions} == made and len(made) == 2
         assert ended.left.count("the old one, as before") == 2 and "the robot is running" in ended.left
-        assert made <= {key.name for key in stage.engine.keys.values()}, "nobody could delete them"
+        assert made <= {key.name for key in stage.engine.state.keys.values()}, "nobody could delete them"
         left = stage.end_state()
         assert left["old keys in use"] == ["robot-old", "site-old"] and left["usable"] == ["robot", "site"]
         assert left["open rotation"] is False and left["state"] == "running"
@@ -129,7 +129,7 @@ def test_a_first_key_that_was_not_taken_in_leaves_none(tmp_path: Path) -> None:
         stopped_after(stage, Scope.SITE, "create", RotationMode.ISSUE)
         left = stage.abort().left
         assert left.startswith("the site key is none, as before; the issuer's key 'fortctl-site-")
-        assert not [key for key in stage.engine.keys.values() if key.name.startswith("fortctl-")]
+        assert not [key for key in stage.engine.state.keys.values() if key.name.startswith("fortctl-")]
     finally:
         stage.end()
 
@@ -137,8 +137,8 @@ def test_a_first_key_that_was_not_taken_in_leaves_none(tmp_path: Path) -> None:
 def test_a_key_that_was_handed_over_and_refused_is_named(stage: Stage) -> None:
     """Nothing here keeps it, but it lives at the exchange, with rights that no role is allowed."""
     fat = stage.make_key("fat", Role.ROBOT)
-    rights = stage.engine.keys[fat.api_key.reveal()]
-    stage.engine.keys[fat.api_key.reveal()] = replace(rights, permissions=(*rights.permissions, "withdrawals"))
+    rights = stage.engine.state.keys[fat.api_key.reveal()]
+    stage.engine.state.keys[fat.api_key.reveal()] = replace(rights, permissions=(*rights.permissions, "withdrawals"))
     with pytest.raises(KeyPolicyError) as refused:
         stage.rotate(RotationMode.URGENT, Scope.ROBOT, {Role.ROBOT: fat})
     assert "delete 'fat'" in refused.value.hint

@@ -47,7 +47,7 @@ def test_another_sub_accounts_list_proves_nothing(stage: Stage, monkeypatch: pyt
         stage.rotate(RotationMode.OVERLAP, Scope.BOTH)
     operation = stage.open_operation()
     assert operation is not None and "dead" not in operation.facts
-    assert len([key for key in stage.engine.keys.values() if key.account == "default"]) == 4
+    assert len([key for key in stage.engine.state.keys.values() if key.account == "default"]) == 4
     stage.email = here
     assert stage.rotate(RotationMode.OVERLAP, Scope.BOTH).operation.facts["dead"] == {"site": "dead", "robot": "dead"}
 
@@ -58,7 +58,7 @@ def test_a_key_that_the_list_never_named_is_not_dead_by_it(stage: Stage, monkeyp
     with pytest.raises(ConflictError, match="does not name"):
         stage.rotate(RotationMode.OVERLAP, Scope.BOTH)
     assert stage.open_operation() is None
-    assert not [key for key in stage.engine.keys.values() if key.account == "other"]
+    assert not [key for key in stage.engine.state.keys.values() if key.account == "other"]
 
 
 def later(stage: Stage) -> None:

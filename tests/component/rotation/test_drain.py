@@ -30,7 +30,7 @@ def stage(tmp_path: Path) -> Iterator[Stage]:
 
 def trades(stage: Stage, price: str) -> None:
     number = stage.clock.ms
-    stage.engine.trade(SYMBOL, Trade(number, Decimal(price), Decimal(100_000), number, True), number)
+    stage.engine.apply_trade(SYMBOL, Trade(number, Decimal(price), Decimal(100_000), number, True), number)
 
 
 def test_a_drain_that_goes_on_is_waited_for(stage: Stage) -> None:
@@ -54,7 +54,7 @@ def test_orders_that_cannot_be_cancelled_are_told_of(stage: Stage, monkeypatch: 
 
     monkeypatch.setattr(EngineExchange, "cancel", refused)
     stage.person.on_timeout = lambda cycles_open: "cancel"  # type: ignore[method-assign]
-    (order,) = stage.engine.open_orders("default")
+    (order,) = stage.engine.state.open_orders("default")
     weak, keys = stage.make_key("weak", Role.SITE), stage.person.keys
     stage.person.keys = lambda todo, roles: {Role.ROBOT: weak}  # type: ignore[method-assign]
     with pytest.raises(KeyPolicyError) as later:

@@ -22,20 +22,22 @@ from support.rotation_world import SUB_ACCOUNT, EngineExchange, Stage
 def stage(tmp_path: Path) -> Iterator[Stage]:
     """The keys in use are restricted to trusted addresses, and fortctl has seen that."""
     one = Stage(tmp_path, SUB_ACCOUNT)
-    for api_key, key in list(one.engine.keys.items()):
+    for api_key, key in list(one.engine.state.keys.items()):
         if key.account == "default":
-            one.engine.keys[api_key] = replace(key, ips=("127.0.0.1",))
+            one.engine.state.keys[api_key] = replace(key, ips=("127.0.0.1",))
     asyncio.run(one.tools().keys.verify(list(Role)))
     yield one
     one.end()
 
 
 def ips(stage: Stage) -> dict[str, tuple[str, ...]]:
-    return {key.name.split("-")[1]: key.ips for key in stage.engine.keys.values() if key.name.startswith("fortctl-")}
+    return {
+        key.name.split("-")[1]: key.ips for key in stage.engine.state.keys.values() if key.name.startswith("fortctl-")
+    }
 
 
 def lose_both(stage: Stage) -> None:
-    for key in list(stage.engine.keys.values()):
+    for key in list(stage.engine.state.keys.values()):
         if key.account == "default":
             stage.engine.delete_key(key.name)
     stage.clock.wait(60)

@@ -102,5 +102,5 @@ def test_a_key_that_was_sent_before_it_is_the_one_that_a_rotation_replaces(
         asyncio.run(_queue(stage))
     done = stage.rotate(RotationMode.OVERLAP, Scope.ROBOT).operation
     assert done.facts["old"]["robot"]["name"] == "robot-second"
-    assert {key.name for key in stage.engine.keys.values()} >= {"robot-old", "robot-new"}
-    assert "robot-second" not in {key.name for key in stage.engine.keys.values()}
+    assert {key.name for key in stage.engine.state.keys.values()} >= {"robot-old", "robot-new"}
+    assert "robot-second" not in {key.name for key in stage.engine.state.keys.values()}

@@ -24,7 +24,7 @@ def stage(tmp_path: Path) -> Iterator[Stage]:
 
 
 def made(stage: Stage) -> set[str]:
-    return {key.name for key in stage.engine.keys.values() if key.name.startswith("fortctl-")}
+    return {key.name for key in stage.engine.state.keys.values() if key.name.startswith("fortctl-")}
 
 
 def panic_after(stage: Stage, monkeypatch: pytest.MonkeyPatch, name: str) -> list[str]:

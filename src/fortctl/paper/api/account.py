@@ -13,7 +13,7 @@ Row = dict[str, Any]
 
 
 def account(context: Context, values: Values) -> Row:
-    found, symbol = context.account, next(iter(context.engine.symbols.values()))
+    found, symbol = context.account, next(iter(context.state.symbols.values()))
     hide = flag_of(values, "omitZeroBalances")
     balances = [
         {

@@ -65,7 +65,7 @@ def depth_weight(values: Values) -> int:
 
 
 def depth(context: Context, values: Values) -> Row:
-    book = context.engine.books[symbols_named(context, values)[0].name]
+    book = context.state.books[symbols_named(context, values)[0].name]
     limit = limit_of(values, 100, 5000)
 
     def rows(side: str) -> list[list[str]]:
@@ -88,18 +88,18 @@ def _trade_row(row: tuple[int, int, Trade]) -> Row:
 
 
 def trades(context: Context, values: Values) -> list[Row]:
-    history = context.engine.history[symbol_named(context, values).name]
+    history = context.state.history[symbol_named(context, values).name]
     return [_trade_row(row) for row in history.last(limit_of(values))]
 
 
 def historical_trades(context: Context, values: Values) -> list[Row]:
-    history = context.engine.history[symbol_named(context, values).name]
+    history = context.state.history[symbol_named(context, values).name]
     first, limit = whole_of(values, "fromId"), limit_of(values)
     return [_trade_row(row) for row in (history.last(limit) if first is None else history.from_id(first, limit))]
 
 
 def aggregate_trades(context: Context, values: Values) -> list[Row]:
-    history = context.engine.history[symbol_named(context, values).name]
+    history = context.state.history[symbol_named(context, values).name]
     first, limit = whole_of(values, "fromId"), limit_of(values)
     start, end = span_of(values)
     if first is not None and (start is not None or end is not None):
@@ -137,7 +137,7 @@ def klines(context: Context, values: Values) -> list[list[Any]]:
     if interval not in INTERVALS:
         raise errors.BAD_INTERVAL
     start, end = span_of(values)
-    candles = context.engine.history[symbol.name].candles(
+    candles = context.state.history[symbol.name].candles(
         interval, limit_of(values), start=start, end=end, offset=zone_of(values)
     )
     return [kline_row(candle) for candle in candles]
@@ -145,9 +145,9 @@ def klines(context: Context, values: Values) -> list[list[Any]]:
 
 def avg_price(context: Context, values: Values) -> Row:
     name = symbol_named(context, values).name
-    history = context.engine.history[name]
+    history = context.state.history[name]
     average = history.average(context.now)
-    price = average if average is not None else context.engine.price(name)
+    price = average if average is not None else context.state.last_price(name)
     return {"mins": 5, "price": text(price), "closeTime": history.times[-1] if len(history) else context.now}
 
 

@@ -109,33 +109,33 @@ def no_opo(context: Context, values: Values) -> Row:
 
 
 def _place(context: Context, values: Values, kind: str, orders: list[PaperOrder]) -> Row:
-    engine = context.engine
+    state = context.state
     client_id = client_id_of(values, "listClientOrderId")
     answer = response_of(values, "RESULT")
-    found = engine.trading.lists.place(kind, client_id, orders, context.now)
-    fills = engine.fills.get((found.account, found.symbol), [])
+    found = context.engine.order_manager.lists.place(kind, client_id, orders, context.now)
+    fills = state.fills.get((found.account, found.symbol), [])
     reports = [
         placed(order, answer, context.now, [fill for fill in fills if fill["orderId"] == order.id], [])
         for order in orders
     ]
-    return {**list_row(engine, found), "orderReports": reports}
+    return {**list_row(state, found), "orderReports": reports}
 
 
 def _named_list(context: Context, values: Values, by_name: str, absent: errors.BinanceError) -> OrderList:
-    engine, account = context.engine, context.account.name
+    state, account = context.state, context.account.name
     number, name = whole_of(values, "orderListId"), values.get(by_name)
     if number is None and not name:
         raise errors.either(by_name, "orderListId")
     if number is None and name:
-        number = engine.list_by_client_id.get((account, name))
-    found = engine.lists.get(number) if number is not None else None
+        number = state.list_by_client_id.get((account, name))
+    found = state.lists.get(number) if number is not None else None
     if found is None or found.account != account or (name and found.client_id != name):
         raise absent
     return found
 
 
 def query_list(context: Context, values: Values) -> Row:
-    return list_row(context.engine, _named_list(context, values, "origClientOrderId", errors.NO_SUCH_LIST))
+    return list_row(context.state, _named_list(context, values, "origClientOrderId", errors.NO_SUCH_LIST))
 
 
 def cancel_list(context: Context, values: Values) -> Row:
@@ -143,29 +143,29 @@ def cancel_list(context: Context, values: Values) -> Row:
     if found.symbol != symbol_named(context, values).name:
         raise errors.UNKNOWN_ORDER
     cancel_id = client_id_of(values, "newClientOrderId") or f"cancellist{found.id:012d}"
-    context.engine.trading.lists.cancel(found, context.now)
+    context.engine.order_manager.lists.cancel(found, context.now)
     return list_cancelled(context, found.id, cancel_id)
 
 
 def all_lists(context: Context, values: Values) -> list[Row]:
-    engine, account = context.engine, context.account.name
+    state, account = context.state, context.account.name
     first, limit = whole_of(values, "fromId"), limit_of(values)
     start, end = span_of(values, 24)
     if first is not None and (start is not None or end is not None):
         raise errors.bad_combination()
     found = [
         one
-        for one in engine.lists.values()
+        for one in state.lists.values()
         if one.account == account
         and (first is None or one.id >= first)
         and (start is None or one.time >= start)
         and (end is None or one.time <= end)
     ]
     chosen = found[:limit] if first is not None or start is not None else found[-limit:]
-    return [list_row(engine, one) for one in chosen]
+    return [list_row(state, one) for one in chosen]
 
 
 def open_lists(context: Context, values: Values) -> list[Row]:
-    engine, account = context.engine, context.account.name
-    found = [engine.lists[number] for number in engine.open_lists]
-    return [list_row(engine, one) for one in found if one.account == account]
+    state, account = context.state, context.account.name
+    found = [state.lists[number] for number in state.open_lists]
+    return [list_row(state, one) for one in found if one.account == account]

@@ -20,6 +20,7 @@ from fortctl.paper.api.parameters import (
 from fortctl.paper.api.responses import amended, cancelled, commissions, list_row, order_row, placed
 from fortctl.paper.engine import errors
 from fortctl.paper.engine.amend import amend
+from fortctl.paper.engine.order_checks import check_filters, check_order
 from fortctl.paper.engine.orders import PaperOrder
 
 Row = dict[str, Any]
@@ -33,21 +34,21 @@ def new_order(context: Context, values: Values) -> Row:
 
 
 def _place(context: Context, order: PaperOrder, kind: str) -> Row:
-    engine = context.engine
-    before = engine.next_prevented
-    fills = engine.trading.place(order, context.now)
-    rows = engine.prevented.get((order.account, order.symbol), []) if engine.next_prevented != before else []
+    state = context.state
+    before = state.next_prevented
+    fills = context.engine.order_manager.place(order, context.now)
+    rows = state.prevented.get((order.account, order.symbol), []) if state.next_prevented != before else []
     prevented = [row for row in rows if row["preventedMatchId"] >= before]
     return placed(order, kind, context.now, fills, prevented)
 
 
 def test_order(context: Context, values: Values) -> Row:
     order = read_order(context, values)
-    context.engine.trading.acceptance.check_filters(order)
-    context.engine.trading.acceptance.check_order(order)
+    check_filters(context.state, order)
+    check_order(context.state, order)
     if not flag_of(values, "computeCommissionRates"):
         return {}
-    symbol, account = context.engine.symbols[order.symbol], context.account
+    symbol, account = context.state.symbols[order.symbol], context.account
     return {
         "standardCommissionForOrder": commissions(symbol.maker, symbol.taker, sides=False),
         "specialCommissionForOrder": commissions(sides=False),
@@ -72,7 +73,7 @@ def _named_order(
     if order_id is None and not name:
         raise errors.either(by_name, by_id)
     symbol = symbol_named(context, values)
-    order = context.engine.find(context.account.name, symbol.name, order_id, name)
+    order = context.state.find_order(context.account.name, symbol.name, order_id, name)
     if order is None:
         raise absent
     if order_id is not None and name and order.client_order_id != name:
@@ -98,22 +99,22 @@ def _cancel(context: Context, order: PaperOrder, cancel_id: str, restrictions: s
     if restrictions and restrictions not in ("ONLY_NEW", "ONLY_PARTIALLY_FILLED"):
         raise errors.BinanceError(-1145, "Invalid cancelRestrictions")
     cancel_id = cancel_id or f"cancel{order.id:016d}"
-    context.engine.trading.cancel(order, context.now, cancel_id, restrictions)
+    context.engine.order_manager.cancel(order, context.now, cancel_id, restrictions)
     if order.list_id == -1:
         return cancelled(order, cancel_id, context.now)
     return list_cancelled(context, order.list_id, cancel_id)
 
 
 def list_cancelled(context: Context, list_id: int, cancel_id: str) -> Row:
-    engine = context.engine
-    found = engine.lists[list_id]
-    reports = [cancelled(engine.orders[number], cancel_id, context.now) for number in found.orders]
-    return {**list_row(engine, found), "transactionTime": context.now, "orderReports": reports}
+    state = context.state
+    found = state.lists[list_id]
+    reports = [cancelled(state.orders[number], cancel_id, context.now) for number in found.orders]
+    return {**list_row(state, found), "transactionTime": context.now, "orderReports": reports}
 
 
 def cancel_open_orders(context: Context, values: Values) -> list[Row]:
-    engine, symbol = context.engine, symbol_named(context, values).name
-    found = engine.open_orders(context.account.name, symbol)
+    symbol = symbol_named(context, values).name
+    found = context.state.open_orders(context.account.name, symbol)
     if not found:
         raise errors.UNKNOWN_ORDER
     answers = []
@@ -145,7 +146,7 @@ def _cancel_replace(context: Context, values: Values, over: errors.BinanceError 
         raise errors.either("cancelOrigClientOrderId", "cancelOrderId")
     order = read_order(context, values)
     kind = response_of(values, "FULL" if order.type in ("MARKET", "LIMIT") else "ACK")
-    context.engine.trading.acceptance.check_filters(order)
+    check_filters(context.state, order)
     cancel_result = new_result = "SUCCESS"
     cancel_answer: Row
     new_answer: Row | None = None
@@ -184,14 +185,14 @@ def amend_order(context: Context, values: Values) -> Row:
     if not order.open:
         raise errors.BinanceError(-2038, "Unknown order sent.")
     before = order.client_order_id
-    row = amend(context.engine, order, quantity, name, context.now)
+    row = amend(context.state, context.engine.order_manager.reports, order, quantity, name, context.now)
     answer: Row = {
         "transactTime": context.now,
         "executionId": row["executionId"],
         "amendedOrder": amended(order, before),
     }
     if order.list_id != -1:
-        answer["listStatus"] = list_row(context.engine, context.engine.lists[order.list_id], short=True)
+        answer["listStatus"] = list_row(context.state, context.state.lists[order.list_id], short=True)
     return answer
 
 
@@ -200,14 +201,14 @@ def amend_order(context: Context, values: Values) -> Row:
 
 def open_orders(context: Context, values: Values) -> list[Row]:
     symbol = symbol_named(context, values).name if "symbol" in values else None
-    return [order_row(order) for order in context.engine.open_orders(context.account.name, symbol)]
+    return [order_row(order) for order in context.state.open_orders(context.account.name, symbol)]
 
 
 def all_orders(context: Context, values: Values) -> list[Row]:
     symbol, account = symbol_named(context, values).name, context.account.name
     first, limit = whole_of(values, "orderId"), limit_of(values)
     start, end = span_of(values, DAY_HOURS)
-    found = context.engine.orders_of.get((account, symbol), [])
+    found = context.state.orders_by_symbol.get((account, symbol), [])
     if first is not None:
         found = found[bisect_left(found, first, key=lambda order: order.id) :]
     if start is not None or end is not None:
@@ -223,7 +224,7 @@ def my_trades(context: Context, values: Values) -> list[Row]:
     start, end = span_of(values, DAY_HOURS)
     if first is not None and (start is not None or end is not None):
         raise errors.bad_combination()
-    found = context.engine.fills.get((context.account.name, symbol), [])
+    found = context.state.fills.get((context.account.name, symbol), [])
     if first is not None:
         found = found[bisect_left(found, first, key=lambda fill: int(fill["id"])) :]
     if order_id is not None or start is not None or end is not None:
@@ -245,7 +246,7 @@ def prevented_matches(context: Context, values: Values) -> list[Row]:
         raise errors.either("preventedMatchId", "orderId")
     found = [
         row
-        for row in context.engine.prevented.get((context.account.name, symbol), [])
+        for row in context.state.prevented.get((context.account.name, symbol), [])
         if (number is None or row["preventedMatchId"] == number)
         and (order_id is None or order_id in (row["takerOrderId"], row["makerOrderId"]))
         and (first is None or row["preventedMatchId"] >= first)
@@ -255,11 +256,11 @@ def prevented_matches(context: Context, values: Values) -> list[Row]:
 
 def amendments(context: Context, values: Values) -> list[Row]:
     symbol, order_id = symbol_named(context, values).name, whole_of(values, "orderId")
-    order = context.engine.find(context.account.name, symbol, order_id, None)
+    order = context.state.find_order(context.account.name, symbol, order_id, None)
     if order is None:
         raise errors.NO_SUCH_ORDER
     first, limit = whole_of(values, "fromExecutionId") or 0, limit_of(values)
-    return [row for row in context.engine.amendments.get(order.id, []) if row["executionId"] >= first][:limit]
+    return [row for row in context.state.amendments.get(order.id, []) if row["executionId"] >= first][:limit]
 
 
 def allocations(context: Context, values: Values) -> list[Row]:

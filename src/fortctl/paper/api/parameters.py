@@ -13,6 +13,7 @@ from typing import Any
 from fortctl.paper.engine import errors
 from fortctl.paper.engine.accounts import Account, ApiKey
 from fortctl.paper.engine.exchange import Engine
+from fortctl.paper.engine.state import ExchangeState
 from fortctl.paper.engine.symbols import STATUSES, Symbol
 
 CLIENT_ID = "^[a-zA-Z0-9-_]{1,36}$"
@@ -47,9 +48,14 @@ class Context:
     new_key: Callable[[], str] = lambda: "0" * 64
 
     @property
+    def state(self) -> ExchangeState:
+        return self.engine.state
+
+    @property
     def account(self) -> Account:
+        """The account of the calling key."""
         assert self.key is not None
-        return self.engine.accounts[self.key.account]
+        return self.state.accounts[self.key.account]
 
 
 Handler = Callable[[Context, Values], Any]
@@ -110,7 +116,7 @@ def check_parameters(call: Call, values: Values) -> None:
 
 
 def find_symbol(context: Context, name: str) -> Symbol:
-    found = context.engine.symbols.get(name)
+    found = context.state.symbols.get(name)
     if found is None:
         raise errors.BAD_SYMBOL if re.fullmatch(r"[\w\-.]{1,20}", name) else errors.illegal("symbol", SYMBOL)
     return found
@@ -131,7 +137,7 @@ def symbols_named(context: Context, values: Values) -> list[Symbol]:
         if len({symbol.name for symbol in found}) < len(found):
             raise errors.BinanceError(-1151, "Symbol is present multiple times in the list.")
     else:
-        found = list(context.engine.symbols.values())
+        found = list(context.state.symbols.values())
     status = values.get("symbolStatus")
     if status is not None:
         if status not in STATUSES:

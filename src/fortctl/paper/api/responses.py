@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from fortctl.paper.engine.exchange import Engine
 from fortctl.paper.engine.filters import ZERO, text
 from fortctl.paper.engine.orders import OrderList, PaperOrder
+from fortctl.paper.engine.state import ExchangeState
 
 Row = dict[str, Any]
 
@@ -139,7 +139,7 @@ def amended(order: PaperOrder, before: str) -> Row:
     }
 
 
-def list_row(engine: Engine, found: OrderList, *, short: bool = False) -> Row:
+def list_row(state: ExchangeState, found: OrderList, *, short: bool = False) -> Row:
     """Return a list as ``GET /api/v3/orderList`` tells it; ``short`` is how an amendment names it."""
     row: Row = {"orderListId": found.id, "contingencyType": found.contingency}
     if not short:
@@ -150,7 +150,7 @@ def list_row(engine: Engine, found: OrderList, *, short: bool = False) -> Row:
         row["transactionTime"] = found.time
     row["symbol"] = found.symbol
     row["orders"] = [
-        {"symbol": found.symbol, "orderId": number, "clientOrderId": engine.orders[number].client_order_id}
+        {"symbol": found.symbol, "orderId": number, "clientOrderId": state.orders[number].client_order_id}
         for number in found.orders
     ]
     return row

@@ -40,7 +40,7 @@ def _master(context: Context) -> Account:
 
 def _sub(context: Context, values: Values) -> Account:
     master = _master(context)
-    for account in context.engine.accounts.values():
+    for account in context.state.accounts.values():
         if account.master == master.name and account.email == values["email"]:
             return account
     raise errors.bad_value("email")
@@ -48,7 +48,7 @@ def _sub(context: Context, values: Values) -> Account:
 
 def _key(context: Context, values: Values) -> ApiKey:
     sub = _sub(context, values)
-    key = context.engine.keys.get(values["subAccountApiKey"])
+    key = context.state.keys.get(values["subAccountApiKey"])
     if key is None or key.account != sub.name:
         raise errors.bad_value("subAccountApiKey")
     return key
@@ -111,7 +111,7 @@ def _public_half(values: Values) -> tuple[str, str]:
 
 
 def _keys(context: Context, sub: Account) -> list[ApiKey]:
-    return [key for key in context.engine.keys.values() if key.account == sub.name]
+    return [key for key in context.state.keys.values() if key.account == sub.name]
 
 
 def _created(key: ApiKey, secret: str, names: dict[str, str]) -> Row:
@@ -146,7 +146,7 @@ def create_v2(context: Context, values: Values) -> Row:
 def delete(context: Context, values: Values) -> Row:
     key = _key(context, values)
     _needs_trading(context)
-    context.engine.drop_key(key)
+    context.engine.remove_key(key)
     return {}
 
 
@@ -177,7 +177,7 @@ def permission(context: Context, values: Values) -> Row:
         if flag in values:
             granted = granted | {name} if flag_of(values, flag) else granted - {name}
     key.permissions = tuple(sorted(granted, key=lambda name: name != "reading"))
-    context.engine.changed.add(("key", key.api_key))
+    context.state.changed.add(("key", key.api_key))
     return {"apiName": key.name, "apikey": key.api_key, **_flags(key, FLAGS), "timestamp": context.now}
 
 
@@ -189,7 +189,7 @@ def set_ips(context: Context, values: Values) -> Row:
     if status == "2" and not ips:
         raise errors.missing("ipAddress")
     key.ips = ips if status == "2" else ()
-    context.engine.changed.add(("key", key.api_key))
+    context.state.changed.add(("key", key.api_key))
     return {"status": status, "ipList": list(key.ips), "updateTime": context.now, "apiKey": key.api_key}
 
 
@@ -212,5 +212,5 @@ def delete_ips(context: Context, values: Values) -> Row:
         # Otherwise a restricted key would silently become one for every address.
         raise errors.bad_value("ipAddress")
     key.ips = left
-    context.engine.changed.add(("key", key.api_key))
+    context.state.changed.add(("key", key.api_key))
     return get_ips(context, values)

@@ -7,8 +7,8 @@ from typing import Any
 
 from fortctl.paper.api.parameters import Context, Values, choice_of, symbols_named, zone_of
 from fortctl.paper.engine import errors
-from fortctl.paper.engine.exchange import Engine
 from fortctl.paper.engine.filters import ZERO
+from fortctl.paper.engine.state import ExchangeState
 from fortctl.paper.engine.symbols import Symbol, text
 from fortctl.paper.engine.trade_history import DAY_MS, MINUTE_MS, Candle
 
@@ -52,10 +52,10 @@ def _chosen(context: Context, values: Values, *, needed: bool = False) -> list[S
 class Statistics:
     """What happened to a symbol's price between two times (ms)."""
 
-    def __init__(self, engine: Engine, symbol: str, start: int, end: int) -> None:
-        candle = engine.history[symbol].window(start, end)
+    def __init__(self, state: ExchangeState, symbol: str, start: int, end: int) -> None:
+        candle = state.history[symbol].window(start, end)
         if candle is None:
-            price = engine.history[symbol].price_before(start) or engine.price(symbol)
+            price = state.history[symbol].price_before(start) or state.last_price(symbol)
             candle = Candle(start, end, price, price, price, price, ZERO, ZERO, 0, ZERO, ZERO, -1, -1)
         self.candle = candle
         self.start, self.end = start, end
@@ -105,22 +105,22 @@ class Statistics:
         }
 
 
-def day_statistics(engine: Engine, symbol: str, now: int) -> Statistics:
-    return Statistics(engine, symbol, now - DAY_MS, now)
+def day_statistics(state: ExchangeState, symbol: str, now: int) -> Statistics:
+    return Statistics(state, symbol, now - DAY_MS, now)
 
 
-def day_row(engine: Engine, symbol: str, now: int) -> Row:
+def day_row(state: ExchangeState, symbol: str, now: int) -> Row:
     """Return the FULL row of ``ticker/24hr``."""
-    found = day_statistics(engine, symbol, now)
+    found = day_statistics(state, symbol, now)
     one = found.candle
-    last = engine.books[symbol].last
-    (bid, bid_size), (ask, ask_size) = engine.books[symbol].best()
+    last = state.books[symbol].last
+    (bid, bid_size), (ask, ask_size) = state.books[symbol].best()
     return {
         "symbol": symbol,
         "priceChange": text(found.change),
         "priceChangePercent": f"{found.percent:.3f}",
         "weightedAvgPrice": text(found.average),
-        "prevClosePrice": text(engine.history[symbol].price_before(found.start) or one.open),
+        "prevClosePrice": text(state.history[symbol].price_before(found.start) or one.open),
         "lastPrice": text(one.close),
         "lastQty": text(last.quantity if last else ZERO),
         "bidPrice": text(bid),
@@ -142,11 +142,11 @@ def day_row(engine: Engine, symbol: str, now: int) -> Row:
 
 def ticker_24h(context: Context, values: Values) -> Any:
     kind = _kind(values)
-    engine, now = context.engine, context.now
+    state, now = context.state, context.now
     rows = [
-        day_row(engine, symbol.name, now)
+        day_row(state, symbol.name, now)
         if kind == "FULL"
-        else day_statistics(engine, symbol.name, now).short(symbol.name)
+        else day_statistics(state, symbol.name, now).short(symbol.name)
         for symbol in _chosen(context, values)
     ]
     return _shown(values, rows)
@@ -186,19 +186,19 @@ def rolling(context: Context, values: Values) -> Any:
 def _windowed(context: Context, values: Values, start: int, end: int, kind: str) -> Any:
     rows = []
     for symbol in _chosen(context, values, needed=True):
-        found = Statistics(context.engine, symbol.name, start, end)
+        found = Statistics(context.state, symbol.name, start, end)
         rows.append(found.full(symbol.name) if kind == "FULL" else found.short(symbol.name))
     return _shown(values, rows)
 
 
 def ticker_price(context: Context, values: Values) -> Any:
-    engine = context.engine
-    rows = [{"symbol": one.name, "price": text(engine.price(one.name))} for one in _chosen(context, values)]
+    state = context.state
+    rows = [{"symbol": one.name, "price": text(state.last_price(one.name))} for one in _chosen(context, values)]
     return _shown(values, rows)
 
 
-def best_row(engine: Engine, symbol: str) -> Row:
-    (bid, bid_size), (ask, ask_size) = engine.books[symbol].best()
+def best_row(state: ExchangeState, symbol: str) -> Row:
+    (bid, bid_size), (ask, ask_size) = state.books[symbol].best()
     return {
         "symbol": symbol,
         "bidPrice": text(bid),
@@ -209,4 +209,4 @@ def best_row(engine: Engine, symbol: str) -> Row:
 
 
 def book_ticker(context: Context, values: Values) -> Any:
-    return _shown(values, [best_row(context.engine, one.name) for one in _chosen(context, values)])
+    return _shown(values, [best_row(context.state, one.name) for one in _chosen(context, values)])

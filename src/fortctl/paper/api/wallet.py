@@ -65,7 +65,7 @@ def system_status(context: Context, values: Values) -> Row:
 
 
 def trade_fee(context: Context, values: Values) -> list[Row]:
-    symbols = [symbol_named(context, values)] if "symbol" in values else list(context.engine.symbols.values())
+    symbols = [symbol_named(context, values)] if "symbol" in values else list(context.state.symbols.values())
     return [
         {"symbol": one.name, "makerCommission": f"{one.maker:f}", "takerCommission": f"{one.taker:f}"}
         for one in symbols
@@ -74,7 +74,7 @@ def trade_fee(context: Context, values: Values) -> list[Row]:
 
 def user_assets(context: Context, values: Values) -> list[Row]:
     """``POST /sapi/v3/asset/getUserAsset``: assets of which there is some."""
-    account, engine = context.account, context.engine
+    account, state = context.account, context.state
     wanted = values.get("asset")
     rows = []
     for asset in account.assets():
@@ -91,7 +91,11 @@ def user_assets(context: Context, values: Values) -> list[Row]:
         }
         if flag_of(values, "needBtcValuation"):
             worth = next(
-                (engine.price(one.name) for one in engine.symbols.values() if (one.base, one.quote) == (asset, "BTC")),
+                (
+                    state.last_price(one.name)
+                    for one in state.symbols.values()
+                    if (one.base, one.quote) == (asset, "BTC")
+                ),
                 ZERO,
             )
             row["btcValuation"] = text((free + locked) * (1 if asset == "BTC" else worth))
@@ -103,7 +107,7 @@ def user_assets(context: Context, values: Values) -> list[Row]:
 
 def coins(context: Context, values: Values) -> list[Row]:
     """``GET /sapi/v1/capital/config/getall``: the assets of the symbols here; none can be moved over a network."""
-    assets = {asset for symbol in context.engine.symbols.values() for asset in (symbol.base, symbol.quote)}
+    assets = {asset for symbol in context.state.symbols.values() for asset in (symbol.base, symbol.quote)}
     account = context.account
     return [
         {
@@ -138,7 +142,7 @@ def set_bnb_burn(context: Context, values: Values) -> Row:
         choice_of(values, "interestBNBBurn", ("true", "false"))
     if "spotBNBBurn" in values:
         context.account.pays_in_bnb = flag_of(values, "spotBNBBurn")
-        context.engine.changed.add(("account", context.account.name))
+        context.state.changed.add(("account", context.account.name))
     return get_bnb_burn(context, values)
 
 

@@ -4,23 +4,25 @@ from __future__ import annotations
 
 import hashlib
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from fortctl.paper.engine import errors
 from fortctl.paper.engine.filters import text
+from fortctl.paper.engine.order_funds import release_excess
+from fortctl.paper.engine.order_reports import OrderReports
 from fortctl.paper.engine.orders import PaperOrder
-
-if TYPE_CHECKING:
-    from fortctl.paper.engine.exchange import Engine
+from fortctl.paper.engine.state import ExchangeState
 
 
-def amend(engine: Engine, order: PaperOrder, quantity: Decimal, client_id: str, now: int) -> dict[str, Any]:
+def amend(
+    state: ExchangeState, reports: OrderReports, order: PaperOrder, quantity: Decimal, client_id: str, now: int
+) -> dict[str, Any]:
     """Reduce an order's quantity, keeping its priority; return the row of ``order/amendments``.
 
     Raises:
         Refusal: -2038 with the reason.
     """
-    trading, symbol = engine.trading, engine.symbols[order.symbol]
+    symbol = state.symbols[order.symbol]
     if not symbol.flags["amendAllowed"]:
         raise errors.NO_AMEND
     if quantity == order.quantity:
@@ -38,30 +40,30 @@ def amend(engine: Engine, order: PaperOrder, quantity: Decimal, client_id: str, 
     before, name = order.quantity, order.client_order_id
     new_name = client_id or hashlib.sha256(f"{order.id}/{order.amends}".encode()).hexdigest()[:22]
     if new_name != name:
-        taken = engine.by_client_id.get((order.account, order.symbol, new_name))
-        if taken is not None and engine.orders[taken].open:
+        holder = state.by_client_id.get((order.account, order.symbol, new_name))
+        if holder is not None and state.orders[holder].open:
             raise errors.BinanceError(-2038, "Duplicate order sent.")
         # The order answers to its new name alone.
-        if engine.by_client_id.get((order.account, order.symbol, name)) == order.id:
-            del engine.by_client_id[order.account, order.symbol, name]
-        engine.by_client_id[order.account, order.symbol, new_name] = order.id
+        if state.by_client_id.get((order.account, order.symbol, name)) == order.id:
+            del state.by_client_id[order.account, order.symbol, name]
+        state.by_client_id[order.account, order.symbol, new_name] = order.id
     order.quantity, order.client_order_id, order.update_time = quantity, new_name, now
     if order.iceberg:
         order.shown = min(order.shown, order.left)
-    trading.release_excess(order)
-    trading.mark(order)
+    release_excess(state, order)
+    reports.mark(order)
     row: dict[str, Any] = {
         "symbol": order.symbol,
         "orderId": order.id,
-        "executionId": engine.next_execution,
+        "executionId": state.next_execution,
         "origClientOrderId": name,
         "newClientOrderId": new_name,
         "origQty": text(before),
         "newQty": text(quantity),
         "time": now,
     }
-    engine.amendments.setdefault(order.id, []).append(row)
-    engine.changed.add(("amendment", f"{order.id}/{row['executionId']}"))
-    trading.report(order, "REPLACED", now)
-    trading.flush(now)
+    state.amendments.setdefault(order.id, []).append(row)
+    state.changed.add(("amendment", f"{order.id}/{row['executionId']}"))
+    reports.report(order, "REPLACED", now)
+    reports.send_positions(now)
     return row

@@ -62,16 +62,16 @@ class OrderBook:
     update_id: int = 0
     next_rank: int = 1
     # takers have consumed of it
-    taken: bool = False
+    consumed: bool = False
     # orders whose place in the queue or trail has moved, which no event tells
     moved: set[int] = field(default_factory=set)
     # the resting orders as they match: buyers, sellers
     bids: BookSide = field(default_factory=lambda: BookSide(True))
     offers: BookSide = field(default_factory=lambda: BookSide(False))
     # account → its orders that rest or wait
-    of: dict[str, dict[int, PaperOrder]] = field(default_factory=dict)
+    by_account: dict[str, dict[int, PaperOrder]] = field(default_factory=dict)
 
-    def see(self, trade: Trade) -> None:
+    def record_trade(self, trade: Trade) -> None:
         """Take a recorded trade into the derived book."""
         self.last = trade
         self.update_id += 1
@@ -87,14 +87,14 @@ class OrderBook:
 
     def as_json(self) -> dict[str, Any]:
         """Return what neither its orders nor the recorded trades tell again."""
-        sizes = {"bids": list(self.bid_sizes), "asks": list(self.ask_sizes)} if self.taken else {}
+        sizes = {"bids": list(self.bid_sizes), "asks": list(self.ask_sizes)} if self.consumed else {}
         return {"rank": self.next_rank, "update_id": self.update_id, **sizes}
 
-    def take_json(self, body: dict[str, Any]) -> None:
+    def restore(self, body: dict[str, Any]) -> None:
         """Take back what :meth:`as_json` told, after the recorded trades were seen again."""
         self.next_rank, self.update_id = body["rank"], body["update_id"]
         if "bids" in body:
-            self.taken = True
+            self.consumed = True
             self.bid_sizes = deque(map(Decimal, body["bids"]), maxlen=DEPTH)
             self.ask_sizes = deque(map(Decimal, body["asks"]), maxlen=DEPTH)
 
@@ -179,17 +179,17 @@ class OrderBook:
         if order.iceberg:
             order.shown = min(order.iceberg, order.left)
         order.rank, self.next_rank = self.next_rank, self.next_rank + 1
-        self.keep(order)
+        self.add(order)
         self.update_id += 1
 
-    def keep(self, order: PaperOrder) -> None:
+    def add(self, order: PaperOrder) -> None:
         """Take an open order in, where its status says: among those that rest or those that wait for their trigger."""
         if order.waits:
             self.waiting[order.id] = order
         else:
             self.resting[order.id] = order
             self._side(order).add(order)
-        self.of.setdefault(order.account, {})[order.id] = order
+        self.by_account.setdefault(order.account, {})[order.id] = order
 
     def _side(self, order: PaperOrder) -> BookSide:
         return self.bids if order.side == "BUY" else self.offers
@@ -199,9 +199,9 @@ class OrderBook:
             self._side(order).remove(order.id)
             self.update_id += 1
         self.waiting.pop(order.id, None)
-        mine = self.of.get(order.account)
+        mine = self.by_account.get(order.account)
         if mine is not None and mine.pop(order.id, None) is not None and not mine:
-            del self.of[order.account]
+            del self.by_account[order.account]
 
     # -- takers ----------------------------------------------------------------------------------------------------
 
@@ -228,25 +228,25 @@ class OrderBook:
             if shown and not order.takes_any_price:
                 shown = price <= order.price if buying else price >= order.price
             if resting is not None and (not shown or (resting.price <= price if buying else resting.price >= price)):
-                quantity = min(_visible(resting), self.wanted(order, resting.price))
+                quantity = min(_visible(resting), self.fillable(order, resting.price))
                 if quantity <= 0:
                     return
                 yield Match(order, resting.price, quantity, maker=False, against=resting)
                 self._shows_next_part(resting)
             elif shown:
-                quantity = min(sizes[number], self.wanted(order, price))
+                quantity = min(sizes[number], self.fillable(order, price))
                 if quantity <= 0:
                     return
                 yield Match(order, price, quantity, maker=False)
                 sizes[number] -= quantity
-                self.taken = True
+                self.consumed = True
                 self.update_id += 1
             else:
                 return
             if not order.open:
                 return
 
-    def wanted(self, order: PaperOrder, price: Decimal) -> Decimal:
+    def fillable(self, order: PaperOrder, price: Decimal) -> Decimal:
         """Return how much of an order is still to be had at a price."""
         if order.quote_quantity:
             affordable = (order.quote_quantity - order.quote_executed) / price

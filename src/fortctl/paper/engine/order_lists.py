@@ -6,15 +6,15 @@ The two orders of an OCO share what they lock: one of them holds it, and hands i
 from __future__ import annotations
 
 import hashlib
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from fortctl.paper.engine import errors, user_events
 from fortctl.paper.engine.filters import check_counts
+from fortctl.paper.engine.order_checks import check_client_id, check_filters, check_order, check_placing
+from fortctl.paper.engine.order_funds import paying_asset, required_funds
+from fortctl.paper.engine.order_reports import OrderReports
 from fortctl.paper.engine.orders import ZERO, OrderList, PaperOrder
-
-if TYPE_CHECKING:
-    from fortctl.paper.engine.exchange import Engine
-    from fortctl.paper.engine.order_manager import OrderManager
+from fortctl.paper.engine.state import ExchangeState
 
 LIMITS = ("LIMIT_MAKER", "LIMIT")
 
@@ -45,20 +45,36 @@ def check_pair(above: PaperOrder, below: PaperOrder, last_price: Any) -> None:
             raise errors.WRONG_PRICES
 
 
-class Lists:
-    """The order lists of one engine."""
+class OrderActions(Protocol):
+    """What a list has done with its orders; see :class:`fortctl.paper.engine.order_manager.OrderManager`."""
 
-    def __init__(self, engine: Engine, trading: OrderManager) -> None:
-        self._engine = engine
-        self._trading = trading
-        # Lists whose working order is filled: their second phase begins when the command at hand is done.
+    def register(self, order: PaperOrder, now: int) -> None: ...
+    def start(self, order: PaperOrder, now: int, *, hold: bool = True) -> object: ...
+    def end(self, order: PaperOrder, status: str, now: int) -> None: ...
+    def flush(self, now: int) -> object: ...
+
+
+class OrderLists:
+    """The order lists of one exchange.
+
+    Args:
+        state: the exchange.
+        reports: sends the events.
+        actions: registers, starts and ends single orders.
+    """
+
+    def __init__(self, state: ExchangeState, reports: OrderReports, actions: OrderActions) -> None:
+        self._state = state
+        self._reports = reports
+        self._actions = actions
+        # Lists whose working order is filled: their second phase begins at the end of the current command.
         self._due: list[OrderList] = []
 
     def open_count(self, account: str, symbol: str) -> int:
         return sum(
             1
-            for number in self._engine.open_lists
-            if (found := self._engine.lists[number]).account == account and found.symbol == symbol
+            for number in self._state.open_lists
+            if (found := self._state.lists[number]).account == account and found.symbol == symbol
         )
 
     def place(self, kind: str, client_id: str, orders: list[PaperOrder], now: int) -> OrderList:
@@ -70,42 +86,42 @@ class Lists:
         Raises:
             Refusal: what is wrong with one of its orders, or with the list.
         """
-        engine, trading = self._engine, self._trading
+        state, actions = self._state, self._actions
         first = orders[0]
-        book = engine.books[first.symbol]
+        book = state.books[first.symbol]
         counts = {"MAX_NUM_ORDER_LISTS": self.open_count(first.account, first.symbol)}
         check_counts(book.symbol.filters, counts, lists=True)
         names = [order.client_order_id for order in orders if order.client_order_id]
         if len(set(names)) < len(names):
             raise errors.DUPLICATE
         for order in orders:
-            trading.acceptance.check_filters(order)
-        previous = engine.list_by_client_id.get((first.account, client_id))
-        if client_id and previous is not None and engine.lists[previous].open:
+            check_filters(state, order)
+        previous = state.list_by_client_id.get((first.account, client_id))
+        if client_id and previous is not None and state.lists[previous].open:
             raise errors.DUPLICATE
         if not book.symbol.trading:
             raise errors.CLOSED
-        if not engine.accounts[first.account].can_trade:
+        if not state.accounts[first.account].can_trade:
             raise errors.MAY_NOT_TRADE
         for order in orders:
-            trading.acceptance.check_client_id(order)
+            check_client_id(state, order)
         if kind == "OCO":
             self._check_oco(orders[0], orders[1])
         else:
-            trading.acceptance.check_order(first)
+            check_order(state, first)
             if kind == "OTOCO":
                 check_pair(orders[1], orders[2], None)
-        number, engine.next_list = engine.next_list, engine.next_list + 1
+        number, state.next_list = state.next_list, state.next_list + 1
         client_id = client_id or hashlib.sha256(f"{first.account}/list/{number}".encode()).hexdigest()[:22]
         for order in orders:
             order.list_id = number
-            trading.register(order, now)
+            actions.register(order, now)
         contingency = "OCO" if kind == "OCO" else "OTO"
         ids = [order.id for order in orders]
         found = OrderList(number, first.account, first.symbol, client_id, contingency, ids, now)
-        engine.lists[number] = found
-        engine.list_by_client_id[first.account, client_id] = number
-        engine.open_lists[number] = None
+        state.lists[number] = found
+        state.list_by_client_id[first.account, client_id] = number
+        state.open_lists[number] = None
         self._changed(found)
         self._tell(found, now)
         if kind == "OCO":
@@ -113,15 +129,15 @@ class Lists:
         else:
             for order in orders[1:]:
                 order.status = "PENDING_NEW"
-            trading.start(first, now)
-        trading.flush(now)
+            actions.start(first, now)
+        actions.flush(now)
         return found
 
     def _check_oco(self, above: PaperOrder, below: PaperOrder) -> None:
-        trading, book = self._trading, self._engine.books[above.symbol]
+        book = self._state.books[above.symbol]
         check_pair(above, below, book.last.price if book.last else None)
-        asset, amount = max((trading.acceptance.needs(order) for order in (above, below)), key=lambda need: need[1])
-        if self._engine.accounts[above.account].free.get(asset, ZERO) < amount:
+        asset, amount = max((required_funds(self._state, order) for order in (above, below)), key=lambda need: need[1])
+        if self._state.accounts[above.account].free.get(asset, ZERO) < amount:
             raise errors.NO_FUNDS
         for order in (above, below):
             if order.type == "LIMIT_MAKER" and book.would_take(order.side, order.price):
@@ -129,41 +145,39 @@ class Lists:
 
     def _start_pair(self, above: PaperOrder, below: PaperOrder, now: int) -> None:
         """Put both orders to work; the one that needs more holds for both."""
-        trading = self._trading
-        holder = max((above, below), key=lambda order: trading.acceptance.needs(order)[1])
+        holder = max((above, below), key=lambda order: required_funds(self._state, order)[1])
         for order in sorted((above, below), key=lambda order: order is not holder):
             if order.status in ("NEW", "PENDING_NEW"):
-                trading.start(order, now, hold=order is holder)
+                self._actions.start(order, now, hold=order is holder)
 
     def orders(self, found: OrderList) -> list[PaperOrder]:
-        return [self._engine.orders[number] for number in found.orders]
+        return [self._state.orders[number] for number in found.orders]
 
     def _partner(self, order: PaperOrder) -> PaperOrder | None:
         """Return the other order of an order's OCO pair, or None."""
-        found = self._engine.lists[order.list_id]
+        found = self._state.lists[order.list_id]
         pair = found.orders if found.contingency == "OCO" else found.orders[1:]
         if order.id not in pair or len(pair) != 2:
             return None
-        return self._engine.orders[pair[1] if pair[0] == order.id else pair[0]]
+        return self._state.orders[pair[1] if pair[0] == order.id else pair[0]]
 
     def leg_executes(self, order: PaperOrder, now: int) -> None:
         """One order of an OCO pair triggers or fills: the other is over, and what it held is this one's."""
         partner = self._partner(order)
         if partner is None or not partner.open:
             return
-        trading = self._trading
         order.held, partner.held = order.held + partner.held, ZERO
-        needed = trading.acceptance.needs(order)[1]
-        account, asset = self._engine.accounts[order.account], trading.pays_with(order)
+        needed = required_funds(self._state, order)[1]
+        account, asset = self._state.accounts[order.account], paying_asset(self._state, order)
         if order.held > needed:
             account.lock(asset, needed - order.held)
             order.held = needed
         partner.expiry_reason = "OCO_TRIGGER"
-        trading.end(partner, "EXPIRED", now)
+        self._actions.end(partner, "EXPIRED", now)
 
     def leg_done(self, order: PaperOrder, now: int) -> None:
         """An order of a list has ended: begin the next phase, or end the list."""
-        found = self._engine.lists[order.list_id]
+        found = self._state.lists[order.list_id]
         if not found.open:
             return
         orders = self.orders(found)
@@ -175,7 +189,7 @@ class Lists:
         partner = self._partner(order)
         if order.status == "EXPIRED_IN_MATCH" and partner is not None and partner.open:
             # What one held for both is gone with it.
-            self._trading.end(partner, "EXPIRED", now)
+            self._actions.end(partner, "EXPIRED", now)
         self._finish_if_over(found, now)
 
     def _finish_if_over(self, found: OrderList, now: int) -> None:
@@ -191,7 +205,6 @@ class Lists:
 
     def _second_phase(self, found: OrderList, pending: list[PaperOrder], now: int) -> None:
         """The working order is filled: the pending ones go to the book, or are rejected."""
-        trading = self._trading
         found.status_type = "UPDATED"
         self._changed(found)
         self._tell(found, now)
@@ -200,9 +213,9 @@ class Lists:
                 self._check_oco(pending[0], pending[1])
             else:
                 order = pending[0]
-                trading.acceptance.check_placing(order)
-                asset, amount = trading.acceptance.needs(order)
-                if self._engine.accounts[order.account].free.get(asset, ZERO) < amount:
+                check_placing(self._state, order)
+                asset, amount = required_funds(self._state, order)
+                if self._state.accounts[order.account].free.get(asset, ZERO) < amount:
                     raise errors.NO_FUNDS
         except errors.BinanceError as refusal:
             reasons = {
@@ -213,26 +226,26 @@ class Lists:
             }
             for order in pending:
                 order.status, order.update_time, order.expiry_reason = "REJECTED", now, "REJECTED"
-                self._engine.changed.add(("order", str(order.id)))
-                trading.report(order, "REJECTED", now, reason=reasons.get(refusal, "NONE"))
+                self._state.changed.add(("order", str(order.id)))
+                self._reports.report(order, "REJECTED", now, reason=reasons.get(refusal, "NONE"))
             return
         if len(pending) == 2:
             self._start_pair(pending[0], pending[1], now)
         else:
-            trading.start(pending[0], now)
+            self._actions.start(pending[0], now)
 
     def _give_up(self, pending: list[PaperOrder], now: int) -> None:
         for order in pending:
             if order.status == "PENDING_NEW":
                 order.expiry_reason = "OTO_PHASE_ONE_EXPIRED"
-                self._trading.end(order, "EXPIRED", now)
+                self._actions.end(order, "EXPIRED", now)
 
     def cancel_rest(self, order: PaperOrder, now: int) -> None:
         """One order was cancelled: Binance cancels the whole list."""
-        found = self._engine.lists[order.list_id]
+        found = self._state.lists[order.list_id]
         for one in self.orders(found):
             if one.open or one.status == "PENDING_NEW":
-                self._trading.end(one, "CANCELED", now)
+                self._actions.end(one, "CANCELED", now)
         if found.open:
             self._finish(found, now)
 
@@ -242,20 +255,20 @@ class Lists:
         if not found.open or not live:
             raise errors.UNKNOWN_ORDER
         for order in live:
-            self._trading.end(order, "CANCELED", now)
+            self._actions.end(order, "CANCELED", now)
         self._finish(found, now)
-        self._trading.flush(now)
+        self._actions.flush(now)
         return self.orders(found)
 
     def _finish(self, found: OrderList, now: int) -> None:
         found.status_type = found.order_status = "ALL_DONE"
-        self._engine.open_lists.pop(found.id, None)
+        self._state.open_lists.pop(found.id, None)
         self._changed(found)
         self._tell(found, now)
 
     def _changed(self, found: OrderList) -> None:
-        self._engine.changed.add(("list", str(found.id)))
+        self._state.changed.add(("list", str(found.id)))
 
     def _tell(self, found: OrderList, now: int) -> None:
         names = [(one.id, one.client_order_id) for one in self.orders(found)]
-        self._engine.emit(found.account, "list", user_events.list_status(found, names, now))
+        self._reports.report_list(found.account, user_events.list_status(found, names, now))

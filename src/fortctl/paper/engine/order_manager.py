@@ -7,18 +7,18 @@ from __future__ import annotations
 
 import hashlib
 from decimal import ROUND_DOWN, Decimal
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from fortctl.paper.engine import errors, user_events
+from fortctl.paper.engine import errors
 from fortctl.paper.engine.filters import text
-from fortctl.paper.engine.order_checks import Acceptance
-from fortctl.paper.engine.order_lists import Lists
+from fortctl.paper.engine.order_book import Match
+from fortctl.paper.engine.order_checks import check_filters, check_order
+from fortctl.paper.engine.order_funds import paying_asset, release_excess, required_funds
+from fortctl.paper.engine.order_lists import OrderLists
+from fortctl.paper.engine.order_reports import OrderReports
 from fortctl.paper.engine.orders import ZERO, PaperOrder
-from fortctl.paper.engine.self_trade_prevention import prevent
-
-if TYPE_CHECKING:
-    from fortctl.paper.engine.exchange import Engine
-    from fortctl.paper.engine.order_book import Match
+from fortctl.paper.engine.self_trade_prevention import prevent_self_trade
+from fortctl.paper.engine.state import FEES, MARKET, ExchangeState, Listeners
 
 _EIGHT = Decimal("0.00000001")
 BNB_DISCOUNT = Decimal("0.25")
@@ -26,21 +26,29 @@ Row = dict[str, Any]
 
 
 class OrderManager:
-    """The orders of one engine."""
+    """The orders of one exchange.
 
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
-        self.acceptance = Acceptance(engine)
-        self.lists = Lists(engine, self)
-        # account → assets that a position event still has to tell
-        self._touched: dict[str, dict[str, None]] = {}
+    Args:
+        state: the exchange.
+        listeners: who is told of events and first fills.
 
-    # -- taking orders in ------------------------------------------------------------------------------------------
+    Attributes:
+        lists: the order lists, which act on single orders through this object.
+        reports: sends the events.
+    """
+
+    def __init__(self, state: ExchangeState, listeners: Listeners) -> None:
+        self._state = state
+        self._listeners = listeners
+        self.reports = OrderReports(state, listeners)
+        self.lists = OrderLists(state, self.reports, self)
+
+    # -- placing -------------------------------------------------------------------------------------------------------
 
     def place(self, order: PaperOrder, now: int) -> list[Row]:
         """Take an order in; return its fills. Raises :class:`errors.BinanceError`."""
-        self.acceptance.check_filters(order)
-        self.acceptance.check_order(order)
+        check_filters(self._state, order)
+        check_order(self._state, order)
         self.register(order, now)
         fills = self.start(order, now)
         self.flush(now)
@@ -48,36 +56,36 @@ class OrderManager:
 
     def register(self, order: PaperOrder, now: int) -> None:
         """Give an order its number and its client order id."""
-        engine = self._engine
-        order.id, engine.next_order = engine.next_order, engine.next_order + 1
+        state = self._state
+        order.id, state.next_order = state.next_order, state.next_order + 1
         if not order.client_order_id:
             order.client_order_id = hashlib.sha256(f"{order.account}/{order.id}".encode()).hexdigest()[:22]
         order.time = order.update_time = now
-        engine.remember(order)
-        engine.changed.add(("order", str(order.id)))
+        state.add_order(order)
+        state.changed.add(("order", str(order.id)))
 
     def start(self, order: PaperOrder, now: int, *, hold: bool = True) -> list[Row]:
         """Lock what an order needs and let it work; return its fills."""
-        engine, book = self._engine, self._engine.books[order.symbol]
+        state, book = self._state, self._state.books[order.symbol]
         order.status = "NEW"
         if hold and order.type != "MARKET":
-            asset, amount = self.acceptance.needs(order)
-            engine.accounts[order.account].lock(asset, amount)
+            asset, amount = required_funds(state, order)
+            state.accounts[order.account].lock(asset, amount)
             order.held = amount
         if not order.stop:
             order.working_time = now
-        self.mark(order)
-        self.report(order, "NEW", now)
+        self.reports.mark(order)
+        self.reports.report(order, "NEW", now)
         if order.stop:
             if order.trailing_delta is not None and not order.stop_price and book.last is not None:
                 order.trailing_time, order.extreme = now, book.last.price
-            book.keep(order)
+            book.add(order)
             return []
         return self._work(order, now)
 
     def _work(self, order: PaperOrder, now: int) -> list[Row]:
         """Let an order take what it can, and rest or end."""
-        book = self._engine.books[order.symbol]
+        book = self._state.books[order.symbol]
         if order.time_in_force == "FOK" and not order.takes_any_price and book.takeable(order) < order.quantity:
             order.expiry_reason = "UNFILLED_FOK_ORDER_EXPIRED"
             self.end(order, "EXPIRED", now)
@@ -102,9 +110,9 @@ class OrderManager:
 
     def _take(self, order: PaperOrder, now: int) -> list[Row]:
         fills: list[Row] = []
-        for match in self._engine.books[order.symbol].take(order):
+        for match in self._state.books[order.symbol].take(order):
             if match.against is not None and match.against.account == order.account and order.stp != "NONE":
-                prevent(self._engine, self, order, match, now)
+                prevent_self_trade(self._state, self.reports, self.end, order, match, now)
                 continue
             row = self.execute(match, now)
             if row is None:
@@ -116,12 +124,12 @@ class OrderManager:
 
     def execute(self, match: Match, now: int) -> Row | None:
         """Book one execution, on both sides where the other is a paper order too; None when it cannot be paid."""
-        engine, order = self._engine, match.order
+        state, order = self._state, match.order
         if order.takes_any_price:
             gives = match.quantity * (match.price if order.side == "BUY" else 1)
-            if engine.accounts[order.account].free.get(self.pays_with(order), ZERO) + order.held < gives:
+            if state.accounts[order.account].free.get(paying_asset(state, order), ZERO) + order.held < gives:
                 return None
-        trade_id, engine.next_trade = engine.next_trade, engine.next_trade + 1
+        trade_id, state.next_trade = state.next_trade, state.next_trade + 1
         if match.against is not None:
             self._fill(match.against, match.price, match.quantity, trade_id, now, maker=True)
         return self._fill(order, match.price, match.quantity, trade_id, now, maker=match.maker)
@@ -130,11 +138,11 @@ class OrderManager:
         self, order: PaperOrder, price: Decimal, quantity: Decimal, trade_id: int, now: int, *, maker: bool
     ) -> Row:
         """Book one side: what changes hands, the commission, the events."""
-        engine = self._engine
+        state = self._state
         if order.list_id != -1 and not order.executed:
             self.lists.leg_executes(order, now)
-        symbol, account = engine.symbols[order.symbol], engine.accounts[order.account]
-        market = engine.accounts[engine.MARKET]
+        symbol, account = state.symbols[order.symbol], state.accounts[order.account]
+        market = state.accounts[MARKET]
         quote, buying = price * quantity, order.side == "BUY"
         gets, asset = (quantity, symbol.base) if buying else (quote, symbol.quote)
         gives, paid = (quote, symbol.quote) if buying else (quantity, symbol.base)
@@ -147,7 +155,7 @@ class OrderManager:
         account.add(asset, gets)
         commission, in_asset = self._commission(order, gets, asset, symbol.maker if maker else symbol.taker)
         account.add(in_asset, -commission)
-        engine.accounts[engine.FEES].add(in_asset, commission)
+        state.accounts[FEES].add(in_asset, commission)
         order.executed += quantity
         order.quote_executed += quote
         if order.iceberg:
@@ -156,9 +164,9 @@ class OrderManager:
         first = not order.fills
         order.fills += 1
         order.status = "FILLED" if order.left <= 0 and not order.quote_quantity else "PARTIALLY_FILLED"
-        self.release_excess(order)
+        release_excess(state, order)
         if not order.open:
-            engine.books[order.symbol].remove(order)
+            state.books[order.symbol].remove(order)
         row = {
             "symbol": order.symbol,
             "id": trade_id,
@@ -174,52 +182,36 @@ class OrderManager:
             "isMaker": maker,
             "isBestMatch": True,
         }
-        engine.fills.setdefault((order.account, order.symbol), []).append(row)
-        self.mark(order)
-        engine.changed |= {("account", engine.FEES), ("account", engine.MARKET)}
-        engine.changed.add(("fill", f"{order.account}/{order.symbol}/{trade_id}/{order.id}"))
-        self._touch(order.account, in_asset)
-        self.report(order, "TRADE", now, fill=row)
+        state.fills.setdefault((order.account, order.symbol), []).append(row)
+        self.reports.mark(order)
+        state.changed |= {("account", FEES), ("account", MARKET)}
+        state.changed.add(("fill", f"{order.account}/{order.symbol}/{trade_id}/{order.id}"))
+        self.reports.touch(order.account, in_asset)
+        self.reports.report(order, "TRADE", now, fill=row)
         if first:
-            engine.first_fill(order.account, maker)
+            self._listeners.on_first_fill(order.account, maker)
         if order.status == "FILLED" and order.list_id != -1:
             self.lists.leg_done(order, now)
         return row
 
     def _commission(self, order: PaperOrder, gets: Decimal, asset: str, rate: Decimal) -> tuple[Decimal, str]:
         """Return a commission and its asset: what is received, or BNB at a discount where the account wants that."""
-        engine = self._engine
+        state = self._state
         commission = (gets * rate).quantize(_EIGHT, ROUND_DOWN)
-        account = engine.accounts[order.account]
+        account = state.accounts[order.account]
         if account.pays_in_bnb and commission:
-            worth = engine.in_bnb(asset)
+            worth = state.price_in_bnb(asset)
             if worth is not None:
                 in_bnb = (gets * rate * worth * (1 - BNB_DISCOUNT)).quantize(_EIGHT, ROUND_DOWN)
                 if account.free.get("BNB", ZERO) >= in_bnb:
                     return in_bnb, "BNB"
         return commission, asset
 
-    def release_excess(self, order: PaperOrder) -> None:
-        """Unlock what an order no longer needs."""
-        if order.type == "MARKET" or not order.held:
-            return
-        needed = ZERO
-        if order.open:
-            needed = order.left if order.side == "SELL" else order.left * self.acceptance.lock_price(order)
-        excess = order.held - needed
-        if excess > 0:
-            order.held -= excess
-            self._engine.accounts[order.account].lock(self.pays_with(order), -excess)
-
-    def pays_with(self, order: PaperOrder) -> str:
-        symbol = self._engine.symbols[order.symbol]
-        return symbol.base if order.side == "SELL" else symbol.quote
-
     # -- triggers --------------------------------------------------------------------------------------------------
 
     def trigger(self, symbol: str, now: int) -> None:
         """Fire the stop orders that the last price reached (each fill may move the book, never the last price)."""
-        book = self._engine.books[symbol]
+        book = self._state.books[symbol]
         if book.last is None:
             return
         for order in book.triggered(book.last.price, now):
@@ -229,8 +221,8 @@ class OrderManager:
             if order.list_id != -1:
                 self.lists.leg_executes(order, now)
             order.triggered, order.working_time, order.update_time = True, now, now
-            self.mark(order)
-            self.report(order, "NEW", now)
+            self.reports.mark(order)
+            self.reports.report(order, "NEW", now)
             self._work(order, now)
 
     # -- ends ------------------------------------------------------------------------------------------------------
@@ -258,53 +250,19 @@ class OrderManager:
         prevented: Row | None = None,
     ) -> None:
         """Take an order off the book and free what it locked."""
-        engine = self._engine
-        engine.books[order.symbol].remove(order)
+        state = self._state
+        state.books[order.symbol].remove(order)
         if order.held:
-            engine.accounts[order.account].lock(self.pays_with(order), -order.held)
+            state.accounts[order.account].lock(paying_asset(state, order), -order.held)
             order.held = ZERO
         order.status, order.update_time = status, now
-        self.mark(order)
+        self.reports.mark(order)
         if status != "FILLED":
-            self.report(order, kind or status, now, cancel_id=cancel_id, prevented=prevented)
+            self.reports.report(order, kind or status, now, cancel_id=cancel_id, prevented=prevented)
         if order.list_id != -1 and status != "CANCELED":
             self.lists.leg_done(order, now)
 
-    # -- events ----------------------------------------------------------------------------------------------------
-
-    def report(
-        self,
-        order: PaperOrder,
-        kind: str,
-        now: int,
-        *,
-        fill: Row | None = None,
-        cancel_id: str = "",
-        reason: str = "NONE",
-        prevented: Row | None = None,
-    ) -> None:
-        engine = self._engine
-        number, engine.next_execution = engine.next_execution, engine.next_execution + 1
-        event = user_events.execution_report(
-            order, kind, now, number, fill=fill, cancel_id=cancel_id, reason=reason, prevented=prevented
-        )
-        engine.emit(order.account, "order", event)
-
-    def mark(self, order: PaperOrder) -> None:
-        """Note that an order and its account have changed."""
-        symbol = self._engine.symbols[order.symbol]
-        self._engine.changed |= {("order", str(order.id)), ("account", order.account)}
-        self._touch(order.account, symbol.base)
-        self._touch(order.account, symbol.quote)
-
-    def _touch(self, account: str, asset: str) -> None:
-        self._touched.setdefault(account, {})[asset] = None
-
     def flush(self, now: int) -> set[str]:
-        """End a command: begin what it made due, tell the positions of whose orders changed; return their names."""
+        """Begin the second phases that are due, then send the positions; return the accounts whose orders changed."""
         self.lists.begin_phases(now)
-        touched, self._touched = self._touched, {}
-        for name, assets in touched.items():
-            account = self._engine.accounts[name]
-            self._engine.emit(name, "position", user_events.position(account, assets, now))
-        return set(touched)
+        return self.reports.send_positions(now)

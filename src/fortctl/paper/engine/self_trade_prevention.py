@@ -2,26 +2,33 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from fortctl.paper.engine.filters import text
+from fortctl.paper.engine.order_book import Match
+from fortctl.paper.engine.order_funds import release_excess
+from fortctl.paper.engine.order_reports import OrderReports
 from fortctl.paper.engine.orders import PaperOrder
-
-if TYPE_CHECKING:
-    from fortctl.paper.engine.exchange import Engine
-    from fortctl.paper.engine.order_book import Match
-    from fortctl.paper.engine.order_manager import OrderManager
+from fortctl.paper.engine.state import ExchangeState, Row
 
 
-def prevent(engine: Engine, trading: OrderManager, taker: PaperOrder, match: Match, now: int) -> None:
+class EndsOrders(Protocol):
+    """Ends an order, as :meth:`fortctl.paper.engine.order_manager.OrderManager.end` does."""
+
+    def __call__(self, order: PaperOrder, status: str, now: int, *, kind: str, prevented: Row) -> None: ...
+
+
+def prevent_self_trade(
+    state: ExchangeState, reports: OrderReports, end: EndsOrders, taker: PaperOrder, match: Match, now: int
+) -> None:
     """Keep two orders of one account from trading with each other, in the taker's mode."""
     maker = match.against
     assert maker is not None
-    taker_left = engine.books[taker.symbol].wanted(taker, match.price)
+    taker_left = state.books[taker.symbol].fillable(taker, match.price)
     # TRANSFER needs it of both orders, and between orders of one account moves nothing: it works as DECREMENT.
     mode = "DECREMENT" if taker.stp == "TRANSFER" != maker.stp else taker.stp
     both = mode in ("DECREMENT", "TRANSFER")
-    number, engine.next_prevented = engine.next_prevented, engine.next_prevented + 1
+    number, state.next_prevented = state.next_prevented, state.next_prevented + 1
     quantities = {taker.id: taker_left, maker.id: maker.left}
     smaller = min(quantities.values())
     if both:
@@ -53,10 +60,10 @@ def prevent(engine: Engine, trading: OrderManager, taker: PaperOrder, match: Mat
         event = {"B": text(quantity), "u": -1, "U": other.id, "Cs": order.symbol}
         event |= {"pl": text(smaller), "pL": text(match.price), "pY": text(smaller * match.price)}
         if order.left <= 0 or order.quote_quantity:
-            trading.end(order, "EXPIRED_IN_MATCH", now, kind="TRADE_PREVENTION", prevented=event)
+            end(order, "EXPIRED_IN_MATCH", now, kind="TRADE_PREVENTION", prevented=event)
         else:
-            trading.release_excess(order)
-            trading.mark(order)
-            trading.report(order, "TRADE_PREVENTION", now, prevented=event)
-    engine.prevented.setdefault((taker.account, taker.symbol), []).append(row)
-    engine.changed.add(("prevented", f"{taker.account}/{taker.symbol}/{number}"))
+            release_excess(state, order)
+            reports.mark(order)
+            reports.report(order, "TRADE_PREVENTION", now, prevented=event)
+    state.prevented.setdefault((taker.account, taker.symbol), []).append(row)
+    state.changed.add(("prevented", f"{taker.account}/{taker.symbol}/{number}"))

@@ -134,7 +134,7 @@ class Symbol:
             "filters": self.filters,
         }
 
-    def take_json(self, body: dict[str, Any]) -> None:
+    def restore(self, body: dict[str, Any]) -> None:
         self.status, self.stp_default = body["status"], body["stp_default"]
         self.maker, self.taker = Decimal(body["maker"]), Decimal(body["taker"])
         self.flags, self.filters = body["flags"], body["filters"]

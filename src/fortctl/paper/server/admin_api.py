@@ -114,9 +114,9 @@ class Admin:
     def __init__(self, server: PaperServer) -> None:
         self._server = server
 
-    def open(self, door: Router) -> None:
+    def register(self, router: Router) -> None:
         def add(name: str, model: type[M], handler: Callable[[M], Awaitable[Body]], *, kept: bool = True) -> None:
-            door.serve("POST", f"{PREFIX}/{name}", self._guarded(model, handler, kept=kept))
+            router.serve("POST", f"{PREFIX}/{name}", self._guarded(model, handler, kept=kept))
 
         add("accounts/create", NewAccount, self._create_account)
         add("accounts/list", EmptyRequest, self._list_accounts)
@@ -148,7 +148,7 @@ class Admin:
                 data = await handler(model.model_validate_json(await request.read()))
                 if kept:
                     # Faults are no state: one of them is that the state cannot be written.
-                    self._server.save(place=True)
+                    self._server.save(position=True)
                     await self._server.durable()
                 return _json({"ok": True, "data": data})
             except ValidationError as error:
@@ -178,16 +178,16 @@ class Admin:
         return {"name": account.name, "uid": account.uid, "email": account.email, "master": account.master}
 
     async def _edit_account(self, asked: AccountEdit) -> Body:
-        account = self._server.engine.account(asked.name)
+        account = self._server.engine.state.account(asked.name)
         if asked.pays_in_bnb is not None:
             account.pays_in_bnb = asked.pays_in_bnb
         if asked.can_trade is not None:
             account.can_trade = asked.can_trade
-        self._server.engine.changed.add(("account", asked.name))
+        self._server.engine.state.changed.add(("account", asked.name))
         return {"account": account.as_json()}
 
     async def _list_accounts(self, asked: EmptyRequest) -> Body:
-        return {"accounts": [account.as_json() for account in self._server.engine.accounts.values()]}
+        return {"accounts": [account.as_json() for account in self._server.engine.state.accounts.values()]}
 
     async def _deposit(self, asked: Deposit) -> Body:
         name = asked.account or DEFAULT_ACCOUNT
@@ -217,13 +217,13 @@ class Admin:
         return {**shown, "permissions": list(permissions)}
 
     async def _edit_key(self, asked: KeyEdit) -> Body:
-        key = self._server.engine.key_named(asked.name)
+        key = self._server.engine.state.key_named(asked.name)
         ips = [str(ip) for ip in asked.ips] if asked.ips is not None else list(key.ips)
         key.permissions = check_permissions(list(asked.permissions or key.permissions), ips)
         key.ips = tuple(ips)
         if asked.expires_in is not None:
             key.trading_expires_at = self._server.now() + int(asked.expires_in * 1000)
-        self._server.engine.changed.add(("key", key.api_key))
+        self._server.engine.state.changed.add(("key", key.api_key))
         return {"key": key.shown()}
 
     async def _delete_key(self, asked: Named) -> Body:
@@ -231,30 +231,30 @@ class Admin:
         return {"deleted": self._server.engine.delete_key(asked.name).shown()}
 
     async def _list_keys(self, asked: EmptyRequest) -> Body:
-        return {"keys": [key.shown() for key in self._server.engine.keys.values()]}
+        return {"keys": [key.shown() for key in self._server.engine.state.keys.values()]}
 
     # -- the market ------------------------------------------------------------------------------------------------
 
     async def _market(self, asked: MarketAction) -> Body:
-        pacer = self._server.pacer
+        replay = self._server.replay
         if asked.action == "pause":
-            pacer.pause()
+            replay.pause()
         elif asked.action == "resume":
-            pacer.resume(self._server.clock.monotonic())
+            replay.resume(self._server.clock.monotonic())
         elif asked.action == "step":
-            await pacer.step(asked.count)
+            await replay.step(asked.count)
         elif asked.action == "jump":
-            pacer.jump_to(int(len(pacer.rows) * asked.percent / 100), self._server.now())
+            replay.jump_to(int(len(replay.rows) * asked.percent / 100), self._server.now())
         engine = self._server.engine
-        prices = {name: f"{book.last.price:.8f}" if book.last else None for name, book in engine.books.items()}
+        prices = {name: f"{book.last.price:.8f}" if book.last else None for name, book in engine.state.books.items()}
         return {
-            "symbols": list(engine.symbols),
+            "symbols": list(engine.state.symbols),
             "price": prices,
-            "position": pacer.position,
-            "rows": len(pacer.rows),
-            "speed": "max" if pacer.speed is None else pacer.speed,
-            "paused": pacer.paused,
-            "ended": pacer.ended,
+            "position": replay.position,
+            "rows": len(replay.rows),
+            "speed": "max" if replay.speed is None else replay.speed,
+            "paused": replay.paused,
+            "ended": replay.ended,
         }
 
     async def _edit_symbol(self, asked: SymbolEdit) -> Body:
@@ -264,7 +264,7 @@ class Admin:
         """List orders, newest first."""
         names = ("id", "account", "symbol", "client_order_id", "side", "type", "status", "time")
         rows: list[Body] = []
-        for order in reversed(self._server.engine.orders.values()):
+        for order in reversed(self._server.engine.state.orders.values()):
             if asked.account not in (None, order.account) or (asked.open and not order.open):
                 continue
             numbers = {"price": order.price, "quantity": order.quantity, "executed": order.executed}
@@ -297,7 +297,7 @@ class Admin:
         return {"faults": [fault.as_json() for fault in self._server.faults.set_faults], "kinds": list(KINDS)}
 
     async def _requests(self, asked: Since) -> Body:
-        return {"requests": [entry for entry in self._server.requests if entry["time"] >= asked.since]}
+        return {"requests": self._server.log.since(asked.since)}
 
 
 def _json(document: Any, status: int = 200) -> web.Response:

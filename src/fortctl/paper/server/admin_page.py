@@ -43,7 +43,7 @@ def _loopback(text: str) -> bool:
         return False
 
 
-class Page:
+class AdminPage:
     """Serves ``/``.
 
     Args:
@@ -54,8 +54,8 @@ class Page:
         self._host = host
         self._document = files("fortctl.paper.server").joinpath("admin_page.html").read_text(encoding="utf-8")
 
-    def open(self, door: Router) -> None:
-        door.serve("GET", "/", self._show)
+    def register(self, router: Router) -> None:
+        router.serve("GET", "/", self._show)
 
     async def _show(self, request: web.BaseRequest) -> web.StreamResponse:
         why = refuse_strangers(request, self._host)

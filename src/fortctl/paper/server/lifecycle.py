@@ -1,4 +1,4 @@
-"""The life of a server: it begins, takes requests, says goodbye, ends."""
+"""Start and stop a server: listen, serve until a signal, close every connection."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from aiohttp.http_exceptions import HttpProcessingError
 
 from fortctl.paper.engine import errors
 from fortctl.paper.server.admin_api import Admin
-from fortctl.paper.server.admin_page import Page
+from fortctl.paper.server.admin_page import AdminPage
 from fortctl.paper.server.rest import Rest
 from fortctl.paper.server.router import QuietAiohttpServer, Router
-from fortctl.paper.server.server import DEFAULT_ACCOUNT, PaperServer, ServerOptions
-from fortctl.paper.server.websocket import Sockets
+from fortctl.paper.server.server import PaperServer, ServerOptions
+from fortctl.paper.server.websocket import WebSockets
 
 ENDS_WITHIN_S, BACKLOG = 1.0, 1024
 
@@ -30,7 +30,7 @@ class RunningServer:
     Attributes:
         server: the exchange.
         ready: url, ws_url, pid, symbols.
-        replay: the task of the market's replay and the streams.
+        background: the task of the replay and of the paced streams.
         http: makes the protocol of each connection; a second listener may share it.
     """
 
@@ -40,24 +40,24 @@ class RunningServer:
         self.server = server
         self.ready = ready
         self.http = http
-        self.replay = asyncio.create_task(self._run())
+        self.background = asyncio.create_task(self._run())
         self._listening = listening
 
     async def _run(self) -> None:
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self.server.pacer.run(self.server.clock.monotonic))
+            tasks.create_task(self.server.replay.run(self.server.clock.monotonic))
             tasks.create_task(self.server.publish())
 
     async def stop(self) -> None:
-        """Say goodbye on every socket, and end."""
+        """Send ``serverShutdown`` on every WebSocket, answer what is being written, close."""
         server = self.server
-        self.replay.cancel()
+        self.background.cancel()
         server.hub.shut_down(server.now())
         await asyncio.sleep(0.02)
         server.hub.cut_all(WSCloseCode.GOING_AWAY)
         server.remove_server_file()
         self._listening.close()
-        # Who waits for the disk gets an answer.
+        # Requests that wait for the disk get their answers.
         with suppress(errors.BinanceError, TimeoutError):
             async with asyncio.timeout(ENDS_WITHIN_S):
                 await server.durable()
@@ -67,32 +67,24 @@ class RunningServer:
 
 
 async def start(options: ServerOptions) -> RunningServer:
-    """Begin to serve; to be called in the event loop that then serves.
+    """Start a server in the running event loop.
 
     Raises:
         OSError: the port cannot be used.
     """
-    # Products of prices, quantities and rates are exact, also of large balances.
+    # Products of prices, quantities and rates must be exact, also those of large balances.
     getcontext().prec = 60
     server = PaperServer(options)
-    server.open_log()
-    rest = Rest(server)
-    door = Router(rest.handle)
-    Admin(server).open(door)
-    Sockets(server).open(door)
-    Page(options.host).open(door)
-    now = server.now()
-    if not server.restore():
-        server.pacer.serve_history(now, server.clock.monotonic())
-        server.engine.create_account(DEFAULT_ACCOUNT, server.default_deposits(), now)
-        server.save()
-    else:
-        server.pacer.resume(server.clock.monotonic())
-    logging.getLogger("aiohttp.server").addFilter(_ours)
-    http = QuietAiohttpServer(door)
+    router = Router(Rest(server).handle)
+    Admin(server).register(router)
+    WebSockets(server).register(router)
+    AdminPage(options.host).register(router)
+    server.open()
+    logging.getLogger("aiohttp.server").addFilter(_is_our_fault)
+    http = QuietAiohttpServer(router)
     loop = asyncio.get_running_loop()
     listening = await loop.create_server(http, options.host, options.port, backlog=BACKLOG)
-    ready = server.ready(listening.sockets[0].getsockname()[1])
+    ready = server.ready_document(listening.sockets[0].getsockname()[1])
     server.write_server_file(ready)
     return RunningServer(server, listening, http, ready)
 
@@ -101,8 +93,8 @@ async def serve(options: ServerOptions, on_ready: Callable[[dict[str, Any]], Non
     """Serve until SIGINT or SIGTERM.
 
     Args:
-        options: how.
-        on_ready: called with the ready document once requests are taken.
+        options: how to serve.
+        on_ready: called with the ready document once the server takes requests.
     """
     running = await start(options)
     end = asyncio.Event()
@@ -111,15 +103,15 @@ async def serve(options: ServerOptions, on_ready: Callable[[dict[str, Any]], Non
     on_ready(running.ready)
     ending = asyncio.create_task(end.wait())
     try:
-        done, _ = await asyncio.wait({running.replay, ending}, return_when=asyncio.FIRST_COMPLETED)
-        if running.replay in done:
-            running.replay.result()
+        done, _ = await asyncio.wait({running.background, ending}, return_when=asyncio.FIRST_COMPLETED)
+        if running.background in done:
+            running.background.result()
     finally:
         ending.cancel()
         await running.stop()
 
 
-def _ours(record: logging.LogRecord) -> bool:
-    """Return whether a complaint of the web server is about us: what a client sends amiss fills no log."""
+def _is_our_fault(record: logging.LogRecord) -> bool:
+    """Return whether an error that aiohttp logs is ours; malformed requests and cut connections are the client's."""
     error = record.exc_info[1] if record.exc_info else None
     return not isinstance(error, HttpProcessingError | ConnectionError | web.RequestPayloadError)

@@ -6,8 +6,8 @@ import re
 from typing import Any
 
 from fortctl.paper.api.tickers import Statistics, best_row, day_row
-from fortctl.paper.engine.exchange import Engine
 from fortctl.paper.engine.market_data import Trade
+from fortctl.paper.engine.state import ExchangeState
 from fortctl.paper.engine.symbols import text
 from fortctl.paper.engine.trade_history import DAY_MS, INTERVALS, MINUTE_MS, Candle
 from fortctl.paper.server.subscriptions import SubscriptionHub
@@ -39,12 +39,12 @@ class Publisher:
     """Tells the market streams: some with each trade, the others at their pace.
 
     Args:
-        engine: what is told.
+        state: what is published.
         hub: who is told.
     """
 
-    def __init__(self, engine: Engine, hub: SubscriptionHub) -> None:
-        self._engine = engine
+    def __init__(self, state: ExchangeState, hub: SubscriptionHub) -> None:
+        self._state = state
         self._hub = hub
         self._best: dict[str, tuple[Any, ...]] = {}
         self._aggregate: dict[str, int] = {}
@@ -59,12 +59,12 @@ class Publisher:
 
     # -- with each trade -------------------------------------------------------------------------------------------
 
-    def happened(self, symbol: str, trade: Trade, now: int) -> None:
+    def publish_trade(self, symbol: str, trade: Trade, now: int) -> None:
         """Tell what a trade changes at once."""
         listening = self._hub.markets
         if not listening:
             return
-        low, number = symbol.lower(), self._engine.history[symbol].row(-1)[0]
+        low, number = symbol.lower(), self._state.history[symbol].row(-1)[0]
         if f"{low}@trade" in listening:
             event = {
                 "e": "trade",
@@ -85,7 +85,7 @@ class Publisher:
 
     def _tell_aggregates(self, symbol: str, now: int, *, closed: bool) -> None:
         """Tell the aggregates that are complete; without ``closed`` also the last one."""
-        history = self._engine.history[symbol]
+        history = self._state.history[symbol]
         last = history.aggregates(1)
         if not last:
             return
@@ -101,13 +101,13 @@ class Publisher:
         self._aggregate[symbol] = until
 
     def _tell_best(self, symbol: str) -> None:
-        best = best_row(self._engine, symbol)
+        best = best_row(self._state, symbol)
         seen = tuple(best.values())
         if self._best.get(symbol) == seen:
             return
         self._best[symbol] = seen
         event = {
-            "u": self._engine.books[symbol].update_id,
+            "u": self._state.books[symbol].update_id,
             "s": symbol,
             "b": best["bidPrice"],
             "B": best["bidQty"],
@@ -126,7 +126,7 @@ class Publisher:
                 continue
             if name not in self._known:
                 found = parse(name)
-                exists = found is not None and found[0] in self._engine.symbols and _exists(*found[1:])
+                exists = found is not None and found[0] in self._state.symbols and _exists(*found[1:])
                 self._known[name] = found if exists else None
             known = self._known[name]
             if known is not None:
@@ -136,7 +136,7 @@ class Publisher:
         """Nobody listens to a stream any more."""
         self._known.pop(name, None)
         if name.startswith("!"):
-            for symbol in self._engine.symbols:
+            for symbol in self._state.symbols:
                 self._paced.pop(f"{name}/{symbol}", None)
         self._books.pop(name, None)
         self._served.pop(name, None)
@@ -163,7 +163,7 @@ class Publisher:
     def _due(self, name: str, symbol: str, now: int) -> bool:
         """Return whether a second has gone by since a stream was told, and something has happened."""
         at, length = self._paced.get(name, (0, -1))
-        here = self._engine.history[symbol].times
+        here = self._state.history[symbol].times
         latest = here[-1] if here else 0
         if now - at < SLOW_MS or length == latest:
             return False
@@ -178,20 +178,20 @@ class Publisher:
         if kind.startswith("ticker_") and kind[7:] in WINDOWS:
             return self._window(kind[7:], symbol, now)
         if kind == "avgPrice":
-            average = self._engine.history[symbol].average(now)
-            times = self._engine.history[symbol].times
-            price = average if average is not None else self._engine.price(symbol)
+            average = self._state.history[symbol].average(now)
+            times = self._state.history[symbol].times
+            price = average if average is not None else self._state.last_price(symbol)
             return {"e": "avgPrice", "E": now, "s": symbol, "i": "5m", "w": text(price), "T": times[-1]}
         return None
 
     def _mini(self, symbol: str, now: int) -> Row:
-        one = Statistics(self._engine, symbol, now - DAY_MS, now).candle
+        one = Statistics(self._state, symbol, now - DAY_MS, now).candle
         prices = {"c": text(one.close), "o": text(one.open), "h": text(one.high), "l": text(one.low)}
         volumes = {"v": text(one.volume), "q": text(one.quote)}
         return {"e": "24hrMiniTicker", "E": now, "s": symbol, **prices, **volumes}
 
     def _day(self, symbol: str, now: int) -> Row:
-        row = day_row(self._engine, symbol, now)
+        row = day_row(self._state, symbol, now)
         letters = {
             "p": "priceChange",
             "P": "priceChangePercent",
@@ -218,7 +218,7 @@ class Publisher:
 
     def _window(self, size: str, symbol: str, now: int) -> Row:
         start = (now - WINDOWS[size]) // MINUTE_MS * MINUTE_MS
-        row = Statistics(self._engine, symbol, start, now).full(symbol)
+        row = Statistics(self._state, symbol, start, now).full(symbol)
         letters = {
             "p": "priceChange",
             "P": "priceChangePercent",
@@ -240,7 +240,7 @@ class Publisher:
     def _tell_all(self, name: str, now: int) -> None:
         """Tell an all-market stream: the symbols that have changed."""
         rows = []
-        for symbol in self._engine.symbols:
+        for symbol in self._state.symbols:
             key = f"{name}/{symbol}"
             if name == "!miniTicker@arr" and self._due(key, symbol, now):
                 rows.append(self._mini(symbol, now))
@@ -255,7 +255,7 @@ class Publisher:
         if interval not in INTERVALS or more not in ("", "+08:00"):
             return
         offset = ZONE_MS if more else 0
-        rows = self._engine.history[symbol].candles(interval, 2, offset=offset)
+        rows = self._state.history[symbol].candles(interval, 2, offset=offset)
         if not rows:
             return
         current = rows[-1]
@@ -275,10 +275,10 @@ class Publisher:
     # -- the book --------------------------------------------------------------------------------------------------
 
     def _sides(self, symbol: str) -> dict[str, dict[str, str]]:
-        book = self._engine.books[symbol]
+        book = self._state.books[symbol]
         return {side: {text(price): text(size) for price, size in book.levels(side)} for side in ("bids", "asks")}
 
-    def served(self, symbol: str, snapshot: Row) -> None:
+    def note_snapshot(self, symbol: str, snapshot: Row) -> None:
         """Note a snapshot that somebody was given between two differences.
 
         What stands in it has to be in the next difference, also where that has come and gone since the last one.
@@ -291,7 +291,7 @@ class Publisher:
 
     def _tell_diff(self, name: str, symbol: str, pace: int, now: int) -> None:
         """Tell what changed since the last time, with the update ids that it spans."""
-        update_id = self._engine.books[symbol].update_id
+        update_id = self._state.books[symbol].update_id
         if name not in self._books:
             self._books[name] = (update_id, self._sides(symbol))
             self._paced[name] = (now, 0)
@@ -315,7 +315,7 @@ class Publisher:
         self._paced[name] = (now, 0)
 
     def _tell_partial(self, name: str, symbol: str, count: int, pace: int, now: int) -> None:
-        book = self._engine.books[symbol]
+        book = self._state.books[symbol]
         if self._partial.get(name) == book.update_id or now - self._paced.get(name, (0, 0))[0] < pace:
             return
         rows = {

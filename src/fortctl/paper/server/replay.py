@@ -1,42 +1,95 @@
-"""Let the recorded trades happen: in market time, or as fast as the connected accounts follow."""
+"""The replay of the recorded trades: in market time, or as fast as the connected accounts follow.
+
+At a speed of X, X seconds of the recording pass in each second of real time. At ``max`` the replay begins with the
+first order and keeps step with the accounts that have a user stream open: after a trade that changes an account's
+orders it waits up to 100 ms for that account's next request, and it never exceeds 1,000 trades a second.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import heapq
+from collections import defaultdict
 from collections.abc import Callable
 from contextlib import suppress
-from typing import TYPE_CHECKING
 
 from fortctl.paper.engine.errors import BinanceError
+from fortctl.paper.engine.exchange import Engine
 from fortctl.paper.engine.market_data import Recording, Trade
-
-if TYPE_CHECKING:
-    from fortctl.paper.server.server import PaperServer
+from fortctl.paper.server.subscriptions import SubscriptionHub
 
 # contract.md, "--speed max".
 TRADES_PER_SECOND = 1_000
 WAIT_FOR_REQUEST_S = 0.1
 BATCH = 50
+# The longest sleep at a speed, so that a pause takes effect soon.
+NAP_S = 0.05
+
+ApplyTrade = Callable[[str, Trade, int], set[str]]
+
+
+class Arrivals:
+    """Counts the requests of each account, and lets the replay wait for the next one."""
+
+    def __init__(self) -> None:
+        self._counts: dict[str, int] = defaultdict(int)
+        self._arrived = asyncio.Event()
+
+    def add(self, account: str) -> None:
+        """Count a request of an account."""
+        self._counts[account] += 1
+        self._arrived.set()
+
+    def counts(self) -> dict[str, int]:
+        return dict(self._counts)
+
+    async def wait_beyond(self, account: str, count: int, clock: Callable[[], float], deadline: float) -> None:
+        """Wait until an account has sent more than ``count`` requests, or the clock has reached the deadline (s)."""
+        while self._counts[account] <= count and (left := deadline - clock()) > 0:
+            self._arrived.clear()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(max(0.001, left)):
+                    await self._arrived.wait()
 
 
 class Replay:
-    """One replay of one or more tapes, merged by time.
+    """One replay of one or more recordings, merged by time.
 
     Args:
-        server: where the trades happen.
-        speed: market seconds a real second; None for ``max``.
+        recordings: the recorded market of each symbol.
+        speed: market seconds for each real second; None for ``max``.
         start: share of the trades (0 to 1) that is history when the server starts.
         loop: begin again after the last trade.
+        engine: records the earlier trades again after a restart.
+        apply_trade: lets a trade happen; returns the accounts whose orders it changed.
+        now: returns the exchange's time (ms).
+        hub: tells which accounts have a user stream open.
+        arrivals: counts their requests.
+        commit: returns the write that user events wait for, or None.
+
+    Attributes:
+        rows: (symbol, trade), in the order of time.
+        position: how many of the rows have happened.
+        began: at ``max``: an order has come.
     """
 
     def __init__(
-        self, server: PaperServer, tapes: dict[str, Recording], speed: float | None, start: float, loop: bool
+        self,
+        recordings: dict[str, Recording],
+        *,
+        speed: float | None,
+        start: float,
+        loop: bool,
+        engine: Engine,
+        apply_trade: ApplyTrade,
+        now: Callable[[], int],
+        hub: SubscriptionHub,
+        arrivals: Arrivals,
+        commit: Callable[[], asyncio.Future[None] | None],
     ) -> None:
-        self._server = server
         self.rows: list[tuple[str, Trade]] = list(
             heapq.merge(
-                *([(name, trade) for trade in tape.trades] for name, tape in tapes.items()),
+                *([(name, trade) for trade in recording.trades] for name, recording in recordings.items()),
                 key=lambda row: row[1].time,
             )
         )
@@ -46,6 +99,13 @@ class Replay:
         self.paused = False
         self.began = speed is not None
         self._history = int(len(self.rows) * start)
+        self._engine = engine
+        self._apply_trade = apply_trade
+        self._now = now
+        self._hub = hub
+        self._arrivals = arrivals
+        self._commit = commit
+        # (monotonic seconds, the recording's ms) of one and the same moment
         self._origin: tuple[float, int] | None = None
         self._wake = asyncio.Event()
 
@@ -54,18 +114,19 @@ class Replay:
         return self.position >= len(self.rows) and not self.loop
 
     def begin(self) -> None:
-        """The first order has come: a replay at ``max`` begins."""
+        """Begin a replay at ``max``: an order has come."""
         if not self.began:
             self.began = True
             self._wake.set()
 
     def serve_history(self, now_ms: int, now: float) -> None:
-        """Let the earlier part happen at once, with its times mapped before now."""
+        """Let the trades that are history happen at once, with their times mapped to before now."""
         # One trade at least, so that there is a price.
         self.jump_to(max(1, self._history), now_ms)
-        self._origin = (now, self._time_here())
+        self._origin = (now, self._recorded_time())
 
-    def _time_here(self) -> int:
+    def _recorded_time(self) -> int:
+        """Return the recording's time at the present position (ms)."""
         index = min(self.position, len(self.rows) - 1)
         return self.rows[index][1].time
 
@@ -77,29 +138,30 @@ class Replay:
         while self.position < target:
             name, trade = self.rows[self.position]
             self.position += 1
-            self._server.happen(name, trade, now_ms - int((end_time - trade.time) / factor))
+            self._apply_trade(name, trade, now_ms - int((end_time - trade.time) / factor))
 
     def restore(self, position: int, now_ms: int) -> None:
-        """Take up a kept place: what happened before is seen again, and touches no order."""
+        """Continue from a stored position: earlier trades are recorded again and touch no order."""
         self.position = min(position, len(self.rows))
         end_time = self.rows[max(0, self.position - 1)][1].time
         factor = self.speed or 1.0
         for name, trade in self.rows[: self.position]:
-            self._server.engine.see(name, trade, now_ms - int((end_time - trade.time) / factor))
-        self._server.engine.resume_books()
+            self._engine.record_trade(name, trade, now_ms - int((end_time - trade.time) / factor))
+        self._engine.restore_books()
         self.began = self.began or self.position > 1
 
     def pause(self) -> None:
         self.paused = True
 
     def resume(self, now: float) -> None:
+        """Continue; ``now`` in monotonic seconds."""
         self.paused = False
         if self.rows:
-            self._origin = (now, self._time_here())
+            self._origin = (now, self._recorded_time())
         self._wake.set()
 
     async def run(self, clock: Callable[[], float]) -> None:
-        """Replay until the server ends."""
+        """Replay until cancelled; ``clock`` returns monotonic seconds."""
         while True:
             if self.paused or not self.began or (self.position >= len(self.rows) and not self.loop):
                 self._wake.clear()
@@ -107,72 +169,65 @@ class Replay:
                 continue
             if self.position >= len(self.rows):
                 self.position = 0
-                self._origin = (clock(), self._time_here())
+                self._origin = (clock(), self._recorded_time())
             if self.speed is None:
                 await self._run_at_max(clock)
             else:
-                await self._run_in_time(clock)
+                await self._run_in_time(clock, self.speed)
 
-    async def _run_in_time(self, clock: Callable[[], float]) -> None:
-        assert self.speed is not None
+    async def _run_in_time(self, clock: Callable[[], float], speed: float) -> None:
+        """Let what is due happen, at most one batch."""
         if self._origin is None:
-            self._origin = (clock(), self._time_here())
+            self._origin = (clock(), self._recorded_time())
         began, first = self._origin
-        market_now = first + (clock() - began) * 1000 * self.speed
+        market_now = first + (clock() - began) * 1000 * speed
         done = 0
         while self.position < len(self.rows) and not self.paused:
-            name, trade = self.rows[self.position]
+            trade = self.rows[self.position][1]
             if trade.time > market_now:
-                wait = (trade.time - market_now) / 1000 / self.speed
-                await self._sleep(min(wait, 0.05))
+                await asyncio.sleep(max(0.0, min((trade.time - market_now) / 1000 / speed, NAP_S)))
                 return
-            self.position += 1
-            self._server.happen(name, trade, self._server.now())
+            self._advance()
             done += 1
             if done >= BATCH:
                 await asyncio.sleep(0)
                 return
 
     async def _run_at_max(self, clock: Callable[[], float]) -> None:
-        """Serve a batch: lockstep and at most 1,000 trades/s while an account is connected."""
+        """Let one batch happen, in step with the connected accounts."""
         began = clock()
         done = 0
         while self.position < len(self.rows) and done < BATCH and not self.paused:
-            name, trade = self.rows[self.position]
-            self.position += 1
             done += 1
-            seen = dict(self._server.arrivals) if self._server.hub.connected() else {}
-            touched = self._server.happen(name, trade, self._server.now())
-            waiting = [account for account in touched if self._server.hub.connected(account)]
-            if waiting and self._server.commit() is not None:
-                # The events leave once they are kept, and only then can they be answered.
+            counts = self._arrivals.counts() if self._hub.connected() else {}
+            changed = self._advance()
+            waiting = [account for account in changed if self._hub.connected(account)]
+            commit = self._commit() if waiting else None
+            if commit is not None:
+                # The events leave once they are stored; a request before that does not answer them.
                 with suppress(BinanceError):
-                    await self._server.durable()
-                seen = dict(self._server.arrivals)
-            if waiting:
-                await self._await_requests(waiting, seen, clock)
-        if self._server.hub.connected():
+                    await asyncio.shield(commit)
+                counts = self._arrivals.counts()
+            deadline = clock() + WAIT_FOR_REQUEST_S
+            for account in waiting:
+                await self._arrivals.wait_beyond(account, counts.get(account, 0), clock, deadline)
+        if self._hub.connected():
             await asyncio.sleep(max(0.0, done / TRADES_PER_SECOND - (clock() - began)))
         else:
             await asyncio.sleep(0)
 
-    async def _await_requests(self, accounts: list[str], seen: dict[str, int], clock: Callable[[], float]) -> None:
-        deadline = clock() + WAIT_FOR_REQUEST_S
-        for account in accounts:
-            while self._server.arrivals[account] <= seen.get(account, 0) and clock() < deadline:
-                await self._server.await_arrival(deadline - clock())
+    def _advance(self) -> set[str]:
+        """Let the next trade happen now; return the accounts whose orders it changed."""
+        name, trade = self.rows[self.position]
+        self.position += 1
+        return self._apply_trade(name, trade, self._now())
 
     async def step(self, count: int) -> int:
         """Let so many trades happen now, paused or not; return how many did."""
         done = 0
         while done < count and self.position < len(self.rows):
-            name, trade = self.rows[self.position]
-            self.position += 1
-            self._server.happen(name, trade, self._server.now())
+            self._advance()
             done += 1
             if done % BATCH == 0:
                 await asyncio.sleep(0)
         return done
-
-    async def _sleep(self, seconds: float) -> None:
-        await asyncio.sleep(max(0.0, seconds))

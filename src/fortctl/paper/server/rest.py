@@ -91,17 +91,17 @@ class Rest:
             asked.body = (await request.read()).decode("utf-8", "surrogateescape")
             answered = await self._with_fault(request, asked, fault)
         except web.HTTPException as refused:
-            server.log_request({**entry, "status": refused.status})
+            server.log.add({**entry, "status": refused.status})
             return _response(_html(refused.status))
         except UNREADABLE:
-            server.log_request({**entry, "status": 400})
+            server.log.add({**entry, "status": 400})
             return _response(_html(400))
         except ConnectionCutError:
-            server.log_request({**entry, "status": 0})
+            server.log.add({**entry, "status": 0})
             if request.transport is not None:
                 request.transport.abort()
             return web.Response(status=500)
-        server.log_request({**entry, "status": answered.status})
+        server.log.add({**entry, "status": answered.status})
         return answered
 
     async def _with_fault(
@@ -211,7 +211,7 @@ class Rest:
                 fault=fault,
             )
             asked.entry["account"] = key.account if key else None
-        return server.answer(call, key, values, asked.address, fault)
+        return server.execute(call, key, values, asked.address, fault)
 
     @staticmethod
     def _weight_headers(headers: dict[str, str], pool: str, used: int) -> None:

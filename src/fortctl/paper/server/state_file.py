@@ -11,8 +11,8 @@ from typing import Any
 import orjson
 
 from fortctl.paper.engine.accounts import Account, ApiKey
-from fortctl.paper.engine.exchange import Engine
 from fortctl.paper.engine.orders import OrderList, PaperOrder
+from fortctl.paper.engine.state import ExchangeState
 from fortctl.store.sqlite import connect, transaction
 
 MIGRATIONS = (
@@ -35,7 +35,7 @@ class Batch:
     gone: list[tuple[str, str]]
 
 
-def collect(engine: Engine, changed: set[tuple[str, str]], position: int) -> Batch:
+def collect(state: ExchangeState, changed: set[tuple[str, str]], position: int) -> Batch:
     """Return what has to be written.
 
     Args:
@@ -44,13 +44,13 @@ def collect(engine: Engine, changed: set[tuple[str, str]], position: int) -> Bat
     """
     rows, gone = [], []
     for kind, name in changed:
-        body = _body(engine, kind, name)
+        body = _body(state, kind, name)
         if body is None:
             gone.append((kind, name))
         else:
             rows.append((kind, name, _text(body)))
-    books = {name: book.as_json() for name, book in engine.books.items()}
-    place = {"position": position, "books": books, **{name: getattr(engine, name) for name in COUNTERS}}
+    books = {name: book.as_json() for name, book in state.books.items()}
+    place = {"position": position, "books": books, **{name: getattr(state, name) for name in COUNTERS}}
     return Batch([*rows, ("place", "", _text(place))], gone)
 
 
@@ -81,12 +81,12 @@ class StateFile:
             if batch.gone:
                 self._connection.executemany("DELETE FROM item WHERE kind = ? AND name = ?", batch.gone)
 
-    def restore(self, engine: Engine) -> int | None:
+    def restore(self, state: ExchangeState) -> int | None:
         """Fill an engine with what was kept; return the market's place, or None when nothing was."""
-        return restore(engine, self._connection.execute("SELECT kind, name, body FROM item"))
+        return restore(state, self._connection.execute("SELECT kind, name, body FROM item"))
 
 
-def restore(engine: Engine, kept: Iterable[tuple[str, str, str]]) -> int | None:
+def restore(state: ExchangeState, kept: Iterable[tuple[str, str, str]]) -> int | None:
     """Fill an engine with rows of :class:`Batch`; return the market's place, or None when there is none."""
     found: dict[str, dict[str, Any]] = {}
     for kind, name, body in kept:
@@ -95,41 +95,41 @@ def restore(engine: Engine, kept: Iterable[tuple[str, str, str]]) -> int | None:
         return None
     place = found["place"][""]
     for name, value in found.get("account", {}).items():
-        engine.accounts[name] = Account.from_json(value)
+        state.accounts[name] = Account.from_json(value)
     for name, value in found.get("key", {}).items():
-        engine.keys[name] = ApiKey.from_json(value)
+        state.keys[name] = ApiKey.from_json(value)
     for name, value in found.get("symbol", {}).items():
-        if name in engine.symbols:
-            engine.symbols[name].take_json(value)
-    _restore_orders(engine, found)
+        if name in state.symbols:
+            state.symbols[name].restore(value)
+    _restore_orders(state, found)
     for (account, symbol), rows in _rows(found.get("fill", {}), "id").items():
-        engine.fills[account, symbol] = rows
+        state.fills[account, symbol] = rows
     for (account, symbol), rows in _rows(found.get("prevented", {}), "preventedMatchId").items():
-        engine.prevented[account, symbol] = rows
+        state.prevented[account, symbol] = rows
     for value in sorted(found.get("amendment", {}).values(), key=lambda row: int(row["executionId"])):
-        engine.amendments.setdefault(value["orderId"], []).append(value)
+        state.amendments.setdefault(value["orderId"], []).append(value)
     for name in COUNTERS:
-        setattr(engine, name, place.get(name, getattr(engine, name)))
+        setattr(state, name, place.get(name, getattr(state, name)))
     for symbol, rank in place.get("ranks", {}).items():
         # A file of before.
-        if symbol in engine.books:
-            engine.books[symbol].next_rank = rank
-    engine.kept_books = place.get("books", {})
+        if symbol in state.books:
+            state.books[symbol].next_rank = rank
+    state.saved_books = place.get("books", {})
     return int(place["position"])
 
 
-def _restore_orders(engine: Engine, found: dict[str, dict[str, Any]]) -> None:
+def _restore_orders(state: ExchangeState, found: dict[str, dict[str, Any]]) -> None:
     orders = sorted((PaperOrder.from_json(value) for value in found.get("order", {}).values()), key=lambda o: o.id)
     for order in orders:
-        engine.remember(order)
-        if order.open and order.symbol in engine.books:
-            engine.books[order.symbol].keep(order)
+        state.add_order(order)
+        if order.open and order.symbol in state.books:
+            state.books[order.symbol].add(order)
     for value in sorted(found.get("list", {}).values(), key=lambda one: int(one["id"])):
         listed = OrderList.from_json(value)
-        engine.lists[listed.id] = listed
-        engine.list_by_client_id[listed.account, listed.client_id] = listed.id
+        state.lists[listed.id] = listed
+        state.list_by_client_id[listed.account, listed.client_id] = listed.id
         if listed.open:
-            engine.open_lists[listed.id] = None
+            state.open_lists[listed.id] = None
 
 
 def _rows(found: dict[str, Any], field: str) -> dict[tuple[str, str], list[dict[str, Any]]]:
@@ -141,22 +141,22 @@ def _rows(found: dict[str, Any], field: str) -> dict[tuple[str, str], list[dict[
     return rows
 
 
-def _body(engine: Engine, kind: str, name: str) -> Any:
+def _body(state: ExchangeState, kind: str, name: str) -> Any:
     if kind == "account":
-        return engine.accounts[name].as_json()
+        return state.accounts[name].as_json()
     if kind == "key":
-        return engine.keys[name].as_json() if name in engine.keys else None
+        return state.keys[name].as_json() if name in state.keys else None
     if kind == "order":
-        return engine.orders[int(name)].as_json()
+        return state.orders[int(name)].as_json()
     if kind == "list":
-        return engine.lists[int(name)].as_json()
+        return state.lists[int(name)].as_json()
     if kind == "symbol":
-        return engine.symbols[name].as_json()
+        return state.symbols[name].as_json()
     parts = name.split("/")
     if kind == "amendment":
-        rows, field, number = engine.amendments[int(parts[0])], "executionId", int(parts[1])
+        rows, field, number = state.amendments[int(parts[0])], "executionId", int(parts[1])
         return next(row for row in reversed(rows) if row[field] == number)
-    source = engine.fills if kind == "fill" else engine.prevented
+    source = state.fills if kind == "fill" else state.prevented
     field = "id" if kind == "fill" else "preventedMatchId"
     order_id = int(parts[3]) if kind == "fill" else None
     return next(

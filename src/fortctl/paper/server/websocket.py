@@ -15,6 +15,7 @@ from fortctl.paper.engine.rate_limits import RateLimitedError
 from fortctl.paper.server.router import NAME, Router
 from fortctl.paper.server.server import PaperServer
 from fortctl.paper.server.subscriptions import WebSocketPeer
+from fortctl.paper.server.websocket_api import WebSocketApi
 
 PING_EVERY_S, PONG_WITHIN_S, LOOK_S = 20.0, 60.0, 1.0
 MESSAGE_LIMIT = 256 * 1024
@@ -26,20 +27,18 @@ ID_TEXT = re.compile(r"[A-Za-z0-9_-]{0,64}")
 VARIANTS = "`SUBSCRIBE`, `UNSUBSCRIBE`, `LIST_SUBSCRIPTIONS`, `SET_PROPERTY`, `GET_PROPERTY`"
 
 
-class Sockets:
+class WebSockets:
     """Serves ``/ws-api/v3``, ``/ws`` and ``/stream``."""
 
     def __init__(self, server: PaperServer) -> None:
-        from fortctl.paper.server.websocket_api import SocketApi
-
         self._server = server
-        self._api = SocketApi(server)
+        self._api = WebSocketApi(server)
 
-    def open(self, door: Router) -> None:
+    def register(self, router: Router) -> None:
         for path in ("/ws-api/v3", "/ws-api/v3/"):
-            door.serve("GET", path, self._serve_api)
+            router.serve("GET", path, self._serve_api)
         for path in ("/ws", "/stream"):
-            door.serve_under(path, self._serve_streams)
+            router.serve_under(path, self._serve_streams)
 
     # -- connections -----------------------------------------------------------------------------------------------
 

@@ -26,7 +26,7 @@ LOGGED = 200
 _OTHERS = {"hmac": "HMAC_SHA256", "rsa": "RSA"}
 
 
-class SocketApi:
+class WebSocketApi:
     """Answers the requests of ``/ws-api/v3``."""
 
     def __init__(self, server: PaperServer) -> None:
@@ -81,13 +81,13 @@ class SocketApi:
             entry["code"] = refusal.code
             reply = {"id": request_id, "status": status, "error": error}
         except _ConnectionCutError:
-            server.log_request({**entry, "status": 0})
+            server.log.add({**entry, "status": 0})
             peer.cut()
             return
         account = entry.get("account")
         if shown_limits:
             reply["rateLimits"] = self._rate_limits(peer, account if entry.get("counted") else None)
-        server.log_request({**entry, "status": status})
+        server.log.add({**entry, "status": status})
         if fault is not None and fault.kind == "cut-after-execute":
             peer.cut()
             return
@@ -148,7 +148,7 @@ class SocketApi:
         entry["account"] = key.account if key else None
         entry["key"] = key.api_key[-4:] if key else ""
         entry["counted"] = bool(call.orders)
-        answer = server.answer(call, key, values, peer.address, fault)
+        answer = server.execute(call, key, values, peer.address, fault)
         if call.free:
             server.limits.refund(peer.address, weight, server.seconds())
         return answer
@@ -163,15 +163,15 @@ class SocketApi:
             return None
         if peer.logged_on and "signature" not in given and "apiKey" not in given:
             key = self._session_key(peer, gone=fault in ("key-deleted", "ip-changed"))
-            server.arrived(key.account)
+            server.arrivals.add(key.account)
             authentication.check_time(values, server.now())
-            server.permit(call, key, server.now(), fault=fault)
+            server.authorize(call, key, server.now(), fault=fault)
             return key
         return self._signed(peer, call, given, values, fault)
 
     def _session_key(self, peer: WebSocketPeer, *, gone: bool = False) -> ApiKey:
         """Return the key of the session; when it is not valid any more, say so without an id and revoke the session."""
-        key = self._server.engine.keys.get(peer.logged_on or "")
+        key = self._server.engine.state.keys.get(peer.logged_on or "")
         if key is None or gone or (key.ips and peer.address not in key.ips):
             if peer.logged_on is not None:
                 peer.logged_on = None

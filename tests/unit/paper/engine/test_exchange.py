@@ -33,11 +33,11 @@ def test_fill_models(model: str, at_price: str) -> None:
 def test_the_queue_ahead_trades_first() -> None:
     engine = made("queue")
     placed = limit(engine, "alice", "BUY", "100", "1", newClientOrderId="mine")
-    engine.orders[placed["orderId"]].queue_ahead = Decimal(2)
+    engine.state.orders[placed["orderId"]].queue_ahead = Decimal(2)
     trade(engine, "100", "2")
-    assert engine.orders[placed["orderId"]].executed == 0
+    assert engine.state.orders[placed["orderId"]].executed == 0
     trade(engine, "100", "0.4")
-    assert engine.orders[placed["orderId"]].executed == Decimal("0.4")
+    assert engine.state.orders[placed["orderId"]].executed == Decimal("0.4")
 
 
 def test_best_price_first_then_oldest_and_never_more_than_traded() -> None:
@@ -46,9 +46,11 @@ def test_best_price_first_then_oldest_and_never_more_than_traded() -> None:
     first = limit(engine, "bob", "BUY", "99.00", "1")["orderId"]
     second = limit(engine, "alice", "BUY", "99.00", "1")["orderId"]
     trade(engine, "98.00", "2.5")
-    assert [str(engine.orders[number].executed) for number in (late, first, second)] == ["1", "1.000", "0.500"] or [
-        engine.orders[number].executed for number in (late, first, second)
-    ] == [1, 1, Decimal("0.5")]
+    assert [str(engine.state.orders[number].executed) for number in (late, first, second)] == [
+        "1",
+        "1.000",
+        "0.500",
+    ] or [engine.state.orders[number].executed for number in (late, first, second)] == [1, 1, Decimal("0.5")]
 
 
 def test_a_large_taker_is_filled_in_parts() -> None:
@@ -81,7 +83,7 @@ def test_what_binance_would_refuse(values: dict[str, str], code: int, text: str 
     with pytest.raises(errors.BinanceError) as caught:
         ask(engine, "alice", "POST", "order", **order)
     assert caught.value.code == code and text in (None, caught.value.message)
-    assert engine.accounts["alice"].locked.get("USDT", 0) == 0
+    assert engine.state.accounts["alice"].locked.get("USDT", 0) == 0
 
 
 def test_limit_maker_and_duplicates() -> None:
@@ -101,14 +103,14 @@ def test_two_runs_are_the_same_to_the_last_event() -> None:
         tape = synthetic("5", SYMBOL)
         engine = Engine({SYMBOL: tape}, "through")
         events: list[dict[str, Any]] = []
-        engine.emit = lambda account, kind, event: events.append(event)
+        engine.listeners.on_user_event = lambda account, kind, event: events.append(event)
         engine.create_account("alice", {"BTC": Decimal(1), "USDT": Decimal(50_000)}, NOW)
         engine.add_key(ApiKey("alice", "alice", "a" * 64, "hmac", ("reading", "spot_trading"), NOW))
         for position, one in enumerate(tape.trades[:3000]):
             if position % 300 == 10:
                 price = str(one.price - 40)
                 limit(engine, "alice", "BUY", price, "0.002")
-            engine.trade(SYMBOL, one, one.time)
+            engine.apply_trade(SYMBOL, one, one.time)
         return events
 
     first = run()

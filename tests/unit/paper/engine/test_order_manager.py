@@ -20,15 +20,15 @@ def stop(engine: Engine, side: str, kind: str, **more: Any) -> Any:
 
 
 def status(engine: Engine, placed: dict[str, Any]) -> str:
-    return engine.orders[placed["orderId"]].status
+    return engine.state.orders[placed["orderId"]].status
 
 
 def free(engine: Engine, asset: str, account: str = "alice") -> Decimal:
-    return engine.accounts[account].free.get(asset, Decimal(0))
+    return engine.state.accounts[account].free.get(asset, Decimal(0))
 
 
 def locked(engine: Engine, asset: str, account: str = "alice") -> Decimal:
-    return engine.accounts[account].locked.get(asset, Decimal(0))
+    return engine.state.accounts[account].locked.get(asset, Decimal(0))
 
 
 def code(call: Any) -> tuple[int, str]:
@@ -56,7 +56,7 @@ def test_a_stop_order_fires_at_its_price(side: str, kind: str, stop_price: str, 
     trade(engine, before, "5")
     assert status(engine, placed) == "NEW"
     trade(engine, at, "5", maker=side == "SELL")
-    order = engine.orders[placed["orderId"]]
+    order = engine.state.orders[placed["orderId"]]
     assert order.status == "FILLED" and order.working_time == NOW
     assert locked(engine, "USDT") == locked(engine, "BTC") == 0
 
@@ -66,7 +66,7 @@ def test_a_stop_limit_rests_at_its_limit_once_it_fired() -> None:
     placed = stop(engine, "BUY", "STOP_LOSS_LIMIT", stopPrice="101", price="100.50", timeInForce="GTC")
     assert locked(engine, "USDT") == Decimal("100.50")
     trade(engine, "101", "5", maker=False)
-    assert status(engine, placed) == "NEW" and placed["orderId"] in engine.books[SYMBOL].resting
+    assert status(engine, placed) == "NEW" and placed["orderId"] in engine.state.books[SYMBOL].resting
     trade(engine, "100.40", "5")
     assert status(engine, placed) == "FILLED" and locked(engine, "USDT") == 0
 
@@ -99,9 +99,9 @@ def test_trailing_stops_follow_the_documented_scenarios(
     )
     for price in path:
         trade(engine, price, "0.001")
-        assert not engine.orders[placed["orderId"]].triggered, price
+        assert not engine.state.orders[placed["orderId"]].triggered, price
     trade(engine, fires, "0.001")
-    assert engine.orders[placed["orderId"]].triggered
+    assert engine.state.orders[placed["orderId"]].triggered
 
 
 # -- icebergs ----------------------------------------------------------------------------------------------------------
@@ -114,11 +114,11 @@ def test_an_iceberg_shows_its_part_and_goes_to_the_end_of_the_queue() -> None:
     assert book_depth(engine, "bids")[Decimal(99)] >= 1
     plain = limit(engine, "bob", "BUY", "99", "1")
     trade(engine, "99", "1.5")
-    assert engine.orders[iceberg["orderId"]].executed == 1
-    assert engine.orders[plain["orderId"]].executed == Decimal("0.5")
+    assert engine.state.orders[iceberg["orderId"]].executed == 1
+    assert engine.state.orders[plain["orderId"]].executed == Decimal("0.5")
     trade(engine, "99", "1")
-    assert engine.orders[plain["orderId"]].status == "FILLED"
-    assert engine.orders[iceberg["orderId"]].executed == Decimal("1.5")
+    assert engine.state.orders[plain["orderId"]].status == "FILLED"
+    assert engine.state.orders[iceberg["orderId"]].executed == Decimal("1.5")
     trade(engine, "98", "9")
     assert status(engine, iceberg) == "FILLED"
 
@@ -140,7 +140,7 @@ def test_orders_of_two_accounts_trade_at_the_resting_price() -> None:
     taken = limit(engine, "alice", "BUY", "100.05", "1")
     assert status(engine, resting) == "FILLED"
     assert [fill["price"] for fill in taken["fills"]] == ["100.01000000"]
-    rows = [engine.fills[name, SYMBOL][-1] for name in ("alice", "bob")]
+    rows = [engine.state.fills[name, SYMBOL][-1] for name in ("alice", "bob")]
     assert rows[0]["id"] == rows[1]["id"] and [row["isMaker"] for row in rows] == [False, True]
 
 
@@ -157,14 +157,14 @@ def test_orders_of_two_accounts_trade_at_the_resting_price() -> None:
 )
 def test_self_trade_prevention(mode: str, maker: str, taker: str, prevented: bool) -> None:
     engine = made()
-    engine.books[SYMBOL].bid_sizes.clear()
+    engine.state.books[SYMBOL].bid_sizes.clear()
     resting = limit(engine, "alice", "BUY", "99", "1" if mode == "NONE" else "2", selfTradePreventionMode="NONE")
     made_ = limit(engine, "alice", "SELL", "98", "1", selfTradePreventionMode=mode)
     assert (status(engine, resting), made_["status"]) == (maker, taker)
     found = ask(engine, "alice", "GET", "myPreventedMatches", orderId=made_["orderId"])
     assert bool(found) is prevented and ("preventedMatches" in made_) is prevented
     if mode == "DECREMENT":
-        assert engine.orders[resting["orderId"]].left == 1 and locked(engine, "USDT") == 99
+        assert engine.state.orders[resting["orderId"]].left == 1 and locked(engine, "USDT") == 99
         assert found[0]["takerPreventedQuantity"] == found[0]["makerPreventedQuantity"] == "1.00000000"
     ask(engine, "alice", "GET", "account")
     for order in ask(engine, "alice", "GET", "openOrders"):
@@ -175,7 +175,7 @@ def test_self_trade_prevention(mode: str, maker: str, taker: str, prevented: boo
 def test_a_prevented_match_tells_what_would_have_traded() -> None:
     """user-data-stream.md, pl pL pY; stp_faq.md: a taker's TRANSFER needs that of the maker, else it is DECREMENT."""
     engine = made()
-    engine.books[SYMBOL].bid_sizes.clear()
+    engine.state.books[SYMBOL].bid_sizes.clear()
     events = events_of(engine)
     limit(engine, "alice", "BUY", "99", "2", selfTradePreventionMode="NONE")
     limit(engine, "alice", "SELL", "98", "0.5", selfTradePreventionMode="EXPIRE_MAKER")
@@ -194,7 +194,7 @@ def test_a_prevented_match_tells_what_would_have_traded() -> None:
 
 def test_a_mode_that_the_symbol_does_not_allow_is_refused() -> None:
     engine = made()
-    engine.symbols[SYMBOL].stp_modes = ("EXPIRE_TAKER",)
+    engine.state.symbols[SYMBOL].stp_modes = ("EXPIRE_TAKER",)
     answer = code(lambda: limit(engine, "alice", "BUY", "99", "1", selfTradePreventionMode="EXPIRE_BOTH"))
     assert answer == (-1013, "This symbol does not allow the specified self-trade prevention mode.")
 
@@ -211,7 +211,7 @@ def oco(engine: Engine, side: str = "SELL", **more: Any) -> Any:
 
 def events_of(engine: Engine) -> list[dict[str, Any]]:
     events: list[dict[str, Any]] = []
-    engine.emit = lambda account, kind, event: events.append(event)
+    engine.listeners.on_user_event = lambda account, kind, event: events.append(event)
     return events
 
 
@@ -223,7 +223,7 @@ def test_an_oco_locks_once_and_its_fill_ends_the_other_order() -> None:
     assert len(placed["orderReports"]) == len(placed["orders"]) == 2
     assert locked(engine, "BTC") == 1
     trade(engine, "101.5", "0.4", maker=False)
-    above, below = (engine.orders[one["orderId"]] for one in placed["orders"])
+    above, below = (engine.state.orders[one["orderId"]] for one in placed["orders"])
     assert (above.status, below.status, below.expiry_reason) == ("PARTIALLY_FILLED", "EXPIRED", "OCO_TRIGGER")
     assert locked(engine, "BTC") == Decimal("0.6")
     trade(engine, "101.5", "5", maker=False)
@@ -237,7 +237,7 @@ def test_the_stop_of_an_oco_fires_and_the_limit_order_is_over() -> None:
     engine = made()
     placed = oco(engine)
     trade(engine, "98.5", "5")
-    above, below = (engine.orders[one["orderId"]] for one in placed["orders"])
+    above, below = (engine.state.orders[one["orderId"]] for one in placed["orders"])
     assert (above.status, below.status) == ("EXPIRED", "FILLED")
     assert locked(engine, "BTC") == 0 and free(engine, "BTC") == 9
 
@@ -282,7 +282,7 @@ def test_cancelling_one_order_of_a_list_cancels_the_list() -> None:
 def test_what_is_no_oco_is_refused(side: str, more: dict[str, Any], refused: int) -> None:
     engine = made()
     assert code(lambda: oco(engine, side, **more))[0] == refused
-    assert locked(engine, "BTC") == locked(engine, "USDT") == 0 and not engine.open_lists
+    assert locked(engine, "BTC") == locked(engine, "USDT") == 0 and not engine.state.open_lists
 
 
 OTO = {
@@ -298,13 +298,13 @@ def test_an_oto_begins_its_pending_order_when_the_working_one_is_filled() -> Non
     engine = made()
     more = {"pendingType": "LIMIT_MAKER", "pendingSide": "SELL", "pendingPrice": "103", "pendingQuantity": "0.9"}
     placed = ask(engine, "alice", "POST", "orderList/oto", **OTO, **more)
-    working, pending = (engine.orders[one["orderId"]] for one in placed["orders"])
+    working, pending = (engine.state.orders[one["orderId"]] for one in placed["orders"])
     assert (working.status, pending.status) == ("NEW", "PENDING_NEW")
     assert [one["status"] for one in ask(engine, "alice", "GET", "openOrders")] == ["NEW", "PENDING_NEW"]
     trade(engine, "98", "5")
     assert (working.status, pending.status, locked(engine, "BTC")) == ("FILLED", "NEW", Decimal("0.9"))
     trade(engine, "104", "5", maker=False)
-    assert pending.status == "FILLED" and not engine.open_lists
+    assert pending.status == "FILLED" and not engine.state.open_lists
 
 
 def test_an_otoco_places_both_orders_and_a_cancel_of_the_working_one_ends_all() -> None:
@@ -319,10 +319,10 @@ def test_an_otoco_places_both_orders_and_a_cancel_of_the_working_one_ends_all() 
     }
     first = ask(engine, "alice", "POST", "orderList/otoco", **OTO, **more)
     ask(engine, "alice", "DELETE", "order", orderId=first["orders"][0]["orderId"])
-    assert {engine.orders[one["orderId"]].status for one in first["orders"]} == {"CANCELED"}
+    assert {engine.state.orders[one["orderId"]].status for one in first["orders"]} == {"CANCELED"}
     second = ask(engine, "alice", "POST", "orderList/otoco", **OTO, **more)
     trade(engine, "98", "5")
-    _working, above, below = (engine.orders[one["orderId"]] for one in second["orders"])
+    _working, above, below = (engine.state.orders[one["orderId"]] for one in second["orders"])
     assert (above.status, below.status, locked(engine, "BTC")) == ("NEW", "NEW", 1)
     trade(engine, "94", "5")
     assert (above.status, below.status, locked(engine, "BTC")) == ("EXPIRED", "FILLED", 0)
@@ -334,7 +334,7 @@ def test_a_pending_order_without_funds_is_rejected() -> None:
     placed = ask(engine, "alice", "POST", "orderList/oto", **OTO, **more, pendingTimeInForce="GTC")
     events = events_of(engine)
     trade(engine, "98", "5")
-    assert engine.orders[placed["orders"][1]["orderId"]].status == "REJECTED" and not engine.open_lists
+    assert engine.state.orders[placed["orders"][1]["orderId"]].status == "REJECTED" and not engine.state.open_lists
     assert "INSUFFICIENT_BALANCES" in [event.get("r") for event in events]
 
 
@@ -428,7 +428,7 @@ def test_an_amended_order_answers_to_its_new_name_alone() -> None:
 def test_a_second_phase_waits_for_the_order_that_made_it_due() -> None:
     """What fills a working order has its own fills first: trade ids rise in everybody's trades."""
     engine = made()
-    engine.books[SYMBOL].ask_sizes.clear()
+    engine.state.books[SYMBOL].ask_sizes.clear()
     events = events_of(engine)
     working = {"workingType": "LIMIT", "workingSide": "SELL", "workingPrice": "100.01", "workingQuantity": "0.05"}
     pending = {"pendingType": "LIMIT", "pendingSide": "BUY", "pendingPrice": "100.1", "pendingQuantity": "0.05"}
@@ -506,13 +506,13 @@ def test_the_filters_look_at_their_own_minutes() -> None:
     minute = 60_000
 
     def at(minutes: int, price: str, quantity: str) -> None:
-        engine.trade(SYMBOL, Trade(9, Decimal(price), Decimal(quantity), NOW, False), NOW - minutes * minute)
+        engine.apply_trade(SYMBOL, Trade(9, Decimal(price), Decimal(quantity), NOW, False), NOW - minutes * minute)
 
-    engine.history[SYMBOL] = TradeHistory()
+    engine.state.history[SYMBOL] = TradeHistory()
     at(20, "50", "1")
     at(3, "100", "3")
     at(0, "200", "1")
-    assert engine.history[SYMBOL].average(NOW) == 125
+    assert engine.state.history[SYMBOL].average(NOW) == 125
     wide = {"PERCENT_PRICE_BY_SIDE.bidMultiplierUp": "1", "PERCENT_PRICE_BY_SIDE.bidMultiplierDown": "1"}
 
     def allowed(minutes: int, price: str) -> bool:
@@ -549,8 +549,8 @@ def test_commissions_in_bnb_at_a_discount_where_there_is_enough() -> None:
     first = Trade(1, Decimal(100), Decimal(9), NOW, False)
     engine = Engine({SYMBOL: Recording(symbol, (first,)), "BNBUSDT": Recording(bnb, (first,))}, "through")
     made(engine=engine)
-    engine.trade("BNBUSDT", Trade(1, Decimal(50), Decimal(9), NOW, True), NOW)
-    alice = engine.accounts["alice"]
+    engine.apply_trade("BNBUSDT", Trade(1, Decimal(50), Decimal(9), NOW, True), NOW)
+    alice = engine.state.accounts["alice"]
     alice.pays_in_bnb = True
     alice.add("BNB", Decimal("0.0005"))
     sold = ask(engine, "alice", "POST", "order", side="SELL", type="MARKET", quantity="0.1")
@@ -563,7 +563,7 @@ def test_commissions_in_bnb_at_a_discount_where_there_is_enough() -> None:
 
 def test_an_account_that_may_not_trade() -> None:
     engine = made()
-    engine.accounts["alice"].can_trade = False
+    engine.state.accounts["alice"].can_trade = False
     assert code(lambda: limit(engine, "alice", "BUY", "99", "1")) == (
         *(-2010,),
         "This account may not place or cancel orders.",
@@ -627,13 +627,13 @@ def test_a_price_of_nothing_is_no_price(side: str, fields: dict[str, str], numbe
     engine = made()
     given = {"side": side, "quantity": "1", **fields}
     assert code(lambda: ask(engine, "alice", "POST", "order", **given)) == (number, text)
-    assert not engine.orders
+    assert not engine.state.orders
 
 
 def test_where_the_lowest_price_is_off_a_price_of_nothing_is_worth_nothing() -> None:
     engine = made()
-    engine.symbols[SYMBOL].filters["PRICE_FILTER"]["minPrice"] = "0.00000000"
+    engine.state.symbols[SYMBOL].filters["PRICE_FILTER"]["minPrice"] = "0.00000000"
     for name in ("NOTIONAL", "PERCENT_PRICE_BY_SIDE", "PERCENT_PRICE"):
-        engine.symbols[SYMBOL].filters.pop(name, None)
+        engine.state.symbols[SYMBOL].filters.pop(name, None)
     given = {"side": "BUY", "quantity": "1", "type": "LIMIT", "timeInForce": "GTC", "price": "0"}
     assert code(lambda: ask(engine, "alice", "POST", "order", **given)) == (-2010, "Price * QTY is zero or less.")
