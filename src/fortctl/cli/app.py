@@ -15,7 +15,7 @@ from fortctl import __version__
 from fortctl.cli.commands import Group
 from fortctl.cli.options import Invocation
 from fortctl.cli.output import make_tolerant, print_ended, print_error, print_result, silence
-from fortctl.cli.registry import COMMANDS
+from fortctl.cli.registry import ALIASES, COMMANDS
 from fortctl.cli.result import OutputClosedError, Result
 from fortctl.errors import EXIT_INTERRUPTED, EXIT_TERMINATED, FortctlError, InternalError, Terminated, UsageError
 from fortctl.secret import redact
@@ -41,6 +41,13 @@ class Root(Group):
 
         plugin = find(cmd_name)
         return _PluginCommand(plugin) if plugin is not None else None
+
+    def resolve_command(
+        self, context: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Give a command that was named by an alias its own name."""
+        name, command, rest = super().resolve_command(context, args)
+        return ALIASES.get(name, name), command, rest
 
     def format_commands(self, context: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):

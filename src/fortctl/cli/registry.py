@@ -10,6 +10,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "issuer": ("fortctl.commands.issuer", "issuer", "Who makes and deletes keys at the exchange."),
     "robot": ("fortctl.commands.robot", "robot", "The trading robot."),
     "panic-disconnect": ("fortctl.commands.panic", "panic_disconnect", "Cut every link between account and robot."),
+    "panic": ("fortctl.commands.panic", "panic_disconnect", "The same as panic-disconnect."),
     "panic-clear": ("fortctl.commands.panic", "panic_clear", "Lift the latch after a panic."),
     "account": ("fortctl.commands.account", "account", "Balances, orders and trades."),
     "doctor": ("fortctl.commands.doctor", "doctor", "Check everything, change nothing."),
@@ -21,6 +22,9 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "explain": ("fortctl.commands.explain", "explain", "What a code means and what to do."),
     "demo": ("fortctl.commands.demo", "demo", "The whole story on the paper exchange."),
 }
+
+# A second name → the command's own name, which results and the audit log show.
+ALIASES = {"panic": "panic-disconnect"}
 
 
 def complete(words: list[str], cword: int) -> list[str] | None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from fortctl.cli.registry import COMMANDS
+from fortctl.cli.registry import ALIASES, COMMANDS
 from fortctl.secret import Secret
 from support.harness import Shell, clean_environment
 
@@ -32,7 +32,7 @@ def test_the_static_table_is_true() -> None:
 
     for name, (module, attribute, line) in COMMANDS.items():
         command = getattr(import_module(module), attribute)
-        assert command.name == name
+        assert command.name == ALIASES.get(name, name)
         assert line.endswith(".") and len(line) < 70
 
 
@@ -43,6 +43,17 @@ def test_every_command_has_help_and_refuses_what_it_does_not_know(name: str, tmp
     bad = run(name, "--no-such-option", "--json", FORTCTL_HOME=str(tmp_path / "home"))
     assert bad.returncode == 2 and json.loads(bad.stdout)["error"]["code"] == "USAGE"
     assert not (tmp_path / "home").exists()
+
+
+@pytest.mark.parametrize(("alias", "name"), ALIASES.items())
+def test_an_alias_is_the_command_itself(alias: str, name: str, tmp_path: Path) -> None:
+    home = str(tmp_path / "home")
+    shown, error = (run(alias, *words, FORTCTL_HOME=home) for words in (("-h",), ("--json", "--no-input")))
+    assert shown.stdout == run(name, "-h", FORTCTL_HOME=home).stdout
+    document = json.loads(error.stdout)
+    assert document["command"] == name and document == json.loads(
+        run(name, "--json", "--no-input", FORTCTL_HOME=home).stdout
+    )
 
 
 def test_globals_work_before_and_after_the_command(tmp_path: Path) -> None:
