@@ -1,80 +1,25 @@
-"""Wires the panic. Nothing here may fail as a whole: what cannot be had is left out, and the panic says so."""
+"""Make the ports of a panic. Nothing here may fail as a whole: the panic reports what could not be read."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from fortctl.bootstrap.deadline import open_board, read_in_time
+from fortctl.bootstrap.deadline import open_board
 from fortctl.bootstrap.emergency import EmergencyReader
+from fortctl.bootstrap.panic_latch import user_name
 from fortctl.bootstrap.panic_rotation import abort_operation, open_operation
-from fortctl.config.file import load_config
-from fortctl.config.home import ACCOUNT_NAME, Home
-from fortctl.errors import ConfigError, NotFoundError
+from fortctl.config.home import Home
+from fortctl.errors import ConfigError
 from fortctl.model import KeyPair
 from fortctl.system.clock import SystemClock
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from fortctl.cli.context import CommandContext
     from fortctl.ports import Exchange
     from fortctl.services.hooks import Hooks
     from fortctl.services.panic.halt import RemoteHalt
     from fortctl.services.panic.ports import PanicPorts
-
-
-def affected_accounts(app: CommandContext, every: bool) -> list[str]:
-    """Return the accounts that a panic is about.
-
-    An account counts as there when anything in the home tells of it: its robot's folder, its erasure keys, the site's
-    vault, the configuration. That is read last, and only where it matters: one that hangs or is broken stops no panic.
-
-    Raises:
-        NotFoundError: there is no such account.
-    """
-    home = Home(app.globals.home)
-    names = _folders(home.path / "robots") | _folders(home.erasure)
-    account = app.globals.account
-    if every or account not in names:
-        names |= _vaulted(home)
-    if every or account not in names:
-        config = read_in_time(lambda: load_config(home))
-        names |= set(config.accounts) if config is not None else set()
-    if every and names:
-        return sorted(names)
-    if account not in names and not _runs(home, account):
-        if not home.path.exists():
-            raise NotFoundError(
-                f"there is nothing to disconnect: no home at {home.path}, and no robot of account {account} runs here",
-                hint="if it was deleted: delete on Binance's API management page every key that you gave to fortctl,"
-                " and cancel the open orders whose names begin with 'fc'",
-            )
-        raise NotFoundError(f"there is no account {account}", hint="see 'fortctl accounts list'")
-    return [account]
-
-
-def _folders(root: Path) -> set[str]:
-    try:
-        return {entry.name for entry in os.scandir(root) if entry.is_dir() and ACCOUNT_NAME.fullmatch(entry.name)}
-    except OSError:
-        return set()
-
-
-def _vaulted(home: Home) -> set[str]:
-    """Return the accounts whose records the site's vault shows."""
-    from fortctl.vault.file import VaultFile
-
-    header = read_in_time(lambda: VaultFile(home.vault, home.erasure).header())
-    return {meta.account for meta in header.records if meta.account} if header is not None else set()
-
-
-def _runs(home: Home, account: str) -> bool:
-    """Return whether a robot runs although nothing in the home tells of it."""
-    from fortctl.robot.process.local_robot import LocalRobot
-
-    return LocalRobot(home.path, account, home.robot(account).path).owner() is not None
 
 
 def panic_ports(app: CommandContext, account: str) -> PanicPorts:
@@ -138,14 +83,5 @@ def panic_ports(app: CommandContext, account: str) -> PanicPorts:
         fire=lambda event, facts, wait_s: hooks().fire(event, facts, wait_s=wait_s),
         hooks=lambda event: hooks().names(event),
         clock=clock,
-        user=_user(),
+        user=user_name(),
     )
-
-
-def _user() -> str:
-    import pwd
-
-    try:
-        return pwd.getpwuid(os.getuid()).pw_name
-    except KeyError:
-        return str(os.getuid())

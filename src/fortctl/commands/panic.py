@@ -1,9 +1,9 @@
-"""``fortctl panic-disconnect`` and ``panic-clear``: the emergency brake, and its release."""
+"""``fortctl panic-disconnect`` (alias ``panic``) and ``panic-clear``: the emergency brake, and its release."""
 
 from __future__ import annotations
 
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -12,22 +12,36 @@ from fortctl.cli.context import CommandContext
 from fortctl.cli.options import Seconds
 from fortctl.cli.render import duration, paint
 from fortctl.cli.result import Result
+from fortctl.config.home import Home
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Coroutine, Iterator, Mapping, Sequence
 
+    from fortctl.services.panic.early_latch import EarlyLatch
     from fortctl.services.panic.panic import Panic
     from fortctl.services.panic.report import PanicReport
+    from fortctl.services.panic.state import PanicOptions
 
 
 @command("panic-disconnect", help="Cut every link: latch the robot off, cancel its orders, destroy both key copies.")
 @click.option("--cancel-orders", is_flag=True, help="Cancel the robot's open orders (default).")
-@click.option("--keep-orders", is_flag=True, help="Leave them at the exchange.")
-@click.option("--wait-dead", type=Seconds(0, 86_400), default=0.0, help="Watch until the old keys are dead.")
-@click.option("--all-accounts", is_flag=True, help="Every account of this home.")
-@click.option("--dry-run", is_flag=True, help="Only say what would happen.")
-@click.option("--timeout", type=Seconds(0.1, 300), default=5.0, show_default=True, help="Seconds to halt in.")
-async def panic_disconnect(
+@click.option("--keep-orders", is_flag=True, help="Leave the robot's open orders at the exchange.")
+@click.option(
+    "--wait-dead",
+    type=Seconds(0, 86_400),
+    default=0.0,
+    help="Seconds to wait until Binance no longer knows the old keys.",
+)
+@click.option("--all-accounts", is_flag=True, help="Disconnect every account of this home.")
+@click.option("--dry-run", is_flag=True, help="Say what would be done, and do nothing.")
+@click.option(
+    "--timeout",
+    type=Seconds(0.1, 300),
+    default=5.0,
+    show_default=True,
+    help="Seconds that the robot may take to halt.",
+)
+def panic_disconnect(
     app: CommandContext,
     cancel_orders: bool,
     keep_orders: bool,
@@ -35,33 +49,53 @@ async def panic_disconnect(
     all_accounts: bool,
     dry_run: bool,
     timeout: float,
-) -> Result:
-    import asyncio
-
-    from fortctl.bootstrap.panic import affected_accounts, panic_ports
-    from fortctl.services.panic.dry_run import dry_run as planned
-    from fortctl.services.panic.panic import Panic
-    from fortctl.services.panic.report import failure_of, reports_as_json
-    from fortctl.services.panic.state import PanicOptions
+) -> Coroutine[Any, Any, Result]:
+    # No more is imported before the latch stands: the robot trades until then.
+    from fortctl.bootstrap.panic_latch import affected_accounts, write_latches
 
     if cancel_orders and keep_orders:
         refuse("--cancel-orders and --keep-orders exclude each other")
-    names = affected_accounts(app, all_accounts)
-    if not dry_run:
-        app.confirm(f"Cut every link of account {', '.join(names)} now?")
-    ports = [panic_ports(app, name) for name in names]
+    home = Home(app.globals.home)
+    accounts = affected_accounts(home, app.globals.account, all_accounts)
     if dry_run:
-        plans = await asyncio.gather(*(planned(port, cancel_orders=not keep_orders) for port in ports))
-        return Result(reports_as_json(plans), False, text="\n".join(_text(plan) for plan in plans))
+        return _dry_run(app, accounts, cancel_orders=not keep_orders)
+    app.confirm(f"Cut every link of account {', '.join(accounts)} now?")
+    latches = write_latches(home, accounts, cancel_orders=not keep_orders)
+    from fortctl.services.panic.state import PanicOptions
+
+    return _disconnect(app, latches, PanicOptions(not keep_orders, timeout, wait_dead))
+
+
+async def _dry_run(app: CommandContext, accounts: Sequence[str], *, cancel_orders: bool) -> Result:
+    import asyncio
+
+    from fortctl.bootstrap.panic import panic_ports
+    from fortctl.services.panic.dry_run import dry_run
+    from fortctl.services.panic.report import reports_as_json
+
+    ports = [panic_ports(app, account) for account in accounts]
+    reports = await asyncio.gather(*(dry_run(port, cancel_orders=cancel_orders) for port in ports))
+    return Result(reports_as_json(reports), False, text="\n".join(_text(report) for report in reports))
+
+
+async def _disconnect(app: CommandContext, latches: Mapping[str, EarlyLatch], options: PanicOptions) -> Result:
+    import asyncio
+
+    from fortctl.bootstrap.panic import panic_ports
+    from fortctl.services.panic.panic import Panic
+    from fortctl.services.panic.report import failure_of, reports_as_json
 
     def publish(report: PanicReport) -> None:
         app.progress(
-            f"{_text(report)}\nwatching for {wait_dead:.0f} s at most until the old keys are dead; Ctrl-C ends it"
+            f"{_text(report)}\nwaiting {options.wait_dead_s:.0f} s at most until Binance no longer knows the old keys;"
+            " Ctrl-C ends the wait"
         )
 
-    options = PanicOptions(not keep_orders, timeout, wait_dead)
-    panics = [Panic(port, options, publish=publish) for port in ports]
-    with _interruptible(panics, wait_dead > 0):
+    panics = [
+        Panic(panic_ports(app, account), options, early_latch=latch, publish=publish)
+        for account, latch in latches.items()
+    ]
+    with _interruptible(panics, options.wait_dead_s > 0):
         reports = await asyncio.gather(*(panic.run() for panic in panics))
     for report in reports:
         for step in report.steps:
@@ -76,7 +110,7 @@ async def panic_disconnect(
 
 @contextmanager
 def _interruptible(panics: Sequence[Panic], waits: bool) -> Iterator[None]:
-    """Have the first Ctrl-C end the waiting alone: what was done, and what is left to do, is printed."""
+    """Let the first Ctrl-C end the wait alone: the report is printed all the same."""
     import asyncio
     import signal
 
@@ -105,7 +139,7 @@ _COLOURS = {"done": "green", "failed": "red", "queued": "red", "unproved": "yell
 
 
 def _text(report: PanicReport) -> str:
-    """Return a report as a frightened person reads it: what was done, then what is left to do, in red."""
+    """Return a report as plain text: what was done, then what is left to do, in red."""
     lines = [f"account {report.account}: {duration(report.elapsed_ms)}"]
     for step in report.steps:
         state = paint(f"{step.state:<8}", _COLOURS.get(step.state, "bold"))

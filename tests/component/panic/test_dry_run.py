@@ -14,11 +14,13 @@ from typing import Any
 
 import pytest
 
-from fortctl.bootstrap import deadline, panic
+from fortctl.bootstrap import deadline, panic_latch
 from fortctl.bootstrap.deadline import read_in_time
-from fortctl.bootstrap.panic import affected_accounts
+from fortctl.bootstrap.panic_latch import affected_accounts
 from fortctl.cli.context import CommandContext
 from fortctl.cli.options import Globals
+from fortctl.config import file
+from fortctl.config.home import Home
 from fortctl.errors import BadInputError, ConflictError, NotFoundError, VaultLockedError
 from fortctl.robot.process.local_robot import LocalRobot
 from fortctl.robot.storage.latch import LatchFile
@@ -125,18 +127,18 @@ def test_the_configuration_is_not_read_where_the_home_tells_of_the_account(
     def never(_home: object) -> Any:
         raise AssertionError("it is read")
 
-    monkeypatch.setattr(panic, "load_config", never)
+    monkeypatch.setattr(file, "load_config", never)
     (tmp_path / trace).mkdir(parents=True)
-    assert affected_accounts(app(tmp_path), False) == ["default"]
+    assert affected_accounts(Home(tmp_path), "default", False) == ["default"]
 
 
 def test_an_account_that_only_a_configuration_in_time_would_name_is_not_there(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(panic, "read_in_time", lambda read: read_in_time(read, 0.0))
-    monkeypatch.setattr(panic, "load_config", lambda home: threading.Event().wait())
+    monkeypatch.setattr(panic_latch, "read_in_time", lambda read: read_in_time(read, 0.0))
+    monkeypatch.setattr(file, "load_config", lambda home: threading.Event().wait())
     with pytest.raises(NotFoundError):
-        affected_accounts(app(tmp_path, "nobody"), False)
+        affected_accounts(Home(tmp_path), "nobody", False)
 
 
 def test_a_passphrase_file_that_hangs_is_not_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,8 +11,9 @@ from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from fortctl.services.panic.actions import ActionKind
+from fortctl.services.panic.early_latch import EarlyLatch
 from fortctl.services.panic.key_inventory import KeyInventory
-from fortctl.services.panic.plan import HOOKS, PLAN, StepKind
+from fortctl.services.panic.plan import HOOKS, LATCH, PLAN, StepKind
 from fortctl.services.panic.ports import PanicPorts
 from fortctl.services.panic.report import (
     PanicReport,
@@ -22,7 +23,7 @@ from fortctl.services.panic.report import (
     StepSkippedError,
     why,
 )
-from fortctl.services.panic.state import EarlyLatch, PanicContext, PanicOptions, PanicState
+from fortctl.services.panic.state import PanicContext, PanicOptions, PanicState
 from fortctl.services.panic.steps import ON_FAILURE, STEPS
 
 # How long a step that was cancelled at its limit may take to close what it had open.
@@ -110,6 +111,8 @@ class Panic:
                 text = f"{kind.remedy.format(account=self._ports.account)} ({step.detail})"
                 self._state.add_action(ActionKind.FINISH_STEP, text, step=kind.name)
         step.elapsed_ms = (self._ports.clock.monotonic() - started) * 1000
+        if kind.name == LATCH and self._early_latch is not None:
+            step.elapsed_ms += self._early_latch.elapsed_ms
 
     def _context(self, limit: _StepTimer) -> PanicContext:
         async def wait_for(*names: str) -> None:

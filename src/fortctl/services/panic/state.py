@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from fortctl.services.panic.actions import Action, ActionKind
+from fortctl.services.panic.early_latch import EarlyLatch
 from fortctl.services.panic.halt import HaltResult
 from fortctl.services.panic.key_inventory import KeyInventory
 from fortctl.services.panic.ports import HookFacts, PanicPorts, RemoteHaltFactory
@@ -27,23 +28,6 @@ class PanicOptions:
     cancel_orders: bool = True
     timeout_s: float = 5.0
     wait_dead_s: float = 0.0
-
-
-@dataclass(frozen=True)
-class EarlyLatch:
-    """The latch that was written before this package was loaded.
-
-    Attributes:
-        at_ms: when (ms).
-        began: the same by the monotonic clock (s).
-        elapsed_ms: how long the write took.
-        written: it is on the disk; else the latch step tries again.
-    """
-
-    at_ms: int
-    began: float
-    elapsed_ms: float
-    written: bool
 
 
 @dataclass

@@ -19,6 +19,7 @@ from fortctl.services.panic.actions import ActionKind
 from fortctl.services.panic.cancel_orders import cancel_until
 from fortctl.services.panic.delete_keys import KeyDeletion
 from fortctl.services.panic.deletion_watch import DeletionWatch
+from fortctl.services.panic.early_latch import latch_begun
 from fortctl.services.panic.halt import LocalHalt
 from fortctl.services.panic.key_inventory import KEY_IN_FLIGHT_MS, pending_names
 from fortctl.services.panic.known_key import NOT_AT_EXCHANGE, ROLES, KeysRead
@@ -35,7 +36,6 @@ from fortctl.services.panic.report import (
 from fortctl.services.panic.state import PanicContext
 from fortctl.services.rotation.hooks import POST_ROTATE
 from fortctl.system.threads import run_in_daemon_thread
-from fortctl.timestamps import rfc3339
 from fortctl.vault.erasure import IN_BACKUPS
 
 StepFunction = Callable[[PanicContext], Awaitable[str]]
@@ -53,11 +53,6 @@ async def write_latch(panic: PanicContext) -> str:
         begun = latch_begun(panic.state.began_ms, panic.ports.user, panic.options.cancel_orders)
         await run_in_daemon_thread(panic.ports.latch.update, lambda facts: {**begun, **facts})
     return "on"
-
-
-def latch_begun(began_ms: int, user: str, cancel_orders: bool) -> dict[str, object]:
-    """Return the facts that a latch begins with."""
-    return {"at": rfc3339(began_ms), "at_ms": began_ms, "who": user, "cancel_orders": cancel_orders}
 
 
 async def locate_robot(panic: PanicContext) -> str:
