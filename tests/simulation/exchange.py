@@ -256,7 +256,7 @@ class EngineExchange:
                 return tuple(found)
             first = found[-1].order_id + 1
 
-    async def earlier_names(self, symbol: str, order_id: int) -> tuple[str, ...]:
+    async def previous_client_order_ids(self, symbol: str, order_id: int) -> tuple[str, ...]:
         rows = await self._ask("GET", "/api/v3/order/amendments", symbol=symbol, orderId=order_id)
         return tuple(row["origClientOrderId"] for row in rows)
 

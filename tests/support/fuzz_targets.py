@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from fortctl.errors import FortctlError
 from fortctl.mailbox.crypto import RecipientKey
 from fortctl.mailbox.messages import CommandRejectedError, open_command, read_receipt
-from fortctl.mailbox.pairing import read_commitment, read_half
+from fortctl.mailbox.pairing import read_commitment, read_share
 from fortctl.ports import MailboxRow
 from fortctl.robot.process.remote_robot import read_card
 from fortctl.secret import Secret
@@ -136,7 +136,7 @@ def message(data: bytes) -> None:
 
 
 def pairing(data: bytes) -> None:
-    _refusing(lambda: read_half(data))
+    _refusing(lambda: read_share(data))
     _refusing(lambda: read_commitment(data))
 
 

@@ -122,7 +122,7 @@ class Exchange:
         if self.restrictions is not None:
             raise self.restrictions
 
-    async def earlier_names(self, symbol: str, order_id: int) -> tuple[str, ...]:
+    async def previous_client_order_ids(self, symbol: str, order_id: int) -> tuple[str, ...]:
         return ()
 
     async def close(self) -> None:
@@ -234,7 +234,7 @@ class Issuer:
     ) -> IssuedKey:
         raise AssertionError("a panic makes no key")
 
-    async def listed(self) -> tuple[IssuedKey, ...]:
+    async def list_keys(self) -> tuple[IssuedKey, ...]:
         if self.silent:
             self.silent -= 1
             raise self.refusal

@@ -174,7 +174,7 @@ class EngineExchange:
         rows = self.ask("GET", "/api/v3/allOrders", symbol=symbol, orderId=from_id or 0, limit=1000)
         return tuple(parsing.order_state(row) for row in rows)
 
-    async def earlier_names(self, symbol: str, order_id: int) -> tuple[str, ...]:
+    async def previous_client_order_ids(self, symbol: str, order_id: int) -> tuple[str, ...]:
         rows = self.ask("GET", "/api/v3/order/amendments", symbol=symbol, orderId=order_id)
         return tuple(row["origClientOrderId"] for row in rows)
 

@@ -21,7 +21,7 @@ from fortctl.timestamps import rfc3339
 
 if TYPE_CHECKING:
     from fortctl.cli.context import CommandContext
-    from fortctl.config.settings import Preferences
+    from fortctl.config.settings import HomeSettings
     from fortctl.exchange.connection_pool import ConnectionPool
     from fortctl.exchange.targets import ExchangeTarget
     from fortctl.mailbox.postgres import PostgresMailbox
@@ -63,9 +63,9 @@ class Container:
         return load_config(self.home)
 
     @property
-    def preferences(self) -> Preferences:
+    def preferences(self) -> HomeSettings:
         """The settings in force for the account that the command is about."""
-        return self.config.preferences(self.account)
+        return self.config.settings_for(self.account)
 
     def reload_robots(self) -> list[str]:
         """Have the robots that run on this machine read the configuration again; return their accounts."""
@@ -375,10 +375,10 @@ class Container:
         return RequestWeightStore(self.home.path / "weights.sqlite")
 
 
-def make_hooks(account: str, preferences: Preferences, clock: SystemClock) -> Hooks:
+def make_hooks(account: str, preferences: HomeSettings, clock: SystemClock) -> Hooks:
     """Return an account's hooks as its settings have them. Raises ``ConfigError``."""
     from fortctl.config.settings import HOOKS, HOOKS_TIMEOUT, NOTIFY_EVENTS, NOTIFY_URLS_FILE
-    from fortctl.hooks.runner import HookRunner, notification
+    from fortctl.hooks.runner import SubprocessHookRunner, notification
     from fortctl.services.hooks import HookPlan, Hooks
 
     urls, told = preferences.get(NOTIFY_URLS_FILE), preferences.get(NOTIFY_EVENTS)
@@ -387,7 +387,7 @@ def make_hooks(account: str, preferences: Preferences, clock: SystemClock) -> Ho
     for event, setting in HOOKS.items():
         commands[event] = preferences.get(setting)
     plan = HookPlan(commands, notification(Path(urls)) if urls else (), told, limit_ms / 1000)
-    return Hooks(account, host_name(), plan, HookRunner(), clock)
+    return Hooks(account, host_name(), plan, SubprocessHookRunner(), clock)
 
 
 def host_name() -> str:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from fortctl.cli.context import CommandContext
-    from fortctl.mailbox.panic_order import OrderFile
+    from fortctl.mailbox.panic_order import PanicOrderFile
     from fortctl.mailbox.postgres import PostgresMailbox
     from fortctl.mailbox.sqlite import SqliteMailbox
     from fortctl.ports import Issuer
@@ -107,7 +107,7 @@ class EmergencyReader:
         unknown: set[str] = set()
         try:
             keys += self._keys_in(open_vault())
-            unknown |= self._held_in(role, self._file(role).orphans(self._account))
+            unknown |= self._held_in(role, self._file(role).orphaned_keys(self._account))
         except _BROKEN:
             # A damaged vault may name fewer keys than were in it: its erasure keys name the roles of the others.
             unknown |= self._held_in(role)
@@ -342,13 +342,13 @@ class EmergencyReader:
 
     # -- the order for a robot on another host ---------------------------------------------------------------------
 
-    def read_order(self) -> OrderFile:
+    def read_order(self) -> PanicOrderFile:
         """Return the order that lies in the home. Raises ``OSError``, ``VaultDamagedError``."""
-        from fortctl.mailbox.panic_order import OrderFile
+        from fortctl.mailbox.panic_order import PanicOrderFile
 
-        return OrderFile.from_bytes(read_regular(self._place.panic_order))
+        return PanicOrderFile.from_bytes(read_regular(self._place.panic_order))
 
-    def order(self) -> OrderFile:
+    def order(self) -> PanicOrderFile:
         """Return the order of this panic: the one that it has sent before, else the pre-signed one, else a fresh one.
 
         One that was sent may still wait for the robot, or its answer lies there: another would latch the robot again.
@@ -356,10 +356,10 @@ class EmergencyReader:
         Raises:
             RobotUnreachableError: there is none, and the site's vault does not open by itself.
         """
-        from fortctl.mailbox.panic_order import OrderFile
+        from fortctl.mailbox.panic_order import PanicOrderFile
 
         with suppress(*_BROKEN):
-            return OrderFile.from_bytes(str(self._latch().read()["order"]).encode())
+            return PanicOrderFile.from_bytes(str(self._latch().read()["order"]).encode())
         with suppress(*_BROKEN):
             return self.read_order()
         with suppress(*_BROKEN):
@@ -368,7 +368,7 @@ class EmergencyReader:
             "there is no pre-signed order for the robot", hint="panic on the robot's own host: nothing else stops it"
         )
 
-    def used(self, order: OrderFile) -> None:
+    def used(self, order: PanicOrderFile) -> None:
         """Note that an order was sent, there and in the latch; best effort."""
         sent = replace(order, used=True).as_bytes()
         with suppress(*_BROKEN):
@@ -376,10 +376,10 @@ class EmergencyReader:
         with suppress(*_BROKEN):
             write_private(self._place.panic_order, sent)
 
-    def sent(self, order: OrderFile) -> bool:
+    def sent(self, order: PanicOrderFile) -> bool:
         return order.nonce in str(self._latch().read().get("order", ""))
 
-    def fresh(self) -> OrderFile:
+    def fresh(self) -> PanicOrderFile:
         """Sign an order with the operator's identity. Raises ``FortctlError``: the site's vault does not open."""
         from base64 import b64decode
 

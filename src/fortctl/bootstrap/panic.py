@@ -62,7 +62,7 @@ def panic_ports(app: CommandContext, account: str) -> PanicPorts:
         config = emergency.config()
         if config is None:
             raise ConfigError("the configuration cannot be read")
-        return make_hooks(account, config.preferences(account), clock)
+        return make_hooks(account, config.settings_for(account), clock)
 
     return PanicPorts(
         account=account,

@@ -15,7 +15,7 @@ from fortctl.system.threads import run_in_own_thread
 if TYPE_CHECKING:
     from fortctl.bootstrap.container import Container
     from fortctl.cli.context import CommandContext
-    from fortctl.ports import Hooks
+    from fortctl.ports import HooksPort
     from fortctl.robot.control.robot_vault import RobotVault
     from fortctl.robot.trading.runner import Runner
 
@@ -52,7 +52,7 @@ class HookDispatcher:
         log: the robot's.
     """
 
-    def __init__(self, hooks: Callable[[], Hooks], log: logging.Logger) -> None:
+    def __init__(self, hooks: Callable[[], HooksPort], log: logging.Logger) -> None:
         self._hooks = hooks
         self._log = log
         self._running: set[asyncio.Future[None]] = set()

@@ -21,7 +21,7 @@ from fortctl.system.files import NotARegularFileError, read_regular
 if TYPE_CHECKING:
     from fortctl.bootstrap.container import Container
     from fortctl.bootstrap.panic_handler import HookDispatcher
-    from fortctl.config.settings import Preferences
+    from fortctl.config.settings import HomeSettings
     from fortctl.robot.control.command_processor import CommandProcessor
     from fortctl.robot.control.robot_vault import RobotVault
     from fortctl.robot.core.reconciliation import ResumeLimits
@@ -58,7 +58,7 @@ def run_robot(wiring: Container, *, brought_up: bool) -> int:
             robot.broke(error)
         if not brought_up:
             raise
-        fault = error.told() if isinstance(error, NotARegularFileError) else error
+        fault = error.as_config_error() if isinstance(error, NotARegularFileError) else error
         if not isinstance(fault, FortctlError):
             fault = InternalError(f"{type(error).__name__} in the robot")
         # A line that nobody waits for any more is simply lost.
@@ -305,7 +305,7 @@ class RobotProcess:
         self._manager.reloading()
         try:
             config = load_config(self._wiring.home)
-            config.preferences(self._wiring.account).check()
+            config.settings_for(self._wiring.account).check()
         except FortctlError as error:
             self._log.error("the configuration is refused, what was in force goes on: %s", error.message)
         else:
@@ -394,14 +394,14 @@ class RobotProcess:
         }
 
 
-def _limits(preferences: Preferences) -> ResumeLimits:
+def _limits(preferences: HomeSettings) -> ResumeLimits:
     from fortctl.config.settings import RESUME_MAX_DRIFT, RESUME_MAX_GAP
     from fortctl.robot.core.reconciliation import ResumeLimits
 
     return ResumeLimits(preferences.get(RESUME_MAX_GAP), preferences.get(RESUME_MAX_DRIFT))
 
 
-def _log_shape(preferences: Preferences) -> LogShape:
+def _log_shape(preferences: HomeSettings) -> LogShape:
     from fortctl.config.settings import LOG_FILES, LOG_LEVEL, LOG_MAX_SIZE
     from fortctl.robot.process.log_file import LogShape
 

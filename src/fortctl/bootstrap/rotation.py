@@ -35,7 +35,7 @@ def rotation_journal(app: CommandContext, what: str) -> RotationJournal:
 
     def alive(owner: OperationOwner) -> bool:
         if owner.host != here:
-            return wiring.clock.now_ms() - owner.beat_at < SILENT_MS
+            return wiring.clock.now_ms() - owner.renewed_at < SILENT_MS
         return process_start_time(owner.pid) == owner.started
 
     return RotationJournal(wiring.account, wiring.operations, me, alive, wiring.clock)

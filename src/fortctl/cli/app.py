@@ -156,7 +156,7 @@ def _outcome(words: Sequence[str], draft: Invocation) -> Result | FortctlError |
     except (click.Abort, OutputClosedError):
         raise
     except NotARegularFileError as error:
-        return error.told()
+        return error.as_config_error()
     except Exception as error:
         # strerror alone: a file name may be anything that was typed.
         reason = f": {error.strerror}" if isinstance(error, OSError) and error.strerror else ""

@@ -23,12 +23,12 @@ def list_accounts(app: CommandContext) -> Result:
 @click.argument("name")
 @click.option("--exchange", required=True, metavar="live|testnet|us|paper|URL", help="The target.")
 def add(app: CommandContext, name: str, exchange: str) -> Result:
-    from fortctl.exchange.targets import pin
+    from fortctl.exchange.targets import canonical_target
     from fortctl.mailbox.crypto import Identity
     from fortctl.services.accounts import AccountEntry
     from fortctl.services.site_vault import OPERATOR
 
-    entry = AccountEntry(check_account_name(name), pin(exchange))
+    entry = AccountEntry(check_account_name(name), canonical_target(exchange))
     service = app.wiring.accounts
     service.refuse_taken(entry.name)
     service.add(entry, Identity.from_private(app.wiring.vault.get(OPERATOR)))

@@ -11,7 +11,7 @@ from fortctl.cli.commands import group, refuse
 from fortctl.cli.context import CommandContext
 from fortctl.cli.render import table
 from fortctl.cli.result import Result
-from fortctl.config.settings import KNOWN, Preferences, Setting, known, unknown
+from fortctl.config.settings import SETTINGS, HomeSettings, Setting, find_setting, unknown_names
 from fortctl.errors import ConfigError
 
 config = group("config", "The configuration.")
@@ -37,14 +37,14 @@ def show(app: CommandContext) -> Result:
     }
     preferences = app.wiring.preferences
     rows = []
-    for setting in KNOWN.values():
+    for setting in SETTINGS.values():
         try:
             rows.append(_row(setting, preferences))
         except ConfigError as error:
             # What is to be mended must be seen.
             app.warn(error.code, error.message)
-            rows.append({**_row(setting, Preferences()), "value": _as_json(preferences.raw(setting)), "set": True})
-    for name in unknown(loaded.other):
+            rows.append({**_row(setting, HomeSettings()), "value": _as_json(preferences.raw(setting)), "set": True})
+    for name in unknown_names(loaded.other):
         app.warn("SETTING_UNKNOWN", f"{name} in {app.wiring.home.config} is no setting of this version, and is kept")
 
     def text() -> str:
@@ -57,7 +57,7 @@ def show(app: CommandContext) -> Result:
 @config.command("get", help="One setting: its value, its default, its type.")
 @click.argument("name")
 def get(app: CommandContext, name: str) -> Result:
-    row = _row(known(name), app.wiring.preferences)
+    row = _row(find_setting(name), app.wiring.preferences)
     return Result(row, text=_plain(row["value"]))
 
 
@@ -69,10 +69,10 @@ def get(app: CommandContext, name: str) -> Result:
 def set_(app: CommandContext, name: str, words: tuple[str, ...], reset: bool, this_account: bool) -> Result:
     from fortctl.config.file import save_config
 
-    setting = known(name)
+    setting = find_setting(name)
     if reset == bool(words):
         refuse("give a value, or --default")
-    raw = None if reset else setting.kind.write(setting.of_words(words))
+    raw = None if reset else setting.kind.write(setting.parse_words(words))
     if this_account:
         app.wiring.entry  # noqa: B018
     account = app.wiring.account if this_account else None
@@ -90,7 +90,7 @@ def set_(app: CommandContext, name: str, words: tuple[str, ...], reset: bool, th
     return Result(row, changed, text=f"{name} is {_plain(row['value'])}")
 
 
-def _row(setting: Setting[Any], preferences: Preferences) -> dict[str, Any]:
+def _row(setting: Setting[Any], preferences: HomeSettings) -> dict[str, Any]:
     return {
         "name": setting.name,
         "value": setting.kind.write(preferences.get(setting)),

@@ -27,12 +27,12 @@ KEYFILE_BESIDE = (
 )
 def init(app: CommandContext, exchange: str, slot: str) -> Result:
     from fortctl.bootstrap.unlock import first_source
-    from fortctl.exchange.targets import pin
+    from fortctl.exchange.targets import canonical_target
     from fortctl.mailbox.crypto import Identity
     from fortctl.services.accounts import AccountEntry, create_site_vault
 
     wiring, home = app.wiring, app.wiring.home
-    target = pin(exchange)
+    target = canonical_target(exchange)
     home.ensure()
     if home.config.exists():
         raise ConflictError(f"there is a home at {home.path} already", hint="choose another --home, or 'accounts add'")

@@ -10,7 +10,7 @@ from fortctl.errors import ConfigError, NotFoundError
 from fortctl.system.files import NotARegularFileError, read_regular
 
 if TYPE_CHECKING:
-    from fortctl.config.settings import Preferences, Setting
+    from fortctl.config.settings import HomeSettings, Setting
 
 from fortctl.config.home import ACCOUNT_NAME, ROBOTS, Home, write_private
 
@@ -57,22 +57,22 @@ class Config:
     def without_account(self, name: str) -> Config:
         return replace(self, accounts={key: value for key, value in self.accounts.items() if key != name})
 
-    def preferences(self, account: str) -> Preferences:
+    def settings_for(self, account: str) -> HomeSettings:
         """Return the settings in force for an account: its own, then the home's, then the defaults."""
-        from fortctl.config.settings import Preferences
+        from fortctl.config.settings import HomeSettings
 
         known = self.accounts.get(account)
         own = known.other.get("settings", {}) if known else {}
-        return Preferences(own if isinstance(own, Mapping) else {}, self.other)
+        return HomeSettings(own if isinstance(own, Mapping) else {}, self.other)
 
     def with_setting(self, setting: Setting[Any], raw: Any | None, account: str | None = None) -> Config:
         """Return the configuration with a setting put in, or taken out with None; for one account alone if named."""
-        from fortctl.config.settings import replaced
+        from fortctl.config.settings import with_value
 
         if account is None:
-            return replace(self, other=replaced(self.other, setting.path, raw))
+            return replace(self, other=with_value(self.other, setting.path, raw))
         known = self.accounts[account]
-        other = replaced(known.other, ("settings", *setting.path), raw)
+        other = with_value(known.other, ("settings", *setting.path), raw)
         return replace(self, accounts={**self.accounts, account: replace(known, other=other)})
 
 
@@ -95,7 +95,7 @@ def load_config(home: Home) -> Config:
             f"{home.config} is no valid TOML: {error}", hint="mend it, or restore it from a backup"
         ) from None
     except NotARegularFileError as error:
-        raise error.told() from None
+        raise error.as_config_error() from None
     except OSError as error:
         raise ConfigError(f"{home.config} cannot be read: {error.strerror}", hint="choose another --home") from None
     return _interpret(parsed, home)

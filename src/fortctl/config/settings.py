@@ -35,7 +35,7 @@ def parse_duration(text: str) -> int:
     return int(found[1]) * _UNITS[found[2]]
 
 
-def show_duration(milliseconds: int) -> str:
+def format_duration(milliseconds: int) -> str:
     """Return a duration in the largest unit that leaves nothing over; the inverse of :func:`parse_duration`."""
     for unit in ("d", "h", "m", "s"):
         if milliseconds and milliseconds % _UNITS[unit] == 0:
@@ -64,10 +64,10 @@ def _duration(least: int, most: int) -> Kind[int]:
     def read(raw: Any) -> int:
         value = parse_duration(_text(raw))
         if not least <= value <= most:
-            raise ValueError(f"it is between {show_duration(least)} and {show_duration(most)}")
+            raise ValueError(f"it is between {format_duration(least)} and {format_duration(most)}")
         return value
 
-    return Kind("duration", read, show_duration)
+    return Kind("duration", read, format_duration)
 
 
 def _or_off(kind: Kind[T]) -> Kind[T | None]:
@@ -219,7 +219,7 @@ class Setting(Generic[T]):
                 f"{self.name} is not valid: {_reason(error)}", hint=f"'fortctl config set {self.name} …' mends it"
             ) from None
 
-    def of_words(self, words: Sequence[str]) -> T:
+    def parse_words(self, words: Sequence[str]) -> T:
         """Return the value that a person typed. Raises ``UsageError``."""
         try:
             if self.kind.many:
@@ -294,22 +294,22 @@ _ALL: tuple[Setting[Any], ...] = (
     NOTIFY_URLS_FILE,
     NOTIFY_EVENTS,
 )
-KNOWN: Mapping[str, Setting[Any]] = {setting.name: setting for setting in _ALL}
+SETTINGS: Mapping[str, Setting[Any]] = {setting.name: setting for setting in _ALL}
 
 
-def known(name: str) -> Setting[Any]:
+def find_setting(name: str) -> Setting[Any]:
     """Return a setting by its dotted name. Raises ``UsageError``."""
-    found = KNOWN.get(name)
+    found = SETTINGS.get(name)
     if found is None:
         import difflib
 
-        near = difflib.get_close_matches(name, KNOWN, n=1)
+        near = difflib.get_close_matches(name, SETTINGS, n=1)
         hint = f"did you mean {near[0]}? 'fortctl config show' lists all" if near else "'fortctl config show' lists all"
         raise UsageError(f"there is no setting {name}" if len(name) <= 64 else "there is no such setting", hint=hint)
     return found
 
 
-class Preferences:
+class HomeSettings:
     """The settings in force for one account, read from the tables of a parsed ``config.toml``.
 
     Args:
@@ -334,7 +334,7 @@ class Preferences:
 
     def check(self) -> None:
         """Raise ``ConfigError`` for the first setting that is not valid."""
-        for setting in KNOWN.values():
+        for setting in SETTINGS.values():
             self.get(setting)
 
 
@@ -348,7 +348,7 @@ def lookup(table: Mapping[str, Any], path: Sequence[str]) -> Any | None:
     return found
 
 
-def replaced(table: Mapping[str, Any], path: Sequence[str], raw: Any | None) -> dict[str, Any]:
+def with_value(table: Mapping[str, Any], path: Sequence[str], raw: Any | None) -> dict[str, Any]:
     """Return the nested tables with one value put in, or taken out with None; tables left empty go too.
 
     Raises:
@@ -362,17 +362,17 @@ def replaced(table: Mapping[str, Any], path: Sequence[str], raw: Any | None) -> 
     inner = changed.get(name, {})
     if not isinstance(inner, Mapping):
         raise ConfigError(f"'{name}' in the configuration is no table", hint="mend config.toml, then try again")
-    changed[name] = replaced(inner, rest, raw)
+    changed[name] = with_value(inner, rest, raw)
     if not changed[name]:
         del changed[name]
     return changed
 
 
-def unknown(table: Mapping[str, Any]) -> list[str]:
+def unknown_names(table: Mapping[str, Any]) -> list[str]:
     """Return the dotted names in a table that no setting has."""
     found = []
     for name, value in table.items():
-        inner = {setting.path[1] for setting in KNOWN.values() if setting.path[0] == name}
+        inner = {setting.path[1] for setting in SETTINGS.values() if setting.path[0] == name}
         if not inner or not isinstance(value, Mapping):
             found.append(name)
         else:

@@ -99,7 +99,7 @@ def _make_client(
         async def _handle_response(self, response: Any) -> Any:
             connections.note_weight(response.headers)
             if connections.weight_used is not None:
-                budget.told(connections.weight_used)
+                budget.update(connections.weight_used)
             try:
                 return await read_answer(response)
             except ExchangeError as fault:
@@ -247,11 +247,11 @@ class BinanceExchange:
                 return tuple(found)
             fields = {"symbol": symbol, "limit": PAGE, "orderId": _next_page(fields, "orderId", orders)}
 
-    async def earlier_names(self, symbol: str, order_id: int) -> tuple[str, ...]:
+    async def previous_client_order_ids(self, symbol: str, order_id: int) -> tuple[str, ...]:
         """``GET /api/v3/order/amendments``; no order can be amended so often that there were a second page."""
         fields = {"symbol": symbol, "orderId": order_id}
         listed = await self._signed(lambda: self._made()._get("order/amendments", True, data=fields))
-        return _read(parsing.earlier_names, listed)
+        return _read(parsing.previous_client_order_ids, listed)
 
     async def trades(self, symbol: str, *, order_id: int | None = None, from_id: int | None = None) -> tuple[Fill, ...]:
         found: list[Fill] = []

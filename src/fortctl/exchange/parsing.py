@@ -144,7 +144,7 @@ def fills(value: object) -> tuple[Fill, ...]:
     return tuple(fill(row) for row in rows(value, "the list of trades"))
 
 
-def earlier_names(value: object) -> tuple[str, ...]:
+def previous_client_order_ids(value: object) -> tuple[str, ...]:
     """Read ``GET /api/v3/order/amendments``."""
     return tuple(row.text("origClientOrderId") for row in answers(value, "the list of amendments", "amendment"))
 
@@ -242,7 +242,7 @@ def symbol_rules(value: object) -> SymbolRules:
         max_orders=most.integer("maxNumOrders") if "maxNumOrders" in most else 0,
         order_types=row.texts("orderTypes"),
         stp_modes=row.texts("allowedSelfTradePreventionModes"),
-        told_at=info.optional_time("serverTime") or 0,
+        stated_at=info.optional_time("serverTime") or 0,
     )
 
 

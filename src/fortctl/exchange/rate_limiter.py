@@ -149,7 +149,7 @@ class RateLimiter:
         self._change(spend)
         return waits[-1]
 
-    def told(self, used: int) -> None:
+    def update(self, used: int) -> None:
         """Take what the exchange says this address has used in this minute (``X-MBX-USED-WEIGHT-1M``).
 
         It knows of other programs on this address. Where it says less than is counted here, the rest may be on its way.

@@ -85,7 +85,7 @@ class SubAccountIssuer:
             made = await self._ask("POST", f"/sapi/v1{KEYS}", fields)
         return _key(made, "apiKey")
 
-    async def listed(self) -> tuple[IssuedKey, ...]:
+    async def list_keys(self) -> tuple[IssuedKey, ...]:
         found: list[IssuedKey] = []
         page = 1
         while True:

@@ -53,7 +53,7 @@ _NAMED = {
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
-def pin(text: str) -> str:
+def canonical_target(text: str) -> str:
     """Return the canonical name of a target, as it is bound into the vault.
 
     Raises:
@@ -84,7 +84,7 @@ def resolve(text: str, home: Path) -> ExchangeTarget:
         ConfigError: it is no target.
         ExchangeUnreachableError: no paper exchange has been started in this home.
     """
-    name = pin(text)
+    name = canonical_target(text)
     if name in _NAMED:
         return _NAMED[name]
     return _from_url(name, _paper_url(home) if name == "paper" else name)

@@ -25,7 +25,7 @@ def clean_environment(environment: Mapping[str, str]) -> dict[str, str]:
     return {name: value for name, value in environment.items() if name in KEPT or name.startswith("LC_")}
 
 
-class HookRunner:
+class SubprocessHookRunner:
     """Starts programs; implements :class:`fortctl.ports.HookRunner`."""
 
     def start(self, argv: Sequence[str], event: bytes, *, limit_s: float) -> RunningHook:
@@ -84,7 +84,7 @@ class _Running:
         self._process.wait()
         try:
             told = json.loads(line)
-            return HookOutcome(told["exit"], bool(told["timed_out"]), redact(str(told["said"])).strip())
+            return HookOutcome(told["exit"], bool(told["timed_out"]), redact(str(told["stderr"])).strip())
         except (ValueError, KeyError, TypeError):
             return HookOutcome(None, False, "its supervisor broke")
 

@@ -25,12 +25,12 @@ def main(words: list[str]) -> int:
             argv, stdin=0, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, start_new_session=True, cwd="/"
         )
     except OSError as error:
-        return _tell({"exit": None, "timed_out": False, "said": error.strerror or "it cannot be started"})
+        return _tell({"exit": None, "timed_out": False, "stderr": error.strerror or "it cannot be started"})
     os.close(0)
     said, in_time = _listen(child, time.monotonic() + limit)
     if not in_time:
         _end(child)
-    return _tell({"exit": child.wait(), "timed_out": not in_time, "said": said})
+    return _tell({"exit": child.wait(), "timed_out": not in_time, "stderr": said})
 
 
 def _listen(child: "subprocess.Popen[bytes]", deadline: float) -> tuple[str, bool]:

@@ -14,11 +14,11 @@ RSA_BITS = 3072
 
 def generate_pending_key(kind: KeyType, now: int) -> PendingPair:
     """Make a key pair that waits for its API key. Raises ``ValueError``: HMAC keys are made by the exchange."""
-    secret, public = make_pair(kind)
+    secret, public = generate_pair(kind)
     return PendingPair(os.urandom(4).hex(), kind, secret, public, now)
 
 
-def pending_record(pair: PendingPair) -> Secret:
+def pending_pair_to_record(pair: PendingPair) -> Secret:
     """Serialise a pending key pair for its vault record."""
     body = {
         "id": pair.id,
@@ -30,13 +30,13 @@ def pending_record(pair: PendingPair) -> Secret:
     return Secret(json.dumps(body, sort_keys=True))
 
 
-def pending_from(record: Secret) -> PendingPair:
-    """Read back what :func:`pending_record` wrote."""
+def pending_pair_from_record(record: Secret) -> PendingPair:
+    """Read back what :func:`pending_pair_to_record` wrote."""
     body = json.loads(record.reveal_bytes())
     return PendingPair(body["id"], KeyType(body["type"]), Secret(body["secret"]), body["public"], int(body["made_at"]))
 
 
-def make_pair(kind: KeyType) -> tuple[Secret, str]:
+def generate_pair(kind: KeyType) -> tuple[Secret, str]:
     """Make a key pair.
 
     Returns:

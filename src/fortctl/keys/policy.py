@@ -63,7 +63,7 @@ def check_policy(
 ISSUER_REQUIRED = ("reading", "spot_trading")
 
 
-def judge_issuer(restrictions: KeyRestrictions, allow: Collection[str] = ()) -> PolicyVerdict:
+def check_issuer_policy(restrictions: KeyRestrictions, allow: Collection[str] = ()) -> PolicyVerdict:
     """Compare a master key's rights with what an issuer needs; whatever is more could rob the master account."""
     held = restrictions.permissions()
     missing = tuple(name for name in ISSUER_REQUIRED if name not in held)
@@ -76,7 +76,7 @@ def judge_issuer(restrictions: KeyRestrictions, allow: Collection[str] = ()) -> 
     return PolicyVerdict(not missing and not excess, missing, excess, warnings)
 
 
-def expect_fit(verdict: KeyVerdict, role: Role) -> KeyVerdict:
+def require_acceptable_key(verdict: KeyVerdict, role: Role) -> KeyVerdict:
     """Return the verdict if the key may be taken in; raise what is wrong otherwise.
 
     Raises:
@@ -90,7 +90,7 @@ def expect_fit(verdict: KeyVerdict, role: Role) -> KeyVerdict:
             details={"role": role.value, "reason": "other_account"},
         )
     if not verdict.accepted:
-        raise rejection_of(verdict, role)
+        raise rejection_error(verdict, role)
     policy = verdict.policy
     if policy is not None and policy.lapsed and not policy.excess:
         raise KeyPolicyError(
@@ -113,7 +113,7 @@ def expect_fit(verdict: KeyVerdict, role: Role) -> KeyVerdict:
     return verdict
 
 
-def refuse_foreign(uid: int | None, role: Role, elsewhere: Mapping[int, str]) -> None:
+def refuse_key_of_other_account(uid: int | None, role: Role, elsewhere: Mapping[int, str]) -> None:
     """Refuse a key of an account that this home knows under another name.
 
     Args:
@@ -130,7 +130,7 @@ def refuse_foreign(uid: int | None, role: Role, elsewhere: Mapping[int, str]) ->
         )
 
 
-def refuse_other_exchange(account: str | None, role: Role) -> None:
+def refuse_key_of_other_exchange(account: str | None, role: Role) -> None:
     """Refuse a key that this home knows as another exchange's, before it is sent to this one.
 
     Args:
@@ -142,7 +142,7 @@ def refuse_other_exchange(account: str | None, role: Role) -> None:
     if account is not None:
         raise KeyRejectedError(
             f"this is the key of the account {account}, which is at another exchange",
-            hint=remedy_of("other_exchange"),
+            hint=remedy_for("other_exchange"),
             details={"role": role.value, "reason": "other_exchange", "certainty": "certain", "account": account},
         )
 
@@ -165,33 +165,35 @@ _TICK = {
 }
 
 
-def ticks(right: str) -> str:
+def permission_label(right: str) -> str:
     """Return a right as Binance's page names it."""
     return _TICK.get(right, right)
 
 
 def permission_hint(role: Role, missing: tuple[str, ...], excess: tuple[str, ...]) -> str:
-    steps = [f"tick '{ticks(name)}'" for name in missing] + [f"untick '{ticks(name)}'" for name in excess]
+    steps = [f"tick '{permission_label(name)}'" for name in missing] + [
+        f"untick '{permission_label(name)}'" for name in excess
+    ]
     hint = "on Binance's API management page: " + ", ".join(steps)
     return hint + (f"; or accept it where a key is added, with --allow {excess[0]}" if excess and not missing else "")
 
 
-def rejection_of(verdict: KeyVerdict, role: Role) -> KeyRejectedError:
+def rejection_error(verdict: KeyVerdict, role: Role) -> KeyRejectedError:
     """Return the error for a key that the exchange does not accept."""
     return KeyRejectedError(
-        f"the exchange does not accept the {role} key: {words_of(verdict.reason)}",
-        hint=remedy_of(verdict.reason),
+        f"the exchange does not accept the {role} key: {describe_rejection(verdict.reason)}",
+        hint=remedy_for(verdict.reason),
         details={"role": role.value, "reason": verdict.reason, **verdict.details},
         exchange=ExchangeAnswer(verdict.http_status, verdict.exchange_code, verdict.exchange_message),
     )
 
 
-def words_of(reason: str) -> str:
+def describe_rejection(reason: str) -> str:
     """Return why a key is refused, in words."""
     return _WORDS.get(reason, reason.replace("_", " "))
 
 
-def remedy_of(reason: str) -> str | None:
+def remedy_for(reason: str) -> str | None:
     """Return what to do about a refused key."""
     return _REMEDY.get(reason)
 

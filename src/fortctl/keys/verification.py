@@ -47,9 +47,9 @@ async def verify_key(
     if refusal is not None:
         return _refused(refusal, latency, server_time - here)
     if isinstance(account, ExchangeError):
-        raise transient(account, server_time - here)
+        raise transient_error(account, server_time - here)
     if isinstance(restrictions, ExchangeError) and restrictions.outcome is not Outcome.REFUSED:
-        raise transient(restrictions, server_time - here)
+        raise transient_error(restrictions, server_time - here)
     skew = server_time - here
     assert isinstance(account, AccountState)
     known = restrictions if isinstance(restrictions, KeyRestrictions) else None
@@ -65,7 +65,7 @@ async def _unsigned_time(exchange: Exchange) -> tuple[int, int]:
     try:
         theirs = await exchange.server_time()
     except ExchangeError as fault:
-        raise transient(fault) from None
+        raise transient_error(fault) from None
     return theirs, SystemClock().now_ms()
 
 
@@ -227,7 +227,7 @@ async def _by_refusal(old: Exchange, new: Exchange | None) -> DeletionStatus:
     return DeletionStatus("dead_by_refusal", refused.fault)
 
 
-def transient(fault: ExchangeError, skew: float | None = None) -> FortctlError:
+def transient_error(fault: ExchangeError, skew: float | None = None) -> FortctlError:
     """Return the error for a fault that says nothing about the key.
 
     Args:

@@ -23,7 +23,7 @@ _CODE_BITS = 40
 
 
 @dataclass(frozen=True)
-class Half:
+class PairingShare:
     """One side's part.
 
     Attributes:
@@ -46,7 +46,7 @@ class Half:
         )
 
 
-def commitment(operator: Half) -> bytes:
+def commitment(operator: PairingShare) -> bytes:
     """Return what the operator says first: it can reveal nothing else afterwards."""
     digest = hashlib.sha256(b"fortctl/1/pairing commitment\0" + operator.as_bytes()).hexdigest()
     return canonical_json({"session": operator.session, "commitment": digest})
@@ -61,11 +61,11 @@ def read_commitment(body: bytes) -> tuple[str, str]:
         raise _malformed() from None
 
 
-def read_half(body: bytes) -> Half:
+def read_share(body: bytes) -> PairingShare:
     """Return the other side's part. Raises ``ConflictError``: malformed."""
     fields = _fields(body)
     try:
-        half = Half(
+        half = PairingShare(
             str(fields["session"]),
             base64.b64decode(fields["public"], validate=True),
             base64.b64decode(fields["nonce"], validate=True),
@@ -77,12 +77,12 @@ def read_half(body: bytes) -> Half:
     return half
 
 
-def keeps(operator: Half, committed: str) -> bool:
+def matches_commitment(operator: PairingShare, committed: str) -> bool:
     """Return whether what the operator reveals is what it committed to."""
     return read_commitment(commitment(operator))[1] == committed
 
 
-def comparison_code(account: str, exchange: str, operator: Half, robot: Half) -> str:
+def comparison_code(account: str, exchange: str, operator: PairingShare, robot: PairingShare) -> str:
     """Return the code that both sides show: eight letters and digits that are hard to mistake (RFC 4648 base32)."""
     covered = canonical_json([account, exchange, operator.as_bytes().decode(), robot.as_bytes().decode()])
     digest = hashlib.sha256(b"fortctl/1/pairing code\0" + covered).digest()

@@ -33,7 +33,7 @@ _TYPES: dict[str, type] = {
 
 
 @dataclass(frozen=True)
-class SignedOrder:
+class SignedMessage:
     """One order as it is sent."""
 
     body: bytes
@@ -50,7 +50,7 @@ class PanicOrder:
 
 
 @dataclass(frozen=True)
-class OrderFile:
+class PanicOrderFile:
     """A pre-signed order with all that is needed to send it: neither vault nor configuration.
 
     Attributes:
@@ -67,11 +67,11 @@ class OrderFile:
     robot_public: bytes
     mailbox: str
     nonce: str
-    cancel: SignedOrder
-    keep: SignedOrder
+    cancel: SignedMessage
+    keep: SignedMessage
     used: bool = False
 
-    def form(self, cancel_orders: bool) -> SignedOrder:
+    def form(self, cancel_orders: bool) -> SignedMessage:
         return self.cancel if cancel_orders else self.keep
 
     def as_bytes(self) -> bytes:
@@ -90,7 +90,7 @@ class OrderFile:
         )
 
     @classmethod
-    def from_bytes(cls, data: bytes) -> OrderFile:
+    def from_bytes(cls, data: bytes) -> PanicOrderFile:
         """Read an order file. Raises ``VaultDamagedError``."""
         try:
             fields = json.loads(data)
@@ -106,11 +106,11 @@ class OrderFile:
             ) from None
 
 
-def sign_orders(operator: Identity, account: str, robot_id: str, robot_public: bytes, mailbox: str) -> OrderFile:
+def sign_orders(operator: Identity, account: str, robot_id: str, robot_public: bytes, mailbox: str) -> PanicOrderFile:
     """Sign a fresh order, in both forms."""
     nonce = os.urandom(NONCE_BYTES).hex()
 
-    def signed(cancel_orders: bool) -> SignedOrder:
+    def signed(cancel_orders: bool) -> SignedMessage:
         body = canonical_json(
             {
                 "v": VERSION,
@@ -121,9 +121,9 @@ def sign_orders(operator: Identity, account: str, robot_id: str, robot_public: b
                 "cancel_orders": cancel_orders,
             }
         )
-        return SignedOrder(body, operator.sign("panic", body))
+        return SignedMessage(body, operator.sign("panic", body))
 
-    return OrderFile(account, robot_id, robot_public, mailbox, nonce, signed(True), signed(False))
+    return PanicOrderFile(account, robot_id, robot_public, mailbox, nonce, signed(True), signed(False))
 
 
 def check_order(
@@ -181,7 +181,7 @@ def _read(body: bytes) -> dict[str, Any]:
 
 def sign_answer(
     robot: Identity, account: str, nonce: str, outcome: str, at: int, data: Mapping[str, Any]
-) -> SignedOrder:
+) -> SignedMessage:
     """Return a robot's signed answer to an order.
 
     Args:
@@ -200,10 +200,10 @@ def sign_answer(
             "data": dict(data),
         }
     )
-    return SignedOrder(body, robot.sign("panic-answer", body))
+    return SignedMessage(body, robot.sign("panic-answer", body))
 
 
-def read_answer(body: bytes, signature: bytes, order: OrderFile) -> dict[str, Any] | None:
+def read_answer(body: bytes, signature: bytes, order: PanicOrderFile) -> dict[str, Any] | None:
     """Return a robot's answer to an order, or None where it is not that robot's answer to that order."""
     if not verify(order.robot_public, "panic-answer", body, signature):
         return None
@@ -211,9 +211,9 @@ def read_answer(body: bytes, signature: bytes, order: OrderFile) -> dict[str, An
     return facts if facts.get("nonce") == order.nonce and facts.get("account") == order.account else None
 
 
-def _signed(pair: Any) -> SignedOrder:
+def _signed(pair: Any) -> SignedMessage:
     body, signature = pair
-    return SignedOrder(body.encode(), _bytes(signature))
+    return SignedMessage(body.encode(), _bytes(signature))
 
 
 def _text(data: bytes) -> str:

@@ -57,7 +57,7 @@ class SymbolRules:
     """The filters of one symbol that the robot must respect (Binance ``filters.md``). A bound of 0 is off.
 
     Attributes:
-        told_at: the exchange's time (ms) as it said when it told them; 0 where it did not.
+        stated_at: the exchange's time (ms) as it said when it told them; 0 where it did not.
     """
 
     symbol: str
@@ -79,7 +79,7 @@ class SymbolRules:
     max_orders: int = 0
     order_types: tuple[str, ...] = ()
     stp_modes: tuple[str, ...] = ()
-    told_at: int = field(default=0, compare=False)
+    stated_at: int = field(default=0, compare=False)
 
 
 @dataclass(frozen=True)

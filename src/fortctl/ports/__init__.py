@@ -16,7 +16,7 @@ from fortctl.ports.host import (
     HookOutcome,
     HookReport,
     HookRunner,
-    Hooks,
+    HooksPort,
     RunningHook,
 )
 from fortctl.ports.robot import (
@@ -46,7 +46,7 @@ __all__ = [
     "HookOutcome",
     "HookReport",
     "HookRunner",
-    "Hooks",
+    "HooksPort",
     "IssuedKey",
     "Issuer",
     "Latch",

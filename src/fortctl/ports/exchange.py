@@ -114,7 +114,7 @@ class Exchange(Protocol):
     ) -> tuple[OrderState, ...]:
         """All orders of a symbol, from a time or from an order's number on; paged inside."""
 
-    async def earlier_names(self, symbol: str, order_id: int) -> tuple[str, ...]:
+    async def previous_client_order_ids(self, symbol: str, order_id: int) -> tuple[str, ...]:
         """The client order ids that an order bore before it was amended, oldest first; empty where it never was."""
 
     async def trades(self, symbol: str, *, order_id: int | None = None, from_id: int | None = None) -> tuple[Fill, ...]:
@@ -163,7 +163,7 @@ class Issuer(Protocol):
             addresses: the only addresses that the key is accepted from; empty: from any.
         """
 
-    async def listed(self) -> tuple[IssuedKey, ...]:
+    async def list_keys(self) -> tuple[IssuedKey, ...]:
         """Return every key of the sub-account; paged inside."""
 
     async def addresses(self, api_key: Secret) -> tuple[str, ...]:

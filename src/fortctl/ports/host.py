@@ -37,12 +37,12 @@ class HookOutcome:
     Attributes:
         exit_code: its exit code (negative: a signal ended it), or None when it could not be started.
         timed_out: it was ended at its limit.
-        said: the end of its standard error, redacted.
+        stderr: the end of its standard error, redacted.
     """
 
     exit_code: int | None
     timed_out: bool
-    said: str
+    stderr: str
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ class HookRunner(Protocol):
         """Start a program with an event on its standard input. Raises ``OSError``."""
 
 
-class Hooks(Protocol):
+class HooksPort(Protocol):
     """What an operator wants to be run and told when something happens."""
 
     def fire(self, event: str, facts: Mapping[str, Any], *, wait_s: float | None = None) -> tuple[HookReport, ...]:

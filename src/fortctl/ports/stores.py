@@ -162,15 +162,15 @@ class OperationOwner:
 
     Attributes:
         started: the kernel's start time of the process, so that a reused pid is noticed.
-        taken_at, beat_at: when it took the lock, and when it last said that it lives (ms).
+        acquired_at, renewed_at: when it took the lock, and when it last said that it lives (ms).
     """
 
     pid: int
     host: str
     started: str
     what: str
-    taken_at: int
-    beat_at: int
+    acquired_at: int
+    renewed_at: int
 
 
 class OperationStore(Protocol):
@@ -185,7 +185,9 @@ class OperationStore(Protocol):
     def all(self, account: str) -> tuple[OperationRow, ...]:
         """Return every operation, the one begun last first."""
 
-    def take(self, account: str, me: OperationOwner, alive: Callable[[OperationOwner], bool]) -> OperationOwner | None:
+    def acquire(
+        self, account: str, me: OperationOwner, alive: Callable[[OperationOwner], bool]
+    ) -> OperationOwner | None:
         """Take the account's lock; a dead owner's is taken over, and that owner returned.
 
         Raises:
@@ -194,7 +196,7 @@ class OperationStore(Protocol):
 
     def owner(self, account: str) -> OperationOwner | None: ...
 
-    def beat(self, account: str, me: OperationOwner, at: int) -> None:
+    def renew(self, account: str, me: OperationOwner, at: int) -> None:
         """Say that the owner lives. Raises ``ConflictError`` when the lock is its own no more."""
 
     def release(self, account: str, me: OperationOwner) -> None: ...

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from fortctl.errors import ClockSkewError, ConflictError, FortctlError, NotFoundError, error_classes
-from fortctl.keys.policy import permission_hint, rejection_of
+from fortctl.keys.policy import permission_hint, rejection_error
 from fortctl.model import KeyPair, KeyVerdict, Role
 from fortctl.ports import Clock, Exchange, ExchangeError
 from fortctl.services.exchange_errors import to_command_error
@@ -278,7 +278,7 @@ _ROBOT_REMEDY = {
 
 def _key_finding(name: str, role: Role, verdict: KeyVerdict) -> Finding:
     if not verdict.accepted:
-        error = rejection_of(verdict, role)
+        error = rejection_error(verdict, role)
         return Finding(name, "fail", error.message, error.hint, error.code)
     policy = verdict.policy
     if policy is not None and not policy.ok:

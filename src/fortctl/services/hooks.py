@@ -110,7 +110,7 @@ class Hooks:
             return HookReport(name, "failed", f"it was ended after {self._plan.limit_s:.0f} s")
         if outcome.exit_code == 0:
             return HookReport(name, "done", "")
-        said = f": {outcome.said}" if outcome.said else ""
+        said = f": {outcome.stderr}" if outcome.stderr else ""
         ended = "it could not be started" if outcome.exit_code is None else f"it ended with {outcome.exit_code}"
         return HookReport(name, "failed", f"{ended}{said}")
 

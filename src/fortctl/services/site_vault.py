@@ -16,7 +16,7 @@ from typing import Any
 
 from fortctl.errors import ConfigError, NotFoundError
 from fortctl.keys.fingerprint import fingerprint
-from fortctl.keys.generation import pending_from, pending_record
+from fortctl.keys.generation import pending_pair_from_record, pending_pair_to_record
 from fortctl.mailbox.crypto import Identity
 from fortctl.model import KeyCard, KeyPair, KeyVerdict, PendingPair, Role
 from fortctl.ports import AuditLog, Clock, NewRecord, RecordMeta, VaultPort
@@ -183,7 +183,7 @@ class SiteVault:
         if not self.has(record_id):
             return None
         try:
-            return pending_from(self._vault.get(record_id))
+            return pending_pair_from_record(self._vault.get(record_id))
         except NotFoundError:
             return None
 
@@ -196,7 +196,7 @@ class SiteVault:
             role=Role.SITE.value,
             name=pair.id,
             type=pair.type.value,
-            plaintext=pending_record(pair),
+            plaintext=pending_pair_to_record(pair),
             erasable=True,
             created_at=pair.made_at,
             purpose="pending",

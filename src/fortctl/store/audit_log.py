@@ -29,7 +29,7 @@ _BEGIN_AGAIN = "see 'fortctl doctor'; move audit.jsonl aside to begin a new chai
 
 
 @dataclass(frozen=True)
-class Checked:
+class AuditCheck:
     """An audit log that is intact.
 
     Attributes:
@@ -187,7 +187,7 @@ class AuditLogFile:
         except (OSError, ValueError, KeyError, TypeError, StopIteration, RecursionError):
             return None
 
-    def check(self, anchor: tuple[int, str] | None = None) -> Checked:
+    def check(self, anchor: tuple[int, str] | None = None) -> AuditCheck:
         """Check the whole chain, and the seals where the key is at hand.
 
         Args:
@@ -219,7 +219,7 @@ class AuditLogFile:
                 f"the audit log ends at entry {count}, but the robot has seen entry {anchor[0]}: it was cut",
                 details={"entry": count},
             )
-        return Checked(count, sealed, before)
+        return AuditCheck(count, sealed, before)
 
     def _seal_fits(self, entry: Mapping[str, Any], claimed: str, seal: object, count: int) -> bool:
         """Return whether an entry bears a seal. Raises ``VaultDamagedError``: a wrong one, or none where there must be one.

@@ -80,7 +80,9 @@ class SqliteOperations:
         ).fetchone()
         return OperationOwner(*found) if found is not None else None
 
-    def take(self, account: str, me: OperationOwner, alive: Callable[[OperationOwner], bool]) -> OperationOwner | None:
+    def acquire(
+        self, account: str, me: OperationOwner, alive: Callable[[OperationOwner], bool]
+    ) -> OperationOwner | None:
         with self._writing():
             holder = self.owner(account)
             if holder is not None and not _same(holder, me) and alive(holder):
@@ -88,7 +90,7 @@ class SqliteOperations:
                 rotation = f"rotation {found.id}, " if found is not None else ""
                 raise ConflictError(
                     f"another command works on the keys of account {account}: {holder.what} ({rotation}pid {holder.pid}"
-                    f" on {holder.host}, since {rfc3339(holder.taken_at)})",
+                    f" on {holder.host}, since {rfc3339(holder.acquired_at)})",
                     hint="wait for it; 'fortctl keys rotate --status' tells where a rotation stands",
                     details={
                         "operation_id": found.id if found is not None else None,
@@ -96,18 +98,18 @@ class SqliteOperations:
                             "pid": holder.pid,
                             "host": holder.host,
                             "what": holder.what,
-                            "since": rfc3339(holder.taken_at),
-                            "age_s": (me.taken_at - holder.taken_at) // 1000,
+                            "since": rfc3339(holder.acquired_at),
+                            "age_s": (me.acquired_at - holder.acquired_at) // 1000,
                         },
                     },
                 )
             self._connection.execute(
                 f"INSERT OR REPLACE INTO operation_lock (account, {_OWNER}) VALUES (?, ?, ?, ?, ?, ?, ?)",
-                (account, me.pid, me.host, me.started, me.what, me.taken_at, me.beat_at),
+                (account, me.pid, me.host, me.started, me.what, me.acquired_at, me.renewed_at),
             )
         return holder if holder is not None and not _same(holder, me) else None
 
-    def beat(self, account: str, me: OperationOwner, at: int) -> None:
+    def renew(self, account: str, me: OperationOwner, at: int) -> None:
         with self._writing():
             self._expect_owner(account, me)
             self._connection.execute("UPDATE operation_lock SET beat_at = ? WHERE account = ?", (at, account))

@@ -21,7 +21,7 @@ def connect(
     *,
     busy_timeout_ms: int = 5000,
     any_thread: bool = False,
-    alone: bool = False,
+    exclusive: bool = False,
     mode: int = 0o600,
 ) -> sqlite3.Connection:
     """Open (and create, 0600) a store and bring its schema up to date.
@@ -32,7 +32,7 @@ def connect(
         busy_timeout_ms: how long a writer waits for another one.
         any_thread: the connection goes from thread to thread; the caller sees to it that one at a time uses it.
         mode: the file's mode when it is made.
-        alone: nobody else may open the store while this connection lasts.
+        exclusive: nobody else may open the store while this connection lasts.
 
     Raises:
         ConflictError: the store stays locked by another process.
@@ -48,14 +48,14 @@ def connect(
         seconds = busy_timeout_ms / 1000
         connection = sqlite3.connect(path, timeout=seconds, isolation_level=None, check_same_thread=not any_thread)
         connection.row_factory = sqlite3.Row
-        if alone:
+        if exclusive:
             connection.execute("PRAGMA locking_mode=EXCLUSIVE")
         connection.execute("PRAGMA journal_mode=WAL")
         connection.execute("PRAGMA synchronous=FULL")
         connection.execute("PRAGMA secure_delete=ON")
         connection.execute("PRAGMA foreign_keys=ON")
         _migrate(connection, migrations, path)
-        if alone:
+        if exclusive:
             # The lock is taken by the first transaction that writes.
             connection.execute("BEGIN IMMEDIATE")
             connection.execute("COMMIT")
@@ -69,7 +69,7 @@ def connect(
     return connection
 
 
-def expect_whole(connection: sqlite3.Connection, path: Path) -> None:
+def check_integrity(connection: sqlite3.Connection, path: Path) -> None:
     """Raise ``VaultDamagedError`` when the store's pages are not all there."""
     answer = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
     if answer != "ok":
@@ -89,7 +89,7 @@ def damaged(path: Path, error: Exception) -> VaultDamagedError:
 
 
 @contextmanager
-def reading(path: Path) -> Iterator[sqlite3.Connection]:
+def open_readonly(path: Path) -> Iterator[sqlite3.Connection]:
     """Read a store that is there; nothing is written.
 
     Raises:

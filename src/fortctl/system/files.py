@@ -20,7 +20,7 @@ class NotARegularFileError(OSError):
     def __init__(self, path: Path | str) -> None:
         super().__init__(errno.EINVAL, "it is no plain file", str(path))
 
-    def told(self) -> ConfigError:
+    def as_config_error(self) -> ConfigError:
         """Return the error that a user sees where no more is known of the file."""
         return ConfigError(f"{self.filename} is no plain file", hint="see what was put in its place")
 
@@ -67,17 +67,17 @@ def sync_folder(path: Path) -> None:
         os.close(descriptor)
 
 
-def replace_file(path: Path, data: bytes, *, alone: bool = False) -> None:
+def replace_file(path: Path, data: bytes, *, locked: bool = False) -> None:
     """Replace a file's content as one; it is 0600 (temporary file, fsync, read back, rename, fsync of the folder).
 
     Args:
-        alone: the caller holds a lock, so that a crash's leftover may be taken away.
+        locked: the caller holds a lock, so that a crash's leftover may be taken away.
 
     Raises:
         OSError: the old content is untouched, or the new one is in place.
         VaultDamagedError: the disk did not keep what was written; the old content is untouched.
     """
-    temporary = path.with_name(f".{path.name}.new" if alone else f".{path.name}.{os.getpid()}")
+    temporary = path.with_name(f".{path.name}.new" if locked else f".{path.name}.{os.getpid()}")
     with suppress(FileNotFoundError):
         os.unlink(temporary)
     try:

@@ -104,7 +104,7 @@ class SecretScrubber:
         """
         before = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
         try:
-            return sum(self._wipe(*place) for place in self._places) if alone() else 0
+            return sum(self._wipe(*place) for place in self._places) if is_single_threaded() else 0
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
             self._own[:] = bytes(len(self._own))
@@ -118,7 +118,7 @@ class SecretScrubber:
         """
         await run_in_own_thread(self.find)
         for _look in range(_LOOKS):
-            if alone():
+            if is_single_threaded():
                 break
             await asyncio.sleep(_LOOK_AGAIN_S)
         return len(self._places), self.overwrite()
@@ -158,7 +158,7 @@ class SecretScrubber:
                 view.release()
 
 
-def alone() -> bool:
+def is_single_threaded() -> bool:
     """Return whether this process has no thread but this one (Linux)."""
     try:
         return len(os.listdir("/proc/self/task")) == 1

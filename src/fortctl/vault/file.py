@@ -16,7 +16,7 @@ from fortctl.vault.backup import Backup, open_backup, write_backup
 from fortctl.vault.envelope import check_tag, open_record, seal_record, tagged, unwrap, wrap
 from fortctl.vault.format import SLOTS_MOST, Document, Record
 from fortctl.vault.location import VaultHeader, VaultLocation, record_meta, slot_meta
-from fortctl.vault.slots import FLOOR, KdfCost, Passphrase, SlotMeta, Unlocker, kind_of
+from fortctl.vault.slots import FLOOR, KdfCost, Passphrase, SlotMeta, Unlocker, slot_kind
 
 __all__ = ["OpenVault", "Restored", "VaultFile", "VaultHeader", "unlock_document"]
 
@@ -41,7 +41,7 @@ class VaultFile(VaultLocation):
         Raises:
             ConflictError: there is one already.
         """
-        with self.locked(), told_exactly():
+        with self.locked(), translate_write_errors():
             if self.exists():
                 raise ConflictError(f"there is a vault at {self.path} already", hint="nothing was overwritten")
             dek, vault_id = os.urandom(32), os.urandom(16).hex()
@@ -76,7 +76,7 @@ class VaultFile(VaultLocation):
         """
         dek = unlock_document(backup.document, sources)
         keys = open_backup(dek, backup)
-        with self.locked(), told_exactly():
+        with self.locked(), translate_write_errors():
             present = self._present()
             destroyed = {name for name in keys if erasure.read(self.erasure_root, name) is None}
             back = _coming_back(present, backup.document, destroyed)
@@ -187,7 +187,7 @@ class OpenVault:
         """Let one more source unlock the vault; no record is encrypted again."""
         if len(self._document.slots) >= SLOTS_MOST:
             raise ConflictError(f"a vault has at most {SLOTS_MOST} slots", hint="remove one first")
-        with told_exactly():
+        with translate_write_errors():
             slot = wrap(self._dek, self.vault_id, source, cost)
         self._change(lambda old: replace(old, slots=(*old.slots, slot)), audit)
         return slot_meta(slot)
@@ -217,7 +217,7 @@ class OpenVault:
 
     def change_passphrase(self, source: Passphrase, cost: KdfCost, *, audit: Audit | None = None) -> SlotMeta:
         """Put a new passphrase in the place of every passphrase slot."""
-        with told_exactly():
+        with translate_write_errors():
             slot = wrap(self._dek, self.vault_id, source, cost)
         self._change(
             lambda old: replace(old, slots=(*(one for one in old.slots if one.kind != "passphrase"), slot)), audit
@@ -243,7 +243,7 @@ class OpenVault:
     # -- writing ---------------------------------------------------------------------------------------------------
 
     def _change(self, change: Callable[[Document], Document], audit: Audit | None, *, above: int = 0) -> int:
-        with self._file.locked(), told_exactly():
+        with self._file.locked(), translate_write_errors():
             self.reload()
             generation = max(self._document.generation, above) + 1
             if audit is not None:
@@ -292,7 +292,7 @@ def _confirm(audit: Audit, generation: int) -> None:
 
 
 @contextmanager
-def told_exactly() -> Iterator[None]:
+def translate_write_errors() -> Iterator[None]:
     """Turn what a disk refuses into an error that says what it left: the old vault, or the new one."""
     try:
         yield
@@ -321,7 +321,7 @@ def unlock_document(document: Document, sources: Sequence[Unlocker]) -> bytes:
     refused: VaultLockedError | None = None
     for source in sources:
         for slot in document.slots:
-            if slot.kind != kind_of(source):
+            if slot.kind != slot_kind(source):
                 continue
             try:
                 dek = unwrap(slot, document.vault_id, source)

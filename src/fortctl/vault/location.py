@@ -90,14 +90,14 @@ class VaultLocation:
             raise ConfigError(f"the vault {self.path} belongs to another user", hint="run fortctl as its owner")
         return decode(data)
 
-    def orphans(self, account: str) -> set[str]:
+    def orphaned_keys(self, account: str) -> set[str]:
         """Return an account's erasure keys that no record names: a writer died half-way. Raises as :meth:`read`."""
         named = {record.erasure for record in self.read().records}
         return {name for name in erasure.names(self.erasure_root) - named if name.startswith(f"{account}/")}
 
     def write(self, document: Document) -> None:
         """Replace the file durably; only under the lock."""
-        replace_file(self.path, encode(document), alone=True)
+        replace_file(self.path, encode(document), locked=True)
 
     def holder(self) -> int | None:
         """Return the process that is writing the vault just now, or None."""

@@ -82,7 +82,7 @@ class Keyring:
 Unlocker = Passphrase | KeyFile | Keyring
 
 
-def kind_of(source: Unlocker) -> str:
+def slot_kind(source: Unlocker) -> str:
     if isinstance(source, Passphrase):
         return "passphrase"
     return "keyfile" if isinstance(source, KeyFile) else "keyring"

@@ -144,7 +144,10 @@ READS: dict[str, tuple[Call, Any]] = {
     "open_orders": (lambda port: port.open_orders("BTCUSDT"), [ORDER]),
     "all_orders": (lambda port: port.all_orders("BTCUSDT"), [ORDER]),
     "trades": (lambda port: port.trades("BTCUSDT"), [TRADE]),
-    "earlier_names": (lambda port: port.earlier_names("BTCUSDT", 7), [{"origClientOrderId": "fort-0"}]),
+    "previous_client_order_ids": (
+        lambda port: port.previous_client_order_ids("BTCUSDT", 7),
+        [{"origClientOrderId": "fort-0"}],
+    ),
 }
 EFFECTS: dict[str, tuple[Call, Any]] = {
     "place": (lambda port: port.place(REQUEST, timestamp=1_764_547_200_000, recv_window=1_000), ORDER),
@@ -152,10 +155,10 @@ EFFECTS: dict[str, tuple[Call, Any]] = {
 }
 ISSUER: dict[str, tuple[Call, Any]] = {
     "create": (lambda port: port.create("robot-1", "PEM", ("reading",), ("10.0.0.1",)), KEY),
-    "listed": (lambda port: port.listed(), {"total": 1, "rows": [KEY]}),
+    "listed": (lambda port: port.list_keys(), {"total": 1, "rows": [KEY]}),
     "addresses": (lambda port: port.addresses(Secret("A" * 64)), {"ipRestrict": "true", "ipList": ["10.0.0.1"]}),
 }
-LISTS = {"open_orders", "all_orders", "trades", "earlier_names", "price_range"}
+LISTS = {"open_orders", "all_orders", "trades", "previous_client_order_ids", "price_range"}
 WITH_EFFECT = {*EFFECTS, "create"}
 ODD: dict[str, bytes] = {
     "empty": b"",

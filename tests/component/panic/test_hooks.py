@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from fortctl.hooks.runner import HookRunner, notification
+from fortctl.hooks.runner import SubprocessHookRunner, notification
 from fortctl.ports import HookReport
 from fortctl.services.hooks import HookPlan, Hooks, warnings_of
 from fortctl.system.clock import SystemClock
@@ -23,7 +23,7 @@ PYTHON = (sys.executable, "-I", "-S", "-c")
 
 def hooks(*argv: str, limit_s: float = 10.0, notify: tuple[str, ...] = ()) -> Hooks:
     plan = HookPlan({"on-held": argv}, notify, ("on-held",), limit_s)
-    return Hooks("default", "trader", plan, HookRunner(), SystemClock())
+    return Hooks("default", "trader", plan, SubprocessHookRunner(), SystemClock())
 
 
 def program(tmp_path: Path, body: str) -> tuple[str, ...]:

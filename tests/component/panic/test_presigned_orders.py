@@ -19,7 +19,7 @@ from fortctl.errors import RobotUnreachableError, VaultDamagedError
 from fortctl.keys.generation import generate_pending_key
 from fortctl.mailbox.crypto import Identity
 from fortctl.mailbox.messages import Command, CommandRejectedError, open_command
-from fortctl.mailbox.panic_order import OrderFile, check_order, read_answer, sign_orders
+from fortctl.mailbox.panic_order import PanicOrderFile, check_order, read_answer, sign_orders
 from fortctl.mailbox.payloads import CommandPayload, DeliverKey, GenerateKey, HomeAnchor, VerifyKey, encode_payload
 from fortctl.mailbox.sqlite import SqliteMailbox
 from fortctl.model import KeyCard, KeyPair, KeyType, Role
@@ -102,14 +102,14 @@ class World:
         if name in self.fails:
             raise OSError(28, "No space left on device")
 
-    def sign(self, operator: int = 0) -> OrderFile:
+    def sign(self, operator: int = 0) -> PanicOrderFile:
         return sign_orders(self.operators[operator], "a", self.robot.id, self.robot.public_bytes(), "sqlite:///nowhere")
 
-    def post(self, order: OrderFile, *, cancel_orders: bool = True) -> None:
+    def post(self, order: PanicOrderFile, *, cancel_orders: bool = True) -> None:
         form = order.form(cancel_orders)
         self.mailbox.post_panic("a", order.nonce, form.body, form.signature)
 
-    def answer(self, order: OrderFile) -> dict[str, Any]:
+    def answer(self, order: PanicOrderFile) -> dict[str, Any]:
         row = self.mailbox.panic("a", order.nonce)
         assert row is not None and row.answer is not None and row.answer_signature is not None
         facts = read_answer(row.answer, row.answer_signature, order)
@@ -124,7 +124,7 @@ def world(tmp_path: Path) -> World:
 
 @pytest.mark.parametrize("cancel_orders", [True, False])
 async def test_an_order_stops_the_robot_once(world: World, cancel_orders: bool) -> None:
-    order = OrderFile.from_bytes(world.sign().as_bytes())
+    order = PanicOrderFile.from_bytes(world.sign().as_bytes())
     assert not await world.obedience.look()
     world.post(order, cancel_orders=cancel_orders)
     assert await world.obedience.look()
@@ -191,22 +191,22 @@ class Shelf:
     def __init__(self, world: World) -> None:
         self.world = world
         self.at_hand = world.sign()
-        self.signed: list[OrderFile] = []
+        self.signed: list[PanicOrderFile] = []
         # What the latch of this panic says.
         self.noted: set[str] = set()
 
-    def order(self) -> OrderFile:
+    def order(self) -> PanicOrderFile:
         return self.at_hand
 
-    def fresh(self) -> OrderFile:
+    def fresh(self) -> PanicOrderFile:
         self.signed.append(self.world.sign())
         return self.signed[-1]
 
-    def used(self, order: OrderFile) -> None:
+    def used(self, order: PanicOrderFile) -> None:
         self.at_hand = replace(order, used=True)
         self.noted.add(order.nonce)
 
-    def sent(self, order: OrderFile) -> bool:
+    def sent(self, order: PanicOrderFile) -> bool:
         return order.nonce in self.noted
 
     async def panic(self, begun_ms: int) -> HaltResult:
@@ -334,13 +334,13 @@ def test_an_answer_of_another_robot_is_none(world: World) -> None:
 @pytest.mark.parametrize("damage", [b"", b"[]", b"{}", b'{"v":2}', b'{"v":1,"cancel":1,"keep":2}', b"[" * 100_000])
 def test_a_damaged_order_file_is_told(damage: bytes) -> None:
     with pytest.raises(VaultDamagedError):
-        OrderFile.from_bytes(damage)
+        PanicOrderFile.from_bytes(damage)
 
 
 @pytest.mark.parametrize("name", ["account", "robot_id", "mailbox", "nonce"])
 def test_a_field_of_an_order_that_is_no_text_is_damage(world: World, name: str) -> None:
     with pytest.raises(VaultDamagedError):
-        OrderFile.from_bytes(changed(world.sign().as_bytes(), **{name: 5}))
+        PanicOrderFile.from_bytes(changed(world.sign().as_bytes(), **{name: 5}))
 
 
 # -- the deadman -------------------------------------------------------------------------------------------------------

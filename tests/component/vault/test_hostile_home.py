@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from fortctl.errors import FortctlError, NotFoundError, VaultDamagedError
-from fortctl.mailbox.pairing import Half, read_half
+from fortctl.mailbox.pairing import PairingShare, read_share
 from fortctl.ports import NewRecord
 from fortctl.secret import Secret
 from fortctl.vault import erasure
@@ -163,10 +163,10 @@ def test_half_a_character_in_a_backup_or_a_pairing_is_refused(vault: OpenVault) 
     backup = vault.backup("x = 1\n", 1)
     with pytest.raises(FortctlError):
         read_backup(backup.replace(b"x = 1", b"\\ud800"))
-    half = Half("session", bytes(31) + b"\7", bytes(32)).as_bytes()
-    assert read_half(half).session == "session"
+    half = PairingShare("session", bytes(31) + b"\7", bytes(32)).as_bytes()
+    assert read_share(half).session == "session"
     with pytest.raises(FortctlError):
-        read_half(half.replace(b'session"}', b'\\ud800"}'))
+        read_share(half.replace(b'session"}', b'\\ud800"}'))
 
 
 def test_a_flood_of_slots_is_refused_before_anything_is_stretched(

@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 from fortctl.config.file import AccountConfig, Config
 from fortctl.config.settings import (
     HOOKS,
-    KNOWN,
     LOG_FILES,
     LOG_MAX_SIZE,
     METRICS_LISTEN,
@@ -23,12 +22,13 @@ from fortctl.config.settings import (
     RESUME_MAX_DRIFT,
     RESUME_MAX_GAP,
     ROBOT_DEADMAN,
-    Preferences,
-    known,
+    SETTINGS,
+    HomeSettings,
+    find_setting,
+    format_duration,
     parse_duration,
-    replaced,
-    show_duration,
-    unknown,
+    unknown_names,
+    with_value,
 )
 from fortctl.errors import ConfigError, UsageError
 from support.harness import REPOSITORY
@@ -37,7 +37,7 @@ HOUR = 3_600_000
 
 
 def test_the_documented_defaults() -> None:
-    nothing = Preferences({})
+    nothing = HomeSettings({})
     assert nothing.get(RESUME_MAX_GAP) == 6 * HOUR
     assert nothing.get(RESUME_MAX_DRIFT) == Decimal(5)
     assert nothing.get(ROBOT_DEADMAN) == 300_000
@@ -45,17 +45,17 @@ def test_the_documented_defaults() -> None:
     nothing.check()
 
 
-@pytest.mark.parametrize("setting", KNOWN.values(), ids=KNOWN)
+@pytest.mark.parametrize("setting", SETTINGS.values(), ids=SETTINGS)
 def test_a_default_is_written_and_read_back_through_toml(setting: Any) -> None:
-    table = replaced({}, setting.path, setting.kind.write(setting.default))
-    again = Preferences(tomllib.loads(tomli_w.dumps(table)))
+    table = with_value({}, setting.path, setting.kind.write(setting.default))
+    again = HomeSettings(tomllib.loads(tomli_w.dumps(table)))
     assert again.get(setting) == setting.default
-    assert unknown(table) == []
+    assert unknown_names(table) == []
 
 
 @given(st.integers(0, 10**9 - 1))
 def test_durations_are_shown_as_they_are_read(milliseconds: int) -> None:
-    assert parse_duration(show_duration(milliseconds)) == milliseconds
+    assert parse_duration(format_duration(milliseconds)) == milliseconds
 
 
 @pytest.mark.parametrize(
@@ -76,19 +76,19 @@ def test_durations_are_shown_as_they_are_read(milliseconds: int) -> None:
     ],
 )
 def test_what_a_person_types(name: str, word: str, value: Any) -> None:
-    assert known(name).of_words([word]) == value
+    assert find_setting(name).parse_words([word]) == value
 
 
 def test_addresses_are_loopback_unless_told() -> None:
-    assert str(METRICS_LISTEN.of_words(["9464"])) == "127.0.0.1:9464"
-    assert str(METRICS_LISTEN.of_words(["0.0.0.0:9464"])) == "0.0.0.0:9464"
-    assert str(METRICS_LISTEN.of_words(["[::1]:9464"])) == "[::1]:9464"
+    assert str(METRICS_LISTEN.parse_words(["9464"])) == "127.0.0.1:9464"
+    assert str(METRICS_LISTEN.parse_words(["0.0.0.0:9464"])) == "0.0.0.0:9464"
+    assert str(METRICS_LISTEN.parse_words(["[::1]:9464"])) == "[::1]:9464"
 
 
 def test_several_words_are_one_argument_list() -> None:
-    assert HOOKS["pre-rotate"].of_words(["/bin/tell", "a b", "$x;"]) == ("/bin/tell", "a b", "$x;")
+    assert HOOKS["pre-rotate"].parse_words(["/bin/tell", "a b", "$x;"]) == ("/bin/tell", "a b", "$x;")
     with pytest.raises(UsageError):
-        RESUME_MAX_GAP.of_words(["6", "h"])
+        RESUME_MAX_GAP.parse_words(["6", "h"])
 
 
 @pytest.mark.parametrize(
@@ -123,41 +123,41 @@ def test_several_words_are_one_argument_list() -> None:
 )
 def test_what_is_no_value_is_refused_typed_and_in_the_file(name: str, raw: Any) -> None:
     with pytest.raises(ConfigError) as caught:
-        Preferences(replaced({}, name.split("."), raw)).get(KNOWN[name])
+        HomeSettings(with_value({}, name.split("."), raw)).get(SETTINGS[name])
     assert name in caught.value.message
     if isinstance(raw, str):
         with pytest.raises(UsageError):
-            KNOWN[name].of_words([raw])
+            SETTINGS[name].parse_words([raw])
 
 
 def test_unknown_names_are_refused_with_the_nearest_and_kept_in_the_file() -> None:
     with pytest.raises(UsageError) as caught:
-        known("resume.max_gpa")
+        find_setting("resume.max_gpa")
     assert "resume.max_gap" in caught.value.hint
     table = {"resume": {"max_gap": "1h", "later": 1}, "site": {"port": 8080}}
-    assert unknown(table) == ["resume.later", "site"]
-    changed = replaced(table, RESUME_MAX_GAP.path, None)
+    assert unknown_names(table) == ["resume.later", "site"]
+    changed = with_value(table, RESUME_MAX_GAP.path, None)
     assert changed == {"resume": {"later": 1}, "site": {"port": 8080}} and table["resume"]["max_gap"] == "1h"
 
 
 def test_an_accounts_own_setting_goes_before_the_homes() -> None:
     config = Config("keyfile", {name: AccountConfig(name, "paper") for name in ("a", "b.c")})
     config = config.with_setting(METRICS_LISTEN, "9464").with_setting(METRICS_LISTEN, "9465", "b.c")
-    assert [str(config.preferences(name).get(METRICS_LISTEN)) for name in ("a", "b.c", "none")] == [
+    assert [str(config.settings_for(name).get(METRICS_LISTEN)) for name in ("a", "b.c", "none")] == [
         "127.0.0.1:9464",
         "127.0.0.1:9465",
         "127.0.0.1:9464",
     ]
     again = config.with_account(AccountConfig("b.c", "paper", "none"))
-    assert str(again.preferences("b.c").get(METRICS_LISTEN)) == "127.0.0.1:9465", "kept when the account is changed"
+    assert str(again.settings_for("b.c").get(METRICS_LISTEN)) == "127.0.0.1:9465", "kept when the account is changed"
     assert config.with_setting(METRICS_LISTEN, None, "b.c").accounts["b.c"].other == {}
 
 
 def test_a_value_where_a_table_must_be_is_no_crash() -> None:
     with pytest.raises(ConfigError):
-        replaced({"resume": 5}, RESUME_MAX_GAP.path, "1h")
-    assert Preferences({"resume": 5}).get(RESUME_MAX_GAP) == 6 * HOUR
-    assert unknown({"resume": 5}) == ["resume"]
+        with_value({"resume": 5}, RESUME_MAX_GAP.path, "1h")
+    assert HomeSettings({"resume": 5}).get(RESUME_MAX_GAP) == 6 * HOUR
+    assert unknown_names({"resume": 5}) == ["resume"]
 
 
 def test_lists_and_sizes_are_canonical() -> None:
@@ -168,7 +168,7 @@ def test_lists_and_sizes_are_canonical() -> None:
 
 def settings_table() -> str:
     lines = ["| setting | type | default | meaning |", "| --- | --- | --- | --- |"]
-    for setting in KNOWN.values():
+    for setting in SETTINGS.values():
         default = setting.kind.write(setting.default)
         shown = " ".join(default) or "off" if isinstance(default, list) else default
         kind = setting.kind.name.replace("|", ", ")

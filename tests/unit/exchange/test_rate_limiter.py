@@ -77,7 +77,7 @@ def test_processes_share_what_is_used_and_a_stop(tmp_path: Path) -> None:
     assert two.ask(86, urgent=False) > 0, "what one has learnt, the others know"
     assert one.ask(80, urgent=False) == 0
     assert two.ask(10, urgent=False) > 0 and two.ask(15, urgent=True) == 0
-    two.told(100)
+    two.update(100)
     assert one.ask(1, urgent=True) > 0
     watch.ms += MINUTE_MS
     assert one.ask(10, urgent=False) == 0

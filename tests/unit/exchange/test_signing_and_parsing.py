@@ -12,7 +12,7 @@ from fortctl.errors import ConfigError, ExchangeUnreachableError
 from fortctl.exchange.client import BinanceExchange
 from fortctl.exchange.error_codes import classify
 from fortctl.exchange.signing import sign, socket_payload
-from fortctl.exchange.targets import ExchangeTarget, pin, resolve
+from fortctl.exchange.targets import ExchangeTarget, canonical_target, resolve
 from fortctl.model import KeyPair, KeyType
 from fortctl.ports import ExchangeError, Outcome
 from fortctl.secret import Secret
@@ -76,7 +76,7 @@ def test_a_transient_answer_is_never_a_lost_key() -> None:
 
 @pytest.mark.parametrize("text", ["live", "testnet", "us", "paper", "https://example.org/x", "http://127.0.0.1:8700"])
 def test_pins_are_stable(text: str) -> None:
-    assert pin(pin(text)) == pin(text) == text
+    assert canonical_target(canonical_target(text)) == canonical_target(text) == text
 
 
 @pytest.mark.parametrize(
@@ -85,7 +85,7 @@ def test_pins_are_stable(text: str) -> None:
 )
 def test_bad_targets_get_no_key(text: str) -> None:
     with pytest.raises(ConfigError):
-        pin(text)
+        canonical_target(text)
 
 
 def test_paper_needs_a_server_on_loopback(tmp_path: Path) -> None:

@@ -29,7 +29,7 @@ def store(tmp_path: Path) -> SqliteOperations:
 def test_one_operation_an_account_is_open_and_only_its_owner_writes(store: SqliteOperations) -> None:
     with pytest.raises(ConflictError):
         store.put(row(), ME)
-    assert store.take("default", ME, lambda _: True) is None
+    assert store.acquire("default", ME, lambda _: True) is None
     store.put(row(), ME)
     assert store.current("default") == row() and store.current("other") is None
     with pytest.raises(ConflictError, match="open"):
@@ -44,39 +44,41 @@ def test_one_operation_an_account_is_open_and_only_its_owner_writes(store: Sqlit
 
 
 def test_the_second_is_told_who_the_first_is(store: SqliteOperations) -> None:
-    store.take("default", ME, lambda _: True)
+    store.acquire("default", ME, lambda _: True)
     with pytest.raises(ConflictError) as refused:
-        store.take("default", OTHER, lambda _: True)
+        store.acquire("default", OTHER, lambda _: True)
     owner = refused.value.details["owner"]
     assert (owner["pid"], owner["host"], owner["what"], owner["age_s"]) == (10, "here", "rotation r1", 1)
     assert refused.value.details["operation_id"] is None
     store.put(row("r7"), ME)
     with pytest.raises(ConflictError, match="rotation r7, pid 10") as named:
-        store.take("default", OTHER, lambda _: True)
+        store.acquire("default", OTHER, lambda _: True)
     assert named.value.details["operation_id"] == "r7"
-    assert store.take("default", replace(ME, taken_at=5_000), lambda _: True) is None, "its own lock is no obstacle"
+    assert store.acquire("default", replace(ME, acquired_at=5_000), lambda _: True) is None, (
+        "its own lock is no obstacle"
+    )
 
 
 def test_a_dead_owners_lock_is_taken_over_and_the_dead_write_nothing(store: SqliteOperations, tmp_path: Path) -> None:
-    store.take("default", ME, lambda _: True)
+    store.acquire("default", ME, lambda _: True)
     store.put(row(), ME)
     second = SqliteOperations(tmp_path / "operations.sqlite")
-    was = second.take("default", OTHER, lambda owner: owner.pid != 10)
+    was = second.acquire("default", OTHER, lambda owner: owner.pid != 10)
     assert was is not None and was.pid == 10
-    for write in (lambda: store.put(row(), ME), lambda: store.beat("default", ME, 9)):
+    for write in (lambda: store.put(row(), ME), lambda: store.renew("default", ME, 9)):
         with pytest.raises(ConflictError) as refused:
             write()
         assert refused.value.details["reason"] == "preempted"
     store.release("default", ME)
-    second.beat("default", OTHER, 9_000)
+    second.renew("default", OTHER, 9_000)
     owner = store.owner("default")
-    assert owner is not None and (owner.pid, owner.beat_at) == (11, 9_000)
+    assert owner is not None and (owner.pid, owner.renewed_at) == (11, 9_000)
     second.release("default", OTHER)
     assert store.owner("default") is None
 
 
 def test_panic_closes_it_whoever_works_on_it(store: SqliteOperations, tmp_path: Path) -> None:
-    store.take("default", ME, lambda _: True)
+    store.acquire("default", ME, lambda _: True)
     store.put(row(), ME)
     panic = SqliteOperations(tmp_path / "operations.sqlite")
     assert panic.abort_for_panic("default", 77) == row()
@@ -88,6 +90,6 @@ def test_panic_closes_it_whoever_works_on_it(store: SqliteOperations, tmp_path: 
     read = from_text(found.id, found.account, found.state, found.body, found.started_at, found.updated_at)
     assert read.reason == "panic"
     # The one that was pre-empted takes the lock again: its operation stays closed all the same.
-    store.take("default", ME, lambda _: True)
+    store.acquire("default", ME, lambda _: True)
     with pytest.raises(ConflictError, match="over"):
         store.put(row(), ME)

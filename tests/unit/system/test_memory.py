@@ -21,7 +21,7 @@ sys.path[:0] = json.loads(os.environ["FOLDERS"])
 from fortctl.system.memory import guard_memory, scrub
 from fortctl.model import KeyType
 from fortctl.secret import Secret
-from fortctl.keys.generation import make_pair
+from fortctl.keys.generation import generate_pair
 from support.memory_image import image, places
 
 def random_key():
@@ -29,7 +29,7 @@ def random_key():
 
 kind, listed = sys.argv[1], Path(sys.argv[2])
 kept, api_key = random_key(), random_key()
-text = random_key() if kind == "hmac" else make_pair(KeyType(kind))[0].reveal()
+text = random_key() if kind == "hmac" else generate_pair(KeyType(kind))[0].reveal()
 private = [text]
 if kind == "ed25519":
     private = [text.splitlines()[1][22:]]

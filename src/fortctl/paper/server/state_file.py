@@ -62,7 +62,7 @@ class StateFile:
     """One SQLite file."""
 
     def __init__(self, path: Path) -> None:
-        self._connection = connect(path, MIGRATIONS, any_thread=True, alone=True)
+        self._connection = connect(path, MIGRATIONS, any_thread=True, exclusive=True)
 
     def close(self) -> None:
         self._connection.close()

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 from fortctl.errors import BadInputError, ConflictError, FortctlError, InternalError, KeyPolicyError, NotFoundError
 from fortctl.keys.fingerprint import fingerprint
 from fortctl.keys.generation import generate_pending_key
-from fortctl.keys.policy import expect_fit, refuse_foreign
+from fortctl.keys.policy import refuse_key_of_other_account, require_acceptable_key
 from fortctl.keys.serialization import key_card_to_json, verdict_to_json
 from fortctl.keys.verification import DeletionStatus
 from fortctl.mailbox.crypto import identity_id, low_order
@@ -191,10 +191,12 @@ class CommandHandlers:
         accepted = installed.allow if installed is not None and delivery.retire else ()
         allow = tuple(sorted({*delivery.allow, *accepted}))
         pinned = installed.uid if installed else delivery.uid
-        verdict = expect_fit(await self._runner.keys.verify_candidate(pair, allow=allow, pinned_uid=pinned), Role.ROBOT)
+        verdict = require_acceptable_key(
+            await self._runner.keys.verify_candidate(pair, allow=allow, pinned_uid=pinned), Role.ROBOT
+        )
         if verdict.uid is None:
             raise InternalError("the exchange did not say whose key it is")
-        refuse_foreign(verdict.uid, Role.ROBOT, delivery.elsewhere)
+        refuse_key_of_other_account(verdict.uid, Role.ROBOT, delivery.elsewhere)
         card = _new_card(pair, verdict, delivery.fingerprint_key.reveal_bytes(), self._clock.now_ms())
         same = installed is not None and installed.pair == pair and installed.allow == allow
         data = {

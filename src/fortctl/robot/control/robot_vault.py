@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from fortctl.errors import ConfigError, NotFoundError
-from fortctl.keys.generation import pending_from, pending_record
+from fortctl.keys.generation import pending_pair_from_record, pending_pair_to_record
 from fortctl.keys.serialization import key_card_from_json, key_card_to_json
 from fortctl.mailbox.crypto import Identity, RecipientKey
 from fortctl.mailbox.payloads import HomeAnchor
@@ -144,7 +144,7 @@ class RobotVault:
         if not self._has(self._pending_id):
             return None
         try:
-            return pending_from(self._vault.get(self._pending_id))
+            return pending_pair_from_record(self._vault.get(self._pending_id))
         except NotFoundError:
             return None
 
@@ -218,7 +218,7 @@ class RobotVault:
         if operators is not None:
             put.append(self._record("pairing", _paired(operators)))
         if pending is not None:
-            body = pending_record(pending)
+            body = pending_pair_to_record(pending)
             put.append(
                 self._record(self._pending_id, body, name=pending.id, type_=pending.type.value, purpose="pending")
             )

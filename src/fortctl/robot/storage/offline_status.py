@@ -11,7 +11,7 @@ from fortctl.robot.core.cycle import IllegalTransitionError
 from fortctl.robot.core.profit_report import report
 from fortctl.robot.core.status import robot_status
 from fortctl.robot.storage.journal import read_events
-from fortctl.store.sqlite import damaged, expect_whole, reading
+from fortctl.store.sqlite import check_integrity, damaged, open_readonly
 from fortctl.timestamps import rfc3339
 
 
@@ -22,7 +22,7 @@ def offline_report(path: Path, by: str, price: str | None = None) -> dict[str, A
     """
     if not path.exists():
         return report((), by)
-    with reading(path) as connection:
+    with open_readonly(path) as connection:
         mark = connection.execute("SELECT price FROM mark").fetchone()
         last = price or (mark[0] if mark else None)
         return report(read_events(connection), by, Decimal(last) if last else None)
@@ -32,8 +32,8 @@ def journal_summary(path: Path) -> str:
     """Return one line about a journal, read from end to end. Raises as :func:`fortctl.store.sqlite.reading`."""
     if not path.exists():
         return "the robot has not written any yet"
-    with reading(path) as connection:
-        expect_whole(connection, path)
+    with open_readonly(path) as connection:
+        check_integrity(connection, path)
         return f"{sum(1 for _event in read_events(connection))} events; all can be read"
 
 
@@ -41,7 +41,7 @@ def offline_status(path: Path) -> dict[str, Any]:
     """Return the status of a robot that does not run; nothing is written, not even a lease."""
     book = Book()
     if path.exists():
-        with reading(path) as connection:
+        with open_readonly(path) as connection:
             try:
                 book.replay(read_events(connection))
             except (KeyError, IllegalTransitionError) as error:

@@ -197,7 +197,7 @@ class OrderLookup:
                 continue
             if found.client_order_id in ours and found.client_order_id != sought.name:
                 continue
-            earlier = [found.client_order_id, *await exchange.earlier_names(symbol, found.order_id)]
+            earlier = [found.client_order_id, *await exchange.previous_client_order_ids(symbol, found.order_id)]
             if sought.name in earlier:
                 robot.log.warning("%s was amended before its answer was known: it is %d", sought.name, found.order_id)
                 state = await exchange.order(symbol, sought.name, order_id=found.order_id)

@@ -85,7 +85,7 @@ class Reconciler:
                 if fault.outcome is not Outcome.REFUSED:
                     raise
                 robot.log.error("the exchange refuses %s: %s", settings.symbol, fault.message)
-        if rules is None or not robot.exchange_clock.take(rules.told_at, asked_at):
+        if rules is None or not robot.exchange_clock.take(rules.stated_at, asked_at):
             # Asked for by itself, and carried on by a clock that nobody sets.
             asked_at = robot.clock.monotonic()
             robot.exchange_clock.set(await exchange.server_time(), asked_at)

@@ -21,7 +21,7 @@ from fortctl.errors import (
     NotFoundError,
 )
 from fortctl.keys.fingerprint import fingerprint
-from fortctl.keys.policy import REQUIRED, judge_issuer, permission_hint, remedy_of, words_of
+from fortctl.keys.policy import REQUIRED, check_issuer_policy, describe_rejection, permission_hint, remedy_for
 from fortctl.keys.verification import verify_new_key
 from fortctl.model import KeyCard, KeyPair, KeyRestrictions, KeyType, KeyVerdict, Role
 from fortctl.ports import AuditLog, Clock, Exchange, ExchangeError, IssuedKey, Issuer, NewRecord, Outcome, VaultPort
@@ -154,7 +154,7 @@ class IssuerService:
     async def _expect_sub_account(self, pair: KeyPair, email: str) -> tuple[tuple[str, str], ...]:
         issuer = self._open(pair, email)
         try:
-            return self._expect_ours(await issuer.listed(), email)
+            return self._expect_ours(await issuer.list_keys(), email)
         except ExchangeError as fault:
             if fault.outcome is Outcome.REFUSED:
                 raise BadInputError(
@@ -239,7 +239,7 @@ async def named(issuer: Issuer, name: str) -> IssuedKey | None:
 async def keys_of(issuer: Issuer) -> tuple[IssuedKey, ...]:
     """Return the sub-account's keys. Raises ``FortctlError``."""
     try:
-        return await issuer.listed()
+        return await issuer.list_keys()
     except ExchangeError as fault:
         raise _error(fault, "listing the sub-account's keys") from None
 
@@ -354,14 +354,14 @@ def _fit(verdict: KeyVerdict, allow: Collection[str]) -> tuple[tuple[str, str], 
     """Raise what is wrong with a master key; return its warnings."""
     if not verdict.accepted:
         raise KeyRejectedError(
-            f"the exchange does not accept the master key: {words_of(verdict.reason)}",
-            hint=remedy_of(verdict.reason),
+            f"the exchange does not accept the master key: {describe_rejection(verdict.reason)}",
+            hint=remedy_for(verdict.reason),
             details={"role": "issuer", "reason": verdict.reason, **verdict.details},
             exchange=ExchangeAnswer(verdict.http_status, verdict.exchange_code, verdict.exchange_message),
         )
     if verdict.restrictions is None:
         return (("RIGHTS_UNKNOWN", "the exchange does not tell the master key's rights: look at them on its page"),)
-    policy = judge_issuer(verdict.restrictions, allow)
+    policy = check_issuer_policy(verdict.restrictions, allow)
     if not policy.ok:
         wrong = [*(f"missing {name}" for name in policy.missing), *(f"too much: {name}" for name in policy.excess)]
         raise KeyPolicyError(

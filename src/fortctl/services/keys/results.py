@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from fortctl.errors import ExchangeAnswer, FortctlError, KeyPolicyError, KeyRejectedError, KeyTooOldError, NotFoundError
-from fortctl.keys.policy import LAPSED, LAPSED_REMEDY, permission_hint, remedy_of, words_of
+from fortctl.keys.policy import LAPSED, LAPSED_REMEDY, describe_rejection, permission_hint, remedy_for
 from fortctl.keys.serialization import key_card_to_json
 from fortctl.model import KeyCard, Role
 from fortctl.timestamps import age_days, rfc3339
@@ -99,8 +99,8 @@ def verification_error(results: list[dict[str, Any]], warnings: Warnings) -> For
         if not result["accepted"] and result["reason"] != "other_account":
             answer = result["exchange"]
             return KeyRejectedError(
-                f"the exchange does not accept the {result['role']} key: {words_of(result['reason'])}",
-                hint=remedy_of(result["reason"]),
+                f"the exchange does not accept the {result['role']} key: {describe_rejection(result['reason'])}",
+                hint=remedy_for(result["reason"]),
                 details={
                     name: result[name] for name in ("role", "reason", "certainty", "why", "seen_from") if result[name]
                 },

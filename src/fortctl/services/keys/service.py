@@ -8,7 +8,7 @@ from typing import Any
 
 from fortctl.errors import ConflictError, KeyPolicyError, NotFoundError
 from fortctl.keys.generation import generate_pending_key
-from fortctl.keys.policy import expect_fit, refuse_foreign, refuse_other_exchange
+from fortctl.keys.policy import refuse_key_of_other_account, refuse_key_of_other_exchange, require_acceptable_key
 from fortctl.keys.serialization import key_card_from_json, verdict_to_json
 from fortctl.mailbox.payloads import DeliverKey, ForgetKey, GenerateKey, ShowPending, VerifyKey
 from fortctl.model import KeyCard, KeyPair, KeyRestrictions, KeyType, KeyVerdict, Role
@@ -159,7 +159,7 @@ class KeyService:
             self._custody.destroy_site_key()
         with note_destroyed_key(replaced if force else None):
             verdict = await self._accepted(pair, allow)
-            refuse_foreign(verdict.uid, Role.SITE, self._custody.uids_elsewhere())
+            refuse_key_of_other_account(verdict.uid, Role.SITE, self._custody.uids_elsewhere())
         now = self._clock.now_ms()
         key = StoredKey(pair, now, now, None, verdict.uid, verdict.restrictions, tuple(allow))
         had_copy = self._custody.robot_copy() is not None
@@ -234,7 +234,7 @@ class KeyService:
             return
         old = self._custody.site_key()
         verdict = await self._accepted(pair, old.allow if old is not None else ())
-        refuse_foreign(verdict.uid, Role.SITE, self._custody.uids_elsewhere())
+        refuse_key_of_other_account(verdict.uid, Role.SITE, self._custody.uids_elsewhere())
 
     def _queued(self, pair: KeyPair, number: int, old: KeyCard | None) -> KeyAdded:
         """Return what is known of a key whose receipt nobody waits for."""
@@ -298,7 +298,7 @@ class KeyService:
             )
 
     async def _accepted(self, pair: KeyPair, allow: Collection[str]) -> KeyVerdict:
-        return expect_fit(await self._ask(pair, allow), Role.SITE)
+        return require_acceptable_key(await self._ask(pair, allow), Role.SITE)
 
     async def _ask(self, pair: KeyPair, allow: Collection[str]) -> KeyVerdict:
         from fortctl.keys.verification import verify_new_key
@@ -325,7 +325,7 @@ class KeyService:
 
     def _refuse_shared(self, pair: KeyPair, role: Role) -> None:
         """Refuse the other role's key, also under another API key; and one of another exchange, before it is asked."""
-        refuse_other_exchange(self._custody.known_elsewhere(pair), role)
+        refuse_key_of_other_exchange(self._custody.known_elsewhere(pair), role)
         shown = self._custody.fingerprint(pair)
         site = self._custody.site_key()
         other = (self._custody.fingerprint(site.pair) if site else None) if role is Role.ROBOT else None

@@ -75,7 +75,7 @@ async def cancel_own(exchange: Exchange, prefix: str, foreign: set[int]) -> int:
         return 1
 
     async def cancel_renamed(order: OrderState) -> int:
-        earlier = await exchange.earlier_names(order.symbol, order.order_id)
+        earlier = await exchange.previous_client_order_ids(order.symbol, order.order_id)
         if any(name.startswith(prefix) for name in earlier):
             return await cancel(order)
         foreign.add(order.order_id)

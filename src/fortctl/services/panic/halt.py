@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 from fortctl.errors import FortctlError, RobotUnreachableError
 from fortctl.mailbox.crypto import verify
-from fortctl.mailbox.panic_order import OrderFile, read_answer
+from fortctl.mailbox.panic_order import PanicOrderFile, read_answer
 from fortctl.ports import Clock, Latch, PanicBoard, RobotOwner, RobotProcess
 from fortctl.services.panic.known_key import KnownKey
 from fortctl.services.panic.report import StepSkippedError
@@ -122,16 +122,16 @@ class LocalHalt:
 class OrderSource(Protocol):
     """Where the order for a robot on another host comes from."""
 
-    def order(self) -> OrderFile:
+    def order(self) -> PanicOrderFile:
         """Return the order at hand. Raises ``FortctlError``: there is none, and none can be signed."""
 
-    def fresh(self) -> OrderFile:
+    def fresh(self) -> PanicOrderFile:
         """Sign a fresh one. Raises ``FortctlError``: the site's vault does not open by itself."""
 
-    def used(self, order: OrderFile) -> None:
+    def used(self, order: PanicOrderFile) -> None:
         """Note that an order was sent; best effort."""
 
-    def sent(self, order: OrderFile) -> bool:
+    def sent(self, order: PanicOrderFile) -> bool:
         """Return whether this panic has sent an order before."""
 
 
@@ -187,7 +187,7 @@ class RemoteHalt:
         except _OrderUsedError:
             raise RobotUnreachableError("the robot obeys no order", hint="panic on the robot's own host") from None
 
-    async def _with(self, order: OrderFile, deadline: float) -> HaltResult:
+    async def _with(self, order: PanicOrderFile, deadline: float) -> HaltResult:
         while True:
             try:
                 board = await run_in_daemon_thread(self._send, order)
@@ -203,7 +203,7 @@ class RemoteHalt:
                 ) from None
         return await self._await_answer(board, order, deadline)
 
-    def _send(self, order: OrderFile) -> PanicBoard:
+    def _send(self, order: PanicOrderFile) -> PanicBoard:
         form, board = order.form(self._cancel), self._open(order.mailbox)
         answer = _answer_of(board, order)
         if answer is not None and self._is_anothers(board, order, int(answer["at"])):
@@ -212,12 +212,12 @@ class RemoteHalt:
         self._orders.used(order)
         return board
 
-    def _is_anothers(self, board: PanicBoard, order: OrderFile, at_ms: int) -> bool:
+    def _is_anothers(self, board: PanicBoard, order: PanicOrderFile, at_ms: int) -> bool:
         """Return whether an answer that lies there tells nothing of now: the robot may have been cleared since."""
         # The hosts' clocks may differ: the answer to what this panic has sent is its own, whatever time it tells.
         return (at_ms < self._begun_ms and not self._orders.sent(order)) or _came_up_since(board, order, at_ms)
 
-    async def _await_answer(self, board: PanicBoard, order: OrderFile, deadline: float) -> HaltResult:
+    async def _await_answer(self, board: PanicBoard, order: PanicOrderFile, deadline: float) -> HaltResult:
         latched = False
         while True:
             facts = await run_in_daemon_thread(_answer_of, board, order)
@@ -241,7 +241,7 @@ class _OrderUsedError(Exception):
     """The robot does not obey this order, or has obeyed it in another life."""
 
 
-def _came_up_since(board: PanicBoard, order: OrderFile, at_ms: int) -> bool:
+def _came_up_since(board: PanicBoard, order: PanicOrderFile, at_ms: int) -> bool:
     """Return whether the robot has published its card after a time: a halted one publishes none."""
     found = board.card(order.account)
     if found is None or not verify(order.robot_public, "card", *found):
@@ -249,7 +249,7 @@ def _came_up_since(board: PanicBoard, order: OrderFile, at_ms: int) -> bool:
     return int(json.loads(found[0]).get("at") or 0) > at_ms
 
 
-def _answer_of(board: PanicBoard, order: OrderFile) -> dict[str, Any] | None:
+def _answer_of(board: PanicBoard, order: PanicOrderFile) -> dict[str, Any] | None:
     try:
         row = board.panic(order.account, order.nonce)
     except FortctlError:

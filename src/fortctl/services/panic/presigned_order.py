@@ -7,7 +7,7 @@ from contextlib import suppress
 from typing import Protocol
 
 from fortctl.errors import FortctlError, VaultDamagedError
-from fortctl.mailbox.panic_order import OrderFile, sign_orders
+from fortctl.mailbox.panic_order import PanicOrderFile, sign_orders
 from fortctl.ports import PanicBoard
 from fortctl.services.site_vault import SiteVault
 
@@ -63,10 +63,10 @@ class PanicOrders:
         self._shelf.write(fresh.as_bytes())
         return True
 
-    def _present(self) -> OrderFile | None:
+    def _present(self) -> PanicOrderFile | None:
         data = self._shelf.read()
         try:
-            return OrderFile.from_bytes(data) if data is not None else None
+            return PanicOrderFile.from_bytes(data) if data is not None else None
         except VaultDamagedError:
             return None
 

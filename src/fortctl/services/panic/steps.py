@@ -285,7 +285,7 @@ async def wait_dead(panic: PanicContext) -> str:
     known = inventory.alive()
 
     async def listed() -> tuple[IssuedKey, ...] | None:
-        return await issuer.listed() if issuer is not None else None
+        return await issuer.list_keys() if issuer is not None else None
 
     watch = DeletionWatch(ports.connect, listed, inventory.is_same, ports.clock)
     watching = asyncio.ensure_future(watch.watch(known, panic.options.wait_dead_s))

@@ -11,7 +11,15 @@ from typing import Protocol, TypeVar
 
 from fortctl.errors import ConflictError, FortctlError, NotFoundError, RobotTimeoutError
 from fortctl.mailbox.crypto import identity_id
-from fortctl.mailbox.pairing import NONCE_BYTES, Half, commitment, comparison_code, keeps, read_commitment, read_half
+from fortctl.mailbox.pairing import (
+    NONCE_BYTES,
+    PairingShare,
+    commitment,
+    comparison_code,
+    matches_commitment,
+    read_commitment,
+    read_share,
+)
 from fortctl.mailbox.payloads import Hello, PairOperator, UnpairOperator
 from fortctl.ports import AuditLog, Clock
 from fortctl.services.robot.client import RobotClient
@@ -99,13 +107,13 @@ class PairingService:
     def as_operator(self, *, timeout_s: float) -> Introduction:
         """Introduce this operator to the robot's host. Raises ``RobotTimeoutError``: nobody answers there."""
         account = self._custody.account
-        mine = Half(os.urandom(8).hex(), self._custody.operator().public_bytes(), os.urandom(NONCE_BYTES))
+        mine = PairingShare(os.urandom(8).hex(), self._custody.operator().public_bytes(), os.urandom(NONCE_BYTES))
         self._board.clear_pairing(account)
         self._board.post_pairing(account, COMMITMENT, commitment(mine))
 
-        def answered() -> Half | None:
+        def answered() -> PairingShare | None:
             body = self._board.pairing(account, ROBOT)
-            half = read_half(body) if body is not None else None
+            half = read_share(body) if body is not None else None
             return half if half is not None and half.session == mine.session else None
 
         theirs = self._await(answered, timeout_s, "on the robot's host run 'fortctl robot pair' too")
@@ -123,16 +131,16 @@ class PairingService:
 
         hint = "on the operator's host run 'fortctl robot pair' too"
         session, promise = self._await(committed, timeout_s, hint)
-        mine = Half(session, robot.public, os.urandom(NONCE_BYTES))
+        mine = PairingShare(session, robot.public, os.urandom(NONCE_BYTES))
         self._board.post_pairing(account, ROBOT, mine.as_bytes())
 
-        def revealed() -> Half | None:
+        def revealed() -> PairingShare | None:
             body = self._board.pairing(account, OPERATOR)
-            half = read_half(body) if body is not None else None
+            half = read_share(body) if body is not None else None
             return half if half is not None and half.session == session else None
 
         theirs = self._await(revealed, timeout_s, hint)
-        if not keeps(theirs, promise):
+        if not matches_commitment(theirs, promise):
             raise ConflictError(
                 "the operator in the mailbox is not the one who began: somebody changed the mailbox",
                 hint="begin again; if it happens again, do not trust this mailbox",
@@ -147,7 +155,7 @@ class PairingService:
         assert pin is not None
         return pin
 
-    def _introduced(self, side: str, theirs: Half, code: str) -> Introduction:
+    def _introduced(self, side: str, theirs: PairingShare, code: str) -> Introduction:
         found = Introduction(side, identity_id(theirs.public), theirs.public, code, self._clock.now_ms())
         self._custody.keep_introduction(found.as_record())
         return found

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from fortctl.ports import Hooks
+from fortctl.ports import HooksPort
 from fortctl.services.hooks import warnings_of
 from fortctl.services.rotation.plan import ROTATIONS, Operation
 
@@ -23,12 +23,12 @@ def to_be_announced(operation: Operation) -> bool:
     return operation.mode in ROTATIONS and ANNOUNCED not in operation.facts
 
 
-def tell_begun(hooks: Hooks, operation: Operation) -> tuple[tuple[str, str], ...]:
+def tell_begun(hooks: HooksPort, operation: Operation) -> tuple[tuple[str, str], ...]:
     """Run ``pre-rotate``; return the warnings of what failed."""
     return warnings_of(hooks.fire("pre-rotate", _facts(operation)))
 
 
-def tell_ended(hooks: Hooks, operation: Operation | None) -> tuple[tuple[str, str], ...]:
+def tell_ended(hooks: HooksPort, operation: Operation | None) -> tuple[tuple[str, str], ...]:
     """Run ``post-rotate`` for a rotation that was just closed (None: none was); return the warnings of what failed."""
     facts = facts_of_end(operation)
     return warnings_of(hooks.fire(POST_ROTATE, facts)) if facts is not None else ()

@@ -59,9 +59,9 @@ class KeyIssuer:
     async def _begin(
         self, issuer: Issuer, operation: Operation, role: Role, facts: dict[str, Any], note: Note
     ) -> dict[str, Any]:
-        orphans = set(facts["names"])
-        if orphans:
-            await delete_keys(issuer, lambda key: key.name in orphans)
+        orphaned_keys = set(facts["names"])
+        if orphaned_keys:
+            await delete_keys(issuer, lambda key: key.name in orphaned_keys)
         addresses = await self._addresses(issuer, operation, role)
         public, pending = self._keys.generate(role, KeyType.ED25519)
         # Unique: the operation's id is random, and each attempt has a name of its own.

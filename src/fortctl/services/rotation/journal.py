@@ -79,18 +79,18 @@ class RotationJournal:
 
     def take(self) -> OperationOwner | None:
         """Take the lock; return the dead owner that it was taken from, or None. Raises ``ConflictError``."""
-        return self._store.take(self.account, self._me, self._alive)
+        return self._store.acquire(self.account, self._me, self._alive)
 
     def force_acquire(self) -> None:
         """Take the lock from whoever has it: what it works on is ended, and it hears of that at its next step."""
-        self._store.take(self.account, self._me, lambda _owner: False)
+        self._store.acquire(self.account, self._me, lambda _owner: False)
 
     def release(self) -> None:
         self._store.release(self.account, self._me)
 
     def beat(self) -> None:
         """Say that this process lives. Raises ``ConflictError`` when a panic or another command has taken over."""
-        self._store.beat(self.account, self._me, self._clock.now_ms())
+        self._store.renew(self.account, self._me, self._clock.now_ms())
 
     def put(self, operation: Operation) -> Operation:
         """Make where it stands durable; return it. Raises ``ConflictError`` when it was closed meanwhile."""
@@ -166,7 +166,7 @@ def status_of(operation: Operation, owner: OperationOwner | None, now: int) -> d
     """Return the contract's ``operation{…}`` with who works on it and what a person must do."""
     data: dict[str, Any] = {"operation": operation.as_json(), "actions": []}
     data["operation"]["owner"] = (
-        {"pid": owner.pid, "host": owner.host, "age_s": (now - owner.taken_at) // 1000} if owner else None
+        {"pid": owner.pid, "host": owner.host, "age_s": (now - owner.acquired_at) // 1000} if owner else None
     )
     if operation.state == OPEN:
         data["actions"] = actions.waited_for(operation)

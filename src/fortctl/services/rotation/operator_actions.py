@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping
 from ipaddress import ip_address
 from typing import Any
 
-from fortctl.keys.policy import REQUIRED, ticks
+from fortctl.keys.policy import REQUIRED, permission_label
 from fortctl.model import Role
 from fortctl.services.rotation.plan import Operation, RotationMode
 
@@ -99,7 +99,7 @@ def _old(operation: Operation, role: Role) -> Mapping[str, str]:
 
 
 def _create(operation: Operation, role: Role, old: Mapping[str, str]) -> Action:
-    tick = [ticks(right) for right in REQUIRED[role]]
+    tick = [permission_label(right) for right in REQUIRED[role]]
     where, addresses = _where(role, operation.facts.get("from", {}).get(role.value))
     as_before = f", the addresses of '{old['name']}'" if old.get("name") else ""
     return {

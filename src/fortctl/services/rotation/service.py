@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 
 from fortctl.errors import ActionRequiredError, ConflictError, FortctlError
 from fortctl.model import KeyPair, Role
-from fortctl.ports import AuditLog, Clock, Hooks
+from fortctl.ports import AuditLog, Clock, HooksPort
 from fortctl.services.rotation import operator_actions as actions
 from fortctl.services.rotation.abort import RotationAbort
 from fortctl.services.rotation.context import AT_WORK, DrainTimeoutError, RotationDeps, opened_issuer
@@ -68,7 +68,7 @@ class RotationService:
     """
 
     def __init__(
-        self, journal: RotationJournal, tools: RotationDeps, hooks: Hooks, audit: AuditLog, clock: Clock
+        self, journal: RotationJournal, tools: RotationDeps, hooks: HooksPort, audit: AuditLog, clock: Clock
     ) -> None:
         self._journal = journal
         self._tools = tools
