@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -20,7 +20,9 @@ from fortctl.system.clock import SystemClock
 from fortctl.timestamps import rfc3339
 
 if TYPE_CHECKING:
-    from fortctl.cli.context import CommandContext
+    from fortctl.bootstrap.unlock import UnlockSources, Warn
+    from fortctl.cli.options import Globals
+    from fortctl.cli.prompts import Prompts
     from fortctl.config.settings import HomeSettings
     from fortctl.exchange.connection_pool import ConnectionPool
     from fortctl.exchange.targets import ExchangeTarget
@@ -41,20 +43,36 @@ if TYPE_CHECKING:
     from fortctl.store.operations import SqliteOperations
     from fortctl.store.request_weight import RequestWeightStore
     from fortctl.vault.file import OpenVault, VaultFile
-    from fortctl.vault.slots import Unlocker
 
 
 class Container:
-    """The adapters of one command, each made once and only when asked for."""
+    """The adapters and services of one command or process, each made on first use.
 
-    def __init__(self, app: CommandContext) -> None:
-        self._app = app
-        self._given = app.globals
+    Args:
+        given: the global options.
+        prompts: asks the operator.
+        warn: receives ``(code, message)``.
+    """
+
+    def __init__(self, given: Globals, prompts: Prompts, warn: Warn) -> None:
+        self._given = given
+        self._prompts = prompts
+        self.warn = warn
         self.clock = SystemClock()
-        self.home = Home(app.globals.home)
-        self.account = app.globals.account
-        # What stops a robot works with a vault and an audit log that do not fit each other, and warns.
-        self.tolerant = False
+        self.home = Home(given.home)
+        self.account = given.account
+        # Commands that stop a robot only warn when the vault and the audit log disagree.
+        self.accept_any_generation = False
+
+    def for_account(self, account: str) -> Container:
+        """Return a container for another account of the same home."""
+        return Container(replace(self._given, account=account), self._prompts, self.warn)
+
+    def without_prompts(self) -> Container:
+        """Return a container for the same account that never asks the operator."""
+        from fortctl.cli.prompts import Prompts
+
+        return Container(self._given, Prompts(no_input=True), self.warn)
 
     # -- the home --------------------------------------------------------------------------------------------------
 
@@ -63,7 +81,7 @@ class Container:
         return load_config(self.home)
 
     @property
-    def preferences(self) -> HomeSettings:
+    def settings(self) -> HomeSettings:
         """The settings in force for the account that the command is about."""
         return self.config.settings_for(self.account)
 
@@ -79,29 +97,33 @@ class Container:
                 try:
                     query(folder, {"op": "reload"}, timeout_s=2.0)
                 except FortctlError as error:
-                    self._app.warn(error.code, f"the robot of {name} has not read the configuration: {error.message}")
+                    self.warn(error.code, f"the robot of {name} has not read the configuration: {error.message}")
                 else:
                     told.append(name)
         return told
 
     @cached_property
-    def entry(self) -> AccountEntry:
-        """The account that the command is about. Raises ``NotFoundError``."""
-        return self.accounts.entry(self.account)
+    def account_entry(self) -> AccountEntry:
+        """The account's configuration. Raises ``NotFoundError``."""
+        return self.account_service.entry(self.account)
+
+    def require_account(self) -> None:
+        """Raise ``NotFoundError`` unless the account is configured: commands check it before they unlock or ask."""
+        _ = self.account_entry
 
     @property
     def robot_home(self) -> RobotHome:
         return self.home.robot(self.account)
 
     @cached_property
-    def registry(self) -> AccountRegistryFile:
+    def account_registry(self) -> AccountRegistryFile:
         return AccountRegistryFile(self.home, self.config)
 
     @cached_property
-    def accounts(self) -> AccountService:
+    def account_service(self) -> AccountService:
         from fortctl.services.accounts import AccountService
 
-        return AccountService(self.registry, self.audit)
+        return AccountService(self.account_registry, self.audit)
 
     @cached_property
     def audit(self) -> AuditLogFile:
@@ -118,32 +140,32 @@ class Container:
         return VaultFile(self.home.vault, self.home.erasure)
 
     @cached_property
-    def vault(self) -> OpenVault:
+    def open_vault(self) -> OpenVault:
         """The site's vault, unlocked. From here on audit entries bear a seal."""
         from fortctl.services.accounts import AUDIT_KEY
         from fortctl.system.memory import guard_memory
 
         guard_memory()
-        file, reached = self.vault_file, self.vaults.reached()
+        file, reached = self.vault_file, self.vault_service.reached()
         kinds = [slot.kind for slot in file.header().slots]
-        vault = file.unlock([self.unlocker(kinds, self.home.keyfile, "", self._given.passphrase_file)])
+        vault = file.unlock([self.unlock_sources.find("site", kinds, self.home.keyfile)])
         self.audit.seal_with(vault.get(AUDIT_KEY))
         try:
-            self.vaults.check_generation(vault.generation, reached)
+            self.vault_service.check_generation(vault.generation, reached)
         except FortctlError as error:
-            if not self.tolerant:
+            if not self.accept_any_generation:
                 raise
-            self._app.warn(error.code, error.message)
+            self.warn(error.code, error.message)
         return vault
 
-    def unlocker(self, kinds: Sequence[str], keyfile: Path, who: str, given: str | None) -> Unlocker:
-        """Return the first unlock source there is (see :func:`fortctl.bootstrap.unlock.find_unlock_source`)."""
-        from fortctl.bootstrap.unlock import find_unlock_source
+    @cached_property
+    def unlock_sources(self) -> UnlockSources:
+        from fortctl.bootstrap.unlock import UnlockSources
 
-        return find_unlock_source(self._app, kinds, keyfile, who, given)
+        return UnlockSources(self._prompts, self._given, self.warn)
 
     @cached_property
-    def vaults(self) -> VaultService:
+    def vault_service(self) -> VaultService:
         from fortctl.services.vault import VaultService
 
         return VaultService(self.audit, self.clock, self.account)
@@ -155,10 +177,10 @@ class Container:
         return VaultFile(self.robot_home.vault, self.robot_home.erasure)
 
     @cached_property
-    def custody(self) -> SiteVault:
+    def site_vault(self) -> SiteVault:
         from fortctl.services.site_vault import SiteVault
 
-        return SiteVault(self.account, self.entry.exchange, self.vault, self.audit, self.clock)
+        return SiteVault(self.account, self.account_entry.exchange, self.open_vault, self.audit, self.clock)
 
     # -- the robot -------------------------------------------------------------------------------------------------
 
@@ -170,14 +192,14 @@ class Container:
         return LatchFile(self.robot_home.path)
 
     @cached_property
-    def process(self) -> RobotProcess:
+    def robot_process(self) -> RobotProcess:
         """The account's robot: on this machine, on another host, or none (the account is only watched)."""
         from fortctl.robot.process.local_robot import LocalRobot
         from fortctl.robot.process.remote_robot import NoRobot, RemoteRobot
 
-        if self.entry.robot == "none":
+        if self.account_entry.robot == "none":
             return NoRobot(self.account)
-        if self.entry.robot == "remote":
+        if self.account_entry.robot == "remote":
             return RemoteRobot()
         return LocalRobot(self.home.path, self.account, self.robot_home.path)
 
@@ -201,7 +223,7 @@ class Container:
 
         return SqliteOperations(self.home.operations)
 
-    def use_mailbox(self, url: str) -> None:
+    def set_mailbox(self, url: str) -> None:
         """Meet robots and operators at another mailbox from now on. Raises ``ConfigError``."""
         if url.startswith("postgresql://"):
             from fortctl.mailbox.postgres import check_url, import_driver
@@ -214,10 +236,10 @@ class Container:
         save_config(self.home, self.config)
 
     @cached_property
-    def pairing(self) -> PairingService:
+    def pairing_service(self) -> PairingService:
         from fortctl.services.robot.pairing import PairingService
 
-        return PairingService(self.custody, self.mailbox, self.control, self.audit, self.clock, self.clock.wait)
+        return PairingService(self.site_vault, self.mailbox, self.robot_client, self.audit, self.clock, self.clock.wait)
 
     @property
     def panic_orders(self) -> PanicOrders:
@@ -225,22 +247,22 @@ class Container:
 
         return PanicOrders(self.account, PrivateFile(self.robot_home.panic_order), self.mailbox, self.config.mailbox)
 
-    def keep_panic_order(self) -> None:
+    def ensure_panic_order(self) -> None:
         """Have a pre-signed panic order ready where the robot is on another host; the vault is open by now."""
         from fortctl.services.panic.presigned_order import ensure_presigned_order
 
-        if self.entry.robot == "remote" and self.config.mailbox:
-            ensure_presigned_order(self.panic_orders, self.custody, self._app.warn)
+        if self.account_entry.robot == "remote" and self.config.mailbox:
+            ensure_presigned_order(self.panic_orders, self.site_vault, self.warn)
 
     @cached_property
-    def control(self) -> RobotClient:
+    def robot_client(self) -> RobotClient:
         from fortctl.services.robot.client import RobotClient
 
-        self.keep_panic_order()
+        self.ensure_panic_order()
         return RobotClient(
-            self.custody,
+            self.site_vault,
             self.mailbox,
-            self.process,
+            self.robot_process,
             self.latch,
             self.robot_home.path,
             self.clock,
@@ -257,19 +279,21 @@ class Container:
         kinds = [slot.kind for slot in file.header().slots] if file.exists() else [self.config.slot]
         if "passphrase" not in kinds:
             return None
-        source = self.unlocker(kinds, self.robot_home.keyfile, "robot", self._given.robot_passphrase_file)
+        source = self.unlock_sources.find("robot", kinds, self.robot_home.keyfile)
         return source.secret if isinstance(source, Passphrase) else None
 
     @cached_property
-    def watch(self) -> RobotStatusReader:
+    def status_reader(self) -> RobotStatusReader:
         from fortctl.services.robot.service import RobotStatusReader
 
-        return RobotStatusReader(self.process, self.latch, self._offline_status, self._shown_key, self._report)
+        return RobotStatusReader(
+            self.robot_process, self.latch, self._offline_status, self._published_key, self._report
+        )
 
     def _report(self, by: str, price: str | None) -> dict[str, Any]:
         from fortctl.robot.storage.offline_status import offline_report
 
-        if self.entry.robot == "remote":
+        if self.account_entry.robot == "remote":
             raise NotFoundError(
                 "the journal of a robot on another host lies there",
                 hint="run 'fortctl robot report' on the robot's host",
@@ -280,7 +304,7 @@ class Container:
         from fortctl.robot.storage.offline_status import offline_status
 
         status = offline_status(self.robot_home.journal)
-        if self.entry.robot == "remote":
+        if self.account_entry.robot == "remote":
             card = self._published()
             status.update(card.get("status") or {"state": "unknown", "reason": "not paired"})
             status["published_at"] = rfc3339(card.get("at"))
@@ -299,10 +323,10 @@ class Container:
             return {}
         card = read_card(*found, self.robot_home.identity if self.config.mailbox else None)
         if card is None:
-            self._app.warn("CARD_NOT_SIGNED", "what the mailbox says of the robot is not signed by it, and not shown")
+            self.warn("CARD_NOT_SIGNED", "what the mailbox says of the robot is not signed by it, and not shown")
         return card or {}
 
-    def know_robot(self, robot_id: str, public: bytes) -> None:
+    def pin_remote_robot(self, robot_id: str, public: bytes) -> None:
         """Keep the public identity of a robot on another host, which what it publishes is held against."""
         import base64
 
@@ -310,7 +334,7 @@ class Container:
         body = {"robot_id": robot_id, "public": base64.b64encode(public).decode()}
         write_private(self.robot_home.identity, json.dumps(body, sort_keys=True).encode())
 
-    def _shown_key(self) -> Mapping[str, Any] | None:
+    def _published_key(self) -> Mapping[str, Any] | None:
         from fortctl.keys.serialization import key_card_from_json
         from fortctl.services.keys.results import card_json
 
@@ -331,27 +355,27 @@ class Container:
     # -- services --------------------------------------------------------------------------------------------------
 
     @cached_property
-    def keys(self) -> KeyService:
+    def key_service(self) -> KeyService:
         from fortctl.services.keys.service import KeyService
 
-        return KeyService(self.custody, self.control, self.connect, self.clock, self.audit)
+        return KeyService(self.site_vault, self.robot_client, self.connect, self.clock, self.audit)
 
     @cached_property
     def hooks(self) -> Hooks:
         """The account's hooks and notifications. Raises ``ConfigError``."""
-        return make_hooks(self.account, self.preferences, self.clock)
+        return make_hooks(self.account, self.settings, self.clock)
 
     @cached_property
-    def robot(self) -> RobotService:
+    def robot_service(self) -> RobotService:
         from fortctl.services.robot.service import RobotService
 
-        return RobotService(self.control, self.watch, self.clock, self.clock.wait)
+        return RobotService(self.robot_client, self.status_reader, self.clock, self.clock.wait)
 
     @cached_property
-    def views(self) -> AccountViews:
+    def account_views(self) -> AccountViews:
         from fortctl.services.account_views import AccountViews
 
-        return AccountViews(self.custody, self.connect)
+        return AccountViews(self.site_vault, self.connect)
 
     def connect(self, pair: KeyPair | None, connections: ConnectionPool | None = None) -> Exchange:
         """Make an exchange adapter for the account's target; a process of long life shares its connections."""
@@ -359,17 +383,17 @@ class Container:
         from fortctl.exchange.rate_limiter import RateLimiter
 
         target = self.target()
-        budget = RateLimiter(self._weights, target.rest_url, self.clock)
+        budget = RateLimiter(self._request_weights, target.rest_url, self.clock)
         return BinanceExchange(target, pair, connections=connections, account=self.account, budget=budget)
 
     def target(self) -> ExchangeTarget:
         """Return the account's target: the paper exchange may have come up at another address since."""
         from fortctl.exchange.targets import resolve
 
-        return resolve(self.entry.exchange, self.home.path)
+        return resolve(self.account_entry.exchange, self.home.path)
 
     @cached_property
-    def _weights(self) -> RequestWeightStore:
+    def _request_weights(self) -> RequestWeightStore:
         from fortctl.store.request_weight import RequestWeightStore
 
         return RequestWeightStore(self.home.path / "weights.sqlite")

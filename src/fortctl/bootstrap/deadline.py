@@ -8,7 +8,7 @@ from contextlib import suppress
 from functools import cached_property
 from typing import TYPE_CHECKING, TypeVar
 
-from fortctl.cli.context import INPUT_LIMIT, CommandContext
+from fortctl.cli.prompts import INPUT_LIMIT, Prompts
 from fortctl.errors import BadInputError, FortctlError, RobotUnreachableError, VaultLockedError
 
 if TYPE_CHECKING:
@@ -45,8 +45,11 @@ def read_in_time(read: Callable[[], T], within_s: float | None = None) -> T | No
     return found[0] if found else None
 
 
-class Impatient(CommandContext):
-    """A command that asks nobody, and reads what it was named only where that comes at once."""
+class ImpatientPrompts(Prompts):
+    """Never prompts, and reads input files only as far as they can be read at once."""
+
+    def __init__(self) -> None:
+        super().__init__(no_input=True)
 
     def read_input(self, source: str) -> bytes:
         if source not in self._read:

@@ -12,8 +12,8 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from fortctl.bootstrap.deadline import BUSY_MS, Impatient, open_board, opened_in_time, read_in_time
-from fortctl.bootstrap.unlock import find_unlock_source
+from fortctl.bootstrap.deadline import BUSY_MS, ImpatientPrompts, open_board, opened_in_time, read_in_time
+from fortctl.bootstrap.unlock import UnlockSources, VaultName
 from fortctl.config.file import Config, load_config
 from fortctl.config.home import Home, write_private
 from fortctl.errors import ConfigError, FortctlError, NotFoundError, RobotUnreachableError
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from fortctl.cli.context import CommandContext
+    from fortctl.cli.options import Globals
     from fortctl.mailbox.panic_order import PanicOrderFile
     from fortctl.mailbox.postgres import PostgresMailbox
     from fortctl.mailbox.sqlite import SqliteMailbox
@@ -43,13 +43,13 @@ class EmergencyReader:
     """Reaches for what it can of one account.
 
     Args:
-        app: the command; nobody is asked.
+        given: the global options; the operator is never asked.
         home: its home.
         account: the account.
     """
 
-    def __init__(self, app: CommandContext, home: Home, account: str) -> None:
-        self._app = Impatient(replace(app.globals, account=account, no_input=True))
+    def __init__(self, given: Globals, home: Home, account: str) -> None:
+        self._unlock_sources = UnlockSources(ImpatientPrompts(), given, lambda code, message: None)
         self._home = home
         self._account = account
         self._place = home.robot(account)
@@ -170,12 +170,12 @@ class EmergencyReader:
         return all(meta.record_id != f"robot/{self._account}" for meta in records)
 
     def _site_vault(self) -> OpenVault:
-        return self._open(self._home.vault, self._home.erasure, self._home.keyfile, "")
+        return self._open(self._home.vault, self._home.erasure, self._home.keyfile, "site")
 
     def _robot_vault(self) -> OpenVault:
         return self._open(self._place.vault, self._place.erasure, self._place.keyfile, "robot")
 
-    def _open(self, path: Path, erasure: Path, keyfile: Path, who: str) -> OpenVault:
+    def _open(self, path: Path, erasure: Path, keyfile: Path, who: VaultName) -> OpenVault:
         """Open a vault with what needs nobody; once, for what it is opened with may take long, or hang."""
         with self._opening[who]:
             if who not in self._opened:
@@ -189,7 +189,7 @@ class EmergencyReader:
             raise found
         return found
 
-    def _unlocked(self, path: Path, erasure: Path, keyfile: Path, who: str) -> OpenVault:
+    def _unlocked(self, path: Path, erasure: Path, keyfile: Path, who: VaultName) -> OpenVault:
         """Unlock a vault with its key file, else with a passphrase file that was named."""
         from fortctl.vault.file import VaultFile
         from fortctl.vault.slots import KeyFile
@@ -198,10 +198,8 @@ class EmergencyReader:
         if keyfile.exists():
             with suppress(FortctlError, OSError):
                 return file.unlock([KeyFile(keyfile)])
-        given = self._app.globals
-        option = {"": given.passphrase_file, "robot": given.robot_passphrase_file}.get(who)
         kinds = [slot.kind for slot in file.header().slots if slot.kind == "passphrase"]
-        return file.unlock([find_unlock_source(self._app, kinds, keyfile, who, option)])
+        return file.unlock([self._unlock_sources.find(who, kinds, keyfile)])
 
     def _learn(self, vault: OpenVault) -> OpenVault:
         own = [meta.exchange for meta in vault.records() if meta.account == self._account and meta.exchange]

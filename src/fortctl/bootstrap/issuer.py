@@ -1,4 +1,4 @@
-"""Wires the issuer: its own vault with its own slots, and the adapter over a master account's key."""
+"""Assemble the issuer: its own vault with its own slots, and the adapter over a master account's key."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from fortctl.errors import VaultDamagedError
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from fortctl.cli.context import CommandContext
+    from fortctl.bootstrap.container import Container
     from fortctl.config.home import Home
     from fortctl.model import KeyPair
     from fortctl.ports import Issuer
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from fortctl.vault.file import OpenVault, VaultFile
 
 
-# How long a busy exchange is waited for: a robot may stand still until its new key is there, and nobody be there who
-# would ask again. A panic waits for none.
+# How long to retry against a busy exchange (s): the robot may be stopped until its new key exists, with no person
+# present to retry. A panic does not retry.
 PATIENCE_S = 60.0
 
 
@@ -43,46 +43,55 @@ def issuer_kind(home: Home, account: str) -> str:
     return SUB_ACCOUNT if there and master_id(account) not in header.destroyed else PERSON
 
 
-def issuer_service(app: CommandContext) -> IssuerService:
+def issuer_service(container: Container) -> IssuerService:
     """Return the issuer's service over its vault, unlocked. Raises ``VaultLockedError``, ``VaultDamagedError``."""
-    home = app.wiring.home
+    home = container.home
     file = issuer_file(home)
     if not file.exists():
         raise VaultDamagedError(
             f"the issuer's vault {file.path} is missing", hint="'fortctl issuer set' makes a new one"
         )
     kinds = [slot.kind for slot in file.header().slots]
-    return _service(app, file.unlock([app.wiring.unlocker(kinds, home.issuer.keyfile, "issuer", None)]))
+    source = container.unlock_sources.find("issuer", kinds, home.issuer.keyfile)
+    return _service(container, file.unlock([source]))
 
 
-def create_issuer_service(app: CommandContext, slot: str | None) -> IssuerService:
-    """The same, with the vault made where there is none yet; ``slot`` is what unlocks it then."""
-    from fortctl.bootstrap.unlock import new_source
+def create_issuer_service(container: Container, slot: str | None) -> IssuerService:
+    """Return the issuer's service, creating its vault if there is none.
 
-    home = app.wiring.home
+    Args:
+        slot: the kind of the new vault's slot; None takes the home's kind.
+    """
+    home = container.home
     file = issuer_file(home)
     if file.exists():
-        return issuer_service(app)
+        return issuer_service(container)
     make_private_folder(home.issuer.path)
-    kind = slot or app.wiring.config.slot
-    given = os.environ.get("FORTCTL_ISSUER_PASSPHRASE_FILE")
-    source = new_source(app, kind, home.issuer.keyfile, given, None, "the issuer's vault")
-    return _service(app, file.create([source], kdf=app.wiring.vaults.cost(kind)))
+    kind = slot or container.config.slot
+    passphrase_file = os.environ.get("FORTCTL_ISSUER_PASSPHRASE_FILE")
+    source = container.unlock_sources.new("issuer", kind, home.issuer.keyfile, passphrase_file)
+    return _service(container, file.create([source], kdf=container.vault_service.cost(kind)))
 
 
-def _service(app: CommandContext, vault: OpenVault) -> IssuerService:
+def _service(container: Container, vault: OpenVault) -> IssuerService:
     from fortctl.services.keys.issuer import IssuerService
 
-    wiring = app.wiring
-    exchange, place = wiring.entry.exchange, wiring.home.path
+    exchange, home = container.account_entry.exchange, container.home.path
 
     def open_issuer(pair: KeyPair, email: str) -> Issuer:
-        return sub_account_issuer(exchange, place, pair, email, patience_s=PATIENCE_S)
+        return sub_account_issuer(exchange, home, pair, email, patience_s=PATIENCE_S)
 
-    fingerprint_key = wiring.custody.fingerprint_key()
-    audit, clock = wiring.audit, wiring.clock
-    held, connect = wiring.keys.listed, wiring.connect
-    return IssuerService(wiring.account, exchange, vault, held, connect, open_issuer, fingerprint_key, clock, audit)
+    return IssuerService(
+        container.account,
+        exchange,
+        vault,
+        container.key_service.listed,
+        container.connect,
+        open_issuer,
+        container.site_vault.fingerprint_key(),
+        container.clock,
+        container.audit,
+    )
 
 
 def sub_account_issuer(exchange: str, home: Path, pair: KeyPair, email: str, patience_s: float = 0.0) -> Issuer:

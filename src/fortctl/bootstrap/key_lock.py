@@ -1,4 +1,4 @@
-"""Who may change an account's keys: one command at a time, none while they are rotated, none after a panic."""
+"""Admit one writer to an account's keys at a time, none while they are rotated, none after a panic."""
 
 from __future__ import annotations
 
@@ -9,50 +9,59 @@ from typing import TYPE_CHECKING
 from fortctl.errors import ConflictError
 
 if TYPE_CHECKING:
-    from fortctl.cli.context import CommandContext
+    from fortctl.bootstrap.container import Container
     from fortctl.model import Role
     from fortctl.services.rotation.journal import RotationJournal
     from fortctl.services.rotation.plan import Operation
+    from fortctl.system.clock import SystemClock
 
-# How long one who writes keys waits for another, and how often it looks.
-WAITS_S, LOOK_EVERY_S = 30.0, 0.05
+# How long a command waits for another one that writes keys, and how often it tries again (s).
+WAIT_S, RETRY_EVERY_S = 30.0, 0.05
 
 
-def refuse_latched(app: CommandContext) -> None:
-    """Raise ``ConflictError`` after a panic: its way back begins with ``panic-clear``, and no key is taken in before."""
+def refuse_latched(container: Container) -> None:
+    """Raise ``ConflictError`` while the account is latched: no key is accepted before ``panic-clear``."""
     from fortctl.services.robot.client import latched_after_panic
 
-    if app.wiring.latch.is_latched():
-        raise latched_after_panic(app.wiring.account)
+    if container.latch.is_latched():
+        raise latched_after_panic(container.account)
 
 
-def require_no_rotation(app: CommandContext, role: Role | None = None) -> None:
-    """Raise ``ConflictError`` while a rotation is open (of ``role``, or of any): its keys are changed by nothing else.
+def require_no_rotation(container: Container, role: Role | None = None) -> None:
+    """Check early, before anything is unlocked or asked, that no rotation is open; :func:`key_write_lock` checks again.
 
-    It is looked at before anything is unlocked or asked; :func:`key_write_lock` then keeps it so.
+    Args:
+        role: the role of interest; None means any.
+
+    Raises:
+        ConflictError: a rotation of the role is open.
     """
+    if not container.home.operations.exists():
+        return
     from fortctl.bootstrap.rotation import rotation_journal
     from fortctl.services.rotation.journal import refuse_open
 
-    wiring = app.wiring
-    if wiring.home.operations.exists():
-        refuse_open(rotation_journal(app, "look").current(), role)
+    refuse_open(rotation_journal(container, "look").current(), role)
 
 
 @contextmanager
-def key_write_lock(app: CommandContext, role: Role | None = None) -> Iterator[None]:
-    """Hold the lock that rotations hold while a key is written (of ``role``, or of any): none begins meanwhile.
+def key_write_lock(container: Container, command: str, role: Role | None = None) -> Iterator[None]:
+    """Hold the lock of rotations while keys are written, so that none begins meanwhile.
 
-    Others who write keys are waited for; a panic takes the lock from anybody.
+    Other commands that write keys are waited for. A panic takes the lock away from anybody.
+
+    Args:
+        command: the command that writes, for messages of those that it keeps waiting.
+        role: the role whose key is written; None means any.
 
     Raises:
-        ConflictError: a rotation is under way, or one of the role is open.
+        ConflictError: a rotation is running, or one of the role is open.
     """
     from fortctl.bootstrap.rotation import rotation_journal
     from fortctl.services.rotation.journal import refuse_open
 
-    journal = rotation_journal(app, app.command)
-    _take_in_turn(app, journal)
+    journal = rotation_journal(container, command)
+    _acquire(journal, container.clock)
     try:
         refuse_open(journal.current(), role)
         yield
@@ -60,25 +69,26 @@ def key_write_lock(app: CommandContext, role: Role | None = None) -> Iterator[No
         journal.release()
 
 
-def _take_in_turn(app: CommandContext, journal: RotationJournal) -> None:
+def _acquire(journal: RotationJournal, clock: SystemClock) -> None:
     from fortctl.services.rotation.journal import WRITERS
 
-    clock = app.wiring.clock
-    deadline = clock.monotonic() + WAITS_S
+    deadline = clock.monotonic() + WAIT_S
     while True:
         try:
             journal.take()
             return
-        except ConflictError as taken:
-            waits = taken.details.get("owner", {}).get("what") in WRITERS
-            if not waits or clock.monotonic() >= deadline:
+        except ConflictError as conflict:
+            by_writer = conflict.details.get("owner", {}).get("what") in WRITERS
+            if not by_writer or clock.monotonic() >= deadline:
                 raise
-        clock.wait(LOOK_EVERY_S)
+        clock.wait(RETRY_EVERY_S)
 
 
-def run_end_hooks(app: CommandContext, operation: Operation | None) -> None:
-    """Have the hooks told of a rotation that this command has just ended, as something other than its own work."""
+def run_end_hooks(container: Container, operation: Operation | None) -> None:
+    """Run the hooks for a rotation that this command ended as a side effect; None does nothing."""
+    if operation is None:
+        return
     from fortctl.services.rotation.hooks import tell_ended
 
-    for code, message in tell_ended(app.wiring.hooks, operation):
-        app.warn(code, message)
+    for code, message in tell_ended(container.hooks, operation):
+        container.warn(code, message)

@@ -15,23 +15,23 @@ from fortctl.model import KeyPair
 from fortctl.system.clock import SystemClock
 
 if TYPE_CHECKING:
-    from fortctl.cli.context import CommandContext
+    from fortctl.cli.options import Globals
     from fortctl.ports import Exchange
     from fortctl.services.hooks import Hooks
     from fortctl.services.panic.halt import RemoteHalt
     from fortctl.services.panic.ports import PanicPorts
 
 
-def panic_ports(app: CommandContext, account: str) -> PanicPorts:
+def panic_ports(given: Globals, account: str) -> PanicPorts:
     """Return what can be done for one account."""
     from fortctl.robot.core.submission import PROVED_AFTER_MS
     from fortctl.robot.process.local_robot import LocalRobot
     from fortctl.robot.storage.latch import LatchFile
     from fortctl.services.panic.ports import PanicPorts
 
-    home, clock = Home(app.globals.home), SystemClock()
+    home, clock = Home(given.home), SystemClock()
     folder = home.robot(account).path
-    emergency = EmergencyReader(app, home, account)
+    emergency = EmergencyReader(given, home, account)
 
     def remote(cancel_orders: bool, timeout_s: float, begun_ms: int) -> RemoteHalt:
         from fortctl.services.panic.halt import RemoteHalt

@@ -14,7 +14,6 @@ from fortctl.system.threads import run_in_own_thread
 
 if TYPE_CHECKING:
     from fortctl.bootstrap.container import Container
-    from fortctl.cli.context import CommandContext
     from fortctl.ports import HooksPort
     from fortctl.robot.control.robot_vault import RobotVault
     from fortctl.robot.trading.runner import Runner
@@ -24,7 +23,7 @@ ASKED_WITHIN_S = 2.0
 ON_PANIC_WAIT_S = 1.0
 
 
-def void_waiting(app: CommandContext) -> None:
+def void_waiting(container: Container) -> None:
     """Before the latch is lifted: note as used what the operator whose order it was has sent beside that one.
 
     It lies there unanswered, for the robot had ended: cleared, it would be latched once more by the same panic. Another
@@ -32,16 +31,17 @@ def void_waiting(app: CommandContext) -> None:
     """
     from fortctl.robot.control.panic_listener import orders_of
 
-    wiring = app.wiring
-    operator = wiring.latch.read().get("operator")
+    operator = container.latch.read().get("operator")
     if not isinstance(operator, str):
         return
     try:
-        waiting = orders_of(wiring.mailbox.open_panics(wiring.account), operator)
+        waiting = orders_of(container.mailbox.open_panics(container.account), operator)
     except FortctlError as error:
-        app.warn("ORDERS_MAY_WAIT", f"a second order of the same panic may latch the robot again: {error.message}")
+        container.warn(
+            "ORDERS_MAY_WAIT", f"a second order of the same panic may latch the robot again: {error.message}"
+        )
         return
-    wiring.latch.update(lambda facts: {**facts, "orders": [*facts.get("orders", ()), *waiting]})
+    container.latch.update(lambda facts: {**facts, "orders": [*facts.get("orders", ()), *waiting]})
 
 
 class HookDispatcher:
@@ -195,5 +195,5 @@ def _deadman_s(wiring: Container) -> float | None:
     from fortctl.config.settings import ROBOT_DEADMAN
 
     # A robot of this home is reached by its latch: it needs no mailbox to be stopped.
-    deadman_ms = wiring.preferences.get(ROBOT_DEADMAN) if wiring.config.mailbox else None
+    deadman_ms = wiring.settings.get(ROBOT_DEADMAN) if wiring.config.mailbox else None
     return deadman_ms / 1000 if deadman_ms else None

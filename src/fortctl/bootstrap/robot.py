@@ -86,7 +86,7 @@ class RobotProcess:
         if not self._place.path.is_dir():
             raise NotFoundError(f"account {wiring.account} has no robot folder", hint="'fortctl accounts add' makes it")
         # A configuration that is not valid is told before anything is touched.
-        wiring.preferences.check()
+        wiring.settings.check()
         self._lock = OwnerLock(self._place.path)
         self._lock.acquire(host_name())
         # A panic that looked for an owner just before has found none.
@@ -115,7 +115,7 @@ class RobotProcess:
     def _open_log(self) -> RobotLog:
         from fortctl.robot.process.log_file import RobotLog
 
-        shape = _log_shape(self._wiring.preferences)
+        shape = _log_shape(self._wiring.settings)
         return RobotLog(self._place.log, self._wiring.account, shape, echo=not self._brought_up)
 
     def _open_box(self) -> RobotVault:
@@ -124,7 +124,7 @@ class RobotProcess:
 
         wiring, place = self._wiring, self._place
         file = VaultFile(place.vault, place.erasure)
-        exchange = wiring.entry.exchange
+        exchange = wiring.account_entry.exchange
         if file.exists():
             kinds = [slot.kind for slot in file.header().slots]
             vault = file.unlock([self._unlocker(kinds)])
@@ -145,8 +145,7 @@ class RobotProcess:
             handed = sys.stdin.buffer.read(64 * 1024)
             if handed:
                 return Passphrase(Secret(handed))
-        given = self._wiring._given.robot_passphrase_file
-        return self._wiring.unlocker(kinds, self._place.keyfile, "robot", given)
+        return self._wiring.unlock_sources.find("robot", kinds, self._place.keyfile)
 
     def _new_slot(self) -> Unlocker:
         from fortctl.vault.keyring import OsKeyring
@@ -186,7 +185,7 @@ class RobotProcess:
         self._introduce()
         connections, meter = ConnectionPool(), Meter()
         self._woken, self._alarmed, self._end = asyncio.Event(), asyncio.Event(), asyncio.Event()
-        bell = HookDispatcher(lambda: make_hooks(wiring.account, wiring.preferences, wiring.clock), self._log)
+        bell = HookDispatcher(lambda: make_hooks(wiring.account, wiring.settings, wiring.clock), self._log)
         runner = Runner(
             account=wiring.account,
             robot_id=box.identity().id,
@@ -195,7 +194,7 @@ class RobotProcess:
             latch=self._latch,
             connect=lambda pair: wiring.connect(pair, connections),
             log=self._log,
-            limits=_limits(wiring.preferences),
+            limits=_limits(wiring.settings),
             strategies=find_strategy,
             resume_running=not self._brought_up,
             announce=self._tell(bell),
@@ -310,9 +309,9 @@ class RobotProcess:
             self._log.error("the configuration is refused, what was in force goes on: %s", error.message)
         else:
             self._wiring.config = config
-            self._logging.reshape(_log_shape(self._wiring.preferences))
+            self._logging.reshape(_log_shape(self._wiring.settings))
             if self._runner is not None:
-                self._runner.robot.limits = _limits(self._wiring.preferences)
+                self._runner.robot.limits = _limits(self._wiring.settings)
                 self._panic.reconfigure(self._wiring)
             self._applying = asyncio.ensure_future(self._metrics.apply())
             self._log.info("configuration read again")

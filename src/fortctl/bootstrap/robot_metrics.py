@@ -48,7 +48,7 @@ class RobotMetrics:
 
     async def apply(self) -> None:
         """Listen where the configuration says; a robot trades whether or not it can."""
-        address = self._wiring.preferences.get(METRICS_LISTEN)
+        address = self._wiring.settings.get(METRICS_LISTEN)
         try:
             await self._endpoint.move(address)
         except OSError as error:

@@ -11,7 +11,7 @@ from fortctl.bootstrap.container import host_name
 from fortctl.errors import FortctlError
 
 if TYPE_CHECKING:
-    from fortctl.cli.context import CommandContext
+    from fortctl.bootstrap.container import Container
     from fortctl.model import Role
     from fortctl.ports import Issuer, OperationOwner
     from fortctl.services.rotation.context import Guide
@@ -23,75 +23,72 @@ if TYPE_CHECKING:
 SILENT_MS = 60_000
 
 
-def rotation_journal(app: CommandContext, what: str) -> RotationJournal:
+def rotation_journal(container: Container, what: str) -> RotationJournal:
     """Return the account's rotations, as this process ``what`` works on them."""
     from fortctl.ports import OperationOwner
     from fortctl.robot.process.proc import process_start_time
     from fortctl.services.rotation.journal import RotationJournal
 
-    wiring = app.wiring
-    now, here = wiring.clock.now_ms(), host_name()
+    now, here = container.clock.now_ms(), host_name()
     me = OperationOwner(os.getpid(), here, process_start_time(os.getpid()) or "", what, now, now)
 
     def alive(owner: OperationOwner) -> bool:
         if owner.host != here:
-            return wiring.clock.now_ms() - owner.renewed_at < SILENT_MS
+            return container.clock.now_ms() - owner.renewed_at < SILENT_MS
         return process_start_time(owner.pid) == owner.started
 
-    return RotationJournal(wiring.account, wiring.operations, me, alive, wiring.clock)
+    return RotationJournal(container.account, container.operations, me, alive, container.clock)
 
 
-def rotation_service(app: CommandContext, journal: RotationJournal, guide: Guide, timeout_s: float) -> RotationService:
+def rotation_service(container: Container, journal: RotationJournal, guide: Guide, timeout_s: float) -> RotationService:
     """Return what drives a rotation; the site's vault is unlocked here, the issuer's when it is needed."""
     from fortctl.services.rotation.context import RotationDeps
     from fortctl.services.rotation.deletion_proof import DeletionProof
     from fortctl.services.rotation.service import RotationService
 
-    wiring = app.wiring
-
     def issuer() -> Issuer:
         from fortctl.bootstrap.issuer import issuer_service
 
-        return issuer_service(app).issuer()
+        return issuer_service(container).issuer()
 
     def address(role: Role) -> str | None:
         from fortctl.model import Role
         from fortctl.system.network import local_address
 
-        if role is Role.ROBOT and wiring.entry.robot == "remote":
+        if role is Role.ROBOT and container.account_entry.robot == "remote":
             return None
         try:
-            return local_address(wiring.target().rest_url)
+            return local_address(container.target().rest_url)
         except FortctlError:
             # No paper exchange is up: whoever asks it next says so.
             return None
 
     tools = RotationDeps(
-        custody=wiring.custody,
-        keys=wiring.keys,
-        control=wiring.control,
-        robot=wiring.robot,
-        watch=wiring.watch,
+        custody=container.site_vault,
+        keys=container.key_service,
+        control=container.robot_client,
+        robot=container.robot_service,
+        watch=container.status_reader,
         issuer=issuer,
-        proofs=DeletionProof(wiring.custody, wiring.control, wiring.connect, wiring.clock),
+        proofs=DeletionProof(container.site_vault, container.robot_client, container.connect, container.clock),
         guide=guide,
-        clock=wiring.clock,
-        sleep=wiring.clock.wait,
+        clock=container.clock,
+        sleep=container.clock.wait,
         address=address,
         timeout_s=timeout_s,
     )
-    return RotationService(journal, tools, wiring.hooks, wiring.audit, wiring.clock)
+    return RotationService(journal, tools, container.hooks, container.audit, container.clock)
 
 
-def abort_for_deleted_key(app: CommandContext, role: Role) -> Operation | None:
+def abort_for_deleted_key(container: Container, role: Role) -> Operation | None:
     """End an open rotation of a role whose keys are about to be destroyed; return how it ended, or None."""
     from fortctl.services.rotation.journal import destroyed
 
-    if not app.wiring.home.operations.exists():
+    if not container.home.operations.exists():
         return None
     # Whatever keeps the rotation from being ended, it keeps no key from being destroyed.
     with contextlib.suppress(FortctlError, OSError, sqlite3.Error):
-        journal = rotation_journal(app, "keys delete")
+        journal = rotation_journal(container, "keys delete")
         found = journal.current()
         if found is None or role not in found.scope.roles:
             return None
@@ -99,7 +96,7 @@ def abort_for_deleted_key(app: CommandContext, role: Role) -> Operation | None:
         try:
             # Read again: whoever worked on it may have gone a step further until then.
             last = journal.current()
-            return journal.put(destroyed(last, role, app.wiring.clock.now_ms())) if last is not None else None
+            return journal.put(destroyed(last, role, container.clock.now_ms())) if last is not None else None
         finally:
             journal.release()
     return None

@@ -82,15 +82,15 @@ class _PluginCommand(click.Command):
     def invoke(self, ctx: click.Context) -> int:
         from fortctl.cli.plugins import load, run
 
-        draft = ctx.ensure_object(Invocation)
-        draft.command = self._plugin.name
-        given = draft.globals()
+        invocation = ctx.ensure_object(Invocation)
+        invocation.command = self._plugin.name
+        given = invocation.globals()
         # A plugin finds the globals where the shell would have put them.
         os.environ.update(FORTCTL_HOME=str(given.home), FORTCTL_ACCOUNT=given.account)
         if given.json:
             os.environ["FORTCTL_JSON"] = "1"
         code = run(load(self._plugin), self._plugin.name, ctx.args)
-        if code != 0 and draft.interrupted:
+        if code != 0 and invocation.interrupted:
             # click ends in 1 on Ctrl-C, Typer in 130: here it is always 130.
             raise KeyboardInterrupt
         return code
@@ -99,12 +99,12 @@ class _PluginCommand(click.Command):
 def root() -> Root:
     made = Root("fortctl", help="Two dedicated Binance keys per account; the trading one sealed to its robot.")
     version = click.Option(["--version"], is_flag=True, is_eager=True, expose_value=False, help="Show the version.")
-    version.callback = _show_version
+    version.callback = _print_version
     made.params.append(version)
     return made
 
 
-def _show_version(context: click.Context, parameter: click.Parameter, value: bool) -> None:
+def _print_version(context: click.Context, parameter: click.Parameter, value: bool) -> None:
     if value and not context.resilient_parsing:
         print(f"fortctl {__version__}")
         context.exit()
@@ -119,18 +119,18 @@ def run(words: Sequence[str]) -> int:
     Returns:
         The exit code of contract.md.
     """
-    draft = Invocation()
+    invocation = Invocation()
     as_json = "--json" in words or os.environ.get("FORTCTL_JSON") == "1"
     make_tolerant()
-    _hear_signals(draft)
+    _install_signal_handlers(invocation)
     outcome: Result | BaseException | int = 0
     try:
-        outcome = _outcome(words, draft)
-        return _show(outcome, draft, as_json)
+        outcome = _run_command(words, invocation)
+        return _print_outcome(outcome, invocation, as_json)
     except (KeyboardInterrupt, click.Abort):
-        return _show(KeyboardInterrupt(), draft, as_json)
+        return _print_outcome(KeyboardInterrupt(), invocation, as_json)
     except Terminated as ended:
-        return _show(ended, draft, as_json)
+        return _print_outcome(ended, invocation, as_json)
     except (BrokenPipeError, OutputClosedError):
         silence()
         return outcome.exit_code if isinstance(outcome, FortctlError) else 0
@@ -141,18 +141,22 @@ def run(words: Sequence[str]) -> int:
         return InternalError.exit_code
 
 
-def _outcome(words: Sequence[str], draft: Invocation) -> Result | FortctlError | int:
+def _run_command(words: Sequence[str], invocation: Invocation) -> Result | FortctlError | int:
     """Run the command; return its result, its error or its exit code. What ends a command from outside passes."""
     try:
         outcome = root().main(
-            args=list(words), prog_name="fortctl", standalone_mode=False, obj=draft, complete_var="_FORTCTL_COMPLETE"
+            args=list(words),
+            prog_name="fortctl",
+            standalone_mode=False,
+            obj=invocation,
+            complete_var="_FORTCTL_COMPLETE",
         )
     except FortctlError as error:
         return error
     except click.exceptions.Exit as ended:
         return ended.exit_code
     except click.ClickException as error:
-        return _usage(error, words)
+        return _usage_error(error, words)
     except (click.Abort, OutputClosedError):
         raise
     except NotARegularFileError as error:
@@ -166,32 +170,32 @@ def _outcome(words: Sequence[str], draft: Invocation) -> Result | FortctlError |
     return outcome if isinstance(outcome, Result | int) else 0
 
 
-def _show(outcome: Result | BaseException | int, draft: Invocation, as_json: bool) -> int:
+def _print_outcome(outcome: Result | BaseException | int, invocation: Invocation, as_json: bool) -> int:
     """Print an outcome; return its exit code."""
     match outcome:
         case Result():
-            print_result(outcome, draft)
+            print_result(outcome, invocation)
             return 0
         case FortctlError():
-            print_error(outcome, draft, as_json)
+            print_error(outcome, invocation, as_json)
             return outcome.exit_code
         case Terminated():
-            print_ended("TERMINATED", "terminated", EXIT_TERMINATED, draft, as_json)
+            print_ended("TERMINATED", "terminated", EXIT_TERMINATED, invocation, as_json)
             return EXIT_TERMINATED
         case KeyboardInterrupt():
-            print_ended("INTERRUPTED", "interrupted", EXIT_INTERRUPTED, draft, as_json)
+            print_ended("INTERRUPTED", "interrupted", EXIT_INTERRUPTED, invocation, as_json)
             return EXIT_INTERRUPTED
         case int():
             return outcome
     raise TypeError(f"no outcome: {type(outcome).__name__}")
 
 
-def _hear_signals(draft: Invocation) -> None:
+def _install_signal_handlers(invocation: Invocation) -> None:
     def terminate(number: int, frame: FrameType | None) -> None:
         raise Terminated
 
     def interrupt(number: int, frame: FrameType | None) -> None:
-        draft.interrupted = True
+        invocation.interrupted = True
         raise KeyboardInterrupt
 
     signal.signal(signal.SIGTERM, terminate)
@@ -200,16 +204,16 @@ def _hear_signals(draft: Invocation) -> None:
 
 
 # Longer than any command or option: what is longer is a value.
-_LONGEST_SHOWN = 20
+_LONGEST_QUOTED = 20
 
 
-def _usage(error: click.ClickException, words: Sequence[str]) -> UsageError:
+def _usage_error(error: click.ClickException, words: Sequence[str]) -> UsageError:
     context = getattr(error, "ctx", None)
     path = context.command_path if context is not None else "fortctl"
     message = error.format_message().rstrip(".")
     # A value may be a secret that somebody typed as an argument: a long one is never repeated.
     values = [word.partition("=")[2] if word.startswith("--") else word for word in words]
     for value in sorted(values, key=len, reverse=True):
-        if len(value) > _LONGEST_SHOWN:
+        if len(value) > _LONGEST_QUOTED:
             message = message.replace(value, "<value>").replace(repr(value)[1:-1], "<value>")
     return UsageError(redact(message[:1].lower() + message[1:]), hint=f"see '{path} --help'")

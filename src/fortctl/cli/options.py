@@ -1,4 +1,4 @@
-"""What every command gets and gives: globals, results, questions, the one way of declaring a command."""
+"""The global options: accepted before and after the command's name, merged while the command line is parsed."""
 
 from __future__ import annotations
 
@@ -7,37 +7,27 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from fortctl.config.home import check_account_name, default_home
 from fortctl.errors import UsageError
 
-if TYPE_CHECKING:
-    pass
-
-# The groups whose failures the audit log tells of, and what of them only reads.
-_CHANGING = ("accounts", "issuer", "keys", "panic-clear", "panic-disconnect", "robot", "vault")
-_READING = (
-    *("accounts list", "issuer status", "keys age", "keys list", "robot cycles", "robot logs", "robot report"),
-    *("robot run", "robot status", "vault status"),
-)
-
 
 class Seconds(click.FloatRange):
-    """A number of seconds: one that can pass. ``nan`` is in every range, and no waiting for it ever ends."""
+    """A finite number of seconds. ``nan`` passes every range check, and a wait for it never ends."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         seconds = super().convert(value, param, ctx)
         if not math.isfinite(seconds):
-            self.fail(f"'{value}' is no number of seconds", param, ctx)
+            self.fail(f"'{value}' is not a number of seconds", param, ctx)
         return seconds
 
 
 @dataclass(frozen=True)
 class Globals:
-    """The global options, wherever on the line they stood."""
+    """The values of the global options."""
 
     home: Path
     account: str = "default"
@@ -52,12 +42,12 @@ class Globals:
 
 @dataclass
 class Invocation:
-    """What is known while the line is being parsed; the error boundary reads it too.
+    """The state of parsing one command line; the error boundary reads it too.
 
     Attributes:
-        values: the global options given so far; counts add up, other later ones win.
+        values: the global options parsed so far; counts add up, the last of the others wins.
         command: the command's path so far, without the program's name.
-        interrupted: Ctrl-C was heard.
+        interrupted: True after SIGINT.
     """
 
     values: dict[str, Any] = field(default_factory=dict)
@@ -73,7 +63,7 @@ class Invocation:
         """Return the global options in force.
 
         Raises:
-            UsageError: the account's name cannot be one, or the home has no place.
+            UsageError: the account name is invalid, or ``~USER`` in the home's path names an unknown user.
         """
         environment = os.environ
         account = self.values.get("account") or environment.get("FORTCTL_ACCOUNT") or "default"
@@ -81,8 +71,9 @@ class Invocation:
             home = self.values.get("home") or environment.get("FORTCTL_HOME") or default_home(environment)
             place = Path(home).expanduser().absolute()
         except RuntimeError:
-            # '~' of a user that is not there.
-            raise UsageError("there is no such home folder", hint="give --home PATH, or set FORTCTL_HOME") from None
+            raise UsageError(
+                "the home folder belongs to an unknown user", hint="give --home PATH, or set FORTCTL_HOME"
+            ) from None
         return Globals(
             home=place,
             account=check_account_name(account),
@@ -124,8 +115,8 @@ def _merging(option: click.Option) -> click.Option:
     return option
 
 
-class _WithGlobals(click.Command):
-    """Accepts the global options and ``-h``; parsing merges them into the draft."""
+class GlobalOptionsCommand(click.Command):
+    """A click command that accepts the global options and ``-h``; parsing merges them into the invocation."""
 
     def __init__(self, *args: Any, **more: Any) -> None:
         more.setdefault("context_settings", {"help_option_names": ["-h", "--help"]})
@@ -136,8 +127,8 @@ class _WithGlobals(click.Command):
         self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any
     ) -> click.Context:
         if parent is not None:
-            draft = parent.ensure_object(Invocation)
-            draft.command = f"{draft.command} {info_name}".strip()
+            invocation = parent.ensure_object(Invocation)
+            invocation.command = f"{invocation.command} {info_name}".strip()
         return super().make_context(info_name, args, parent, **extra)
 
     def format_options(self, context: click.Context, formatter: click.HelpFormatter) -> None:

@@ -51,13 +51,13 @@ def silence() -> None:
             os.close(descriptor)
 
 
-def print_result(result: Result, draft: Invocation) -> None:
+def print_result(result: Result, invocation: Invocation) -> None:
     """Print what a command found or did."""
-    given = draft.globals()
+    given = invocation.globals()
     if given.json:
         document = {
             "ok": True,
-            "command": draft.command,
+            "command": invocation.command,
             "account": given.account,
             "changed": result.changed,
             "data": dict(result.data),
@@ -73,16 +73,16 @@ def print_result(result: Result, draft: Invocation) -> None:
         print(rendered, flush=True)
 
 
-def print_error(error: FortctlError, draft: Invocation, as_json: bool) -> None:
+def print_error(error: FortctlError, invocation: Invocation, as_json: bool) -> None:
     """Print an error, with what the command did or found before it; a traceback, redacted, with ``-vv`` alone."""
     if as_json:
-        _print_failure(error.as_json(), draft, error)
+        _print_failure(error.as_json(), invocation, error)
     else:
         if error.data is not None:
             print(error.text or render_data(error.data), flush=True)
-        if not draft.values.get("quiet"):
+        if not invocation.values.get("quiet"):
             _print_warnings(error.warnings)
-    if int(draft.values.get("verbose", 0)) >= 2:
+    if int(invocation.values.get("verbose", 0)) >= 2:
         import traceback
 
         print(redact("".join(traceback.format_exception(error))), file=sys.stderr, end="")
@@ -90,24 +90,24 @@ def print_error(error: FortctlError, draft: Invocation, as_json: bool) -> None:
         print(f"error: {error.message}\nhint: {error.hint}", file=sys.stderr)
 
 
-def print_ended(code: str, message: str, exit_code: int, draft: Invocation, as_json: bool) -> None:
+def print_ended(code: str, message: str, exit_code: int, invocation: Invocation, as_json: bool) -> None:
     """Print that a signal ended the command."""
     hint = "nothing is half-written; run the command again"
-    if draft.command == "keys rotate":
+    if invocation.command == "keys rotate":
         hint = (
             "the robot may be draining or stopped: 'fortctl keys rotate --status' tells where the rotation stands,"
             " --resume goes on, --abort ends it"
         )
     if as_json:
         facts = {"code": code, "message": message, "hint": hint, "exit_code": exit_code}
-        _print_failure({**facts, "exchange": None, "details": {}}, draft)
+        _print_failure({**facts, "exchange": None, "details": {}}, invocation)
     else:
         print(f"error: {message}\nhint: {hint}", file=sys.stderr)
 
 
-def _print_failure(shown: Mapping[str, Any], draft: Invocation, error: FortctlError | None = None) -> None:
-    account = draft.values.get("account") or os.environ.get("FORTCTL_ACCOUNT") or "default"
-    document: dict[str, Any] = {"ok": False, "command": draft.command, "account": account, "error": shown}
+def _print_failure(shown: Mapping[str, Any], invocation: Invocation, error: FortctlError | None = None) -> None:
+    account = invocation.values.get("account") or os.environ.get("FORTCTL_ACCOUNT") or "default"
+    document: dict[str, Any] = {"ok": False, "command": invocation.command, "account": account, "error": shown}
     if error is not None and error.data is not None:
         document["data"] = error.data
     document["warnings"] = _warnings(error.warnings if error is not None else ())

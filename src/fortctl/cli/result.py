@@ -1,24 +1,21 @@
-"""What every command gets and gives: globals, results, questions, the one way of declaring a command."""
+"""What a command returns."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    pass
+from typing import Any
 
 
 @dataclass(frozen=True)
 class Result:
-    """What a command found or did.
+    """The outcome of a command that succeeded.
 
     Attributes:
-        data: the JSON ``data`` object.
-        changed: it changed something (False for a no-op and for reading).
+        data: the ``data`` object of the JSON document.
+        changed: True if the command changed something, False if it only read or had nothing to change.
         warnings: ``(code, message)`` pairs.
-        text: the plain rendering; by default names and values, a line each.
+        text: the plain rendering, or a function that makes it; None renders ``data`` as names and values, a line each.
     """
 
     data: Mapping[str, Any]
@@ -28,4 +25,4 @@ class Result:
 
 
 class OutputClosedError(Exception):
-    """Whoever read stdout went away while a command was still streaming."""
+    """The reader of stdout closed it while the command was streaming (``| head``)."""

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import click
 
-from fortctl.cli.commands import group, refuse
+from fortctl.cli.commands import group
 from fortctl.cli.context import CommandContext
 from fortctl.cli.render import table
 from fortctl.cli.result import Result
+from fortctl.errors import UsageError
 
 account = group("account", "What the account holds and does.")
 
 
 @account.command("balances", help="Balances that are not zero.")
-async def balances(app: CommandContext) -> Result:
-    rows, warnings = await app.wiring.views.balances()
+async def balances(context: CommandContext) -> Result:
+    rows, warnings = await context.container.account_views.balances()
     shown = [[row["asset"], row["free"], row["locked"]] for row in rows]
     return Result({"balances": rows}, warnings=warnings, text=table(["asset", "free", "locked"], shown))
 
@@ -23,12 +24,12 @@ async def balances(app: CommandContext) -> Result:
 @click.option("--open", "only_open", is_flag=True, help="Only open orders (default).")
 @click.option("--all", "every", is_flag=True, help="All orders of the symbol.")
 @click.option("--symbol", help="For example BTCUSDT; with --all it may be the robot's.")
-async def orders(app: CommandContext, only_open: bool, every: bool, symbol: str | None) -> Result:
+async def orders(context: CommandContext, only_open: bool, every: bool, symbol: str | None) -> Result:
     if only_open and every:
-        refuse("--open and --all exclude each other")
+        raise UsageError("--open and --all exclude each other")
     if every and symbol is None:
-        symbol = _robot_symbol(app)
-    rows, warnings = await app.wiring.views.orders(symbol, every=every)
+        symbol = _robot_symbol(context)
+    rows, warnings = await context.container.account_views.orders(symbol, every=every)
     headings = ("time", "symbol", "side", "type", "price", "quantity", "filled", "status", "client_order_id")
     shown = [[row[heading] for heading in headings] for row in rows]
     return Result({"orders": rows}, warnings=warnings, text=table([h.replace("_", " ") for h in headings], shown))
@@ -36,15 +37,15 @@ async def orders(app: CommandContext, only_open: bool, every: bool, symbol: str 
 
 @account.command("trades", help="The account's own trades of a symbol.")
 @click.option("--symbol", help="For example BTCUSDT; default: the robot's.")
-async def trades(app: CommandContext, symbol: str | None) -> Result:
-    rows, warnings = await app.wiring.views.trades(symbol or _robot_symbol(app))
+async def trades(context: CommandContext, symbol: str | None) -> Result:
+    rows, warnings = await context.container.account_views.trades(symbol or _robot_symbol(context))
     headings = ("time", "side", "price", "quantity", "quote", "commission", "commission_asset", "maker")
     shown = [[row[heading] for heading in headings] for row in rows]
     return Result({"trades": rows}, warnings=warnings, text=table([h.replace("_", " ") for h in headings], shown))
 
 
-def _robot_symbol(app: CommandContext) -> str:
-    symbol = (app.wiring.watch.status().get("config") or {}).get("symbol")
+def _robot_symbol(context: CommandContext) -> str:
+    symbol = (context.container.status_reader.status().get("config") or {}).get("symbol")
     if not symbol:
-        refuse("--symbol is missing, and no robot is configured")
+        raise UsageError("--symbol is missing, and no robot is configured")
     return str(symbol)

@@ -18,15 +18,15 @@ audit = group("audit", "The record of every operation.")
 @audit.command("log", help="The entries, oldest first.")
 @click.option("--lines", "-n", type=click.IntRange(1), help="Only the last so many.")
 @click.option("--export", is_flag=True, help="As JSON lines, an entry a line, as they were written.")
-def log(app: CommandContext, lines: int | None, export: bool) -> Result | None:
-    app.wiring.config  # noqa: B018 (a missing home is told before a missing log)
-    entries = [dict(entry) for entry in app.wiring.audit.entries()]
+def log(context: CommandContext, lines: int | None, export: bool) -> Result | None:
+    context.container.config  # noqa: B018 (a missing home is told before a missing log)
+    entries = [dict(entry) for entry in context.container.audit.entries()]
     if lines is not None:
         entries = entries[-lines:]
     if export:
         for entry in entries:
             line = json.dumps(entry, ensure_ascii=False)
-            app.stream(entry, line)
+            context.stream(entry, line)
         return None
     headings = ("time", "what", "account", "role", "fingerprint", "result")
     shown = [[entry.get(heading) for heading in headings] for entry in entries]
@@ -34,19 +34,19 @@ def log(app: CommandContext, lines: int | None, export: bool) -> Result | None:
 
 
 @audit.command("verify", help="Check that no entry was changed, cut or moved; with the vault unlocked also the seals.")
-def verify(app: CommandContext) -> Result:
-    wiring = app.wiring
-    wiring.entry  # noqa: B018
+def verify(context: CommandContext) -> Result:
+    container = context.container
+    container.require_account()
     try:
         # Unlocking lends the audit log its key, and holds the vault's generation against it.
-        wiring.vault  # noqa: B018
+        container.open_vault  # noqa: B018
         unlocked = True
     except VaultLockedError:
         unlocked = False
     try:
         # A paired robot remembers an entry: the anchor against a log that was rebuilt as a whole.
-        anchor = wiring.control.anchor() if unlocked else None
-        checked = wiring.audit.check(anchor)
+        anchor = container.robot_client.anchor() if unlocked else None
+        checked = container.audit.check(anchor)
     except VaultDamagedError as error:
         error.data = {"intact": False, "entries": None}
         raise

@@ -7,25 +7,25 @@ from typing import Any
 
 import click
 
-from fortctl.cli.commands import group, refuse
+from fortctl.cli.commands import group
 from fortctl.cli.context import CommandContext
 from fortctl.cli.render import table
 from fortctl.cli.result import Result
 from fortctl.config.settings import SETTINGS, HomeSettings, Setting, find_setting, unknown_names
-from fortctl.errors import ConfigError
+from fortctl.errors import ConfigError, UsageError
 
 config = group("config", "The configuration.")
 
 
 @config.command("path", help="Where the configuration lies.")
-def path(app: CommandContext) -> Result:
-    found = app.wiring.home.config
+def path(context: CommandContext) -> Result:
+    found = context.container.home.config
     return Result({"path": str(found), "exists": found.exists()}, text=str(found))
 
 
 @config.command("show", help="The configuration as it is read, and every setting in force.")
-def show(app: CommandContext) -> Result:
-    loaded = app.wiring.config
+def show(context: CommandContext) -> Result:
+    loaded = context.container.config
     data = {
         "vault": {"slot": loaded.slot},
         "accounts": {
@@ -35,29 +35,31 @@ def show(app: CommandContext) -> Result:
         **({"mailbox": {"url": loaded.mailbox}} if loaded.mailbox else {}),
         **{name: _as_json(value) for name, value in loaded.other.items()},
     }
-    preferences = app.wiring.preferences
+    preferences = context.container.settings
     rows = []
     for setting in SETTINGS.values():
         try:
             rows.append(_row(setting, preferences))
         except ConfigError as error:
             # What is to be mended must be seen.
-            app.warn(error.code, error.message)
+            context.warn(error.code, error.message)
             rows.append({**_row(setting, HomeSettings()), "value": _as_json(preferences.raw(setting)), "set": True})
     for name in unknown_names(loaded.other):
-        app.warn("SETTING_UNKNOWN", f"{name} in {app.wiring.home.config} is no setting of this version, and is kept")
+        context.warn(
+            "SETTING_UNKNOWN", f"{name} in {context.container.home.config} is no setting of this version, and is kept"
+        )
 
     def text() -> str:
         shown = [[row["name"], _plain(row["value"]), "set" if row["set"] else "default", row["help"]] for row in rows]
         return table(["setting", "value", "", "meaning"], shown)
 
-    return Result({"path": str(app.wiring.home.config), "config": data, "settings": rows}, text=text)
+    return Result({"path": str(context.container.home.config), "config": data, "settings": rows}, text=text)
 
 
 @config.command("get", help="One setting: its value, its default, its type.")
 @click.argument("name")
-def get(app: CommandContext, name: str) -> Result:
-    row = _row(find_setting(name), app.wiring.preferences)
+def get(context: CommandContext, name: str) -> Result:
+    row = _row(find_setting(name), context.container.settings)
     return Result(row, text=_plain(row["value"]))
 
 
@@ -66,27 +68,27 @@ def get(app: CommandContext, name: str) -> Result:
 @click.argument("words", metavar="VALUE…", nargs=-1)
 @click.option("--default", "reset", is_flag=True, help="Go back to the default.")
 @click.option("--this-account", is_flag=True, help="For the account of --account alone.")
-def set_(app: CommandContext, name: str, words: tuple[str, ...], reset: bool, this_account: bool) -> Result:
+def set_(context: CommandContext, name: str, words: tuple[str, ...], reset: bool, this_account: bool) -> Result:
     from fortctl.config.file import save_config
 
     setting = find_setting(name)
     if reset == bool(words):
-        refuse("give a value, or --default")
+        raise UsageError("give a value, or --default")
     raw = None if reset else setting.kind.write(setting.parse_words(words))
     if this_account:
-        app.wiring.entry  # noqa: B018
-    account = app.wiring.account if this_account else None
-    before = app.wiring.config
+        context.container.require_account()
+    account = context.container.account if this_account else None
+    before = context.container.config
     after = before.with_setting(setting, raw, account)
     changed = after != before
     if changed:
-        save_config(app.wiring.home, after)
-        app.wiring.config = after
-        app.wiring.audit.append(
+        save_config(context.container.home, after)
+        context.container.config = after
+        context.container.audit.append(
             "setting changed", account=account or "", result="done", best_effort=True, setting=name, value=_plain(raw)
         )
-    told = app.wiring.reload_robots() if changed else []
-    row = {**_row(setting, app.wiring.preferences), "robots": told}
+    told = context.container.reload_robots() if changed else []
+    row = {**_row(setting, context.container.settings), "robots": told}
     return Result(row, changed, text=f"{name} is {_plain(row['value'])}")
 
 

@@ -27,7 +27,7 @@ SYNTHETIC = "synthetic:7"
 @click.option(
     "--market", metavar="FILE|synthetic:SEED", help="What trades (default: $FORTCTL_MARKET_DATA, else synthetic)."
 )
-def demo(app: CommandContext, fast: bool, market: str | None) -> Result:
+def demo(context: CommandContext, fast: bool, market: str | None) -> Result:
     from fortctl.bootstrap.container import Container
     from fortctl.demo.scenario import FAST, FULL, Story
     from fortctl.demo.shell import DemoShell
@@ -35,8 +35,8 @@ def demo(app: CommandContext, fast: bool, market: str | None) -> Result:
     started = time.monotonic()
     shell = DemoShell()
     try:
-        own = Container(CommandContext(replace(app.globals, home=shell.home, account="default")))
-        view = _LiveView(app)
+        own = Container(replace(context.globals, home=shell.home, account="default"), context.prompts, context.warn)
+        view = _LiveView(context)
         story = Story(shell, market or _market(), FAST if fast else FULL, view.say, view.show, own.connect)
         shown = story.play()
     finally:
@@ -64,9 +64,9 @@ def _market() -> str:
 class _LiveView:
     """The robot at work: one line that changes on a terminal, plain lines otherwise."""
 
-    def __init__(self, app: CommandContext) -> None:
-        self._app = app
-        self._animated = colourful(sys.stderr) and not app.globals.json and not app.globals.quiet
+    def __init__(self, context: CommandContext) -> None:
+        self._context = context
+        self._animated = colourful(sys.stderr) and not context.globals.json and not context.globals.quiet
         self._closed = -1
         self._wiped = True
 
@@ -74,7 +74,7 @@ class _LiveView:
         if not self._wiped:
             print("\r\x1b[2K", end="", file=sys.stderr)
             self._wiped = True
-        self._app.progress(line)
+        self._context.progress(line)
 
     def show(self, status: dict[str, Any]) -> None:
         from fortctl.commands.robot import one_line
@@ -86,4 +86,4 @@ class _LiveView:
             self._wiped = False
         elif status["cycles"]["closed"] != self._closed:
             self._closed = status["cycles"]["closed"]
-            self._app.progress(line)
+            self._context.progress(line)

@@ -13,12 +13,12 @@ from fortctl.errors import error_classes
 
 @command("doctor", help="Check home, vault, clock, exchange, keys and robot; each finding with its remedy; no effect.")
 @click.option("--fail-on", type=click.Choice(["warn", "fail"]), help="Exit with the gravest finding's code.")
-async def doctor(app: CommandContext, fail_on: str | None) -> Result:
+async def doctor(context: CommandContext, fail_on: str | None) -> Result:
     from fortctl.bootstrap.doctor import doctor_ports
     from fortctl.services.doctor import Doctor
 
-    app.wiring.entry  # noqa: B018
-    findings = await Doctor(doctor_ports(app)).examine()
+    context.container.require_account()
+    findings = await Doctor(doctor_ports(context.container)).examine()
     data = {"checks": [finding.as_json() for finding in findings]}
     colour = {"ok": "green", "warn": "yellow", "fail": "red"}
     lines = []

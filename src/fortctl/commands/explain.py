@@ -28,7 +28,7 @@ class _TakesCodes(Command):
     help="What a Binance code (-2015) or a fortctl code (KEY_POLICY) means; 'panic': what to do now.",
 )
 @click.argument("code")
-def explain(app: CommandContext, code: str) -> Result:
+def explain(context: CommandContext, code: str) -> Result:
     if code.strip().lower() == "panic":
         return _emergency()
     from fortctl.services.explain import explain as look_up

@@ -6,11 +6,12 @@ import re
 
 import click
 
-from fortctl.cli.commands import group, refuse
+from fortctl.cli.commands import group
 from fortctl.cli.context import CommandContext
 from fortctl.cli.render import render_data
 from fortctl.cli.result import Result
-from fortctl.model import PERMISSIONS
+from fortctl.errors import UsageError
+from fortctl.model import PERMISSIONS, Role
 
 issuer = group("issuer", "Who makes and deletes keys at the exchange.")
 _EMAIL = re.compile(r"[^@\s]{1,64}@[^@\s]{1,128}")
@@ -28,7 +29,7 @@ _EMAIL = re.compile(r"[^@\s]{1,64}@[^@\s]{1,128}")
     help="What unlocks the issuer's vault, when it is made (default: as the home).",
 )
 async def set_issuer(
-    app: CommandContext,
+    context: CommandContext,
     kind: str,
     email: str | None,
     source: str | None,
@@ -38,42 +39,42 @@ async def set_issuer(
 ) -> Result:
     from fortctl.bootstrap.issuer import create_issuer_service, issuer_kind, issuer_service
     from fortctl.bootstrap.key_lock import key_write_lock, require_no_rotation
-    from fortctl.commands.keys import enter_key
+    from fortctl.commands.key_entry import KeyInput, read_key
     from fortctl.services.keys.issuer import NOBODY, PERSON
 
-    wiring = app.wiring
+    container = context.container
     if kind == PERSON:
         if email or source:
-            refuse("--email and --input go with 'sub-account'")
-        wiring.entry  # noqa: B018
-        require_no_rotation(app)
-        there = issuer_kind(wiring.home, wiring.account) != PERSON
+            raise UsageError("--email and --input go with 'sub-account'")
+        container.require_account()
+        require_no_rotation(context.container)
+        there = issuer_kind(container.home, container.account) != PERSON
         if there:
-            app.confirm(f"Destroy the master key that issues the keys of account {wiring.account}?")
-        with key_write_lock(app):
-            changed = there and issuer_service(app).dismiss()
+            context.prompts.confirm(f"Destroy the master key that issues the keys of account {container.account}?")
+        with key_write_lock(context.container, context.command):
+            changed = there and issuer_service(context.container).dismiss()
         return Result({"issuer": NOBODY}, changed, text="a person makes and deletes the keys on Binance's page")
     if email is None or not _EMAIL.fullmatch(email):
-        refuse("--email is the sub-account's e-mail address, as the master account shows it")
-    pair = enter_key(app, "master key", name, None, source, None)
-    wiring.entry  # noqa: B018 (the account is checked before a vault is unlocked)
-    require_no_rotation(app)
-    service = create_issuer_service(app, slot)
-    app.progress("asking the exchange about the master key")
-    with key_write_lock(app):
+        raise UsageError("--email is the sub-account's e-mail address, as the master account shows it")
+    pair = read_key(context, KeyInput(Role.SITE, name=name, source=source), "master key")
+    container.require_account()
+    require_no_rotation(context.container)
+    service = create_issuer_service(context.container, slot)
+    context.progress("asking the exchange about the master key")
+    with key_write_lock(context.container, context.command):
         master, warnings = await service.appoint(pair, email, allow)
     text = f"the master key '{pair.name}' makes and deletes the keys of {email}"
     return Result({"issuer": master.as_json()}, True, warnings, text)
 
 
 @issuer.command("status", help="Who it is.")
-def status(app: CommandContext) -> Result:
+def status(context: CommandContext) -> Result:
     from fortctl.bootstrap.issuer import issuer_kind, issuer_service
     from fortctl.services.keys.issuer import NOBODY, PERSON
 
-    app.wiring.entry  # noqa: B018
+    context.container.require_account()
     shown = NOBODY
-    if issuer_kind(app.wiring.home, app.wiring.account) != PERSON:
-        master = issuer_service(app).master()
+    if issuer_kind(context.container.home, context.container.account) != PERSON:
+        master = issuer_service(context.container).master()
         shown = master.as_json() if master is not None else NOBODY
     return Result({"issuer": shown}, text=lambda: render_data(shown))

@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from fortctl.cli.commands import command, refuse
+from fortctl.cli.commands import command
 from fortctl.cli.context import CommandContext
 from fortctl.cli.options import Seconds
 from fortctl.cli.render import duration, paint
 from fortctl.cli.result import Result
 from fortctl.config.home import Home
+from fortctl.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Iterator, Mapping, Sequence
@@ -42,7 +43,7 @@ if TYPE_CHECKING:
     help="Seconds that the robot may take to halt.",
 )
 def panic_disconnect(
-    app: CommandContext,
+    context: CommandContext,
     cancel_orders: bool,
     keep_orders: bool,
     wait_dead: float,
@@ -54,31 +55,31 @@ def panic_disconnect(
     from fortctl.bootstrap.panic_latch import affected_accounts, write_latches
 
     if cancel_orders and keep_orders:
-        refuse("--cancel-orders and --keep-orders exclude each other")
-    home = Home(app.globals.home)
-    accounts = affected_accounts(home, app.globals.account, all_accounts)
+        raise UsageError("--cancel-orders and --keep-orders exclude each other")
+    home = Home(context.globals.home)
+    accounts = affected_accounts(home, context.globals.account, all_accounts)
     if dry_run:
-        return _dry_run(app, accounts, cancel_orders=not keep_orders)
-    app.confirm(f"Cut every link of account {', '.join(accounts)} now?")
+        return _dry_run(context, accounts, cancel_orders=not keep_orders)
+    context.prompts.confirm(f"Cut every link of account {', '.join(accounts)} now?")
     latches = write_latches(home, accounts, cancel_orders=not keep_orders)
     from fortctl.services.panic.state import PanicOptions
 
-    return _disconnect(app, latches, PanicOptions(not keep_orders, timeout, wait_dead))
+    return _disconnect(context, latches, PanicOptions(not keep_orders, timeout, wait_dead))
 
 
-async def _dry_run(app: CommandContext, accounts: Sequence[str], *, cancel_orders: bool) -> Result:
+async def _dry_run(context: CommandContext, accounts: Sequence[str], *, cancel_orders: bool) -> Result:
     import asyncio
 
     from fortctl.bootstrap.panic import panic_ports
     from fortctl.services.panic.dry_run import dry_run
     from fortctl.services.panic.report import reports_as_json
 
-    ports = [panic_ports(app, account) for account in accounts]
+    ports = [panic_ports(context.globals, account) for account in accounts]
     reports = await asyncio.gather(*(dry_run(port, cancel_orders=cancel_orders) for port in ports))
     return Result(reports_as_json(reports), False, text="\n".join(_text(report) for report in reports))
 
 
-async def _disconnect(app: CommandContext, latches: Mapping[str, EarlyLatch], options: PanicOptions) -> Result:
+async def _disconnect(context: CommandContext, latches: Mapping[str, EarlyLatch], options: PanicOptions) -> Result:
     import asyncio
 
     from fortctl.bootstrap.panic import panic_ports
@@ -86,13 +87,13 @@ async def _disconnect(app: CommandContext, latches: Mapping[str, EarlyLatch], op
     from fortctl.services.panic.report import failure_of, reports_as_json
 
     def publish(report: PanicReport) -> None:
-        app.progress(
+        context.progress(
             f"{_text(report)}\nwaiting {options.wait_dead_s:.0f} s at most until Binance no longer knows the old keys;"
             " Ctrl-C ends the wait"
         )
 
     panics = [
-        Panic(panic_ports(app, account), options, early_latch=latch, publish=publish)
+        Panic(panic_ports(context.globals, account), options, early_latch=latch, publish=publish)
         for account, latch in latches.items()
     ]
     with _interruptible(panics, options.wait_dead_s > 0):
@@ -100,7 +101,7 @@ async def _disconnect(app: CommandContext, latches: Mapping[str, EarlyLatch], op
     for report in reports:
         for step in report.steps:
             if step.name.startswith("hook") and step.state == "failed":
-                app.warn("HOOK_FAILED", f"{step.name.removeprefix('hook ')}: {step.detail}")
+                context.warn("HOOK_FAILED", f"{step.name.removeprefix('hook ')}: {step.detail}")
     text = "\n".join(_text(report) for report in reports)
     failure = failure_of(reports, text)
     if failure is not None:
@@ -153,29 +154,29 @@ def _text(report: PanicReport) -> str:
 
 @command("panic-clear", help="Lift the latch after a panic; the account's name must be typed.")
 @click.option("--confirm", metavar="NAME", help="The account's name, typed.")
-def panic_clear(app: CommandContext, confirm: str | None) -> Result:
+def panic_clear(context: CommandContext, confirm: str | None) -> Result:
     from fortctl.bootstrap.key_lock import run_end_hooks
     from fortctl.bootstrap.panic_handler import void_waiting
     from fortctl.bootstrap.panic_rotation import close_for_panic
     from fortctl.errors import ConflictError
 
-    wiring = app.wiring
-    remote = wiring.entry.robot == "remote"
-    if not wiring.latch.is_latched():
-        raise ConflictError(f"the robot of account {wiring.account} is not latched", hint="nothing to clear")
-    app.confirm_typed(wiring.account, confirm, f"Let a robot trade account {wiring.account} again?")
+    container = context.container
+    remote = container.account_entry.robot == "remote"
+    if not container.latch.is_latched():
+        raise ConflictError(f"the robot of account {container.account} is not latched", hint="nothing to clear")
+    context.prompts.confirm_typed(container.account, confirm, f"Let a robot trade account {container.account} again?")
     if not remote:
-        void_waiting(app)
-    keys = wiring.latch.read().get("keys", ())
+        void_waiting(container)
+    keys = container.latch.read().get("keys", ())
     # One that the panic could not end would go on with keys that are dead.
-    ended = close_for_panic(wiring.operations, wiring.account, wiring.clock.now_ms())
-    wiring.latch.clear()
-    wiring.audit.append("panic cleared", account=wiring.account, result="done", best_effort=True)
-    run_end_hooks(app, ended)
+    ended = close_for_panic(container.operations, container.account, container.clock.now_ms())
+    container.latch.clear()
+    container.audit.append("panic cleared", account=container.account, result="done", best_effort=True)
+    run_end_hooks(container, ended)
     if keys:
         names = ", ".join(f"'{key.get('name')}'" for key in keys)
-        app.warn("OLD_KEYS_MAY_LIVE", f"the old keys {names} were not proved dead: delete them on Binance's page")
-    return Result({"account": wiring.account, "latched": False, "next": _next(remote)}, True, text=_way_back(remote))
+        context.warn("OLD_KEYS_MAY_LIVE", f"the old keys {names} were not proved dead: delete them on Binance's page")
+    return Result({"account": container.account, "latched": False, "next": _next(remote)}, True, text=_way_back(remote))
 
 
 def _next(remote: bool) -> list[str]:

@@ -7,20 +7,20 @@ from typing import Any
 
 import click
 
-from fortctl.cli.commands import group, refuse
+from fortctl.cli.commands import group
 from fortctl.cli.context import CommandContext
 from fortctl.cli.options import Seconds
 from fortctl.cli.render import table
 from fortctl.cli.result import Result
-from fortctl.errors import BadInputError
+from fortctl.errors import BadInputError, UsageError
 
 paper = group("paper", "A local Binance-compatible exchange, and its own account page.")
 
 
-def _ask(app: CommandContext, what: str, **body: Any) -> dict[str, Any]:
+def _ask(context: CommandContext, what: str, **body: Any) -> dict[str, Any]:
     from fortctl.paper.admin_client import ask
 
-    return ask(app.wiring.home.paper, what, body)
+    return ask(context.container.home.paper, what, body)
 
 
 @paper.command("serve", help="Serve the paper exchange until Ctrl-C.")
@@ -41,7 +41,7 @@ def _ask(app: CommandContext, what: str, **body: Any) -> dict[str, Any]:
     "--socket-life", type=Seconds(0.1), default=86_400, show_default=True, help="Seconds a WebSocket may last."
 )
 def serve(
-    app: CommandContext,
+    context: CommandContext,
     host: str,
     port: int,
     markets: tuple[str, ...],
@@ -66,12 +66,12 @@ def serve(
     from fortctl.paper.server.server import ServerOptions
 
     if host not in ("127.0.0.1", "::1", "localhost"):
-        app.progress(f"warning: {host} is not loopback; anybody who reaches it can trade on this paper exchange")
+        context.progress(f"warning: {host} is not loopback; anybody who reaches it can trade on this paper exchange")
     if symbol is not None and len(markets) > 1:
-        refuse("--symbol goes with one --market")
+        raise UsageError("--symbol goes with one --market")
     pace = _speed(speed)
     tapes = {tape.symbol.name: tape for tape in (load(source, symbol) for source in markets or ("synthetic:1",))}
-    home = app.wiring.home
+    home = context.container.home
     make_private_folder(home.path)
     home.check_modes()
     default_limits = "off" if pace is None else "real" if pace == 1 else "scaled"
@@ -92,7 +92,7 @@ def serve(
 
     def ready(data: dict[str, Any]) -> None:
         document = {"ok": True, "command": "paper serve", "data": data}
-        app.stream(document, f"paper exchange ready at {data['url']} ({', '.join(data['symbols'])})")
+        context.stream(document, f"paper exchange ready at {data['url']} ({', '.join(data['symbols'])})")
 
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as loop_:
@@ -112,7 +112,7 @@ def _speed(text: str) -> float | None:
     except ValueError:
         value = 0.0
     if not 0 < value <= 1e9:
-        refuse("--speed is a number above 0, or max")
+        raise UsageError("--speed is a number above 0, or max")
     return value
 
 
@@ -122,15 +122,15 @@ def _percent(text: str) -> float:
     except ValueError:
         value = -1.0
     if not 0 <= value <= 1:
-        refuse("a share of the recording is written 0% to 100%")
+        raise UsageError("a share of the recording is written 0% to 100%")
     return value
 
 
 @paper.command("page", help="Print the link of the account page in a browser; the link holds the admin token.")
-def page(app: CommandContext) -> Result:
+def page(context: CommandContext) -> Result:
     from fortctl.paper.admin_client import page_link
 
-    link = page_link(app.wiring.home.paper)
+    link = page_link(context.container.home.paper)
     return Result({"url": link}, text=link)
 
 
@@ -153,7 +153,7 @@ def _listed(text: str | None) -> list[str] | None:
 @click.option("--paper-account", help="The paper account (default: default).")
 @_EXPIRES
 def create_key(
-    app: CommandContext,
+    context: CommandContext,
     name: str,
     permissions: str | None,
     kind: str,
@@ -165,10 +165,10 @@ def create_key(
     pem = None
     if public_key is not None:
         if kind == "hmac":
-            refuse("--public-key goes with --type ed25519 or rsa")
-        pem = app.read_input(str(public_key)).decode("utf-8", "replace")
+            raise UsageError("--public-key goes with --type ed25519 or rsa")
+        pem = context.prompts.read_input(str(public_key)).decode("utf-8", "replace")
     data = _ask(
-        app,
+        context,
         "keys/create",
         name=name,
         permissions=_listed(permissions) or ["reading"],
@@ -187,21 +187,23 @@ def create_key(
 @_IPS
 @_EXPIRES
 def edit_key(
-    app: CommandContext, name: str, permissions: str | None, ips: str | None, expires_in: float | None
+    context: CommandContext, name: str, permissions: str | None, ips: str | None, expires_in: float | None
 ) -> Result:
-    found = _ask(app, "keys/edit", name=name, permissions=_listed(permissions), ips=_listed(ips), expires_in=expires_in)
+    found = _ask(
+        context, "keys/edit", name=name, permissions=_listed(permissions), ips=_listed(ips), expires_in=expires_in
+    )
     return Result(found, True)
 
 
 @keys.command("delete", help="Delete a key: it is refused from the next request on.")
 @click.argument("name")
-def delete_key(app: CommandContext, name: str) -> Result:
-    return Result(_ask(app, "keys/delete", name=name), True, text=f"paper key {name} deleted")
+def delete_key(context: CommandContext, name: str) -> Result:
+    return Result(_ask(context, "keys/delete", name=name), True, text=f"paper key {name} deleted")
 
 
 @keys.command("list", help="Every key; no secret is shown a second time.")
-def list_keys(app: CommandContext) -> Result:
-    data = _ask(app, "keys/list")
+def list_keys(context: CommandContext) -> Result:
+    data = _ask(context, "keys/list")
     headings = ("name", "account", "type", "tail", "permissions", "ips")
     return Result(data, text=table(headings, [[row[name] for name in headings] for row in data["keys"]]))
 
@@ -214,9 +216,11 @@ accounts = paper.subgroup("accounts", "The paper exchange's accounts.")
 @click.option("--deposit", "deposits", multiple=True, metavar="ASSET=AMOUNT")
 @click.option("--sub-of", "master", metavar="NAME", help="Make it a sub-account of this account.")
 @click.option("--email", default="", help="What the master's calls name it by (default: NAME@paper.example).")
-def create_account(app: CommandContext, name: str, deposits: tuple[str, ...], master: str | None, email: str) -> Result:
+def create_account(
+    context: CommandContext, name: str, deposits: tuple[str, ...], master: str | None, email: str
+) -> Result:
     pairs = dict(_pair(text) for text in deposits)
-    data = _ask(app, "accounts/create", name=name, deposits=pairs, master=master, email=email)
+    data = _ask(context, "accounts/create", name=name, deposits=pairs, master=master, email=email)
     return Result(data, True, text=f"paper account {name} made")
 
 
@@ -224,14 +228,14 @@ def create_account(app: CommandContext, name: str, deposits: tuple[str, ...], ma
 @click.argument("name")
 @click.option("--bnb/--no-bnb", "pays_in_bnb", default=None, help="Pay commissions in BNB, at a discount.")
 @click.option("--trading/--no-trading", "can_trade", default=None, help="Whether the account as a whole may trade.")
-def edit_account(app: CommandContext, name: str, pays_in_bnb: bool | None, can_trade: bool | None) -> Result:
-    data = _ask(app, "accounts/edit", name=name, pays_in_bnb=pays_in_bnb, can_trade=can_trade)
+def edit_account(context: CommandContext, name: str, pays_in_bnb: bool | None, can_trade: bool | None) -> Result:
+    data = _ask(context, "accounts/edit", name=name, pays_in_bnb=pays_in_bnb, can_trade=can_trade)
     return Result(data, True, text=f"paper account {name} edited")
 
 
 @accounts.command("list", help="Every account, with its balances.")
-def list_accounts(app: CommandContext) -> Result:
-    data = _ask(app, "accounts/list")
+def list_accounts(context: CommandContext) -> Result:
+    data = _ask(context, "accounts/list")
     rows = [
         [one["name"], one["uid"], asset, one["free"].get(asset, "0"), one["locked"].get(asset, "0")]
         for one in data["accounts"]
@@ -243,9 +247,9 @@ def list_accounts(app: CommandContext) -> Result:
 @paper.command("deposit", help="Put money into an account, for example USDT=1000.")
 @click.argument("amounts", nargs=-1, required=True, metavar="ASSET=AMOUNT…")
 @click.option("--paper-account", help="The paper account (default: default).")
-def deposit(app: CommandContext, amounts: tuple[str, ...], paper_account: str | None) -> Result:
+def deposit(context: CommandContext, amounts: tuple[str, ...], paper_account: str | None) -> Result:
     pairs = [_pair(text) for text in amounts]
-    done = [_ask(app, "deposit", account=paper_account, asset=asset, amount=amount) for asset, amount in pairs]
+    done = [_ask(context, "deposit", account=paper_account, asset=asset, amount=amount) for asset, amount in pairs]
     return Result({"deposits": done}, True, text="\n".join(f"{row['amount']} {row['asset']}" for row in done))
 
 
@@ -259,8 +263,8 @@ def _pair(text: str) -> tuple[str, str]:
 market = paper.subgroup("market", "The replay.")
 
 
-def _market(app: CommandContext, action: str, **more: Any) -> Result:
-    data = _ask(app, "market", action=action, **more)
+def _market(context: CommandContext, action: str, **more: Any) -> Result:
+    data = _ask(context, "market", action=action, **more)
     text = f"position {data['position']} of {data['rows']}, speed {data['speed']}"
     text += ", paused" if data["paused"] else ", ended" if data["ended"] else ""
     prices = ", ".join(f"{name} {price}" for name, price in data["price"].items())
@@ -268,48 +272,48 @@ def _market(app: CommandContext, action: str, **more: Any) -> Result:
 
 
 @market.command("pause", help="Let nothing trade.")
-def pause(app: CommandContext) -> Result:
-    return _market(app, "pause")
+def pause(context: CommandContext) -> Result:
+    return _market(context, "pause")
 
 
 @market.command("resume", help="Go on.")
-def resume(app: CommandContext) -> Result:
-    return _market(app, "resume")
+def resume(context: CommandContext) -> Result:
+    return _market(context, "resume")
 
 
 @market.command("step", help="Let N trades happen now.")
 @click.argument("count", type=click.IntRange(1))
-def step(app: CommandContext, count: int) -> Result:
-    return _market(app, "step", count=count)
+def step(context: CommandContext, count: int) -> Result:
+    return _market(context, "step", count=count)
 
 
 @market.command("jump", help="Let everything up to P% of the recording happen now.")
 @click.argument("share", metavar="P%")
-def jump(app: CommandContext, share: str) -> Result:
-    return _market(app, "jump", percent=_percent(share) * 100)
+def jump(context: CommandContext, share: str) -> Result:
+    return _market(context, "jump", percent=_percent(share) * 100)
 
 
 @market.command("status", help="Where the replay stands.")
-def status(app: CommandContext) -> Result:
-    return _market(app, "status")
+def status(context: CommandContext) -> Result:
+    return _market(context, "status")
 
 
 @market.command("set", help="Change a symbol: status=HALT, maker=0.0005, LOT_SIZE.stepSize=0.01, ocoAllowed=false …")
 @click.argument("symbol")
 @click.argument("changes", nargs=-1, required=True, metavar="NAME=VALUE…")
-def set_symbol(app: CommandContext, symbol: str, changes: tuple[str, ...]) -> Result:
+def set_symbol(context: CommandContext, symbol: str, changes: tuple[str, ...]) -> Result:
     pairs = {}
     for text in changes:
         name, equals, value = text.partition("=")
         if not equals:
             raise BadInputError("a change is written NAME=VALUE", hint="for example status=HALT")
         pairs[name] = value
-    return Result(_ask(app, "symbols/edit", symbol=symbol, changes=pairs), True, text=f"{symbol} changed")
+    return Result(_ask(context, "symbols/edit", symbol=symbol, changes=pairs), True, text=f"{symbol} changed")
 
 
 @market.command("price", help="The last prices.")
-def price(app: CommandContext) -> Result:
-    found = _market(app, "status").data
+def price(context: CommandContext) -> Result:
+    found = _market(context, "status").data
     text = "\n".join(f"{name} {value}" for name, value in found["price"].items())
     return Result({"price": found["price"]}, text=text)
 
@@ -327,28 +331,33 @@ fault = paper.subgroup("fault", "Faults on demand.")
 @click.option("--count", type=click.IntRange(1), help="Hit so often.")
 @click.option("--for", "seconds", type=Seconds(0), help="End after so many seconds.")
 def set_fault(
-    app: CommandContext, kind: str, match: tuple[str, str] | None, after: int, count: int | None, seconds: float | None
+    context: CommandContext,
+    kind: str,
+    match: tuple[str, str] | None,
+    after: int,
+    count: int | None,
+    seconds: float | None,
 ) -> Result:
     method, path = match or ("*", "*")
     body = {"kind": kind, "method": method, "path": path, "after": after, "count": count, "for": seconds}
-    return Result(_ask(app, "fault/set", **body), True)
+    return Result(_ask(context, "fault/set", **body), True)
 
 
 @fault.command("clear", help="Clear one fault, or all.")
 @click.argument("number", type=int, required=False)
-def clear_fault(app: CommandContext, number: int | None) -> Result:
-    data = _ask(app, "fault/clear", id=number)
+def clear_fault(context: CommandContext, number: int | None) -> Result:
+    data = _ask(context, "fault/clear", id=number)
     return Result(data, bool(data["cleared"]))
 
 
 @fault.command("list", help="The faults that are set, and how often each hit.")
-def list_faults(app: CommandContext) -> Result:
-    return Result(_ask(app, "fault/list"))
+def list_faults(context: CommandContext) -> Result:
+    return Result(_ask(context, "fault/list"))
 
 
 @paper.command("requests", help="The request log.")
 @click.option("--since", metavar="T", help="Milliseconds since the epoch.", type=click.IntRange(0), default=0)
-def requests(app: CommandContext, since: int) -> Result:
-    data = _ask(app, "requests", since=since)
+def requests(context: CommandContext, since: int) -> Result:
+    data = _ask(context, "requests", since=since)
     headings = ("seq", "time", "via", "method", "path", "client_order_id", "status", "code")
     return Result(data, text=table(headings, [[row.get(name) for name in headings] for row in data["requests"]]))

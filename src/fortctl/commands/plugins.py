@@ -11,7 +11,7 @@ plugins = group("plugins", "Commands from other distributions.")
 
 
 @plugins.command("list", help="Every plugin, with its state; a broken one stops nothing.")
-def list_plugins(app: CommandContext) -> Result:
+def list_plugins(context: CommandContext) -> Result:
     from fortctl.cli.plugins import inspect
 
     rows = inspect()

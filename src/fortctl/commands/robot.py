@@ -9,13 +9,13 @@ from typing import Any
 
 import click
 
-from fortctl.cli.commands import group, refuse
+from fortctl.cli.commands import group
 from fortctl.cli.context import CommandContext
 from fortctl.cli.options import Seconds
 from fortctl.cli.render import render_data, table
 from fortctl.cli.result import Result
 from fortctl.commands.robot_service import add_service
-from fortctl.errors import ActionRequiredError, BadInputError
+from fortctl.errors import ActionRequiredError, BadInputError, UsageError
 
 robot = group("robot", "The robot that trades with the robot key.")
 add_service(robot)
@@ -23,17 +23,17 @@ add_service(robot)
 
 @robot.command("run", help="The robot process in the foreground (what a service manager runs).")
 @click.option("--brought-up", is_flag=True, hidden=True)
-def run(app: CommandContext, brought_up: bool) -> int:
+def run(context: CommandContext, brought_up: bool) -> int:
     from fortctl.bootstrap.robot import run_robot
 
-    app.wiring.entry  # noqa: B018
-    return run_robot(app.wiring, brought_up=brought_up)
+    context.container.require_account()
+    return run_robot(context.container, brought_up=brought_up)
 
 
 @robot.command("start", help="Start trading.")
-def start(app: CommandContext) -> Result:
-    app.wiring.entry  # noqa: B018
-    return _shown(app.wiring.robot.start(), changed=True)
+def start(context: CommandContext) -> Result:
+    context.container.require_account()
+    return _shown(context.container.robot_service.start(), changed=True)
 
 
 @robot.command("stop", help="Stop trading: open no new cycles and finish the open ones (--drain), or at once (--now).")
@@ -42,17 +42,19 @@ def start(app: CommandContext) -> Result:
 @click.option("--cancel-orders", is_flag=True, help="With --now: cancel the robot's open orders.")
 @click.option("--keep-orders", is_flag=True, help="With --now: leave them (default).")
 @click.option("--timeout", type=Seconds(0), default=600.0, show_default=True, help="Seconds to wait.")
-def stop(app: CommandContext, drain: bool, now: bool, cancel_orders: bool, keep_orders: bool, timeout: float) -> Result:
+def stop(
+    context: CommandContext, drain: bool, now: bool, cancel_orders: bool, keep_orders: bool, timeout: float
+) -> Result:
     if drain and now:
-        refuse("--drain and --now exclude each other")
+        raise UsageError("--drain and --now exclude each other")
     if cancel_orders and keep_orders:
-        refuse("--cancel-orders and --keep-orders exclude each other")
+        raise UsageError("--cancel-orders and --keep-orders exclude each other")
     if (cancel_orders or keep_orders) and not now:
-        refuse("--cancel-orders and --keep-orders go with --now")
-    app.wiring.entry  # noqa: B018
-    app.wiring.tolerant = True
+        raise UsageError("--cancel-orders and --keep-orders go with --now")
+    context.container.require_account()
+    context.container.accept_any_generation = True
     if now:
-        status, left, changed = app.wiring.robot.stop_now(cancel_orders=cancel_orders)
+        status, left, changed = context.container.robot_service.stop_now(cancel_orders=cancel_orders)
         warnings: tuple[tuple[str, str], ...] = ()
         if not left.get("checked", True) and left["orders_left"]:
             warnings = (("ORDERS_UNCHECKED", "the exchange could not be asked: the orders are those of the journal"),)
@@ -63,37 +65,37 @@ def stop(app: CommandContext, drain: bool, now: bool, cancel_orders: bool, keep_
         count = status["cycles"]["open"]
         if not seen or seen[-1] != count:
             seen.append(count)
-            app.progress(f"draining: {count} cycles open")
+            context.progress(f"draining: {count} cycles open")
 
-    status, changed = app.wiring.robot.drain(timeout, progress)
+    status, changed = context.container.robot_service.drain(timeout, progress)
     return _shown(status, changed=changed)
 
 
 @robot.command("status", help="What the robot does; never starts a process.")
 @click.option("--watch", is_flag=True, help="Go on printing it, once a second.")
 @click.option("--interval", type=Seconds(0.05, 3600), default=1.0, help="Seconds between looks.")
-def status(app: CommandContext, watch: bool, interval: float) -> Result:
-    app.wiring.entry  # noqa: B018
+def status(context: CommandContext, watch: bool, interval: float) -> Result:
+    context.container.require_account()
     if not watch:
-        return _shown(app.wiring.watch.status(), changed=False)
+        return _shown(context.container.status_reader.status(), changed=False)
     while True:
-        found = app.wiring.watch.status()
+        found = context.container.status_reader.status()
         document = {
             "ok": True,
             "command": "robot status",
-            "account": app.wiring.account,
+            "account": context.container.account,
             "changed": False,
             "data": {"robot": found},
             "warnings": [],
         }
-        app.stream(document, one_line(found))
+        context.stream(document, one_line(found))
         time.sleep(interval)
 
 
 @robot.command("cycles", help="Its buy-sell cycles.")
-def cycles(app: CommandContext) -> Result:
-    app.wiring.entry  # noqa: B018
-    rows = app.wiring.watch.cycles()
+def cycles(context: CommandContext) -> Result:
+    context.container.require_account()
+    rows = context.container.status_reader.cycles()
     shown = [
         [row["id"], row["level"], row["state"], row["buy"].get("price"), row["sell"].get("price"), row["profit"]]
         for row in rows
@@ -106,9 +108,9 @@ def cycles(app: CommandContext) -> Result:
 @click.option(
     "--format", "form", type=click.Choice(["json", "csv"]), help="Print the report as JSON, or its rows as CSV."
 )
-def report(app: CommandContext, by: str, form: str | None) -> Result:
-    app.wiring.entry  # noqa: B018
-    found = app.wiring.watch.report(by)
+def report(context: CommandContext, by: str, form: str | None) -> Result:
+    context.container.require_account()
+    found = context.container.status_reader.report(by)
     if form == "csv":
         from fortctl.robot.core.profit_report import as_csv
 
@@ -120,9 +122,9 @@ def report(app: CommandContext, by: str, form: str | None) -> Result:
 
 
 @robot.command("resume", help="Let a held robot go on after a person has looked.")
-def resume(app: CommandContext) -> Result:
-    app.wiring.entry  # noqa: B018
-    return _shown(app.wiring.robot.resume(), changed=True)
+def resume(context: CommandContext) -> Result:
+    context.container.require_account()
+    return _shown(context.container.robot_service.resume(), changed=True)
 
 
 @robot.command("configure", help="What to trade, and how.")
@@ -140,7 +142,7 @@ def resume(app: CommandContext) -> Result:
 @click.option("--stp", metavar="MODE", help="Self-trade prevention mode.")
 @click.option("--strategy", metavar="NAME", default="grid", show_default=True, help="Another strategy (a plugin).")
 @click.option("--set", "chosen", metavar="NAME=VALUE", multiple=True, help="An option of that strategy; repeatable.")
-def configure(app: CommandContext, strategy: str, chosen: tuple[str, ...], **options: Any) -> Result:
+def configure(context: CommandContext, strategy: str, chosen: tuple[str, ...], **options: Any) -> Result:
     from fortctl.robot.core.settings import parse_settings
 
     options["self_trade_prevention"] = options.pop("stp")
@@ -154,8 +156,8 @@ def configure(app: CommandContext, strategy: str, chosen: tuple[str, ...], **opt
         from fortctl.robot.strategy.plugins import find_strategy
 
         find_strategy(strategy).validate(settings)
-    app.wiring.entry  # noqa: B018
-    status, changed, warnings = app.wiring.robot.configure(settings.as_json())
+    context.container.require_account()
+    status, changed, warnings = context.container.robot_service.configure(settings.as_json())
     return replace(_shown(status, changed=changed), warnings=warnings)
 
 
@@ -164,21 +166,23 @@ _GRID_ONLY = ("levels", "step", "trail_up", "spacing")
 
 def _grid_options(given: dict[str, Any], chosen: tuple[str, ...]) -> None:
     if chosen:
-        refuse("--set goes with --strategy: the grid has options of its own")
+        raise UsageError("--set goes with --strategy: the grid has options of its own")
     for name in ("levels", "step"):
         if name not in given:
-            refuse(f"missing option '--{name}'")
+            raise UsageError(f"missing option '--{name}'")
 
 
 def _plugin_options(given: dict[str, Any], chosen: tuple[str, ...]) -> dict[str, str]:
     for name in _GRID_ONLY:
         if name in given:
-            refuse(f"--{name.replace('_', '-')} is the grid's; give the strategy's own options with --set NAME=VALUE")
+            raise UsageError(
+                f"--{name.replace('_', '-')} is the grid's; give the strategy's own options with --set NAME=VALUE"
+            )
     options: dict[str, str] = {}
     for pair in chosen:
         name, equals, value = pair.partition("=")
         if not equals or not name or name in options:
-            refuse(f"--set takes NAME=VALUE, each name once, not '{pair}'")
+            raise UsageError(f"--set takes NAME=VALUE, each name once, not '{pair}'")
         options[name] = value
     return options
 
@@ -190,38 +194,40 @@ def _plugin_options(given: dict[str, Any], chosen: tuple[str, ...]) -> dict[str,
 )
 @click.option("--revoke", metavar="OPERATOR", help="Have the robot obey this operator no longer.")
 @click.option("--timeout", type=Seconds(0, 3600), default=300.0, show_default=True, help="Seconds to wait.")
-def pair(app: CommandContext, confirm: str | None, mailbox: str | None, revoke: str | None, timeout: float) -> Result:
-    wiring = app.wiring
-    wiring.entry  # noqa: B018
+def pair(
+    context: CommandContext, confirm: str | None, mailbox: str | None, revoke: str | None, timeout: float
+) -> Result:
+    container = context.container
+    container.require_account()
     if mailbox is not None:
-        wiring.use_mailbox(mailbox)
-    service = wiring.pairing
+        container.set_mailbox(mailbox)
+    service = container.pairing_service
     if revoke is not None:
-        app.confirm(f"Have the robot obey operator {revoke} no longer?")
+        context.prompts.confirm(f"Have the robot obey operator {revoke} no longer?")
         service.revoke(revoke)
         return Result({"revoked": revoke}, True, text=f"operator {revoke} revoked")
     if confirm is None:
-        app.progress("waiting for the other side ('fortctl robot pair' there)")
-        here_operates = wiring.entry.robot == "remote"
+        context.progress("waiting for the other side ('fortctl robot pair' there)")
+        here_operates = container.account_entry.robot == "remote"
         found = (service.as_operator if here_operates else service.as_robot_host)(timeout_s=timeout)
-        if not app.may_ask:
+        if not context.prompts.available:
             raise ActionRequiredError(
                 f"compare the code with the other side's: {found.code}",
                 hint="if both show the same: 'fortctl robot pair --confirm CODE', on both sides",
                 details={"actions": [f"compare {found.code}, then 'fortctl robot pair --confirm {found.code}'"]},
                 data={"code": found.code, "other": found.other_id, "side": found.side},
             )
-        confirm = app.read_answer(f"This side shows {found.code}. Type what the other side shows: ")
+        confirm = context.prompts.read_line(f"This side shows {found.code}. Type what the other side shows: ")
     found = service.pending()
     if confirm.strip().upper() != found.code:
         raise BadInputError(
             "the codes differ: do not trust this mailbox, somebody may have changed it", hint="begin again"
         )
-    app.progress("waiting for the robot")
+    context.progress("waiting for the robot")
     if found.side == "operator":
-        app.wiring.know_robot(found.other_id, found.other_public)
+        context.container.pin_remote_robot(found.other_id, found.other_public)
     service.confirm(found, timeout_s=timeout)
-    wiring.keep_panic_order()
+    container.ensure_panic_order()
     who = "robot" if found.side == "operator" else "operator"
     data = {"side": found.side, "other": found.other_id}
     return Result(data, True, text=f"paired with {who} {found.other_id}")
@@ -230,20 +236,20 @@ def pair(app: CommandContext, confirm: str | None, mailbox: str | None, revoke: 
 @robot.command("logs", help="Its log.")
 @click.option("--follow", "-f", is_flag=True, help="Go on printing new lines.")
 @click.option("--lines", "-n", type=click.IntRange(0, 100_000), default=200, help="How many to begin with.")
-def logs(app: CommandContext, follow: bool, lines: int) -> Result:
+def logs(context: CommandContext, follow: bool, lines: int) -> Result:
     from fortctl.robot.process.log_reader import LogReader
     from fortctl.robot.process.log_reader import follow as following
 
-    app.wiring.entry  # noqa: B018
-    reader = LogReader(app.wiring.robot_home.log)
+    context.container.require_account()
+    reader = LogReader(context.container.robot_home.log)
     found = reader.last(lines)
     if not follow:
         reader.close()
         return Result({"lines": found}, text="\n".join(_log_line(entry) for entry in found))
     for entry in found:
-        app.stream(entry, _log_line(entry))
+        context.stream(entry, _log_line(entry))
     for entry in following(reader):
-        app.stream(entry, _log_line(entry))
+        context.stream(entry, _log_line(entry))
     raise AssertionError("following ends only when it is interrupted")
 
 

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from fortctl.cli.commands import Group, refuse
+from fortctl.cli.commands import Group
 from fortctl.cli.context import CommandContext
 from fortctl.cli.result import Result
+from fortctl.errors import UsageError
 
 if TYPE_CHECKING:
     from fortctl.robot.process.systemd import Systemd
@@ -29,50 +30,52 @@ def add_service(robot: Group) -> None:
     @click.option("--now", is_flag=True, help="Also start it, now and at each boot.")
     @click.option("--print", "only_print", is_flag=True, help="Show the unit; install nothing.")
     def install(
-        app: CommandContext, system: bool | None, credential: str | None, now: bool, only_print: bool
+        context: CommandContext, system: bool | None, credential: str | None, now: bool, only_print: bool
     ) -> Result:
-        return _install(app, system, credential, now=now, only_print=only_print)
+        return _install(context, system, credential, now=now, only_print=only_print)
 
     @service.command("uninstall", help="Stop the service and remove the unit.")
     @click.option(
         "--system/--user", "system", default=None, help="Whose service manager (default: the system's for root)."
     )
-    def uninstall(app: CommandContext, system: bool | None) -> Result:
-        app.wiring.entry  # noqa: B018
-        manager, name = _manager(system), _name(app)
-        changed = manager.uninstall(name, _mark(app))
+    def uninstall(context: CommandContext, system: bool | None) -> Result:
+        context.container.require_account()
+        manager, name = _manager(system), _name(context)
+        changed = manager.uninstall(name, _mark(context))
         text = f"{manager.folder / name} removed" if changed else "no such unit is installed"
         return Result({"unit": name, "path": str(manager.folder / name)}, changed, text=text)
 
 
 def _install(
-    app: CommandContext, system: bool | None, credential: str | None, *, now: bool, only_print: bool
+    context: CommandContext, system: bool | None, credential: str | None, *, now: bool, only_print: bool
 ) -> Result:
     from fortctl.robot.process.systemd import give_way
     from fortctl.robot.process.systemd_unit import unit_text
 
-    entry = app.wiring.entry
+    entry = context.container.account_entry
     if entry.robot == "none":
-        refuse(f"account {app.wiring.account} is only watched: it has no robot")
-    manager, name = _manager(system), _name(app)
-    text = f"{_mark(app)}\n{unit_text(_facts(app, manager, credential))}"
+        raise UsageError(f"account {context.container.account} is only watched: it has no robot")
+    manager, name = _manager(system), _name(context)
+    text = f"{_mark(context)}\n{unit_text(_facts(context, manager, credential))}"
     problem = manager.problem(name, text)
     if problem:
-        app.warn("UNIT_NOT_VERIFIED" if "was not checked" in problem else "UNIT_WARNING", problem)
+        context.warn("UNIT_NOT_VERIFIED" if "was not checked" in problem else "UNIT_WARNING", problem)
     path = manager.folder / name
     data = {"unit": name, "path": str(path), "text": text, "system": manager.system, "loaded": manager.manage}
     if only_print:
         return Result(data, text=text.rstrip())
-    changed = manager.install(name, text, _mark(app))
+    changed = manager.install(name, text, _mark(context))
     if now:
-        pid = give_way(app.wiring.robot_home.path)
+        pid = give_way(context.container.robot_home.path)
         if pid is not None:
-            app.progress(f"the robot that a command brought up (pid {pid}) has ended; the service goes on from there")
+            context.progress(
+                f"the robot that a command brought up (pid {pid}) has ended; the service goes on from there"
+            )
         manager.enable(name)
     flag = "" if manager.system else " --user"
     lines = [f"{path} {'written' if changed else 'is as it should be'}"]
     if not manager.manage:
-        app.warn("NO_SYSTEMD", "systemd does not run here: the unit was only written")
+        context.warn("NO_SYSTEMD", "systemd does not run here: the unit was only written")
     elif not now:
         lines.append(f"start it with: systemctl{flag} enable --now {name}")
     if not manager.system:
@@ -80,35 +83,35 @@ def _install(
     return Result(data, changed, text="\n".join(lines))
 
 
-def _facts(app: CommandContext, manager: Systemd, credential: str | None) -> UnitFacts:
+def _facts(context: CommandContext, manager: Systemd, credential: str | None) -> UnitFacts:
     import pwd
 
     from fortctl.robot.process.systemd import in_homes, in_tmp, systemd_version
     from fortctl.robot.process.systemd_unit import UnitFacts
 
-    wiring = app.wiring
-    home = wiring.home.path.resolve()
+    container = context.container
+    home = container.home.path.resolve()
     program = Path(sys.prefix).resolve()
     user = None
     if manager.system:
         user = pwd.getpwuid(home.stat().st_uid).pw_name
         if user == "root":
-            app.warn(
+            context.warn(
                 "SERVICE_AS_ROOT", "the home belongs to root, so the robot runs as root: a user of its own is safer"
             )
     if credential is not None:
         credential = str(Path(credential).expanduser().absolute())
         if not Path(credential).is_file():
-            refuse("--credential is no file")
-    elif _needs_passphrase(app):
-        app.warn("NO_CREDENTIAL", "only a passphrase opens the robot's vault: give --credential FILE")
+            raise UsageError("--credential is no file")
+    elif _needs_passphrase(context):
+        context.warn("NO_CREDENTIAL", "only a passphrase opens the robot's vault: give --credential FILE")
     writable = [str(home)]
-    if wiring.config.mailbox.startswith("sqlite://"):
-        writable.append(str(Path(wiring.config.mailbox.removeprefix("sqlite://")).parent))
+    if container.config.mailbox.startswith("sqlite://"):
+        writable.append(str(Path(container.config.mailbox.removeprefix("sqlite://")).parent))
     # -P keeps the current folder out of sys.path.
-    command = [sys.executable, "-P", "-m", "fortctl", "--home", str(home), "--account", wiring.account, "--no-input"]
+    command = [sys.executable, "-P", "-m", "fortctl", "--home", str(home), "--account", container.account, "--no-input"]
     return UnitFacts(
-        wiring.account,
+        container.account,
         command,
         writable,
         user,
@@ -119,9 +122,9 @@ def _facts(app: CommandContext, manager: Systemd, credential: str | None) -> Uni
     )
 
 
-def _needs_passphrase(app: CommandContext) -> bool:
-    file = app.wiring.robot_vault_file
-    kinds = [slot.kind for slot in file.header().slots] if file.exists() else [app.wiring.config.slot]
+def _needs_passphrase(context: CommandContext) -> bool:
+    file = context.container.robot_vault_file
+    kinds = [slot.kind for slot in file.header().slots] if file.exists() else [context.container.config.slot]
     return kinds == ["passphrase"]
 
 
@@ -133,9 +136,9 @@ def _manager(system: bool | None) -> Systemd:
     return manager(os.geteuid() == 0 if system is None else system, os.environ)
 
 
-def _name(app: CommandContext) -> str:
-    return f"fortctl-robot-{app.wiring.account}.service"
+def _name(context: CommandContext) -> str:
+    return f"fortctl-robot-{context.container.account}.service"
 
 
-def _mark(app: CommandContext) -> str:
-    return f"# fortctl robot service install: account {app.wiring.account} of {app.wiring.home.path.resolve()}"
+def _mark(context: CommandContext) -> str:
+    return f"# fortctl robot service install: account {context.container.account} of {context.container.home.path.resolve()}"

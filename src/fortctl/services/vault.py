@@ -17,6 +17,12 @@ from fortctl.vault.slots import FLOOR, KdfCost, Keyring, Passphrase, SlotMeta, U
 UNLOCK_S = 0.25
 
 
+KEYFILE_BESIDE = (
+    "KEYFILE_BESIDE_VAULT",
+    "the key file lies beside the vault: it protects backups without it, but not a stolen disk",
+)
+
+
 class GenerationLog(AuditLog, Protocol):
     """An audit log that remembers the vault's generations."""
 

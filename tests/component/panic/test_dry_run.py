@@ -17,8 +17,6 @@ import pytest
 from fortctl.bootstrap import deadline, panic_latch
 from fortctl.bootstrap.deadline import read_in_time
 from fortctl.bootstrap.panic_latch import affected_accounts
-from fortctl.cli.context import CommandContext
-from fortctl.cli.options import Globals
 from fortctl.config import file
 from fortctl.config.home import Home
 from fortctl.errors import BadInputError, ConflictError, NotFoundError, VaultLockedError
@@ -109,10 +107,6 @@ async def test_whatever_is_broken_the_plan_is_told(tmp_path: Path) -> None:
 # -- what is read before the latch -------------------------------------------------------------------------------------
 
 
-def app(home: Path, account: str = "default") -> CommandContext:
-    return CommandContext(Globals(home, account), "panic-disconnect")
-
-
 def test_what_hangs_is_not_waited_for() -> None:
     assert read_in_time(threading.Event().wait, 0.0) is None
     assert read_in_time(lambda: 7) == 7
@@ -146,7 +140,7 @@ def test_a_passphrase_file_that_hangs_is_not_waited_for(tmp_path: Path, monkeypa
     monkeypatch.setattr(deadline, "READ_WITHIN_S", 0.05)
     os.mkfifo(tmp_path / "pipe")
     (tmp_path / "phrase").write_bytes(b"a phrase\n")
-    impatient = deadline.Impatient(Globals(tmp_path, no_input=True))
+    impatient = deadline.ImpatientPrompts()
     with pytest.raises(BadInputError):
         impatient.read_input(str(tmp_path / "pipe"))
     assert impatient.read_input(str(tmp_path / "phrase")) == b"a phrase\n"

@@ -12,7 +12,6 @@ from typing import Any
 import pytest
 
 from fortctl.bootstrap.emergency import EmergencyReader
-from fortctl.cli.context import CommandContext
 from fortctl.cli.options import Globals
 from fortctl.config.home import Home
 from fortctl.errors import FortctlError
@@ -62,7 +61,7 @@ def home(tmp_path: Path) -> Home:
 
 
 def emergency(home: Home) -> EmergencyReader:
-    return EmergencyReader(CommandContext(Globals(home.path)), home, "default")
+    return EmergencyReader(Globals(home.path), home, "default")
 
 
 @pytest.mark.parametrize("where", ["site", "robot"])

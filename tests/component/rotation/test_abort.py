@@ -86,8 +86,8 @@ def test_an_issuer_whose_vault_is_gone_keeps_nobody(
             make_private_folder(stage.home.issuer.path)
             file.create([KeyFile(stage.home.issuer.keyfile)])
             (file.path if vault == "damaged" else stage.home.issuer.keyfile).write_bytes(b"no such thing")
-        app = CommandContext(Globals(stage.home.path, "default", no_input=True))
-        monkeypatch.setattr("rotation.stage.EngineIssuer", lambda stage: issuer_service(app).issuer())
+        container = CommandContext(Globals(stage.home.path, "default", no_input=True)).container
+        monkeypatch.setattr("rotation.stage.EngineIssuer", lambda stage: issuer_service(container).issuer())
         ended = stage.abort()
         for name in made:
             assert f"the issuer's key '{name}' may live: the issuer could not be asked" in ended.left

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from fortctl.bootstrap import rotation as wiring_rotation
+from fortctl.bootstrap.container import Container
 from fortctl.bootstrap.key_lock import key_write_lock
 from fortctl.bootstrap.rotation import rotation_journal
 from fortctl.cli.context import CommandContext
@@ -22,50 +23,53 @@ from support.rotation_world import Robot, Stage
 
 
 @pytest.fixture
-def writer(tmp_path: Path) -> CommandContext:
-    return CommandContext(Globals(tmp_path, "default"), "keys change")
+def writer(tmp_path: Path) -> Container:
+    return CommandContext(Globals(tmp_path, "default"), "keys change").container
 
 
 def another(home: Path, monkeypatch: pytest.MonkeyPatch, what: str) -> RotationJournal:
     """The journal in the hands of another living process."""
     with monkeypatch.context() as there:
         there.setattr(wiring_rotation.os, "getpid", os.getppid)
-        return rotation_journal(CommandContext(Globals(home, "default"), "keys rotate"), what)
+        return rotation_journal(CommandContext(Globals(home, "default"), "keys rotate").container, what)
 
 
 def test_no_rotation_begins_while_a_key_is_written(
-    writer: CommandContext, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    writer: Container, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert process_start_time(os.getppid())
     rotation = another(tmp_path, monkeypatch, "keys rotate (run)")
-    with key_write_lock(writer, Role.SITE):
+    with key_write_lock(writer, "keys change", Role.SITE):
         assert rotation.owner() is None, "nobody works on a rotation"
         with pytest.raises(ConflictError, match=f"keys change \\(pid {os.getpid()}"):
             rotation.take()
     rotation.take()
-    with pytest.raises(ConflictError, match="keys rotate"), key_write_lock(writer, Role.SITE):
+    with pytest.raises(ConflictError, match="keys rotate"), key_write_lock(writer, "keys change", Role.SITE):
         pytest.fail("a rotation is at work")
     rotation.begin(RotationMode.OVERLAP, Scope.SITE, "person")
     rotation.release()
-    with pytest.raises(ConflictError, match="a rotation of the site key is open"), key_write_lock(writer, Role.SITE):
+    with (
+        pytest.raises(ConflictError, match="a rotation of the site key is open"),
+        key_write_lock(writer, "keys change", Role.SITE),
+    ):
         pytest.fail("a rotation of that key is open")
-    with key_write_lock(writer, Role.ROBOT):
+    with key_write_lock(writer, "keys change", Role.ROBOT):
         pass
     rotation.take()
 
 
 def test_two_who_write_keys_wait_for_each_other(
-    writer: CommandContext, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    writer: Container, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = another(tmp_path, monkeypatch, "keys add")
     first.take()
-    monkeypatch.setattr(writer.wiring.clock, "wait", lambda seconds: first.release())
-    with key_write_lock(writer, Role.SITE), pytest.raises(ConflictError, match="keys change"):
+    monkeypatch.setattr(writer.clock, "wait", lambda seconds: first.release())
+    with key_write_lock(writer, "keys change", Role.SITE), pytest.raises(ConflictError, match="keys change"):
         first.take()
 
 
 def test_the_brake_ends_a_rotation_that_somebody_is_at_work_on(
-    writer: CommandContext, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    writer: Container, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """``keys delete --without-unlocking`` beside a rotation that waits at a prompt: it hears of it at its next step."""
     rotation = another(tmp_path, monkeypatch, "keys rotate (run)")
