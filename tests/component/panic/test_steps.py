@@ -18,6 +18,7 @@ from fortctl.services.panic import plan, read_keys
 from fortctl.services.panic.actions import ActionKind
 from fortctl.services.panic.known_key import KeysRead
 from fortctl.services.panic.plan import PLAN, StepKind, TimeLimit
+from fortctl.services.panic.report import failure_of
 from fortctl.services.panic.state import PanicContext
 from fortctl.services.panic.steps import ON_FAILURE, STEPS
 from support.panic_bench import Bench, Issuer, Process, Reader, issued, key, step, told
@@ -204,3 +205,11 @@ async def test_a_machine_that_hangs_in_one_place_costs_that_step_alone(tmp_path:
         assert step(report, name).detail == "it took too long"
     if port != "destroy":
         assert bench.destroyed == ()
+
+
+async def test_a_robot_that_may_run_elsewhere_for_all_that_is_known_was_not_reached(tmp_path: Path) -> None:
+    bench = Bench(tmp_path / "robot", changes={"remote": lambda: threading.Event().wait()})
+    report = await bench.made(plan=limited(plan.LOCATE_ROBOT)).run()
+    failure = failure_of([report], "")
+    assert failure is not None and failure.exit_code == 9
+    assert "whether the robot runs on another host" in step(report, plan.ORDER).detail

@@ -60,7 +60,7 @@ class StepKind:
         on_failure: what follows when it fails.
         limit: how long it may work.
         at_limit: what follows when it has not ended by then; it counts as failed.
-        then_after: the steps that it waits for in the middle of its work.
+        then_after: the steps that it may wait for in the middle of its work.
         remedy: what a person is told to do when it failed (``{account}`` is filled in); empty: nothing of its own.
         reported: it is an entry of ``steps[]`` under this name.
     """
@@ -82,7 +82,8 @@ PLAN: tuple[StepKind, ...] = (
     StepKind(
         LATCH,
         (),
-        "writes the latch: from here on the robot sends no order, over restarts and reboots",
+        "writes the latch before the rest of the command is loaded: from here on the robot sends no order, over restarts"
+        " and reboots",
         _TOLD,
         TimeLimit(3.0),
         "the robot is halted without it; the write goes on in the background",
@@ -93,9 +94,9 @@ PLAN: tuple[StepKind, ...] = (
         LOCATE_ROBOT,
         (LATCH,),
         "reads whether the robot runs on another host",
-        "the robot counts as one of this machine",
+        "unless a robot of this machine was halted, the command ends with 9: one may be trading on another host",
         TimeLimit(2.0),
-        "the robot counts as one of this machine",
+        "as when it fails",
         reported=False,
     ),
     StepKind(
@@ -114,6 +115,7 @@ PLAN: tuple[StepKind, ...] = (
         "the command ends with 9: the robot may still be trading",
         TimeLimit(8.0, timeouts=1),
         "as when it fails",
+        then_after=(HALT,),
     ),
     StepKind(
         READ_KEYS,

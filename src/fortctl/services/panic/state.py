@@ -38,6 +38,7 @@ class PanicState:
         began_ms: when the panic began (ms).
         inventory: the account's keys (read keys, and whatever learns more of them).
         remote: how a robot on another host is halted; None: it runs here (locate robot).
+        location_unknown: it could not be read where the robot runs (locate robot).
         halted: how the robot was halted (halt, order to the robot's host).
         halt_error: why a robot of this machine may still run; empty: it does not (halt, look again).
         host_unreached: a robot on another host may still trade (order to the robot's host).
@@ -52,6 +53,7 @@ class PanicState:
     began_ms: int
     inventory: KeyInventory
     remote: RemoteHaltFactory | None = None
+    location_unknown: bool = False
     halted: HaltResult | None = None
     halt_error: str = ""
     host_unreached: bool = False

@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from typing import Any
 
+from fortctl.errors import RobotUnreachableError
 from fortctl.ports import HookReport, IssuedKey
 from fortctl.services.panic import plan
 from fortctl.services.panic.actions import ActionKind
@@ -77,6 +78,7 @@ async def order_robot(panic: PanicContext) -> str:
     """Have the robot on another host halt."""
     state, options = panic.state, panic.options
     if state.remote is None:
+        await _require_located(panic)
         raise StepNotNeededError
     # A panic that is run again waits for the answer to the order of the first one.
     began_ms = (await _latch_facts(panic)).at_ms
@@ -94,6 +96,17 @@ async def order_robot(panic: PanicContext) -> str:
         raise StepEndedError("queued", halted.detail)
     state.halted = state.halted or halted
     return halted.detail
+
+
+async def _require_located(panic: PanicContext) -> None:
+    """Raise ``RobotUnreachableError`` where a robot may run on another host for all that is known."""
+    if not panic.state.location_unknown:
+        return
+    await panic.wait_for(plan.HALT)
+    if panic.state.halted is None:
+        raise RobotUnreachableError(
+            "it could not be read whether the robot runs on another host", hint="if it does, panic there, too"
+        )
 
 
 def _local_halt(panic: PanicContext) -> LocalHalt:
@@ -379,6 +392,10 @@ def _halt_failed(panic: PanicContext, error: Exception) -> None:
     panic.state.halt_error = why(error)
 
 
+def _locate_failed(panic: PanicContext, error: Exception) -> None:
+    panic.state.location_unknown = True
+
+
 def _order_failed(panic: PanicContext, error: Exception) -> None:
     panic.state.host_unreached = True
     panic.state.add_action(ActionKind.ROBOT_UNREACHED, f"the robot's host was not reached: {why(error)}", queued=False)
@@ -428,6 +445,7 @@ STEPS: dict[str, StepFunction] = {
 }
 # Called when a step failed or its limit was over, beside the table's remedy.
 ON_FAILURE: dict[str, Callable[[PanicContext, Exception], None]] = {
+    plan.LOCATE_ROBOT: _locate_failed,
     plan.HALT: _halt_failed,
     plan.ORDER: _order_failed,
     plan.READ_KEYS: _read_failed,
