@@ -56,7 +56,7 @@ class EmergencyReader:
         self._exchange: str | None = None
         self._config: tuple[Config | None] | None = None
         self._reading = threading.Lock()
-        self._opening: dict[str, threading.Lock] = {who: threading.Lock() for who in ("", "robot", "issuer")}
+        self._opening: dict[str, threading.Lock] = {who: threading.Lock() for who in ("site", "robot", "issuer")}
         self._opened: dict[str, OpenVault | Exception] = {}
 
     # -- the configuration -----------------------------------------------------------------------------------------

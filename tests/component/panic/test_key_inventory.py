@@ -15,6 +15,7 @@ from fortctl.bootstrap.emergency import EmergencyReader
 from fortctl.cli.options import Globals
 from fortctl.config.home import Home
 from fortctl.errors import FortctlError
+from fortctl.keys.fingerprint import fingerprint
 from fortctl.mailbox.sqlite import SqliteMailbox
 from fortctl.model import KeyVerdict
 from fortctl.ports import MailboxRow, NewRecord
@@ -62,6 +63,15 @@ def home(tmp_path: Path) -> Home:
 
 def emergency(home: Home) -> EmergencyReader:
     return EmergencyReader(Globals(home.path), home, "default")
+
+
+async def test_a_vault_that_opens_by_itself_yields_the_key_and_its_fingerprint(home: Home) -> None:
+    vault = VaultFile(home.vault, home.erasure).unlock([KeyFile(home.keyfile)])
+    vault.update([NewRecord(FINGERPRINT_KEY, "", "", "", "", "", Secret("F" * 32), erasable=False, created_at=1)])
+    (key,) = (await read_all_keys(emergency(home))).read.keys
+    assert key.pair is not None and key.pair.api_key == Secret("K" * 64)
+    assert (key.role, key.name, key.tail) == ("site", "site-1", "KKKK")
+    assert key.fingerprint == fingerprint(key.pair.api_key, b"F" * 32)
 
 
 @pytest.mark.parametrize("where", ["site", "robot"])
