@@ -29,7 +29,7 @@ def diagrams() -> str:
     parts = [
         "### A cycle",
         state_diagram(TRANSITIONS),
-        "### The wish",
+        "### The trading mode",
         state_diagram(TRADING_MODE),
         "### The key",
         state_diagram(KEY),

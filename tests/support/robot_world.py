@@ -296,13 +296,13 @@ class WatchedJournal(SqliteJournal):
             raise sqlite3.OperationalError(self.disk)
         super()._check_token()
 
-    def _keep_anchor(self, anchor: JournalCheckpoint) -> None:
+    def _write_checkpoint(self, anchor: JournalCheckpoint) -> None:
         if self._process.dead:
             raise Killed
-        self._anchor_path.write_text(json.dumps(asdict(anchor)))
+        self._checkpoint_path.write_text(json.dumps(asdict(anchor)))
 
-    def room(self) -> int:
-        return 0 if self.low_space else super().room()
+    def free_bytes(self) -> int:
+        return 0 if self.low_space else super().free_bytes()
 
     def append(self, events: Sequence[Event]) -> None:
         if self._process.dead:

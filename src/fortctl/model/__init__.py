@@ -31,6 +31,7 @@ from fortctl.model.trading import (
 )
 
 __all__ = [
+    "PERMISSIONS",
     "AccountState",
     "Balance",
     "BalanceUpdate",
@@ -46,7 +47,6 @@ __all__ = [
     "OrderStatus",
     "OrderType",
     "OrderUpdate",
-    "PERMISSIONS",
     "PendingPair",
     "PolicyVerdict",
     "PriceRange",

@@ -22,8 +22,8 @@ __all__ = [
     "KINDS",
     "RULES",
     "InvariantViolationError",
-    "StrategySimulator",
     "SimulatedStep",
+    "StrategySimulator",
     "profits",
     "strategy_suite",
 ]

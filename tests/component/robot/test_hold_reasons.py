@@ -153,8 +153,8 @@ async def test_a_start_leaves_what_a_person_has_to_look_at(tmp_path: Path) -> No
 def test_what_a_person_has_seen_is_told_by_its_code_and_by_what_stays_true_of_it(
     reason: str, later: str, passes: bool
 ) -> None:
-    seen = Acknowledged().and_(map(read_sentence, ["STRATEGY: broke", reason]))
-    assert seen.and_([read_sentence("UNKNOWN_ORDER: fc-9; 1")]).covers(read_sentence(later)) is passes
+    seen = Acknowledged().with_reasons(map(read_sentence, ["STRATEGY: broke", reason]))
+    assert seen.with_reasons([read_sentence("UNKNOWN_ORDER: fc-9; 1")]).covers(read_sentence(later)) is passes
 
 
 def test_a_start_clears_a_break_alone() -> None:

@@ -230,7 +230,7 @@ async def test_started_by_a_person_after_a_long_break_with_cycles_open_it_is_hel
     await asyncio.sleep(7 * 3600)
     again = Robot(world, tmp_path, pair, resume=False)
     await again.up()
-    assert again.runner.book.wish == "stopped" and again.runner.state == "held"
+    assert again.runner.book.mode == "stopped" and again.runner.state == "held"
     await again.runner.start(by_person=True)
     await again.settle(100)
     assert again.runner.state == "held"

@@ -11,7 +11,7 @@ import pytest
 from fortctl.errors import JournalUnwritableError, VaultDamagedError
 from fortctl.robot.core.events import StrategyNote
 from fortctl.robot.storage.journal import SqliteJournal
-from fortctl.robot.storage.journal_checkpoint import BLOCK, JournalCheckpoint, read_anchor
+from fortctl.robot.storage.journal_checkpoint import BLOCK, JournalCheckpoint, read_checkpoint
 from fortctl.system.clock import SystemClock
 from simulation.loop import simulated
 from support.robot_scenes import DEEP, again, codes, ours, trading
@@ -99,12 +99,12 @@ def test_numbers_come_in_blocks_and_a_clean_end_wastes_none(tmp_path: Path) -> N
         return SqliteJournal(tmp_path / "journal.sqlite", account="default", clock=SystemClock())
 
     def kept() -> JournalCheckpoint:
-        found = read_anchor(tmp_path / "journal.anchor")
+        found = read_checkpoint(tmp_path / "journal.anchor")
         assert found is not None
         return found
 
     journal = opened()
-    assert read_anchor(tmp_path / "journal.anchor") is None
+    assert read_checkpoint(tmp_path / "journal.anchor") is None
     assert journal.reserve(1, 3) == 1 and kept().next == 4 + BLOCK
     before = (tmp_path / "journal.anchor").stat().st_mtime_ns
     assert [journal.reserve(1, 1) for _ in range(BLOCK)] == list(range(4, 4 + BLOCK))

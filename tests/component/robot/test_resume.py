@@ -306,7 +306,7 @@ async def test_a_drain_outlives_a_restart_a_key_loss_and_a_new_key(tmp_path: Pat
     assert robot.runner.state == "draining", "whoever brings it up"
     world.delete_key("a")
     await robot.wait(45)
-    assert robot.runner.state == "key_lost" and robot.runner.book.wish == "draining"
+    assert robot.runner.state == "key_lost" and robot.runner.book.mode == "draining"
     await robot.runner.keys.set(world.key("b"), uid=world.engine.state.accounts["default"].uid)
     await robot.wait(5)
     assert robot.runner.state == "draining"

@@ -114,7 +114,7 @@ def test_killed_and_gone_on_with(
     if issuing.status()["state"] == "stopped":
         # A robot that a command brought up waits for its person after a SIGKILL (contract.md, "local robot"); killed at
         # the last write, it was not even needed any more.
-        assert issuing.status()["reason"] in ("was_running", "drained", "stopped", "no process; the wish is running")
+        assert issuing.status()["reason"] in ("was_running", "drained", "stopped", "no process; mode: running")
         issuing.ok("robot", "start")
     issuing.await_state("running")
     assert {one["status"] for one in issuing.ok("keys", "list")["keys"]} == {"ok"}

@@ -22,7 +22,7 @@ from fortctl.robot.strategy import (
     View,
     buy,
     buy_quantity,
-    draining,
+    drain_plan,
     empty_buy,
     floor_to,
     sellable,
@@ -61,10 +61,10 @@ class DollarCostAveraging:
 
     def plan(self, book: Book, view: View) -> Plan:
         settings = book.settings
-        if settings is None or book.wish is TradingMode.STOPPED:
+        if settings is None or book.mode is TradingMode.STOPPED:
             return Plan()
-        if book.wish is TradingMode.DRAINING:
-            return draining(book, settings, view)
+        if book.mode is TradingMode.DRAINING:
+            return drain_plan(book, settings, view)
         events, intents = sells(book, settings, view)
         due = int(book.notes.get(DUE, "0"))
         if view.now < due:

@@ -55,7 +55,7 @@ class Book:
         self._pools: dict[tuple[str, str], tuple[Decimal, Decimal]] = {}
         self.profits: dict[str, Decimal] = {}
         self.settings: Settings | None = None
-        self.wish = TradingMode.STOPPED
+        self.mode = TradingMode.STOPPED
         self.reason = ""
         self.since = 0
         self.anchor: Decimal | None = None
@@ -70,7 +70,7 @@ class Book:
         self.dust_cost = ZERO
         self.closed = 0
         self.hold: tuple[HoldReason, ...] = ()
-        self.key_mark: KeyStatusChanged | None = None
+        self.key_status: KeyStatusChanged | None = None
         self.last_loss: KeyStatusChanged | None = None
         self.moved: dict[str, Decimal] = {}
         # Commissions in assets whose worth in quote was not known; in no cycle's profit.
@@ -156,24 +156,24 @@ class Book:
         """Take one event in. Raises ``IllegalTransition`` or ``KeyError`` for one that cannot have happened."""
         match event:
             case Configured():
-                self._configured(parse_settings(event.settings))
+                self._apply_settings(parse_settings(event.settings))
             case AssetsNamed():
-                self._named(event.base, event.quote)
+                self._apply_assets(event.base, event.quote)
             case ModeChanged():
-                self._wished(event)
+                self._apply_mode(event)
             case Anchored():
-                self._anchored(event)
+                self._apply_anchor(event)
             case Trailed():
                 self.levels.discard(event.dropped)
                 self.levels.add(event.added)
             case OrderIntended():
-                self._intended(event)
+                self._apply_intent(event)
             case OrderStatusReported():
-                self._told(event)
+                self._apply_status(event)
             case OrderNotFound():
-                self._absent(event)
+                self._apply_not_found(event)
             case FillRecorded():
-                self._booked(event)
+                self._apply_fill(event)
             case DustLeft():
                 cycle = self.cycles[event.cycle]
                 cycle.state = advance(cycle.state, CycleEvent.TOO_SMALL)
@@ -189,19 +189,19 @@ class Book:
             case Released():
                 self.hold = ()
             case KeyStatusChanged():
-                self.key_mark = event
+                self.key_status = event
                 self.last_loss = event if event.what == "lost" else self.last_loss
             case _:
                 raise TypeError(f"unknown event {type(event).__name__}")
 
-    def _named(self, base: str, quote: str) -> None:
+    def _apply_assets(self, base: str, quote: str) -> None:
         if (base, quote) != (self.base, self.quote):
             # Dust is of one symbol: it waits until that is traded again.
             self._pools[self.base, self.quote] = (self.dust, self.dust_cost)
             self.dust, self.dust_cost = self._pools.pop((base, quote), (ZERO, ZERO))
             self.base, self.quote = base, quote
 
-    def _configured(self, settings: Settings) -> None:
+    def _apply_settings(self, settings: Settings) -> None:
         if self.settings is not None and settings.strategy != self.settings.strategy:
             self.anchor, self.levels, self.notes = None, set(), {}
         self.settings = settings
@@ -211,18 +211,18 @@ class Book:
             more = range(kept[-1] + 1, kept[-1] + 1 + settings.levels - len(kept))
             self.levels = {*kept, *more}
 
-    def _wished(self, event: ModeChanged) -> None:
-        if event.wish == TradingMode.RUNNING and not self.live:
+    def _apply_mode(self, event: ModeChanged) -> None:
+        if event.mode == TradingMode.RUNNING and not self.live:
             # A fresh start lays a fresh grid at the price of then.
             self.anchor, self.levels, self.notes = None, set(), {}
-        self.wish, self.reason, self.since = TradingMode(event.wish), event.reason, event.at
+        self.mode, self.reason, self.since = TradingMode(event.mode), event.reason, event.at
 
-    def _anchored(self, event: Anchored) -> None:
+    def _apply_anchor(self, event: Anchored) -> None:
         assert isinstance(self.settings, GridSettings)
         self.anchor = event.price
         self.levels = set(range(1, self.settings.levels + 1))
 
-    def _intended(self, event: OrderIntended) -> None:
+    def _apply_intent(self, event: OrderIntended) -> None:
         cycle = self.cycles.get(event.cycle)
         if cycle is None:
             cycle = self.cycles[event.cycle] = Cycle(event.cycle, event.level, event.price, self.symbol, event.at)
@@ -247,7 +247,7 @@ class Book:
         cycle.names.append(event.client_order_id)
         self.open_orders.add(event.client_order_id)
 
-    def _told(self, event: OrderStatusReported) -> None:
+    def _apply_status(self, event: OrderStatusReported) -> None:
         order = self.orders[event.client_order_id]
         status = OrderStatus(event.status)
         # Events may come doubled and late: what was executed never shrinks, and final stays final.
@@ -257,13 +257,13 @@ class Book:
         order.executed = max(order.executed, event.executed)
         self._settle(order)
 
-    def _absent(self, event: OrderNotFound) -> None:
+    def _apply_not_found(self, event: OrderNotFound) -> None:
         order = self.orders[event.client_order_id]
         if not order.final:
             order.absent = True
         self._settle(order)
 
-    def _booked(self, event: FillRecorded) -> None:
+    def _apply_fill(self, event: FillRecorded) -> None:
         order = self.orders[event.client_order_id]
         if event.trade_id in order.trades:
             return

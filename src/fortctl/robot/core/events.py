@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from decimal import Decimal
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 from fortctl.robot.core.hold_reasons import HoldReason, read_sentence
 
@@ -20,8 +20,19 @@ class Event:
     kind: ClassVar[str] = ""
 
     def as_json(self) -> dict[str, Any]:
+        """Return what the journal stores: fields by name, decimals as text."""
         # Not asdict(): it copies every value, and each write to the journal waits for it.
         return {name: f"{value:f}" if isinstance(value, Decimal) else value for name, value in vars(self).items()}
+
+    @classmethod
+    def from_json(cls, body: Mapping[str, Any]) -> Self:
+        """Read what :meth:`as_json` wrote. Raises ``KeyError``, ``TypeError``, ``ArithmeticError``."""
+        values = {}
+        for part in fields(cls):
+            if part.name in body:
+                value = body[part.name]
+                values[part.name] = Decimal(value) if part.type == "Decimal" else value
+        return cls(**values)
 
 
 @dataclass(frozen=True)
@@ -43,12 +54,19 @@ class AssetsNamed(Event):
 
 @dataclass(frozen=True)
 class ModeChanged(Event):
-    """The wish changed: ``stopped``, ``running`` or ``draining``, and why."""
+    """The trading mode changed to ``stopped``, ``running`` or ``draining``; the journal stores it as ``wish``."""
 
     kind: ClassVar[str] = "wished"
-    wish: str
+    mode: str
     reason: str
     at: int
+
+    def as_json(self) -> dict[str, Any]:
+        return {"wish": self.mode, "reason": self.reason, "at": self.at}
+
+    @classmethod
+    def from_json(cls, body: Mapping[str, Any]) -> ModeChanged:
+        return cls(body["wish"], body["reason"], body["at"])
 
 
 @dataclass(frozen=True)
@@ -212,16 +230,8 @@ _KINDS: dict[str, type[Event]] = {
 
 
 def event_from_json(kind: str, body: Mapping[str, Any]) -> Event:
-    """Read back what :meth:`Event.as_json` wrote."""
-    cls = _KINDS[kind]
-    if cls is Held:
-        return Held.from_json(body)
-    values = {}
-    for part in fields(cls):
-        if part.name in body:
-            value = body[part.name]
-            values[part.name] = Decimal(value) if part.type == "Decimal" else value
-    return cls(**values)
+    """Return the event that :meth:`Event.as_json` wrote under a kind. Raises ``KeyError`` for an unknown kind."""
+    return _KINDS[kind].from_json(body)
 
 
 @dataclass(frozen=True)

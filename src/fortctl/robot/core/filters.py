@@ -11,7 +11,7 @@ from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
 from fortctl.model import SymbolRules
 
 
-def refusal(rules: SymbolRules, leg: str, price: Decimal, quantity: Decimal, reference: Decimal) -> str | None:
+def violated_filter(rules: SymbolRules, leg: str, price: Decimal, quantity: Decimal, reference: Decimal) -> str | None:
     """Return the name of the filter that an order would break, or None.
 
     Args:
@@ -45,7 +45,7 @@ def sellable(quantity: Decimal, price: Decimal, rules: SymbolRules) -> bool:
     return quantity >= max(rules.min_quantity, rules.step_size) and quantity * price >= rules.min_notional
 
 
-def most(quantity: Decimal, price: Decimal, rules: SymbolRules) -> Decimal:
+def capped_quantity(quantity: Decimal, price: Decimal, rules: SymbolRules) -> Decimal:
     """Return a quantity rounded down to the step, and to what one order at that price may be at the most."""
     if rules.max_quantity:
         quantity = min(quantity, rules.max_quantity)

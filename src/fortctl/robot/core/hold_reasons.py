@@ -128,7 +128,7 @@ class Acknowledged:
     subjects: frozenset[tuple[str, str]] = frozenset()
     missing: Mapping[str, Decimal] = field(default_factory=dict)
 
-    def and_(self, reasons: Iterable[HoldReason]) -> Acknowledged:
+    def with_reasons(self, reasons: Iterable[HoldReason]) -> Acknowledged:
         """Return these and more."""
         subjects, missing = set(self.subjects), dict(self.missing)
         for reason in reasons:

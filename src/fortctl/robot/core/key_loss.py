@@ -24,7 +24,8 @@ class Cause:
     """Why a key counts as lost.
 
     Attributes:
-        reason: as :class:`fortctl.keys.rejection.Rejection` names it, or ``trading_right_removed``, ``trading_disabled``.
+        reason: a name of :class:`fortctl.keys.rejection.Rejection`, or ``trading_right_removed``,
+            ``trading_disabled``.
         certainty: ``certain``, ``likely`` or ``possible``.
         why: what it was read from, in words.
         code: the exchange's code.
@@ -73,14 +74,14 @@ class KeyLoss:
         self.cause = cause
         self.lowest = self.highest = price
 
-    def see(self, price: Decimal) -> None:
+    def follow_price(self, price: Decimal) -> None:
         """Follow the market."""
         self.lowest = price if self.lowest is None else min(self.lowest, price)
         self.highest = price if self.highest is None else max(self.highest, price)
         if self.price is None:
             self.price = price
 
-    def learn(self, seen: PriceRange) -> None:
+    def include_range(self, seen: PriceRange) -> None:
         """Take in where the market was while another process, or none, watched."""
         for price in (seen.lowest, seen.highest):
             self.lowest = price if self.lowest is None else min(self.lowest, price)

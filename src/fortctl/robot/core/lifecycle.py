@@ -80,7 +80,7 @@ class LifecycleFacts:
         hold: why it waits for a person; empty when it does not.
     """
 
-    wish: TradingMode = TradingMode.STOPPED
+    mode: TradingMode = TradingMode.STOPPED
     key: Key = Key.NONE
     candidate: bool = False
     books: Books = Books.STALE
@@ -93,14 +93,14 @@ DERIVED: tuple[tuple[str, Callable[[LifecycleFacts], bool]], ...] = (
     ("latched", lambda facts: facts.latched),
     ("verifying", lambda facts: facts.candidate and facts.key is not Key.LOADED),
     ("key_lost", lambda facts: facts.key is Key.LOST),
-    ("awaiting_key", lambda facts: facts.key is Key.NONE and facts.wish is not TradingMode.STOPPED),
+    ("awaiting_key", lambda facts: facts.key is Key.NONE and facts.mode is not TradingMode.STOPPED),
     (
         "reconciling",
-        lambda facts: facts.key is Key.LOADED and facts.books is Books.STALE and facts.wish is not TradingMode.STOPPED,
+        lambda facts: facts.key is Key.LOADED and facts.books is Books.STALE and facts.mode is not TradingMode.STOPPED,
     ),
     ("held", lambda facts: bool(facts.hold)),
-    ("draining", lambda facts: facts.wish is TradingMode.DRAINING),
-    ("running", lambda facts: facts.wish is TradingMode.RUNNING),
+    ("draining", lambda facts: facts.mode is TradingMode.DRAINING),
+    ("running", lambda facts: facts.mode is TradingMode.RUNNING),
     ("stopped", lambda facts: True),
 )
 

@@ -89,15 +89,15 @@ def fill_record(fill: Fill, client_order_id: str) -> FillRecorded:
     )
 
 
-def to_look_up(book: Book, open_orders: Iterable[OrderState]) -> list[Order]:
+def orders_to_look_up(book: Book, open_orders: Iterable[OrderState]) -> list[Order]:
     """Return our orders that may still change and are not among the open ones: each must be asked for."""
     seen = {order.client_order_id for order in open_orders}
     return [order for order in book.unsettled() if order.client_order_id not in seen]
 
 
-def missed_something(book: Book, open_orders: Sequence[OrderState]) -> bool:
+def has_missed_events(book: Book, open_orders: Sequence[OrderState]) -> bool:
     """Return whether the exchange's open orders tell more than the book has heard."""
-    return bool(to_look_up(book, open_orders)) or any(
+    return bool(orders_to_look_up(book, open_orders)) or any(
         order.executed != ours.executed
         for order in open_orders
         if (ours := book.orders.get(order.client_order_id)) is not None

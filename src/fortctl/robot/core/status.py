@@ -86,7 +86,7 @@ def resume_preview(book: Book, intents: Sequence[Intent], price: Decimal | None)
     kept = [order for order in book.unsettled() if not order.final]
     have, cost = book.inventory(), sum((c.held_quantity * c.unit_cost for c in book.live_cycles()), book.dust_cost)
     return {
-        "wish": book.wish.value,
+        "wish": book.mode.value,
         "keeps": {
             "orders": len(kept),
             "buys_worth": _worth((o.price, o.quantity - o.executed) for o in kept if o.leg == "buy"),

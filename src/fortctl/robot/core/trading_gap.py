@@ -16,11 +16,11 @@ class TradingGap:
 
     Attributes:
         total: seconds in which no order could leave.
-        told: ``{at, gap_s}``: when the last gap ended, and their sum in seconds; None before there was one.
+        report: ``{at, gap_s}``: when the last gap ended, and their sum in seconds; None before there was one.
     """
 
     total: float = 0.0
-    told: dict[str, str] | None = None
+    report: dict[str, str] | None = None
     _until: float = 0.0
     _from: float | None = None
 
@@ -43,4 +43,4 @@ class TradingGap:
         if self._from is not None:
             self.total += now - self._from
             self._from = None
-            self.told = {"at": rfc3339(at) or "", "gap_s": f"{self.total:.6f}"}
+            self.report = {"at": rfc3339(at) or "", "gap_s": f"{self.total:.6f}"}

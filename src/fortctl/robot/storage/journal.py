@@ -19,7 +19,7 @@ from fortctl.errors import ConflictError, JournalUnwritableError
 from fortctl.ports import Clock
 from fortctl.robot.core.events import Event, event_from_json
 from fortctl.robot.core.reconciliation import LastContact
-from fortctl.robot.storage.journal_checkpoint import BLOCK, JournalCheckpoint, read_anchor, write_anchor
+from fortctl.robot.storage.journal_checkpoint import BLOCK, JournalCheckpoint, read_checkpoint, write_checkpoint
 from fortctl.store.sqlite import connect, damaged, transaction
 
 MIGRATIONS = (
@@ -65,8 +65,8 @@ class SqliteJournal:
         self._account = account
         self._clock = clock
         self._take_over(path)
-        self._anchor_path = path.with_suffix(".anchor")
-        anchor = read_anchor(self._anchor_path)
+        self._checkpoint_path = path.with_suffix(".anchor")
+        anchor = read_checkpoint(self._checkpoint_path)
         # No number from here on was ever used, as far as this process knows; and as far as the anchor covers.
         self._unused = self._covered = anchor.next if anchor is not None else 1
         self._behind = anchor.missing(self._id(), self._last_seq()) if anchor is not None else ""
@@ -117,14 +117,14 @@ class SqliteJournal:
 
     def _cover(self, upto: int, *, exactly: bool = False) -> None:
         with self._writing():
-            there = read_anchor(self._anchor_path)
+            there = read_checkpoint(self._checkpoint_path)
             # Nobody else writes it meanwhile: the token was just checked, under the journal's own lock.
             upto = upto if exactly or there is None else max(upto, there.next)
-            self._keep_anchor(JournalCheckpoint(self._id(), self._last_seq(), upto))
+            self._write_checkpoint(JournalCheckpoint(self._id(), self._last_seq(), upto))
         self._covered = upto
 
-    def _keep_anchor(self, anchor: JournalCheckpoint) -> None:
-        write_anchor(self._anchor_path, anchor)
+    def _write_checkpoint(self, anchor: JournalCheckpoint) -> None:
+        write_checkpoint(self._checkpoint_path, anchor)
 
     def _id(self) -> str:
         row = self._connection.execute("SELECT id FROM identity WHERE account = ?", (self._account,)).fetchone()
@@ -137,8 +137,8 @@ class SqliteJournal:
         """Write events, durably, as one.
 
         Raises:
-            JournalUnwritableError: the disk is full or fails, or another process holds the file. Whether the events were
-                written is not known: the journal must be read again.
+            JournalUnwritableError: the disk is full or fails, or another process holds the file. It is not known whether
+                the events were written, so the journal must be read again.
             ConflictError: another robot has taken over.
         """
         now = self._clock.now_ms()
@@ -166,7 +166,7 @@ class SqliteJournal:
         with self._writing():
             self._connection.execute("UPDATE lease SET token = token WHERE account = ?", (self._account,))
 
-    def room(self) -> int:
+    def free_bytes(self) -> int:
         """Return how many bytes are left on the journal's disk for this process."""
         told = os.statvfs(self._folder)
         return told.f_bavail * told.f_frsize
@@ -175,7 +175,7 @@ class SqliteJournal:
         """Return whether our fencing token is still the newest."""
         return self._stored_token() == self._token
 
-    def keep_mark(self, mark: LastContact) -> None:
+    def keep_contact(self, mark: LastContact) -> None:
         """Remember the last accepted signed answer. Raises as :meth:`append`."""
         with self._writing():
             self._connection.execute(
@@ -184,7 +184,7 @@ class SqliteJournal:
                 (self._account, mark.at, f"{mark.price:f}"),
             )
 
-    def mark(self) -> LastContact | None:
+    def last_contact(self) -> LastContact | None:
         found = self._connection.execute("SELECT at, price FROM mark WHERE account = ?", (self._account,)).fetchone()
         return LastContact(int(found[0]), Decimal(found[1])) if found else None
 

@@ -40,7 +40,7 @@ class JournalCheckpoint:
         return ""
 
 
-def read_anchor(path: Path) -> JournalCheckpoint | None:
+def read_checkpoint(path: Path) -> JournalCheckpoint | None:
     """Return the anchor, or None where there is none yet. Raises ``VaultDamagedError``."""
     try:
         told = json.loads(read_regular(path))
@@ -54,7 +54,7 @@ def read_anchor(path: Path) -> JournalCheckpoint | None:
         ) from None
 
 
-def write_anchor(path: Path, anchor: JournalCheckpoint) -> None:
+def write_checkpoint(path: Path, anchor: JournalCheckpoint) -> None:
     """Replace the anchor durably. Raises ``JournalUnwritableError``."""
     try:
         replace_file(path, json.dumps(asdict(anchor), sort_keys=True).encode())

@@ -46,14 +46,14 @@ def offline_status(path: Path) -> dict[str, Any]:
                 book.replay(read_events(connection))
             except (KeyError, IllegalTransitionError) as error:
                 raise damaged(path, error) from error
-    status = robot_status(book, "held" if book.hold else book.wish.value)
-    # Nothing trades without a process, whatever the wish: it says what a service manager would go on with.
+    status = robot_status(book, "held" if book.hold else book.mode.value)
+    # Nothing trades without a process; the mode is what a service manager would start it with.
     if status["state"] in ("running", "draining"):
-        status["reason"], status["state"] = f"no process; the wish is {status['state']}", "stopped"
+        status["reason"], status["state"] = f"no process; mode: {status['state']}", "stopped"
     status["cycle_list"] = book.cycle_rows()
-    if book.key_mark is not None and book.key_mark.what == "lost":
+    if book.key_status is not None and book.key_status.what == "lost":
         # What is known without the market and the exchange: a robot that answers tells more.
-        lost = book.key_mark
+        lost = book.key_status
         status["key_loss"] = {
             "since": rfc3339(lost.at),
             "code": lost.code,

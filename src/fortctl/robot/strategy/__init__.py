@@ -24,23 +24,23 @@ from fortctl.model import OrderStatus, SymbolRules
 from fortctl.robot.core.book import Book
 from fortctl.robot.core.cycle import Cycle, CycleState, Order
 from fortctl.robot.core.events import Cancel, DustLeft, Event, Intent, Place, StrategyNote
-from fortctl.robot.core.filters import ceil_to, floor_to, most, refusal, sellable
+from fortctl.robot.core.filters import capped_quantity, ceil_to, floor_to, sellable, violated_filter
 from fortctl.robot.core.lifecycle import TradingMode
 from fortctl.robot.core.settings import PluginSettings, Settings
 from fortctl.robot.strategy.api import (
     Plan,
     Strategy,
     View,
-    bounded,
     buy,
     buy_quantity,
     cancel_buys,
-    draining,
+    drain_plan,
     empty_buy,
     nudge,
     on_the_market,
     sell_price,
     sells,
+    within_bounds,
     would_self_trade,
 )
 
@@ -64,20 +64,20 @@ __all__ = [
     "SymbolRules",
     "TradingMode",
     "View",
-    "bounded",
     "buy",
     "buy_quantity",
     "cancel_buys",
+    "capped_quantity",
     "ceil_to",
-    "draining",
+    "drain_plan",
     "empty_buy",
     "floor_to",
-    "most",
     "nudge",
     "on_the_market",
-    "refusal",
     "sell_price",
     "sellable",
     "sells",
+    "violated_filter",
+    "within_bounds",
     "would_self_trade",
 ]

@@ -16,7 +16,7 @@ from fortctl.model import OrderStatus, SymbolRules
 from fortctl.robot.core.book import Book
 from fortctl.robot.core.cycle import Cycle, CycleState
 from fortctl.robot.core.events import Cancel, DustLeft, Event, Intent, Place
-from fortctl.robot.core.filters import ceil_to, floor_to, most, refusal, sellable
+from fortctl.robot.core.filters import capped_quantity, ceil_to, floor_to, sellable, violated_filter
 from fortctl.robot.core.lifecycle import TradingMode
 from fortctl.robot.core.settings import Settings
 
@@ -56,13 +56,13 @@ class Plan:
         quiet_below: an empty plan may promise to stay empty while the price is below this, until something else
             happens: the strategy is not asked again for each trade of the market.
         wake_at: ask again at this time of the exchange (ms, as :attr:`View.now`), though nothing happens until then.
-        waits: why something that would be wanted is not (``CODE: text``); people see it while it is so.
+        blocked_reasons: why something that would be wanted is not (``CODE: text``); people see it while it is so.
     """
 
     events: tuple[Event, ...] = ()
     intents: tuple[Intent, ...] = ()
     quiet_below: Decimal | None = None
-    waits: tuple[str, ...] = ()
+    blocked_reasons: tuple[str, ...] = ()
     wake_at: int | None = None
 
 
@@ -103,10 +103,10 @@ def first_sell(book: Book, cycle: Cycle, view: View) -> Place | None:
     """
     quantity, price = cycle.promised, cycle.sell_price
     if (
-        book.wish is TradingMode.STOPPED
-        or not sells_now(book, cycle, view)
-        or refusal(view.rules, "sell", price, quantity, view.price)
-        or quantity != most(cycle.held_quantity + book.dust, price, view.rules)
+        book.mode is TradingMode.STOPPED
+        or not may_sell(book, cycle, view)
+        or violated_filter(view.rules, "sell", price, quantity, view.price)
+        or quantity != capped_quantity(cycle.held_quantity + book.dust, price, view.rules)
     ):
         return None
     return Place(cycle.id, cycle.level, "sell", price, quantity)
@@ -119,21 +119,21 @@ def sells(book: Book, settings: Settings, view: View) -> tuple[list[Event], list
     pool = book.dust
     # As the exchange fills them: who takes the dust along must not depend on when one of them was heard of.
     for cycle in sorted(book.live_cycles(), key=lambda one: (-one.buy_price, one.id)):
-        if not sells_now(book, cycle, view):
+        if not may_sell(book, cycle, view):
             continue
         price = _price_of_sell(cycle, settings, view)
         have = cycle.held_quantity
-        quantity = most(have + pool, price, view.rules)
+        quantity = capped_quantity(have + pool, price, view.rules)
         if not sellable(quantity, price, view.rules):
             events.append(DustLeft(cycle.id))
-        elif not refusal(view.rules, "sell", price, quantity, view.price):
+        elif not violated_filter(view.rules, "sell", price, quantity, view.price):
             dust = max(ZERO, quantity - have)
             pool -= dust
             intents.append(Place(cycle.id, cycle.level, "sell", price, quantity, dust))
     return events, intents
 
 
-def sells_now(book: Book, cycle: Cycle, view: View) -> bool:
+def may_sell(book: Book, cycle: Cycle, view: View) -> bool:
     """Return whether a cycle's sell may leave now: bought, not refused a moment ago, not promised to one in doubt."""
     return cycle.state is CycleState.BOUGHT and cycle.id not in view.blocked_sells and cycle.id not in book.doubted
 
@@ -151,7 +151,7 @@ def _price_of_sell(cycle: Cycle, settings: Settings, view: View) -> Decimal:
     return ceil_to(max(price, view.price) + nudge(refusals, view.rules), view.rules.tick_size)
 
 
-def waiting(plan: Plan, book: Book, settings: Settings, view: View) -> tuple[str, ...]:
+def blocked_reasons(plan: Plan, book: Book, settings: Settings, view: View) -> tuple[str, ...]:
     """Return why what was bought is not offered for sale by a plan, and what the plan itself waits for."""
     if view.rules.status != "TRADING":
         return (f"HALTED: {view.rules.symbol} does not trade now ({view.rules.status}): nothing is placed",)
@@ -162,12 +162,12 @@ def waiting(plan: Plan, book: Book, settings: Settings, view: View) -> tuple[str
         if cycle.state is not CycleState.BOUGHT or cycle.id in settled or cycle.id in book.doubted:
             continue
         price = _price_of_sell(cycle, settings, view)
-        quantity = most(cycle.held_quantity, price, view.rules)
-        broken = refusal(view.rules, "sell", price, quantity, view.price)
+        quantity = capped_quantity(cycle.held_quantity, price, view.rules)
+        broken = violated_filter(view.rules, "sell", price, quantity, view.price)
         why = f"{broken} forbids it now" if broken else "the exchange refused it a moment ago"
         if broken or cycle.id in view.blocked_sells:
             found.append(f"SELL_WAITS: cycle {cycle.id} does not sell {quantity:f} at {price:f}: {why}")
-    return (*found, *plan.waits)
+    return (*found, *plan.blocked_reasons)
 
 
 def nudge(refusals: int, rules: SymbolRules) -> Decimal:
@@ -193,7 +193,7 @@ def check_rules(settings: Settings, rules: SymbolRules) -> None:
         )
 
 
-def out_of_bounds(settings: Settings, price: Decimal) -> list[tuple[str, str]]:
+def bounds_warnings(settings: Settings, price: Decimal) -> list[tuple[str, str]]:
     """Return warnings (code, message) where floor or ceiling keep every buy away from the market."""
     floor, ceiling = settings.price_floor, settings.price_ceiling
     if ceiling is not None and ceiling < price:
@@ -210,7 +210,7 @@ def out_of_bounds(settings: Settings, price: Decimal) -> list[tuple[str, str]]:
 
 def buy_quantity(order_quote: Decimal, price: Decimal, rules: SymbolRules) -> Decimal:
     """Return the quantity of one buy for a quote amount, rounded down to the step."""
-    return most(order_quote / price, price, rules)
+    return capped_quantity(order_quote / price, price, rules)
 
 
 def buy(book: Book, settings: Settings, view: View, level: int, price: Decimal, bound: Decimal) -> Place | None:
@@ -220,11 +220,11 @@ def buy(book: Book, settings: Settings, view: View, level: int, price: Decimal, 
         price: rounded to the tick.
         bound: quote that is bound already, orders of this plan included.
     """
-    if level in view.blocked or price <= 0 or not bounded(settings, price) or would_self_trade(book, price):
+    if level in view.blocked or price <= 0 or not within_bounds(settings, price) or would_self_trade(book, price):
         return None
     quantity = buy_quantity(settings.order_quote, price, view.rules)
     after = floor_to(quantity * (ONE - view.rate), view.rules.step_size)
-    if refusal(view.rules, "buy", price, quantity, view.price) or not sellable(after, price, view.rules):
+    if violated_filter(view.rules, "buy", price, quantity, view.price) or not sellable(after, price, view.rules):
         return None
     if settings.max_quote is not None and bound + quantity * price > settings.max_quote:
         return None
@@ -245,7 +245,7 @@ def would_self_trade(book: Book, price: Decimal) -> bool:
     return False
 
 
-def bounded(settings: Settings, price: Decimal) -> bool:
+def within_bounds(settings: Settings, price: Decimal) -> bool:
     """Return whether a buy at a price lies within floor and ceiling."""
     floor, ceiling = settings.price_floor, settings.price_ceiling
     return (floor is None or price >= floor) and (ceiling is None or price <= ceiling)
@@ -269,7 +269,7 @@ def cancel_buys(book: Book) -> list[Intent]:
     return [Cancel(cycle.orders["buy"]) for cycle in book.live_cycles() if on_the_market(book, cycle)]
 
 
-def out_of_place(book: Book) -> list[Cancel]:
+def disallowed_buys(book: Book) -> list[Cancel]:
     """Return cancels of the buys that settings allow no more: outside the bounds, or (lowest first) over the budget.
 
     What they have bought stays, and is sold.
@@ -279,20 +279,20 @@ def out_of_place(book: Book) -> list[Cancel]:
         return []
     orders = [book.orders[cycle.orders["buy"]] for cycle in book.live_cycles() if on_the_market(book, cycle)]
     found, bound = [], book.committed_quote()
-    for order in sorted(orders, key=lambda one: (bounded(settings, one.price), one.price)):
+    for order in sorted(orders, key=lambda one: (within_bounds(settings, one.price), one.price)):
         over = settings.max_quote is not None and bound > settings.max_quote
-        if over or not bounded(settings, order.price):
+        if over or not within_bounds(settings, order.price):
             found.append(Cancel(order.client_order_id))
             bound -= (order.quantity - order.booked) * order.price
     return found
 
 
-def draining(book: Book, settings: Settings, view: View) -> Plan:
+def drain_plan(book: Book, settings: Settings, view: View) -> Plan:
     """Return the plan of a drain: sell what there is, take the buys back."""
     events, intents = sells(book, settings, view)
     return Plan(tuple(events), (*intents, *cancel_buys(book)))
 
 
-def drained(book: Book) -> bool:
+def is_drained(book: Book) -> bool:
     """Return whether a drain has nothing left to wait for."""
-    return book.wish is TradingMode.DRAINING and not book.live
+    return book.mode is TradingMode.DRAINING and not book.live

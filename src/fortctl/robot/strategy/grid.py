@@ -18,14 +18,14 @@ from fortctl.robot.strategy.api import (
     Plan,
     Strategy,
     View,
-    bounded,
     buy,
     buy_quantity,
-    draining,
+    drain_plan,
     empty_buy,
     nudge,
     on_the_market,
     sells,
+    within_bounds,
 )
 
 
@@ -68,11 +68,11 @@ class Grid:
 
     def plan(self, book: Book, view: View) -> Plan:
         """Return what is wanted now, by the book's wish; nothing when it is ``stopped``."""
-        if book.settings is None or book.wish is TradingMode.STOPPED:
+        if book.settings is None or book.mode is TradingMode.STOPPED:
             return Plan()
         settings = _own(book.settings)
-        if book.wish is TradingMode.DRAINING:
-            return draining(book, settings, view)
+        if book.mode is TradingMode.DRAINING:
+            return drain_plan(book, settings, view)
         events, intents = sells(book, settings, view)
         if book.anchor is None:
             # No level may lie above the ceiling: a grid that begins above it waits below it.
@@ -83,8 +83,8 @@ class Grid:
             return Plan((*events, *trails), (*intents, *cancels))
         orders = [*_out_of_grid_orders(book), *_buys(book, settings, view)]
         if events or intents or orders:
-            return Plan(tuple(events), (*intents, *orders), waits=_waits(book, settings, view))
-        return Plan(quiet_below=_quiet_below(book, settings, view), waits=_waits(book, settings, view))
+            return Plan(tuple(events), (*intents, *orders), blocked_reasons=_waits(book, settings, view))
+        return Plan(quiet_below=_quiet_below(book, settings, view), blocked_reasons=_waits(book, settings, view))
 
 
 def builtin(name: str) -> Strategy:
@@ -113,7 +113,7 @@ def _trail(book: Book, settings: GridSettings, view: View) -> tuple[list[Event],
     while (
         free
         and view.price >= level_price(settings, book.anchor, top - 2, view.rules.tick_size)
-        and bounded(settings, level_price(settings, book.anchor, top - 1, view.rules.tick_size))
+        and within_bounds(settings, level_price(settings, book.anchor, top - 1, view.rules.tick_size))
     ):
         lowest, top = free.pop(), top - 1
         levels.discard(lowest)
@@ -158,7 +158,7 @@ def _quiet_below(book: Book, settings: GridSettings, view: View) -> Decimal | No
     if any(price < view.price for price in waiting):
         return None
     top = min({*book.levels, *taken})
-    if settings.trail_up and bounded(settings, level_price(settings, anchor, top - 1, tick)):
+    if settings.trail_up and within_bounds(settings, level_price(settings, anchor, top - 1, tick)):
         waiting.append(level_price(settings, anchor, top - 2, tick))
     return min(waiting, default=Decimal("Infinity"))
 
@@ -170,7 +170,7 @@ def _waits(book: Book, settings: GridSettings, view: View) -> tuple[str, ...]:
     if book.anchor is None or not free or any(cycle.state is CycleState.BUYING for cycle in live):
         return ()
     prices = sorted(level_price(settings, book.anchor, level, view.rules.tick_size) for level in free)
-    if any(bounded(settings, price) for price in prices):
+    if any(within_bounds(settings, price) for price in prices):
         return ()
     return (
         f"BOUNDS: nothing is bought, every free level ({prices[0]:f} to {prices[-1]:f}) lies outside floor and ceiling;"

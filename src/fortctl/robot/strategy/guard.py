@@ -7,9 +7,17 @@ from decimal import Decimal
 from fortctl.robot.core.book import Book
 from fortctl.robot.core.cycle import CycleState
 from fortctl.robot.core.events import Anchored, Cancel, DustLeft, Event, Intent, Place, StrategyNote, Trailed
-from fortctl.robot.core.filters import floor_to, refusal, sellable
+from fortctl.robot.core.filters import floor_to, sellable, violated_filter
 from fortctl.robot.core.lifecycle import TradingMode
-from fortctl.robot.strategy.api import Plan, View, bounded, out_of_place, sells_now, waiting, would_self_trade
+from fortctl.robot.strategy.api import (
+    Plan,
+    View,
+    blocked_reasons,
+    disallowed_buys,
+    may_sell,
+    within_bounds,
+    would_self_trade,
+)
 
 ZERO, ONE = Decimal(0), Decimal(1)
 NOTE_LENGTH = 200
@@ -28,17 +36,17 @@ def apply_limits(plan: Plan, book: Book, view: View) -> tuple[Plan, list[str]]:
         complaints.append("an event that is not the strategy's to write")
     intents: list[Intent] = []
     state = _Allowance(book, view)
-    if book.settings is not None and book.wish is not TradingMode.STOPPED:
+    if book.settings is not None and book.mode is not TradingMode.STOPPED:
         for intent in plan.intents:
             why = state.refuses(intent)
             if why is None:
                 intents.append(intent)
             else:
                 complaints.append(f"{type(intent).__name__.lower()}: {why}")
-    if book.wish is TradingMode.RUNNING:
-        intents += [cancel for cancel in out_of_place(book) if cancel not in intents]
+    if book.mode is TradingMode.RUNNING:
+        intents += [cancel for cancel in disallowed_buys(book) if cancel not in intents]
     quiet = None if events or intents or complaints else plan.quiet_below
-    waits = waiting(plan, book, book.settings, view) if book.settings is not None else ()
+    waits = blocked_reasons(plan, book, book.settings, view) if book.settings is not None else ()
     return Plan(tuple(events), tuple(intents), quiet, waits, plan.wake_at), complaints
 
 
@@ -77,7 +85,7 @@ class _Allowance:
         if isinstance(intent, Cancel):
             order = self._book.orders.get(intent.client_order_id)
             return None if order is not None and not order.final else "no open order of ours"
-        broken = refusal(self._view.rules, intent.leg, intent.price, intent.quantity, self._view.price)
+        broken = violated_filter(self._view.rules, intent.leg, intent.price, intent.quantity, self._view.price)
         if broken:
             return f"breaks {broken}"
         return self._buy(intent) if intent.leg == "buy" else self._sell(intent)
@@ -88,10 +96,10 @@ class _Allowance:
         cost = place.price * place.quantity
         checks = (
             ("a buy begins a new cycle, without dust", place.cycle is None and place.dust == 0),
-            ("the robot drains", self._book.wish is TradingMode.RUNNING),
+            ("the robot drains", self._book.mode is TradingMode.RUNNING),
             ("the level is taken", place.level not in self._taken),
             ("the level must wait", place.level not in self._view.blocked),
-            ("outside floor and ceiling", bounded(settings, place.price)),
+            ("outside floor and ceiling", within_bounds(settings, place.price)),
             ("over the budget", settings.max_quote is None or self._bound + cost <= settings.max_quote),
             ("it would meet a sell of ours", not would_self_trade(self._book, place.price)),
             ("the promised sell is not on the tick", place.sell_price % (self._view.rules.tick_size or ONE) == 0),
@@ -106,7 +114,7 @@ class _Allowance:
 
     def _sell(self, place: Place) -> str | None:
         cycle = self._book.cycles.get(place.cycle or 0)
-        if cycle is None or cycle.id in self._selling or not sells_now(self._book, cycle, self._view):
+        if cycle is None or cycle.id in self._selling or not may_sell(self._book, cycle, self._view):
             return "the cycle has nothing to sell now"
         extra = max(ZERO, place.quantity - cycle.held_quantity)
         if place.dust != extra or extra > self._dust:

@@ -31,7 +31,7 @@ from fortctl.robot.core.filters import floor_to
 from fortctl.robot.core.lifecycle import TradingMode
 from fortctl.robot.core.order_ids import client_order_id
 from fortctl.robot.core.settings import GridSettings, Settings, parse_settings
-from fortctl.robot.strategy.api import Plan, Strategy, View, drained, first_sell
+from fortctl.robot.strategy.api import Plan, Strategy, View, first_sell, is_drained
 from fortctl.robot.strategy.guard import apply_limits
 
 ROBOT_ID = "0123456789abcdef"
@@ -113,7 +113,7 @@ class StrategySimulator:
         for _ in range(ROUNDS):
             plan = self._wanted()
             if not plan.events and not plan.intents:
-                if drained(self.book):
+                if is_drained(self.book):
                     self.record(ModeChanged(TradingMode.STOPPED.value, "drained", self.now))
                 return
             self.record(*plan.events)
@@ -317,8 +317,8 @@ class StrategySimulator:
         )
         checks = {
             "the symbol does not trade": rules.status != "TRADING",
-            "the robot is stopped": self.book.wish is TradingMode.STOPPED,
-            "a buy while it does not run": place.leg == "buy" and self.book.wish is not TradingMode.RUNNING,
+            "the robot is stopped": self.book.mode is TradingMode.STOPPED,
+            "a buy while it does not run": place.leg == "buy" and self.book.mode is not TradingMode.RUNNING,
             "price off the tick": place.price % rules.tick_size != 0,
             "price outside its bounds": not rules.min_price <= place.price <= rules.max_price,
             "quantity off the step": place.quantity % rules.step_size != 0,
@@ -347,7 +347,7 @@ class StrategySimulator:
             raise InvariantViolationError("the inventory is not what was bought and not sold")
         most = self.settings.max_quote
         buying = any(order.leg == "buy" for order in self.open_orders())
-        if most is not None and book.committed_quote() > most and buying and book.wish is not TradingMode.STOPPED:
+        if most is not None and book.committed_quote() > most and buying and book.mode is not TradingMode.STOPPED:
             raise InvariantViolationError(f"{book.committed_quote()} is bound, the budget is {most}")
         if len(self.open_orders()) > self.rules.max_orders:
             raise InvariantViolationError("too many open orders")
@@ -376,7 +376,7 @@ class StrategySimulator:
 def _print(book: Book) -> tuple[Any, ...]:
     cycles = [(cycle.id, cycle.state, cycle.bought, cycle.sold, cycle.profit) for cycle in book.cycles.values()]
     return (
-        *(cycles, sorted(book.live), sorted(book.open_orders), book.dust, book.dust_cost, book.profit, book.wish),
+        *(cycles, sorted(book.live), sorted(book.open_orders), book.dust, book.dust_cost, book.profit, book.mode),
         *(book.anchor, sorted(book.levels), dict(book.notes), dict(book.moved), dict(book.prices)),
     )
 

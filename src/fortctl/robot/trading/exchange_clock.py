@@ -7,7 +7,7 @@ from fortctl.ports import Clock
 # How far the time that comes with another answer and this host's clock may lie apart (ms) to bear each other out.
 CLOCKS_AGREE_MS = 500
 # Beyond this (ms) a wall clock was set, or a monotonic one stood still.
-CLOCKS_PARTED_MS = 60_000
+CLOCKS_DRIFTED_MS = 60_000
 
 
 class ExchangeClock:
@@ -22,9 +22,9 @@ class ExchangeClock:
         # The exchange's time (ms) and our monotonic time (s) when it was measured.
         self._measured: tuple[int, float] | None = None
         # By how much this host's wall clock lay ahead of its monotonic one then (ms).
-        self._apart_then = 0.0
+        self._offset_then = 0.0
         # The exchange refused a timestamp: its time must be asked for by itself.
-        self._refused = False
+        self._invalid = False
         self._began = clock.monotonic()
 
     def now(self) -> int:
@@ -34,16 +34,16 @@ class ExchangeClock:
         theirs, here = self._measured
         return theirs + round((self._clock.monotonic() - here) * 1000)
 
-    def began_at(self) -> int:
+    def process_start(self) -> int:
         """Return the exchange's time (ms) since when nobody but this process can have sent anything."""
         return self.now() - round((self._clock.monotonic() - self._began) * 1000)
 
     def set(self, theirs: int, asked_at: float) -> None:
         """Take the time (ms) that was asked for by itself at ``asked_at`` (monotonic seconds) and answered just now."""
         self._measured = (theirs, (asked_at + self._clock.monotonic()) / 2)
-        self._apart_then, self._refused = self._apart(), False
+        self._offset_then, self._invalid = self._offset(), False
 
-    def take(self, theirs: int, asked_at: float) -> bool:
+    def try_set(self, theirs: int, asked_at: float) -> bool:
         """Take the time that another answer bore, if this host's clock bears it out: it may be an old one.
 
         Args:
@@ -54,19 +54,19 @@ class ExchangeClock:
             Whether the time is measured now.
         """
         halfway = (self._clock.monotonic() - asked_at) / 2
-        if self._refused or abs(theirs - self._clock.now_ms() + halfway * 1000) > CLOCKS_AGREE_MS:
+        if self._invalid or abs(theirs - self._clock.now_ms() + halfway * 1000) > CLOCKS_AGREE_MS:
             return False
         self.set(theirs, asked_at)
         return True
 
-    def refuse(self) -> None:
+    def invalidate(self) -> None:
         """The exchange refused a timestamp: nothing but its own answer to that question is believed next."""
-        self._refused = True
+        self._invalid = True
 
     @property
     def drifted(self) -> bool:
         """Whether this host's clocks have parted since: somebody set one of them, or the machine slept."""
-        return self._measured is not None and abs(self._apart() - self._apart_then) > CLOCKS_PARTED_MS
+        return self._measured is not None and abs(self._offset() - self._offset_then) > CLOCKS_DRIFTED_MS
 
-    def _apart(self) -> float:
+    def _offset(self) -> float:
         return self._clock.now_ms() - self._clock.monotonic() * 1000

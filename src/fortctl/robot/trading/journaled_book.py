@@ -26,12 +26,12 @@ class Journal(Protocol):
     def probe(self) -> None:
         """Try whether it can be written. Raises ``JournalUnwritableError``."""
 
-    def room(self) -> int:
+    def free_bytes(self) -> int:
         """Return how many bytes are left for it."""
 
-    def keep_mark(self, mark: LastContact) -> None: ...
+    def keep_contact(self, mark: LastContact) -> None: ...
 
-    def mark(self) -> LastContact | None: ...
+    def last_contact(self) -> LastContact | None: ...
 
     def behind(self) -> str:
         """Return what it lacks of the journal that the robot wrote last; empty when nothing."""
@@ -111,7 +111,7 @@ class JournaledBook:
 
     def check_space(self) -> None:
         """Note whether the disk is so full that the journal soon cannot be written."""
-        low, room, least = None, self._journal.room() // MIB, ROOM_BYTES // MIB
+        low, room, least = None, self._journal.free_bytes() // MIB, ROOM_BYTES // MIB
         if room < least:
             words = f"{room} MiB are left for the journal; no order leaves until there are {least}"
             low = HoldReason(HoldCode.DISK, words)

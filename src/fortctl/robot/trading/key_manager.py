@@ -49,7 +49,7 @@ class KeyManager:
 
         What the journal says of its loss is believed until the exchange accepts an order without effect.
         """
-        robot, mark = self._robot, self._robot.book.key_mark
+        robot, mark = self._robot, self._robot.book.key_status
         if mark is None or mark.what != "lost":
             await self.set(pair, uid=uid, allow=allow)
             return

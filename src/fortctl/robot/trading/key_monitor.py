@@ -1,4 +1,4 @@
-"""Find out whether a refusal means that the key is lost, and what happened in the market since (robot.md, "key_lost")."""
+"""Decide whether a refusal means that the key is lost, and follow the market since then (robot.md, "key_lost")."""
 
 from __future__ import annotations
 
@@ -138,11 +138,11 @@ class KeyMonitor:
         if is_earlier_loss or price is None:
             self.learn_range(robot.loss)
         if robot.price is not None:
-            robot.loss.see(robot.price)
+            robot.loss.follow_price(robot.price)
         price_text = f"{price:f}" if price is not None else ""
         robot.record(KeyStatusChanged("lost", since, price_text, cause.code, cause.reason, cause.certainty, cause.why))
         if contact is not None:
-            robot.journal.keep_mark(contact)
+            robot.journal.keep_contact(contact)
         robot.log.error("key lost: %s, %s (%s); no order call from here on", cause.reason, cause.certainty, fault)
         robot.announce("on-key-lost", {"reason": cause.reason, "code": cause.code})
         await self._end_user_stream()
@@ -159,7 +159,7 @@ class KeyMonitor:
             with contextlib.suppress(FortctlError, ExchangeError):
                 prices = await robot.watcher().price_range(symbol, loss.since)
                 if prices is not None:
-                    loss.learn(prices)
+                    loss.include_range(prices)
                 if robot.price is None:
                     robot.price = prices.last if prices is not None else await robot.watcher().last_price(symbol)
                 return

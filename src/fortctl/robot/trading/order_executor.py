@@ -26,7 +26,7 @@ from fortctl.robot.trading.order_lookup import OrderLookup
 from fortctl.robot.trading.state import RobotState
 
 BACK_OFF_S = {Outcome.WOULD_TAKE: 1.0, Outcome.NO_FUNDS: 30.0, Outcome.REFUSED: 30.0}
-AT_ONCE = 16
+MAX_CONCURRENT_CALLS = 16
 # A command's answer is waited for 30 s, and the exchange is asked what is left after this.
 CANCEL_WITHIN_S = 15.0
 # Before an order that was kept back is wanted again.
@@ -58,8 +58,8 @@ class OrderExecutor:
         self._lookup = lookup
         self._on_key_refused = on_key_refused
         self._on_rules_doubted = on_rules_doubted
-        self._levels: dict[int, float] = {}
-        self._sells: dict[int, float] = {}
+        self._blocked_levels: dict[int, float] = {}
+        self._blocked_cycles: dict[int, float] = {}
         # Refusals in a row because the order would have matched at once, by level and by cycle.
         self._would_match_count: dict[str, dict[int, int]] = {"buy": {}, "sell": {}}
         self._cancelling: set[str] = set()
@@ -67,22 +67,29 @@ class OrderExecutor:
         self._in_doubt: set[str] = set()
         self._failures: dict[str, dict[int, int]] = {"buy": {}, "sell": {}}
         self._busy_until = 0.0
-        self._slots = asyncio.Semaphore(AT_ONCE)
-        self._flying = 0
-        self._landed = asyncio.Event()
-        self._landed.set()
+        self._slots = asyncio.Semaphore(MAX_CONCURRENT_CALLS)
+        self._in_flight = 0
+        self._none_in_flight = asyncio.Event()
+        self._none_in_flight.set()
 
     def view(self, price: Decimal, rules: SymbolRules, rate: Decimal) -> View:
         """Return what the strategy looks at; levels and sells refused a moment ago are left out."""
         self._judge_doubts()
         now = self._robot.clock.monotonic()
-        self._levels = {level: until for level, until in self._levels.items() if until > now}
-        self._sells = {cycle: until for cycle, until in self._sells.items() if until > now}
+        self._blocked_levels = {level: until for level, until in self._blocked_levels.items() if until > now}
+        self._blocked_cycles = {cycle: until for cycle, until in self._blocked_cycles.items() if until > now}
         self._would_match_count["sell"] = {
             cycle: count for cycle, count in self._would_match_count["sell"].items() if cycle in self._robot.book.live
         }
         return View(
-            *(price, rules, rate, frozenset(self._levels), frozenset(self._sells), self._robot.exchange_now()),
+            *(
+                price,
+                rules,
+                rate,
+                frozenset(self._blocked_levels),
+                frozenset(self._blocked_cycles),
+                self._robot.exchange_now(),
+            ),
             nudged=self._would_match_count["buy"],
             nudged_sells=self._would_match_count["sell"],
         )
@@ -101,7 +108,7 @@ class OrderExecutor:
             return
         places = [intent for intent in intents if isinstance(intent, Place)]
         cancels = [intent.client_order_id for intent in intents if isinstance(intent, Cancel)]
-        with self._under_way():
+        with self._counted_in_flight():
             requests = self._journal(places)
             await asyncio.gather(
                 *(self._place(exchange, request, at, under) for request, at in requests),
@@ -109,27 +116,27 @@ class OrderExecutor:
             )
 
     @contextmanager
-    def _under_way(self) -> Iterator[None]:
-        self._flying += 1
-        self._landed.clear()
+    def _counted_in_flight(self) -> Iterator[None]:
+        self._in_flight += 1
+        self._none_in_flight.clear()
         try:
             yield
         finally:
-            self._flying -= 1
-            if not self._flying:
-                self._landed.set()
+            self._in_flight -= 1
+            if not self._in_flight:
+                self._none_in_flight.set()
 
-    async def landed(self) -> None:
+    async def wait_for_in_flight(self) -> None:
         """Wait until every order that was sent has been answered, or has become unknown."""
         await asyncio.sleep(0)  # what was spawned this instant takes off first
-        await self._landed.wait()
+        await self._none_in_flight.wait()
 
     def _journal(self, places: Sequence[Place]) -> list[tuple[OrderRequest, int]]:
         """Make the intents durable, all in one write; only then may any of them leave."""
         robot, book = self._robot, self._robot.book
         events = []
-        fresh = sum(1 for place in places if place.cycle is None)
-        number = robot.reserve_cycles(fresh) if fresh else 0
+        new_cycles = sum(1 for place in places if place.cycle is None)
+        number = robot.reserve_cycles(new_cycles) if new_cycles else 0
         for place in places:
             cycle, attempt = place.cycle, 1
             if cycle is None:
@@ -175,13 +182,13 @@ class OrderExecutor:
         the fill again, and the sell was made durable with its buy (robot.md, rule 1).
         """
         robot = self._robot
-        name = self._known_as(update.order)
+        name = self._our_name(update.order)
         if name is None:
             return
         events: list[Event] = []
         if update.fill is not None and not robot.book.has_booked(name, update.fill.trade_id):
             events.append(fill_record(update.fill, name))
-            if self._is_dearer(update.fill):
+            if self._commission_exceeds_rate(update.fill):
                 self._on_rules_doubted()
         events.append(replace(status_report(update.order), client_order_id=name))
         robot.record_with_next(*events)
@@ -195,14 +202,14 @@ class OrderExecutor:
         if robot.book.orders[name].missing:
             self._lookup.fetch_fills_of(name)
 
-    def _known_as(self, order: OrderState) -> str | None:
+    def _our_name(self, order: OrderState) -> str | None:
         """Return our name for an order, or None where it is none of ours; amended by hand, it bears another."""
         book = self._robot.book
         if order.client_order_id in book.orders:
             return order.client_order_id
         return next((one.client_order_id for one in book.unsettled() if one.order_id == order.order_id), None)
 
-    def _is_dearer(self, fill: Fill) -> bool:
+    def _commission_exceeds_rate(self, fill: Fill) -> bool:
         """Return whether a commission was higher than what is reckoned with (by more than its rounding)."""
         book = self._robot.book
         whole = {book.base: fill.quantity, book.quote: fill.quote}.get(fill.commission_asset)
@@ -232,24 +239,27 @@ class OrderExecutor:
         return True
 
     async def _place(self, exchange: Exchange, request: OrderRequest, at: int, under: Settings | None) -> None:
-        with self._under_way():
+        with self._counted_in_flight():
             await self._send(exchange, request, at, under)
 
     async def _send(self, exchange: Exchange, request: OrderRequest, at: int, under: Settings | None) -> None:
-        """Go the rest of :data:`fortctl.robot.core.submission.SUBMISSION_STEPS`: it is stamped, and its intent is durable.
+        """Take an order that is stamped and durable through the remaining submission steps.
 
-        A buy leaves only under the settings that it was wanted by.
+        They are :data:`fortctl.robot.core.submission.SUBMISSION_STEPS`. A buy leaves only under the settings that planned
+        it.
         """
-        robot, name, going = self._robot, request.client_order_id, READY
+        robot, name, submission = self._robot, request.client_order_id, READY
         async with self._slots:
             with robot.latch.placing() as free:
-                going = going.advance(free).advance(free)
-                if going.step is SubmissionStep.LEASE:
+                submission = submission.advance(free).advance(free)
+                if submission.step is SubmissionStep.LEASE:
                     wanted = request.side is Side.SELL or under is robot.book.settings
-                    going = going.advance(robot.may_place() and exchange is robot.exchange and wanted)
-                answer = await _answer(exchange, request, at) if going.step is SubmissionStep.SEND else None
+                    submission = submission.advance(robot.may_place() and exchange is robot.exchange and wanted)
+                answer = (
+                    await _place_or_error(exchange, request, at) if submission.step is SubmissionStep.SEND else None
+                )
         if answer is None:
-            robot.record(OrderNotFound(name, f"not sent: {going.stopped}"))
+            robot.record(OrderNotFound(name, f"not sent: {submission.stopped}"))
             self._block(robot.book.orders[name], NOT_SENT_S)
             asyncio.get_running_loop().call_later(NOT_SENT_S, robot.wake)
         elif isinstance(answer, ExchangeError):
@@ -259,7 +269,7 @@ class OrderExecutor:
 
     def _placed(self, name: str, order: OrderState) -> None:
         robot = self._robot
-        leg, place = robot.book.orders[name].leg, self._place_of(name)
+        leg, place = robot.book.orders[name].leg, self._blocked_key(name)
         self._would_match_count[leg].pop(place, None)
         self._failures[leg].pop(place, None)
         robot.record(status_report(order))
@@ -284,7 +294,7 @@ class OrderExecutor:
         if fault.outcome is Outcome.REFUSED:
             self._on_rules_doubted()
         if fault.outcome is Outcome.WOULD_TAKE:
-            crossings, place = self._would_match_count[order.leg], self._place_of(name)
+            crossings, place = self._would_match_count[order.leg], self._blocked_key(name)
             crossings[place] = crossings.get(place, 0) + 1
         elif fault.outcome is Outcome.KEY_REFUSED:
             await self._on_key_refused(fault)
@@ -307,7 +317,7 @@ class OrderExecutor:
             if order is None:
                 continue
             if not order.absent:
-                self._failures[order.leg].pop(self._place_of(name), None)
+                self._failures[order.leg].pop(self._blocked_key(name), None)
                 continue
             pause = self._pause(order, Outcome.UNKNOWN)
             self._block(order, pause)
@@ -317,16 +327,16 @@ class OrderExecutor:
         """Return how long a place waits after one more failure in a row (s); 0 where such a failure does not grow."""
         if outcome not in LONGEST_PAUSE_S:
             return 0.0
-        failures, place = self._failures[order.leg], self._place_of(order.client_order_id)
+        failures, place = self._failures[order.leg], self._blocked_key(order.client_order_id)
         count = failures.get(place, 0)
         failures[place] = min(count + 1, 16)
         return min(LONGEST_PAUSE_S[outcome], FIRST_PAUSE_S * float(2**count))
 
     def _block(self, order: Order, seconds: float) -> None:
-        blocked = self._levels if order.leg == "buy" else self._sells
-        blocked[self._place_of(order.client_order_id)] = self._robot.clock.monotonic() + seconds
+        blocked = self._blocked_levels if order.leg == "buy" else self._blocked_cycles
+        blocked[self._blocked_key(order.client_order_id)] = self._robot.clock.monotonic() + seconds
 
-    def _place_of(self, name: str) -> int:
+    def _blocked_key(self, name: str) -> int:
         """Return what must wait when an order is refused: a buy's level, or a sell's cycle."""
         order = self._robot.book.orders[name]
         return self._robot.book.cycles[order.cycle].level if order.leg == "buy" else order.cycle
@@ -400,7 +410,7 @@ class OrderExecutor:
         return cancelled, faults
 
 
-async def _answer(exchange: Exchange, request: OrderRequest, at: int) -> OrderState | ExchangeError:
+async def _place_or_error(exchange: Exchange, request: OrderRequest, at: int) -> OrderState | ExchangeError:
     try:
         return await exchange.place(request, timestamp=at, recv_window=RECV_WINDOW_MS)
     except ExchangeError as fault:

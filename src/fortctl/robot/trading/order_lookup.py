@@ -22,7 +22,7 @@ NOT_FOUND = "not found at the exchange"
 FILLS_AFTER_S = 0.25
 _ARCHIVED = -2026
 # A page of all orders weighs as much as five look-ups, one of all trades as much as four orders' trades.
-MANY = 5
+LISTING_WORTHWHILE = 5
 MINUTE_MS = 60_000
 
 
@@ -97,7 +97,7 @@ class OrderLookup:
         booked: list[FillRecorded] = [fill_record(fill, name) for fill in fills.get(name, ())]
         robot.record(*booked, status_report(found))
 
-    async def resolve_doubts(self, exchange: Exchange, open_orders: Iterable[OrderState]) -> None:
+    async def resolve_doubted_sells(self, exchange: Exchange, open_orders: Iterable[OrderState]) -> None:
         """Look up every promised sell that a process before this one may have sent (robot.md, rule 1).
 
         Args:
@@ -107,7 +107,7 @@ class OrderLookup:
         robot, book = self._robot, self._robot.book
         if not book.doubted:
             return
-        self._owner_since = self._owner_since or robot.exchange_clock.began_at()
+        self._owner_since = self._owner_since or robot.exchange_clock.process_start()
         there = {order.client_order_id: order for order in open_orders}
         for cycle in [book.cycles[number] for number in sorted(book.doubted)]:
             if cycle.orders["buy"] in there:
@@ -117,7 +117,7 @@ class OrderLookup:
                 found = there.get(name)
                 if found is None:
                     # Whatever was sent has arrived by then, so that one look proves it either way.
-                    await self._until_proved(self._owner_since)
+                    await self._wait_until_proved(self._owner_since)
                     like = OrderTraits(name, Side.SELL, cycle.sell_price, book.orders[cycle.orders["buy"]].order_id + 1)
                     found = await self._find(exchange, like, self._owner_since)
                 await self._settle_doubt(exchange, cycle, name, found)
@@ -137,7 +137,7 @@ class OrderLookup:
         """
         numbers = {order.order_id: order.client_order_id for order in orders if order.order_id}
         settings = self._robot.book.settings
-        if len(numbers) <= MANY or settings is None:
+        if len(numbers) <= LISTING_WORTHWHILE or settings is None:
             return {}
         listed = await exchange.all_orders(settings.symbol, from_id=min(numbers))
         return {
@@ -151,11 +151,11 @@ class OrderLookup:
         try:
             found = await self._find(exchange, self._traits(order), order.at, order.order_id)
         except _ArchivedError:
-            found = _dead(self._robot.book.settings, order)
+            found = _archived_state(self._robot.book.settings, order)
         # Amended by hand, it bears another client order id and is still ours.
         return replace(found, client_order_id=order.client_order_id) if found is not None else None
 
-    async def _find(self, exchange: Exchange, sought: OrderTraits, at: int, order_id: int = 0) -> OrderState | None:
+    async def _find(self, exchange: Exchange, traits: OrderTraits, at: int, order_id: int = 0) -> OrderState | None:
         """Return an order as the exchange has it; None only once it is proved absent (robot.md, rule 2).
 
         Args:
@@ -166,17 +166,17 @@ class OrderLookup:
         assert settings is not None
         while True:
             try:
-                return await exchange.order(settings.symbol, sought.name)
+                return await exchange.order(settings.symbol, traits.name)
             except ExchangeError as fault:
                 if fault.outcome is not Outcome.ABSENT:
                     raise
                 if fault.code == _ARCHIVED:
                     raise _ArchivedError from None
             if order_id:
-                return await self._by_number(exchange, settings.symbol, sought.name, order_id)
+                return await self._by_number(exchange, settings.symbol, traits.name, order_id)
             # One more look proves it: asking in between would cost requests, and hurry nothing that must wait.
-            if not await self._until_proved(at):
-                return await self._renamed(exchange, settings.symbol, sought, at)
+            if not await self._wait_until_proved(at):
+                return await self._find_amended(exchange, settings.symbol, traits, at)
 
     def _traits(self, order: Order) -> OrderTraits:
         orders = self._robot.book.orders.values()
@@ -184,7 +184,7 @@ class OrderLookup:
         before = [one.order_id for one in orders if one.order_id and one.at < order.at - MINUTE_MS]
         return OrderTraits(order.client_order_id, order.side, order.price, max(before, default=-1) + 1)
 
-    async def _renamed(self, exchange: Exchange, symbol: str, sought: OrderTraits, at: int) -> OrderState | None:
+    async def _find_amended(self, exchange: Exchange, symbol: str, traits: OrderTraits, at: int) -> OrderState | None:
         """Return an order that nobody knows by its name, because it was amended before the robot learnt its number.
 
         An amended order answers to its new name alone; its amendments tell what it was sent as (decision 0018).
@@ -192,19 +192,19 @@ class OrderLookup:
         robot = self._robot
         ours = robot.book.orders
         numbers = {order.order_id for order in ours.values() if order.order_id}
-        for found in await self._listed(exchange, symbol, sought.first, at):
-            if found.order_id in numbers or (found.side, found.price) != (sought.side, sought.price):
+        for found in await self._orders_from(exchange, symbol, traits.first, at):
+            if found.order_id in numbers or (found.side, found.price) != (traits.side, traits.price):
                 continue
-            if found.client_order_id in ours and found.client_order_id != sought.name:
+            if found.client_order_id in ours and found.client_order_id != traits.name:
                 continue
             earlier = [found.client_order_id, *await exchange.previous_client_order_ids(symbol, found.order_id)]
-            if sought.name in earlier:
-                robot.log.warning("%s was amended before its answer was known: it is %d", sought.name, found.order_id)
-                state = await exchange.order(symbol, sought.name, order_id=found.order_id)
-                return replace(state, client_order_id=sought.name)
+            if traits.name in earlier:
+                robot.log.warning("%s was amended before its answer was known: it is %d", traits.name, found.order_id)
+                state = await exchange.order(symbol, traits.name, order_id=found.order_id)
+                return replace(state, client_order_id=traits.name)
         return None
 
-    async def _listed(self, exchange: Exchange, symbol: str, first: int, at: int) -> tuple[OrderState, ...]:
+    async def _orders_from(self, exchange: Exchange, symbol: str, first: int, at: int) -> tuple[OrderState, ...]:
         """Return all orders of the symbol from a number on; one listing serves for all that had arrived before it."""
         since, lowest, orders = self._listing
         if since - PROVED_AFTER_MS <= at or first < lowest:
@@ -213,7 +213,7 @@ class OrderLookup:
             self._listing = since, first, orders
         return orders
 
-    async def _until_proved(self, at: int) -> bool:
+    async def _wait_until_proved(self, at: int) -> bool:
         """Wait until what was stamped then (exchange's clock, ms) has arrived or never will; True if that took time."""
         left_ms = at + PROVED_AFTER_MS - self._robot.exchange_now()
         if left_ms < 0:
@@ -237,17 +237,17 @@ class OrderLookup:
             for order in orders
             if (ours := book.orders.get(order.client_order_id)) is not None and order.executed > ours.booked
         ]
-        found = await self._listed_fills(exchange, missing)
+        found = await self._fills_from(exchange, missing)
         for order in missing:
             if order.client_order_id not in found:
                 found[order.client_order_id] = await exchange.trades(order.symbol, order_id=order.order_id)
         return found
 
-    async def _listed_fills(self, exchange: Exchange, orders: Sequence[OrderState]) -> dict[str, tuple[Fill, ...]]:
+    async def _fills_from(self, exchange: Exchange, orders: Sequence[OrderState]) -> dict[str, tuple[Fill, ...]]:
         """Return the trades since the last that is booked, by order, for those orders that they explain wholly."""
         book = self._robot.book
         last = max(book.trades, default=0)
-        if len(orders) <= MANY or not last:
+        if len(orders) <= LISTING_WORTHWHILE or not last:
             return {}
         by_number: dict[int, list[Fill]] = {}
         for fill in await exchange.trades(orders[0].symbol, from_id=last + 1):
@@ -281,7 +281,7 @@ class OrderLookup:
         robot.record(*(fill_record(fill, name) for fill in fills if not robot.book.has_booked(name, fill.trade_id)))
 
 
-def _dead(settings: Settings | None, order: Order) -> OrderState:
+def _archived_state(settings: Settings | None, order: Order) -> OrderState:
     assert settings is not None
     zero = Decimal(0)
     return OrderState(

@@ -11,11 +11,11 @@ from fortctl.robot.core.hold_reasons import HoldCode, HoldReason
 from fortctl.robot.core.reconciliation import (
     Outage,
     missed_events,
+    orders_to_look_up,
     other_robots,
     reasons_to_hold,
     regressed_orders,
     rollback_reason,
-    to_look_up,
 )
 from fortctl.robot.trading.order_lookup import OrderLookup, restore_client_ids
 from fortctl.robot.trading.state import RobotState
@@ -59,7 +59,7 @@ class Reconciler:
         lookup = self._lookup
         back = [await self._has_gone_back(exchange, name) for name in regressed_orders(book, open_orders)]
         looked: dict[str, OrderState | None] = {}
-        unsure = to_look_up(book, open_orders)
+        unsure = orders_to_look_up(book, open_orders)
         listed = await lookup.list_orders(exchange, unsure)
         for order in unsure:
             found = listed.get(order.client_order_id) or await lookup.look_up(exchange, order)
@@ -69,7 +69,7 @@ class Reconciler:
                 looked[order.client_order_id] = found
         fills = await lookup.missing_fills(exchange, [*open_orders, *filter(None, looked.values())])
         robot.record(*missed_events(book, open_orders, looked, fills))
-        await lookup.resolve_doubts(exchange, open_orders)
+        await lookup.resolve_doubted_sells(exchange, open_orders)
         robot.update_market(rules, robot.fresh_price() or await exchange.last_price(symbol))
         beside = robot.update_other_robots(other_robots(robot.robot_id, open_orders))
         return [*filter(None, back), *beside, *await self._reasons(exchange, open_orders, account)]
@@ -85,7 +85,7 @@ class Reconciler:
                 if fault.outcome is not Outcome.REFUSED:
                     raise
                 robot.log.error("the exchange refuses %s: %s", settings.symbol, fault.message)
-        if rules is None or not robot.exchange_clock.take(rules.stated_at, asked_at):
+        if rules is None or not robot.exchange_clock.try_set(rules.stated_at, asked_at):
             # Asked for by itself, and carried on by a clock that nobody sets.
             asked_at = robot.clock.monotonic()
             robot.exchange_clock.set(await exchange.server_time(), asked_at)

@@ -6,7 +6,8 @@ one :class:`~fortctl.robot.trading.state.RobotState` and know each other only as
 
 - ``StreamFollower`` follows market and account, ``KeyMonitor`` finds out whether a key is lost, ``KeyManager`` loads,
   swaps and forgets it;
-- ``OrderExecutor`` places and cancels, ``OrderLookup`` asks what became of orders, ``Reconciler`` makes the books agree;
+- ``OrderExecutor`` places and cancels, ``OrderLookup`` asks what became of orders, ``Reconciler`` makes the books
+  agree;
 - ``StrategyRunner`` asks the strategy and keeps it within its limits.
 """
 
@@ -26,10 +27,10 @@ from fortctl.robot.core.cycle import order_row
 from fortctl.robot.core.events import Configured, Held, Intent, Released
 from fortctl.robot.core.hold_reasons import HoldCode, HoldReason, codes, left_by_start
 from fortctl.robot.core.lifecycle import Books, Key, TradingMode, TradingModeEvent
-from fortctl.robot.core.reconciliation import LastContact, ResumeLimits, missed_something, other_robots, shortage
+from fortctl.robot.core.reconciliation import LastContact, ResumeLimits, has_missed_events, other_robots, shortage
 from fortctl.robot.core.settings import Settings, refuse_change
 from fortctl.robot.core.status import balance_rows, numbered_reasons, resume_preview, robot_status
-from fortctl.robot.strategy.api import Strategy, drained
+from fortctl.robot.strategy.api import Strategy, is_drained
 from fortctl.robot.strategy.grid import builtin
 from fortctl.robot.trading.journaled_book import Journal
 from fortctl.robot.trading.key_manager import KeyManager
@@ -47,7 +48,7 @@ SILENCE_S = 30.0
 SHORTEST_S = 0.05
 # Reasons to hold that reconciling does not find again by itself.
 LASTING = frozenset({HoldCode.PANIC, HoldCode.BOOKS, HoldCode.STRATEGY, HoldCode.JOURNAL_BEHIND})
-LAND_S = 1.0
+IN_FLIGHT_S = 1.0
 # The longest pause (s) between two tries of what the exchange refuses.
 REFUSED_S = 60.0
 # How long 'stop --now' asks the exchange what it leaves.
@@ -185,7 +186,7 @@ class Runner:
         """
         robot = self.robot
         robot.change_mode(TradingModeEvent.STOP, "stopped")
-        await self._land()
+        await self._wait_for_in_flight()
         cancelled: list[str] = []
         faults: list[ExchangeError] = []
         checked = False
@@ -207,11 +208,11 @@ class Runner:
         why = next((fault.as_json() for fault in faults if fault.outcome is not Outcome.ABSENT), None)
         return {**report, "checked": checked, "key": robot.key.value, "fault": why}
 
-    async def _land(self) -> None:
+    async def _wait_for_in_flight(self) -> None:
         """Let what is under way arrive: a cancel that overtakes its order would leave it at the exchange."""
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(LAND_S):
-                await self.executor.landed()
+            async with asyncio.timeout(IN_FLIGHT_S):
+                await self.executor.wait_for_in_flight()
 
     async def resume(self) -> None:
         """Trade again after a person has looked. Raises ``ConflictError`` when the robot is not held."""
@@ -220,7 +221,7 @@ class Runner:
             raise ConflictError("the robot is not held", hint="see 'fortctl robot status'")
         if HoldCode.JOURNAL_BEHIND in codes(robot.book.hold):
             robot.journal.adopt()
-        robot.acknowledged = robot.acknowledged.and_(robot.book.hold)
+        robot.acknowledged = robot.acknowledged.with_reasons(robot.book.hold)
         self._release([])
         robot.last_contact = LastContact(robot.exchange_now(), robot.price) if robot.price is not None else None
         robot.doubt_books()
@@ -256,7 +257,7 @@ class Runner:
     async def halt(self, *, cancel_orders: bool) -> dict[str, Any]:
         """Panic: place nothing more, cancel our own orders, forget the key."""
         self.place_nothing_more()
-        await self._land()
+        await self._wait_for_in_flight()
         cancelled, _faults = await self.executor.cancel_all() if cancel_orders else ([], [])
         left = self.open_orders()
         await self.keys.forget()
@@ -282,7 +283,7 @@ class Runner:
         if robot.pauses and state == "held":
             status["hold"] = [str(reason) for reason in hold]
             status["reason"] = "; ".join(status["hold"])
-        if robot.book.key_mark is not None and robot.key is Key.LOST and robot.loss is not None:
+        if robot.book.key_status is not None and robot.key is Key.LOST and robot.loss is not None:
             status["reason"] = robot.loss.cause.reason
             status["key_loss"] = robot.loss.describe(
                 *(robot.price, robot.book),
@@ -294,9 +295,9 @@ class Runner:
         if state == "held":
             status["reasons"] = numbered_reasons(hold)
             status["resume"] = resume_preview(robot.book, self._planned_now(), robot.price)
-        if robot.swap_gap.told is not None:
+        if robot.swap_gap.report is not None:
             # Heard: the new key's stream is followed.
-            status["key_swap"] = {**robot.swap_gap.told, "heard": robot.exchange in self.streams.up}
+            status["key_swap"] = {**robot.swap_gap.report, "heard": robot.exchange in self.streams.up}
         status["books"] = robot.books.value if robot.has_key else None
         if robot.other_robots:
             status["other_robots"] = sorted(robot.other_robots)
@@ -370,7 +371,7 @@ class Runner:
         if robot.exchange is None:
             return
         await self.lookup.resolve_unknown(robot.exchange)
-        await self.lookup.resolve_doubts(robot.exchange, ())
+        await self.lookup.resolve_doubted_sells(robot.exchange, ())
         if not robot.unbroken() and not robot.book.hold:
             robot.doubt_books()
         if not robot.calm() or robot.rules is None or robot.price is None:
@@ -381,7 +382,7 @@ class Runner:
         robot.record(*plan.events)
         if plan.intents:
             await self.executor.execute(robot.exchange, plan.intents)
-        elif drained(robot.book):
+        elif is_drained(robot.book):
             robot.change_mode(TradingModeEvent.DRAINED, "drained")
 
     async def _live_with(self, fault: ExchangeError) -> None:
@@ -409,7 +410,7 @@ class Runner:
         else:
             ours = restore_client_ids(await exchange.open_orders(settings.symbol), robot.book.orders)
             robot.update_other_robots(other_robots(robot.robot_id, ours))
-            if missed_something(robot.book, ours):
+            if has_missed_events(robot.book, ours):
                 robot.log.warning("the user stream has missed something; reconciling")
                 robot.doubt_books()
             elif self._runs_short():
@@ -438,7 +439,7 @@ class Runner:
         robot.loss = None
         if doubts == robot.doubts:
             robot.books = Books.AGREED
-            robot.just_started = robot.just_started and robot.book.wish is TradingMode.STOPPED
+            robot.just_started = robot.just_started and robot.book.mode is TradingMode.STOPPED
         robot.close_gap()
         robot.accepted(agreed=True)
         robot.log.info("books agree: %d orders open, %d cycles", len(robot.book.open_orders), len(robot.book.live))
@@ -446,7 +447,7 @@ class Runner:
     async def _wait_for_journal(self) -> None:
         """Wait until the journal can be written, then work as after a restart: from what it says."""
         robot = self.robot
-        await self.executor.landed()
+        await self.executor.wait_for_in_flight()
         while True:
             robot.beat(RETRY_S)
             await asyncio.sleep(RETRY_S)
@@ -473,7 +474,7 @@ class Runner:
         """
         robot = self.robot
         self.place_nothing_more()
-        await self.executor.landed()
+        await self.executor.wait_for_in_flight()
         if robot.exchange is not None and robot.has_key:
             try:
                 await self.lookup.resolve_unknown(robot.exchange)

@@ -114,7 +114,7 @@ class RobotState:
         self.uid: int | None = None
         self.allow: tuple[str, ...] = ()
         self.exchange_clock = ExchangeClock(clock)
-        self.last_contact = journal.mark()
+        self.last_contact = journal.last_contact()
         self._contact_kept_at = self.last_contact.at if self.last_contact else 0
         self.loss: KeyLoss | None = None
         self.key_in_doubt = False
@@ -141,7 +141,7 @@ class RobotState:
                     " Put the newest journal back, or cancel and sell them by hand, then 'fortctl robot resume'",
                 )
             )
-        if not resume_running and self.book.wish is TradingMode.RUNNING:
+        if not resume_running and self.book.mode is TradingMode.RUNNING:
             self.change_mode(TradingModeEvent.BROUGHT_UP, "was_running")
 
     @property
@@ -198,7 +198,7 @@ class RobotState:
     @property
     def lifecycle(self) -> LifecycleFacts:
         hold = (*self.book.hold, *self.pauses)
-        return LifecycleFacts(self.book.wish, self.key, self.candidate, self.books, hold, self.latch.is_latched())
+        return LifecycleFacts(self.book.mode, self.key, self.candidate, self.books, hold, self.latch.is_latched())
 
     @property
     def pauses(self) -> tuple[HoldReason, ...]:
@@ -227,8 +227,8 @@ class RobotState:
 
     def change_mode(self, event: TradingModeEvent, reason: str) -> None:
         """Change the trading mode, by its table, and journal it."""
-        mode = TRADING_MODE[self.book.wish, event]
-        if mode is not self.book.wish or reason != self.book.reason:
+        mode = TRADING_MODE[self.book.mode, event]
+        if mode is not self.book.mode or reason != self.book.reason:
             self.record(ModeChanged(mode.value, reason, self.clock.now_ms()))
             self.log.info("mode: %s (%s)", mode.value, reason)
 
@@ -310,7 +310,7 @@ class RobotState:
             return
         self.last_contact = LastContact(self.exchange_now(), self.price)
         if self.last_contact.at - self._contact_kept_at >= KEEP_CONTACT_EVERY_MS:
-            self.journal.keep_mark(self.last_contact)
+            self.journal.keep_contact(self.last_contact)
             self._contact_kept_at = self.last_contact.at
 
     def is_foreign(self, account: AccountState) -> bool:
@@ -340,7 +340,7 @@ class RobotState:
         if others.keys() - self.other_robots.keys():
             self.log.warning("another robot has orders on this account: %s", ", ".join(others))
         self.other_robots = dict(others)
-        if not self.just_started or self.book.wish is TradingMode.STOPPED:
+        if not self.just_started or self.book.mode is TradingMode.STOPPED:
             return []
         return [
             HoldReason(
@@ -369,7 +369,7 @@ class RobotState:
 
     def resync(self) -> None:
         """The exchange refused the clock: measure it again before the next order."""
-        self.exchange_clock.refuse()
+        self.exchange_clock.invalidate()
         self.doubt_books()
 
     # -- may an order leave? ---------------------------------------------------------------------------------------

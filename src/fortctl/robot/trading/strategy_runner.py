@@ -11,7 +11,7 @@ from fortctl.ports import Exchange, ExchangeError, Outcome
 from fortctl.robot.core.events import AssetPriced
 from fortctl.robot.core.hold_reasons import HoldCode, HoldReason
 from fortctl.robot.core.settings import Settings
-from fortctl.robot.strategy.api import Plan, Strategy, View, check_rules, out_of_bounds
+from fortctl.robot.strategy.api import Plan, Strategy, View, bounds_warnings, check_rules
 from fortctl.robot.strategy.guard import apply_limits
 from fortctl.robot.trading.state import RobotState
 
@@ -69,7 +69,7 @@ class StrategyRunner:
             return []
         check_rules(settings, rules)
         strategy.check(settings, price, rules, self._robot.rate)
-        return out_of_bounds(settings, price)
+        return bounds_warnings(settings, price)
 
     def plan(self, view: View) -> Plan:
         """Return what the strategy plans, as far as the robot may do it.
@@ -92,7 +92,7 @@ class StrategyRunner:
         if complaints and tuple(complaints) != self._complained:
             robot.log.warning("the strategy '%s' may not: %s", settings.strategy, "; ".join(complaints))
         self._complained = tuple(complaints)
-        self._note_blocked(plan.waits)
+        self._note_blocked(plan.blocked_reasons)
         return plan
 
     def _note_blocked(self, waits: tuple[str, ...]) -> None:

@@ -65,7 +65,7 @@ class StreamFollower:
             if event.price != robot.price:
                 robot.price = event.price
                 if robot.loss is not None:
-                    robot.loss.see(event.price)
+                    robot.loss.follow_price(event.price)
                 if robot.quiet_below is None or event.price >= robot.quiet_below:
                     robot.wake()
 

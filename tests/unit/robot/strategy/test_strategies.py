@@ -104,10 +104,10 @@ class Deaf(Grid):
     """Buys on while it drains."""
 
     def plan(self, book: Book, view: View) -> Plan:
-        if book.wish is not TradingMode.DRAINING:
+        if book.mode is not TradingMode.DRAINING:
             return super().plan(book, view)
         book = copy.deepcopy(book)
-        book.wish = TradingMode.RUNNING
+        book.mode = TradingMode.RUNNING
         return super().plan(book, view)
 
 
