@@ -83,6 +83,10 @@ class Campaign:
         for kind in (*NOT_EXECUTED, *EXECUTED, *STREAM):
             if chance.random() < 0.35:
                 rates[kind] = chance.choice([0.005, 0.02, 0.08]) / (5 if kind in STREAM else 1)
+        # A draw of its own: worlds of before keep all their other weather.
+        odd = random.Random(self.seed ^ 0x0DD)
+        if odd.random() < 0.35:
+            rates["odd-answer"] = odd.choice([0.005, 0.02, 0.08])
         invisible = chance.choice([0, 300, 900])
         return Weather(random.Random(self.seed ^ 0x5EED), rates, (0.001, chance.choice([0.02, 0.2, 0.6])), invisible)
 

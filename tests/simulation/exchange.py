@@ -9,7 +9,9 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from fortctl.exchange import parsing
+from fortctl.exchange.decoding import UnreadableAnswerError
 from fortctl.exchange.error_codes import classify
+from fortctl.exchange.parsing import read
 from fortctl.exchange.price_range import price_range
 from fortctl.model import (
     AccountState,
@@ -32,7 +34,7 @@ from fortctl.paper.engine.accounts import ApiKey
 from fortctl.ports import ExchangeError, Outcome
 from fortctl.robot.core.order_ids import prefix_of
 from simulation.loop import present_process
-from simulation.weather import EXECUTED, NOT_EXECUTED, STREAM, fault_of
+from simulation.weather import EXECUTED, NOT_EXECUTED, ODD, STREAM, fault_of
 
 if TYPE_CHECKING:
     from support.robot_world import Robot, World, WorldClock
@@ -123,7 +125,11 @@ class EngineExchange:
         if weather.down:
             await asyncio.sleep(weather.way())
             raise fault_of("maintenance")
-        kind = weather.strikes(NOT_EXECUTED) or weather.strikes(EXECUTED)
+        kind = (
+            weather.strikes(NOT_EXECUTED)
+            or weather.strikes(EXECUTED)
+            or (weather.strikes(ODD) if "odd-answer" in weather.rates else "")
+        )
         if kind:
             world.note(f"{name} {values.get('newClientOrderId', '')} meets {kind}")
         if kind in NOT_EXECUTED:
@@ -145,7 +151,7 @@ class EngineExchange:
         if kind in ("cut-after", "executed-1007", "truncated"):
             raise fault_of(kind)
         world.after(name)
-        return answer
+        return weather.changed(answer) if kind == "odd-answer" else answer
 
     async def _travel(self, delay: float, *request: Any) -> Any:
         await asyncio.sleep(delay)
@@ -172,6 +178,8 @@ class EngineExchange:
             if (method, path) == ("GET", "/api/v3/order"):
                 self._hide_fresh(texts)
             answer = call.handler(Context(world.engine, world.now, key, []), texts)
+            if path in ("/api/v3/openOrders", "/api/v3/allOrders"):
+                answer = [row for row in answer if world.now - row["time"] >= world.weather.invisible_ms]
         except errors.BinanceError as refusal:
             outcome = classify(refusal.status, refusal.code, refusal.message)
             return ExchangeError(outcome, refusal.message, code=refusal.code, http_status=refusal.status)
@@ -200,13 +208,13 @@ class EngineExchange:
             raise errors.NO_SUCH_ORDER
 
     async def server_time(self) -> int:
-        return int((await self._ask("GET", "/api/v3/time"))["serverTime"])
+        return read(parsing.server_time, await self._ask("GET", "/api/v3/time"))
 
     async def symbol_rules(self, symbol: str) -> SymbolRules:
-        return parsing.symbol_rules(await self._ask("GET", "/api/v3/exchangeInfo", symbol=symbol))
+        return read(parsing.symbol_rules, await self._ask("GET", "/api/v3/exchangeInfo", symbol=symbol))
 
     async def last_price(self, symbol: str) -> Decimal:
-        return Decimal((await self._ask("GET", "/api/v3/ticker/price", symbol=symbol))["price"])
+        return read(parsing.last_price, await self._ask("GET", "/api/v3/ticker/price", symbol=symbol))
 
     async def price_range(self, symbol: str, since: int) -> PriceRange | None:
         async def ask(interval: str, first: int, last: int | None) -> Any:
@@ -214,35 +222,38 @@ class EngineExchange:
             wanted = {"symbol": symbol, "interval": interval, "startTime": str(first), "limit": "1000", **until}
             return await self._ask("GET", "/api/v3/klines", **wanted)
 
-        return await price_range(ask, since)
+        try:
+            return await price_range(ask, since)
+        except UnreadableAnswerError as error:
+            raise parsing.unreadable(error) from None
 
     async def account(self) -> AccountState:
-        return parsing.account_state(await self._ask("GET", "/api/v3/account"))
+        return read(parsing.account_state, await self._ask("GET", "/api/v3/account"))
 
     async def key_restrictions(self) -> KeyRestrictions:
         if not self._world.has_sapi:
             raise ExchangeError(Outcome.REFUSED, "this target has no /sapi: the key's rights cannot be asked for")
-        return parsing.restrictions(await self._ask("GET", "/sapi/v1/account/apiRestrictions"))
+        return read(parsing.restrictions, await self._ask("GET", "/sapi/v1/account/apiRestrictions"))
 
     async def test_order(self, request: OrderRequest) -> None:
         await self._ask("POST", "/api/v3/order/test", **_fields(request))
 
     async def place(self, request: OrderRequest, *, timestamp: int, recv_window: int) -> OrderState:
         fields = {**_fields(request), "newOrderRespType": "RESULT", "timestamp": timestamp, "recvWindow": recv_window}
-        return parsing.order_state(await self._ask("POST", "/api/v3/order", **fields))
+        return read(parsing.order_state, await self._ask("POST", "/api/v3/order", **fields), Outcome.UNKNOWN)
 
     async def cancel(self, symbol: str, client_order_id: str, *, order_id: int | None = None) -> OrderState:
         named = {"orderId": order_id} if order_id is not None else {"origClientOrderId": client_order_id}
         answer = await self._ask("DELETE", "/api/v3/order", symbol=symbol, **named)
-        return parsing.order_state(answer)
+        return read(parsing.order_state, answer, Outcome.UNKNOWN)
 
     async def order(self, symbol: str, client_order_id: str, *, order_id: int | None = None) -> OrderState:
         named = {"orderId": order_id} if order_id is not None else {"origClientOrderId": client_order_id}
-        return parsing.order_state(await self._ask("GET", "/api/v3/order", symbol=symbol, **named))
+        return read(parsing.order_state, await self._ask("GET", "/api/v3/order", symbol=symbol, **named))
 
     async def open_orders(self, symbol: str | None = None) -> tuple[OrderState, ...]:
         rows = await self._ask("GET", "/api/v3/openOrders", **({"symbol": symbol} if symbol else {}))
-        return tuple(parsing.order_state(row) for row in rows)
+        return read(parsing.order_states, rows)[0]
 
     async def all_orders(
         self, symbol: str, *, start_time: int | None = None, from_id: int | None = None
@@ -251,14 +262,14 @@ class EngineExchange:
         first = from_id or 0
         while True:
             rows = await self._ask("GET", "/api/v3/allOrders", symbol=symbol, orderId=first, limit=PAGE)
-            found += [parsing.order_state(row) for row in rows]
+            found += read(parsing.order_states, rows)[0]
             if len(rows) < PAGE:
                 return tuple(found)
             first = found[-1].order_id + 1
 
     async def previous_client_order_ids(self, symbol: str, order_id: int) -> tuple[str, ...]:
         rows = await self._ask("GET", "/api/v3/order/amendments", symbol=symbol, orderId=order_id)
-        return tuple(row["origClientOrderId"] for row in rows)
+        return read(parsing.previous_client_order_ids, rows)
 
     async def trades(self, symbol: str, *, order_id: int | None = None, from_id: int | None = None) -> tuple[Fill, ...]:
         found: list[Fill] = []
@@ -268,7 +279,7 @@ class EngineExchange:
             if order_id is not None:
                 values["orderId"] = order_id
             rows = await self._ask("GET", "/api/v3/myTrades", **values)
-            found += [parsing.fill(row) for row in rows]
+            found += read(parsing.fills, rows)
             if len(rows) < PAGE:
                 return tuple(found)
             first = found[-1].trade_id + 1

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import random
 from dataclasses import dataclass, field
+from typing import Any
 
 from fortctl.exchange.error_codes import classify
 from fortctl.ports import ExchangeError, Outcome
@@ -35,7 +37,14 @@ STREAM = {
     "stream-cut": "the connection breaks; a new one is made after a while",
     "stream-stalled": "the connection stays open and silent",
 }
-KINDS = {**NOT_EXECUTED, **EXECUTED, **STREAM}
+# Whatever the exchange did, it answers in a shape that nobody expected.
+ODD = {"odd-answer": "executed, and answered with a field dropped, of another type, or with a value nobody knows"}
+KINDS = {**NOT_EXECUTED, **EXECUTED, **STREAM, **ODD}
+# What takes a field's place. Never a value that could be true: the exchange is odd here, it does not lie.
+_NAMES = frozenset(
+    {"commissionAsset", "asset", "symbol", "clientOrderId", "origClientOrderId", "baseAsset", "quoteAsset"}
+)
+_ODD_VALUES: tuple[Any, ...] = (None, {}, "", "PENDING_REVIEW", "NaN", "1e999999999", -1, 1.5, [[[]]])
 _ANSWERS: dict[str, tuple[int, int | None, str]] = {
     "http-403": (403, None, "HTTP 403 without Binance's body"),
     "http-418": (418, -1003, "Too many requests queued."),
@@ -81,6 +90,24 @@ class Weather:
             if roll < 0:
                 return kind
         return ""
+
+    def changed(self, document: Any) -> Any:
+        """Return an answer in which one field of one object is dropped or has an odd value."""
+        odd = self.chance.choice(_ODD_VALUES)
+        if not isinstance(document, dict | list) or not document or self.chance.random() < 0.2:
+            return odd
+        document = copy.deepcopy(document)
+        place: Any = document
+        while isinstance(place, list):
+            place = self.chance.choice(place)
+            if not isinstance(place, dict | list) or not place:
+                return odd
+        name = self.chance.choice(sorted(place))
+        if self.chance.random() < 0.5:
+            del place[name]
+        else:
+            place[name] = None if name in _NAMES else odd
+        return document
 
     def clear(self) -> None:
         self.rates, self.invisible_ms, self.down = {}, 0, False

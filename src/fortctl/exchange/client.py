@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -156,15 +156,15 @@ class BinanceExchange:
         self._budget = budget or RateLimiter(None, target.rest_url, self._clock)
 
     async def server_time(self) -> int:
-        return _read(parsing.server_time, await self._ask(self._made().get_server_time()))
+        return parsing.read(parsing.server_time, await self._ask(self._made().get_server_time()))
 
     async def symbol_rules(self, symbol: str) -> SymbolRules:
         found = await self._ask(self._made()._get("exchangeInfo", data={"symbol": symbol}))
         self._budget.learn(parsing.weight_limit(found))
-        return _read(parsing.symbol_rules, found)
+        return parsing.read(parsing.symbol_rules, found)
 
     async def last_price(self, symbol: str) -> Decimal:
-        return _read(parsing.last_price, await self._ask(self._made().get_symbol_ticker(symbol=symbol)))
+        return parsing.read(parsing.last_price, await self._ask(self._made().get_symbol_ticker(symbol=symbol)))
 
     async def price_range(self, symbol: str, since: int) -> PriceRange | None:
         async def ask(interval: str, first: int, last: int | None) -> list[Any]:
@@ -182,23 +182,25 @@ class BinanceExchange:
         try:
             return await price_range(ask, since)
         except UnreadableAnswerError as error:
-            raise _unreadable(error) from None
+            raise parsing.unreadable(error) from None
 
     async def account(self) -> AccountState:
-        return _read(parsing.account_state, await self._signed(lambda: self._made().get_account()))
+        return parsing.read(parsing.account_state, await self._signed(lambda: self._made().get_account()))
 
     async def key_restrictions(self) -> KeyRestrictions:
         """Return the key's rights; a target without /sapi is told as ``REFUSED``."""
         if not self._target.has_sapi:
             raise ExchangeError(Outcome.REFUSED, "this target has no /sapi: the key's rights cannot be asked for")
-        return _read(parsing.restrictions, await self._signed(lambda: self._made().get_account_api_permissions()))
+        return parsing.read(
+            parsing.restrictions, await self._signed(lambda: self._made().get_account_api_permissions())
+        )
 
     async def test_order(self, request: OrderRequest) -> None:
         await self._signed(lambda: self._made().create_test_order(**_fields(request)))
 
     async def place(self, request: OrderRequest, *, timestamp: int, recv_window: int) -> OrderState:
         fields = {**_fields(request), "timestamp": timestamp, "recvWindow": recv_window, "newOrderRespType": "RESULT"}
-        order = _read(
+        order = parsing.read(
             parsing.order_state, await self._ask(self._made()._post("order", True, data=fields)), Outcome.UNKNOWN
         )
         if (order.symbol, order.client_order_id) != (request.symbol, request.client_order_id):
@@ -208,12 +210,12 @@ class BinanceExchange:
     async def cancel(self, symbol: str, client_order_id: str, *, order_id: int | None = None) -> OrderState:
         named = {"orderId": order_id} if order_id is not None else {"origClientOrderId": client_order_id}
         answer = await self._signed(lambda: self._made().cancel_order(symbol=symbol, **named))
-        return _read(parsing.order_state, answer, Outcome.UNKNOWN)
+        return parsing.read(parsing.order_state, answer, Outcome.UNKNOWN)
 
     async def order(self, symbol: str, client_order_id: str, *, order_id: int | None = None) -> OrderState:
         named = {"orderId": order_id} if order_id is not None else {"origClientOrderId": client_order_id}
         answer = await self._signed(lambda: self._made().get_order(symbol=symbol, **named))
-        return _read(parsing.order_state, answer)
+        return parsing.read(parsing.order_state, answer)
 
     async def open_orders(self, symbol: str | None = None) -> tuple[OrderState, ...]:
         fields = {"symbol": symbol} if symbol else {}
@@ -221,7 +223,7 @@ class BinanceExchange:
 
     def _readable(self, listed: Any) -> tuple[OrderState, ...]:
         """Return the orders of a list; a row that cannot be read is left out and named once in the log."""
-        orders, unreadable = _read(parsing.order_states, listed)
+        orders, unreadable = parsing.read(parsing.order_states, listed)
         for reason in unreadable:
             if reason not in self._named:
                 self._named.add(reason)
@@ -251,7 +253,7 @@ class BinanceExchange:
         """``GET /api/v3/order/amendments``; no order can be amended so often that there were a second page."""
         fields = {"symbol": symbol, "orderId": order_id}
         listed = await self._signed(lambda: self._made()._get("order/amendments", True, data=fields))
-        return _read(parsing.previous_client_order_ids, listed)
+        return parsing.read(parsing.previous_client_order_ids, listed)
 
     async def trades(self, symbol: str, *, order_id: int | None = None, from_id: int | None = None) -> tuple[Fill, ...]:
         found: list[Fill] = []
@@ -261,7 +263,7 @@ class BinanceExchange:
             if order_id is not None:
                 fields["orderId"] = order_id
             listed = await self._signed(lambda fields=fields: self._made().get_my_trades(**fields))
-            fills = _read(parsing.fills, listed)
+            fills = parsing.read(parsing.fills, listed)
             found += fills
             if len(fills) < PAGE:
                 return tuple(found)
@@ -344,18 +346,6 @@ def _fault_of(error: Exception) -> ExchangeError | None:
     if isinstance(error, (ValueError, KeyError, TypeError)):
         return ExchangeError(Outcome.UNKNOWN, f"the answer cannot be read ({type(error).__name__})")
     return None
-
-
-def _read(reader: Callable[[object], T], value: object, unreadable: Outcome = Outcome.UNREACHABLE) -> T:
-    """Read a decoded answer. Raises ``ExchangeError`` (*unreadable*) where it is not what the call promises."""
-    try:
-        return reader(value)
-    except UnreadableAnswerError as error:
-        raise _unreadable(error, unreadable) from None
-
-
-def _unreadable(error: UnreadableAnswerError, outcome: Outcome = Outcome.UNREACHABLE) -> ExchangeError:
-    return ExchangeError(outcome, f"the exchange's answer cannot be read: {error}")
 
 
 def _next_page(asked: Mapping[str, Any], name: str, page: Sequence[OrderState] | Sequence[Fill]) -> int:

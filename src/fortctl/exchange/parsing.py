@@ -7,9 +7,9 @@ alone, except that a right which is switched on is named (:attr:`fortctl.model.K
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from decimal import Decimal
-from typing import Any
+from typing import Any, TypeVar
 
 from fortctl.exchange.decoding import MAX_TIME_MS, Answer, UnreadableAnswerError, answers, rows
 from fortctl.model import (
@@ -25,7 +25,9 @@ from fortctl.model import (
     Side,
     SymbolRules,
 )
+from fortctl.ports import ExchangeError, Outcome
 
+T = TypeVar("T")
 ZERO = Decimal(0)
 _SIDES = {side.value: side for side in Side}
 _STATUSES = {status.value: status for status in OrderStatus}
@@ -47,6 +49,29 @@ _OTHER_RIGHTS = {
     "enableFixApiTrade": "fix_trade",
     "enableFixReadOnly": "fix_read",
 }
+
+
+def read(reader: Callable[[object], T], value: object, outcome: Outcome = Outcome.UNREACHABLE) -> T:
+    """Return what *reader* makes of a decoded answer.
+
+    Args:
+        reader: a function of this module.
+        value: the decoded document.
+        outcome: how to read an answer that is not what the call promises: ``UNKNOWN`` where the call may have had an
+            effect.
+
+    Raises:
+        ExchangeError: the answer cannot be read.
+    """
+    try:
+        return reader(value)
+    except UnreadableAnswerError as error:
+        raise unreadable(error, outcome) from None
+
+
+def unreadable(error: UnreadableAnswerError, outcome: Outcome = Outcome.UNREACHABLE) -> ExchangeError:
+    """Return the error of the port for an answer that cannot be read."""
+    return ExchangeError(outcome, f"the exchange's answer cannot be read: {error}")
 
 
 def server_time(value: object) -> int:
@@ -133,10 +158,15 @@ def fill(value: object) -> Fill:
         quantity=row.amount("qty"),
         quote=row.amount("quoteQty"),
         commission=row.amount("commission"),
-        commission_asset=row.optional_text("commissionAsset"),
+        commission_asset=_commission_asset(row, row.amount("commission"), "commissionAsset"),
         time=row.time("time"),
         is_maker=row.flag("isMaker"),
     )
+
+
+def _commission_asset(row: Answer, commission: Decimal, name: str) -> str:
+    """Return what a commission was charged in; only a commission of 0 may name no asset (user-data-stream.md, ``N``)."""
+    return row.text(name) if commission else row.optional_text(name)
 
 
 def fills(value: object) -> tuple[Fill, ...]:
@@ -227,10 +257,10 @@ def symbol_rules(value: object) -> SymbolRules:
         base=row.text("baseAsset"),
         quote=row.text("quoteAsset"),
         status=row.text("status"),
-        tick_size=number(price, "tickSize"),
+        tick_size=price.amount("tickSize") if price is not none else ZERO,
         min_price=number(price, "minPrice"),
         max_price=number(price, "maxPrice"),
-        step_size=number(lot, "stepSize"),
+        step_size=lot.amount("stepSize") if lot is not none else ZERO,
         min_quantity=number(lot, "minQty"),
         max_quantity=number(lot, "maxQty"),
         min_notional=number(notional, "minNotional"),
@@ -298,6 +328,7 @@ def order_update(value: object) -> OrderUpdate:
     )
     done = None
     if execution == "TRADE":
+        commission = event.amount("n") if "n" in event else ZERO
         done = Fill(
             symbol=symbol,
             trade_id=event.integer("t"),
@@ -306,8 +337,8 @@ def order_update(value: object) -> OrderUpdate:
             price=event.amount("L"),
             quantity=event.amount("l"),
             quote=event.amount("Y"),
-            commission=event.amount("n") if event.optional_text("n") or "n" in event else ZERO,
-            commission_asset=event.optional_text("N"),
+            commission=commission,
+            commission_asset=_commission_asset(event, commission, "N"),
             time=when,
             is_maker=event.flag("m"),
             client_order_id=name,
