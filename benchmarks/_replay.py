@@ -29,8 +29,9 @@ from fortctl.robot.core.events import (
 from fortctl.robot.core.order_ids import client_order_id
 from fortctl.robot.core.reconciliation import fill_record, status_report
 from fortctl.robot.core.settings import GridSettings
-from fortctl.robot.strategy.api import View, first_sell, guarded
+from fortctl.robot.strategy.api import View, first_sell
 from fortctl.robot.strategy.grid import Grid
+from fortctl.robot.strategy.guard import apply_limits
 
 ROBOT_ID = "0123456789abcdef"
 PLACE, CANCEL = registry.CALLS["POST", "/api/v3/order"].handler, registry.CALLS["DELETE", "/api/v3/order"].handler
@@ -104,7 +105,7 @@ class Replay:
         for _ in range(20):
             self.asked += 1
             view = self._view(trade)
-            plan, _complaints = guarded(self.grid.plan(self.book, view), self.book, view)
+            plan, _complaints = apply_limits(self.grid.plan(self.book, view), self.book, view)
             self._quiet = plan.quiet_below
             if not plan.events and not plan.intents:
                 return

@@ -26,10 +26,12 @@ from pathlib import Path
 from typing import Any
 
 import uvloop
-from _page import facts, write_section
+from _page import arguments, facts, write_section
 
-COUNTS = (1, 10, 100, 1_000)
-WATCH_S = 20.0
+COUNTS, QUICK_COUNTS = (1, 10, 100, 1_000), (1, 2)
+WATCH_S, QUICK_WATCH_S = 20.0, 0.5
+# How long one robot trades before its memory is read.
+SETTLE_S = 10.0
 READY_WITHIN_S = 300.0
 # An order is refused a second after it was made: a thousand at once would wait longer than that for this exchange.
 STARTING_AT_ONCE = 8
@@ -108,7 +110,7 @@ async def exchange(folder: Path) -> None:
 # -- the fleet: a process of its own ----------------------------------------------------------------------------------
 
 
-async def fleet(folder: Path, url: str, keys: list[dict[str, str]]) -> None:
+async def fleet(folder: Path, url: str, watch_s: float, keys: list[dict[str, str]]) -> None:
     from fortctl.exchange.client import BinanceExchange
     from fortctl.exchange.connection_pool import ConnectionPool
     from fortctl.exchange.rate_limiter import RateLimiter
@@ -177,7 +179,7 @@ async def fleet(folder: Path, url: str, keys: list[dict[str, str]]) -> None:
                 task.result()
         await asyncio.sleep(0.2)
     ready_s, used, at = time.perf_counter() - began, resource.getrusage(resource.RUSAGE_SELF), time.perf_counter()
-    await asyncio.sleep(WATCH_S)
+    await asyncio.sleep(watch_s)
     after, elapsed = resource.getrusage(resource.RUSAGE_SELF), time.perf_counter() - at
     cpu = (after.ru_utime + after.ru_stime - used.ru_utime - used.ru_stime) / elapsed
     print(json.dumps({"before": before, "after": resident(), "cpu": cpu, "ready_s": ready_s}), flush=True)
@@ -187,7 +189,7 @@ async def fleet(folder: Path, url: str, keys: list[dict[str, str]]) -> None:
 # -- measuring --------------------------------------------------------------------------------------------------------
 
 
-def measure(count: int) -> dict[str, Any]:
+def measure(count: int, watch_s: float) -> dict[str, Any]:
     from fortctl.paper.testing import PaperExchange
 
     with tempfile.TemporaryDirectory(prefix="fortctl-bench-") as name, ExitStack() as ending:
@@ -204,7 +206,7 @@ def measure(count: int) -> dict[str, Any]:
             paper.create_account(f"a{number}", {"USDT": "10000", "BTC": "0.1"})
             keys.append(paper.create_key(f"k{number}", account=f"a{number}"))
         done = subprocess.run(
-            [sys.executable, __file__, "fleet", str(folder), f"https://127.0.0.1:{ready['tls']}"],
+            [sys.executable, __file__, "fleet", str(folder), f"https://127.0.0.1:{ready['tls']}", str(watch_s)],
             input=json.dumps(keys),
             stdout=subprocess.PIPE,
             text=True,
@@ -214,7 +216,7 @@ def measure(count: int) -> dict[str, Any]:
         return dict(json.loads(done.stdout))
 
 
-def one_robot() -> tuple[int, int]:
+def one_robot(settle_s: float) -> tuple[int, int]:
     """Return the resident bytes of a robot that trades, and of a bare client."""
     with tempfile.TemporaryDirectory(prefix="fortctl-bench-") as name, ExitStack() as ending:
         environment = {**os.environ, "FORTCTL_HOME": str(Path(name) / "home")}
@@ -242,7 +244,7 @@ def one_robot() -> tuple[int, int]:
         ending.callback(os.kill, pid, 15)
         while run("robot", "status")["robot"]["orders_open"] < 8:
             time.sleep(0.2)
-        time.sleep(10)
+        time.sleep(settle_s)
         bare = subprocess.run([sys.executable, "-c", BARE, url], capture_output=True, text=True, check=True)
         return resident_of(pid), int(bare.stdout)
 
@@ -252,25 +254,27 @@ def main() -> int:
         uvloop.run(exchange(Path(sys.argv[2])))
         return 0
     if sys.argv[1:2] == ["fleet"]:
-        uvloop.run(fleet(Path(sys.argv[2]), sys.argv[3], json.load(sys.stdin)))
+        uvloop.run(fleet(Path(sys.argv[2]), sys.argv[3], float(sys.argv[4]), json.load(sys.stdin)))
         return 0
+    quick = arguments(__doc__).parse_args().quick
+    watch_s = QUICK_WATCH_S if quick else WATCH_S
     rows = []
-    for count in COUNTS:
-        found = measure(count)
+    for count in QUICK_COUNTS if quick else COUNTS:
+        found = measure(count, watch_s)
         grown = found["after"] - found["before"]
         rows.append(
             f"| {count:,} | {mib(found['after']):.0f} MiB | {mib(grown) / count:.2f} MiB |"
             f" {found['cpu'] * 100:.1f} % | {found['cpu'] / count * 1000:.2f} ms | {found['ready_s']:.1f} s |"
         )
         print(rows[-1], flush=True)
-    robot, bare = one_robot()
+    robot, bare = one_robot(0.0 if quick else SETTLE_S)
     write_section(
         "accounts",
         [
             "## Accounts in one process",
             "",
             f"{facts('python-binance', 'aiohttp', 'uvloop')}; real runners with a journal each, over TLS, against a"
-            f" paper exchange on this machine; processor over {WATCH_S:.0f} s with two orders open an account and the"
+            f" paper exchange on this machine; processor over {watch_s:.0f} s with two orders open an account and the"
             " market trading. Budget: ≤ 0.5 MiB an account and linear, 1,000 in < 0.8 GiB. `benchmarks/accounts.py`.",
             "",
             "| accounts | resident | an account | processor | processor an account and second | all running after |",
@@ -283,6 +287,7 @@ def main() -> int:
             f" `import binance` with an aiohttp session: {mib(bare):.0f} MiB; {mib(robot - bare):+.0f} MiB"
             " (budget: ≤ +40).",
         ],
+        quick=quick,
     )
     return 0
 

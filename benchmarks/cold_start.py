@@ -15,7 +15,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from _page import facts, write_section
+from _page import arguments, facts, write_section
 
 PAIRS = 21
 HELLO = """
@@ -36,11 +36,11 @@ def timed(words: list[str], environment: dict[str, str]) -> float:
     return (time.perf_counter() - started) * 1000
 
 
-def compare(ours: list[str], peer: list[str], environment: dict[str, str]) -> tuple[float, float, float]:
+def compare(rounds: int, ours: list[str], peer: list[str], environment: dict[str, str]) -> tuple[float, float, float]:
     """Return the medians of ours, of the peer, and of the ratio pair by pair."""
     for words in (ours, peer):
         timed(words, environment)
-    pairs = [(timed(ours, environment), timed(peer, environment)) for _ in range(PAIRS)]
+    pairs = [(timed(ours, environment), timed(peer, environment)) for _ in range(rounds)]
     return (
         statistics.median(pair[0] for pair in pairs),
         statistics.median(pair[1] for pair in pairs),
@@ -49,6 +49,8 @@ def compare(ours: list[str], peer: list[str], environment: dict[str, str]) -> tu
 
 
 def main() -> int:
+    quick = arguments(__doc__).parse_args().quick
+    rounds = 1 if quick else PAIRS
     with tempfile.TemporaryDirectory(prefix="fortctl-bench-") as folder:
         hello = Path(folder) / "hello.py"
         hello.write_text(HELLO)
@@ -84,20 +86,25 @@ def main() -> int:
                     "`fortctl --version`",
                     '`python -c "import click"`',
                     "≤ 0.8 ×",
-                    *compare([*fortctl, "--version"], [sys.executable, "-c", "import click"], environment),
+                    *compare(rounds, [*fortctl, "--version"], [sys.executable, "-c", "import click"], environment),
                 ),
                 (
                     "`fortctl keys list --json` (key-file slot)",
                     "Typer hello, two commands",
                     "≤ 0.8 ×",
-                    *compare([*fortctl, "keys", "list", "--json"], [sys.executable, str(hello), "hello"], environment),
+                    *compare(
+                        rounds, [*fortctl, "keys", "list", "--json"], [sys.executable, str(hello), "hello"], environment
+                    ),
                 ),
                 (
                     "`fortctl robot status --json`, robot running",
                     "Typer hello, two commands",
                     "≤ 1.0 ×",
                     *compare(
-                        [*fortctl, "robot", "status", "--json"], [sys.executable, str(hello), "hello"], environment
+                        rounds,
+                        [*fortctl, "robot", "status", "--json"],
+                        [sys.executable, str(hello), "hello"],
+                        environment,
                     ),
                 ),
             ]
@@ -106,15 +113,15 @@ def main() -> int:
                 os.kill(pid, 15)
             serve.terminate()
             serve.wait()
-    write(rows)
+    write(rows, rounds, quick=quick)
     return 0
 
 
-def write(rows: list[tuple[str, str, str, float, float, float]]) -> None:
+def write(rows: list[tuple[str, str, str, float, float, float]], rounds: int, *, quick: bool) -> None:
     lines = [
         "## Cold start",
         "",
-        f"{facts('click', 'typer', 'cryptography')}; {PAIRS} pairs after one warm-up, medians, whole processes."
+        f"{facts('click', 'typer', 'cryptography')}; {rounds} pairs after one warm-up, medians, whole processes."
         " `benchmarks/cold_start.py`.",
         "",
         "| what | peer in the same run | budget | ours | peer | ratio |",
@@ -124,7 +131,7 @@ def write(rows: list[tuple[str, str, str, float, float, float]]) -> None:
             for what, peer, budget, ours, theirs, ratio in rows
         ),
     ]
-    write_section("cold_start", lines)
+    write_section("cold_start", lines, quick=quick)
 
 
 if __name__ == "__main__":

@@ -16,14 +16,15 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from _page import facts, write_section
+from _page import arguments, facts, write_section
 
 # The tests' folder in this one's place: 'panic' is there a package of the same name.
 sys.path[0] = str(Path(__file__).resolve().parent.parent / "tests")
 
 from support.panic_world import Template, World, a_world, make_template  # noqa: E402
 
-ROUNDS, MANY = 15, 200
+ROUNDS, QUICK_ROUNDS = 15, 1
+MANY, QUICK_MANY = 200, 10
 BUDGET_S, STRETCH_S, CANCEL_S = 1.0, 0.3, 5.0
 
 
@@ -64,10 +65,10 @@ def hang(world: World) -> None:
     os.kill(world.robot_pid, signal.SIGSTOP)
 
 
-def rounds(template: Template, folder: Path, arrange: Callable[[World], None]) -> list[tuple[float, ...]]:
+def rounds(template: Template, folder: Path, arrange: Callable[[World], None], count: int) -> list[tuple[float, ...]]:
     """Panic again and again, each time in a fresh copy; the peer's time is the last of each row."""
     found: list[tuple[float, ...]] = []
-    for number in range(ROUNDS + 1):
+    for number in range(count + 1):
         with a_world(template, folder / f"{arrange.__name__}-{number}") as world:
             world.start()
             arrange(world)
@@ -76,17 +77,17 @@ def rounds(template: Template, folder: Path, arrange: Callable[[World], None]) -
     return found[1:]
 
 
-def cancelling(template: Template, folder: Path, arrange: Callable[[World], None]) -> tuple[int, float]:
+def cancelling(template: Template, folder: Path, arrange: Callable[[World], None], many: int) -> tuple[int, float]:
     """Return how many open orders a panic found, and the seconds until the command ended with none of them left."""
     with a_world(template, folder / f"many-{arrange.__name__}") as world:
         # On a market that stands still, so that as many are open as were asked for.
         template.page.ok("paper", "market", "pause")
-        words = ("--symbol", "BTCUSDT", "--levels", str(MANY), "--step", "0.02", "--take-profit", "1")
+        words = ("--symbol", "BTCUSDT", "--levels", str(many), "--step", "0.02", "--take-profit", "1")
         world.shell.ok("robot", "configure", *words, "--order-quote", "20")
         world.shell.ok("robot", "start")
-        status = world.shell.await_status(lambda one: one["orders_open"] >= MANY, timeout=60)
+        status = world.shell.await_status(lambda one: one["orders_open"] >= many, timeout=60)
         world.robot_pid = status["pid"]
-        before = _all_open(world)
+        before = _all_open(world, many)
         arrange(world)
         _latched, _halted, ended = one_panic(world)
         left = len(world.open_orders())
@@ -96,10 +97,10 @@ def cancelling(template: Template, folder: Path, arrange: Callable[[World], None
         return before, ended
 
 
-def _all_open(world: World) -> int:
+def _all_open(world: World, many: int) -> int:
     """Wait until the exchange itself has all of them; an intent in the journal is no order yet."""
     deadline = time.monotonic() + 120
-    while (count := len(world.open_orders())) < MANY and time.monotonic() < deadline:
+    while (count := len(world.open_orders())) < many and time.monotonic() < deadline:
         time.sleep(0.1)
     return count
 
@@ -113,15 +114,17 @@ def line(what: str, budget: str, rows: list[tuple[float, ...]], column: int) -> 
 
 
 def main() -> None:
+    quick = arguments(__doc__).parse_args().quick
+    count, orders = (QUICK_ROUNDS, QUICK_MANY) if quick else (ROUNDS, MANY)
     with tempfile.TemporaryDirectory(prefix="fortctl-panic-") as name:
         folder = Path(name)
         for template in make_template(folder / "t"):
-            answering, hung = rounds(template, folder, nothing), rounds(template, folder, hang)
-            many = [cancelling(template, folder, arrange) for arrange in (nothing, hang)]
+            answering, hung = rounds(template, folder, nothing, count), rounds(template, folder, hang, count)
+            many = [cancelling(template, folder, arrange, orders) for arrange in (nothing, hang)]
     lines = [
         "## Panic",
         "",
-        f"{facts('click', 'cryptography')}; {ROUNDS} panics of each kind after one warm-up, whole processes seen from"
+        f"{facts('click', 'cryptography')}; {count} panics of each kind after one warm-up, whole processes seen from"
         f" outside, the robot trading; load average {os.getloadavg()[1]:.0f}. `benchmarks/panic.py`.",
         "",
         "| from the command's start to | budget (stretch) | median | worst | `import click` in the same run | ratio |",
@@ -136,7 +139,7 @@ def main() -> None:
         "| --- | --- | --- | --- |",
         f"| {many[0][0]} / {many[1][0]} | 200 in < 5 s | {many[0][1]:.2f} s | {many[1][1]:.2f} s |",
     ]
-    write_section("panic", lines)
+    write_section("panic", lines, quick=quick)
 
 
 if __name__ == "__main__":

@@ -32,7 +32,7 @@ from urllib.parse import parse_qsl
 
 import orjson
 import uvloop
-from _page import facts, write_section
+from _page import arguments, facts, write_section
 from aiohttp import web
 
 from fortctl.paper.api import registry
@@ -42,11 +42,11 @@ from fortctl.paper.engine.exchange import Engine
 from fortctl.paper.engine.market_data import Recording, Trade, load
 from fortctl.paper.engine.symbols import symbol_of
 
-ROUND_S = 1.0
+ROUND_S, QUICK_ROUND_S = 1.0, 0.1
 CLIENTS, MANY = 32, 128
 SOCKETS = 100
 STEPS = 1_000
-WORK = 10_000
+WORK, QUICK_WORK = 10_000, 100
 RECORDING = "XRPETH-trades-2019-10-11.csv"
 SYMBOL, NOW = "BTCUSDT", 1_700_000_000_000
 BODY = (
@@ -55,6 +55,23 @@ BODY = (
     "symbol=BTCUSDT&origClientOrderId={0}&recvWindow=60000&timestamp={1}",
 )
 Figures = tuple[float, float, float]
+
+
+@dataclass(frozen=True)
+class Rounds:
+    """How much is measured.
+
+    Attributes:
+        pairs: rounds of each side.
+        seconds: the length of a round.
+        work: how many orders the smaller run of the engine alone places.
+    """
+
+    pairs: int
+    seconds: float
+    work: int
+
+
 Row = tuple[str, str, str, str, str, str]
 
 
@@ -333,11 +350,12 @@ async def in_turn(ours: Callable[[], Awaitable[float]], peer: Callable[[], Await
 
 
 class Orders:
-    """Eight clients that place and cancel signed orders."""
+    """Clients that place and cancel signed orders."""
 
     def __init__(
-        self, target: Target, api_key: str, secret: str, stream: Listener | None, clients: int = CLIENTS
+        self, target: Target, api_key: str, secret: str, stream: Listener | None, *, clients: int, seconds: float
     ) -> None:
+        self._seconds = seconds
         self._target, self._api_key, self._secret, self._stream = target, api_key, secret, stream
         self._clients = clients
         self._callers: list[Caller] = []
@@ -365,14 +383,17 @@ class Orders:
         heard = self._stream.count if self._stream else 0
         started = time.perf_counter()
         done = await asyncio.gather(
-            *(caller.send(mine, started + ROUND_S, 2) for caller, mine in zip(self._callers, requests, strict=True))
+            *(
+                caller.send(mine, started + self._seconds, 2)
+                for caller, mine in zip(self._callers, requests, strict=True)
+            )
         )
         seconds = time.perf_counter() - started
         if self._stream is not None:
             # Each order and each cancel tells of the order and of the balances.
             stream, wanted = self._stream, heard + 2 * sum(done)
             await until(lambda: stream.count >= wanted, "the user stream did not get every event")
-        self._each = max(200, int(max(done) / seconds * ROUND_S * 1.5) // 2 * 2)
+        self._each = max(200, int(max(done) / seconds * self._seconds * 1.5) // 2 * 2)
         return sum(done) / seconds
 
 
@@ -381,20 +402,20 @@ async def a_key(target: Target, caller: Caller) -> tuple[str, str]:
     return made["api_key"], made["secret_key"]
 
 
-async def orders_row(folder: Path, pairs: int) -> Row:
+async def orders_row(folder: Path, rounds: Rounds) -> Row:
     words = ("--state", str(folder / "state.db"))
-    return await _orders_row(folder, pairs, CLIENTS, "`--state` kept", "≥ 0.5 ×", *words)
+    return await _orders_row(folder, rounds, CLIENTS, "`--state` kept", "≥ 2,000/s", *words)
 
 
-async def many_orders_row(folder: Path, pairs: int) -> Row:
-    return await _orders_row(folder, pairs, MANY, "`--state` kept", "—", "--state", str(folder / "many.db"))
+async def many_orders_row(folder: Path, rounds: Rounds) -> Row:
+    return await _orders_row(folder, rounds, MANY, "`--state` kept", "—", "--state", str(folder / "many.db"))
 
 
-async def unkept_orders_row(folder: Path, pairs: int) -> Row:
-    return await _orders_row(folder, pairs, CLIENTS, "nothing kept", "—")
+async def unkept_orders_row(folder: Path, rounds: Rounds) -> Row:
+    return await _orders_row(folder, rounds, CLIENTS, "nothing kept", "—")
 
 
-async def _orders_row(folder: Path, pairs: int, clients: int, kept: str, budget: str, *words: str) -> Row:
+async def _orders_row(folder: Path, rounds: Rounds, clients: int, kept: str, budget: str, *words: str) -> Row:
     with exchange(folder, "--market", "synthetic:1", "--limits", "off", *words) as target:
         api_key, secret = await a_key(target, await target.call())
         with bare(secret) as peer:
@@ -408,15 +429,15 @@ async def _orders_row(folder: Path, pairs: int, clients: int, kept: str, budget:
             assert orjson.loads(stream.kept[0])["status"] == 200, stream.kept[0]
             stream._keep = False
             ours, theirs, ratio = await in_turn(
-                Orders(target, api_key, secret, stream, clients).round,
-                Orders(peer, api_key, secret, None, clients).round,
-                pairs,
+                Orders(target, api_key, secret, stream, clients=clients, seconds=rounds.seconds).round,
+                Orders(peer, api_key, secret, None, clients=clients, seconds=rounds.seconds).round,
+                rounds.pairs,
             )
     what = f"signed orders and cancels, {kept}, a user stream open, {clients} clients"
     return (what, "bare aiohttp handler", budget, f"{ours:,.0f}/s", f"{theirs:,.0f}/s", f"{ratio:.2f} ×")
 
 
-async def replay_row(folder: Path, pairs: int) -> Row:
+async def replay_row(folder: Path, rounds: Rounds) -> Row:
     path = recording()
     what = f"replay of {RECORDING.partition('-')[0]} at `--speed max`, nobody connected"
     if path is None:
@@ -428,7 +449,7 @@ async def replay_row(folder: Path, pairs: int) -> Row:
         api_key, secret = await a_key(target, caller)
         # The first order begins the replay.
         far = f"{tape.trades[0].price / 2:.7f}"
-        orders = Orders(target, api_key, secret, None)
+        orders = Orders(target, api_key, secret, None, clients=1, seconds=rounds.seconds)
         body = f"symbol={name}&side=BUY&type=LIMIT&timeInForce=GTC&quantity=100&price={far}&newClientOrderId=first"
         await caller.send([orders.signed("POST", f"{body}&timestamp={int(time.time() * 1000)}")])
         body = f"symbol={name}&origClientOrderId=first&timestamp={int(time.time() * 1000)}"
@@ -438,7 +459,7 @@ async def replay_row(folder: Path, pairs: int) -> Row:
         async def ours() -> float:
             place = (await target.ask(caller, "market", action="resume"))["position"]
             began, done = time.perf_counter(), 0
-            while (seconds := time.perf_counter() - began) < ROUND_S:
+            while (seconds := time.perf_counter() - began) < rounds.seconds:
                 await asyncio.sleep(0.05)
                 facts_now = await target.ask(caller, "market", action="status")
                 done += (facts_now["position"] - place) % facts_now["rows"]
@@ -451,13 +472,13 @@ async def replay_row(folder: Path, pairs: int) -> Row:
 
         async def loop() -> float:
             began, done = time.perf_counter(), 0
-            while (seconds := time.perf_counter() - began) < ROUND_S:
+            while (seconds := time.perf_counter() - began) < rounds.seconds:
                 for trade in tape.trades:
                     engine.apply_trade(name, trade, NOW)
                 done += len(tape.trades)
             return done / seconds
 
-        ours_, theirs, ratio = await in_turn(ours, loop, pairs)
+        ours_, theirs, ratio = await in_turn(ours, loop, rounds.pairs)
     return (
         what,
         "loop over `Engine.apply_trade`",
@@ -468,12 +489,12 @@ async def replay_row(folder: Path, pairs: int) -> Row:
     )
 
 
-async def fan_out_row(folder: Path, pairs: int) -> Row:
+async def fan_out_row(folder: Path, rounds: Rounds) -> Row:
     with exchange(folder, "--market", "synthetic:1") as target:
         caller = await target.call()
         await target.ask(caller, "market", action="pause")
 
-        def rounds(here: Target, asking: Caller, heard: list[Listener]) -> Callable[[], Awaitable[float]]:
+        def fan_out(here: Target, asking: Caller, heard: list[Listener]) -> Callable[[], Awaitable[float]]:
             async def run() -> float:
                 wanted = heard[0].count + STEPS
                 started = time.perf_counter()
@@ -486,13 +507,15 @@ async def fan_out_row(folder: Path, pairs: int) -> Row:
         path = f"/ws/{SYMBOL.lower()}@trade"
         sample = await target.listen(path, keep=True)
         await asyncio.sleep(0.2)
-        await rounds(target, caller, [sample])()
+        await fan_out(target, caller, [sample])()
         sample._transport.close()
         ours = [await target.listen(path) for _ in range(SOCKETS)]
         with bare(messages=tuple(one.decode() for one in sample.kept)) as peer:
             theirs = [await peer.listen(path) for _ in range(SOCKETS)]
             await asyncio.sleep(0.5)
-            figures = await in_turn(rounds(target, caller, ours), rounds(peer, await peer.call(), theirs), pairs)
+            figures = await in_turn(
+                fan_out(target, caller, ours), fan_out(peer, await peer.call(), theirs), rounds.pairs
+            )
     what = f"market events to {SOCKETS} sockets, messages"
     return (what, "bare aiohttp fan-out of the same bytes", "≥ 0.7 ×", *in_words(figures))
 
@@ -516,13 +539,14 @@ def measured(orders: int, times: int = 1) -> dict[str, float]:
     return found
 
 
-def work_row(pairs: int) -> Row:
+def work_row(rounds: Rounds) -> Row:
     # Ten small runs last as long as the large one, so that both sides meet the same noise.
-    found = [(measured(WORK, 10)["seconds"], measured(10 * WORK)["seconds"]) for _ in range(pairs)]
+    work = rounds.work
+    found = [(measured(work, 10)["seconds"], measured(10 * work)["seconds"]) for _ in range(rounds.pairs)]
     once, ten = (statistics.median(pair[number] for pair in found) for number in (0, 1))
     ratio = statistics.median(ten / once for once, ten in found)
-    what = f"ten times the work: {10 * WORK:,} orders placed and cancelled, engine alone"
-    return (what, f"{WORK:,} orders, mean of ten runs", "≤ 11 ×", f"{ten:.2f} s", f"{once:.2f} s", f"{ratio:.1f} ×")
+    what = f"ten times the work: {10 * work:,} orders placed and cancelled, engine alone"
+    return (what, f"{work:,} orders, mean of ten runs", "≤ 11 ×", f"{ten:.2f} s", f"{once:.2f} s", f"{ratio:.1f} ×")
 
 
 def memory_line(orders: int) -> str:
@@ -535,14 +559,14 @@ def memory_line(orders: int) -> str:
     )
 
 
-async def served(folder: Path, pairs: int) -> list[Row]:
+async def served(folder: Path, rounds: Rounds) -> list[Row]:
     return [
-        await row(folder, pairs) for row in (orders_row, many_orders_row, unkept_orders_row, replay_row, fan_out_row)
+        await row(folder, rounds) for row in (orders_row, many_orders_row, unkept_orders_row, replay_row, fan_out_row)
     ]
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser = arguments(__doc__)
     parser.add_argument("--orders", type=int, default=1_000_000, help="how many orders the memory is measured over")
     parser.add_argument("--pairs", type=int, default=15, help="rounds of each side")
     parser.add_argument("--role", choices=["bare", "engine"], help=argparse.SUPPRESS)
@@ -554,21 +578,23 @@ def main() -> int:
         runs = [engine_alone(given.orders) for _ in range(given.times)]
         print(json.dumps({**runs[0], "seconds": statistics.mean(run["seconds"] for run in runs)}))
         return 0
+    rounds = Rounds(1, QUICK_ROUND_S, QUICK_WORK) if given.quick else Rounds(given.pairs, ROUND_S, WORK)
+    orders = min(given.orders, 10 * QUICK_WORK) if given.quick else given.orders
     with tempfile.TemporaryDirectory(prefix="fortctl-bench-") as folder:
-        rows = [*uvloop.run(served(Path(folder), given.pairs)), work_row(given.pairs)]
+        rows = [*uvloop.run(served(Path(folder), rounds)), work_row(rounds)]
     lines = [
         "## Paper exchange",
         "",
-        f"{facts('aiohttp', 'uvloop', 'orjson')}; {given.pairs} pairs after one warm-up, rounds of {ROUND_S:.0f} s"
+        f"{facts('aiohttp', 'uvloop', 'orjson')}; {rounds.pairs} pairs after one warm-up, rounds of {rounds.seconds:g} s"
         " (the engine alone: whole processes, processor time), medians. `benchmarks/paper.py`.",
         "",
         "| what | peer in the same run | budget | ours | peer | ratio |",
         "| --- | --- | --- | --- | --- | --- |",
         *(f"| {' | '.join(row)} |" for row in rows),
         "",
-        memory_line(given.orders),
+        memory_line(orders),
     ]
-    write_section("paper", lines)
+    write_section("paper", lines, quick=given.quick)
     return 0
 
 

@@ -16,16 +16,21 @@ import tempfile
 import time
 import urllib.request
 import venv
+from collections.abc import AsyncIterator
 from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from _page import facts, write_section
+from _page import arguments, facts, write_section
+
+if TYPE_CHECKING:
+    from fortctl.model import UserEvent
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
 PAIRS, ROUNDS = 15, 20
+CYCLES, QUICK_CYCLES = 10_000, 100
 SETTINGS = {
     "symbol": "XRPETH",
     "levels": 8,
@@ -47,7 +52,7 @@ async def trade(url: str, folder: str) -> None:
     """Be the robot, until killed: runner, client and journal; its own share of each reaction to a file."""
     from fortctl.exchange.client import BinanceExchange
     from fortctl.exchange.targets import resolve
-    from fortctl.model import KeyPair, KeyType
+    from fortctl.model import KeyPair, KeyType, OrderUpdate
     from fortctl.robot.core.settings import parse_settings
     from fortctl.robot.storage.journal import SqliteJournal
     from fortctl.robot.storage.latch import LatchFile
@@ -57,24 +62,25 @@ async def trade(url: str, folder: str) -> None:
 
     place, target, clock = Path(folder), resolve(url, Path(folder)), SystemClock()
     shares = (place / "shares").open("w", buffering=1)
-    heard = [0.0]
+    filled_at = [0.0]
 
     class Timed(BinanceExchange):
-        async def place(self, *words: Any, **named: Any) -> Any:
-            if heard[0]:
-                print(time.perf_counter() - heard[0], words[0].side.value, file=shares)
-                heard[0] = 0.0
-            return await super().place(*words, **named)
+        async def user_events(self) -> AsyncIterator[UserEvent]:
+            async for event in super().user_events():
+                if isinstance(event, OrderUpdate):
+                    filled_at[0] = time.perf_counter() if event.fill is not None else 0.0
+                yield event
 
-    class Heard(Runner):
-        def _updated(self, update: Any) -> None:
-            heard[0] = time.perf_counter() if update.fill is not None else 0.0
-            super()._updated(update)
+        async def place(self, *words: Any, **named: Any) -> Any:
+            if filled_at[0]:
+                print(time.perf_counter() - filled_at[0], words[0].side.value, file=shares)
+                filled_at[0] = 0.0
+            return await super().place(*words, **named)
 
     log = logging.getLogger("bench")
     log.addHandler(logging.NullHandler())
     log.propagate = False
-    runner = Heard(
+    runner = Runner(
         account="default",
         robot_id="0123456789abcdef",
         journal=SqliteJournal(place / "journal.sqlite", account="default", clock=clock),
@@ -108,8 +114,8 @@ class Side:
         with urllib.request.urlopen(urllib.request.Request(self._url + path, data=data)) as answer:
             return bytes(answer.read())
 
-    def measure(self) -> tuple[list[float], list[float]]:
-        sells, buys = json.loads(self._ask(f"/bench?rounds={ROUNDS}", b""))
+    def measure(self, rounds: int) -> tuple[list[float], list[float]]:
+        sells, buys = json.loads(self._ask(f"/bench?rounds={rounds}", b""))
         return sells, buys
 
     def resident(self) -> float:
@@ -123,7 +129,7 @@ class Side:
             process.wait()
 
 
-def reactions() -> list[str]:
+def reactions(count: int, rounds: int) -> list[str]:
     with tempfile.TemporaryDirectory(prefix="fortctl-bench-", dir=os.environ.get("FORTCTL_BENCH_DIR")) as folder:
         ours, peer = (
             Side(str(HERE / "robot.py"), "trade", "URL", folder),
@@ -131,8 +137,8 @@ def reactions() -> list[str]:
         )
         try:
             for side in (ours, peer):
-                side.measure()
-            pairs = [(ours.measure(), peer.measure()) for _ in range(PAIRS)]
+                side.measure(rounds)
+            pairs = [(ours.measure(rounds), peer.measure(rounds)) for _ in range(count)]
             held = (ours.resident(), peer.resident())
         finally:
             ours.end()
@@ -188,9 +194,11 @@ def _replayed(path: Path, **changed: Any) -> tuple[float, int, int]:
     return len(trades) / (time.perf_counter() - began), one.placed, one.book.closed
 
 
-def _nautilus() -> Path:
+def _nautilus(*, install: bool) -> Path | None:
     folder = ROOT / ".compat" / "nautilus"
     python = folder / "bin" / "python"
+    if not python.exists() and not install:
+        return None
     if not python.exists():
         venv.create(folder, with_pip=True)
         lock = str(HERE / "peers" / "nautilus" / "requirements.txt")
@@ -199,21 +207,29 @@ def _nautilus() -> Path:
     return python
 
 
-def replays() -> list[str]:
+def replays(count: int, *, quick: bool) -> list[str]:
     data = os.environ.get("FORTCTL_MARKET_DATA")
     path = Path(data or "") / "XRPETH-trades-2019-10-11.csv"
     if not data or not path.exists():
+        print("replay: skipped, FORTCTL_MARKET_DATA names no folder with the recording", flush=True)
         return []
-    words = [str(_nautilus()), str(HERE / "peers" / "nautilus" / "replay.py"), str(path), "1"]
-    ours, theirs, trailing, facts_of = [], [], [], {}
-    for _ in range(PAIRS):
+    python = _nautilus(install=not quick)
+    if python is None:
+        print("replay beside nautilus_trader: skipped, it is not installed", flush=True)
+        fixed, trailing = _replayed(path, trail_up=False), _replayed(path)
+        return [
+            row("replay of XRPETH, fixed and trailing grid", ours=f"{fixed[0]:,.0f} and {trailing[0]:,.0f} trades/s")
+        ]
+    words = [str(python), str(HERE / "peers" / "nautilus" / "replay.py"), str(path), "1"]
+    ours, theirs, moving, facts_of = [], [], [], {}
+    for _ in range(count):
         ours.append(_replayed(path, trail_up=False))
         told = json.loads(subprocess.run(words, capture_output=True, text=True, check=True).stdout.splitlines()[-1])
         theirs.append(told["trades"] / told["seconds"])
-        trailing.append(_replayed(path))
+        moving.append(_replayed(path))
         facts_of = told
     ratio = statistics.median(one[0] / other for one, other in zip(ours, theirs, strict=True))
-    moved = statistics.median(one[0] / other for one, other in zip(trailing, theirs, strict=True))
+    moved = statistics.median(one[0] / other for one, other in zip(moving, theirs, strict=True))
     peer = f"nautilus_trader {facts_of['version']} backtest, a like grid ({facts_of['placed']} orders)"
     theirs_shown = f"{statistics.median(theirs):,.0f} trades/s"
     return [
@@ -228,8 +244,8 @@ def replays() -> list[str]:
             ),
         ),
         row(
-            f"the same, trailing grid ({trailing[0][1]} orders, {trailing[0][2]} cycles closed)",
-            *("the same", "—", f"{statistics.median(one[0] for one in trailing):,.0f} trades/s", theirs_shown),
+            f"the same, trailing grid ({moving[0][1]} orders, {moving[0][2]} cycles closed)",
+            *("the same", "—", f"{statistics.median(one[0] for one in moving):,.0f} trades/s", theirs_shown),
             f"{moved:.2f} ×",
         ),
     ]
@@ -238,26 +254,26 @@ def replays() -> list[str]:
 # -- restart ---------------------------------------------------------------------------------------------------------
 
 
-def restarts() -> list[str]:
-    """Count the requests of a restart with 1,000 open orders, none or a hundred of them filled meanwhile."""
+def restarts(orders: int) -> list[str]:
+    """Count the requests of a restart with open orders, none or a tenth of them filled meanwhile."""
     # This file's own name is that of the tests' folder.
     sys.path[:] = [str(ROOT / "tests"), *(place for place in sys.path if Path(place) != HERE)]
     from simulation.loop import play
 
     shown = []
-    for filled in (0, 100):
+    for filled in (0, orders // 10):
         with tempfile.TemporaryDirectory(prefix="fortctl-bench-") as folder:
-            calls, left = play(_restart(Path(folder), filled))
+            calls, left = play(_restart(Path(folder), orders, filled))
         shown.append(
             row(
-                f"restart with 1,000 open orders, {filled} of them filled meanwhile: requests",
+                f"restart with {orders:,} open orders, {filled} of them filled meanwhile: requests",
                 *("—", f"≤ 3 + {2 * left + 1}, one per order not open", str(len(calls))),
             )
         )
     return shown
 
 
-async def _restart(folder: Path, filled: int) -> tuple[list[str], int]:
+async def _restart(folder: Path, orders: int, filled: int) -> tuple[list[str], int]:
     from fortctl.robot.core.events import OrderIntended, OrderStatusReported
     from fortctl.robot.core.order_ids import client_order_id
     from support.robot_world import SYMBOL, Robot, World
@@ -267,8 +283,8 @@ async def _restart(folder: Path, filled: int) -> tuple[list[str], int]:
     robot = Robot(world, folder, world.key("a"))
     await robot.up()
     price, nothing = Decimal("0.00139000"), Decimal(0)
-    for number in range(1, 1001):
-        name = client_order_id(robot.runner.robot_id, number, "buy", 1)
+    for number in range(1, orders + 1):
+        name = client_order_id(robot.runner.robot.robot_id, number, "buy", 1)
         at, level = robot.runner.robot.exchange_now(), price - number * Decimal("1e-8")
         promise = (level * 2, Decimal(1))
         robot.runner.robot.record(
@@ -293,28 +309,30 @@ async def _restart(folder: Path, filled: int) -> tuple[list[str], int]:
     await again.up()
     while again.runner.robot.books != "agreed":
         await again.wait(0.1)
-    return list(world.calls), 999 - len(world.engine.state.books[SYMBOL].resting)
+    return list(world.calls), orders - 1 - len(world.engine.state.books[SYMBOL].resting)
 
 
 # -- a month ---------------------------------------------------------------------------------------------------------
 
 
-def months() -> list[str]:
+def months(count: int) -> list[str]:
     """Cycles by the thousand through the book: time and memory for ten times as many, and a restart's replay."""
-    small, large = _cycles(10_000), _cycles(100_000)
+    small, large = _cycles(count), _cycles(10 * count, again=True)
     times = row(
-        *("ten times the work: 100,000 cycles through the book", "10,000 cycles", "≤ 11 ×"),
+        *(f"ten times the work: {10 * count:,} cycles through the book", f"{count:,} cycles", "≤ 11 ×"),
         *(f"{large[0]:.2f} s", f"{small[0]:.2f} s", f"{large[0] / small[0]:.1f} ×"),
     )
     held = row(
-        *("memory that the book holds after 100,000 cycles", "after 10,000 cycles", "1 ×"),
+        *(f"memory that the book holds after {10 * count:,} cycles", f"after {count:,} cycles", "1 ×"),
         *(f"{large[1] / 1024:,.0f} KiB", f"{small[1] / 1024:,.0f} KiB", f"{large[1] / small[1]:.2f} ×"),
     )
-    again = row(f"replay of the journal at a restart: {large[3]:,} events of 100,000 cycles", ours=f"{large[2]:.1f} s")
-    return [times, held, again]
+    replay = row(
+        f"replay of the journal at a restart: {large[3]:,} events of {10 * count:,} cycles", ours=f"{large[2]:.1f} s"
+    )
+    return [times, held, replay]
 
 
-def _cycles(count: int) -> tuple[float, int, float, int]:
+def _cycles(count: int, *, again: bool = False) -> tuple[float, int, float, int]:
     import tracemalloc
 
     from fortctl.robot.core.book import Book
@@ -350,31 +368,38 @@ def _cycles(count: int) -> tuple[float, int, float, int]:
     book.replay(history())
     seconds = time.perf_counter() - began
     tracemalloc.start()
-    again = Book()
-    again.replay(history())
+    second = Book()
+    second.replay(history())
     held = tracemalloc.get_traced_memory()[0]
     tracemalloc.stop()
-    rows = [(event.kind, json.dumps(event.as_json())) for event in history()] if count > 10_000 else []
+    rows = [(event.kind, json.dumps(event.as_json())) for event in history()] if again else []
     began = time.perf_counter()
     Book().replay(event_from_json(kind, json.loads(body)) for kind, body in rows)
     return seconds, held, time.perf_counter() - began, len(rows)
 
 
 def main() -> int:
-    load = os.getloadavg()[0]
-    rows = [*reactions(), *replays(), *restarts(), *months()]
+    quick, load = arguments(__doc__).parse_args().quick, os.getloadavg()[0]
+    count, rounds = (1, 2) if quick else (PAIRS, ROUNDS)
+    rows = [
+        *reactions(count, rounds),
+        *replays(count, quick=quick),
+        *restarts(20 if quick else 1_000),
+        *months(QUICK_CYCLES if quick else CYCLES),
+    ]
     heading = f"{facts('aiohttp', 'uvloop', 'python-binance')}, load {load:.1f} when it began"
     write_section(
         "robot",
         [
             "## Robot",
             "",
-            f"{heading}; {PAIRS} pairs of {ROUNDS} reactions after one warm-up, medians. `benchmarks/robot.py`.",
+            f"{heading}; {count} pairs of {rounds} reactions after one warm-up, medians. `benchmarks/robot.py`.",
             "",
             "| what | peer in the same run | budget | ours | peer | ratio |",
             "| --- | --- | --- | --- | --- | --- |",
             *rows,
         ],
+        quick=quick,
     )
     return 0
 

@@ -21,12 +21,12 @@ from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent))
-from _page import facts, write_section
+from _page import arguments, facts, write_section
 
 from fortctl.errors import FortctlError
 from fortctl.robot.process.local_robot import query
 
-ROUNDS = int(os.environ.get("ROTATION_ROUNDS", "15"))
+ROUNDS, QUICK_ROUNDS = 15, 1
 EMAIL = "sub@paper.example"
 
 
@@ -88,9 +88,9 @@ def prepare(home: Home) -> None:
     home.run("robot", "start")
 
 
-def measure(home: Home) -> list[dict[str, float]]:
+def measure(home: Home, rounds: int) -> list[dict[str, float]]:
     folder, found = home.folder / "robots" / "default", []
-    for _round in range(ROUNDS + 1):
+    for _round in range(rounds + 1):
         with Asker(folder) as during:
             began = time.monotonic()
             done = home.run("keys", "rotate", "--role", "robot", "--mode", "overlap")["operation"]
@@ -107,6 +107,8 @@ def _ms(seconds: float) -> str:
 
 
 def main() -> None:
+    quick = arguments(__doc__).parse_args().quick
+    count = QUICK_ROUNDS if quick else ROUNDS
     with tempfile.TemporaryDirectory(prefix="rotation-") as name:
         home = Home(Path(name) / "home")
         serve = ("paper", "serve", "--market", "synthetic:7", "--speed", "100", "--limits", "off", "--port", "0")
@@ -115,7 +117,7 @@ def main() -> None:
         serving.stdout.readline()
         try:
             prepare(home)
-            rounds = measure(home)
+            rounds = measure(home, count)
             requests = home.run("paper", "requests")["requests"]
             status = home.run("robot", "status")["robot"]
             os.kill(int(status["pid"]), 9)
@@ -134,7 +136,7 @@ def main() -> None:
         [
             "## Rotation",
             "",
-            f"{facts('cryptography', 'aiohttp')}; {ROUNDS} overlap rotations in a row by the issuer after one warm-up,"
+            f"{facts('cryptography', 'aiohttp')}; {count} overlap rotations in a row by the issuer after one warm-up,"
             " while the robot trades a synthetic market at 100 times its speed. `benchmarks/rotation.py`.",
             "",
             "| what | budget | median | longest |",
@@ -147,6 +149,7 @@ def main() -> None:
             f"{len(orders)} orders were placed meanwhile, {refused} refused for their key; "
             f"{status['cycles']['closed']} cycles closed.",
         ],
+        quick=quick,
     )
 
 
