@@ -5,10 +5,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Any
+from typing import Any, Protocol
 
 from fortctl.model import KeyVerdict, PriceRange
-from fortctl.ports import ExchangeError
 from fortctl.robot.core.book import Book
 from fortctl.robot.core.cycle import Order
 from fortctl.robot.core.filters import format_money
@@ -37,13 +36,20 @@ class Cause:
     code: int | None = None
 
 
-def cause_of(verdict: KeyVerdict, probe: ExchangeError | None, fault: ExchangeError) -> Cause | None:
-    """Read the second look; None where the key is accepted, and the refusal before was none of the key's.
+class Refusal(Protocol):
+    """What the exchange refused a call with (:class:`fortctl.ports.ExchangeError`)."""
+
+    @property
+    def code(self) -> int | None: ...
+
+
+def cause_of(verdict: KeyVerdict, probe: Refusal | None, fault: Refusal) -> Cause | None:
+    """Return why a key counts as lost, or None where the exchange accepts it after all.
 
     Args:
-        verdict: what the account and the key's own page said.
-        probe: how an order without effect was refused; None where it was taken, or could not be tried.
-        fault: the refusal that made the robot look.
+        verdict: the answers about the account and the key's own rights.
+        probe: the refusal of an order without effect; None where it was accepted, or could not be tried.
+        fault: the refusal that made the robot check the key.
     """
     if not verdict.accepted:
         certainty, why = verdict.details.get("certainty", "possible"), verdict.details.get("why", "")
