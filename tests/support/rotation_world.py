@@ -223,7 +223,7 @@ class EngineIssuer:
         made = self._exchange.ask("POST", "/sapi/v2/sub-account/subAccountApi", **values, **trade)
         return IssuedKey(made["apiName"], Secret(made["apiKey"]))
 
-    async def listed(self) -> Any:
+    async def list_keys(self) -> Any:
         rows = self._exchange.ask("GET", "/sapi/v1/sub-account/subAccountApi", email=self._stage.email)["rows"]
         return tuple(IssuedKey(row["apiName"], Secret(row["apikey"])) for row in rows)
 

@@ -383,8 +383,8 @@ class Container:
         from fortctl.exchange.rate_limiter import RateLimiter
 
         target = self.target()
-        budget = RateLimiter(self._request_weights, target.rest_url, self.clock)
-        return BinanceExchange(target, pair, connections=connections, account=self.account, budget=budget)
+        limiter = RateLimiter(self._request_weights, target.rest_url, self.clock)
+        return BinanceExchange(target, pair, connections=connections, account=self.account, limiter=limiter)
 
     def target(self) -> ExchangeTarget:
         """Return the account's target: the paper exchange may have come up at another address since."""

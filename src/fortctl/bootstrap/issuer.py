@@ -99,4 +99,4 @@ def sub_account_issuer(exchange: str, home: Path, pair: KeyPair, email: str, pat
     from fortctl.exchange.sub_account_issuer import SubAccountIssuer
     from fortctl.exchange.targets import resolve
 
-    return SubAccountIssuer(resolve(exchange, home), pair, email, patience_s=patience_s)
+    return SubAccountIssuer(resolve(exchange, home), pair, email, max_wait_s=patience_s)

@@ -1,6 +1,6 @@
-"""What all accounts of one process share: one TLS context, one connector, few WebSocket-API connections (adapter).
+"""The connections that all accounts of one process share (adapter).
 
-A connector and a TLS context of each account's own cost a megabyte an account (performance.md); here they cost nothing.
+A connector and a TLS context for each account would cost a megabyte an account (performance.md).
 """
 
 from __future__ import annotations
@@ -18,30 +18,33 @@ from fortctl.exchange.streams.user_pool import UserStreamPool
 from fortctl.exchange.tls import tls_context
 from fortctl.system.threads import run_in_own_thread
 
-# Binance pings every 20 s and cuts a silent peer after 60 s; silence beyond that means a dead connection.
+# Binance pings every 20 s and cuts a silent peer after 60 s, so a longer silence means a dead connection.
 SILENCE_S = 60.0
-# What is idle longer is closed: the next order must not pay for a handshake more often than it has to.
+# Long enough that most orders find an open connection and need no handshake.
 KEEP_IDLE_S = 45.0
-# Requests of many accounts wait for one another rather than open a connection each (55 KiB of TLS apiece).
-MOST_REQUESTS_AT_ONCE = 128
-HANDSHAKE_WITHIN_S = 15.0
+# Above this, requests wait for a free connection instead of opening one (55 KiB of TLS state each).
+MAX_REQUEST_CONNECTIONS = 128
+HANDSHAKE_TIMEOUT_S = 15.0
 
 
 class ThreadedResolver(AbstractResolver):
-    """Looks host names up in a thread that ends with its answer: the event loop's own threads for it stay for ever."""
+    """Looks host names up in a thread that ends with the answer; the event loop's own resolver threads never end.
+
+    A robot overwrites a forgotten key only while it has a single thread (decision 0020).
+    """
 
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
     ) -> list[ResolveResult]:
-        found = await run_in_own_thread(
+        addresses = await run_in_own_thread(
             socket.getaddrinfo, host, port, family=family, type=socket.SOCK_STREAM, flags=socket.AI_ADDRCONFIG
         )
         numeric = socket.AI_NUMERICHOST | socket.AI_NUMERICSERV
         return [
             ResolveResult(
-                hostname=host, host=str(where[0]), port=int(where[1]), family=kind, proto=proto, flags=numeric
+                hostname=host, host=str(address[0]), port=int(address[1]), family=kind, proto=proto, flags=numeric
             )
-            for kind, _type, proto, _name, where in found
+            for kind, _type, proto, _name, address in addresses
         ]
 
     async def close(self) -> None:
@@ -51,7 +54,7 @@ class ThreadedResolver(AbstractResolver):
 async def _refuse_redirects(
     request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
 ) -> aiohttp.ClientResponse:
-    """Let no handshake be redirected: what is sent next would go to an address that somebody else chose."""
+    """Follow no redirect of a handshake: the signed requests after it would go to an address that somebody else chose."""
     answer = await handler(request)
     if 300 <= answer.status < 400:
         answer.close()
@@ -60,29 +63,32 @@ async def _refuse_redirects(
 
 
 class ConnectionPool:
-    """Made on the event loop that uses it; closed by who made it."""
+    """One process's connections to exchanges; create it on the event loop that uses it, and close it at the end.
+
+    Attributes:
+        connector: for REST requests.
+        weight_used: the request weight that this address has used in this minute, as Binance last stated it.
+    """
 
     def __init__(self) -> None:
-        # aiohttp keeps one verifying TLS context for the whole process, and every connector uses that one.
         self.connector = aiohttp.TCPConnector(
-            limit=MOST_REQUESTS_AT_ONCE, keepalive_timeout=KEEP_IDLE_S, resolver=ThreadedResolver()
+            limit=MAX_REQUEST_CONNECTIONS, keepalive_timeout=KEEP_IDLE_S, resolver=ThreadedResolver()
         )
-        # Streams are open for ever and must not take the requests' places.
+        # Streams stay open, and must not use up the request connections.
         self._sockets = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=0, resolver=ThreadedResolver()),
-            timeout=aiohttp.ClientTimeout(total=None, connect=HANDSHAKE_WITHIN_S),
+            timeout=aiohttp.ClientTimeout(total=None, connect=HANDSHAKE_TIMEOUT_S),
             middlewares=(_refuse_redirects,),
         )
-        # What this address has used of its request weight in this minute, as the exchange last told it.
         self.weight_used: int | None = None
         self._streams: dict[str, UserStreamPool] = {}
         self._markets: dict[str, MarketStream] = {}
 
     def note_weight(self, headers: Mapping[str, str]) -> None:
         """Read ``X-MBX-USED-WEIGHT-1M`` (rest-api.md, "IP Limits")."""
-        told = headers.get("X-MBX-USED-WEIGHT-1M", "")
-        if told.isdecimal():
-            self.weight_used = int(told)
+        used = headers.get("X-MBX-USED-WEIGHT-1M", "")
+        if used.isdecimal():
+            self.weight_used = int(used)
 
     def socket(self, url: str) -> AbstractAsyncContextManager[aiohttp.ClientWebSocketResponse]:
         """Open a WebSocket."""
@@ -91,24 +97,25 @@ class ConnectionPool:
         )
 
     def user_streams(self, url: str) -> UserStreamPool:
-        """Return what carries the user streams of every account at a WebSocket API."""
-        found = self._streams.get(url)
-        if found is None:
-            found = self._streams[url] = UserStreamPool(lambda: self.socket(url))
-        return found
+        """Return the pool of user data streams at a WebSocket API."""
+        pool = self._streams.get(url)
+        if pool is None:
+            pool = self._streams[url] = UserStreamPool(lambda: self.socket(url))
+        return pool
 
     def market_stream(self, url: str) -> MarketStream:
-        """Return one symbol's public trades, whoever listens."""
-        found = self._markets.get(url)
-        if found is None:
-            found = self._markets[url] = MarketStream(lambda: self.socket(url))
-        return found
+        """Return the stream of one symbol's public trades."""
+        stream = self._markets.get(url)
+        if stream is None:
+            stream = self._markets[url] = MarketStream(lambda: self.socket(url))
+        return stream
 
     async def close(self) -> None:
+        """Close every stream and connection."""
         for market in self._markets.values():
             market.close()
-        for streams in self._streams.values():
-            await streams.close()
+        for pool in self._streams.values():
+            await pool.close()
         self._streams.clear()
         await self._sockets.close()
         await self.connector.close()

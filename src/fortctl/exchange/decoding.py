@@ -1,12 +1,12 @@
-"""Decode what an exchange sends, at the rim and only there. Pure.
+"""Decode the answers of an exchange. Pure. No other module of fortctl parses them.
 
 Every answer is untrusted: a broken proxy, a maintenance page or a new version of the interface may send anything. So
-nothing that is read here has an unbounded size, and nothing reaches the rest of the program unchecked:
+nothing that is read here has an unbounded size, and no unchecked value reaches the rest of the program:
 
 - :func:`decode_json` bounds the bytes and the depth of a document before it parses it.
 - :class:`Answer` reads named fields of one JSON object. A field that is required and missing, has another type, or
   lies outside its bounds raises :class:`UnreadableAnswerError`, which names the field and never quotes its value.
-- Fields, filters and enum values that nobody knows are left alone: Binance adds some every few months.
+- Unknown fields, filters and enum values are ignored, because Binance adds some every few months.
 
 The caller decides what an unreadable answer means: *unknown* for a call that may have had an effect (it is looked up),
 *unreachable* for a read.

@@ -1,8 +1,8 @@
 """Read Binance's JSON into our values. Pure. Sources: rest-api.md, user-data-stream.md, filters.md.
 
 Each function takes a decoded document and raises :class:`~fortctl.exchange.decoding.UnreadableAnswerError`, which names
-the field, where the document is not what the source promises. Fields, filters and rights that are not known are left
-alone, except that a right which is switched on is named (:attr:`fortctl.model.KeyRestrictions.unknown`).
+the field, where the document is not what the source promises. Unknown fields, filters and permissions are ignored,
+except that an unknown permission which is switched on is named (:attr:`fortctl.model.KeyRestrictions.unknown`).
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ T = TypeVar("T")
 ZERO = Decimal(0)
 _SIDES = {side.value: side for side in Side}
 _STATUSES = {status.value: status for status in OrderStatus}
-# The flag of apiRestrictions → the right's name here. Source: apiRestrictions of the wallet endpoints.
+# Flag of apiRestrictions → our name of the permission. Source: apiRestrictions of the wallet endpoints.
 _REQUIRED_RIGHTS = {
     "ipRestrict": "ip_restricted",
     "enableReading": "reading",
     "enableSpotAndMarginTrading": "spot_trading",
     "enableWithdrawals": "withdrawals",
 }
-# Not every target and not every year sends these: what is not named is not held.
+# Not every target sends these flags; a missing one counts as off.
 _OTHER_RIGHTS = {
     "enableInternalTransfer": "internal_transfer",
     "permitsUniversalTransfer": "universal_transfer",
@@ -92,7 +92,7 @@ def order_state(value: object) -> OrderState:
     """Read an order as ``GET /api/v3/order`` sends it (also RESULT and FULL answers, and cancels).
 
     Raises:
-        UnreadableAnswerError: also for a status that nobody knows, which is neither open nor final.
+        UnreadableAnswerError: also for an unknown status, because it is neither open nor final.
     """
     row = Answer(value, "order")
     when = row.optional_time("transactTime") or row.optional_time("updateTime") or 0
@@ -170,7 +170,7 @@ def _commission_asset(row: Answer, commission: Decimal, name: str) -> str:
 
 
 def fills(value: object) -> tuple[Fill, ...]:
-    """Read a page of ``GET /api/v3/myTrades``; one trade that cannot be read makes the books wrong, so all are."""
+    """Read a page of ``GET /api/v3/myTrades``. One unreadable trade fails the page, since the books need every trade."""
     return tuple(fill(row) for row in rows(value, "the list of trades"))
 
 
@@ -198,7 +198,7 @@ def account_state(value: object) -> AccountState:
 def restrictions(value: object) -> KeyRestrictions:
     """Read ``GET /sapi/v1/account/apiRestrictions``.
 
-    A right that has a name nobody knows and is switched on is kept in ``unknown``: it counts as too much.
+    A permission with an unknown name that is switched on is kept in ``unknown``, and counts as excess.
     """
     row = Answer(value, "apiRestrictions")
     held = {name: row.flag(flag) for flag, name in _REQUIRED_RIGHTS.items()}
@@ -222,7 +222,7 @@ def restrictions(value: object) -> KeyRestrictions:
 
 
 def weight_limit(value: object) -> int | None:
-    """Return the request weight a minute of ``exchangeInfo``; None where it states none that can be read."""
+    """Return the request weight a minute that ``exchangeInfo`` states; None where it states none."""
     limits = value.get("rateLimits") if isinstance(value, dict) else None
     for limit in limits if isinstance(limits, list) else ():
         if not isinstance(limit, dict):
@@ -241,7 +241,7 @@ def symbol_rules(value: object) -> SymbolRules:
     if not symbols:
         raise info.error("symbols", "is empty")
     row = symbols[0]
-    # Filters without a name, or with one that nobody knows, are no rule that could be kept.
+    # A filter with no name or an unknown one is ignored.
     filters = {one.optional_text("filterType"): one for one in row.answers("filters", "filter")}
     none = Answer({}, "filter")
 

@@ -1,8 +1,9 @@
-"""The request weight that one address may spend, shared by all processes of a home (rest-api.md, "IP Limits").
+"""The request weight that one IP address may spend, shared by all processes of a home (rest-api.md, "IP Limits").
 
-What a request weighs is known before it leaves, so that the exchange need not say no: reading keeps a part of the
-minute's limit free for orders and cancels. Once the exchange has said no (429, 418), nothing leaves before
-``Retry-After`` is over, whichever process was told. The arithmetic is pure; :class:`RateLimiter` adds numbers and clock.
+The weight of a request is known before it leaves, so fortctl stays below the limit instead of waiting for a refusal.
+Reads leave a part of the minute's limit free for orders and cancels. Once Binance has refused a request (429, 418), no
+process of the home sends another one before ``Retry-After`` is over. The arithmetic is pure; :class:`RateLimiter` adds
+the store and the clock.
 """
 
 from __future__ import annotations
@@ -15,19 +16,19 @@ from fortctl.errors import FortctlError
 from fortctl.ports import Clock
 
 MINUTE_MS = 60_000
-# Until the exchange has stated its own (``exchangeInfo``, "rateLimits") to any process of this home.
-LIMIT = 6_000
+# Assumed until the exchange has stated its limit (``exchangeInfo``, "rateLimits").
+DEFAULT_LIMIT = 6_000
 NOT_STATED, NO_LIMIT = -1, 0
-# Orders, cancels and what else is urgent find this part of the limit free, however much is read.
-KEPT_FREE = 0.15
-# A longer ban than Binance's longest (three days) is a mistake in the numbers, not a ban.
+# The part of the limit that only urgent requests (orders and cancels) may use.
+URGENT_SHARE = 0.15
+# Binance's longest ban lasts three days; a longer one is an error in the numbers.
 LONGEST_STOP_S = 3 * 86_400.0
 # Without a Retry-After: until the next minute, or the shortest ban.
 BAN_SECONDS = {429: 60.0, 418: 120.0}
-# Too many *orders* is the account's limit, not the address's.
+# -1015 (too many orders) limits the account, not the address.
 CODE_ORDERS = -1015
 
-# By method and the end of the path; a function where the fields decide. Successful orders and cancels weigh 0.
+# By method and end of the path; a function where the fields decide. Successful orders and cancels weigh 0.
 _WEIGHTS: dict[tuple[str, str], int | Callable[[Mapping[str, Any]], int]] = {
     ("GET", "/ping"): 1,
     ("GET", "/time"): 1,
@@ -43,75 +44,80 @@ _WEIGHTS: dict[tuple[str, str], int | Callable[[Mapping[str, Any]], int]] = {
     ("POST", "/order/test"): 1,
     ("GET", "/apiRestrictions"): 1,
 }
-_UNKNOWN = 20
+_UNKNOWN_REQUEST_WEIGHT = 20
 
 
 def weight_of(method: str, path: str, fields: Mapping[str, Any]) -> int:
-    """Return what a request weighs; an unknown one counts as a heavy one.
+    """Return the weight of a request; an unknown request counts as a heavy one.
 
     Args:
-        path: of the URL, without the query.
+        path: the URL's path, without the query.
     """
     end = path.split("/api/v3", 1)[-1] if "/api/v3" in path else "/" + path.rsplit("/", 1)[-1]
-    weight = _WEIGHTS.get((method.upper(), end), _UNKNOWN)
+    weight = _WEIGHTS.get((method.upper(), end), _UNKNOWN_REQUEST_WEIGHT)
     return weight if isinstance(weight, int) else weight(fields)
 
 
 def is_urgent(method: str) -> bool:
-    """Return whether a request may take the part that is kept free: whatever places or cancels."""
+    """Return whether a request may use :data:`URGENT_SHARE`: those that place or cancel."""
     return method.upper() in ("POST", "DELETE")
 
 
 @dataclass(frozen=True)
-class Spent:
-    """What an address has spent.
+class WeightUsage:
+    """The request weight that an address has used.
 
     Attributes:
-        minute: the clock's minute (epoch) that ``used`` is of.
-        used: weight in that minute.
-        stopped_until: nothing leaves before (ms); 0: never told to stop.
-        most: weight a minute that the exchange allows; :data:`NO_LIMIT`, or :data:`NOT_STATED`.
+        minute: the minute since the epoch to which ``used`` belongs.
+        used: the weight used in that minute.
+        stopped_until: no request may leave before this time (ms since the epoch); 0: no stop.
+        stated_limit: weight a minute that the exchange allows; :data:`NO_LIMIT`, or :data:`NOT_STATED`.
     """
 
     minute: int = 0
     used: int = 0
     stopped_until: int = 0
-    most: int = NOT_STATED
+    stated_limit: int = NOT_STATED
 
     @property
     def limit(self) -> int | None:
-        """Weight a minute; None: no limit."""
-        return LIMIT if self.most == NOT_STATED else self.most or None
+        """The weight allowed in a minute; None: no limit."""
+        return DEFAULT_LIMIT if self.stated_limit == NOT_STATED else self.stated_limit or None
 
-    def at(self, now_ms: int) -> Spent:
-        """Return it as it stands now: a new minute begins with nothing."""
+    def in_minute_of(self, now_ms: int) -> WeightUsage:
+        """Return the usage in the current minute, which is 0 when a new minute has begun."""
         minute = now_ms // MINUTE_MS
         return self if minute == self.minute else replace(self, minute=minute, used=0)
 
 
-def stopped_for(spent: Spent, now_ms: int) -> float:
-    """Return for how many seconds nothing may leave; 0 when it may."""
-    stopped_ms = min(spent.stopped_until - now_ms, int(LONGEST_STOP_S * 1000))
+def stop_remaining_s(usage: WeightUsage, now_ms: int) -> float:
+    """Return for how many seconds no request may leave; 0 when there is no stop."""
+    stopped_ms = min(usage.stopped_until - now_ms, int(LONGEST_STOP_S * 1000))
     return stopped_ms / 1000 if stopped_ms > 0 else 0.0
 
 
-def ask(spent: Spent, now_ms: int, weight: int, *, urgent: bool) -> tuple[Spent, float]:
-    """Return what is spent after a request, and 0; or what is spent, and the seconds that it must wait."""
-    spent = spent.at(now_ms)
-    if stopped := stopped_for(spent, now_ms):
-        return spent, stopped
-    limit = spent.limit
-    room = limit if urgent or limit is None else int(limit * (1 - KEPT_FREE))
-    if room is not None and weight and spent.used + weight > room:
-        return spent, (MINUTE_MS - now_ms % MINUTE_MS) / 1000
-    return replace(spent, used=spent.used + weight), 0.0
+def reserve(usage: WeightUsage, now_ms: int, weight: int, *, urgent: bool) -> tuple[WeightUsage, float]:
+    """Count a request, if it may leave now.
+
+    Returns:
+        The usage with the request, and 0.0; or the usage without it, and the seconds that it must wait.
+    """
+    usage = usage.in_minute_of(now_ms)
+    if stopped := stop_remaining_s(usage, now_ms):
+        return usage, stopped
+    limit = usage.limit
+    available = limit if urgent or limit is None else int(limit * (1 - URGENT_SHARE))
+    if available is not None and weight and usage.used + weight > available:
+        return usage, (MINUTE_MS - now_ms % MINUTE_MS) / 1000
+    return replace(usage, used=usage.used + weight), 0.0
 
 
+# The fields of :class:`WeightUsage`, in order.
 Row = tuple[int, int, int, int]
 
 
-class Numbers(Protocol):
-    """Where the numbers lie. Raises ``FortctlError`` only."""
+class WeightStore(Protocol):
+    """Keeps one :class:`WeightUsage` a target. Raises ``FortctlError`` only."""
 
     def read(self, target: str) -> Row: ...
 
@@ -119,72 +125,73 @@ class Numbers(Protocol):
 
 
 class RateLimiter:
-    """One exchange's weight, as every process of this home spends it.
+    """Counts the request weight of one exchange together with the other processes of the home.
 
-    A store that cannot be used never stops a request: this process then counts alone.
+    A store that fails never stops a request: this process then counts alone.
 
     Args:
-        numbers: the shared store, or None to count alone.
+        store: shared by the processes; None: count alone.
         target: the exchange's base URL.
     """
 
-    def __init__(self, numbers: Numbers | None, target: str, clock: Clock) -> None:
-        self._numbers = numbers
+    def __init__(self, store: WeightStore | None, target: str, clock: Clock) -> None:
+        self._store = store
         self._target = target
         self._clock = clock
-        self._alone = Spent()
+        self._own_usage = WeightUsage()
 
-    def ask(self, weight: int, *, urgent: bool) -> float:
-        """Count a request, and return 0; or the seconds that it must wait, uncounted."""
+    def reserve(self, weight: int, *, urgent: bool) -> float:
+        """Count a request and return 0.0; or return the seconds that it must wait, without counting it."""
         now = self._clock.now_ms()
         if weight == 0:
-            return stopped_for(self._read(), now)
+            return stop_remaining_s(self._read(), now)
         waits: list[float] = []
 
-        def spend(spent: Spent) -> Spent:
-            after, wait = ask(spent, now, weight, urgent=urgent)
+        def count(usage: WeightUsage) -> WeightUsage:
+            after, wait = reserve(usage, now, weight, urgent=urgent)
             waits.append(wait)
             return after
 
-        self._change(spend)
+        self._change(count)
         return waits[-1]
 
     def update(self, used: int) -> None:
-        """Take what the exchange says this address has used in this minute (``X-MBX-USED-WEIGHT-1M``).
+        """Raise the count to what the exchange has counted in this minute (``X-MBX-USED-WEIGHT-1M``).
 
-        It knows of other programs on this address. Where it says less than is counted here, the rest may be on its way.
+        The exchange also counts other programs on this address. A smaller number is ignored, because requests of this
+        home may still be on their way.
         """
         now = self._clock.now_ms()
-        if used > self._read().at(now).used:
-            self._change(lambda spent: replace(spent.at(now), used=max(used, spent.at(now).used)))
+        if used > self._read().in_minute_of(now).used:
+            self._change(lambda usage: replace(usage.in_minute_of(now), used=max(used, usage.in_minute_of(now).used)))
 
-    def learn(self, limit: int | None) -> None:
-        """Take the limit that the exchange states; None: it states none."""
-        most = NO_LIMIT if limit is None else limit
-        if self._read().most != most:
-            self._change(lambda spent: replace(spent, most=most))
+    def set_limit(self, limit: int | None) -> None:
+        """Store the limit that the exchange states; None: it states none."""
+        stated = NO_LIMIT if limit is None else limit
+        if self._read().stated_limit != stated:
+            self._change(lambda usage: replace(usage, stated_limit=stated))
 
     def stop(self, seconds: float) -> None:
-        """Let nothing leave, from any process, before these seconds are over (``Retry-After``)."""
+        """Let no process send a request before these seconds are over (``Retry-After``)."""
         until = self._clock.now_ms() + int(min(seconds, LONGEST_STOP_S) * 1000)
-        self._change(lambda spent: replace(spent, stopped_until=max(until, spent.stopped_until)))
+        self._change(lambda usage: replace(usage, stopped_until=max(until, usage.stopped_until)))
 
-    def _read(self) -> Spent:
-        if self._numbers is not None:
+    def _read(self) -> WeightUsage:
+        if self._store is not None:
             try:
-                return Spent(*self._numbers.read(self._target))
+                return WeightUsage(*self._store.read(self._target))
             except FortctlError:
-                self._numbers = None
-        return self._alone
+                self._store = None
+        return self._own_usage
 
-    def _change(self, change: Callable[[Spent], Spent]) -> None:
-        self._alone = change(self._alone)
-        if self._numbers is not None:
+    def _change(self, change: Callable[[WeightUsage], WeightUsage]) -> None:
+        self._own_usage = change(self._own_usage)
+        if self._store is not None:
             try:
-                self._numbers.change(self._target, lambda row: _row(change(Spent(*row))))
+                self._store.change(self._target, lambda row: _row(change(WeightUsage(*row))))
             except FortctlError:
-                self._numbers = None
+                self._store = None
 
 
-def _row(spent: Spent) -> Row:
-    return spent.minute, spent.used, spent.stopped_until, spent.most
+def _row(usage: WeightUsage) -> Row:
+    return usage.minute, usage.used, usage.stopped_until, usage.stated_limit

@@ -12,7 +12,7 @@ from urllib.parse import quote
 
 from fortctl.model import KeyPair, KeyType
 
-_PLAIN = re.compile(r"[A-Za-z0-9_.~-]*").fullmatch
+_UNRESERVED = re.compile(r"[A-Za-z0-9_.~-]*").fullmatch
 
 
 def sign(pair: KeyPair, payload: bytes) -> str:
@@ -21,7 +21,7 @@ def sign(pair: KeyPair, payload: bytes) -> str:
 
 
 def signer(pair: KeyPair) -> Callable[[bytes], str]:
-    """Return what signs payloads with a key, for many of them: a private key is read once."""
+    """Return a function that signs payloads with a key; it parses a private key once."""
     if pair.type is KeyType.HMAC:
         return lambda payload: hmac.digest(pair.secret.reveal_bytes(), payload, hashlib.sha256).hex()
     from cryptography.hazmat.primitives.asymmetric import ed25519, padding, rsa
@@ -30,28 +30,28 @@ def signer(pair: KeyPair) -> Callable[[bytes], str]:
 
     key = load_pem_private_key(pair.secret.reveal_bytes(), password=None)
     if isinstance(key, ed25519.Ed25519PrivateKey):
-        own = key
-        return lambda payload: base64.b64encode(own.sign(payload)).decode()
+        ed25519_key = key
+        return lambda payload: base64.b64encode(ed25519_key.sign(payload)).decode()
     assert isinstance(key, rsa.RSAPrivateKey)
     rsa_key = key
     return lambda payload: base64.b64encode(rsa_key.sign(payload, padding.PKCS1v15(), SHA256())).decode()
 
 
 def rest_payload(fields: Mapping[str, Any]) -> str:
-    """Return a REST call's fields as they go out, and as they are signed: values percent-encoded first."""
+    """Return the fields of a REST call as they are sent and signed: ``name=value`` pairs, values percent-encoded."""
     return "&".join(f"{name}={_encoded(str(value))}" for name, value in fields.items() if value is not None)
 
 
 def _encoded(value: str) -> str:
-    # What is plain already, as in every order, is not gone through again.
-    return value if _PLAIN(value) else quote(value, safe="")
+    # Most values, as in every order, need no encoding; the check is faster than quote().
+    return value if _UNRESERVED(value) else quote(value, safe="")
 
 
-def with_signature(payload: str, signs: Callable[[bytes], str]) -> str:
-    """Return a REST payload with its signature behind it."""
-    return f"{payload}&signature={quote(signs(payload.encode()), safe='')}"
+def with_signature(payload: str, sign: Callable[[bytes], str]) -> str:
+    """Return a REST payload with its signature appended."""
+    return f"{payload}&signature={quote(sign(payload.encode()), safe='')}"
 
 
 def socket_payload(parameters: Mapping[str, str | int]) -> bytes:
-    """Return what is signed on the WebSocket API: every parameter, sorted by name, raw UTF-8, not percent-encoded."""
+    """Return the bytes to sign on the WebSocket API: all parameters sorted by name, UTF-8, not percent-encoded."""
     return "&".join(f"{name}={parameters[name]}" for name in sorted(parameters)).encode()

@@ -39,14 +39,14 @@ FLAGS = {
 
 
 class SubAccountIssuer:
-    """Makes and deletes one sub-account's keys; implements :class:`fortctl.ports.Issuer`.
+    """Creates and deletes the keys of one sub-account; implements :class:`fortctl.ports.Issuer`.
 
     Args:
-        target: where.
+        target: the exchange's URLs.
         master: the master account's key.
-        email: what the master's calls name the sub-account by.
+        email: the address that names the sub-account in the master account's calls.
         clock: the machine's clock.
-        patience_s: for how long, in all, one call waits where the exchange says how long it is busy (``Retry-After``).
+        max_wait_s: how long one call waits in all while the exchange asks it to (``Retry-After``).
     """
 
     def __init__(
@@ -55,13 +55,13 @@ class SubAccountIssuer:
         master: KeyPair,
         email: str,
         clock: SystemClock | None = None,
-        patience_s: float = 0.0,
+        max_wait_s: float = 0.0,
     ) -> None:
         self._target = target
         self._master = master
         self.email = email
         self._clock = clock or SystemClock()
-        self._patience_s = patience_s
+        self._max_wait_s = max_wait_s
         self._offset_ms = 0
         self._session: Any = None
 
@@ -77,45 +77,47 @@ class SubAccountIssuer:
             "publicKey": public_key,
         }
         try:
-            made = await self._ask("POST", f"/sapi/v2{KEYS}", fields)
+            created = await self._call("POST", f"/sapi/v2{KEYS}", fields)
         except ExchangeError as fault:
-            # Only where v2 itself is refused has nothing happened: everything else is for the caller to look up.
+            # If v2 itself is refused, nothing happened. After any other error the caller must list the keys.
             if fault.outcome is not Outcome.REFUSED:
                 raise
-            made = await self._ask("POST", f"/sapi/v1{KEYS}", fields)
-        return _key(made, "apiKey")
+            created = await self._call("POST", f"/sapi/v1{KEYS}", fields)
+        return _key(created, "apiKey")
 
     async def list_keys(self) -> tuple[IssuedKey, ...]:
-        found: list[IssuedKey] = []
+        keys: list[IssuedKey] = []
         page = 1
         while True:
-            told = await self._ask(
+            answer = await self._call(
                 "GET", f"/sapi/v1{KEYS}", {"email": self.email, "page": str(page), "size": str(PAGE)}
             )
-            # The SDK of 2026-07 names the list "list", the pages "rows".
-            rows = told.get("rows", told.get("list"))
+            # Binance's SDK of 2026-07 calls the list "list", its documentation "rows".
+            rows = answer.get("rows", answer.get("list"))
             if not isinstance(rows, list):
                 raise ExchangeError(Outcome.UNKNOWN, "the exchange's answer has no list of keys")
-            found += [_key(row, "apikey") for row in rows]
+            keys += [_key(row, "apikey") for row in rows]
             if len(rows) < PAGE:
-                return tuple(found)
+                return tuple(keys)
             page += 1
             if page > MOST_PAGES:
                 raise ExchangeError(Outcome.UNKNOWN, "the exchange's list of keys does not end")
 
     async def addresses(self, api_key: Secret) -> tuple[str, ...]:
-        told = await self._ask("GET", f"/sapi/v1{KEYS}/ipRestriction", self._named(api_key))
-        # A text or a boolean, by the call (binance.md, section 9); anything else would be a list that nobody knows.
-        restricted = str(told.get("ipRestrict")).lower()
+        answer = await self._call("GET", f"/sapi/v1{KEYS}/ipRestriction", self._key_fields(api_key))
+        # A text or a boolean, depending on the call (binance.md, section 9).
+        restricted = str(answer.get("ipRestrict")).lower()
         if restricted not in ("true", "false"):
-            raise ExchangeError(Outcome.UNREACHABLE, "the exchange's answer does not name the key's address list")
+            raise ExchangeError(
+                Outcome.UNREACHABLE, "the exchange's answer does not say whether the key has an IP list"
+            )
         try:
-            return Answer(told, "ipRestriction").texts("ipList") if restricted == "true" else ()
+            return Answer(answer, "ipRestriction").texts("ipList") if restricted == "true" else ()
         except UnreadableAnswerError as error:
             raise ExchangeError(Outcome.UNREACHABLE, f"the exchange's answer cannot be read: {error}") from None
 
     async def delete(self, api_key: Secret) -> None:
-        await self._ask("DELETE", f"/sapi/v1{KEYS}", self._named(api_key))
+        await self._call("DELETE", f"/sapi/v1{KEYS}", self._key_fields(api_key))
 
     async def close(self) -> None:
         session, self._session = self._session, None
@@ -124,48 +126,48 @@ class SubAccountIssuer:
 
     # -- calling ---------------------------------------------------------------------------------------------------
 
-    def _named(self, api_key: Secret) -> dict[str, str]:
+    def _key_fields(self, api_key: Secret) -> dict[str, str]:
         return {"email": self.email, "subAccountApiKey": api_key.reveal()}
 
-    async def _ask(self, method: str, path: str, fields: Mapping[str, str]) -> dict[str, Any]:
-        """Make a signed call; where the exchange is busy (nothing happened then), wait as it says, and ask again.
+    async def _call(self, method: str, path: str, fields: Mapping[str, str]) -> dict[str, Any]:
+        """Make a signed call; while the exchange is busy (it did nothing then), wait as long as it asks, and call again.
 
         Source: "LIMITS": ``Retry-After`` is sent with 418 and 429, in seconds.
         """
-        left = self._patience_s
+        remaining_s = self._max_wait_s
         while True:
             try:
-                return await self._ask_now(method, path, fields)
+                return await self._call_with_clock_retry(method, path, fields)
             except ExchangeError as fault:
                 wait = max(fault.retry_after or 0.0, 1.0)
-                if fault.outcome is not Outcome.BUSY or fault.retry_after is None or wait > left:
+                if fault.outcome is not Outcome.BUSY or fault.retry_after is None or wait > remaining_s:
                     raise
-            left -= wait
+            remaining_s -= wait
             await self._clock.sleep(wait)
 
-    async def _ask_now(self, method: str, path: str, fields: Mapping[str, str]) -> dict[str, Any]:
-        """Make a signed call; where the clock is refused (nothing happened then), measure it once and ask again."""
+    async def _call_with_clock_retry(self, method: str, path: str, fields: Mapping[str, str]) -> dict[str, Any]:
+        """Make a signed call; if the timestamp is refused (the exchange did nothing), measure its clock and call again."""
         if not self._target.has_sapi:
-            raise ExchangeError(Outcome.REFUSED, "this target has no /sapi: it has no sub-accounts to ask about")
+            raise ExchangeError(Outcome.REFUSED, "this exchange has no /sapi, so it has no sub-accounts")
         try:
-            return await self._send(method, path, self._signed(fields))
+            return await self._send(method, path, self._signed_payload(fields))
         except ExchangeError as fault:
             if fault.outcome is not Outcome.CLOCK:
                 raise
         before = self._clock.now_ms()
         try:
-            theirs = parsing.server_time(await self._send("GET", "/api/v3/time", ""))
+            server_time = parsing.server_time(await self._send("GET", "/api/v3/time", ""))
         except UnreadableAnswerError as error:
             raise ExchangeError(Outcome.UNREACHABLE, f"the exchange's answer cannot be read: {error}") from None
-        self._offset_ms = theirs - (before + self._clock.now_ms()) // 2
-        return await self._send(method, path, self._signed(fields))
+        self._offset_ms = server_time - (before + self._clock.now_ms()) // 2
+        return await self._send(method, path, self._signed_payload(fields))
 
-    def _signed(self, fields: Mapping[str, str]) -> str:
+    def _signed_payload(self, fields: Mapping[str, str]) -> str:
         stamped = {**fields, "recvWindow": RECV_WINDOW_MS, "timestamp": self._clock.now_ms() + self._offset_ms}
         return with_signature(rest_payload(stamped), signer(self._master))
 
     async def _send(self, method: str, path: str, payload: str) -> dict[str, Any]:
-        """Send one request; every foreign exception becomes an ``ExchangeError``."""
+        """Send one request. Raises ``ExchangeError`` in place of each exception of the library."""
         import aiohttp
         from yarl import URL
 
@@ -178,7 +180,7 @@ class SubAccountIssuer:
         base, body = f"{self._target.rest_url}{path}", None
         headers = {"X-MBX-APIKEY": self._master.api_key.reveal()} if payload else {}
         if method == "POST":
-            # The public key is taken in the body alone ("Create V2").
+            # Binance accepts the public key in the body only ("Create V2").
             body, headers["Content-Type"] = payload, "application/x-www-form-urlencoded"
         elif payload:
             base = f"{base}?{payload}"
@@ -190,15 +192,19 @@ class SubAccountIssuer:
                 if not isinstance(document, dict):
                     raise ExchangeError(unreadable(method), "the exchange's answer is not an object")
                 return document
-        except ExchangeError as refused:
-            if refused.http_status in NOT_THERE:
-                # No call of that path or method exists there, so nothing happened, whatever the body says.
-                refused.outcome = Outcome.REFUSED
+        except ExchangeError as error:
+            if error.http_status in NOT_THERE:
+                # The target has no such path or method, so it did nothing, whatever the body says.
+                error.outcome = Outcome.REFUSED
             raise
         except aiohttp.ClientConnectorError as error:
-            raise ExchangeError(Outcome.UNREACHABLE, f"no connection ({type(error).__name__})") from None
+            raise ExchangeError(
+                Outcome.UNREACHABLE, f"cannot connect to the exchange ({type(error).__name__})"
+            ) from None
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            raise ExchangeError(Outcome.UNKNOWN, f"the connection broke ({type(error).__name__})") from None
+            raise ExchangeError(
+                Outcome.UNKNOWN, f"the connection to the exchange broke ({type(error).__name__})"
+            ) from None
 
 
 def _key(row: object, field: str) -> IssuedKey:

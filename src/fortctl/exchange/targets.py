@@ -1,4 +1,4 @@
-"""Where an exchange target lives. Sources: rest-api.md, web-socket-api.md, testnet/general-info.md of Binance."""
+"""The URLs of an exchange target. Sources: rest-api.md, web-socket-api.md, testnet/general-info.md of Binance."""
 
 from __future__ import annotations
 
@@ -54,10 +54,10 @@ _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
 def canonical_target(text: str) -> str:
-    """Return the canonical name of a target, as it is bound into the vault.
+    """Return the canonical name of a target, as vault records store it.
 
     Raises:
-        ConfigError: it is neither a known name nor an acceptable URL (https, or http on loopback).
+        ConfigError: *text* is neither a known name nor an acceptable URL (https, or http on loopback).
     """
     if text in _NAMED or text == "paper":
         return text
@@ -67,21 +67,21 @@ def canonical_target(text: str) -> str:
     except ValueError:
         host, port = "", None
         parts = urlsplit("")
-    plain = parts.scheme == "http" and host in _LOOPBACK
-    if not host or not (parts.scheme == "https" or plain) or parts.query or parts.fragment or parts.username:
+    is_loopback_http = parts.scheme == "http" and host in _LOOPBACK
+    if not host or not (parts.scheme == "https" or is_loopback_http) or parts.query or parts.fragment or parts.username:
         raise ConfigError(
-            "the exchange is neither live, testnet, us, paper nor an https URL",
-            hint="http is taken on loopback alone: a key must not travel in clear",
+            "the exchange must be live, testnet, us, paper or an https URL",
+            hint="http is allowed on loopback only, because a key must not travel unencrypted",
         )
-    shown = f"[{host}]" if ":" in host else host
-    return f"{parts.scheme}://{shown}{f':{port}' if port else ''}{parts.path.rstrip('/')}"
+    bracketed = f"[{host}]" if ":" in host else host
+    return f"{parts.scheme}://{bracketed}{f':{port}' if port else ''}{parts.path.rstrip('/')}"
 
 
 def resolve(text: str, home: Path) -> ExchangeTarget:
     """Return the base URLs of a target; ``paper`` is read from the running server's ``server.json``.
 
     Raises:
-        ConfigError: it is no target.
+        ConfigError: *text* is not a target.
         ExchangeUnreachableError: no paper exchange has been started in this home.
     """
     name = canonical_target(text)
@@ -106,5 +106,7 @@ def _paper_url(home: Path) -> str:
     except (OSError, ValueError, KeyError, TypeError):
         raise ConfigError(f"{path} cannot be read", hint="start the paper exchange again") from None
     if urlsplit(url).hostname not in _LOOPBACK:
-        raise ConfigError("the paper exchange of this home is not on loopback", hint="remove HOME/paper/server.json")
+        raise ConfigError(
+            "the paper exchange of this home is not on a loopback address", hint="remove HOME/paper/server.json"
+        )
     return url

@@ -1,9 +1,9 @@
 """The TLS contexts of connections to an exchange (adapter).
 
 A context that :func:`ssl.create_default_context` makes obeys the environment: ``SSLKEYLOGFILE`` writes the session keys
-to a file, and ``SSL_CERT_FILE`` replaces the trusted authorities. Whoever sets a variable for a service could read its
-API keys so. Connections to Binance therefore use a context that reads neither; a private exchange (an URL of the
-operator's own) may have its own authority in ``SSL_CERT_FILE``, but no session key is ever logged.
+to a file, and ``SSL_CERT_FILE`` replaces the trusted authorities. Anyone who can set a service's environment variables
+could then read its API keys. Connections to Binance therefore use a context that reads neither variable. A private
+exchange (a URL of the operator's own) may use its own authority in ``SSL_CERT_FILE``; no session key is ever logged.
 """
 
 from __future__ import annotations
@@ -17,18 +17,18 @@ _BINANCE = (".binance.com", ".binance.vision", ".binance.us")
 
 
 def tls_context(url: str) -> ssl.SSLContext:
-    """Return the verifying context for connections to *url*; two serve the whole process."""
+    """Return the verifying context for connections to *url*; the process has at most two."""
     host = urlsplit(url).hostname or ""
     return _system_context() if host.endswith(_BINANCE) else _environment_context()
 
 
 @cache
 def _system_context() -> ssl.SSLContext:
-    """Trust what OpenSSL was built to trust, else certifi's list, whatever the environment says."""
+    """Trust the authorities that OpenSSL was built with, else certifi's list; ignore the environment."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
-    places = ssl.get_default_verify_paths()
-    file, folder = Path(places.openssl_cafile), Path(places.openssl_capath)
+    paths = ssl.get_default_verify_paths()
+    file, folder = Path(paths.openssl_cafile), Path(paths.openssl_capath)
     if file.is_file() or folder.is_dir():
         context.load_verify_locations(
             cafile=str(file) if file.is_file() else None, capath=str(folder) if folder.is_dir() else None

@@ -31,7 +31,7 @@ UNKNOWN: Row = (0, 0, 0, -1)
 
 
 class RequestWeightStore:
-    """Implements :class:`fortctl.exchange.rate_limiter.Numbers`; opened at the first use.
+    """Implements :class:`fortctl.exchange.rate_limiter.WeightStore`; opened at the first use.
 
     Args:
         path: ``weights.sqlite``; its folder must exist.

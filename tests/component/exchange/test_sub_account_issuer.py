@@ -122,7 +122,7 @@ async def test_a_sub_account_that_may_have_no_more_keys(exchange: PaperExchange,
 async def test_a_busy_exchange_is_waited_for_as_long_as_it_says(exchange: PaperExchange, master: KeyPair) -> None:
     public = generate_pair(KeyType.ED25519)[1]
     clock = QuickClock()
-    patient = SubAccountIssuer(resolve(exchange.url, Path("/nowhere")), master, EMAIL, clock, patience_s=10)
+    patient = SubAccountIssuer(resolve(exchange.url, Path("/nowhere")), master, EMAIL, clock, max_wait_s=10)
     exchange.fault("http-429", method="POST", path=f"/sapi/v2{KEYS}", count=2)
     await patient.create("busy", public, (), [])
     assert len(clock.slept) == 2 and all(1 <= seconds <= 5 for seconds in clock.slept)

@@ -21,10 +21,10 @@ class Market:
 
     def __init__(self, trades: list[tuple[int, Decimal]]) -> None:
         self.trades = trades
-        self.asked: list[str] = []
+        self.intervals: list[str] = []
 
-    async def ask(self, interval: str, first: int, last: int | None) -> list[list[Any]]:
-        self.asked.append(interval)
+    async def fetch(self, interval: str, first: int, last: int | None) -> list[list[Any]]:
+        self.intervals.append(interval)
         length, candles = LENGTHS[interval], {}
         for at, price in self.trades:
             candles.setdefault(at // length * length, []).append(price)
@@ -40,15 +40,15 @@ def test_it_is_the_range_of_all_that_was_traded_since(rows: list[tuple[int, int]
     trades = [(START + at, Decimal(price)) for at, price in sorted(rows)]
     since = START // SECOND * SECOND
     prices = [price for at, price in trades if at >= since]
-    found = asyncio.run(price_range(Market(trades).ask, START))
+    found = asyncio.run(price_range(Market(trades).fetch, START))
     assert found == (PriceRange(min(prices), max(prices), prices[-1]) if prices else None)
 
 
 def test_a_long_time_is_paged() -> None:
     market = Market([(START + hour * HOUR, Decimal(hour + 1)) for hour in range(2_500)])
-    found = asyncio.run(price_range(market.ask, START))
+    found = asyncio.run(price_range(market.fetch, START))
     assert found == PriceRange(Decimal(1), Decimal(2_500), Decimal(2_500))
-    assert market.asked == ["1s", "1m", "1h", "1h", "1h"]
+    assert market.intervals == ["1s", "1m", "1h", "1h", "1h"]
 
 
 def test_the_spans_join() -> None:

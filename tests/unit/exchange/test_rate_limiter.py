@@ -11,7 +11,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fortctl.exchange.client import BinanceExchange
-from fortctl.exchange.rate_limiter import KEPT_FREE, MINUTE_MS, RateLimiter, Spent, ask, is_urgent, weight_of
+from fortctl.exchange.rate_limiter import (
+    MINUTE_MS,
+    URGENT_SHARE,
+    RateLimiter,
+    WeightUsage,
+    is_urgent,
+    reserve,
+    weight_of,
+)
 from fortctl.exchange.targets import ExchangeTarget
 from fortctl.model import KeyPair, KeyType
 from fortctl.ports import ExchangeError, Outcome
@@ -40,32 +48,32 @@ requests = st.lists(
 def test_no_minute_spends_more_than_the_limit_and_reading_leaves_the_urgent_part(
     wanted: list[tuple[int, int, bool]], limit: int
 ) -> None:
-    spent, now = Spent(most=limit), START
+    spent, now = WeightUsage(stated_limit=limit), START
     used: dict[int, int] = {}
     read: dict[int, int] = {}
     for pause, weight, urgent in wanted:
         now += pause
-        spent, wait = ask(spent, now, weight, urgent=urgent)
+        spent, wait = reserve(spent, now, weight, urgent=urgent)
         minute = now // MINUTE_MS
         if wait:
             assert 0 < wait <= 60 and weight
-            room = limit if urgent else int(limit * (1 - KEPT_FREE))
+            room = limit if urgent else int(limit * (1 - URGENT_SHARE))
             assert used.get(minute, 0) + weight > room, "refused although there was room"
             assert (now + wait * 1000) // MINUTE_MS == minute + 1
         else:
             used[minute] = used.get(minute, 0) + weight
             read[minute] = read.get(minute, 0) + (0 if urgent else weight)
     assert all(one <= limit for one in used.values())
-    assert all(one <= limit * (1 - KEPT_FREE) for one in read.values())
+    assert all(one <= limit * (1 - URGENT_SHARE) for one in read.values())
 
 
 @given(seconds=st.integers(1, 100_000), at=st.integers(0, 200_000), urgent=st.booleans())
 def test_a_stop_lasts_to_the_second_for_whatever_kind(seconds: int, at: int, urgent: bool) -> None:
     watch = Watch()
-    budget = RateLimiter(None, "x", watch)
-    budget.stop(seconds)
+    limiter = RateLimiter(None, "x", watch)
+    limiter.stop(seconds)
     watch.ms += at * 1000
-    wait = budget.ask(0, urgent=urgent)
+    wait = limiter.reserve(0, urgent=urgent)
     assert wait == max(0, seconds - at)
 
 
@@ -73,40 +81,40 @@ def test_processes_share_what_is_used_and_a_stop(tmp_path: Path) -> None:
     watch = Watch()
     one, two = (RateLimiter(RequestWeightStore(tmp_path / "weights.sqlite"), "https://a", watch) for _ in range(2))
     other = RateLimiter(RequestWeightStore(tmp_path / "weights.sqlite"), "https://b", watch)
-    one.learn(100)
-    assert two.ask(86, urgent=False) > 0, "what one has learnt, the others know"
-    assert one.ask(80, urgent=False) == 0
-    assert two.ask(10, urgent=False) > 0 and two.ask(15, urgent=True) == 0
+    one.set_limit(100)
+    assert two.reserve(86, urgent=False) > 0, "what one has learnt, the others know"
+    assert one.reserve(80, urgent=False) == 0
+    assert two.reserve(10, urgent=False) > 0 and two.reserve(15, urgent=True) == 0
     two.update(100)
-    assert one.ask(1, urgent=True) > 0
+    assert one.reserve(1, urgent=True) > 0
     watch.ms += MINUTE_MS
-    assert one.ask(10, urgent=False) == 0
+    assert one.reserve(10, urgent=False) == 0
     two.stop(7)
-    assert one.ask(0, urgent=True) == 7.0 and other.ask(0, urgent=True) == 0
+    assert one.reserve(0, urgent=True) == 7.0 and other.reserve(0, urgent=True) == 0
     watch.ms += 6_999
-    assert one.ask(0, urgent=True) == 0.001
+    assert one.reserve(0, urgent=True) == 0.001
     watch.ms += 1
-    assert one.ask(0, urgent=True) == 0
+    assert one.reserve(0, urgent=True) == 0
 
 
 def test_limits_are_the_exchanges_own_and_what_is_assumed_ends_with_them(tmp_path: Path) -> None:
     """A hundred robots start at once at an exchange without limits: none waits for what it only assumed."""
     robots = [RateLimiter(RequestWeightStore(tmp_path / "weights.sqlite"), "http://paper", Watch()) for _ in range(100)]
-    assert robots[0].ask(20, urgent=False) == 0
-    robots[0].learn(None)
-    assert not [robot for robot in robots for _ in range(5) if robot.ask(20, urgent=False)]
-    robots[1].learn(500)
-    assert robots[2].ask(20, urgent=False) > 0, "it has limits from now on"
+    assert robots[0].reserve(20, urgent=False) == 0
+    robots[0].set_limit(None)
+    assert not [robot for robot in robots for _ in range(5) if robot.reserve(20, urgent=False)]
+    robots[1].set_limit(500)
+    assert robots[2].reserve(20, urgent=False) > 0, "it has limits from now on"
 
 
 def test_a_store_of_before_is_read_on(tmp_path: Path) -> None:
     """Weights were kept without a limit once."""
     path = tmp_path / "weights.sqlite"
     connect(path, MIGRATIONS[:1]).execute("INSERT INTO weight VALUES ('x', ?, 5990, 0)", (START // MINUTE_MS,))
-    budget = RateLimiter(RequestWeightStore(path), "x", Watch())
-    assert budget.ask(20, urgent=True) > 0, "what is assumed holds until the exchange has stated its own"
-    budget.learn(12_000)
-    assert budget.ask(20, urgent=True) == 0
+    limiter = RateLimiter(RequestWeightStore(path), "x", Watch())
+    assert limiter.reserve(20, urgent=True) > 0, "what is assumed holds until the exchange has stated its own"
+    limiter.set_limit(12_000)
+    assert limiter.reserve(20, urgent=True) == 0
 
 
 @pytest.mark.parametrize("how", ["damaged", "folder gone"])
@@ -114,12 +122,12 @@ def test_a_store_that_cannot_be_used_stops_no_request(tmp_path: Path, how: str) 
     path = tmp_path / "weights.sqlite"
     if how == "damaged":
         path.write_bytes(b"no database" * 100)
-    budget = RateLimiter(
+    limiter = RateLimiter(
         RequestWeightStore(path if how == "damaged" else tmp_path / "gone" / "weights.sqlite"), "x", Watch()
     )
-    budget.learn(100)
-    assert budget.ask(50, urgent=False) == 0
-    assert budget.ask(50, urgent=False) > 0, "it still counts"
+    limiter.set_limit(100)
+    assert limiter.reserve(50, urgent=False) == 0
+    assert limiter.reserve(50, urgent=False) > 0, "it still counts"
 
 
 def test_what_requests_weigh() -> None:
@@ -172,7 +180,7 @@ async def test_no_request_leaves_before_retry_after_is_over(
     pair = KeyPair("k", KeyType.HMAC, Secret("k" * 64), Secret("s" * 64))
     target = ExchangeTarget("x", url, "ws://127.0.0.1:1/ws-api/v3", "ws://127.0.0.1:1")
     first, second = (
-        BinanceExchange(target, pair, watch, budget=RateLimiter(RequestWeightStore(tmp_path / "w.sqlite"), url, watch))
+        BinanceExchange(target, pair, watch, limiter=RateLimiter(RequestWeightStore(tmp_path / "w.sqlite"), url, watch))
         for _ in range(2)
     )
     answers.append(_refusal(status, -1003, Retry_After="9"))

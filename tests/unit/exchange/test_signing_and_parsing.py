@@ -105,11 +105,11 @@ def test_targets_and_codes_import_no_vendor() -> None:
     assert not {"aiohttp", "binance", "pydantic", "asyncio"} & set(loaded)
 
 
-async def test_a_key_that_was_put_away_asks_no_more() -> None:
-    """Its secret may be overwritten by then: whoever still holds the view of it is told so, and nothing breaks."""
+async def test_call_after_close_raises_unreachable() -> None:
+    """The secret may be overwritten by then: a caller that still holds the exchange gets an error, not a crash."""
     target = ExchangeTarget("x", "http://127.0.0.1:1", "ws://127.0.0.1:1/ws-api/v3", "ws://127.0.0.1:1")
     exchange = BinanceExchange(target, KeyPair("k", KeyType.ED25519, Secret("k" * 64), Secret("\0" * 119)))
     await exchange.close()
-    with pytest.raises(ExchangeError, match="put away") as told:
+    with pytest.raises(ExchangeError, match="no longer in use") as told:
         await exchange.order("BTCUSDT", "fc-1")
     assert told.value.outcome is Outcome.UNREACHABLE
