@@ -6,13 +6,16 @@ Source: web-socket-streams.md.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncGenerator
 
 from fortctl.exchange import parsing
+from fortctl.exchange.decoding import UnreadableAnswerError
 from fortctl.exchange.streams.reconnect import CONNECTION_ERRORS, Backoff, Dial, RequestRejectedError, read_frame
 from fortctl.model import MarketEvent, StreamDown, StreamUp
 
 MAX_QUEUED_EVENTS = 10_000
+_LOG = logging.getLogger("fortctl.exchange")
 
 
 class MarketStream:
@@ -27,6 +30,7 @@ class MarketStream:
         self._listeners: set[asyncio.Queue[MarketEvent]] = set()
         self._task: asyncio.Task[None] | None = None
         self._is_up = False
+        self._has_warned = False
 
     async def events(self) -> AsyncGenerator[MarketEvent]:
         """Yield trades for ever, with ``StreamUp`` and ``StreamDown`` between them."""
@@ -56,6 +60,19 @@ class MarketStream:
                 queue.get_nowait()  # the newest prices count
             queue.put_nowait(event)
 
+    def _on_frame(self, frame: dict[str, object]) -> None:
+        """Publish a trade; one that cannot be read is left out, since the next one says more."""
+        if frame.get("e") != "trade":
+            return
+        try:
+            trade = parsing.public_trade(frame)
+        except UnreadableAnswerError as error:
+            if not self._has_warned:
+                self._has_warned = True
+                _LOG.warning("a trade of the market stream cannot be read and is left out: %s", error)
+            return
+        self._publish(trade)
+
     async def _run(self) -> None:
         backoff = Backoff()
         while True:
@@ -65,13 +82,14 @@ class MarketStream:
                     self._is_up = True
                     self._publish(StreamUp())
                     while True:
-                        trade = read_frame(await socket.receive())
-                        if trade.get("e") == "trade":
-                            self._publish(parsing.public_trade(trade))
+                        self._on_frame(read_frame(await socket.receive()))
             except (RequestRejectedError, *CONNECTION_ERRORS) as error:
-                self._is_up = False
-                self._publish(
-                    StreamDown(str(error) if isinstance(error, RequestRejectedError) else type(error).__name__)
-                )
+                reason = str(error) if isinstance(error, RequestRejectedError) else type(error).__name__
                 pause = backoff.pause_after(error)
+            except Exception as error:
+                # A fault of our own: the stream must not end silently, so it reconnects as after any other.
+                _LOG.exception("the market stream's connection failed")
+                reason, pause = type(error).__name__, backoff.pause_after(error)
+            self._is_up = False
+            self._publish(StreamDown(reason))
             await asyncio.sleep(pause)

@@ -11,8 +11,12 @@ from typing import Any
 import aiohttp
 
 from fortctl.exchange.decoding import MAX_FRAME_BYTES, UnreadableAnswerError, decode_json
+from fortctl.exchange.http_answer import MAX_MESSAGE, seconds
+from fortctl.secret import redact
 
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.1, 30.0
+# What an exchange may ask for at most: a ban lasts three days at the most (rest-api.md, "IP Limits").
+LONGEST_WAIT_S = 7 * 86_400.0
 # Binance refuses more than 300 connections in 5 minutes from one address (web-socket-api.md, "IP limits").
 BUSY = (418, 429)
 CONNECTION_ERRORS = (aiohttp.ClientError, OSError, TimeoutError, ValueError, asyncio.TimeoutError)
@@ -65,10 +69,8 @@ def retry_after(error: BaseException) -> float | None:
     if isinstance(error, RequestRejectedError):
         return error.wait_s
     if isinstance(error, aiohttp.WSServerHandshakeError) and error.status in BUSY and error.headers:
-        try:
-            return float(error.headers["Retry-After"])
-        except (KeyError, ValueError):
-            return LONGEST_PAUSE_S
+        wait_s = seconds(error.headers.get("Retry-After"))
+        return LONGEST_PAUSE_S if wait_s is None else wait_s
     return None
 
 
@@ -77,13 +79,20 @@ def rejection_in(message: dict[str, Any], now_ms: int) -> RequestRejectedError |
     status = message.get("status", 200)
     if status == 200:
         return None
-    error = message.get("error") or {}
+    error = _object(message.get("error"))
     wait_s = None
     if status in BUSY:
-        retry_at = (error.get("data") or {}).get("retryAfter")
-        wait_s = max(0.0, (retry_at - now_ms) / 1000) if isinstance(retry_at, int) else LONGEST_PAUSE_S
+        retry_at = _object(error.get("data")).get("retryAfter")
+        wait_s = LONGEST_PAUSE_S
+        if isinstance(retry_at, int) and not isinstance(retry_at, bool):
+            wait_s = min(max(0.0, (retry_at - now_ms) / 1000), LONGEST_WAIT_S)
     code = error.get("code")
-    return RequestRejectedError(code if isinstance(code, int) else None, str(error.get("msg", "refused")), wait_s)
+    text = redact(str(error.get("msg", "refused")))[:MAX_MESSAGE]
+    return RequestRejectedError(code if isinstance(code, int) else None, text, wait_s)
+
+
+def _object(value: object) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
 
 
 def read_frame(message: aiohttp.WSMessage) -> dict[str, Any]:

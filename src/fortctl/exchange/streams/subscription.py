@@ -66,6 +66,11 @@ class UserSubscription:
         self.is_up = False
         self.publish(StreamDown(reason, code))
 
+    def mark_gap(self, reason: str) -> None:
+        """Publish that events may be missing, although the stream is up."""
+        self.publish(StreamDown(reason))
+        self.publish(StreamUp())
+
     def signed_parameters(self) -> dict[str, str | int]:
         """Return the parameters of a request that is signed with the key and carries nothing else."""
         parameters: dict[str, str | int] = {

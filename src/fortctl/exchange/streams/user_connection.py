@@ -11,12 +11,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
+import logging
 from collections.abc import Callable, Coroutine, Mapping
 from typing import Any, Protocol
 
 import aiohttp
 
 from fortctl.exchange import parsing
+from fortctl.exchange.decoding import Answer, UnreadableAnswerError
 from fortctl.exchange.streams.reconnect import (
     CONNECTION_ERRORS,
     Backoff,
@@ -26,6 +28,7 @@ from fortctl.exchange.streams.reconnect import (
     rejection_in,
 )
 from fortctl.exchange.streams.subscription import UserSubscription
+from fortctl.model import UserEvent
 
 ANSWER_TIMEOUT_S = 10.0
 MAX_SUBSCRIPTIONS = 1_000
@@ -37,6 +40,13 @@ class Place(Protocol):
     """Puts a subscription on a connection with room, other than the one given."""
 
     def __call__(self, subscription: UserSubscription, *, other_than: UserStreamConnection | None = None) -> None: ...
+
+
+_LOG = logging.getLogger("fortctl.exchange")
+_READERS: dict[object, Callable[[object], UserEvent]] = {
+    "executionReport": parsing.order_update,
+    "outboundAccountPosition": parsing.balance_update,
+}
 
 
 class UserStreamConnection:
@@ -136,6 +146,10 @@ class UserStreamConnection:
                     await self._serve(socket)
             except (RequestRejectedError, *CONNECTION_ERRORS) as caught:
                 error: BaseException = caught
+            except Exception as caught:
+                # A fault of our own: the stream must not end silently, so it reconnects as after any other.
+                _LOG.exception("the user stream's connection failed")
+                error = caught
             finally:
                 self._reset()
             reason = str(error) if isinstance(error, RequestRejectedError) else type(error).__name__
@@ -172,16 +186,19 @@ class UserStreamConnection:
         self._requests.clear()
 
     def _on_frame(self, message: dict[str, Any]) -> None:
-        event = message.get("event")
+        event, request_id = message.get("event"), message.get("id")
         if isinstance(event, dict):
             self._on_event(message.get("subscriptionId"), event)
-        elif message.get("id") in self._requests:
-            future, on_success = self._requests.pop(message["id"])
+        elif isinstance(request_id, int) and request_id in self._requests:
+            future, on_success = self._requests.pop(request_id)
             if not future.done():
-                if on_success is not None and message.get("status", 200) == 200:
-                    on_success(message)
-                future.set_result(message)
-        elif message.get("id") is None and self._logged_on is not None:
+                try:
+                    if on_success is not None and message.get("status", 200) == 200:
+                        on_success(message)
+                    future.set_result(message)
+                except UnreadableAnswerError as error:
+                    future.set_exception(RequestRejectedError(None, f"the answer cannot be read: {error}"))
+        elif request_id is None and self._logged_on is not None:
             # When a session's key becomes invalid, Binance says so once, with a null id (web-socket-api.md,
             # "session.logon").
             subscription = self._logged_on
@@ -195,11 +212,15 @@ class UserStreamConnection:
         if kind == "serverShutdown" and number is None:
             self._expire()
             return
-        for subscription in list(self._by_number.get(number, ())):
-            if kind == "executionReport":
-                subscription.publish(parsing.order_update(event))
-            elif kind == "outboundAccountPosition":
-                subscription.publish(parsing.balance_update(event))
+        carried = self._by_number.get(number, ()) if isinstance(number, int) else ()
+        for subscription in list(carried):
+            if kind in _READERS:
+                try:
+                    subscription.publish(_READERS[kind](event))
+                except UnreadableAnswerError as error:
+                    # The robot reconciles as after a gap: what this event reported, the exchange can be asked for.
+                    _LOG.warning("an event of the user stream cannot be read: %s", error)
+                    subscription.mark_gap(f"an event cannot be read: {error}")
             elif kind == "eventStreamTerminated":
                 self._on_stream_lost(subscription, RequestRejectedError(None, str(kind)))
 
@@ -303,7 +324,8 @@ class UserStreamConnection:
     def _on_subscribed(
         self, subscription: UserSubscription, answer: dict[str, Any], *, may_have_missed: bool = False
     ) -> None:
-        self._by_number[int(answer["result"]["subscriptionId"])] = [subscription]
+        number = Answer(answer, "answer").answer("result").integer("subscriptionId")
+        self._by_number[number] = [subscription]
         self._backoff.reset()
         subscription.mark_up(may_have_missed=may_have_missed)
 
