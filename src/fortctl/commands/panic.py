@@ -156,7 +156,7 @@ def _text(report: PanicReport) -> str:
 @click.option("--confirm", metavar="NAME", help="The account's name, typed.")
 def panic_clear(context: CommandContext, confirm: str | None) -> Result:
     from fortctl.bootstrap.key_lock import run_end_hooks
-    from fortctl.bootstrap.panic_handler import void_waiting
+    from fortctl.bootstrap.panic import void_waiting
     from fortctl.bootstrap.panic_rotation import close_for_panic
     from fortctl.errors import ConflictError
 

@@ -29,6 +29,7 @@ from fortctl.robot.control.command_processor import CommandProcessor
 from fortctl.robot.control.panic_listener import NOT_YET, PanicListener, orders_of
 from fortctl.robot.control.robot_vault import CommandCursor, InstalledKey, RobotVault
 from fortctl.robot.core.hold_reasons import HoldReason
+from fortctl.robot.process.daemon import DaemonEvents
 from fortctl.robot.storage.latch import LatchFile
 from fortctl.secret import Secret
 from fortctl.services.panic.halt import HaltResult, RemoteHalt
@@ -36,6 +37,7 @@ from fortctl.vault import erasure
 from fortctl.vault.file import VaultFile
 from fortctl.vault.slots import KeyFile
 from support.hands import Hands
+from support.robot_daemon import NoCommands, NoPanic, robot_daemon
 
 
 class Runner:
@@ -383,39 +385,38 @@ async def test_a_robot_without_a_deadman_never_falls_silent(world: World) -> Non
     assert world.runner.silent is None
 
 
-class Busy:
-    """A desk that applies a command which waits for the exchange, and a panic that is looked for."""
-
-    halted = False
+class WaitingCommands(NoCommands):
+    """A command is applied, and waits for the exchange."""
 
     def __init__(self) -> None:
-        self.applying, self.looked = asyncio.Event(), asyncio.Event()
+        self.applying = asyncio.Event()
 
     async def poll(self) -> int:
         self.applying.set()
         return await asyncio.Event().wait()
 
-    async def look(self) -> bool:
-        if self.applying.is_set():
-            self.looked.set()
-        return self.looked.is_set()
 
-    def check_deadman(self) -> None:
-        return
+class LaterOrder(NoPanic):
+    """A panic order is found once a command is being applied."""
+
+    def __init__(self, applying: asyncio.Event) -> None:
+        self.applying, self.found = applying, False
+
+    async def poll(self) -> bool:
+        self.found = self.applying.is_set()
+        return self.found
 
 
 async def test_a_command_that_waits_for_the_exchange_keeps_no_order_waiting() -> None:
-    from fortctl.bootstrap.robot import RobotProcess
-
-    robot, busy = object.__new__(RobotProcess), Busy()
-    robot._woken, robot._alarmed, robot._end = asyncio.Event(), asyncio.Event(), asyncio.Event()
-    robot._panic, robot._wiring = busy, SimpleNamespace(config=SimpleNamespace(mailbox=""))  # type: ignore[assignment]
-    looking = asyncio.ensure_future(robot._look_for_panics())
-    reading = asyncio.ensure_future(robot._read_mailbox(busy))  # type: ignore[arg-type]
-    await busy.applying.wait()
-    robot._wake()
+    commands, events = WaitingCommands(), DaemonEvents()
+    panic = LaterOrder(commands.applying)
+    daemon = robot_daemon(commands=commands, panic=panic, events=events)
+    looking = asyncio.ensure_future(daemon._watch_for_panic())
+    reading = asyncio.ensure_future(daemon._apply_commands())
+    await commands.applying.wait()
+    events.wake()
     await looking
-    assert busy.looked.is_set() and not reading.done()
+    assert panic.found and not reading.done()
     reading.cancel()
 
 

@@ -14,14 +14,15 @@ from typing import Any
 
 import pytest
 
-from fortctl.bootstrap.robot import STUCK_AFTER_S, RobotProcess
 from fortctl.errors import InternalError
 from fortctl.ports import ExchangeError, Outcome
 from fortctl.robot.process.crash_reports import FOLDER, MOST_BYTES, MOST_FILES, TRACE, CrashReports, listed
+from fortctl.robot.process.daemon import STUCK_AFTER_S
 from fortctl.robot.process.log_file import LogShape, RobotLog
 from fortctl.robot.process.sd_notify import ServiceManager
 from fortctl.secret import Secret
 from simulation.loop import simulated
+from support.robot_daemon import robot_daemon
 from support.robot_world import Robot, World
 
 KEY = "vmPUZE6mv9SD5VNHk4HlWFsOr6aKE2zvsw0MuIgwCIPy6utIco14y7Ju91duEh8A"
@@ -207,11 +208,9 @@ async def test_the_watchdog_hears_nothing_of_a_robot_that_is_stuck() -> None:
         def alive(self, status: str) -> None:
             heard.append(asyncio.get_running_loop().time())
 
-    process = object.__new__(RobotProcess)
-    process._manager = Hearing({"NOTIFY_SOCKET": "/none", "WATCHDOG_USEC": "60000000"})
-    process._log = logging.getLogger("test.watchdog")
     worker: Any = Worker()
-    answering = asyncio.create_task(process._answer_watchdog(worker))
+    manager = Hearing({"NOTIFY_SOCKET": "/none", "WATCHDOG_USEC": "60000000"})
+    answering = asyncio.create_task(robot_daemon(runner=worker, manager=manager)._answer_watchdog())
     await asyncio.sleep(100)
     assert heard == [0.0, 20.0, 40.0, 60.0, 80.0], "three times in the time that is allowed"
     worker.stuck = STUCK_AFTER_S

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import re
 import shutil
 import socket
@@ -19,7 +20,7 @@ import pytest
 from fortctl.config.settings import Address
 from fortctl.robot.core.events import FillRecorded, Released
 from fortctl.robot.process.metrics import FAMILIES, STATES, Meter, MeteredJournal, Reading, exposition
-from fortctl.robot.process.metrics_server import MetricsEndpoint
+from fortctl.robot.process.metrics_server import MetricsServer
 from support.harness import REPOSITORY, Shell
 
 DASHBOARD = REPOSITORY / "contrib" / "grafana" / "fortctl-robots.json"
@@ -122,7 +123,7 @@ async def ask(port: int, request: bytes) -> bytes:
 
 
 async def test_the_endpoint_answers_one_page_and_survives_every_other_request() -> None:
-    endpoint = MetricsEndpoint(lambda: "fortctl_robot_x 1\n")
+    endpoint = MetricsServer(lambda: "fortctl_robot_x 1\n", logging.getLogger("test.metrics"))
     await endpoint.move(None)
     assert endpoint.port is None, "off by default"
     await endpoint.move(Address("127.0.0.1", 0))

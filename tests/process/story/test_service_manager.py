@@ -90,7 +90,7 @@ def test_ready_watchdog_reload_and_an_end_with_no_order_in_doubt(keyed: Shell, m
     process.send_signal(signal.SIGHUP)
     manager.await_field("RELOADING")
     manager.await_field("READY")
-    assert any(message.startswith("the configuration is refused") for message in log_messages(keyed))
+    assert any(message.startswith("the configuration is invalid and was not applied") for message in log_messages(keyed))
     # Each order is executed and its answer lost; asking what became of it takes a while.
     keyed.ok("paper", "fault", "set", "slow:1", "--match", "GET", "/api/v3/order")
     keyed.ok("paper", "fault", "set", "cut-after-execute", "--match", "POST", "/api/v3/order")

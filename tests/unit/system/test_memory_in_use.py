@@ -67,16 +67,16 @@ print(json.dumps({"cleaned": cleaned}))
 
 # The robot's own loop serves its metrics, and somebody has asked: what it forgets then is overwritten all the same.
 MEASURED = """
-import asyncio, base64, json, os, sys
+import asyncio, base64, json, logging, os, sys
 sys.path[:0] = json.loads(os.environ["FOLDERS"])
 from fortctl.robot.process.event_loop import SingleThreadLoop
 from fortctl.system.memory import SecretScrubber, guard_memory
 from fortctl.config.settings import Address
-from fortctl.robot.process.metrics_server import MetricsEndpoint
+from fortctl.robot.process.metrics_server import MetricsServer
 from fortctl.secret import Secret
 
 async def work(host):
-    endpoint = MetricsEndpoint(lambda: "fortctl_robot_x 1\\n")
+    endpoint = MetricsServer(lambda: "fortctl_robot_x 1\\n", logging.getLogger("test.metrics"))
     await endpoint.move(Address(host, 0))
     reader, writer = await asyncio.open_connection(sock=await connected(endpoint.port))
     writer.write(b"GET /metrics HTTP/1.1\\r\\n\\r\\n")

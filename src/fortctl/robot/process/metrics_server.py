@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
+import logging
 import socket
 from collections.abc import Callable
 from typing import Any
@@ -24,21 +25,30 @@ _MOST_AT_ONCE = 16
 _NOT_HERE = (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL)
 
 
-class MetricsEndpoint:
+class MetricsServer:
     """Serves ``/metrics``.
 
     Args:
-        page: makes the text.
+        page: returns the page's text.
+        log: the robot's log.
     """
 
-    def __init__(self, page: Callable[[], str]) -> None:
+    def __init__(self, page: Callable[[], str], log: logging.Logger) -> None:
         self._page = page
+        self._log = log
         self._servers: list[asyncio.Server] = []
         self._address: Address | None = None
         self._open = 0
 
+    async def listen(self, address: Address | None) -> None:
+        """Listen at an address, or nowhere; an address that cannot be used is logged, and stops no robot."""
+        try:
+            await self.move(address)
+        except OSError as error:
+            self._log.error("metrics: cannot listen at %s: %s", address, error.strerror or type(error).__name__)
+
     async def move(self, address: Address | None) -> None:
-        """Listen at another address, or nowhere. Raises ``OSError`` where that cannot be; then it listens nowhere."""
+        """Listen at another address, or nowhere. Raises ``OSError``: it cannot be used, and nothing listens."""
         if address == self._address and bool(self._servers) == (address is not None):
             return
         await self.close()
