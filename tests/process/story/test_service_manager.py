@@ -90,7 +90,9 @@ def test_ready_watchdog_reload_and_an_end_with_no_order_in_doubt(keyed: Shell, m
     process.send_signal(signal.SIGHUP)
     manager.await_field("RELOADING")
     manager.await_field("READY")
-    assert any(message.startswith("the configuration is invalid and was not applied") for message in log_messages(keyed))
+    assert any(
+        message.startswith("the configuration is invalid and was not applied") for message in log_messages(keyed)
+    )
     # Each order is executed and its answer lost; asking what became of it takes a while.
     keyed.ok("paper", "fault", "set", "slow:1", "--match", "GET", "/api/v3/order")
     keyed.ok("paper", "fault", "set", "cut-after-execute", "--match", "POST", "/api/v3/order")
@@ -121,7 +123,7 @@ def test_a_crash_leaves_an_incident_that_doctor_shows_and_no_secret(keyed: Shell
     (path,) = (keyed.home / "robots" / "default" / "incidents").iterdir()
     assert str(path) in checks["incidents"]["remedy"]
     document = json.loads(path.read_text())
-    assert any("wiring_robot.py" in line for line in document["trace"]), "the trace says where the process stood"
+    assert any("bootstrap/robot.py" in line for line in document["trace"]), "the trace says where the process stood"
     assert path.stat().st_mode & 0o777 == 0o600
     process = manager.process
     assert process is not None
