@@ -1,4 +1,4 @@
-"""What else a panic reads: the operation store, a mailbox that is not the home's own, the configuration in time."""
+"""Read what an emergency needs, and wait no longer than it can afford: a disk or a pipe may hang for ever."""
 
 from __future__ import annotations
 
@@ -9,40 +9,45 @@ from functools import cached_property
 from typing import TYPE_CHECKING, TypeVar
 
 from fortctl.cli.prompts import INPUT_LIMIT, Prompts
-from fortctl.errors import BadInputError, FortctlError, RobotUnreachableError, VaultLockedError
+from fortctl.errors import BadInputError, FortctlError, VaultLockedError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from fortctl.mailbox.postgres import PostgresMailbox
-    from fortctl.mailbox.sqlite import SqliteMailbox
     from fortctl.vault.file import OpenVault
 
 
 T = TypeVar("T")
+# How a file or a store of the home fails that is damaged, locked or gone.
+UNREADABLE = (FortctlError, OSError, ValueError, KeyError, TypeError, RecursionError)
+# How long to wait for another writer of a store (ms), for a file, and for a vault (s; deriving a key takes a second on
+# a busy machine). services/panic/read_keys.py allows for all three.
 BUSY_MS = 1_000
 READ_WITHIN_S = 1.0
-# Deriving a key takes a second on a busy machine. Two vaults and the stores take less than a panic waits for them.
 UNLOCK_WITHIN_S = 2.0
 
 
 def read_in_time(read: Callable[[], T], within_s: float | None = None) -> T | None:
-    """Return what can be read, or None where it fails or takes too long (its disk may be gone: nothing ends that)."""
-    found: list[T] = []
+    """Return what *read* returns, or None where it fails or takes too long; then its thread is left behind.
+
+    Args:
+        within_s: how long to wait (s); by default ``READ_WITHIN_S``.
+    """
+    results: list[T] = []
 
     def work() -> None:
-        with suppress(FortctlError, OSError, ValueError, KeyError, TypeError, RecursionError):
-            found.append(read())
+        with suppress(*UNREADABLE):
+            results.append(read())
 
-    # No thread of a pool: the process ends without it.
+    # Not a thread of a pool: the process must end without it.
     reading = threading.Thread(target=work, daemon=True)
     try:
         reading.start()
     except RuntimeError:
-        work()  # The machine gives no thread any more.
+        work()  # The machine has no thread left.
     else:
         reading.join(READ_WITHIN_S if within_s is None else within_s)
-    return found[0] if found else None
+    return results[0] if results else None
 
 
 class ImpatientPrompts(Prompts):
@@ -78,7 +83,12 @@ def _read_all(source: str) -> bytes:
 
 
 def opened_in_time(open_vault: Callable[[], OpenVault]) -> OpenVault:
-    """Open a vault. Raises ``FortctlError``, ``OSError``; ``VaultLockedError`` too where it does not open in time."""
+    """Return what *open_vault* returns.
+
+    Raises:
+        FortctlError, OSError: the vault does not open.
+        VaultLockedError: it does not open within ``UNLOCK_WITHIN_S`` seconds.
+    """
 
     def work() -> OpenVault | Exception:
         try:
@@ -88,26 +98,9 @@ def opened_in_time(open_vault: Callable[[], OpenVault]) -> OpenVault:
 
     opened = read_in_time(work, UNLOCK_WITHIN_S)
     if opened is None:
-        raise VaultLockedError("the vault does not open in time", hint="a panic goes on with what it shows")
+        raise VaultLockedError(
+            "the vault does not open in time", hint="the panic continues with the names in its header"
+        )
     if isinstance(opened, Exception):
         raise opened
     return opened
-
-
-def open_board(url: str) -> SqliteMailbox | PostgresMailbox:
-    """Open a shared mailbox for a moment. Raises ``FortctlError``."""
-    from pathlib import Path
-
-    from fortctl.mailbox.postgres import PostgresMailbox
-    from fortctl.mailbox.sqlite import SqliteMailbox
-
-    if url.startswith("postgresql://"):
-        return PostgresMailbox(url)
-    path = Path(url.removeprefix("sqlite://"))
-    if not path.exists():
-        # In a new one, in a folder where nothing is mounted just now, an order would wait for nobody.
-        raise RobotUnreachableError(f"the mailbox {path} is not there", hint="see whether its folder is mounted")
-    try:
-        return SqliteMailbox(path, shared=True, busy_timeout_ms=BUSY_MS, any_thread=True)
-    except OSError as error:
-        raise RobotUnreachableError(f"the mailbox {path} cannot be opened: {error.strerror}") from None

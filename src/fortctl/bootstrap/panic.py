@@ -5,52 +5,96 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from fortctl.bootstrap.deadline import open_board
-from fortctl.bootstrap.emergency import EmergencyReader
+from fortctl.bootstrap.deadline import BUSY_MS, ImpatientPrompts
+from fortctl.bootstrap.emergency import EmergencyReader, destroy_copies, own_prefix
+from fortctl.bootstrap.emergency_config import EmergencyConfig
+from fortctl.bootstrap.emergency_vaults import EmergencyVaults
 from fortctl.bootstrap.panic_latch import user_name
 from fortctl.bootstrap.panic_rotation import abort_operation, open_operation
+from fortctl.bootstrap.presigned_order import PresignedOrderSource
+from fortctl.bootstrap.unlock import UnlockSources
 from fortctl.config.home import Home
 from fortctl.errors import ConfigError, FortctlError
 from fortctl.model import KeyPair
+from fortctl.robot.core.submission import PROVED_AFTER_MS
+from fortctl.robot.process.local_robot import LocalRobot
+from fortctl.robot.storage.latch import LatchFile
+from fortctl.services.panic.ports import PanicPorts
 from fortctl.system.clock import SystemClock
 
 if TYPE_CHECKING:
     from fortctl.bootstrap.container import Container
     from fortctl.cli.options import Globals
-    from fortctl.ports import Exchange
+    from fortctl.exchange.targets import ExchangeTarget
+    from fortctl.ports import Exchange, Issuer
     from fortctl.services.hooks import Hooks
-    from fortctl.services.panic.halt import RemoteHalt
-    from fortctl.services.panic.ports import PanicPorts
+    from fortctl.services.panic.remote_halt import RemoteHalt
 
 
 def panic_ports(given: Globals, account: str) -> PanicPorts:
-    """Return what can be done for one account."""
-    from fortctl.robot.core.submission import PROVED_AFTER_MS
-    from fortctl.robot.process.local_robot import LocalRobot
-    from fortctl.robot.storage.latch import LatchFile
-    from fortctl.services.panic.ports import PanicPorts
-
+    """Return what can be done for one account; the operator is never asked."""
     home, clock = Home(given.home), SystemClock()
-    folder = home.robot(account).path
-    emergency = EmergencyReader(given, home, account)
+    place = home.robot(account)
+    latch = LatchFile(place.path)
+    config = EmergencyConfig(home, account)
+    vaults = EmergencyVaults(home, account, UnlockSources(ImpatientPrompts(), given, lambda code, message: None))
+    orders = PresignedOrderSource(account, place, latch, config, vaults)
 
-    def remote(cancel_orders: bool, timeout_s: float, begun_ms: int) -> RemoteHalt:
-        from fortctl.services.panic.halt import RemoteHalt
+    def remote_halt(cancel_orders: bool, timeout_s: float, began_ms: int) -> RemoteHalt:
+        from functools import partial
 
-        how: dict[str, Any] = {"cancel_orders": cancel_orders, "timeout_s": timeout_s, "begun_ms": begun_ms}
-        return RemoteHalt(emergency, open_board, clock, **how)
+        from fortctl.mailbox.shared import open_shared
+        from fortctl.services.panic.remote_halt import RemoteHalt
+
+        return RemoteHalt(
+            orders,
+            partial(open_shared, busy_timeout_ms=BUSY_MS),
+            clock,
+            cancel_orders=cancel_orders,
+            timeout_s=timeout_s,
+            began_ms=began_ms,
+        )
+
+    def exchange() -> str:
+        entry = config.account_entry() if vaults.pinned_exchange() is None else None
+        target = vaults.pinned_exchange() or (entry.exchange if entry is not None else None)
+        if target is None:
+            raise ConfigError("the account's exchange cannot be read from its vaults or the configuration")
+        return target
+
+    def target() -> ExchangeTarget:
+        from fortctl.exchange.targets import resolve
+
+        return resolve(exchange(), home.path)
 
     def load_exchange() -> None:
         from fortctl.exchange import client  # noqa: F401
-        from fortctl.exchange.targets import resolve
 
-        resolve(emergency.exchange(), home.path)
+        target()
 
     def connect(pair: KeyPair) -> Exchange:
         from fortctl.exchange.client import BinanceExchange
-        from fortctl.exchange.targets import resolve
 
-        return BinanceExchange(resolve(emergency.exchange(), home.path), pair)
+        return BinanceExchange(target(), pair)
+
+    def issuer() -> Issuer | None:
+        from fortctl.bootstrap.issuer import issuer_kind, sub_account_issuer
+        from fortctl.services.keys.issuer import SUB_ACCOUNT, read_master
+
+        if issuer_kind(home, account) != SUB_ACCOUNT:
+            return None
+        master = read_master(vaults.open("issuer"), account, None)
+        return sub_account_issuer(exchange(), home.path, master.pair, master.email) if master is not None else None
+
+    def empty_mailbox() -> None:
+        mailbox = config.open_mailbox()
+        if mailbox is None:
+            return
+        try:
+            # The card of a robot on another host shows whether it came up since it was halted.
+            mailbox.withdraw(account, clock.now_ms(), keep_card=config.is_remote())
+        finally:
+            mailbox.close()
 
     def audit(what: str, facts: Mapping[str, Any]) -> None:
         from fortctl.store.audit_log import AuditLogFile
@@ -60,26 +104,26 @@ def panic_ports(given: Globals, account: str) -> PanicPorts:
     def hooks() -> Hooks:
         from fortctl.bootstrap.container import make_hooks
 
-        config = emergency.config()
-        if config is None:
+        read = config.config()
+        if read is None:
             raise ConfigError("the configuration cannot be read")
-        return make_hooks(account, config.settings_for(account), clock)
+        return make_hooks(account, read.settings_for(account), clock)
 
     return PanicPorts(
         account=account,
-        latch=LatchFile(folder),
-        process=LocalRobot(home.path, account, folder),
+        latch=latch,
+        process=LocalRobot(home.path, account, place.path),
         in_flight_ms=PROVED_AFTER_MS,
-        remote=lambda: remote if emergency.is_remote() else None,
-        keys=emergency,
-        own_prefix=emergency.own_prefix,
-        destroy=emergency.destroy,
-        empty_mailbox=lambda: emergency.empty_mailbox(clock.now_ms()),
+        remote=lambda: remote_halt if config.is_remote() else None,
+        keys=EmergencyReader(home, account, config, vaults, latch),
+        own_prefix=lambda: own_prefix(home, account, config),
+        destroy=lambda: destroy_copies(home, account),
+        empty_mailbox=empty_mailbox,
         abort_operation=lambda: abort_operation(home, account, clock.now_ms()),
         open_operation=lambda: open_operation(home, account),
         load_exchange=load_exchange,
         connect=connect,
-        issuer=emergency.issuer,
+        issuer=issuer,
         audit=audit,
         fire=lambda event, facts, wait_s: hooks().fire(event, facts, wait_s=wait_s),
         hooks=lambda event: hooks().names(event),

@@ -11,7 +11,12 @@ from typing import Any
 
 import pytest
 
-from fortctl.bootstrap.emergency import EmergencyReader
+from fortctl.bootstrap.deadline import ImpatientPrompts
+from fortctl.bootstrap.emergency import EmergencyReader, destroy_copies
+from fortctl.bootstrap.emergency_config import EmergencyConfig
+from fortctl.bootstrap.emergency_vaults import EmergencyVaults
+from fortctl.bootstrap.panic import panic_ports
+from fortctl.bootstrap.unlock import UnlockSources
 from fortctl.cli.options import Globals
 from fortctl.config.home import Home
 from fortctl.errors import FortctlError
@@ -19,6 +24,7 @@ from fortctl.keys.fingerprint import fingerprint
 from fortctl.mailbox.sqlite import SqliteMailbox
 from fortctl.model import KeyVerdict
 from fortctl.ports import MailboxRow, NewRecord
+from fortctl.robot.storage.latch import LatchFile
 from fortctl.secret import Secret
 from fortctl.services.panic.known_key import KeysRead
 from fortctl.services.panic.read_keys import read_all_keys
@@ -62,7 +68,10 @@ def home(tmp_path: Path) -> Home:
 
 
 def emergency(home: Home) -> EmergencyReader:
-    return EmergencyReader(Globals(home.path), home, "default")
+    config = EmergencyConfig(home, "default")
+    sources = UnlockSources(ImpatientPrompts(), Globals(home.path), lambda code, message: None)
+    vaults = EmergencyVaults(home, "default", sources)
+    return EmergencyReader(home, "default", config, vaults, LatchFile(home.robot("default").path))
 
 
 async def test_a_vault_that_opens_by_itself_yields_the_key_and_its_fingerprint(home: Home) -> None:
@@ -124,7 +133,10 @@ async def test_a_mailbox_that_was_locked_while_it_was_read_hides_no_delivery(hom
         one = emergency(home)
         bench = Bench(home.robot("default").path, keys=KeysRead())
         bench.destroyed = ()
-        bench.changes = {"keys": LockedAtFirst(one.deliveries), "empty_mailbox": lambda: one.empty_mailbox(SENT_MS)}
+        bench.changes = {
+            "keys": LockedAtFirst(one.deliveries),
+            "empty_mailbox": panic_ports(Globals(home.path), "default").empty_mailbox,
+        }
         report = await bench.panic()
         assert told(report) == [("robot", "")] and mailbox.pending("default") == ()
         assert "2023-11-14T22:13:20" in report.actions[0].text
@@ -142,7 +154,10 @@ async def test_a_mailbox_that_stays_locked_is_not_taken_for_an_empty_one(home: H
             one.deliveries()
         bench = Bench(home.robot("default").path, keys=KeysRead())
         bench.destroyed = ()
-        bench.changes = {"keys": LockedAtFirst(one.deliveries), "empty_mailbox": lambda: one.empty_mailbox(SENT_MS)}
+        bench.changes = {
+            "keys": LockedAtFirst(one.deliveries),
+            "empty_mailbox": panic_ports(Globals(home.path), "default").empty_mailbox,
+        }
         report = await bench.panic()
     assert step(report, "empty mailbox").state == "failed"
     (action,) = report.actions
@@ -180,7 +195,7 @@ def test_a_verdict_that_comes_after_a_panic_brings_no_copy_back(home: Home, monk
     made = custody._key_record
 
     def panic(*facts: Any) -> NewRecord:
-        assert emergency(home).destroy()
+        assert destroy_copies(home, "default")
         return made(*facts)
 
     monkeypatch.setattr(custody, "_key_record", panic)

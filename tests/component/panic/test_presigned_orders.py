@@ -13,7 +13,6 @@ from typing import Any
 
 import pytest
 
-from fortctl.bootstrap.deadline import open_board
 from fortctl.canonical_json import canonical_json
 from fortctl.errors import RobotUnreachableError, VaultDamagedError
 from fortctl.keys.generation import generate_pending_key
@@ -21,6 +20,7 @@ from fortctl.mailbox.crypto import Identity
 from fortctl.mailbox.messages import Command, CommandRejectedError, open_command
 from fortctl.mailbox.panic_order import PanicOrderFile, check_order, read_answer, sign_orders
 from fortctl.mailbox.payloads import CommandPayload, DeliverKey, GenerateKey, HomeAnchor, VerifyKey, encode_payload
+from fortctl.mailbox.shared import open_shared
 from fortctl.mailbox.sqlite import SqliteMailbox
 from fortctl.model import KeyCard, KeyPair, KeyType, Role
 from fortctl.ports import MailboxRow
@@ -32,7 +32,8 @@ from fortctl.robot.core.hold_reasons import HoldReason
 from fortctl.robot.process.daemon import DaemonEvents
 from fortctl.robot.storage.latch import LatchFile
 from fortctl.secret import Secret
-from fortctl.services.panic.halt import HaltResult, RemoteHalt
+from fortctl.services.panic.halt import HaltResult
+from fortctl.services.panic.remote_halt import RemoteHalt
 from fortctl.vault import erasure
 from fortctl.vault.file import VaultFile
 from fortctl.vault.slots import KeyFile
@@ -200,19 +201,19 @@ class Shelf:
     def order(self) -> PanicOrderFile:
         return self.at_hand
 
-    def fresh(self) -> PanicOrderFile:
+    def sign(self) -> PanicOrderFile:
         self.signed.append(self.world.sign())
         return self.signed[-1]
 
-    def used(self, order: PanicOrderFile) -> None:
+    def mark_used(self, order: PanicOrderFile) -> None:
         self.at_hand = replace(order, used=True)
         self.noted.add(order.nonce)
 
-    def sent(self, order: PanicOrderFile) -> bool:
+    def was_sent(self, order: PanicOrderFile) -> bool:
         return order.nonce in self.noted
 
-    async def panic(self, begun_ms: int) -> HaltResult:
-        how: dict[str, Any] = {"cancel_orders": True, "timeout_s": 0.2, "begun_ms": begun_ms}
+    async def panic(self, began_ms: int) -> HaltResult:
+        how: dict[str, Any] = {"cancel_orders": True, "timeout_s": 0.2, "began_ms": began_ms}
         return await RemoteHalt(self, lambda url: self.world.mailbox, self.world.clock, **how).run()
 
 
@@ -250,7 +251,7 @@ async def test_a_clear_voids_what_the_same_operator_has_sent_beside_it(world: Wo
 def test_a_mailbox_that_is_not_there_is_not_made(tmp_path: Path) -> None:
     """Its folder is not mounted: an order in a new file there would wait for nobody."""
     with pytest.raises(RobotUnreachableError):
-        open_board(f"sqlite://{tmp_path / 'mailbox.sqlite'}")
+        open_shared(f"sqlite://{tmp_path / 'mailbox.sqlite'}", busy_timeout_ms=100)
     assert list(tmp_path.iterdir()) == []
 
 

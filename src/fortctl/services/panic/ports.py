@@ -9,11 +9,19 @@ from typing import Any, Protocol
 from fortctl.errors import FortctlError
 from fortctl.model import KeyPair
 from fortctl.ports import Clock, Exchange, HookReport, Issuer, Latch, RobotProcess
-from fortctl.services.panic.halt import RemoteHalt
+from fortctl.services.panic.halt import HaltResult
 from fortctl.services.panic.known_key import KeysRead, KnownKey
 
+
+class RemoteHalting(Protocol):
+    """Halts a robot on another host (:class:`fortctl.services.panic.remote_halt.RemoteHalt`)."""
+
+    async def run(self) -> HaltResult:
+        """Send the order and wait for the answer. Raises ``FortctlError``: the order could not even be sent."""
+
+
 # (cancel its orders, --timeout in seconds, when the panic began in milliseconds) -> how to halt it
-RemoteHaltFactory = Callable[[bool, float, int], RemoteHalt]
+RemoteHaltFactory = Callable[[bool, float, int], RemoteHalting]
 # The facts of a hook's event: JSON values that anybody may see.
 HookFacts = Mapping[str, Any]
 

@@ -3,7 +3,8 @@
 A step returns what it did, in words, or raises: ``StepSkippedError`` where there was nothing to do, ``StepEndedError``
 where it ended otherwise, ``StepNotNeededError`` where it does not belong to this panic; anything else is a failure. It
 reads and writes :class:`fortctl.services.panic.state.PanicState`, and touches the machine in daemon threads alone, so
-that a disk that hangs keeps no other step waiting.
+that a disk that hangs keeps no other step waiting. What one step alone needs is imported in it: the robot is halted
+meanwhile.
 """
 
 from __future__ import annotations
@@ -17,9 +18,6 @@ from fortctl.errors import RobotUnreachableError
 from fortctl.ports import HookReport, IssuedKey
 from fortctl.services.panic import plan
 from fortctl.services.panic.actions import ActionKind
-from fortctl.services.panic.cancel_orders import cancel_until
-from fortctl.services.panic.delete_keys import KeyDeletion
-from fortctl.services.panic.deletion_watch import DeletionWatch
 from fortctl.services.panic.early_latch import latch_begun
 from fortctl.services.panic.halt import LocalHalt
 from fortctl.services.panic.key_inventory import KEY_IN_FLIGHT_MS, pending_names
@@ -35,9 +33,7 @@ from fortctl.services.panic.report import (
     why,
 )
 from fortctl.services.panic.state import PanicContext
-from fortctl.services.rotation.hooks import POST_ROTATE
 from fortctl.system.threads import run_in_daemon_thread
-from fortctl.vault.erasure import IN_BACKUPS
 
 StepFunction = Callable[[PanicContext], Awaitable[str]]
 HOOKS_WAIT_S = 1.0
@@ -157,6 +153,8 @@ async def read_keys(panic: PanicContext) -> str:
 
 async def destroy_keys(panic: PanicContext) -> str:
     """Overwrite the erasure keys of every copy."""
+    from fortctl.vault.erasure import IN_BACKUPS
+
     inventory = panic.state.inventory
     destroyed = await run_in_daemon_thread(panic.ports.destroy)
     of_exchange = [name for name in destroyed if name.partition("/")[2].rpartition("-")[0] not in NOT_AT_EXCHANGE]
@@ -210,6 +208,8 @@ async def abort_operation_again(panic: PanicContext) -> str:
 
 async def cancel_orders(panic: PanicContext) -> str:
     """Cancel what the robot left open, with its own key from memory."""
+    from fortctl.services.panic.cancel_orders import cancel_until
+
     state, ports = panic.state, panic.ports
     if not panic.options.cancel_orders:
         raise StepSkippedError("--keep-orders: they stay at the exchange")
@@ -268,6 +268,8 @@ def _add_orders_action(panic: PanicContext, reason: str) -> None:
 
 async def delete_at_exchange(panic: PanicContext) -> str:
     """Have the issuer delete the account's keys."""
+    from fortctl.services.panic.delete_keys import KeyDeletion
+
     ports = panic.ports
     issuer = await run_in_daemon_thread(ports.issuer)
     if issuer is None:
@@ -289,6 +291,8 @@ async def delete_at_exchange_again(panic: PanicContext) -> str:
 
 async def wait_dead(panic: PanicContext) -> str:
     """Ask until every key that may live is proved deleted."""
+    from fortctl.services.panic.deletion_watch import DeletionWatch
+
     ports, inventory = panic.ports, panic.state.inventory
     if panic.options.wait_dead_s <= 0:
         raise StepNotNeededError
@@ -342,6 +346,8 @@ async def record(panic: PanicContext) -> str:
 
 async def run_hooks(panic: PanicContext) -> str:
     """Run the hooks once everything is cut, and wait for them no longer than a moment."""
+    from fortctl.services.rotation.hooks import POST_ROTATE
+
     runs = [_fire(panic, "on-panic", {"by": "panic-disconnect", **panic.report().as_json()})]
     if panic.state.post_rotate is not None:
         runs.append(_fire(panic, POST_ROTATE, panic.state.post_rotate))
