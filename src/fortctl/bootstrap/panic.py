@@ -14,7 +14,7 @@ from fortctl.bootstrap.panic_rotation import abort_operation, open_operation
 from fortctl.bootstrap.presigned_order import PresignedOrderSource
 from fortctl.bootstrap.unlock import UnlockSources
 from fortctl.config.home import Home
-from fortctl.errors import ConfigError, FortctlError
+from fortctl.errors import ConfigError
 from fortctl.model import KeyPair
 from fortctl.robot.core.submission import PROVED_AFTER_MS
 from fortctl.robot.process.local_robot import LocalRobot
@@ -23,7 +23,6 @@ from fortctl.services.panic.ports import PanicPorts
 from fortctl.system.clock import SystemClock
 
 if TYPE_CHECKING:
-    from fortctl.bootstrap.container import Container
     from fortctl.cli.options import Globals
     from fortctl.exchange.targets import ExchangeTarget
     from fortctl.ports import Exchange, Issuer
@@ -130,24 +129,3 @@ def panic_ports(given: Globals, account: str) -> PanicPorts:
         clock=clock,
         user=user_name(),
     )
-
-
-def void_waiting(container: Container) -> None:
-    """Mark the other orders of the panic that is about to be cleared as used.
-
-    The same operator may have sent several; those that the robot has not answered would latch it again. Orders of other
-    operators stay valid.
-    """
-    from fortctl.robot.control.panic_listener import orders_of
-
-    operator = container.latch.read().get("operator")
-    if not isinstance(operator, str):
-        return
-    try:
-        waiting = orders_of(container.mailbox.open_panics(container.account), operator)
-    except FortctlError as error:
-        container.warn(
-            "ORDERS_MAY_WAIT", f"a second order of the same panic may latch the robot again: {error.message}"
-        )
-        return
-    container.latch.update(lambda facts: {**facts, "orders": [*facts.get("orders", ()), *waiting]})

@@ -152,35 +152,31 @@ def _text(report: PanicReport) -> str:
     return "\n".join(lines)
 
 
-@command("panic-clear", help="Lift the latch after a panic; the account's name must be typed.")
-@click.option("--confirm", metavar="NAME", help="The account's name, typed.")
+@command("panic-clear", help="Lift the latch after a panic; the account's name must be typed to confirm.")
+@click.option("--confirm", metavar="NAME", help="The account's name, instead of typing it.")
 def panic_clear(context: CommandContext, confirm: str | None) -> Result:
     from fortctl.bootstrap.key_lock import run_end_hooks
-    from fortctl.bootstrap.panic import void_waiting
-    from fortctl.bootstrap.panic_rotation import close_for_panic
+    from fortctl.bootstrap.panic_clear import lift_latch
     from fortctl.errors import ConflictError
 
     container = context.container
-    remote = container.account_entry.robot == "remote"
+    account, is_remote = container.account, container.account_entry.robot == "remote"
     if not container.latch.is_latched():
-        raise ConflictError(f"the robot of account {container.account} is not latched", hint="nothing to clear")
-    context.prompts.confirm_typed(container.account, confirm, f"Let a robot trade account {container.account} again?")
-    if not remote:
-        void_waiting(container)
-    keys = container.latch.read().get("keys", ())
-    # One that the panic could not end would go on with keys that are dead.
-    ended = close_for_panic(container.operations, container.account, container.clock.now_ms())
-    container.latch.clear()
-    container.audit.append("panic cleared", account=container.account, result="done", best_effort=True)
-    run_end_hooks(container, ended)
-    if keys:
-        names = ", ".join(f"'{key.get('name')}'" for key in keys)
-        context.warn("OLD_KEYS_MAY_LIVE", f"the old keys {names} were not proved dead: delete them on Binance's page")
-    return Result({"account": container.account, "latched": False, "next": _next(remote)}, True, text=_way_back(remote))
+        raise ConflictError(f"the robot of account {account} is not latched", hint="there is nothing to clear")
+    context.prompts.confirm_typed(account, confirm, f"Let a robot trade account {account} again?")
+    lifted = lift_latch(container)
+    run_end_hooks(container, lifted.ended)
+    if lifted.alive:
+        names = ", ".join(f"'{name}'" for name in lifted.alive)
+        context.warn(
+            "OLD_KEYS_MAY_LIVE", f"the old keys {names} were not proved deleted: delete them on Binance's page"
+        )
+    steps = _next_steps(is_remote)
+    return Result({"account": account, "latched": False, "next": steps}, True, text=_way_back(steps))
 
 
-def _next(remote: bool) -> list[str]:
-    elsewhere = ["on the robot's host: fortctl panic-clear, then start its service again"] if remote else []
+def _next_steps(is_remote: bool) -> list[str]:
+    elsewhere = ["on the robot's host: fortctl panic-clear, then start its service again"] if is_remote else []
     return [
         *elsewhere,
         "fortctl keys add --role site",
@@ -191,10 +187,10 @@ def _next(remote: bool) -> list[str]:
     ]
 
 
-def _way_back(remote: bool) -> str:
-    steps = "\n".join(f"  {number}. {step}" for number, step in enumerate(_next(remote), 1))
+def _way_back(steps: Sequence[str]) -> str:
+    numbered = "\n".join(f"  {number}. {step}" for number, step in enumerate(steps, 1))
     return (
-        "the latch is lifted. The way back:\n"
-        f"{steps}\n"
-        "The robot makes its books agree with the exchange and then holds until 'robot resume': look first."
+        "the latch is lifted. To trade again:\n"
+        f"{numbered}\n"
+        "The robot reconciles its books with the exchange, then holds until 'robot resume': check the account first."
     )

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from fortctl.robot.storage.latch import LatchFile
 from fortctl.services.panic import panic as player
 from fortctl.services.panic import plan, read_keys
 from fortctl.services.panic.actions import ActionKind
@@ -205,6 +206,18 @@ async def test_a_machine_that_hangs_in_one_place_costs_that_step_alone(tmp_path:
         assert step(report, name).detail == "it took too long"
     if port != "destroy":
         assert bench.destroyed == ()
+
+
+class HangingLock(LatchFile):
+    def drain_placers(self, timeout_s: float) -> bool:
+        return threading.Event().wait()
+
+
+async def test_a_lock_that_hangs_keeps_no_robot_alive(tmp_path: Path) -> None:
+    bench = Bench(tmp_path / "robot", Process("silent"))
+    bench.changes["latch"] = HangingLock(bench.folder)
+    report = await bench.panic()
+    assert step(report, plan.HALT).detail == "the robot did not acknowledge: killed (pid 7)"
 
 
 async def test_a_robot_that_may_run_elsewhere_for_all_that_is_known_was_not_reached(tmp_path: Path) -> None:

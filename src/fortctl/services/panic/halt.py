@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -72,20 +73,22 @@ class LocalHalt:
             raise StepSkippedError("no robot is running here")
         if await run_in_daemon_thread(self._process.is_stopped, owner):
             # A stopped process answers nobody and hands nothing to the kernel.
-            return await self._kill(owner, "it was stopped")
+            return await self._kill(owner, "the robot was stopped")
         try:
             await self._query({"op": "halt", "cancel_orders": self._cancel}, ACKNOWLEDGE_WITHIN_S)
         except FortctlError:
+            # A disk that hangs keeps no robot alive (TimeoutError is an OSError).
             with suppress(OSError):
-                await run_in_daemon_thread(self._latch.drain_placers, DRAIN_PLACERS_S)
-            return await self._kill(owner, "it gave no answer")
+                async with asyncio.timeout(2 * DRAIN_PLACERS_S):
+                    await run_in_daemon_thread(self._latch.drain_placers, DRAIN_PLACERS_S)
+            return await self._kill(owner, "the robot did not acknowledge")
         try:
             result = await self._query({"op": "halt-result"}, self._timeout_s)
         except FortctlError:
-            return await self._kill(owner, "it did not finish in time")
+            return await self._kill(owner, "the robot did not finish in time")
         left = len(result.get("left") or ())
         if not await self._ended():
-            return replace(await self._kill(owner, "it did not end in time"), left=left)
+            return replace(await self._kill(owner, "the robot did not end in time"), left=left)
         count = len(result.get("cancelled", ()))
         return HaltResult(f"the robot halted, cancelled {count} orders and ended", left)
 
@@ -93,8 +96,8 @@ class LocalHalt:
         """Kill a robot that came up in the meantime. Raises ``StepSkippedError``, ``RobotUnreachableError``."""
         owner = await run_in_daemon_thread(self._process.owner)
         if owner is None:
-            raise StepSkippedError("none came up meanwhile")
-        return (await self._kill(owner, "it came up meanwhile")).detail
+            raise StepSkippedError("no robot came up meanwhile")
+        return (await self._kill(owner, "a robot came up meanwhile")).detail
 
     async def _query(self, request: Mapping[str, Any], timeout_s: float) -> Mapping[str, Any]:
         return await run_in_daemon_thread(self._process.query, request, timeout_s=timeout_s)
