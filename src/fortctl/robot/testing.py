@@ -1,9 +1,9 @@
 """The property suite that every strategy must pass; plugin authors import it (docs/plugins.md). Needs hypothesis.
 
-``TestMine = strategy_suite(Mine(), settings)`` in a test file is all: the strategy is played against a market that does
-whatever an exchange may do (moves, fills in parts, refuses, expires, halts, any commission), a person who
-starts, drains and stops, and after every step the robot's invariants are checked by code that shares nothing with the
-strategy. Nothing here does I/O.
+Write ``TestMine = strategy_suite(Mine(), settings)`` in a test file. The suite plays the strategy against a market that
+does whatever an exchange may do (moves, fills in parts, refuses, expires, halts, charges commission in any asset) and
+an operator who starts, drains and stops. After every step it checks the robot's invariants with code that shares
+nothing with the strategy. Nothing here does I/O.
 """
 
 from __future__ import annotations
@@ -36,9 +36,9 @@ def profits(played: StrategySimulator) -> None:
     """
     for cycle in played.book.cycles.values():
         if cycle.state is CycleState.CLOSED and not cycle.dust:
-            wanted = cycle.sold * cycle.unit_cost * played.settings.take_profit / 100
-            if cycle.profit < wanted * Decimal("0.9999999"):
-                raise InvariantViolationError(f"cycle {cycle.id} earned {cycle.profit}, not {wanted}")
+            least = cycle.sold * cycle.unit_cost * played.settings.take_profit / 100
+            if cycle.profit < least * Decimal("0.9999999"):
+                raise InvariantViolationError(f"cycle {cycle.id} earned {cycle.profit}, not {least}")
 
 
 def strategy_suite(
@@ -94,7 +94,7 @@ def strategy_suite(
         strategy.check(settings, price, rules, Decimal("0.001"))
 
     def test_it_trades_at_all(self: object) -> None:
-        assert play([], "").open_orders(), "started on a quiet market, it wants no order"
+        assert play([], "").open_orders(), "started on a quiet market, it places no order"
 
     tests: dict[str, Any] = {
         "test_the_invariants_hold_whatever_happens": property_of(StrategySimulator.check),

@@ -187,7 +187,7 @@ async def test_an_older_owner_writes_and_places_nothing_more(tmp_path: Path) -> 
     second = Robot(world, tmp_path, world.key("b"))
     assert not first.runner.robot.may_place()
     world.trade("0.00138000", "5000")
-    with pytest.raises(Exception, match="taken this account over"):
+    with pytest.raises(Exception, match="taken over this account"):
         await first.settle(100)
     assert len(world.placed) == placed
     await first.down()

@@ -93,7 +93,7 @@ class Book:
 
     @property
     def profit(self) -> Decimal:
-        """Realised profit in the present quote, commissions of known worth taken off."""
+        """Realised profit in the present quote, net of commissions of known worth."""
         return self.profits.get(self.quote, ZERO)
 
     @property
@@ -120,7 +120,10 @@ class Book:
         return order is not None and trade_id in order.trades
 
     def doubt_promises(self) -> None:
-        """A process ended: what it promised it may have sent. Each promised sell is looked up before another leaves."""
+        """Doubt every promised sell, because the process that promised it may have sent it before it ended.
+
+        Each is looked up before another order of its cycle leaves.
+        """
         self.doubted = {cycle.id for cycle in self.live_cycles() if cycle.sell_price and not cycle.attempts["sell"]}
 
     def next_attempt(self, cycle: Cycle, leg: str, price: Decimal, quantity: Decimal) -> int:
@@ -331,7 +334,7 @@ class Book:
     def _drop(self, number: int) -> None:
         names = [name for name in self.cycles[number].names if name in self.orders]
         if not self.open_orders.isdisjoint(names):
-            return  # the exchange told of one again: it stays
+            return  # the exchange reported one of them again
         del self.cycles[number]
         for name in names:
             del self.orders[name]

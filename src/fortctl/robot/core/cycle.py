@@ -1,4 +1,4 @@
-"""The life of one buy-sell cycle: one table, every state by every event. Pure.
+"""The life of one buy-sell cycle, as one table of every state by every event. Pure.
 
 ``planned → buying → bought → selling → closed``, or ``cancelled`` (nothing was bought), or ``dust`` (what was bought
 is below the exchange's minimum).
@@ -36,12 +36,12 @@ class CycleEvent(StrEnum):
 
 
 class IllegalTransitionError(Exception):
-    """An event that cannot happen in this state; nothing was changed."""
+    """An event cannot happen in this state; nothing was changed."""
 
 
 S, E = CycleState, CycleEvent
 
-# What cannot happen in a state: an event that says so is refused, and nothing changes.
+# The event cannot happen in this state; it is refused and nothing changes.
 NEVER = None
 
 # fmt: off
@@ -76,7 +76,14 @@ ZERO = Decimal(0)
 
 @dataclass
 class Order:
-    """One order of ours. ``status`` is None until the exchange has told one; ``absent`` once proved not there."""
+    """One order of the robot.
+
+    Attributes:
+        status: None until the exchange has reported one.
+        absent: the order was refused, or is proved never to have been placed.
+        executed: base quantity that the exchange reports as executed.
+        booked: base quantity of the fills that the journal has.
+    """
 
     client_order_id: str
     cycle: int
@@ -102,12 +109,12 @@ class Order:
 
     @property
     def settled(self) -> bool:
-        """Final, and every fill that the exchange told of is booked."""
+        """Whether the order is final and every fill that the exchange reported is booked."""
         return self.final and self.booked == self.executed
 
     @property
     def missing(self) -> Decimal:
-        """What was executed and is not booked yet."""
+        """Base quantity that was executed and is not booked yet."""
         return self.executed - self.booked
 
 
@@ -118,7 +125,7 @@ class Cycle:
     Attributes:
         bought: base received, net of commission in base.
         spent: quote paid.
-        dust, dust_cost: taken over from the dust pool.
+        dust, dust_cost: base quantity from the dust pool, and its cost in quote.
         sold, received: base sold (commission in base included), quote received.
         fees: what commissions in quote, and in assets whose worth is known, were worth in quote.
         commissions: what was charged, by asset.
@@ -150,7 +157,7 @@ class Cycle:
 
     @property
     def promised(self) -> Decimal:
-        """What the promised first sell offers; 0 where none is promised, or another attempt was journaled."""
+        """Base quantity of the promised first sell; 0 where none is promised or another attempt was journaled."""
         if not self.sell_price or self.attempts["sell"]:
             return ZERO
         return floor_to(self.bought, self.sell_step)
@@ -175,7 +182,7 @@ class Cycle:
 
 
 def order_row(order: Order) -> dict[str, Any]:
-    """Return an order as people see it."""
+    """Return an order as a row of the contract."""
     return {
         "client_order_id": order.client_order_id,
         "order_id": order.order_id,

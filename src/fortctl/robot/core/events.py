@@ -1,6 +1,7 @@
-"""What happened (events, kept for ever in the journal) and what is wanted (intents). Frozen; pure.
+"""Events, which the journal keeps, and intents, which a strategy plans. Frozen; pure.
 
-An event is a fact: replaying all of them in order gives the robot's book again.
+An event is a fact; replaying all of them in order gives the robot's book again. To add a field to an event, give it a
+default: older journals do not have it. ``kind`` and field names are stored, so they never change.
 """
 
 from __future__ import annotations
@@ -88,14 +89,14 @@ class Trailed(Event):
 
 @dataclass(frozen=True)
 class OrderIntended(Event):
-    """An order is about to leave. ``attempt`` counts the tries of this leg of the cycle.
+    """An order is about to leave; ``attempt`` counts the tries of this leg of the cycle.
 
     A buy that names ``sell_price`` makes its cycle's first sell durable too: attempt 1, at that price, for what the buy
     executed less commission in base, rounded down to ``sell_step``; valid once the buy is finished. That sell may
     leave before its own event is written (robot.md, rule 1).
 
     Attributes:
-        dust: base quantity taken out of the dust pool into this sell.
+        dust: base quantity of the dust pool that this sell takes along.
         at: the request's timestamp (exchange clock, ms).
         sell_price: of the first sell that is promised with this buy; 0 where none is (older journals).
         sell_step: what its quantity is rounded down to.
@@ -117,7 +118,7 @@ class OrderIntended(Event):
 
 @dataclass(frozen=True)
 class OrderStatusReported(Event):
-    """The exchange told an order's status and how much of it is executed in all."""
+    """The exchange reported an order's status and how much of it is executed in total."""
 
     kind: ClassVar[str] = "told"
     client_order_id: str
@@ -152,7 +153,7 @@ class FillRecorded(Event):
 
 @dataclass(frozen=True)
 class DustLeft(Event):
-    """What a cycle bought is too small to be sold alone."""
+    """A cycle bought less than can be sold alone; the rest goes to the dust pool."""
 
     kind: ClassVar[str] = "dust_left"
     cycle: int
@@ -160,7 +161,7 @@ class DustLeft(Event):
 
 @dataclass(frozen=True)
 class StrategyNote(Event):
-    """What a strategy wants to remember; an empty value forgets the name."""
+    """A strategy's memory of one name; an empty value forgets it."""
 
     kind: ClassVar[str] = "noted"
     name: str
@@ -169,7 +170,7 @@ class StrategyNote(Event):
 
 @dataclass(frozen=True)
 class AssetPriced(Event):
-    """What one unit of an asset is worth in quote: commissions charged in it are valued by this from now on."""
+    """One unit of an asset is worth so much quote; commissions charged in it are valued by this from now on."""
 
     kind: ClassVar[str] = "priced"
     asset: str
@@ -179,7 +180,7 @@ class AssetPriced(Event):
 
 @dataclass(frozen=True)
 class Held(Event):
-    """It waits for a person, for these reasons."""
+    """The robot waits for a person, for these reasons."""
 
     kind: ClassVar[str] = "held"
     reasons: tuple[HoldReason, ...]
@@ -201,14 +202,14 @@ class Held(Event):
 
 @dataclass(frozen=True)
 class Released(Event):
-    """A person has looked."""
+    """A person has released the robot; nothing holds it any more."""
 
     kind: ClassVar[str] = "released"
 
 
 @dataclass(frozen=True)
 class KeyStatusChanged(Event):
-    """The key was set, lost or forgotten; where lost, with the price then and what the exchange said."""
+    """The key was set, lost or forgotten; a loss comes with the price then and the exchange's answer."""
 
     kind: ClassVar[str] = "key_marked"
     what: str
@@ -236,7 +237,7 @@ def event_from_json(kind: str, body: Mapping[str, Any]) -> Event:
 
 @dataclass(frozen=True)
 class Place:
-    """Wanted: an order. ``cycle`` is None for a buy that begins a new one; ``sell_price`` promises its first sell."""
+    """An order to place. ``cycle`` is None for a buy that begins a new one; ``sell_price`` promises its first sell."""
 
     cycle: int | None
     level: int
@@ -249,7 +250,7 @@ class Place:
 
 @dataclass(frozen=True)
 class Cancel:
-    """Wanted: an order taken back."""
+    """An order to cancel."""
 
     client_order_id: str
 

@@ -38,8 +38,8 @@ class HoldCode(StrEnum):
 
 # A break is over when a person starts the robot and no cycle had to live through it (robot.md, "held").
 _CLEARED_BY_START = frozenset({HoldCode.GAP, HoldCode.DRIFT})
-# What a person may have looked at and accepted. A break is another one each time; an account or a symbol that is not
-# the right one stays wrong, whoever looks.
+# What a person may accept. A break is another one each time; a wrong account or symbol stays wrong although a person
+# accepts it.
 _ACKNOWLEDGEABLE = frozenset({HoldCode.UNKNOWN_ORDER, HoldCode.ROLLED_BACK, HoldCode.BALANCE, HoldCode.OTHER_ROBOT})
 
 
@@ -49,7 +49,7 @@ class HoldReason:
 
     Attributes:
         code: a :class:`HoldCode`; a text where a journal of another version has one that is not known here.
-        detail: what to tell a person.
+        detail: the words for a person.
         subject: what it is about and what stays the same while numbers change: an order, a prefix, a symbol.
         amount, asset: how much of which asset is missing (``BALANCE``).
     """
@@ -118,7 +118,7 @@ def left_by_start(reasons: Iterable[HoldReason]) -> list[HoldReason]:
 
 @dataclass(frozen=True)
 class Acknowledged:
-    """What a person has looked at and accepted.
+    """What a person has accepted with ``robot resume``.
 
     Attributes:
         subjects: (code, subject) pairs.

@@ -1,5 +1,4 @@
-"""What a robot without an accepted key can say: since when, why, how the price went, what probably filled, and what
-that would mean in money. Pure."""
+"""The loss of the robot's key: since when, why, and what the market did to its orders meanwhile. Pure."""
 
 from __future__ import annotations
 
@@ -26,8 +25,8 @@ class Cause:
         reason: a name of :class:`fortctl.keys.rejection.Rejection`, or ``trading_right_removed``,
             ``trading_disabled``.
         certainty: ``certain``, ``likely`` or ``possible``.
-        why: what it was read from, in words.
-        code: the exchange's code.
+        why: the evidence, in words.
+        code: Binance's error code, where there was one.
     """
 
     reason: str
@@ -81,15 +80,15 @@ class KeyLoss:
         self.lowest = self.highest = price
 
     def follow_price(self, price: Decimal) -> None:
-        """Follow the market."""
+        """Note a price of the market."""
         self.lowest = price if self.lowest is None else min(self.lowest, price)
         self.highest = price if self.highest is None else max(self.highest, price)
         if self.price is None:
             self.price = price
 
-    def include_range(self, seen: PriceRange) -> None:
-        """Take in where the market was while another process, or none, watched."""
-        for price in (seen.lowest, seen.highest):
+    def include_range(self, prices: PriceRange) -> None:
+        """Include where the market was while this process did not watch it."""
+        for price in (prices.lowest, prices.highest):
             self.lowest = price if self.lowest is None else min(self.lowest, price)
             self.highest = price if self.highest is None else max(self.highest, price)
 
@@ -100,7 +99,7 @@ class KeyLoss:
         *,
         now: int,
         rate: Decimal,
-        mark: LastContact | None,
+        last_contact: LastContact | None,
         limits: ResumeLimits,
     ) -> dict[str, Any]:
         """Return the status's ``key_loss{…}``.
@@ -108,8 +107,8 @@ class KeyLoss:
         Args:
             price: the last price now.
             now: the exchange's time (ms).
-            rate: the commission rate to reckon with (a fraction).
-            mark: the last accepted signed answer.
+            rate: the commission rate (a fraction).
+            last_contact: the last accepted signed answer.
         """
         through = [order for order in book.unsettled() if not order.final and self._traded_through(order)]
         return {
@@ -124,7 +123,7 @@ class KeyLoss:
             "probably_filled": [order.client_order_id for order in through],
             "fills": [_fill(order, book, rate) for order in through],
             "would_mean": _money(through, book, rate, price),
-            "long": _long(price, now, mark or LastContact(self.since, self.price or ONE), limits),
+            "long": _long(price, now, last_contact or LastContact(self.since, self.price or ONE), limits),
         }
 
     def _traded_through(self, order: Order) -> bool:
@@ -142,7 +141,7 @@ def _left(order: Order) -> Decimal:
 
 
 def _fill(order: Order, book: Book, rate: Decimal) -> dict[str, Any]:
-    """Return what one order would mean if all that was left of it has filled."""
+    """Return the effect of an order if the rest of it has filled."""
     left, sign = _left(order), 1 if order.leg == "buy" else -1
     return {
         "client_order_id": order.client_order_id,
@@ -175,13 +174,13 @@ def _money(orders: list[Order], book: Book, rate: Decimal, price: Decimal | None
     }
 
 
-def _long(price: Decimal | None, now: int, mark: LastContact, limits: ResumeLimits) -> dict[str, Any]:
-    """Return when the loss counts as long: a new key is then held until a person has looked."""
-    gap = max(0, now - mark.at)
-    drift = abs(price - mark.price) / mark.price * HUNDRED if price is not None else ZERO
+def _long(price: Decimal | None, now: int, contact: LastContact, limits: ResumeLimits) -> dict[str, Any]:
+    """Return whether and when the loss counts as long; the robot then holds although it gets a new key."""
+    gap = max(0, now - contact.at)
+    drift = abs(price - contact.price) / contact.price * HUNDRED if price is not None else ZERO
     return {
         "is": gap > limits.max_gap_ms or drift > limits.max_drift,
-        "from": rfc3339(mark.at + limits.max_gap_ms),
+        "from": rfc3339(contact.at + limits.max_gap_ms),
         "gap_s": gap // 1000,
         "max_gap_s": limits.max_gap_ms // 1000,
         "drift_percent": f"{drift:.3f}",

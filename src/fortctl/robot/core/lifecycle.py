@@ -1,4 +1,4 @@
-"""The robot's lifecycle: a few facts, each with its own table, and one table that derives what people see. Pure."""
+"""The robot's lifecycle: a few facts, each with its own table, and one table that derives the state. Pure."""
 
 from __future__ import annotations
 
@@ -76,8 +76,8 @@ class LifecycleFacts:
     """All that is known of a robot's life; nothing else is stored.
 
     Attributes:
-        candidate: a key is being verified.
-        hold: why it waits for a person; empty when it does not.
+        candidate: a key is being verified beside the loaded one.
+        hold: why the robot waits for a person; empty when it does not.
     """
 
     mode: TradingMode = TradingMode.STOPPED
@@ -106,7 +106,7 @@ DERIVED: tuple[tuple[str, Callable[[LifecycleFacts], bool]], ...] = (
 
 
 def derive_state(facts: LifecycleFacts) -> str:
-    """Return the one word that people see."""
+    """Return the state that people see."""
     return next(name for name, holds in DERIVED if holds(facts))
 
 

@@ -1,7 +1,7 @@
 """What the robot earned, from the journal's events alone: by cycle, by day, by symbol. Pure.
 
 Money is in the quote asset of its row, summed exactly and shown to eight decimals (rows that were rounded may add up to
-another last digit than the total's). Realised is what finished cycles brought, commissions of known worth taken off;
+another last digit than the total's). Realised is what finished cycles brought, net of commissions of known worth;
 unrealised is what live cycles and the dust pool would bring at the last known price, before the commission of selling.
 A commission in an asset whose worth was not known is in no profit: it is named apart.
 """

@@ -1,4 +1,4 @@
-"""Make the book agree with the exchange: observations in, events and reasons to hold out. Pure."""
+"""Compare the book with the exchange: observations in, missed events and reasons to hold out. Pure."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _OF_A_ROBOT = re.compile(r"fc[0-9a-f]{8}-")
 
 @dataclass(frozen=True)
 class ResumeLimits:
-    """How long a break and how large a move the robot bridges alone.
+    """How long a break and how large a price move the robot bridges without a person.
 
     Attributes:
         max_gap_ms: milliseconds of the exchange's time since the last accepted signed answer.
@@ -44,39 +44,39 @@ class Outage:
     """From the last accepted signed answer until now.
 
     Attributes:
-        mark: that answer, or None where there was none.
+        last_contact: that answer, or None where there was none.
         now: the exchange's time (ms).
         price: the market's last price.
     """
 
-    mark: LastContact | None
+    last_contact: LastContact | None
     now: int
     price: Decimal
 
     def too_long(self, limits: ResumeLimits) -> list[HoldReason]:
         """Return why this break is not bridged without a person; empty when it is."""
-        if self.mark is None:
+        if self.last_contact is None:
             return []
         reasons: list[HoldReason] = []
-        gap = self.now - self.mark.at
+        gap = self.now - self.last_contact.at
         if gap > limits.max_gap_ms:
             allowed = limits.max_gap_ms / 3_600_000
             words = f"the break lasted {gap / 3_600_000:.1f} h, {allowed:.1f} h are bridged alone"
             reasons.append(HoldReason(HoldCode.GAP, words))
-        drift = abs(self.price - self.mark.price) / self.mark.price * HUNDRED
+        drift = abs(self.price - self.last_contact.price) / self.last_contact.price * HUNDRED
         if drift > limits.max_drift:
-            moved = f"the price moved by {drift:.1f} % meanwhile ({self.mark.price:f} to {self.price:f})"
+            moved = f"the price moved by {drift:.1f} % meanwhile ({self.last_contact.price:f} to {self.price:f})"
             reasons.append(HoldReason(HoldCode.DRIFT, f"{moved}, {limits.max_drift:f} % are bridged alone"))
         return reasons
 
 
 def status_report(order: OrderState) -> OrderStatusReported:
-    """Return what an order's state at the exchange tells."""
+    """Return the event for an order's state at the exchange."""
     return OrderStatusReported(order.client_order_id, order.order_id, order.status.value, order.executed)
 
 
 def fill_record(fill: Fill, client_order_id: str) -> FillRecorded:
-    """Return a fill as it is booked."""
+    """Return the event that books a fill of one of our orders."""
     return FillRecorded(
         client_order_id,
         fill.trade_id,
@@ -90,13 +90,13 @@ def fill_record(fill: Fill, client_order_id: str) -> FillRecorded:
 
 
 def orders_to_look_up(book: Book, open_orders: Iterable[OrderState]) -> list[Order]:
-    """Return our orders that may still change and are not among the open ones: each must be asked for."""
+    """Return our orders that may still change and are not among the open ones; each must be looked up."""
     seen = {order.client_order_id for order in open_orders}
     return [order for order in book.unsettled() if order.client_order_id not in seen]
 
 
 def has_missed_events(book: Book, open_orders: Sequence[OrderState]) -> bool:
-    """Return whether the exchange's open orders tell more than the book has heard."""
+    """Return whether the exchange's open orders show changes that the book does not have."""
     return bool(orders_to_look_up(book, open_orders)) or any(
         order.executed != ours.executed
         for order in open_orders
@@ -105,7 +105,7 @@ def has_missed_events(book: Book, open_orders: Sequence[OrderState]) -> bool:
 
 
 def regressed_orders(book: Book, open_orders: Iterable[OrderState]) -> list[str]:
-    """Return the orders that the exchange tells less of than it told before; it must be asked again about each."""
+    """Return our orders of which the exchange reports less than before; it must be asked again about each."""
     return [
         order.client_order_id
         for order in open_orders
@@ -153,8 +153,8 @@ def missed_events(
     for order in open_orders:
         if order.client_order_id in book.orders:
             events.append(status_report(order))
-    for name, looked in looked_up.items():
-        events.append(OrderNotFound(name, "not found at the exchange") if looked is None else status_report(looked))
+    for name, state in looked_up.items():
+        events.append(OrderNotFound(name, "not found at the exchange") if state is None else status_report(state))
     return events
 
 
@@ -163,11 +163,11 @@ def reasons_to_hold(
     robot_id: str,
     open_orders: Iterable[OrderState],
     account: AccountState,
-    gap: Outage,
+    outage: Outage,
     limits: ResumeLimits,
 ) -> list[HoldReason]:
-    """Return why the robot must not go on alone; empty when it may."""
-    reasons: list[HoldReason] = gap.too_long(limits) if book.live else []
+    """Return why the robot must wait for a person; empty when it may trade."""
+    reasons: list[HoldReason] = outage.too_long(limits) if book.live else []
     prefix = prefix_of(robot_id)
     for order in open_orders:
         if order.client_order_id.startswith(prefix) and order.client_order_id not in book.orders:
@@ -177,23 +177,23 @@ def reasons_to_hold(
                 f" {order.side} {order.quantity:f} at {order.price:f}, {worth:f} {book.quote}"
             )
             reasons.append(HoldReason(HoldCode.UNKNOWN_ORDER, words, subject=order.client_order_id))
-    lack = shortage(book, account, gap.price)
+    lack = shortage(book, account, outage.price)
     return [*reasons, lack] if lack is not None else reasons
 
 
 def shortage(book: Book, account: AccountState, price: Decimal) -> HoldReason | None:
     """Return a reason to hold where less can be sold than our cycles have bought, or None.
 
-    What lies in other orders than ours cannot be sold.
+    What other orders than ours have locked cannot be sold.
     """
-    held, wanted = account.balance(book.base), book.inventory()
+    held, bought = account.balance(book.base), book.inventory()
     offered = sum((o.quantity - o.executed for o in book.unsettled() if o.leg == "sell" and not o.final), Decimal(0))
     there = held.free + min(held.locked, offered)
-    if there >= wanted:
+    if there >= bought:
         return None
-    lack = wanted - there
+    lack = bought - there
     words = (
-        f"{lack:f} {book.base} are missing; {there:f} can be sold at the exchange, {wanted:f} are"
+        f"{lack:f} {book.base} are missing; {there:f} can be sold at the exchange, {bought:f} are"
         f" in our cycles; the difference is worth {lack * price:f} {book.quote}"
     )
     return HoldReason(HoldCode.BALANCE, words, amount=lack, asset=book.base)

@@ -177,12 +177,12 @@ def _decimal(name: str, value: Any) -> Decimal:
     except InvalidOperation:
         number = Decimal("NaN")
     if not number.is_finite() or abs(number) > Decimal(10) ** 15:
-        raise BadInputError(f"the setting {name.replace('_', '-')} is no number", hint="give a decimal number")
+        raise BadInputError(f"the setting {name.replace('_', '-')} must be a number", hint="give a decimal number")
     return number
 
 
 def refuse_change(old: Settings, new: Settings) -> None:
-    """Raise ``ConflictError`` when cycles that are open under old settings could not go on under new ones."""
+    """Raise ``ConflictError`` when open cycles could not continue under the new settings."""
     hint = "drain first ('fortctl robot stop'), then change the"
     if old.symbol != new.symbol:
         raise ConflictError(f"cycles in {old.symbol} are open", hint=f"{hint} symbol")

@@ -1,4 +1,4 @@
-"""The contract's ``robot{…}``, from the book. Pure."""
+"""What ``robot status`` shows of a book: the contract's ``robot{…}``. Pure."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from fortctl.robot.core.filters import format_money
 from fortctl.robot.core.hold_reasons import HoldReason
 from fortctl.timestamps import rfc3339
 
-# An idle robot asks after half a minute of silence.
+# An idle robot asks the exchange after half a minute of silence.
 SILENT_S = 120.0
 TRADING = ("running", "draining", "reconciling")
 
@@ -22,12 +22,12 @@ TRADING = ("running", "draining", "reconciling")
 def robot_status(
     book: Book, state: str, price: Decimal | None = None, waits: Sequence[str] = (), *, silent_s: float = 0.0
 ) -> dict[str, Any]:
-    """Return what ``robot status`` shows of a book in a given state.
+    """Return the contract's ``robot{…}`` of a book in a given state.
 
     Args:
         price: the last price.
-        waits: why something that would be wanted is not placed; the reason of a robot that trades.
-        silent_s: for how many seconds the exchange was not heard.
+        waits: why planned orders are not placed; ``reason`` of a robot that trades.
+        silent_s: seconds since the exchange or its streams last sent something.
     """
     settings, reason = book.settings, book.reason
     if silent_s >= SILENT_S:
@@ -56,7 +56,7 @@ def robot_status(
 
 
 def balance_rows(book: Book, account: AccountState) -> list[dict[str, str]]:
-    """Return what the account has of the assets that concern a book."""
+    """Return the account's balances of the assets that a book is concerned with."""
     assets = {book.base, book.quote, *book.moved}
     return [
         {"asset": one.asset, "free": f"{one.free:f}", "locked": f"{one.locked:f}"}
@@ -76,10 +76,10 @@ def numbered_reasons(reasons: Sequence[HoldReason]) -> list[dict[str, Any]]:
 
 
 def resume_preview(book: Book, intents: Sequence[Intent], price: Decimal | None) -> dict[str, Any]:
-    """Return what ``robot resume`` would do at once.
+    """Return what ``robot resume`` would do immediately.
 
     Args:
-        intents: what the strategy wants at the present price.
+        intents: the strategy's plan at the present price.
         price: the last price.
     """
     places = [intent for intent in intents if isinstance(intent, Place)]

@@ -1,8 +1,9 @@
-"""The steps by which an order leaves the robot, and what stops it on its way (robot.md, rules 1, 5, 6). Pure.
+"""The steps by which an order leaves the robot, and what stops it (robot.md, rules 1, 5, 6). Pure.
 
-The runner goes these steps, and the exhaustive exploration (tests/simulation) goes the very same ones. Their order
-is the rule: the timestamp is fixed before the lease is looked at, so that what is delayed after that is refused by the
-exchange once its receive window is over; the latch is read under the shared lock that panic takes exclusively.
+The order executor takes these steps, and the exhaustive exploration (tests/simulation) takes the same ones. Their order
+is the safety rule. The timestamp is fixed before the lease is checked, so that the exchange refuses a request that was
+delayed after the check for longer than its receive window. The latch is read under the shared lock that panic takes
+exclusively, so that no order leaves once panic has taken it.
 """
 
 from __future__ import annotations
@@ -10,9 +11,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-# How long the exchange takes an order after its timestamp (ms).
+# How long after its timestamp the exchange accepts an order (ms).
 RECV_WINDOW_MS = 1_000
-# An order that is not found after this long (ms, the exchange's clock) was never taken in, and never will be.
+# An order that is not found this long after its timestamp (ms, the exchange's clock) was never accepted, and never
+# will be.
 PROVED_AFTER_MS = RECV_WINDOW_MS + 1_000
 
 
@@ -21,7 +23,7 @@ class SubmissionStep(StrEnum):
     JOURNAL = "journal"  # its intent is durable (or was, with the cycle's buy)
     LOCK = "lock"  # take the latch's lock, shared
     LATCH = "latch"  # read the latch under it
-    LEASE = "lease"  # look whether the account is still ours, and trading still wanted
+    LEASE = "lease"  # check that the account is still ours and that trading is still allowed
     SEND = "send"  # hand it to the network
     UNLOCK = "unlock"
 
@@ -42,9 +44,9 @@ class Submission:
     """One order on its way out.
 
     Attributes:
-        order: the steps; another order than :data:`SUBMISSION_STEPS` is a bug that the exploration must find.
+        order: the steps; the exploration passes wrong orders, which it must find to be unsafe.
         at: how many of them are done.
-        stopped: the step that did not let it pass, or None.
+        stopped: the step that stopped it, or None.
     """
 
     order: tuple[SubmissionStep, ...] = SUBMISSION_STEPS
@@ -53,7 +55,7 @@ class Submission:
 
     @property
     def step(self) -> SubmissionStep | None:
-        """The step to be taken now; None at the end."""
+        """The step to take now; None at the end."""
         return self.order[self.at] if self.at < len(self.order) else None
 
     @property
@@ -67,7 +69,7 @@ class Submission:
         )
 
     def advance(self, well: bool = True) -> Submission:
-        """Return the state after the present step; one that did not go well leads to the unlocking, or to the end."""
+        """Return the state after the present step; where *well* is false, the unlocking or the end comes next."""
         if well or self.step is None:
             return Submission(self.order, self.at + 1, self.stopped)
         refused = self.step
@@ -76,5 +78,5 @@ class Submission:
         return Submission(self.order, end, refused)
 
 
-# An order that is stamped, and whose intent is durable.
+# An order that is stamped and whose intent is durable.
 READY = Submission().advance().advance()

@@ -1,4 +1,4 @@
-"""How long no order could leave while a key was replaced (``key_swap`` of ``robot status``). Pure."""
+"""For how long no order could leave while a key was replaced (``key_swap`` of ``robot status``). Pure."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from fortctl.timestamps import rfc3339
 
-# By then a replaced key's stream is seen out, and what its deletion ends has begun again.
+# By then the replaced key's stream has ended, and whatever its deletion interrupts works again.
 SWAP_TAKES_S = 20.0
 
 

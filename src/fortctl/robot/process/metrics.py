@@ -100,8 +100,8 @@ class MeteredJournal:
         self._journal.append(events)
         self._meter.wrote(events, self._monotonic() - began)
 
-    def keep_contact(self, mark: LastContact) -> None:
-        self._journal.keep_contact(mark)
+    def keep_contact(self, contact: LastContact) -> None:
+        self._journal.keep_contact(contact)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._journal, name)

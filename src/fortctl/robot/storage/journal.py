@@ -106,12 +106,12 @@ class SqliteJournal:
         return first
 
     def adopt(self) -> None:
-        """A person has looked: from now on this journal is the robot's. Raises as :meth:`append`."""
+        """Accept this journal as the robot's, because a person said so. Raises as :meth:`append`."""
         self._cover(self._covered)
         self._behind = ""
 
     def settle(self) -> None:
-        """Say at a clean end exactly how far the journal has got. Raises as :meth:`append`."""
+        """Write at a clean end exactly how far the journal has got. Raises as :meth:`append`."""
         if not self._behind:
             self._cover(self._unused, exactly=True)
 
@@ -137,8 +137,8 @@ class SqliteJournal:
         """Write events, durably, as one.
 
         Raises:
-            JournalUnwritableError: the disk is full or fails, or another process holds the file. It is not known whether
-                the events were written, so the journal must be read again.
+            JournalUnwritableError: the disk is full or fails, or another process holds the file. Whether the
+                events were written is not known, so the journal must be read again.
             ConflictError: another robot has taken over.
         """
         now = self._clock.now_ms()
@@ -162,26 +162,26 @@ class SqliteJournal:
             raise JournalUnwritableError(f"the journal cannot be written: {error}") from error
 
     def probe(self) -> None:
-        """Try whether the journal can be written. Raises as :meth:`append`."""
+        """Try to write to the journal. Raises as :meth:`append`."""
         with self._writing():
             self._connection.execute("UPDATE lease SET token = token WHERE account = ?", (self._account,))
 
     def free_bytes(self) -> int:
         """Return how many bytes are left on the journal's disk for this process."""
-        told = os.statvfs(self._folder)
-        return told.f_bavail * told.f_frsize
+        disk = os.statvfs(self._folder)
+        return disk.f_bavail * disk.f_frsize
 
     def owns(self) -> bool:
         """Return whether our fencing token is still the newest."""
         return self._stored_token() == self._token
 
-    def keep_contact(self, mark: LastContact) -> None:
+    def keep_contact(self, contact: LastContact) -> None:
         """Remember the last accepted signed answer. Raises as :meth:`append`."""
         with self._writing():
             self._connection.execute(
                 "INSERT INTO mark (account, at, price) VALUES (?, ?, ?)"
                 " ON CONFLICT (account) DO UPDATE SET at = excluded.at, price = excluded.price",
-                (self._account, mark.at, f"{mark.price:f}"),
+                (self._account, contact.at, f"{contact.price:f}"),
             )
 
     def last_contact(self) -> LastContact | None:
@@ -197,7 +197,7 @@ class SqliteJournal:
 
     def _check_token(self) -> None:
         if not self.owns():
-            raise ConflictError("another robot has taken this account over", hint="see 'fortctl robot status'")
+            raise ConflictError("another robot has taken over this account", hint="see 'fortctl robot status'")
 
 
 def read_events(connection: sqlite3.Connection, account: str | None = None) -> Iterator[Event]:

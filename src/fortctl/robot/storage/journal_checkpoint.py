@@ -1,4 +1,4 @@
-"""How far a journal had got, written beside it: one that is older, or another, is noticed (decision 0019).
+"""How far a journal had got, written beside it, so that an older or another journal is noticed (decision 0019).
 
 The anchor names the journal, the last event it had, and the first cycle number that was certainly never used. It is
 written before a block of numbers is used, and once more at a clean end: rarely, and never after the fact.
@@ -19,7 +19,7 @@ BLOCK = 100
 
 @dataclass(frozen=True)
 class JournalCheckpoint:
-    """What is known of a journal outside it.
+    """What is known of a journal without reading it.
 
     Attributes:
         journal: its identity.
@@ -43,13 +43,13 @@ class JournalCheckpoint:
 def read_checkpoint(path: Path) -> JournalCheckpoint | None:
     """Return the anchor, or None where there is none yet. Raises ``VaultDamagedError``."""
     try:
-        told = json.loads(read_regular(path))
-        return JournalCheckpoint(str(told["journal"]), int(told["seq"]), int(told["next"]))
+        stored = json.loads(read_regular(path))
+        return JournalCheckpoint(str(stored["journal"]), int(stored["seq"]), int(stored["next"]))
     except FileNotFoundError:
         return None
     except (OSError, ValueError, KeyError, TypeError):
         raise VaultDamagedError(
-            f"{path.name} cannot be read: whether the robot's journal is the newest cannot be told",
+            f"{path.name} cannot be read, so it is not certain that the robot's journal is the newest",
             hint="restore it from a backup, or, once you are sure of the journal, remove it",
         ) from None
 

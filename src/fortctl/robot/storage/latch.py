@@ -1,6 +1,6 @@
-"""The panic latch: one small file that, once there, keeps a robot from placing anything (robot.md, rule 6).
+"""The panic latch: while this small file exists, a robot places nothing (robot.md, rule 6).
 
-``latch.lock`` is made once and never replaced. Whoever places an order holds it shared from reading the latch until
+``latch.lock`` is made once and never replaced. The robot holds it shared, for each order, from reading the latch until
 the order has left; panic writes the latch first, then takes the lock exclusively for a moment. From then on every
 order either left before the latch or is never sent.
 """
@@ -22,10 +22,11 @@ from fortctl.system.files import open_regular, read_regular
 
 LATCH_NAME = "latch"
 LOCK_NAME = "latch.lock"
-# What a lifted latch leaves: the robot holds until a person has looked, and remembers the orders that were used.
+# A lifted latch leaves this file: the robot holds until a person resumes it, and remembers the panic orders that were
+# used.
 CLEARED_NAME = "latch.cleared"
 _ALONE_WITHIN_S = 0.3
-# What readers go through is a list of these, or as good as not there: whoever spoils the file breaks no panic.
+# Lists in the file, with the type of their items. Anything else is ignored, so that a spoiled file breaks no panic.
 _LISTS: Mapping[str, type] = {"keys": dict, "issued": dict, "unknown": str, "queued": str, "orders": str}
 
 
@@ -56,7 +57,7 @@ class LatchFile:
         return _facts(path) if os.path.lexists(path) else None
 
     def forget_cleared(self) -> None:
-        """The robot has taken over what :meth:`cleared` says."""
+        """Remove what :meth:`cleared` returns, because the robot has journaled it."""
         (self._folder / CLEARED_NAME).unlink(missing_ok=True)
         self._sync_folder()
 
@@ -66,7 +67,7 @@ class LatchFile:
         On a full disk it is only a name without facts; a folder that its owner has made read-only is opened first.
 
         Raises:
-            OSError: it cannot be made at all (the caller goes on with its other steps and says so).
+            OSError: it cannot be created at all; the caller continues with its other steps and reports it.
         """
         try:
             self._write(facts)

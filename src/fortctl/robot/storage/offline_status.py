@@ -1,4 +1,4 @@
-"""What the journal says while no robot runs (adapter; reads only)."""
+"""Status and report of a robot that does not run, read from its journal."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def offline_status(path: Path) -> dict[str, Any]:
         status["reason"], status["state"] = f"no process; mode: {status['state']}", "stopped"
     status["cycle_list"] = book.cycle_rows()
     if book.key_status is not None and book.key_status.what == "lost":
-        # What is known without the market and the exchange: a robot that answers tells more.
+        # What the journal knows; a robot that runs knows the market too.
         lost = book.key_status
         status["key_loss"] = {
             "since": rfc3339(lost.at),

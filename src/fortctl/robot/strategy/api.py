@@ -25,12 +25,12 @@ ZERO, ONE, HUNDRED = Decimal(0), Decimal(1), Decimal(100)
 
 @dataclass(frozen=True)
 class View:
-    """What a strategy looks at besides the book.
+    """What a strategy gets besides the book.
 
     Attributes:
         price: the market's last price.
         rules: the symbol's filters.
-        rate: the commission rate to reckon with (a fraction).
+        rate: the commission rate to calculate with (a fraction).
         blocked: levels that must wait (a refusal a moment ago).
         blocked_sells: cycles whose sell must wait.
         now: the exchange's time (ms).
@@ -56,7 +56,7 @@ class Plan:
         quiet_below: an empty plan may promise to stay empty while the price is below this, until something else
             happens: the strategy is not asked again for each trade of the market.
         wake_at: ask again at this time of the exchange (ms, as :attr:`View.now`), though nothing happens until then.
-        blocked_reasons: why something that would be wanted is not (``CODE: text``); people see it while it is so.
+        blocked_reasons: why planned orders are not placed (``CODE: text``); ``robot status`` shows them as ``waits``.
     """
 
     events: tuple[Event, ...] = ()
@@ -79,7 +79,7 @@ class Strategy(Protocol):
         """Raise ``BadInputError`` when no buy of these settings could be placed and sold again."""
 
     def plan(self, book: Book, view: View) -> Plan:
-        """Return what is wanted now. Called whenever something happened; must want nothing twice."""
+        """Return the plan for now. Called whenever something happened; must not ask for the same order twice."""
 
 
 # -- selling ---------------------------------------------------------------------------------------------------------
@@ -99,7 +99,7 @@ def sell_price(take_profit: Decimal, unit: Decimal, rate: Decimal, tick: Decimal
 def first_sell(book: Book, cycle: Cycle, view: View) -> Place | None:
     """Return the sell that was made durable with a cycle's buy, when it may leave as it was promised.
 
-    None when another one is wanted instead: a filter forbids it, or dust makes it a step larger.
+    None when another sell must take its place: a filter forbids it, or dust makes it a step larger.
     """
     quantity, price = cycle.promised, cycle.sell_price
     if (
@@ -117,7 +117,8 @@ def sells(book: Book, settings: Settings, view: View) -> tuple[list[Event], list
     events: list[Event] = []
     intents: list[Intent] = []
     pool = book.dust
-    # As the exchange fills them: who takes the dust along must not depend on when one of them was heard of.
+    # In the order in which the exchange fills them: which sell takes the dust along must not depend on when a fill
+    # arrives.
     for cycle in sorted(book.live_cycles(), key=lambda one: (-one.buy_price, one.id)):
         if not may_sell(book, cycle, view):
             continue
@@ -134,7 +135,7 @@ def sells(book: Book, settings: Settings, view: View) -> tuple[list[Event], list
 
 
 def may_sell(book: Book, cycle: Cycle, view: View) -> bool:
-    """Return whether a cycle's sell may leave now: bought, not refused a moment ago, not promised to one in doubt."""
+    """Return whether a cycle's sell may leave now: bought, not refused a moment ago, no promised sell in doubt."""
     return cycle.state is CycleState.BOUGHT and cycle.id not in view.blocked_sells and cycle.id not in book.doubted
 
 
@@ -152,12 +153,12 @@ def _price_of_sell(cycle: Cycle, settings: Settings, view: View) -> Decimal:
 
 
 def blocked_reasons(plan: Plan, book: Book, settings: Settings, view: View) -> tuple[str, ...]:
-    """Return why what was bought is not offered for sale by a plan, and what the plan itself waits for."""
+    """Return why a plan does not offer for sale what was bought, and the plan's own reasons."""
     if view.rules.status != "TRADING":
         return (f"HALTED: {view.rules.symbol} does not trade now ({view.rules.status}): nothing is placed",)
     settled = {intent.cycle for intent in plan.intents if isinstance(intent, Place)}
     settled |= {event.cycle for event in plan.events if isinstance(event, DustLeft)}
-    found = []
+    reasons = []
     for cycle in book.live_cycles():
         if cycle.state is not CycleState.BOUGHT or cycle.id in settled or cycle.id in book.doubted:
             continue
@@ -166,8 +167,8 @@ def blocked_reasons(plan: Plan, book: Book, settings: Settings, view: View) -> t
         broken = violated_filter(view.rules, "sell", price, quantity, view.price)
         why = f"{broken} forbids it now" if broken else "the exchange refused it a moment ago"
         if broken or cycle.id in view.blocked_sells:
-            found.append(f"SELL_WAITS: cycle {cycle.id} does not sell {quantity:f} at {price:f}: {why}")
-    return (*found, *plan.blocked_reasons)
+            reasons.append(f"SELL_WAITS: cycle {cycle.id} does not sell {quantity:f} at {price:f}: {why}")
+    return (*reasons, *plan.blocked_reasons)
 
 
 def nudge(refusals: int, rules: SymbolRules) -> Decimal:
@@ -270,9 +271,9 @@ def cancel_buys(book: Book) -> list[Intent]:
 
 
 def disallowed_buys(book: Book) -> list[Cancel]:
-    """Return cancels of the buys that settings allow no more: outside the bounds, or (lowest first) over the budget.
+    """Return cancels of the buys that the settings no longer allow.
 
-    What they have bought stays, and is sold.
+    They lie outside the bounds or, lowest first, exceed the budget. What they have bought stays, and is sold.
     """
     settings = book.settings
     if settings is None:
@@ -288,7 +289,7 @@ def disallowed_buys(book: Book) -> list[Cancel]:
 
 
 def drain_plan(book: Book, settings: Settings, view: View) -> Plan:
-    """Return the plan of a drain: sell what there is, take the buys back."""
+    """Return the plan of a drain: sell what was bought, cancel the buys."""
     events, intents = sells(book, settings, view)
     return Plan(tuple(events), (*intents, *cancel_buys(book)))
 

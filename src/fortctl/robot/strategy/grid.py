@@ -67,7 +67,7 @@ class Grid:
             )
 
     def plan(self, book: Book, view: View) -> Plan:
-        """Return what is wanted now, by the book's wish; nothing when it is ``stopped``."""
+        """Return the plan for the book's trading mode; an empty one when it is ``stopped``."""
         if book.settings is None or book.mode is TradingMode.STOPPED:
             return Plan()
         settings = _own(book.settings)
@@ -79,7 +79,7 @@ class Grid:
             return Plan((*events, Anchored(min(view.price, settings.price_ceiling or view.price))), tuple(intents))
         trails, cancels = _trail(book, settings, view)
         if trails:
-            # The new level is bought at the next look, when the book has it.
+            # The new level is bought by the next plan, when the book has it.
             return Plan((*events, *trails), (*intents, *cancels))
         orders = [*_out_of_grid_orders(book), *_buys(book, settings, view)]
         if events or intents or orders:
@@ -127,7 +127,7 @@ def _trail(book: Book, settings: GridSettings, view: View) -> tuple[list[Event],
 
 
 def _fills_on_the_way(book: Book, view: View) -> bool:
-    """Return whether the market has reached a sell whose fill was not heard of: it frees a level, perhaps the lowest.
+    """Return whether the market has reached a sell whose fill has not arrived: it frees a level, perhaps the lowest.
 
     Price and fills come on two streams; which level is unfilled must not depend on which of them is faster.
     """
@@ -145,19 +145,20 @@ def _out_of_grid_orders(book: Book) -> list[Intent]:
 
 
 def _quiet_below(book: Book, settings: GridSettings, view: View) -> Decimal | None:
-    """Return the price below which nothing is wanted until an order changes; None where that cannot be told.
+    """Return the price below which the plan stays empty until an order changes; None where that is not certain.
 
-    Above the price wait trailing and the levels that it has fallen below; below it nothing waits once all are taken.
+    Trailing, and the levels that the price has fallen below, need a higher price; a lower one changes nothing once
+    every level is occupied.
     """
     live = book.live_cycles()
     tick, anchor = view.rules.tick_size, book.anchor
     if anchor is None or view.nudged or any(cycle.state is CycleState.BOUGHT for cycle in live):
         return None
-    taken = {cycle.level for cycle in live}
-    waiting = [level_price(settings, anchor, level, tick) for level in book.levels - taken]
+    occupied = {cycle.level for cycle in live}
+    waiting = [level_price(settings, anchor, level, tick) for level in book.levels - occupied]
     if any(price < view.price for price in waiting):
         return None
-    top = min({*book.levels, *taken})
+    top = min({*book.levels, *occupied})
     if settings.trail_up and within_bounds(settings, level_price(settings, anchor, top - 1, tick)):
         waiting.append(level_price(settings, anchor, top - 2, tick))
     return min(waiting, default=Decimal("Infinity"))
@@ -173,26 +174,26 @@ def _waits(book: Book, settings: GridSettings, view: View) -> tuple[str, ...]:
     if any(within_bounds(settings, price) for price in prices):
         return ()
     return (
-        f"BOUNDS: nothing is bought, every free level ({prices[0]:f} to {prices[-1]:f}) lies outside floor and ceiling;"
-        " 'robot stop' and 'robot start' lay the grid anew",
+        f"BOUNDS: nothing is bought because every free level ({prices[0]:f} to {prices[-1]:f}) lies outside floor and"
+        " ceiling; 'robot stop' and 'robot start' lay the grid again at the present price",
     )
 
 
 def _buys(book: Book, settings: GridSettings, view: View) -> list[Intent]:
     assert book.anchor is not None
     rules = view.rules
-    taken = {cycle.level for cycle in book.live_cycles()}
+    occupied = {cycle.level for cycle in book.live_cycles()}
     # Levels that round to one price are one.
     prices = {cycle.buy_price for cycle in book.live_cycles()}
     bound, cycles = book.committed_quote(), len(book.live)
     intents: list[Intent] = []
-    for level in sorted(book.levels - taken):
+    for level in sorted(book.levels - occupied):
         price = level_price(settings, book.anchor, level, rules.tick_size)
         if price >= view.price or (rules.max_orders and cycles + len(intents) >= rules.max_orders):
             continue
         refusals = view.nudged.get(level, 0)
         if refusals:
-            # It would have matched at once although it lies below the last price: the book is lower still.
+            # It would have matched at once although it lies below the last price, so the order book is lower still.
             price = floor_to(min(price, view.price) - nudge(refusals, rules), rules.tick_size)
             if price <= level_price(settings, book.anchor, level + 1, rules.tick_size):
                 continue

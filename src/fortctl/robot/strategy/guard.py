@@ -1,4 +1,4 @@
-"""What any strategy may do, whoever wrote it: plans are cut to it before they are carried out. Pure."""
+"""The limits of every strategy: a plan is cut to them before the robot carries it out. Pure."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ NOTE_LENGTH = 200
 
 
 def apply_limits(plan: Plan, book: Book, view: View) -> tuple[Plan, list[str]]:
-    """Keep of a plan what the robot may do, whoever wrote the strategy; say of the rest why not.
+    """Return the part of a plan that the robot may carry out, and why it may not do the rest.
 
-    Buys that the settings allow no more are taken back besides.
-    No event but a strategy's own; no sell of what its cycle did not buy; no buy beyond budget, bounds and filters, at a
-    level that is taken, or while draining.
+    Removed are: events that are not the strategy's own; sells of what their cycle did not buy; buys beyond budget,
+    bounds and filters, at an occupied level, or while draining. Added are cancels of buys that the settings no longer
+    allow.
     """
     complaints: list[str] = []
     events = [event for event in plan.events if _may_note(event, book, view)]
@@ -76,7 +76,7 @@ class _Allowance:
         self._book, self._view = book, view
         self._bound = book.committed_quote()
         self._dust = book.dust
-        self._taken = {cycle.level for cycle in book.live_cycles()}
+        self._occupied = {cycle.level for cycle in book.live_cycles()}
         self._selling: set[int] = set()
         # Each cycle has one order at a time: a buy leaves room for its sell.
         self._cycles = len(book.live)
@@ -97,7 +97,7 @@ class _Allowance:
         checks = (
             ("a buy begins a new cycle, without dust", place.cycle is None and place.dust == 0),
             ("the robot drains", self._book.mode is TradingMode.RUNNING),
-            ("the level is taken", place.level not in self._taken),
+            ("the level is occupied", place.level not in self._occupied),
             ("the level must wait", place.level not in self._view.blocked),
             ("outside floor and ceiling", within_bounds(settings, place.price)),
             ("over the budget", settings.max_quote is None or self._bound + cost <= settings.max_quote),
@@ -109,7 +109,7 @@ class _Allowance:
         if why is None:
             self._bound += cost
             self._cycles += 1
-            self._taken.add(place.level)
+            self._occupied.add(place.level)
         return why
 
     def _sell(self, place: Place) -> str | None:

@@ -1,4 +1,4 @@
-"""Play a strategy against a market that may do whatever an exchange may do; after each step check the invariants.
+"""Play a strategy against a market that does whatever an exchange may do; check the invariants after each step.
 
 The exchange's side and the checks share nothing with the strategy. Nothing here does I/O; the property suite over it is
 :mod:`fortctl.robot.testing`.
@@ -102,25 +102,25 @@ class StrategySimulator:
     # -- what happens ----------------------------------------------------------------------------------------------
 
     def step(self, step: SimulatedStep) -> None:
-        """Let one thing happen, let the robot do what it wants, and check everything."""
+        """Let one thing happen, let the robot carry out its plan, and check everything."""
         getattr(self, f"_{step.kind}")(step)
         self.now += 1_000
         self.settle()
         self.check()
 
     def settle(self) -> None:
-        """Ask the strategy until it wants nothing more. Raises ``InvariantViolationError`` when it never does."""
+        """Ask the strategy until its plan is empty. Raises ``InvariantViolationError`` when it never is."""
         for _ in range(ROUNDS):
-            plan = self._wanted()
+            plan = self._plan()
             if not plan.events and not plan.intents:
                 if is_drained(self.book):
                     self.record(ModeChanged(TradingMode.STOPPED.value, "drained", self.now))
                 return
             self.record(*plan.events)
             for intent in plan.intents:
-                self._carry_out(intent)
+                self._execute_intent(intent)
         raise InvariantViolationError(
-            "the strategy wants something more each time it is asked, although nothing happens"
+            "the strategy plans something more each time it is asked, although nothing happens"
         )
 
     def record(self, *events: Event) -> None:
@@ -159,7 +159,7 @@ class StrategySimulator:
         orders = self.open_orders()
         if orders:
             order = orders[step.choice % len(orders)]
-            self._told(order, status)
+            self._report_status(order, status)
             if status != "CANCELED":
                 self._block(order.client_order_id)
 
@@ -182,13 +182,13 @@ class StrategySimulator:
             "price_ceiling": floor_to(self.price * (1 + step.amount / 100), tick) if step.choice % 4 == 2 else None,
         }
         levels = {"levels": 1 + step.choice % 9} if isinstance(settings, GridSettings) else {}
-        wanted = parse_settings({**settings.as_json(), "max_quote": most, **bounds, **levels})
+        settings = parse_settings({**settings.as_json(), "max_quote": most, **bounds, **levels})
         try:
-            self.strategy.check(wanted, self.price, self.rules, self.rate)
+            self.strategy.check(settings, self.price, self.rules, self.rate)
         except BadInputError:
             return
-        self.settings = wanted
-        self.record(Configured(wanted.as_json()))
+        self.settings = settings
+        self.record(Configured(settings.as_json()))
 
     def _drain(self, step: SimulatedStep) -> None:
         self.record(ModeChanged(TradingMode.DRAINING.value, "draining", self.now))
@@ -208,7 +208,7 @@ class StrategySimulator:
             nudged_sells=self._nudged["sell"],
         )
 
-    def _wanted(self) -> Plan:
+    def _plan(self) -> Plan:
         view, before = self.view(), _print(self.book)
         plan = self.strategy.plan(self.book, view)
         if _print(self.book) != before:
@@ -220,7 +220,7 @@ class StrategySimulator:
             raise InvariantViolationError(f"it wants to be asked again at {plan.wake_at}, which is over")
         allowed, complaints = apply_limits(plan, self.book, view)
         if complaints:
-            raise InvariantViolationError(f"the robot would not obey: {'; '.join(complaints)}")
+            raise InvariantViolationError(f"the robot would not carry this out: {'; '.join(complaints)}")
         return allowed
 
     def _check_quiet(self, plan: Plan, view: View) -> None:
@@ -233,12 +233,12 @@ class StrategySimulator:
             again = self.strategy.plan(self.book, replace(view, price=price - price % self.rules.tick_size))
             if plan.events or plan.intents or (price > 0 and (again.events or again.intents)):
                 raise InvariantViolationError(
-                    f"it promised to want nothing below {plan.quiet_below}, and does at {price}"
+                    f"it promised an empty plan below {plan.quiet_below}, and plans something at {price}"
                 )
 
-    def _carry_out(self, intent: Place | Cancel) -> None:
+    def _execute_intent(self, intent: Place | Cancel) -> None:
         if isinstance(intent, Cancel):
-            self._told(self.book.orders[intent.client_order_id], "CANCELED")
+            self._report_status(self.book.orders[intent.client_order_id], "CANCELED")
             return
         cycle = intent.cycle or self.book.next_cycle
         attempt = 1
@@ -277,7 +277,7 @@ class StrategySimulator:
         else:
             self._blocked_sells[order.cycle] = self.now + 5_000
 
-    def _told(self, order: Order, status: str) -> None:
+    def _report_status(self, order: Order, status: str) -> None:
         self.record(OrderStatusReported(order.client_order_id, order.order_id, status, order.executed))
         self._sell_at_once(order)
 

@@ -1,20 +1,20 @@
-"""What time it is at the exchange: measured once, then carried on by a clock that nobody sets. Pure but for that."""
+"""The exchange's time: measured once, then carried on by this host's monotonic clock."""
 
 from __future__ import annotations
 
 from fortctl.ports import Clock
 
-# How far the time that comes with another answer and this host's clock may lie apart (ms) to bear each other out.
+# The time that comes with another answer is confirmed by this host's clock if they differ by no more than this (ms).
 CLOCKS_AGREE_MS = 500
-# Beyond this (ms) a wall clock was set, or a monotonic one stood still.
+# If they differ by more than this (ms), a wall clock was set or a monotonic clock stood still.
 CLOCKS_DRIFTED_MS = 60_000
 
 
 class ExchangeClock:
-    """The exchange's time as this host can tell it.
+    """The exchange's time as this host knows it.
 
     Args:
-        clock: this host's clocks; the monotonic one goes on while the machine sleeps.
+        clock: this host's clocks; the monotonic one runs on while the machine sleeps.
     """
 
     def __init__(self, clock: Clock) -> None:
@@ -39,15 +39,15 @@ class ExchangeClock:
         return self.now() - round((self._clock.monotonic() - self._began) * 1000)
 
     def set(self, theirs: int, asked_at: float) -> None:
-        """Take the time (ms) that was asked for by itself at ``asked_at`` (monotonic seconds) and answered just now."""
+        """Set the time (ms) that the exchange, asked at ``asked_at`` (monotonic seconds), answered just now."""
         self._measured = (theirs, (asked_at + self._clock.monotonic()) / 2)
         self._offset_then, self._invalid = self._offset(), False
 
     def try_set(self, theirs: int, asked_at: float) -> bool:
-        """Take the time that another answer bore, if this host's clock bears it out: it may be an old one.
+        """Set the time that came with another answer, if this host's clock confirms it: a cached answer has an old one.
 
         Args:
-            theirs: the exchange's time (ms); 0: the answer bore none.
+            theirs: the exchange's time (ms); 0 where the answer had none.
             asked_at: monotonic seconds when the request left.
 
         Returns:
@@ -60,12 +60,12 @@ class ExchangeClock:
         return True
 
     def invalidate(self) -> None:
-        """The exchange refused a timestamp: nothing but its own answer to that question is believed next."""
+        """Note that the exchange refused a timestamp; the time is next set only by asking for it."""
         self._invalid = True
 
     @property
     def drifted(self) -> bool:
-        """Whether this host's clocks have parted since: somebody set one of them, or the machine slept."""
+        """Whether this host's clocks have drifted apart since: somebody set one of them, or the machine slept."""
         return self._measured is not None and abs(self._offset() - self._offset_then) > CLOCKS_DRIFTED_MS
 
     def _offset(self) -> float:

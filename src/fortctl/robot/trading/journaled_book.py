@@ -1,4 +1,4 @@
-"""The book and the journal behind it: what happened is written in order, and read again as after a crash."""
+"""The book and the journal behind it: events are written in order, and read again after a crash."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from fortctl.robot.core.reconciliation import LastContact
 
 
 class Journal(Protocol):
-    """What the robot asks of its journal."""
+    """What the robot needs of its journal."""
 
     def append(self, events: Sequence[Event]) -> None: ...
 
@@ -24,23 +24,23 @@ class Journal(Protocol):
     def owns(self) -> bool: ...
 
     def probe(self) -> None:
-        """Try whether it can be written. Raises ``JournalUnwritableError``."""
+        """Try to write. Raises ``JournalUnwritableError``."""
 
     def free_bytes(self) -> int:
-        """Return how many bytes are left for it."""
+        """Return the free bytes of its disk."""
 
-    def keep_contact(self, mark: LastContact) -> None: ...
+    def keep_contact(self, contact: LastContact) -> None: ...
 
     def last_contact(self) -> LastContact | None: ...
 
     def behind(self) -> str:
-        """Return what it lacks of the journal that the robot wrote last; empty when nothing."""
+        """Return what this journal lacks of the one that the robot wrote last; empty when nothing."""
 
     def reserve(self, first: int, count: int) -> int:
         """Return the first of so many cycle numbers that were never used. Raises ``JournalUnwritableError``."""
 
     def adopt(self) -> None:
-        """A person has looked: it is the robot's from now on. Raises ``JournalUnwritableError``."""
+        """Accept this journal as the robot's, because a person said so. Raises ``JournalUnwritableError``."""
 
 
 MIB = 1024 * 1024
@@ -51,7 +51,7 @@ class JournaledBook:
     """Keeps one robot's book.
 
     Attributes:
-        book: as the events that were taken in make it.
+        book: made of the events that were applied.
         write_error: why the journal cannot be written, or None.
         low_space: why it soon cannot be, or None while there is room.
     """
@@ -67,14 +67,14 @@ class JournaledBook:
         self.read_again()
 
     def read_again(self) -> None:
-        """Make the book anew from the journal, as a process does that was just started."""
+        """Make the book again from the journal, as a process that was just started does."""
         self._unwritten.clear()
         self.book = Book()
         self.book.replay(self._journal.events())
         self.book.doubt_promises()
 
     def write(self, events: Sequence[Event]) -> None:
-        """Make events durable, and those before them that waited. Raises ``JournalUnwritableError``."""
+        """Make events durable, after those that waited for this write. Raises ``JournalUnwritableError``."""
         if self.write_error is not None:
             # What failed may be on disk all the same: nothing is written before the journal has been read again.
             raise JournalUnwritableError(str(self.write_error))
@@ -86,7 +86,7 @@ class JournaledBook:
         self._unwritten.clear()
 
     def write_with_next(self, events: Sequence[Event]) -> None:
-        """Have events written before the next ones."""
+        """Queue events, to be written before the next ones."""
         self._unwritten += events
 
     def flush(self) -> None:

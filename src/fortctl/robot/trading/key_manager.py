@@ -49,18 +49,18 @@ class KeyManager:
 
         What the journal says of its loss is believed until the exchange accepts an order without effect.
         """
-        robot, mark = self._robot, self._robot.book.key_status
-        if mark is None or mark.what != "lost":
+        robot, stored = self._robot, self._robot.book.key_status
+        if stored is None or stored.what != "lost":
             await self.set(pair, uid=uid, allow=allow)
             return
         robot.exchange, robot.uid, robot.allow = robot.connect(pair), uid, tuple(allow)
         robot.turn_key(KeyEvent.SET)
         robot.turn_key(KeyEvent.LOSE)
-        price = Decimal(mark.price) if mark.price else None
-        robot.loss = KeyLoss(mark.at, price, Cause(mark.reason, mark.certainty, mark.why, mark.code))
+        price = Decimal(stored.price) if stored.price else None
+        robot.loss = KeyLoss(stored.at, price, Cause(stored.reason, stored.certainty, stored.why, stored.code))
         self._monitor.check_due = robot.clock.monotonic()
         self._monitor.learn_range(robot.loss)
-        robot.log.warning("the journal says that the key was lost (%s); checking it again", mark.reason)
+        robot.log.warning("the journal says that the key was lost (%s); checking it again", stored.reason)
         robot.wake()
 
     async def check_lost(self) -> bool:

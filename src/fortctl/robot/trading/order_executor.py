@@ -1,4 +1,4 @@
-"""Execute intents: journal first, then the latch, then the wire; what stays unknown is looked up, never assumed.
+"""Execute intents: journal first, then the latch, then the network; unknown outcomes are looked up, never assumed.
 
 A fill's way to the next order is in this module from end to end: :meth:`OrderExecutor.on_order_update` receives it from
 the user stream, ``_sell_at_once`` makes the sell, ``_send`` takes it through the latch and the lease to the exchange.
@@ -29,7 +29,7 @@ BACK_OFF_S = {Outcome.WOULD_TAKE: 1.0, Outcome.NO_FUNDS: 30.0, Outcome.REFUSED: 
 MAX_CONCURRENT_CALLS = 16
 # A command's answer is waited for 30 s, and the exchange is asked what is left after this.
 CANCEL_WITHIN_S = 15.0
-# Before an order that was kept back is wanted again.
+# Pause (s) before an order that was kept back may be planned again.
 NOT_SENT_S = 1.0
 # Before an order that failed is tried again: growing from this, and at most so long (by outcome).
 FIRST_PAUSE_S = 1.0
@@ -73,7 +73,7 @@ class OrderExecutor:
         self._none_in_flight.set()
 
     def view(self, price: Decimal, rules: SymbolRules, rate: Decimal) -> View:
-        """Return what the strategy looks at; levels and sells refused a moment ago are left out."""
+        """Return the strategy's view; levels and sells that were refused a moment ago are blocked in it."""
         self._judge_doubts()
         now = self._robot.clock.monotonic()
         self._blocked_levels = {level: until for level, until in self._blocked_levels.items() if until > now}
@@ -95,7 +95,7 @@ class OrderExecutor:
         )
 
     async def execute(self, exchange: Exchange, intents: Sequence[Intent]) -> None:
-        """Carry out intents side by side; sells and cancels first."""
+        """Carry out intents side by side."""
         book = self._robot.book
         under = book.settings
         if self._robot.clock.monotonic() < self._busy_until:
@@ -103,7 +103,7 @@ class OrderExecutor:
             self._robot.beat(wait)
             await asyncio.sleep(wait)
         if not self._robot.calm() or under is not book.settings:
-            # It was wanted before a break, or under other settings: that is judged first, and then it is thought over.
+            # Planned before a break or under other settings: the break is judged first, then the worker plans again.
             self._robot.wake()
             return
         places = [intent for intent in intents if isinstance(intent, Place)]
@@ -128,7 +128,7 @@ class OrderExecutor:
 
     async def wait_for_in_flight(self) -> None:
         """Wait until every order that was sent has been answered, or has become unknown."""
-        await asyncio.sleep(0)  # what was spawned this instant takes off first
+        await asyncio.sleep(0)  # let what was spawned this instant begin
         await self._none_in_flight.wait()
 
     def _journal(self, places: Sequence[Place]) -> list[tuple[OrderRequest, int]]:
@@ -210,7 +210,7 @@ class OrderExecutor:
         return next((one.client_order_id for one in book.unsettled() if one.order_id == order.order_id), None)
 
     def _commission_exceeds_rate(self, fill: Fill) -> bool:
-        """Return whether a commission was higher than what is reckoned with (by more than its rounding)."""
+        """Return whether a commission was higher than the known rate explains (by more than its rounding)."""
         book = self._robot.book
         whole = {book.base: fill.quantity, book.quote: fill.quote}.get(fill.commission_asset)
         return whole is not None and fill.commission > whole * self._robot.rate * Decimal("1.01")
@@ -245,16 +245,16 @@ class OrderExecutor:
     async def _send(self, exchange: Exchange, request: OrderRequest, at: int, under: Settings | None) -> None:
         """Take an order that is stamped and durable through the remaining submission steps.
 
-        They are :data:`fortctl.robot.core.submission.SUBMISSION_STEPS`. A buy leaves only under the settings that planned
-        it.
+        The steps are :data:`fortctl.robot.core.submission.SUBMISSION_STEPS`. A buy leaves only under the settings that
+        it was planned with.
         """
         robot, name, submission = self._robot, request.client_order_id, READY
         async with self._slots:
             with robot.latch.placing() as free:
                 submission = submission.advance(free).advance(free)
                 if submission.step is SubmissionStep.LEASE:
-                    wanted = request.side is Side.SELL or under is robot.book.settings
-                    submission = submission.advance(robot.may_place() and exchange is robot.exchange and wanted)
+                    still_planned = request.side is Side.SELL or under is robot.book.settings
+                    submission = submission.advance(robot.may_place() and exchange is robot.exchange and still_planned)
                 answer = (
                     await _place_or_error(exchange, request, at) if submission.step is SubmissionStep.SEND else None
                 )
@@ -299,7 +299,7 @@ class OrderExecutor:
         elif fault.outcome is Outcome.KEY_REFUSED:
             await self._on_key_refused(fault)
         elif fault.outcome is Outcome.NO_FUNDS and order.leg == "sell":
-            # What our cycles have bought may be gone: the balance is looked at before it is tried again.
+            # What our cycles have bought may be gone: the balance is checked before another try.
             robot.doubt_books()
         elif fault.outcome is Outcome.CLOCK:
             robot.resync()
@@ -353,7 +353,7 @@ class OrderExecutor:
         """Cancel one order of ours; what it had filled by then stays. Return why it is not final now, or None.
 
         Args:
-            while_calm: only if it may still be wanted when its turn comes.
+            while_calm: cancel only if the robot is still calm when its turn comes.
         """
         robot = self._robot
         settings = robot.book.settings

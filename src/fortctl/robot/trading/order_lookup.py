@@ -1,4 +1,4 @@
-"""Ask the exchange what became of orders, and for their trades; what is unknown is looked up, never assumed."""
+"""Look up at the exchange what became of orders, and fetch their trades."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ class OrderLookup:
         return sorted(self._unknown)
 
     def forget(self) -> None:
-        """The book was read anew: whatever is open in it is looked up before anything is placed."""
+        """Forget what is unknown, because the book was read again: everything open in it is looked up anyway."""
         self._unknown.clear()
         # What may have left meanwhile was this process's own.
         self._owner_since = self._robot.exchange_now()
@@ -101,8 +101,8 @@ class OrderLookup:
         """Look up every promised sell that a process before this one may have sent (robot.md, rule 1).
 
         Args:
-            open_orders: the symbol's open orders as the exchange told them just now; a buy among them has not finished,
-                so its sell never left.
+            open_orders: the symbol's open orders, reported just now; a buy among them has not finished, so its sell
+                never left.
         """
         robot, book = self._robot, self._robot.book
         if not book.doubted:
@@ -133,7 +133,7 @@ class OrderLookup:
     async def list_orders(self, exchange: Exchange, orders: Sequence[Order]) -> dict[str, OrderState]:
         """Return orders of ours as one listing of the exchange shows them, where that costs less than looking each up.
 
-        Who is not in it must be looked up: only that proves an order absent.
+        An order that is not in it must be looked up; only that proves it absent.
         """
         numbers = {order.order_id: order.client_order_id for order in orders if order.order_id}
         settings = self._robot.book.settings
@@ -160,7 +160,7 @@ class OrderLookup:
 
         Args:
             at: when its request can have been stamped at the latest (exchange's clock, ms).
-            order_id: the exchange's number, where it told one.
+            order_id: the exchange's number, where it is known.
         """
         settings = self._robot.book.settings
         assert settings is not None
@@ -180,14 +180,14 @@ class OrderLookup:
 
     def _traits(self, order: Order) -> OrderTraits:
         orders = self._robot.book.orders.values()
-        # Whatever was stamped a minute before it was taken in before it, and so has a lower number.
+        # An order stamped a minute earlier was accepted earlier, and so has a lower number.
         before = [one.order_id for one in orders if one.order_id and one.at < order.at - MINUTE_MS]
         return OrderTraits(order.client_order_id, order.side, order.price, max(before, default=-1) + 1)
 
     async def _find_amended(self, exchange: Exchange, symbol: str, traits: OrderTraits, at: int) -> OrderState | None:
         """Return an order that nobody knows by its name, because it was amended before the robot learnt its number.
 
-        An amended order answers to its new name alone; its amendments tell what it was sent as (decision 0018).
+        An amended order is found by its new id alone; its amendments list the earlier ones (decision 0018).
         """
         robot = self._robot
         ours = robot.book.orders
@@ -291,7 +291,7 @@ def _archived_state(settings: Settings | None, order: Order) -> OrderState:
 
 
 def restore_client_ids(orders: Iterable[OrderState], ours: Mapping[str, Order]) -> tuple[OrderState, ...]:
-    """Return orders as the exchange told them; one that a person amended is given back the name that we know it by."""
+    """Return the exchange's orders; one that a person amended gets back the client order id that we know it by."""
     names = {order.order_id: name for name, order in ours.items() if order.order_id}
     return tuple(
         replace(order, client_order_id=names[order.order_id])

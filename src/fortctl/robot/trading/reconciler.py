@@ -1,4 +1,4 @@
-"""Make the books agree with the exchange before anything is placed: book what was missed, find reasons to hold."""
+"""Make the books agree with the exchange before anything is placed: book missed fills, find reasons to hold."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from fortctl.robot.core.reconciliation import (
 from fortctl.robot.trading.order_lookup import OrderLookup, restore_client_ids
 from fortctl.robot.trading.state import RobotState
 
-# What the exchange tells may lag behind what it told before: it is asked again before a person is.
+# An answer of the exchange may lag behind an earlier one: it is asked again before a person is.
 LOOKS, BETWEEN_LOOKS_S = 3, 1.0
 
 
@@ -57,22 +57,22 @@ class Reconciler:
             robot.record(AssetsNamed(rules.base, rules.quote))
         open_orders = restore_client_ids(await exchange.open_orders(symbol), book.orders)
         lookup = self._lookup
-        back = [await self._has_gone_back(exchange, name) for name in regressed_orders(book, open_orders)]
-        looked: dict[str, OrderState | None] = {}
+        rollbacks = [await self._confirmed_rollback(exchange, name) for name in regressed_orders(book, open_orders)]
+        states: dict[str, OrderState | None] = {}
         unsure = orders_to_look_up(book, open_orders)
         listed = await lookup.list_orders(exchange, unsure)
         for order in unsure:
             found = listed.get(order.client_order_id) or await lookup.look_up(exchange, order)
             if rollback_reason(order, found):
-                back.append(await self._has_gone_back(exchange, order.client_order_id))
-            if not back or back[-1] is None:
-                looked[order.client_order_id] = found
-        fills = await lookup.missing_fills(exchange, [*open_orders, *filter(None, looked.values())])
-        robot.record(*missed_events(book, open_orders, looked, fills))
+                rollbacks.append(await self._confirmed_rollback(exchange, order.client_order_id))
+            if not rollbacks or rollbacks[-1] is None:
+                states[order.client_order_id] = found
+        fills = await lookup.missing_fills(exchange, [*open_orders, *filter(None, states.values())])
+        robot.record(*missed_events(book, open_orders, states, fills))
         await lookup.resolve_doubted_sells(exchange, open_orders)
         robot.update_market(rules, robot.fresh_price() or await exchange.last_price(symbol))
         beside = robot.update_other_robots(other_robots(robot.robot_id, open_orders))
-        return [*filter(None, back), *beside, *await self._reasons(exchange, open_orders, account)]
+        return [*filter(None, rollbacks), *beside, *await self._reasons(exchange, open_orders, account)]
 
     async def _rules_and_time(self, exchange: Exchange) -> SymbolRules | None:
         """Return the symbol's rules, and measure the time by the same answer; None where it is traded no more."""
@@ -91,8 +91,8 @@ class Reconciler:
             robot.exchange_clock.set(await exchange.server_time(), asked_at)
         return rules
 
-    async def _has_gone_back(self, exchange: Exchange, name: str) -> HoldReason | None:
-        """Return what speaks for an exchange that lost what it had told, if it says so each time that it is asked."""
+    async def _confirmed_rollback(self, exchange: Exchange, name: str) -> HoldReason | None:
+        """Return a reason to hold if the exchange, each time it is asked, reports less of an order than before."""
         reason = None
         for look in range(LOOKS):
             if look:
@@ -114,7 +114,7 @@ class Reconciler:
             reasons = reasons_to_hold(robot.book, robot.robot_id, open_orders, account, outage, robot.limits)
             if not any(reason.code == HoldCode.BALANCE and not robot.acknowledged.covers(reason) for reason in reasons):
                 break
-            # A buy that filled after the balances were read looks just like this.
+            # A buy that filled after the balances were read looks the same.
             if look:
                 await robot.clock.sleep(BETWEEN_LOOKS_S)
             account = await exchange.account()

@@ -128,7 +128,7 @@ class Runner:
 
     @property
     def state(self) -> str:
-        """The one word for the state that people see."""
+        """The state that people see."""
         return self.robot.name
 
     # -- what commands ask: trading ----------------------------------------------------------------------------------
@@ -204,7 +204,7 @@ class Runner:
         orders = robot.book.orders
         in_doubt = [name for name in self.lookup.unknown if name in orders and not (checked and orders[name].settled)]
         report = {"cancelled": cancelled, "orders_left": self.open_orders(), "in_doubt": in_doubt}
-        # An order that was gone already is no failure.
+        # An order that had ended already is not a failure.
         why = next((fault.as_json() for fault in faults if fault.outcome is not Outcome.ABSENT), None)
         return {**report, "checked": checked, "key": robot.key.value, "fault": why}
 
@@ -215,7 +215,7 @@ class Runner:
                 await self.executor.wait_for_in_flight()
 
     async def resume(self) -> None:
-        """Trade again after a person has looked. Raises ``ConflictError`` when the robot is not held."""
+        """Trade again, because a person has accepted the reasons to hold. Raises ``ConflictError`` when not held."""
         robot = self.robot
         if not robot.book.hold:
             raise ConflictError("the robot is not held", hint="see 'fortctl robot status'")
@@ -289,14 +289,14 @@ class Runner:
                 *(robot.price, robot.book),
                 now=robot.exchange_now(),
                 rate=robot.rate,
-                mark=robot.last_contact,
+                last_contact=robot.last_contact,
                 limits=robot.limits,
             )
         if state == "held":
             status["reasons"] = numbered_reasons(hold)
             status["resume"] = resume_preview(robot.book, self._planned_now(), robot.price)
         if robot.swap_gap.report is not None:
-            # Heard: the new key's stream is followed.
+            # ``heard``: the new key's stream is up.
             status["key_swap"] = {**robot.swap_gap.report, "heard": robot.exchange in self.streams.up}
         status["books"] = robot.books.value if robot.has_key else None
         if robot.other_robots:
@@ -349,7 +349,7 @@ class Runner:
         robot = self.robot
         due = (robot.wake_at - robot.exchange_now()) / 1000 if robot.wake_at is not None else 0.0
         left = [rest for rest in (SILENCE_S - robot.silent_for(), due) if rest > 0]
-        # Not shorter than what a clock tells apart: a rounded rest of a second must not be waited for again and again.
+        # Not shorter than a clock's resolution, or the rounded rest of a second would be waited for again and again.
         return min(LONGEST_REST_S, max(min(left), SHORTEST_S)) if left else LONGEST_REST_S
 
     async def _step(self) -> None:
@@ -394,7 +394,8 @@ class Runner:
         robot.log.warning("the exchange: %s", fault)
         wait = fault.retry_after if fault.retry_after is not None else RETRY_S
         if fault.outcome is Outcome.REFUSED:
-            # The symbol may be gone: the books tell. What is refused for another reason is tried ever less often.
+            # The symbol may be gone, which reconciling finds out. What is refused for another reason is tried ever less
+            # often.
             robot.doubt_books()
             wait = max(wait, min(REFUSED_S, RETRY_S * 2**self._refused))
             self._refused = min(self._refused + 1, 10)
@@ -403,7 +404,7 @@ class Runner:
         robot.wake()
 
     async def _break_silence(self, exchange: Exchange) -> None:
-        """Ask the exchange when nothing was heard for long: a stream can die without a word, and so can a key."""
+        """Ask the exchange after a long silence: a stream can die without a word, and so can a key."""
         robot, settings = self.robot, self.book.settings
         if settings is None or HoldCode.SYMBOL in codes(robot.book.hold):
             await exchange.account()
@@ -479,7 +480,7 @@ class Runner:
             try:
                 await self.lookup.resolve_unknown(robot.exchange)
             except ExchangeError as fault:
-                robot.log.warning("looking up what is unknown: %s", fault)
+                robot.log.warning("cannot look up orders of unknown outcome: %s", fault)
         robot.flush()
         return self.lookup.unknown
 

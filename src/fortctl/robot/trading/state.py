@@ -40,7 +40,7 @@ from fortctl.robot.trading.journaled_book import Journal, JournaledBook
 KEEP_CONTACT_EVERY_MS = 5_000
 # While it works, the exchange accepts something at least every 30 s; what is longer was a break.
 UNBROKEN_MS = 120_000
-# A trade that is no older than this was the last one, as far as anybody can tell.
+# A trade that is no older than this counts as the last one.
 FRESH_MS = 5_000
 
 
@@ -71,7 +71,7 @@ class RobotState:
         just_started: it was started and has not traded since: beside another robot's orders it does not begin.
         other_robots: prefixes of other robots' orders, with how many are open.
         acknowledged: the reasons to hold that a person has accepted.
-        doubts: how often the books were doubted; who reconciles compares it before and after.
+        doubts: how often the books were doubted; reconciling compares it before and after.
         quiet_below: while the price is below this, a trade of the market changes nothing of the plan.
         wake_at: the strategy is to be asked again at this time of the exchange (ms).
         swap_gap: for how long no order could leave while a key was replaced.
@@ -130,7 +130,7 @@ class RobotState:
         self.failure: BaseException | None = None
         # Why nothing is placed for the moment, whatever the book says (deadman).
         self._suspended: HoldReason | None = None
-        self._heard_at = clock.monotonic()
+        self._contact_at = clock.monotonic()
         self._beat_at = clock.monotonic()
         self._tasks: set[asyncio.Task[None]] = set()
         if journal.behind():
@@ -158,26 +158,26 @@ class RobotState:
         """Note that the worker moves now, although it was allowed to rest longer."""
         self._beat_at = self.clock.monotonic()
 
-    def heard(self) -> None:
-        """Note that the exchange or its stream was heard just now."""
-        self._heard_at = self.clock.monotonic()
+    def note_contact(self) -> None:
+        """Note that the exchange or one of its streams sent something just now."""
+        self._contact_at = self.clock.monotonic()
 
     def silent_for(self) -> float:
-        """Return for how many seconds neither the exchange nor its stream was heard."""
-        return max(0.0, self.clock.monotonic() - self._heard_at)
+        """Return the seconds since the exchange or one of its streams last sent something."""
+        return max(0.0, self.clock.monotonic() - self._contact_at)
 
     def stuck_for(self) -> float:
         """Return for how many seconds the worker has not moved although it should have."""
         return max(0.0, self.clock.monotonic() - self._beat_at)
 
     def wake(self) -> None:
-        """Let the worker think again."""
+        """Wake the worker, so that it plans again."""
         self.woken.set()
 
     def spawn(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
-        """Start work beside the worker; should it break, the robot ends rather than work on half-deaf."""
+        """Start work beside the worker; if it breaks, the robot ends rather than trade without it."""
         task = asyncio.create_task(work, name=name)
-        # The loop itself holds tasks weakly.
+        # The loop itself holds only weak references to tasks.
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         task.add_done_callback(self._on_task_end)
@@ -208,7 +208,7 @@ class RobotState:
 
     @property
     def name(self) -> str:
-        """The one word for the state that people see."""
+        """The state that people see."""
         return derive_state(self.lifecycle)
 
     @property
@@ -243,7 +243,7 @@ class RobotState:
             self.announce("on-held", {"reasons": sentences})
 
     def hold_for(self, reason: HoldReason) -> None:
-        """Hold until a person has looked, beside what holds already."""
+        """Add a reason to hold until a person resumes the robot."""
         if reason not in self.book.hold:
             self.hold([*self.book.hold, reason])
 
@@ -300,7 +300,7 @@ class RobotState:
         Args:
             agreed: the books were just made to agree, and the break until now was judged.
         """
-        self.heard()
+        self.note_contact()
         self.beat()
         if self.price is None or self.book.hold:
             return

@@ -1,4 +1,4 @@
-"""What the robot wants now: its strategy asked and guarded, with fresh rules and prices to reckon by. Over ports."""
+"""Ask the strategy for a plan, keep it within its limits, and refresh the rules and prices that it calculates with."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class StrategyRunner:
     def __init__(self, robot: RobotState, strategies: Callable[[str], Strategy]) -> None:
         self._robot = robot
         self._strategies = strategies
-        self._found: Strategy | None = None
+        self._strategy: Strategy | None = None
         self._refreshed_at: float | None = None
         self._priceless: set[str] = set()
         self._complained: tuple[str, ...] = ()
@@ -42,18 +42,18 @@ class StrategyRunner:
 
     def strategy(self, settings: Settings) -> Strategy:
         """Return the strategy that settings name. Raises ``FortctlError`` when it cannot be had."""
-        if self._found is None or self._found.name != settings.strategy:
-            self._found = self._strategies(settings.strategy)
-        return self._found
+        if self._strategy is None or self._strategy.name != settings.strategy:
+            self._strategy = self._strategies(settings.strategy)
+        return self._strategy
 
     async def validate_settings(self, settings: Settings, exchange: Exchange) -> list[tuple[str, str]]:
         """Check settings, against the symbol's filters and the market too where the exchange can be asked.
 
         Returns:
-            Warnings (code, message) about what they keep the robot from.
+            Warnings (code, message) about orders that these settings prevent.
 
         Raises:
-            BadInputError: the strategy makes no sense of them, or the symbol does not allow what they want.
+            BadInputError: the strategy rejects them, or the symbol does not allow them.
         """
         strategy, known = self.strategy(settings), self._robot.price
         strategy.validate(settings)
@@ -102,7 +102,7 @@ class StrategyRunner:
         self.blocked_reasons = waits
 
     async def refresh(self, exchange: Exchange, rules: SymbolRules) -> SymbolRules:
-        """Return the symbol's rules, asked for anew when they are old; note what other assets are worth."""
+        """Return the symbol's rules, asked for again when they are old; record the prices of other assets."""
         robot = self._robot
         trading = rules.status == "TRADING"
         if self._refreshed_at is not None:
@@ -123,7 +123,7 @@ class StrategyRunner:
         return rules
 
     def doubt_rules(self) -> None:
-        """An order was refused: the rules may be others than we know; ask before the next one."""
+        """Ask for the symbol's rules again before the next order, because they may have changed."""
         if self._refreshed_at is not None:
             self._refreshed_at = min(self._refreshed_at, self._robot.clock.monotonic() - REFRESH_S)
 
@@ -153,4 +153,4 @@ class StrategyRunner:
                     robot.record(AssetPriced(asset, worth, robot.exchange_now()))
                 return
         self._priceless.add(asset)
-        robot.log.warning("what a commission in %s is worth in %s cannot be told: it is reported apart", asset, quote)
+        robot.log.warning("commissions in %s have no known price in %s; they are reported separately", asset, quote)

@@ -80,7 +80,7 @@ class StreamFollower:
         async for event in exchange.user_events():
             if exchange is not robot.exchange and exchange is not self._outgoing:
                 return
-            robot.heard()
+            robot.note_contact()
             if isinstance(event, OrderUpdate):
                 self._on_order_update(event)
             elif isinstance(event, BalanceUpdate):

@@ -113,7 +113,7 @@ class Deaf(Grid):
 
 @pytest.mark.parametrize("wrong", [Greedy, Forgetful, Cheap, Meddler, Deaf], ids=lambda kind: kind.__name__.lower())
 def test_the_suite_finds_what_a_strategy_does_wrong(wrong: type[Grid]) -> None:
-    suite = strategy_suite(wrong(), PLAIN, examples=30, shrink=False)()
+    suite = strategy_suite(wrong(), PLAIN, examples=100, shrink=False)()
     found = []
     for name in ("test_the_invariants_hold_whatever_happens", "test_a_drain_ends", "test_every_cycle_earns_its_profit"):
         try:
