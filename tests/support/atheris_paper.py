@@ -97,9 +97,9 @@ class Target:
             document = orjson.loads(data)
         except ValueError:
             return
-        websocket._problem(document, document.get("params", [])) if isinstance(document, dict) else None
+        websocket.stream_problem(document, document.get("params", [])) if isinstance(document, dict) else None
         try:
-            method, given = websocket_api._read(document)
+            method, given = websocket_api.read_request(document)
             values = websocket_api._texts(given)
             authentication.socket_payload(given)
             if method in METHODS:
@@ -117,11 +117,11 @@ class Target:
 def seeds(folder: Path) -> None:
     """Write one plausible request of each call."""
     for number, ((method, path), call) in enumerate(CALLS.items()):
-        names = [*call.needed, *(name for name in call.optional if name in PLAUSIBLE)]
+        names = [*call.required, *(name for name in call.optional if name in PLAUSIBLE)]
         query = "&".join(f"{name}={PLAUSIBLE.get(name, '1')}" for name in names) + "&timestamp=1&signature=1"
         (folder / f"http-{number}").write_bytes(f"h{method} {path}?{query} HTTP/1.1\r\nHost: a\r\n\r\n".encode())
     for number, (method, route) in enumerate(METHODS.items()):
-        given = {name: PLAUSIBLE.get(name, "1") for name in CALLS[route].needed}
+        given = {name: PLAUSIBLE.get(name, "1") for name in CALLS[route].required}
         (folder / f"json-{number}").write_bytes(b"j" + orjson.dumps({"id": 1, "method": method, "params": given}))
 
 

@@ -268,7 +268,7 @@ def plausible(name: str) -> list[str]:
 def parameters(draw: st.DrawFn, call: Call) -> list[tuple[str, bytes]]:
     """Draw a call's parameters: most of what it needs as it should be, the rest hostile; some missing, some twice."""
     found: list[tuple[str, bytes]] = []
-    for name in call.needed:
+    for name in call.required:
         kind = draw(st.integers(0, 9))
         if kind < 7:
             found.append((name, draw(st.sampled_from(plausible(name))).encode()))

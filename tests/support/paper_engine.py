@@ -41,7 +41,7 @@ def ask(engine: Engine, account: str, method: str, path: str, **values: Any) -> 
     """Make a call of ``/api/v3`` as an account; a value of None is not sent."""
     key = next(key for key in engine.state.keys.values() if key.account == account)
     call = registry.CALLS[method, f"/api/v3/{path}"]
-    known = {*call.needed, *call.optional}
+    known = {*call.required, *call.optional}
     texts = {"symbol": SYMBOL} if "symbol" in known else {}
     texts |= {name: str(value) for name, value in values.items()}
     texts = {name: text for name, text in texts.items() if text != "None"}

@@ -27,15 +27,15 @@ def ask(folder: Path, what: str, body: dict[str, Any]) -> dict[str, Any]:
         FortctlError: the server's own refusal, as its class.
     """
     try:
-        facts = json.loads(read_regular(folder / "server.json"))
+        server = json.loads(read_regular(folder / "server.json"))
     except (OSError, ValueError):
         raise ExchangeUnreachableError(
             "no paper exchange is running in this home", hint="start one with 'fortctl paper serve'"
         ) from None
     request = urllib.request.Request(  # noqa: S310 (loopback, from our own file)
-        f"{facts['url']}/paper-admin/{what}",
+        f"{server['url']}/paper-admin/{what}",
         data=json.dumps(body).encode(),
-        headers={"X-Paper-Token": facts["token"], "Content-Type": "application/json"},
+        headers={"X-Paper-Token": server["token"], "Content-Type": "application/json"},
     )
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
@@ -58,8 +58,8 @@ def page_link(folder: Path) -> str:
         ExchangeUnreachableError: no server runs.
     """
     ask(folder, "market", {"action": "status"})
-    facts = json.loads(read_regular(folder / "server.json"))
-    return f"{facts['url']}/#token={facts['token']}"
+    server = json.loads(read_regular(folder / "server.json"))
+    return f"{server['url']}/#token={server['token']}"
 
 
 def _refused(error: urllib.error.HTTPError) -> FortctlError:

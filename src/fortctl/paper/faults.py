@@ -1,4 +1,4 @@
-"""Faults on demand: what they hit, how often, and what they do. Pure."""
+"""Faults on demand: which requests or events they apply to, how often, and what they do. Pure."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 from fortctl.errors import BadInputError, NotFoundError
 
-# Binance's pages fix no status of a 5xx's code; for a time-out the older ones say 504.
+# Binance's pages state no HTTP status for these 5xx codes; the older ones say 504 for a time-out.
 CODES = {
     -1000: ("An unknown error occurred while processing the request.", 500),
     -1001: ("Internal error; unable to process your request. Please try again.", 500),
@@ -24,7 +24,7 @@ CODES = {
 HTTP = (403, 404, 418, 429, 500, 502, 503)
 SILENT, AT_ONCE, LATE_S = -1.0, 0.0, 30.0
 WORDS = {"at-once": AT_ONCE, "late": LATE_S, "silent": SILENT}
-# family → name → what it does. A request meets one fault of each family; an event one of EVENT.
+# family → name → what it does. At most one fault of each family applies to a request, and one of EVENT to an event.
 REQUEST = {
     **{f"http-{status}": f"answer HTTP {status}" for status in HTTP},
     **{f"code{code}": text for code, (text, _status) in CODES.items()},
@@ -38,26 +38,26 @@ REQUEST = {
     "maintenance": "answer every request with 503",
 }
 KEY = {
-    "key-deleted": "the key is as if deleted",
-    "ip-changed": "the address is not on the key's list",
-    "permission-taken": "the key may not trade",
-    "key-expired": "the key's trading right has lapsed",
-    "trading-disabled": "the account may not trade",
+    "key-deleted": "refuse the key as if it were deleted",
+    "ip-changed": "refuse the address as if it were not on the key's IP list",
+    "permission-taken": "refuse to trade as if the key lacked the permission",
+    "key-expired": "refuse to trade as if the key's trading right had lapsed",
+    "trading-disabled": "refuse to trade as if the account were disabled",
 }
 EVENT = {
     "event-delayed": "send the event some seconds late (event-delayed:2)",
     "event-doubled": "send the event twice",
     "event-reordered": "send the event after the next one",
-    "event-dropped": "send nothing",
+    "event-dropped": "do not send the event",
 }
 SERVER = {
     "ws-cut": "cut every WebSocket now",
-    "ws-stalled": "send nothing on any WebSocket, and keep it open",
+    "ws-stalled": "keep every WebSocket open and send nothing",
     "clock-offset": "run the exchange's clock ahead by milliseconds (clock-offset:5000)",
     "clock-drift": "let the exchange's clock gain milliseconds every second (clock-drift:50)",
-    "keys-full": "a master makes no more keys of its sub-accounts",
-    "disk-full": "keep nothing more in --state",
-    "revoked-stream": "when a key is deleted, its open user streams end at-once, late (or after N s), or go on silent",
+    "keys-full": "refuse more keys of sub-accounts: the limit is reached",
+    "disk-full": "fail every write of the state file",
+    "revoked-stream": "end the open user streams of a deleted key at-once, late (or after N s), or never (silent)",
 }
 FAMILIES = {"request": REQUEST, "key": KEY, "event": EVENT, "server": SERVER}
 KINDS = {name: text for family in FAMILIES.values() for name, text in family.items()}
@@ -65,18 +65,18 @@ KINDS = {name: text for family in FAMILIES.values() for name, text in family.ite
 
 @dataclass
 class Fault:
-    """One fault that is set.
+    """One fault.
 
     Attributes:
         kind, value: what it does.
-        method, path: what it hits (``*`` and shell patterns): an HTTP method and a path, ``WS`` and a method of the
-            WebSocket API, ``EVENT`` and an event's type or stream.
-        after: hits to let pass first.
-        left: how often it still hits, or None for always.
-        until: when it ends (seconds, monotonic), or None.
-        since: when it was set (seconds, monotonic).
-        hits: how often it hit.
-        last: what it hit last.
+        method, path: what it applies to (``*`` and shell patterns): an HTTP method and a path, ``WS`` and a method of
+            the WebSocket API, ``EVENT`` and an event's type or stream.
+        after: how many matches are let through first.
+        left: how many more matches it applies to, or None for all.
+        until: when it ends (monotonic seconds), or None.
+        since: when it was set (monotonic seconds).
+        hits: how many matches it has applied to.
+        last: the last of them.
     """
 
     id: int
@@ -97,10 +97,14 @@ class Fault:
 
 
 class Faults:
-    """The faults of one server."""
+    """The faults of one server.
+
+    Attributes:
+        entries: the faults that are set; empty nearly always, which callers check before anything else.
+    """
 
     def __init__(self) -> None:
-        self.set_faults: list[Fault] = []
+        self.entries: list[Fault] = []
         self._next = 1
 
     def set(
@@ -121,28 +125,28 @@ class Faults:
         try:
             number = WORDS[value] if name == "revoked-stream" and value in WORDS else float(value or 1.0)
         except ValueError:
-            raise BadInputError("a fault's value is a number", hint="for example slow:2.5") from None
+            raise BadInputError("a fault's value must be a number", hint="for example slow:2.5") from None
         if not abs(number) < 1e12:
             raise BadInputError("a fault's value is a number of reasonable size", hint="for example slow:2.5")
         if name == "revoked-stream":
             # It is a choice, not a sum: the last one counts.
-            self.set_faults = [fault for fault in self.set_faults if fault.kind != name]
+            self.entries = [fault for fault in self.entries if fault.kind != name]
         fault = Fault(self._next, name, number, method.upper(), path, after, count, until, since)
         self._next += 1
-        self.set_faults.append(fault)
+        self.entries.append(fault)
         return fault
 
     def clear(self, fault_id: int | None = None) -> int:
-        """Clear one fault, or all; return how many."""
-        found = [fault for fault in self.set_faults if fault_id in (None, fault.id)]
-        if fault_id is not None and not found:
+        """Clear one fault, or all; return how many. Raises ``NotFoundError``."""
+        cleared = [fault for fault in self.entries if fault_id in (None, fault.id)]
+        if fault_id is not None and not cleared:
             raise NotFoundError(f"there is no fault {fault_id}", hint="see 'fortctl paper fault list'")
-        self.set_faults = [fault for fault in self.set_faults if fault not in found]
-        return len(found)
+        self.entries = [fault for fault in self.entries if fault not in cleared]
+        return len(cleared)
 
-    def hit(self, family: str, method: str, path: str, now: float) -> Fault | None:
-        """Return the fault of a family that something meets, and count it."""
-        for fault in self.set_faults:
+    def match(self, family: str, method: str, path: str, now: float) -> Fault | None:
+        """Return the fault of a family that applies to a request or event, and count it."""
+        for fault in self.entries:
             if fault.kind not in FAMILIES[family] or not _matches(fault, method, path, now):
                 continue
             if fault.after > 0:
@@ -157,13 +161,13 @@ class Faults:
             return fault
         return None
 
-    def in_force(self, kind: str, now: float) -> Fault | None:
-        """Return a fault of the server's own, such as ``ws-stalled``, while it lasts."""
-        return next((fault for fault in self.set_faults if fault.kind == kind and _is_active(fault, now)), None)
+    def active(self, kind: str, now: float) -> Fault | None:
+        """Return the active fault of a kind without a pattern, such as ``ws-stalled``."""
+        return next((fault for fault in self.entries if fault.kind == kind and _is_active(fault, now)), None)
 
     def consume(self, kind: str, now: float, what: str) -> bool:
-        """Return whether a fault of the server's own strikes here, and count it."""
-        fault = self.in_force(kind, now)
+        """Return whether a fault of a kind without a pattern applies, and count it; ``what`` describes the match."""
+        fault = self.active(kind, now)
         if fault is None or (fault.left is not None and fault.left <= 0):
             return False
         fault.left = fault.left - 1 if fault.left is not None else None
@@ -172,9 +176,9 @@ class Faults:
         return True
 
     def clock_offset(self, now: float) -> int:
-        """Return by how many ms the exchange's clock runs ahead."""
+        """Return how far the exchange's clock is ahead (ms)."""
         offset = 0.0
-        for fault in self.set_faults:
+        for fault in self.entries:
             if fault.kind == "clock-offset" and _is_active(fault, now):
                 offset += fault.value
             elif fault.kind == "clock-drift" and _is_active(fault, now):

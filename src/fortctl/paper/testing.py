@@ -104,15 +104,15 @@ class PaperExchange:
 
     def fault(self, kind: str, **more: Any) -> dict[str, Any]:
         """Set a fault: ``fault("cut-after-execute", method="POST", path="/api/v3/order", count=1)``."""
-        found: dict[str, Any] = self.ask("fault/set", kind=kind, **more)["fault"]
-        return found
+        fault: dict[str, Any] = self.ask("fault/set", kind=kind, **more)["fault"]
+        return fault
 
     def clear_faults(self) -> None:
         self.ask("fault/clear")
 
     def faults(self) -> list[dict[str, Any]]:
-        found: list[dict[str, Any]] = self.ask("fault/list")["faults"]
-        return found
+        faults: list[dict[str, Any]] = self.ask("fault/list")["faults"]
+        return faults
 
     def pause(self) -> None:
         self.ask("market", action="pause")
@@ -132,13 +132,13 @@ class PaperExchange:
 
     def edit_symbol(self, symbol: str, **changes: str) -> dict[str, Any]:
         """Change a symbol: ``edit_symbol("BTCUSDT", status="HALT", **{"LOT_SIZE.stepSize": "0.01"})``."""
-        found: dict[str, Any] = self.ask("symbols/edit", symbol=symbol, changes=changes)["symbol"]
-        return found
+        edited: dict[str, Any] = self.ask("symbols/edit", symbol=symbol, changes=changes)["symbol"]
+        return edited
 
     def requests(self) -> list[dict[str, Any]]:
         """Return what was asked of the exchange; no signature and no secret is in it."""
-        found: list[dict[str, Any]] = self.ask("requests")["requests"]
-        return found
+        entries: list[dict[str, Any]] = self.ask("requests")["requests"]
+        return entries
 
 
 @contextmanager

@@ -112,7 +112,10 @@ def test_every_method(exchange: Exchange, keys: Keys, api: list[Raw], method: st
         else Call(lambda context, values: None, optional=("subscriptionId",))
     )
     given_: dict[str, Any] = {}
-    for name in (*call.needed, *data.draw(st.lists(st.sampled_from(call.optional or ("x",)), max_size=5, unique=True))):
+    for name in (
+        *call.required,
+        *data.draw(st.lists(st.sampled_from(call.optional or ("x",)), max_size=5, unique=True)),
+    ):
         kind = data.draw(st.integers(0, 9))
         if kind < 6:
             given_[name] = data.draw(st.sampled_from(plausible(name)))

@@ -13,16 +13,16 @@ Row = dict[str, Any]
 
 
 def account(context: Context, values: Values) -> Row:
-    found, symbol = context.account, next(iter(context.state.symbols.values()))
+    owner, symbol = context.account, next(iter(context.state.symbols.values()))
     hide = flag_of(values, "omitZeroBalances")
     balances = [
         {
             "asset": asset,
-            "free": text(found.free.get(asset, ZERO)),
-            "locked": text(found.locked.get(asset, ZERO)),
+            "free": text(owner.free.get(asset, ZERO)),
+            "locked": text(owner.locked.get(asset, ZERO)),
         }
-        for asset in found.assets()
-        if not hide or found.free.get(asset, ZERO) or found.locked.get(asset, ZERO)
+        for asset in owner.assets()
+        if not hide or owner.free.get(asset, ZERO) or owner.locked.get(asset, ZERO)
     ]
     maker, taker = symbol.maker, symbol.taker
     return {
@@ -31,17 +31,17 @@ def account(context: Context, values: Values) -> Row:
         "buyerCommission": 0,
         "sellerCommission": 0,
         "commissionRates": commissions(maker, taker),
-        "canTrade": found.can_trade,
+        "canTrade": owner.can_trade,
         "canWithdraw": True,
         "canDeposit": True,
         "brokered": False,
         "requireSelfTradePrevention": False,
         "preventSor": False,
-        "updateTime": found.update_time,
+        "updateTime": owner.update_time,
         "accountType": "SPOT",
         "balances": balances,
         "permissions": ["SPOT"],
-        "uid": found.uid,
+        "uid": owner.uid,
     }
 
 

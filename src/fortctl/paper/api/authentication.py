@@ -25,8 +25,8 @@ _2017_US = 1_483_228_800_000_000
 
 def strip_signature(raw: str) -> tuple[str, str]:
     """Return a raw query or body without its signature, and the signature, still encoded."""
-    before, found, last = raw.rpartition("&signature=")
-    if found and "&" not in last and "signature=" not in before:
+    before, separator, last = raw.rpartition("&signature=")
+    if separator and "&" not in last and "signature=" not in before:
         # Where every client puts it; the rest is for who does not.
         return before, last
     match = _SIGNATURE.search(raw) if raw else None

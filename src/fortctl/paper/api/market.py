@@ -30,12 +30,12 @@ def exchange_info(context: Context, values: Values) -> Row:
     if "permissions" in values:
         if "symbol" in values or "symbols" in values:
             raise errors.bad_combination()
-        wanted = _permissions(values["permissions"])
+        permissions = _permissions(values["permissions"])
     else:
-        wanted = {"SPOT"}
+        permissions = {"SPOT"}
     if "symbolStatus" in values and ("symbol" in values or "symbols" in values):
         raise errors.bad_combination()
-    symbols = symbols_named(context, values) if "SPOT" in wanted else []
+    symbols = symbols_named(context, values) if "SPOT" in permissions else []
     sets = flag_of(values, "showPermissionSets", True)
     return {
         "timezone": "UTC",
@@ -47,15 +47,15 @@ def exchange_info(context: Context, values: Values) -> Row:
 
 
 def _permissions(value: str) -> set[str]:
-    found: Any = [value]
+    names: Any = [value]
     if value.startswith("["):
         try:
-            found = json.loads(value)
+            names = json.loads(value)
         except (ValueError, RecursionError):
-            found = []
-    if not found or not all(isinstance(one, str) and PERMISSIONS.fullmatch(one) for one in found):
+            names = []
+    if not names or not all(isinstance(name, str) and PERMISSIONS.fullmatch(name) for name in names):
         raise errors.bad_value("permissions")
-    return set(found)
+    return set(names)
 
 
 def depth_weight(values: Values) -> int:
@@ -106,16 +106,16 @@ def aggregate_trades(context: Context, values: Values) -> list[Row]:
         raise errors.bad_combination()
     return [
         {
-            "a": one.id,
-            "p": text(one.price),
-            "q": text(one.quantity),
-            "f": one.first_id,
-            "l": one.last_id,
-            "T": one.time,
-            "m": one.buyer_is_maker,
+            "a": aggregate.id,
+            "p": text(aggregate.price),
+            "q": text(aggregate.quantity),
+            "f": aggregate.first_id,
+            "l": aggregate.last_id,
+            "T": aggregate.time,
+            "m": aggregate.buyer_is_maker,
             "M": True,
         }
-        for one in history.aggregates(limit, first=first, start=start, end=end)
+        for aggregate in history.aggregates(limit, first=first, start=start, end=end)
     ]
 
 

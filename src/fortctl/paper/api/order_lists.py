@@ -112,13 +112,13 @@ def _place(context: Context, values: Values, kind: str, orders: list[PaperOrder]
     state = context.state
     client_id = client_id_of(values, "listClientOrderId")
     answer = response_of(values, "RESULT")
-    found = context.engine.order_manager.lists.place(kind, client_id, orders, context.now)
-    fills = state.fills.get((found.account, found.symbol), [])
+    order_list = context.engine.order_manager.lists.place(kind, client_id, orders, context.now)
+    fills = state.fills.get((order_list.account, order_list.symbol), [])
     reports = [
         placed(order, answer, context.now, [fill for fill in fills if fill["orderId"] == order.id], [])
         for order in orders
     ]
-    return {**list_row(state, found), "orderReports": reports}
+    return {**list_row(state, order_list), "orderReports": reports}
 
 
 def _named_list(context: Context, values: Values, by_name: str, absent: errors.BinanceError) -> OrderList:
@@ -128,10 +128,10 @@ def _named_list(context: Context, values: Values, by_name: str, absent: errors.B
         raise errors.either(by_name, "orderListId")
     if number is None and name:
         number = state.list_by_client_id.get((account, name))
-    found = state.lists.get(number) if number is not None else None
-    if found is None or found.account != account or (name and found.client_id != name):
+    order_list = state.lists.get(number) if number is not None else None
+    if order_list is None or order_list.account != account or (name and order_list.client_id != name):
         raise absent
-    return found
+    return order_list
 
 
 def query_list(context: Context, values: Values) -> Row:
@@ -139,12 +139,12 @@ def query_list(context: Context, values: Values) -> Row:
 
 
 def cancel_list(context: Context, values: Values) -> Row:
-    found = _named_list(context, values, "listClientOrderId", errors.UNKNOWN_ORDER)
-    if found.symbol != symbol_named(context, values).name:
+    order_list = _named_list(context, values, "listClientOrderId", errors.UNKNOWN_ORDER)
+    if order_list.symbol != symbol_named(context, values).name:
         raise errors.UNKNOWN_ORDER
-    cancel_id = client_id_of(values, "newClientOrderId") or f"cancellist{found.id:012d}"
-    context.engine.order_manager.lists.cancel(found, context.now)
-    return list_cancelled(context, found.id, cancel_id)
+    cancel_id = client_id_of(values, "newClientOrderId") or f"cancellist{order_list.id:012d}"
+    context.engine.order_manager.lists.cancel(order_list, context.now)
+    return list_cancelled(context, order_list.id, cancel_id)
 
 
 def all_lists(context: Context, values: Values) -> list[Row]:
@@ -153,19 +153,19 @@ def all_lists(context: Context, values: Values) -> list[Row]:
     start, end = span_of(values, 24)
     if first is not None and (start is not None or end is not None):
         raise errors.bad_combination()
-    found = [
-        one
-        for one in state.lists.values()
-        if one.account == account
-        and (first is None or one.id >= first)
-        and (start is None or one.time >= start)
-        and (end is None or one.time <= end)
+    lists = [
+        order_list
+        for order_list in state.lists.values()
+        if order_list.account == account
+        and (first is None or order_list.id >= first)
+        and (start is None or order_list.time >= start)
+        and (end is None or order_list.time <= end)
     ]
-    chosen = found[:limit] if first is not None or start is not None else found[-limit:]
-    return [list_row(state, one) for one in chosen]
+    chosen = lists[:limit] if first is not None or start is not None else lists[-limit:]
+    return [list_row(state, order_list) for order_list in chosen]
 
 
 def open_lists(context: Context, values: Values) -> list[Row]:
     state, account = context.state, context.account.name
-    found = [state.lists[number] for number in state.open_lists]
-    return [list_row(state, one) for one in found if one.account == account]
+    lists = [state.lists[number] for number in state.open_lists]
+    return [list_row(state, order_list) for order_list in lists if order_list.account == account]

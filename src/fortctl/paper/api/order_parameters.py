@@ -77,7 +77,7 @@ def read_order(
     _check_flags(symbol, values, name, kind)
     client_id = client_id_of(values, f"{prefix}ClientOrderId" if prefix else "newClientOrderId")
     force = _force(values, name("timeInForce"), kind)
-    price = _wanted(values, name("price"), kind in PRICED)
+    price = _price_if(values, name("price"), kind in PRICED)
     quote = _quote(symbol, values, kind) if not prefix else ZERO
     size = ZERO if quote else decimal_of(values, quantity)
     stop, delta = _trigger(values, name, kind)
@@ -119,8 +119,8 @@ def _force(values: Values, name: str, kind: str) -> str:
     return values[name]
 
 
-def _wanted(values: Values, name: str, wanted: bool) -> Decimal:
-    if wanted:
+def _price_if(values: Values, name: str, required: bool) -> Decimal:
+    if required:
         return decimal_of(values, name)
     if name in values:
         raise errors.not_required(name)
@@ -146,9 +146,9 @@ def _quote(symbol: Symbol, values: Values, kind: str) -> Decimal:
 
 def _trigger(values: Values, name: Callable[[str], str], kind: str) -> tuple[Decimal, int | None]:
     if kind not in STOP_TYPES:
-        for one in ("stopPrice", "trailingDelta"):
-            if name(one) in values:
-                raise errors.not_required(name(one))
+        for parameter in ("stopPrice", "trailingDelta"):
+            if name(parameter) in values:
+                raise errors.not_required(name(parameter))
         return ZERO, None
     if not values.get(name("stopPrice")) and not values.get(name("trailingDelta")):
         raise errors.either(name("stopPrice"), name("trailingDelta"))

@@ -107,18 +107,18 @@ def _cancel(context: Context, order: PaperOrder, cancel_id: str, restrictions: s
 
 def list_cancelled(context: Context, list_id: int, cancel_id: str) -> Row:
     state = context.state
-    found = state.lists[list_id]
-    reports = [cancelled(state.orders[number], cancel_id, context.now) for number in found.orders]
-    return {**list_row(state, found), "transactionTime": context.now, "orderReports": reports}
+    order_list = state.lists[list_id]
+    reports = [cancelled(state.orders[number], cancel_id, context.now) for number in order_list.orders]
+    return {**list_row(state, order_list), "transactionTime": context.now, "orderReports": reports}
 
 
 def cancel_open_orders(context: Context, values: Values) -> list[Row]:
     symbol = symbol_named(context, values).name
-    found = context.state.open_orders(context.account.name, symbol)
-    if not found:
+    orders = context.state.open_orders(context.account.name, symbol)
+    if not orders:
         raise errors.UNKNOWN_ORDER
     answers = []
-    for order in found:
+    for order in orders:
         if order.open or order.status == "PENDING_NEW":
             answers.append(_cancel(context, order, ""))
     return answers
@@ -208,14 +208,16 @@ def all_orders(context: Context, values: Values) -> list[Row]:
     symbol, account = symbol_named(context, values).name, context.account.name
     first, limit = whole_of(values, "orderId"), limit_of(values)
     start, end = span_of(values, DAY_HOURS)
-    found = context.state.orders_by_symbol.get((account, symbol), [])
+    orders = context.state.orders_by_symbol.get((account, symbol), [])
     if first is not None:
-        found = found[bisect_left(found, first, key=lambda order: order.id) :]
+        orders = orders[bisect_left(orders, first, key=lambda order: order.id) :]
     if start is not None or end is not None:
-        found = [
-            order for order in found if (start is None or order.time >= start) and (end is None or order.time <= end)
+        orders = [
+            order for order in orders if (start is None or order.time >= start) and (end is None or order.time <= end)
         ]
-    return [order_row(order) for order in (found[:limit] if first is not None or start is not None else found[-limit:])]
+    return [
+        order_row(order) for order in (orders[:limit] if first is not None or start is not None else orders[-limit:])
+    ]
 
 
 def my_trades(context: Context, values: Values) -> list[Row]:
@@ -224,18 +226,18 @@ def my_trades(context: Context, values: Values) -> list[Row]:
     start, end = span_of(values, DAY_HOURS)
     if first is not None and (start is not None or end is not None):
         raise errors.bad_combination()
-    found = context.state.fills.get((context.account.name, symbol), [])
+    fills = context.state.fills.get((context.account.name, symbol), [])
     if first is not None:
-        found = found[bisect_left(found, first, key=lambda fill: int(fill["id"])) :]
+        fills = fills[bisect_left(fills, first, key=lambda fill: int(fill["id"])) :]
     if order_id is not None or start is not None or end is not None:
-        found = [
+        fills = [
             fill
-            for fill in found
+            for fill in fills
             if (order_id is None or fill["orderId"] == order_id)
             and (start is None or fill["time"] >= start)
             and (end is None or fill["time"] <= end)
         ]
-    return found[:limit] if first is not None or start is not None else found[-limit:]
+    return fills[:limit] if first is not None or start is not None else fills[-limit:]
 
 
 def prevented_matches(context: Context, values: Values) -> list[Row]:
@@ -244,14 +246,14 @@ def prevented_matches(context: Context, values: Values) -> list[Row]:
     first, limit = whole_of(values, "fromPreventedMatchId"), limit_of(values)
     if number is None and order_id is None:
         raise errors.either("preventedMatchId", "orderId")
-    found = [
+    rows = [
         row
         for row in context.state.prevented.get((context.account.name, symbol), [])
         if (number is None or row["preventedMatchId"] == number)
         and (order_id is None or order_id in (row["takerOrderId"], row["makerOrderId"]))
         and (first is None or row["preventedMatchId"] >= first)
     ]
-    return found[:limit]
+    return rows[:limit]
 
 
 def amendments(context: Context, values: Values) -> list[Row]:

@@ -1,4 +1,4 @@
-"""What a call is, and how its parameters are read and refused. No I/O. Source: rest-api.md."""
+"""Calls and their parameters: what a call is, and how its parameters are read or refused (rest-api.md). No I/O."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ Values = Mapping[str, str]
 
 @dataclass(slots=True)
 class Context:
-    """What a handler may look at.
+    """What a handler receives besides the parameters.
 
     Attributes:
         limits: the limits in force, as ``exchangeInfo`` states them.
         order_counts: the calling account's order limits with their counts.
-        address: who asks.
-        new_key: makes a random API key or secret.
+        address: the client's IP address.
+        new_key: generates a random API key or secret.
     """
 
     engine: Engine
@@ -68,38 +68,38 @@ class Call:
     Attributes:
         security: ``NONE``, ``USER_DATA`` or ``TRADE``.
         weight: request weight, or a function of the parameters (rest-api.md).
-        needed, optional: parameter names besides the signed ones.
+        required, optional: parameter names besides those of every signed request.
         orders: how many orders it counts as.
-        over: says what becomes of a request that would be one order too many; by default it is refused.
+        over_limit: handles a request that exceeds the order count; by default it is refused.
         free: a success weighs nothing (since 2026-04-02).
         body_only: parameters that are refused in the URL.
-        lenient: unknown parameters are not read and not refused, as under ``/sapi``.
+        lenient: unknown parameters are ignored, as under ``/sapi``.
     """
 
     handler: Handler
     security: str = "NONE"
     weight: int | Callable[[Values], int] = 1
-    needed: tuple[str, ...] = ()
+    required: tuple[str, ...] = ()
     optional: tuple[str, ...] = ()
     orders: int = 0
-    over: Callable[[Context, Values, errors.BinanceError], Any] | None = None
+    over_limit: Callable[[Context, Values, errors.BinanceError], Any] | None = None
     free: bool = False
     body_only: tuple[str, ...] = ()
     lenient: bool = False
 
     @cached_property
     def known(self) -> frozenset[str]:
-        """Every parameter that the call reads."""
+        """The names of every parameter that the call reads."""
         signed = SIGNED if self.security != "NONE" else ()
-        return frozenset((*self.needed, *self.optional, *signed, "apiKey", "returnRateLimits"))
+        return frozenset((*self.required, *self.optional, *signed, "apiKey", "returnRateLimits"))
 
-    def weighs(self, values: Values) -> int:
+    def weight_of(self, values: Values) -> int:
         return self.weight if isinstance(self.weight, int) else self.weight(values)
 
 
 def check_parameters(call: Call, values: Values) -> None:
     """Refuse missing and unknown parameters as Binance does."""
-    for name in call.needed:
+    for name in call.required:
         if not values.get(name):
             raise errors.missing(name)
     known = call.known
@@ -110,16 +110,16 @@ def check_parameters(call: Call, values: Values) -> None:
         raise errors.BinanceError(-1104, text_)
     if "" in values.values():
         for name in call.optional:
-            # What some order types demand is reported as missing by who reads the order.
+            # Parameters that only some order types require are reported as missing when the order is read.
             if values.get(name) == "" and name not in CONDITIONAL:
                 raise errors.BinanceError(-1105, f"Parameter '{name}' was empty.")
 
 
 def find_symbol(context: Context, name: str) -> Symbol:
-    found = context.state.symbols.get(name)
-    if found is None:
+    symbol = context.state.symbols.get(name)
+    if symbol is None:
         raise errors.BAD_SYMBOL if re.fullmatch(r"[\w\-.]{1,20}", name) else errors.illegal("symbol", SYMBOL)
-    return found
+    return symbol
 
 
 def symbol_named(context: Context, values: Values) -> Symbol:
@@ -127,26 +127,26 @@ def symbol_named(context: Context, values: Values) -> Symbol:
 
 
 def symbols_named(context: Context, values: Values) -> list[Symbol]:
-    """Return what ``symbol``, ``symbols`` or ``symbolStatus`` select; all where none is given."""
+    """Return the symbols that ``symbol``, ``symbols`` or ``symbolStatus`` select; all without any of them."""
     if "symbol" in values and "symbols" in values:
         raise errors.bad_combination()
     if "symbol" in values:
-        found = [symbol_named(context, values)]
+        symbols = [symbol_named(context, values)]
     elif "symbols" in values:
-        found = [find_symbol(context, name) for name in _names(values["symbols"])]
-        if len({symbol.name for symbol in found}) < len(found):
+        symbols = [find_symbol(context, name) for name in _names(values["symbols"])]
+        if len({symbol.name for symbol in symbols}) < len(symbols):
             raise errors.BinanceError(-1151, "Symbol is present multiple times in the list.")
     else:
-        found = list(context.state.symbols.values())
+        symbols = list(context.state.symbols.values())
     status = values.get("symbolStatus")
     if status is not None:
         if status not in STATUSES:
             raise errors.BinanceError(-1122, "Invalid symbolStatus.")
-        kept = [symbol for symbol in found if symbol.status == status]
-        if len(kept) < len(found) and ("symbol" in values or "symbols" in values):
+        kept = [symbol for symbol in symbols if symbol.status == status]
+        if len(kept) < len(symbols) and ("symbol" in values or "symbols" in values):
             raise errors.BinanceError(-1220, "The symbol's status does not match the requested symbolStatus.")
-        found = kept
-    return found
+        symbols = kept
+    return symbols
 
 
 def _names(value: str) -> list[str]:

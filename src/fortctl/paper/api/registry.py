@@ -1,4 +1,4 @@
-"""What can be asked of the paper exchange: one table of calls, shared by REST and the WebSocket API. No I/O.
+"""The table of calls, shared by REST and the WebSocket API. No I/O.
 
 Each call states its security, weight, parameters and handler. Sources: rest-api.md, web-socket-api.md; for ``/sapi``
 the models of binance-sdk-wallet and binance-sdk-sub-account.
@@ -26,8 +26,8 @@ _SOR = tuple(name for name in _ORDER if name not in ("quoteOrderQty", "stopPrice
 SUB = "/sub-account/subAccountApi"
 
 
-def _list(handler: Handler, needed: tuple[str, ...], optional: tuple[str, ...], orders: int) -> Call:
-    return Call(handler, "TRADE", 1, needed, optional, orders=orders, free=True)
+def _list(handler: Handler, required: tuple[str, ...], optional: tuple[str, ...], orders: int) -> Call:
+    return Call(handler, "TRADE", 1, required, optional, orders=orders, free=True)
 
 
 def _open_orders_weight(values: Values) -> int:
@@ -46,8 +46,8 @@ def _test_weight(values: Values) -> int:
     return 20 if values.get("computeCommissionRates") == "true" else 1
 
 
-def _market(handler: Handler, weight: int, needed: tuple[str, ...] = ("symbol",), *optional: str) -> Call:
-    return Call(handler, "NONE", weight, needed, optional)
+def _market(handler: Handler, weight: int, required: tuple[str, ...] = ("symbol",), *optional: str) -> Call:
+    return Call(handler, "NONE", weight, required, optional)
 
 
 CALLS: dict[tuple[str, str], Call] = {
@@ -98,7 +98,7 @@ CALLS: dict[tuple[str, str], Call] = {
             "orderRateLimitExceededMode",
         ),
         orders=1,
-        over=order_calls.replace_over_limit,
+        over_limit=order_calls.replace_over_limit,
         free=True,
     ),
     ("PUT", "/api/v3/order/amend/keepPriority"): Call(

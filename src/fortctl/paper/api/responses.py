@@ -27,36 +27,36 @@ def numbers(order: PaperOrder) -> Row:
 
 def conditional(order: PaperOrder, *, prices: bool = True) -> Row:
     """Return the fields that an order has only where they apply."""
-    found: Row = {}
+    fields: Row = {}
     if prices and order.stop_price:
-        found["stopPrice"] = text(order.stop_price)
+        fields["stopPrice"] = text(order.stop_price)
     if prices and order.iceberg:
-        found["icebergQty"] = text(order.iceberg)
+        fields["icebergQty"] = text(order.iceberg)
     if order.trailing_delta is not None:
-        found["trailingDelta"] = order.trailing_delta
-        found["trailingTime"] = order.trailing_time if order.trailing_time is not None else -1
+        fields["trailingDelta"] = order.trailing_delta
+        fields["trailingTime"] = order.trailing_time if order.trailing_time is not None else -1
     if order.strategy_id is not None:
-        found["strategyId"] = order.strategy_id
+        fields["strategyId"] = order.strategy_id
     if order.strategy_type is not None:
-        found["strategyType"] = order.strategy_type
+        fields["strategyType"] = order.strategy_type
     if order.prevented:
-        found["preventedMatchId"] = order.prevented_id
-        found["preventedQuantity"] = text(order.prevented)
+        fields["preventedMatchId"] = order.prevented_id
+        fields["preventedQuantity"] = text(order.prevented)
     if order.expiry_reason is not None:
-        found["expiryReason"] = order.expiry_reason
-    return found
+        fields["expiryReason"] = order.expiry_reason
+    return fields
 
 
 def order_row(order: PaperOrder) -> Row:
     """Return an order as ``GET /api/v3/order`` tells it."""
-    shown = numbers(order)
-    quote = shown.pop("origQuoteOrderQty")
+    fields = numbers(order)
+    quote = fields.pop("origQuoteOrderQty")
     return {
         "symbol": order.symbol,
         "orderId": order.id,
         "orderListId": order.list_id,
         "clientOrderId": order.client_order_id,
-        **shown,
+        **fields,
         "stopPrice": text(order.stop_price),
         "icebergQty": text(order.iceberg),
         "time": order.time,
@@ -139,19 +139,19 @@ def amended(order: PaperOrder, before: str) -> Row:
     }
 
 
-def list_row(state: ExchangeState, found: OrderList, *, short: bool = False) -> Row:
+def list_row(state: ExchangeState, order_list: OrderList, *, short: bool = False) -> Row:
     """Return a list as ``GET /api/v3/orderList`` tells it; ``short`` is how an amendment names it."""
-    row: Row = {"orderListId": found.id, "contingencyType": found.contingency}
+    row: Row = {"orderListId": order_list.id, "contingencyType": order_list.contingency}
     if not short:
-        row["listStatusType"] = found.status_type
-    row["listOrderStatus"] = found.order_status
-    row["listClientOrderId"] = found.client_id
+        row["listStatusType"] = order_list.status_type
+    row["listOrderStatus"] = order_list.order_status
+    row["listClientOrderId"] = order_list.client_id
     if not short:
-        row["transactionTime"] = found.time
-    row["symbol"] = found.symbol
+        row["transactionTime"] = order_list.time
+    row["symbol"] = order_list.symbol
     row["orders"] = [
-        {"symbol": found.symbol, "orderId": number, "clientOrderId": state.orders[number].client_order_id}
-        for number in found.orders
+        {"symbol": order_list.symbol, "orderId": number, "clientOrderId": state.orders[number].client_order_id}
+        for number in order_list.orders
     ]
     return row
 

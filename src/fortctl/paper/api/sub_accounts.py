@@ -85,7 +85,7 @@ def _create(context: Context, values: Values, names: dict[str, str]) -> tuple[Ap
         raise errors.missing("thirdPartyName")
     if status == "1" and ips:
         raise errors.not_required("ipAddress")
-    if not 1 <= len(values["apiName"]) <= 64 or any(one.name == values["apiName"] for one in _keys(context, sub)):
+    if not 1 <= len(values["apiName"]) <= 64 or any(key.name == values["apiName"] for key in _keys(context, sub)):
         raise errors.bad_value("apiName")
     granted = ["reading", *(permission for flag, permission in names.items() if flag_of(values, flag))]
     kind, public = _public_half(values)
@@ -104,10 +104,10 @@ def _public_half(values: Values) -> tuple[str, str]:
         return "hmac", ""
     from fortctl.paper.engine.accounts import read_public_key
 
-    found = read_public_key(given)
-    if found is None:
+    public = read_public_key(given)
+    if public is None:
         raise errors.bad_value("publicKey")
-    return found
+    return public
 
 
 def _keys(context: Context, sub: Account) -> list[ApiKey]:
@@ -152,10 +152,10 @@ def delete(context: Context, values: Values) -> Row:
 
 def query(context: Context, values: Values) -> Row:
     sub = _sub(context, values)
-    wanted = values.get("subAccountApiKey")
+    api_key = values.get("subAccountApiKey")
     page, size = whole_of(values, "page") or 1, limit_of({"limit": values.get("size", "30")}, 30, 100)
-    found = [key for key in _keys(context, sub) if wanted in (None, key.api_key)]
-    return {"total": len(found), "rows": [_row(sub, key) for key in found[(page - 1) * size : page * size]]}
+    keys = [key for key in _keys(context, sub) if api_key in (None, key.api_key)]
+    return {"total": len(keys), "rows": [_row(sub, key) for key in keys[(page - 1) * size : page * size]]}
 
 
 def _row(sub: Account, key: ApiKey) -> Row:

@@ -36,17 +36,19 @@ def one_or_all_weight(values: Values) -> int:
     return 2 if "symbol" in values else 4
 
 
-def _shown(values: Values, rows: list[Row]) -> Any:
+def _one_or_all(values: Values, rows: list[Row]) -> Any:
     return rows[0] if "symbol" in values and rows else rows
 
 
-def _chosen(context: Context, values: Values, *, needed: bool = False) -> list[Symbol]:
+def _selected(context: Context, values: Values, *, needed: bool = False) -> list[Symbol]:
     if needed and "symbol" not in values and "symbols" not in values:
         raise errors.either("symbol", "symbols")
-    found = symbols_named(context, values)
-    if needed and len(found) > MOST_SYMBOLS:
-        raise errors.BinanceError(-1101, f"Too many parameters; expected '{MOST_SYMBOLS}' and received '{len(found)}'.")
-    return found
+    symbols = symbols_named(context, values)
+    if needed and len(symbols) > MOST_SYMBOLS:
+        raise errors.BinanceError(
+            -1101, f"Too many parameters; expected '{MOST_SYMBOLS}' and received '{len(symbols)}'."
+        )
+    return symbols
 
 
 class Statistics:
@@ -65,42 +67,42 @@ class Statistics:
 
     def short(self, symbol: str) -> Row:
         """Return type ``MINI``."""
-        one = self.candle
+        candle = self.candle
         return {
             "symbol": symbol,
-            "openPrice": text(one.open),
-            "highPrice": text(one.high),
-            "lowPrice": text(one.low),
-            "lastPrice": text(one.close),
-            "volume": text(one.volume),
-            "quoteVolume": text(one.quote),
+            "openPrice": text(candle.open),
+            "highPrice": text(candle.high),
+            "lowPrice": text(candle.low),
+            "lastPrice": text(candle.close),
+            "volume": text(candle.volume),
+            "quoteVolume": text(candle.quote),
             **self._ends(),
         }
 
     def _ends(self) -> Row:
-        one = self.candle
+        candle = self.candle
         return {
             "openTime": self.start,
             "closeTime": self.end,
-            "firstId": one.first_id,
-            "lastId": one.last_id,
-            "count": one.count,
+            "firstId": candle.first_id,
+            "lastId": candle.last_id,
+            "count": candle.count,
         }
 
     def full(self, symbol: str) -> Row:
         """Return type ``FULL`` of the rolling window and the trading day."""
-        one = self.candle
+        candle = self.candle
         return {
             "symbol": symbol,
             "priceChange": text(self.change),
             "priceChangePercent": f"{self.percent:.3f}",
             "weightedAvgPrice": text(self.average),
-            "openPrice": text(one.open),
-            "highPrice": text(one.high),
-            "lowPrice": text(one.low),
-            "lastPrice": text(one.close),
-            "volume": text(one.volume),
-            "quoteVolume": text(one.quote),
+            "openPrice": text(candle.open),
+            "highPrice": text(candle.high),
+            "lowPrice": text(candle.low),
+            "lastPrice": text(candle.close),
+            "volume": text(candle.volume),
+            "quoteVolume": text(candle.quote),
             **self._ends(),
         }
 
@@ -111,32 +113,32 @@ def day_statistics(state: ExchangeState, symbol: str, now: int) -> Statistics:
 
 def day_row(state: ExchangeState, symbol: str, now: int) -> Row:
     """Return the FULL row of ``ticker/24hr``."""
-    found = day_statistics(state, symbol, now)
-    one = found.candle
+    statistics = day_statistics(state, symbol, now)
+    candle = statistics.candle
     last = state.books[symbol].last
     (bid, bid_size), (ask, ask_size) = state.books[symbol].best()
     return {
         "symbol": symbol,
-        "priceChange": text(found.change),
-        "priceChangePercent": f"{found.percent:.3f}",
-        "weightedAvgPrice": text(found.average),
-        "prevClosePrice": text(state.history[symbol].price_before(found.start) or one.open),
-        "lastPrice": text(one.close),
+        "priceChange": text(statistics.change),
+        "priceChangePercent": f"{statistics.percent:.3f}",
+        "weightedAvgPrice": text(statistics.average),
+        "prevClosePrice": text(state.history[symbol].price_before(statistics.start) or candle.open),
+        "lastPrice": text(candle.close),
         "lastQty": text(last.quantity if last else ZERO),
         "bidPrice": text(bid),
         "bidQty": text(bid_size),
         "askPrice": text(ask),
         "askQty": text(ask_size),
-        "openPrice": text(one.open),
-        "highPrice": text(one.high),
-        "lowPrice": text(one.low),
-        "volume": text(one.volume),
-        "quoteVolume": text(one.quote),
-        "openTime": found.start,
+        "openPrice": text(candle.open),
+        "highPrice": text(candle.high),
+        "lowPrice": text(candle.low),
+        "volume": text(candle.volume),
+        "quoteVolume": text(candle.quote),
+        "openTime": statistics.start,
         "closeTime": now,
-        "firstId": one.first_id,
-        "lastId": one.last_id,
-        "count": one.count,
+        "firstId": candle.first_id,
+        "lastId": candle.last_id,
+        "count": candle.count,
     }
 
 
@@ -147,9 +149,9 @@ def ticker_24h(context: Context, values: Values) -> Any:
         day_row(state, symbol.name, now)
         if kind == "FULL"
         else day_statistics(state, symbol.name, now).short(symbol.name)
-        for symbol in _chosen(context, values)
+        for symbol in _selected(context, values)
     ]
-    return _shown(values, rows)
+    return _one_or_all(values, rows)
 
 
 def _kind(values: Values) -> str:
@@ -185,16 +187,18 @@ def rolling(context: Context, values: Values) -> Any:
 
 def _windowed(context: Context, values: Values, start: int, end: int, kind: str) -> Any:
     rows = []
-    for symbol in _chosen(context, values, needed=True):
-        found = Statistics(context.state, symbol.name, start, end)
-        rows.append(found.full(symbol.name) if kind == "FULL" else found.short(symbol.name))
-    return _shown(values, rows)
+    for symbol in _selected(context, values, needed=True):
+        statistics = Statistics(context.state, symbol.name, start, end)
+        rows.append(statistics.full(symbol.name) if kind == "FULL" else statistics.short(symbol.name))
+    return _one_or_all(values, rows)
 
 
 def ticker_price(context: Context, values: Values) -> Any:
     state = context.state
-    rows = [{"symbol": one.name, "price": text(state.last_price(one.name))} for one in _chosen(context, values)]
-    return _shown(values, rows)
+    rows = [
+        {"symbol": symbol.name, "price": text(state.last_price(symbol.name))} for symbol in _selected(context, values)
+    ]
+    return _one_or_all(values, rows)
 
 
 def best_row(state: ExchangeState, symbol: str) -> Row:
@@ -209,4 +213,4 @@ def best_row(state: ExchangeState, symbol: str) -> Row:
 
 
 def book_ticker(context: Context, values: Values) -> Any:
-    return _shown(values, [best_row(context.state, one.name) for one in _chosen(context, values)])
+    return _one_or_all(values, [best_row(context.state, symbol.name) for symbol in _selected(context, values)])

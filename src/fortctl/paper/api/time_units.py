@@ -48,29 +48,31 @@ def answer_in_micros(answer: Any, *, klines: bool = False) -> Any:
     if klines and isinstance(answer, list):
         return [[row[0] * 1000, *row[1:6], row[6] * 1000 + 999, *row[7:]] for row in answer]
     if isinstance(answer, list):
-        return [answer_in_micros(one) for one in answer]
+        return [answer_in_micros(item) for item in answer]
     if not isinstance(answer, dict):
         return answer
-    found = {}
+    converted = {}
     for name, value in answer.items():
         if name in _POINTS and isinstance(value, int) and value > 0:
-            found[name] = value * 1000
+            converted[name] = value * 1000
         elif name in _ENDS and isinstance(value, int):
-            found[name] = value * 1000 + 999
+            converted[name] = value * 1000 + 999
         elif name == "T" and isinstance(value, int):
-            found[name] = value * 1000
+            converted[name] = value * 1000
         else:
-            found[name] = answer_in_micros(value)
-    return found
+            converted[name] = answer_in_micros(value)
+    return converted
 
 
 def event_in_micros(event: Any) -> Any:
     """Return an event with its times in µs."""
     if isinstance(event, list):
-        return [event_in_micros(one) for one in event]
+        return [event_in_micros(item) for item in event]
     times = _EVENTS.get(event.get("e", ""), "")
-    found = {name: value * 1000 if name in times and isinstance(value, int) else value for name, value in event.items()}
+    converted = {
+        name: value * 1000 if name in times and isinstance(value, int) else value for name, value in event.items()
+    }
     if event.get("e") == "kline":
         candle = event["k"]
-        found["k"] = {**candle, "t": candle["t"] * 1000, "T": candle["T"] * 1000 + 999}
-    return found
+        converted["k"] = {**candle, "t": candle["t"] * 1000, "T": candle["T"] * 1000 + 999}
+    return converted

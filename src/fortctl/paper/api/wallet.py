@@ -67,19 +67,19 @@ def system_status(context: Context, values: Values) -> Row:
 def trade_fee(context: Context, values: Values) -> list[Row]:
     symbols = [symbol_named(context, values)] if "symbol" in values else list(context.state.symbols.values())
     return [
-        {"symbol": one.name, "makerCommission": f"{one.maker:f}", "takerCommission": f"{one.taker:f}"}
-        for one in symbols
+        {"symbol": symbol.name, "makerCommission": f"{symbol.maker:f}", "takerCommission": f"{symbol.taker:f}"}
+        for symbol in symbols
     ]
 
 
 def user_assets(context: Context, values: Values) -> list[Row]:
     """``POST /sapi/v3/asset/getUserAsset``: assets of which there is some."""
     account, state = context.account, context.state
-    wanted = values.get("asset")
+    asset_filter = values.get("asset")
     rows = []
     for asset in account.assets():
         free, locked = account.free.get(asset, ZERO), account.locked.get(asset, ZERO)
-        if not (free or locked) or wanted not in (None, asset):
+        if not (free or locked) or asset_filter not in (None, asset):
             continue
         row = {
             "asset": asset,
@@ -92,9 +92,9 @@ def user_assets(context: Context, values: Values) -> list[Row]:
         if flag_of(values, "needBtcValuation"):
             worth = next(
                 (
-                    state.last_price(one.name)
-                    for one in state.symbols.values()
-                    if (one.base, one.quote) == (asset, "BTC")
+                    state.last_price(symbol.name)
+                    for symbol in state.symbols.values()
+                    if (symbol.base, symbol.quote) == (asset, "BTC")
                 ),
                 ZERO,
             )

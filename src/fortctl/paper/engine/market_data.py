@@ -101,12 +101,12 @@ def _rows(lines: Iterable[str], name: str) -> Iterator[Trade]:
         try:
             if len(row) != width:
                 raise ValueError
-            found = _parse(row, last_id)
-            if any(not (one.price > 0 and one.quantity > 0 and one.time >= before) for one in found):
+            trades = _parse(row, last_id)
+            if any(not (trade.price > 0 and trade.quantity > 0 and trade.time >= before) for trade in trades):
                 raise ValueError
         except (ValueError, InvalidOperation):
             raise BadInputError(f"line {number} of {name} is no trade in the archive's layout") from None
-        for trade in found:
+        for trade in trades:
             before, last_id = trade.time, trade.id
             yield trade
 
@@ -120,7 +120,7 @@ def _parse(row: list[str], last_id: int) -> list[Trade]:
         number, price, size, _first, _last, time, maker = row[:7]
         return [_trade(int(number), price, size, time, maker)]
     if len(row) == _KLINES:
-        return _of_kline(row, last_id + 1)
+        return _trades_of_kline(row, last_id + 1)
     raise ValueError
 
 
@@ -137,7 +137,7 @@ def _number(text: str) -> Decimal:
     return value
 
 
-def _of_kline(row: list[str], first_id: int) -> list[Trade]:
+def _trades_of_kline(row: list[str], first_id: int) -> list[Trade]:
     """Return the trades that a candle stands for: open, the two extremes, close, a quarter of its volume each.
 
     A rising candle visits its low first, a falling one its high. A price below the one before was sold into the book.
@@ -152,12 +152,12 @@ def _of_kline(row: list[str], first_id: int) -> list[Trade]:
     sizes = [part, part, part, volume - 3 * part]
     prices = [first, low, high, last] if last >= first else [first, high, low, last]
     times = [opens, opens + (closes - opens) // 3, opens + 2 * (closes - opens) // 3, closes]
-    before, found = first, []
+    before, trades = first, []
     for index, (price, size, time) in enumerate(zip(prices, sizes, times, strict=True)):
         if size > 0:
-            found.append(Trade(first_id + index, price, size, time, price < before))
+            trades.append(Trade(first_id + index, price, size, time, price < before))
         before = price
-    return found
+    return trades
 
 
 def _ms(time: int) -> int:

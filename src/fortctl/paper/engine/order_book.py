@@ -103,21 +103,21 @@ class OrderBook:
     def derived(self, side: str) -> Levels:
         """Return (price, quantity) of the recorded market's side (``bids`` or ``asks``), best first."""
         if side == "asks":
-            found = [(self.ask + self.symbol.tick * n, size) for n, size in enumerate(self.ask_sizes)]
+            levels = [(self.ask + self.symbol.tick * n, size) for n, size in enumerate(self.ask_sizes)]
         else:
-            found = [(self.bid - self.symbol.tick * n, size) for n, size in enumerate(self.bid_sizes)]
-        return [(price, size) for price, size in found if size > 0 and price > 0]
+            levels = [(self.bid - self.symbol.tick * n, size) for n, size in enumerate(self.bid_sizes)]
+        return [(price, size) for price, size in levels if size > 0 and price > 0]
 
     def levels(self, side: str) -> Levels:
         """Return the book as everybody sees it: the derived levels, and resting orders that do not cross them."""
-        found = self.derived(side)
+        derived = self.derived(side)
         buying = side == "bids"
         mine = [order for order in self.resting.values() if (order.side == "BUY") == buying]
         if not mine:
-            return found
+            return derived
         opposite = self.derived("asks" if buying else "bids")
         edge = opposite[0][0] if opposite else None
-        sizes = dict(found)
+        sizes = dict(derived)
         for order in mine:
             if edge is None or (order.price < edge if buying else order.price > edge):
                 sizes[order.price] = sizes.get(order.price, ZERO) + _visible(order)
@@ -154,13 +154,13 @@ class OrderBook:
             left -= quantity
             yield Match(order, order.price, quantity, maker=True)
             if self._shows_next_part(order):
-                place = next((n for n, one in enumerate(queue) if one.price != order.price), len(queue))
+                place = next((n for n, other_order in enumerate(queue) if other_order.price != order.price), len(queue))
                 queue.insert(place, order)
 
     def _reached(self, trade: Trade) -> deque[PaperOrder]:
         at_price, price = self.model != "through", trade.price
-        found = [*self.bids.until(price, including=at_price), *self.offers.until(price, including=at_price)]
-        return deque(found)
+        reached = [*self.bids.until(price, including=at_price), *self.offers.until(price, including=at_price)]
+        return deque(reached)
 
     def _shows_next_part(self, order: PaperOrder) -> bool:
         """Let an iceberg whose shown part is gone show the next, at the end of its price's queue."""
@@ -257,7 +257,7 @@ class OrderBook:
         """Return what a market order would give: quote asset for a buy, base asset for a sell by quote amount."""
         buying = order.side == "BUY"
         total, quantity, worth = ZERO, order.left, order.quote_quantity
-        resting: Levels = [(one.price, one.left) for one in self.opposite(order)]
+        resting: Levels = [(other_order.price, other_order.left) for other_order in self.opposite(order)]
         for price, size in sorted([*resting, *self.derived("asks" if buying else "bids")], reverse=not buying):
             if buying:
                 part = min(size, quantity)
@@ -277,7 +277,7 @@ class OrderBook:
     def takeable(self, order: PaperOrder) -> Decimal:
         """Return how much of an order could be filled now (for FOK)."""
         buying = order.side == "BUY"
-        total = sum((one.left for one in self.opposite(order)), ZERO)
+        total = sum((other_order.left for other_order in self.opposite(order)), ZERO)
         for price, size in self.derived("asks" if buying else "bids"):
             if price > order.price if buying else price < order.price:
                 break
@@ -288,14 +288,14 @@ class OrderBook:
 
     def triggered(self, price: Decimal, now: int) -> list[PaperOrder]:
         """Return the waiting orders that a last price fires, oldest first; trailing ones follow the price first."""
-        found = []
+        fired = []
         for order in list(self.waiting.values()):
             before = order.extreme, order.trailing_time
             if fires(order, price, now):
-                found.append(order)
+                fired.append(order)
             elif (order.extreme, order.trailing_time) != before:
                 self.moved.add(order.id)
-        return found
+        return fired
 
 
 def fires(order: PaperOrder, price: Decimal, now: int) -> bool:

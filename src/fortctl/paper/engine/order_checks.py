@@ -58,18 +58,18 @@ def average_price(state: ExchangeState, order: PaperOrder, minutes: int) -> Deci
 def count_orders(order: PaperOrder, book: OrderBook) -> dict[str, int]:
     """Return how many orders of the account count against each filter that concerns an order."""
     mine = book.by_account.get(order.account, {})
-    found = {"MAX_NUM_ORDERS": len(mine)}
+    counts = {"MAX_NUM_ORDERS": len(mine)}
     if order.stop:
-        found["MAX_NUM_ALGO_ORDERS"] = sum(one.stop for one in mine.values())
+        counts["MAX_NUM_ALGO_ORDERS"] = sum(other.stop for other in mine.values())
     if order.iceberg:
-        found["MAX_NUM_ICEBERG_ORDERS"] = sum(bool(one.iceberg) for one in mine.values())
-    return found
+        counts["MAX_NUM_ICEBERG_ORDERS"] = sum(bool(other.iceberg) for other in mine.values())
+    return counts
 
 
 def _position(state: ExchangeState, account: str, base: str, book: OrderBook) -> Decimal:
-    found = state.accounts[account]
-    buys = (one.left for one in book.by_account.get(account, {}).values() if one.side == "BUY")
-    return found.free.get(base, ZERO) + found.locked.get(base, ZERO) + sum(buys, ZERO)
+    holder = state.accounts[account]
+    buys = (other.left for other in book.by_account.get(account, {}).values() if other.side == "BUY")
+    return holder.free.get(base, ZERO) + holder.locked.get(base, ZERO) + sum(buys, ZERO)
 
 
 # -- the matching engine's own checks --------------------------------------------------------------------------

@@ -74,7 +74,7 @@ class OrderLists:
         return sum(
             1
             for number in self._state.open_lists
-            if (found := self._state.lists[number]).account == account and found.symbol == symbol
+            if (order_list := self._state.lists[number]).account == account and order_list.symbol == symbol
         )
 
     def place(self, kind: str, client_id: str, orders: list[PaperOrder], now: int) -> OrderList:
@@ -118,12 +118,12 @@ class OrderLists:
             actions.register(order, now)
         contingency = "OCO" if kind == "OCO" else "OTO"
         ids = [order.id for order in orders]
-        found = OrderList(number, first.account, first.symbol, client_id, contingency, ids, now)
-        state.lists[number] = found
+        order_list = OrderList(number, first.account, first.symbol, client_id, contingency, ids, now)
+        state.lists[number] = order_list
         state.list_by_client_id[first.account, client_id] = number
         state.open_lists[number] = None
-        self._changed(found)
-        self._tell(found, now)
+        self._changed(order_list)
+        self._tell(order_list, now)
         if kind == "OCO":
             self._start_pair(orders[0], orders[1], now)
         else:
@@ -131,7 +131,7 @@ class OrderLists:
                 order.status = "PENDING_NEW"
             actions.start(first, now)
         actions.flush(now)
-        return found
+        return order_list
 
     def _check_oco(self, above: PaperOrder, below: PaperOrder) -> None:
         book = self._state.books[above.symbol]
@@ -150,13 +150,13 @@ class OrderLists:
             if order.status in ("NEW", "PENDING_NEW"):
                 self._actions.start(order, now, hold=order is holder)
 
-    def orders(self, found: OrderList) -> list[PaperOrder]:
-        return [self._state.orders[number] for number in found.orders]
+    def orders(self, order_list: OrderList) -> list[PaperOrder]:
+        return [self._state.orders[number] for number in order_list.orders]
 
     def _partner(self, order: PaperOrder) -> PaperOrder | None:
         """Return the other order of an order's OCO pair, or None."""
-        found = self._state.lists[order.list_id]
-        pair = found.orders if found.contingency == "OCO" else found.orders[1:]
+        order_list = self._state.lists[order.list_id]
+        pair = order_list.orders if order_list.contingency == "OCO" else order_list.orders[1:]
         if order.id not in pair or len(pair) != 2:
             return None
         return self._state.orders[pair[1] if pair[0] == order.id else pair[0]]
@@ -177,37 +177,39 @@ class OrderLists:
 
     def leg_done(self, order: PaperOrder, now: int) -> None:
         """An order of a list has ended: begin the next phase, or end the list."""
-        found = self._state.lists[order.list_id]
-        if not found.open:
+        order_list = self._state.lists[order.list_id]
+        if not order_list.open:
             return
-        orders = self.orders(found)
-        if found.contingency == "OTO" and order.id == found.orders[0]:
+        orders = self.orders(order_list)
+        if order_list.contingency == "OTO" and order.id == order_list.orders[0]:
             if order.status == "FILLED":
-                self._due.append(found)
+                self._due.append(order_list)
             else:
                 self._give_up(orders[1:], now)
         partner = self._partner(order)
         if order.status == "EXPIRED_IN_MATCH" and partner is not None and partner.open:
             # What one held for both is gone with it.
             self._actions.end(partner, "EXPIRED", now)
-        self._finish_if_over(found, now)
+        self._finish_if_over(order_list, now)
 
-    def _finish_if_over(self, found: OrderList, now: int) -> None:
-        if found.open and all(not one.open and one.status != "PENDING_NEW" for one in self.orders(found)):
-            self._finish(found, now)
+    def _finish_if_over(self, order_list: OrderList, now: int) -> None:
+        if order_list.open and all(
+            not member.open and member.status != "PENDING_NEW" for member in self.orders(order_list)
+        ):
+            self._finish(order_list, now)
 
     def begin_phases(self, now: int) -> None:
         """Begin the second phases that are due; what they fill may make others due."""
         while self._due:
-            found = self._due.pop(0)
-            self._second_phase(found, self.orders(found)[1:], now)
-            self._finish_if_over(found, now)
+            order_list = self._due.pop(0)
+            self._second_phase(order_list, self.orders(order_list)[1:], now)
+            self._finish_if_over(order_list, now)
 
-    def _second_phase(self, found: OrderList, pending: list[PaperOrder], now: int) -> None:
+    def _second_phase(self, order_list: OrderList, pending: list[PaperOrder], now: int) -> None:
         """The working order is filled: the pending ones go to the book, or are rejected."""
-        found.status_type = "UPDATED"
-        self._changed(found)
-        self._tell(found, now)
+        order_list.status_type = "UPDATED"
+        self._changed(order_list)
+        self._tell(order_list, now)
         try:
             if len(pending) == 2:
                 self._check_oco(pending[0], pending[1])
@@ -242,33 +244,33 @@ class OrderLists:
 
     def cancel_rest(self, order: PaperOrder, now: int) -> None:
         """One order was cancelled: Binance cancels the whole list."""
-        found = self._state.lists[order.list_id]
-        for one in self.orders(found):
-            if one.open or one.status == "PENDING_NEW":
-                self._actions.end(one, "CANCELED", now)
-        if found.open:
-            self._finish(found, now)
+        order_list = self._state.lists[order.list_id]
+        for member in self.orders(order_list):
+            if member.open or member.status == "PENDING_NEW":
+                self._actions.end(member, "CANCELED", now)
+        if order_list.open:
+            self._finish(order_list, now)
 
-    def cancel(self, found: OrderList, now: int) -> list[PaperOrder]:
+    def cancel(self, order_list: OrderList, now: int) -> list[PaperOrder]:
         """Cancel a list; return the orders that this ended. Raises :class:`errors.BinanceError`."""
-        live = [one for one in self.orders(found) if one.open or one.status == "PENDING_NEW"]
-        if not found.open or not live:
+        live = [member for member in self.orders(order_list) if member.open or member.status == "PENDING_NEW"]
+        if not order_list.open or not live:
             raise errors.UNKNOWN_ORDER
         for order in live:
             self._actions.end(order, "CANCELED", now)
-        self._finish(found, now)
+        self._finish(order_list, now)
         self._actions.flush(now)
-        return self.orders(found)
+        return self.orders(order_list)
 
-    def _finish(self, found: OrderList, now: int) -> None:
-        found.status_type = found.order_status = "ALL_DONE"
-        self._state.open_lists.pop(found.id, None)
-        self._changed(found)
-        self._tell(found, now)
+    def _finish(self, order_list: OrderList, now: int) -> None:
+        order_list.status_type = order_list.order_status = "ALL_DONE"
+        self._state.open_lists.pop(order_list.id, None)
+        self._changed(order_list)
+        self._tell(order_list, now)
 
-    def _changed(self, found: OrderList) -> None:
-        self._state.changed.add(("list", str(found.id)))
+    def _changed(self, order_list: OrderList) -> None:
+        self._state.changed.add(("list", str(order_list.id)))
 
-    def _tell(self, found: OrderList, now: int) -> None:
-        names = [(one.id, one.client_order_id) for one in self.orders(found)]
-        self._reports.report_list(found.account, user_events.list_status(found, names, now))
+    def _tell(self, order_list: OrderList, now: int) -> None:
+        names = [(member.id, member.client_order_id) for member in self.orders(order_list)]
+        self._reports.report_list(order_list.account, user_events.list_status(order_list, names, now))

@@ -98,8 +98,8 @@ class PaperOrder:
 
     def as_json(self) -> tuple[Any, ...]:
         """Return its fields in their order; numbers stay decimals, and are written as texts."""
-        found: tuple[Any, ...] = _FIELDS(self)
-        return found
+        fields: tuple[Any, ...] = _FIELDS(self)
+        return fields
 
     @classmethod
     def from_json(cls, body: list[Any] | dict[str, Any]) -> PaperOrder:

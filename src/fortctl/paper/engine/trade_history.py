@@ -98,18 +98,18 @@ class _Candles:
         opens = time // self.width * self.width
         price, size = trade.price, trade.quantity
         worth = price * size
-        taken, taken_worth = (ZERO, ZERO) if trade.buyer_is_maker else (size, worth)
+        bought, bought_worth = (ZERO, ZERO) if trade.buyer_is_maker else (size, worth)
         # A clock that was set back (a fault) does not tear the order of the candles.
         if self.opens and opens <= self.opens[-1]:
             row = self.rows[-1]
             row.high, row.low, row.close = max(row.high, price), min(row.low, price), price
             row.volume, row.quote, row.count = row.volume + size, row.quote + worth, row.count + 1
-            row.taker_volume, row.taker_quote = row.taker_volume + taken, row.taker_quote + taken_worth
+            row.taker_volume, row.taker_quote = row.taker_volume + bought, row.taker_quote + bought_worth
             row.last_id = number
             return
         closes = opens + self.width - 1
         self.rows.append(
-            Candle(opens, closes, price, price, price, price, size, worth, 1, taken, taken_worth, number, number)
+            Candle(opens, closes, price, price, price, price, size, worth, 1, bought, bought_worth, number, number)
         )
         self.opens.append(opens)
         if self.kept is not None and len(self.rows) > 2 * self.kept:
@@ -226,9 +226,9 @@ class TradeHistory:
                     last.buyer_is_maker,
                 )
             else:
-                found = self._dropped_aggregates + len(self._aggregates) + 1
+                aggregate_id = self._dropped_aggregates + len(self._aggregates) + 1
                 self._aggregates.append(
-                    Aggregate(found, trade.price, trade.quantity, number, number, time, trade.buyer_is_maker)
+                    Aggregate(aggregate_id, trade.price, trade.quantity, number, number, time, trade.buyer_is_maker)
                 )
                 self._aggregate_times.append(time)
         self._aggregated = len(self)
@@ -274,25 +274,25 @@ class TradeHistory:
         rows = source.between(bounds[0][0], bounds[-1][1])
         before = bisect_left(source.opens, bounds[0][0]) - 1
         previous = source.rows[before] if before >= 0 else None
-        found: list[Candle] = []
+        candles: list[Candle] = []
         place = 0
         for low, high in bounds:
-            made: Candle | None = None
+            candle: Candle | None = None
             while place < len(rows) and rows[place].open_time <= high:
-                if made is None:
-                    made = rows[place].copy(low, high)
+                if candle is None:
+                    candle = rows[place].copy(low, high)
                 else:
-                    made.absorb(rows[place])
+                    candle.absorb(rows[place])
                 place += 1
-            if made is None:
+            if candle is None:
                 if previous is None:
                     continue
                 price, number = previous.close, previous.last_id
                 flat = (price, price, price, price, ZERO, ZERO, 0, ZERO, ZERO)
-                made = Candle(low, high, *flat, number + 1, number)
-            previous = made
-            found.append(made)
-        return found
+                candle = Candle(low, high, *flat, number + 1, number)
+            previous = candle
+            candles.append(candle)
+        return candles
 
     def window(self, start: int, end: int) -> Candle | None:
         """Return one candle over the minutes from ``start`` to ``end`` (ms), or None where nothing traded."""

@@ -83,20 +83,20 @@ def execution_report(
     return event | (prevented or {})
 
 
-def list_status(found: OrderList, client_ids: Iterable[tuple[int, str]], now: int) -> dict[str, Any]:
+def list_status(order_list: OrderList, client_ids: Iterable[tuple[int, str]], now: int) -> dict[str, Any]:
     """Return a ``listStatus``; ``client_ids`` are (order id, client order id) of its orders."""
     return {
         "e": "listStatus",
         "E": now,
-        "s": found.symbol,
-        "g": found.id,
-        "c": found.contingency,
-        "l": found.status_type,
-        "L": found.order_status,
+        "s": order_list.symbol,
+        "g": order_list.id,
+        "c": order_list.contingency,
+        "l": order_list.status_type,
+        "L": order_list.order_status,
         "r": "NONE",
-        "C": found.client_id,
+        "C": order_list.client_id,
         "T": now,
-        "O": [{"s": found.symbol, "i": number, "c": name} for number, name in client_ids],
+        "O": [{"s": order_list.symbol, "i": number, "c": name} for number, name in client_ids],
     }
 
 

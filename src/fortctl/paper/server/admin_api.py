@@ -152,7 +152,7 @@ class Admin:
                     await self._server.durable()
                 return _json({"ok": True, "data": data})
             except ValidationError as error:
-                wrong = ", ".join(".".join(str(part) for part in one["loc"]) or "body" for one in error.errors())
+                wrong = ", ".join(".".join(str(part) for part in detail["loc"]) or "body" for detail in error.errors())
                 refusal = BadInputError(f"the request is malformed: {wrong}", hint="see 'fortctl paper --help'")
                 return _json({"ok": False, "error": refusal.as_json()}, 400)
             except (web.RequestPayloadError, HttpProcessingError):
@@ -170,81 +170,81 @@ class Admin:
 
     # -- accounts --------------------------------------------------------------------------------------------------
 
-    async def _create_account(self, asked: NewAccount) -> Body:
-        deposits = {asset: _amount(amount) for asset, amount in asked.deposits.items()}
+    async def _create_account(self, request: NewAccount) -> Body:
+        deposits = {asset: _amount(amount) for asset, amount in request.deposits.items()}
         account = self._server.engine.create_account(
-            asked.name, deposits, self._server.now(), master=asked.master, email=asked.email
+            request.name, deposits, self._server.now(), master=request.master, email=request.email
         )
         return {"name": account.name, "uid": account.uid, "email": account.email, "master": account.master}
 
-    async def _edit_account(self, asked: AccountEdit) -> Body:
-        account = self._server.engine.state.account(asked.name)
-        if asked.pays_in_bnb is not None:
-            account.pays_in_bnb = asked.pays_in_bnb
-        if asked.can_trade is not None:
-            account.can_trade = asked.can_trade
-        self._server.engine.state.changed.add(("account", asked.name))
+    async def _edit_account(self, request: AccountEdit) -> Body:
+        account = self._server.engine.state.account(request.name)
+        if request.pays_in_bnb is not None:
+            account.pays_in_bnb = request.pays_in_bnb
+        if request.can_trade is not None:
+            account.can_trade = request.can_trade
+        self._server.engine.state.changed.add(("account", request.name))
         return {"account": account.as_json()}
 
-    async def _list_accounts(self, asked: EmptyRequest) -> Body:
+    async def _list_accounts(self, request: EmptyRequest) -> Body:
         return {"accounts": [account.as_json() for account in self._server.engine.state.accounts.values()]}
 
-    async def _deposit(self, asked: Deposit) -> Body:
-        name = asked.account or DEFAULT_ACCOUNT
-        self._server.engine.deposit(name, asked.asset, _amount(asked.amount), self._server.now())
-        return {"account": name, "asset": asked.asset, "amount": asked.amount}
+    async def _deposit(self, request: Deposit) -> Body:
+        name = request.account or DEFAULT_ACCOUNT
+        self._server.engine.deposit(name, request.asset, _amount(request.amount), self._server.now())
+        return {"account": name, "asset": request.asset, "amount": request.amount}
 
     # -- keys ------------------------------------------------------------------------------------------------------
 
-    async def _create_key(self, asked: NewKey) -> Body:
+    async def _create_key(self, request: NewKey) -> Body:
         """Make a key; the one answer that holds a secret, as Binance shows it once."""
-        ips = [str(ip) for ip in asked.ips or ()]
-        permissions = check_permissions(asked.permissions, ips)
+        ips = [str(ip) for ip in request.ips or ()]
+        permissions = check_permissions(request.permissions, ips)
         now, api_key = self._server.now(), new_api_key()
-        shown: Body = {"name": asked.name, "type": asked.type, "api_key": api_key}
+        answer: Body = {"name": request.name, "type": request.type, "api_key": api_key}
         secret = public = ""
-        if asked.type == "hmac":
-            secret = shown["secret_key"] = new_api_key()
-        elif asked.public_key:
-            public = _check_public(asked.type, asked.public_key)
+        if request.type == "hmac":
+            secret = answer["secret_key"] = new_api_key()
+        elif request.public_key:
+            public = _check_public(request.type, request.public_key)
         else:
-            shown["private_key"], public = _make_pair(asked.type)
-        expires = now + int(asked.expires_in * 1000) if asked.expires_in is not None else None
-        account = asked.account or DEFAULT_ACCOUNT
+            answer["private_key"], public = _make_pair(request.type)
+        expires = now + int(request.expires_in * 1000) if request.expires_in is not None else None
+        account = request.account or DEFAULT_ACCOUNT
         self._server.engine.add_key(
-            ApiKey(asked.name, account, api_key, asked.type, permissions, now, secret, public, tuple(ips), expires)
+            ApiKey(request.name, account, api_key, request.type, permissions, now, secret, public, tuple(ips), expires)
         )
-        return {**shown, "permissions": list(permissions)}
+        return {**answer, "permissions": list(permissions)}
 
-    async def _edit_key(self, asked: KeyEdit) -> Body:
-        key = self._server.engine.state.key_named(asked.name)
-        ips = [str(ip) for ip in asked.ips] if asked.ips is not None else list(key.ips)
-        key.permissions = check_permissions(list(asked.permissions or key.permissions), ips)
+    async def _edit_key(self, request: KeyEdit) -> Body:
+        key = self._server.engine.state.key_named(request.name)
+        ips = [str(ip) for ip in request.ips] if request.ips is not None else list(key.ips)
+        key.permissions = check_permissions(list(request.permissions or key.permissions), ips)
         key.ips = tuple(ips)
-        if asked.expires_in is not None:
-            key.trading_expires_at = self._server.now() + int(asked.expires_in * 1000)
+        if request.expires_in is not None:
+            key.trading_expires_at = self._server.now() + int(request.expires_in * 1000)
         self._server.engine.state.changed.add(("key", key.api_key))
         return {"key": key.shown()}
 
-    async def _delete_key(self, asked: Named) -> Body:
+    async def _delete_key(self, request: Named) -> Body:
         """Delete a key: it is refused from the next request on, and what it had opened is ended."""
-        return {"deleted": self._server.engine.delete_key(asked.name).shown()}
+        return {"deleted": self._server.engine.delete_key(request.name).shown()}
 
-    async def _list_keys(self, asked: EmptyRequest) -> Body:
+    async def _list_keys(self, request: EmptyRequest) -> Body:
         return {"keys": [key.shown() for key in self._server.engine.state.keys.values()]}
 
     # -- the market ------------------------------------------------------------------------------------------------
 
-    async def _market(self, asked: MarketAction) -> Body:
+    async def _market(self, request: MarketAction) -> Body:
         replay = self._server.replay
-        if asked.action == "pause":
+        if request.action == "pause":
             replay.pause()
-        elif asked.action == "resume":
+        elif request.action == "resume":
             replay.resume(self._server.clock.monotonic())
-        elif asked.action == "step":
-            await replay.step(asked.count)
-        elif asked.action == "jump":
-            replay.jump_to(int(len(replay.rows) * asked.percent / 100), self._server.now())
+        elif request.action == "step":
+            await replay.step(request.count)
+        elif request.action == "jump":
+            replay.jump_to(int(len(replay.rows) * request.percent / 100), self._server.now())
         engine = self._server.engine
         prices = {name: f"{book.last.price:.8f}" if book.last else None for name, book in engine.state.books.items()}
         return {
@@ -257,47 +257,47 @@ class Admin:
             "ended": replay.ended,
         }
 
-    async def _edit_symbol(self, asked: SymbolEdit) -> Body:
-        return {"symbol": self._server.engine.edit_symbol(asked.symbol, dict(asked.changes)).info()}
+    async def _edit_symbol(self, request: SymbolEdit) -> Body:
+        return {"symbol": self._server.engine.edit_symbol(request.symbol, dict(request.changes)).info()}
 
-    async def _list_orders(self, asked: WhichOrders) -> Body:
+    async def _list_orders(self, request: WhichOrders) -> Body:
         """List orders, newest first."""
         names = ("id", "account", "symbol", "client_order_id", "side", "type", "status", "time")
         rows: list[Body] = []
         for order in reversed(self._server.engine.state.orders.values()):
-            if asked.account not in (None, order.account) or (asked.open and not order.open):
+            if request.account not in (None, order.account) or (request.open and not order.open):
                 continue
             numbers = {"price": order.price, "quantity": order.quantity, "executed": order.executed}
             rows.append({name: getattr(order, name) for name in names} | {n: f"{v:.8f}" for n, v in numbers.items()})
-            if len(rows) == asked.limit:
+            if len(rows) == request.limit:
                 break
         return {"orders": rows}
 
     # -- faults and requests ---------------------------------------------------------------------------------------
 
-    async def _set_fault(self, asked: NewFault) -> Body:
+    async def _set_fault(self, request: NewFault) -> Body:
         server = self._server
         fault = server.faults.set(
-            asked.kind,
-            method=asked.method,
-            path=asked.path,
-            after=asked.after,
-            count=asked.count,
-            until=server.clock.monotonic() + asked.lasts if asked.lasts is not None else None,
+            request.kind,
+            method=request.method,
+            path=request.path,
+            after=request.after,
+            count=request.count,
+            until=server.clock.monotonic() + request.lasts if request.lasts is not None else None,
             since=server.clock.monotonic(),
         )
         if fault.kind == "ws-cut":
             fault.hits = server.hub.cut_all()
         return {"fault": fault.as_json()}
 
-    async def _clear_faults(self, asked: WhichFault) -> Body:
-        return {"cleared": self._server.faults.clear(asked.id)}
+    async def _clear_faults(self, request: WhichFault) -> Body:
+        return {"cleared": self._server.faults.clear(request.id)}
 
-    async def _list_faults(self, asked: EmptyRequest) -> Body:
-        return {"faults": [fault.as_json() for fault in self._server.faults.set_faults], "kinds": list(KINDS)}
+    async def _list_faults(self, request: EmptyRequest) -> Body:
+        return {"faults": [fault.as_json() for fault in self._server.faults.entries], "kinds": list(KINDS)}
 
-    async def _requests(self, asked: Since) -> Body:
-        return {"requests": self._server.log.since(asked.since)}
+    async def _requests(self, request: Since) -> Body:
+        return {"requests": self._server.log.since(request.since)}
 
 
 def _json(document: Any, status: int = 200) -> web.Response:
@@ -336,9 +336,9 @@ def _make_pair(kind: str) -> tuple[str, str]:
 
 
 def _check_public(kind: str, pem: str) -> str:
-    found = read_public_key(pem)
-    if found is None:
+    public = read_public_key(pem)
+    if public is None:
         raise BadInputError("the public key is no PEM of an Ed25519 key, or of an RSA key of 2048 to 4096 bits")
-    if found[0] != kind:
+    if public[0] != kind:
         raise BadInputError(f"the public key is not of type {kind}")
-    return found[1]
+    return public[1]

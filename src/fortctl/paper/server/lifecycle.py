@@ -52,7 +52,7 @@ class RunningServer:
         """Send ``serverShutdown`` on every WebSocket, answer what is being written, close."""
         server = self.server
         self.background.cancel()
-        server.hub.shut_down(server.now())
+        server.hub.announce_shutdown(server.now())
         await asyncio.sleep(0.02)
         server.hub.cut_all(WSCloseCode.GOING_AWAY)
         server.remove_server_file()

@@ -1,4 +1,4 @@
-"""Market streams: which names exist, and what is told on each (web-socket-streams.md). No I/O but the hub's queues."""
+"""Market streams: which names exist, and what each publishes (web-socket-streams.md). No I/O but the hub's queues."""
 
 from __future__ import annotations
 
@@ -36,11 +36,11 @@ def _exists(kind: str, more: str) -> bool:
 
 
 class Publisher:
-    """Tells the market streams: some with each trade, the others at their pace.
+    """Publishes the market streams: some with each trade, the others at their pace.
 
     Args:
         state: what is published.
-        hub: who is told.
+        hub: the subscriptions.
     """
 
     def __init__(self, state: ExchangeState, hub: SubscriptionHub) -> None:
@@ -48,9 +48,9 @@ class Publisher:
         self._hub = hub
         self._best: dict[str, tuple[Any, ...]] = {}
         self._aggregate: dict[str, int] = {}
-        # stream → what was told last
+        # stream → what was published last
         self._books: dict[str, tuple[int, dict[str, dict[str, str]]]] = {}
-        # stream → prices of snapshots that were served since it was told
+        # stream → prices of snapshots that clients received since then
         self._served: dict[str, dict[str, set[str]]] = {}
         self._partial: dict[str, int] = {}
         self._candles: dict[str, tuple[int, int, int, bool]] = {}
@@ -60,12 +60,12 @@ class Publisher:
     # -- with each trade -------------------------------------------------------------------------------------------
 
     def publish_trade(self, symbol: str, trade: Trade, now: int) -> None:
-        """Tell what a trade changes at once."""
-        listening = self._hub.markets
-        if not listening:
+        """Publish what a trade changes at once."""
+        subscribed = self._hub.markets
+        if not subscribed:
             return
         low, number = symbol.lower(), self._state.history[symbol].row(-1)[0]
-        if f"{low}@trade" in listening:
+        if f"{low}@trade" in subscribed:
             event = {
                 "e": "trade",
                 "E": now,
@@ -77,14 +77,14 @@ class Publisher:
                 "m": trade.buyer_is_maker,
                 "M": True,
             }
-            self._hub.tell_market(f"{low}@trade", event)
-        if f"{low}@aggTrade" in listening:
-            self._tell_aggregates(symbol, now, closed=True)
-        if f"{low}@bookTicker" in listening:
-            self._tell_best(symbol)
+            self._hub.publish(f"{low}@trade", event)
+        if f"{low}@aggTrade" in subscribed:
+            self._publish_aggregates(symbol, now, closed=True)
+        if f"{low}@bookTicker" in subscribed:
+            self._publish_best(symbol)
 
-    def _tell_aggregates(self, symbol: str, now: int, *, closed: bool) -> None:
-        """Tell the aggregates that are complete; without ``closed`` also the last one."""
+    def _publish_aggregates(self, symbol: str, now: int, *, closed: bool) -> None:
+        """Publish the aggregates that are complete; without ``closed`` also the last candle."""
         history = self._state.history[symbol]
         last = history.aggregates(1)
         if not last:
@@ -94,18 +94,19 @@ class Publisher:
         if until < first:
             self._aggregate.setdefault(symbol, first - 1)
             return
-        for one in history.aggregates(until - first + 1, first=first):
-            event = {"e": "aggTrade", "E": now, "s": symbol, "a": one.id, "p": text(one.price)}
-            event |= {"q": text(one.quantity), "f": one.first_id, "l": one.last_id, "T": one.time}
-            self._hub.tell_market(f"{symbol.lower()}@aggTrade", {**event, "m": one.buyer_is_maker, "M": True})
+        for aggregate in history.aggregates(until - first + 1, first=first):
+            event = {"e": "aggTrade", "E": now, "s": symbol, "a": aggregate.id, "p": text(aggregate.price)}
+            event |= {"q": text(aggregate.quantity), "f": aggregate.first_id, "l": aggregate.last_id}
+            event |= {"T": aggregate.time, "m": aggregate.buyer_is_maker, "M": True}
+            self._hub.publish(f"{symbol.lower()}@aggTrade", event)
         self._aggregate[symbol] = until
 
-    def _tell_best(self, symbol: str) -> None:
+    def _publish_best(self, symbol: str) -> None:
         best = best_row(self._state, symbol)
-        seen = tuple(best.values())
-        if self._best.get(symbol) == seen:
+        prices = tuple(best.values())
+        if self._best.get(symbol) == prices:
             return
-        self._best[symbol] = seen
+        self._best[symbol] = prices
         event = {
             "u": self._state.books[symbol].update_id,
             "s": symbol,
@@ -114,26 +115,26 @@ class Publisher:
             "a": best["askPrice"],
             "A": best["askQty"],
         }
-        self._hub.tell_market(f"{symbol.lower()}@bookTicker", event)
+        self._hub.publish(f"{symbol.lower()}@bookTicker", event)
 
     # -- at their pace ---------------------------------------------------------------------------------------------
 
     def tick(self, now: int) -> None:
-        """Tell what is due; to be called every 100 ms."""
+        """Publish what is due; to be called every 100 ms."""
         for name in list(self._hub.markets):
             if name.startswith("!"):
-                self._tell_all(name, now)
+                self._publish_all(name, now)
                 continue
             if name not in self._known:
-                found = parse(name)
-                exists = found is not None and found[0] in self._state.symbols and _exists(*found[1:])
-                self._known[name] = found if exists else None
+                parts = parse(name)
+                exists = parts is not None and parts[0] in self._state.symbols and _exists(*parts[1:])
+                self._known[name] = parts if exists else None
             known = self._known[name]
             if known is not None:
-                self._tell(name, *known, now)
+                self._publish(name, *known, now)
 
     def forget(self, name: str) -> None:
-        """Nobody listens to a stream any more."""
+        """Forget what was published on a stream: its last subscription has ended."""
         self._known.pop(name, None)
         if name.startswith("!"):
             for symbol in self._state.symbols:
@@ -144,28 +145,28 @@ class Publisher:
         self._candles.pop(name, None)
         self._paced.pop(name, None)
 
-    def _tell(self, name: str, symbol: str, kind: str, more: str, now: int) -> None:
+    def _publish(self, name: str, symbol: str, kind: str, more: str, now: int) -> None:
         if kind == "aggTrade":
-            self._tell_aggregates(symbol, now, closed=False)
+            self._publish_aggregates(symbol, now, closed=False)
         elif kind == "bookTicker":
-            self._tell_best(symbol)
+            self._publish_best(symbol)
         elif kind.startswith("kline_"):
-            self._tell_kline(name, symbol, kind.removeprefix("kline_"), more, now)
+            self._publish_kline(name, symbol, kind.removeprefix("kline_"), more, now)
         elif kind == "depth" and more in ("", "100ms", "1000ms"):
-            self._tell_diff(name, symbol, FAST_MS if more == "100ms" else SLOW_MS, now)
+            self._publish_diff(name, symbol, FAST_MS if more == "100ms" else SLOW_MS, now)
         elif kind in ("depth5", "depth10", "depth20") and more in ("", "100ms", "1000ms"):
-            self._tell_partial(name, symbol, int(kind[5:]), FAST_MS if more == "100ms" else SLOW_MS, now)
+            self._publish_partial(name, symbol, int(kind[5:]), FAST_MS if more == "100ms" else SLOW_MS, now)
         elif not more and self._due(name, symbol, now):
             event = self._ticker(kind, symbol, now)
             if event is not None:
-                self._hub.tell_market(name, event)
+                self._hub.publish(name, event)
 
     def _due(self, name: str, symbol: str, now: int) -> bool:
-        """Return whether a second has gone by since a stream was told, and something has happened."""
-        at, length = self._paced.get(name, (0, -1))
+        """Return whether a second has passed since a stream's last event, and something has traded since."""
+        published, known = self._paced.get(name, (0, -1))
         here = self._state.history[symbol].times
         latest = here[-1] if here else 0
-        if now - at < SLOW_MS or length == latest:
+        if now - published < SLOW_MS or known == latest:
             return False
         self._paced[name] = (now, latest)
         return True
@@ -185,9 +186,9 @@ class Publisher:
         return None
 
     def _mini(self, symbol: str, now: int) -> Row:
-        one = Statistics(self._state, symbol, now - DAY_MS, now).candle
-        prices = {"c": text(one.close), "o": text(one.open), "h": text(one.high), "l": text(one.low)}
-        volumes = {"v": text(one.volume), "q": text(one.quote)}
+        candle = Statistics(self._state, symbol, now - DAY_MS, now).candle
+        prices = {"c": text(candle.close), "o": text(candle.open), "h": text(candle.high), "l": text(candle.low)}
+        volumes = {"v": text(candle.volume), "q": text(candle.quote)}
         return {"e": "24hrMiniTicker", "E": now, "s": symbol, **prices, **volumes}
 
     def _day(self, symbol: str, now: int) -> Row:
@@ -237,8 +238,8 @@ class Publisher:
         }
         return {"e": f"{size}Ticker", "E": now, "s": symbol, **{short: row[long] for short, long in letters.items()}}
 
-    def _tell_all(self, name: str, now: int) -> None:
-        """Tell an all-market stream: the symbols that have changed."""
+    def _publish_all(self, name: str, now: int) -> None:
+        """Publish an all-market stream: the symbols that have changed."""
         rows = []
         for symbol in self._state.symbols:
             key = f"{name}/{symbol}"
@@ -247,11 +248,11 @@ class Publisher:
             elif name[:8] == "!ticker_" and name[8:].removesuffix("@arr") in WINDOWS and self._due(key, symbol, now):
                 rows.append(self._window(name[8:].removesuffix("@arr"), symbol, now))
         if rows:
-            self._hub.tell_market(name, rows)
+            self._hub.publish(name, rows)
 
     # -- candles ---------------------------------------------------------------------------------------------------
 
-    def _tell_kline(self, name: str, symbol: str, interval: str, more: str, now: int) -> None:
+    def _publish_kline(self, name: str, symbol: str, interval: str, more: str, now: int) -> None:
         if interval not in INTERVALS or more not in ("", "+08:00"):
             return
         offset = ZONE_MS if more else 0
@@ -259,18 +260,18 @@ class Publisher:
         if not rows:
             return
         current = rows[-1]
-        opens, count, at, closed = self._candles.get(name, (current.open_time, -1, 0, False))
+        opens, count, published, closed = self._candles.get(name, (current.open_time, -1, 0, False))
         if opens != current.open_time and not closed and len(rows) == 2:
-            self._hub.tell_market(name, _kline(symbol, interval, rows[0], now, closed=True))
-            count, at, closed = -1, 0, False
+            self._hub.publish(name, _kline(symbol, interval, rows[0], now, closed=True))
+            count, published, closed = -1, 0, False
         elif opens != current.open_time:
-            count, at, closed = -1, 0, False
+            count, published, closed = -1, 0, False
         over = now > current.close_time
         pace = SLOW_MS if interval == "1s" else KLINE_MS
-        if (over and not closed) or (current.count != count and now - at >= pace):
-            self._hub.tell_market(name, _kline(symbol, interval, current, now, closed=over))
-            count, at, closed = current.count, now, over
-        self._candles[name] = (current.open_time, count, at, closed)
+        if (over and not closed) or (current.count != count and now - published >= pace):
+            self._hub.publish(name, _kline(symbol, interval, current, now, closed=over))
+            count, published, closed = current.count, now, over
+        self._candles[name] = (current.open_time, count, published, closed)
 
     # -- the book --------------------------------------------------------------------------------------------------
 
@@ -279,9 +280,9 @@ class Publisher:
         return {side: {text(price): text(size) for price, size in book.levels(side)} for side in ("bids", "asks")}
 
     def note_snapshot(self, symbol: str, snapshot: Row) -> None:
-        """Note a snapshot that somebody was given between two differences.
+        """Note the prices of a snapshot that a client received between two differences.
 
-        What stands in it has to be in the next difference, also where that has come and gone since the last one.
+        The next difference has to state each of them, even a level that appeared and vanished since the last candle.
         """
         for name in self._books:
             if name.startswith(f"{symbol.lower()}@depth"):
@@ -289,8 +290,8 @@ class Publisher:
                 for side in ("bids", "asks"):
                     prices[side].update(price for price, _size in snapshot[side])
 
-    def _tell_diff(self, name: str, symbol: str, pace: int, now: int) -> None:
-        """Tell what changed since the last time, with the update ids that it spans."""
+    def _publish_diff(self, name: str, symbol: str, pace: int, now: int) -> None:
+        """Publish what changed since the last difference, with the update ids that it spans."""
         update_id = self._state.books[symbol].update_id
         if name not in self._books:
             self._books[name] = (update_id, self._sides(symbol))
@@ -310,40 +311,40 @@ class Publisher:
             gone = dict.fromkeys((*before[side], *sorted(known)))
             changes[side] = changed + [[price, "0.00000000"] for price in gone if price not in rows]
         event = {"e": "depthUpdate", "E": now, "s": symbol, "U": before_id + 1, "u": update_id}
-        self._hub.tell_market(name, {**event, "b": changes["bids"], "a": changes["asks"]})
+        self._hub.publish(name, {**event, "b": changes["bids"], "a": changes["asks"]})
         self._books[name] = (update_id, sides)
         self._paced[name] = (now, 0)
 
-    def _tell_partial(self, name: str, symbol: str, count: int, pace: int, now: int) -> None:
+    def _publish_partial(self, name: str, symbol: str, count: int, pace: int, now: int) -> None:
         book = self._state.books[symbol]
         if self._partial.get(name) == book.update_id or now - self._paced.get(name, (0, 0))[0] < pace:
             return
         rows = {
             side: [[text(price), text(size)] for price, size in book.levels(side)[:count]] for side in ("bids", "asks")
         }
-        self._hub.tell_market(name, {"lastUpdateId": book.update_id, **rows})
+        self._hub.publish(name, {"lastUpdateId": book.update_id, **rows})
         self._partial[name] = book.update_id
         self._paced[name] = (now, 0)
 
 
-def _kline(symbol: str, interval: str, one: Candle, now: int, *, closed: bool) -> Row:
-    candle = {
-        "t": one.open_time,
-        "T": one.close_time,
+def _kline(symbol: str, interval: str, candle: Candle, now: int, *, closed: bool) -> Row:
+    fields = {
+        "t": candle.open_time,
+        "T": candle.close_time,
         "s": symbol,
         "i": interval,
-        "f": one.first_id if one.count else -1,
-        "L": one.last_id if one.count else -1,
-        "o": text(one.open),
-        "c": text(one.close),
-        "h": text(one.high),
-        "l": text(one.low),
-        "v": text(one.volume),
-        "n": one.count,
+        "f": candle.first_id if candle.count else -1,
+        "L": candle.last_id if candle.count else -1,
+        "o": text(candle.open),
+        "c": text(candle.close),
+        "h": text(candle.high),
+        "l": text(candle.low),
+        "v": text(candle.volume),
+        "n": candle.count,
         "x": closed,
-        "q": text(one.quote),
-        "V": text(one.taker_volume),
-        "Q": text(one.taker_quote),
+        "q": text(candle.quote),
+        "V": text(candle.taker_volume),
+        "Q": text(candle.taker_quote),
         "B": "0",
     }
-    return {"e": "kline", "E": now, "s": symbol, "k": candle}
+    return {"e": "kline", "E": now, "s": symbol, "k": fields}

@@ -1,4 +1,8 @@
-"""REST as Binance speaks it: parsing, security, headers, errors (rest-api.md)."""
+"""REST requests: parsing, authentication, headers, errors (rest-api.md).
+
+A request passes ``handle`` (the connection and the log), ``_with_fault``, ``answer`` (results and refusals), ``_answer``
+(weights and parameters) and ``_execute`` (authentication, the call).
+"""
 
 from __future__ import annotations
 
@@ -29,14 +33,14 @@ LISTEN_KEYS = ("/api/v3/userDataStream", "/api/v1/userDataStream")
 UID_WEIGHT = 3000
 LOGGED = 200
 PLAIN = re.compile(r"[A-Za-z0-9_.=&-]*")
-# A body that is not what its headers say, or that ends before it should.
+# A body that does not match its headers, or that ends early.
 UNREADABLE = (web.RequestPayloadError, HttpProcessingError)
 MOST_PARAMETERS = 200
 _KNOWN_PATHS = {path for _method, path in CALLS}
 
 
 class ConnectionCutError(Exception):
-    """The connection is to be cut here."""
+    """The connection has to be cut now."""
 
 
 @dataclass(slots=True)
@@ -46,7 +50,7 @@ class HttpRequest:
     Attributes:
         path, query: the target's parts, as sent.
         api_key, unit: the headers ``X-MBX-APIKEY`` and ``X-MBX-TIME-UNIT``.
-        entry: what the request log will say of it.
+        entry: its entry of the request log; without signature and API key.
     """
 
     method: str
@@ -61,7 +65,7 @@ class HttpRequest:
 
 @dataclass(slots=True)
 class HttpResponse:
-    """The answer to an HTTP request."""
+    """The response to an HTTP request."""
 
     status: int
     body: bytes
@@ -74,22 +78,22 @@ class Rest:
     def __init__(self, server: PaperServer) -> None:
         self._server = server
 
-    async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
-        """Answer a request, under the fault that it meets if there is one."""
-        server, method = self._server, request.method
-        path, _, query = request.raw_path.partition("?")
-        api_key, unit = request.headers.get("X-MBX-APIKEY", ""), request.headers.get("X-MBX-TIME-UNIT")
+    async def handle(self, http: web.BaseRequest) -> web.StreamResponse:
+        """Answer a request, under the fault that applies to it if there is one."""
+        server, method = self._server, http.method
+        path, _, query = http.raw_path.partition("?")
+        api_key, unit = http.headers.get("X-MBX-APIKEY", ""), http.headers.get("X-MBX-TIME-UNIT")
         entry: dict[str, Any] = {"method": method[:LOGGED], "path": _clean(path)[:LOGGED], "via": "rest"}
-        asked = HttpRequest(method, path, query, "", api_key, unit, request.remote or "", entry)
+        request = HttpRequest(method, path, query, "", api_key, unit, http.remote or "", entry)
         fault = None
-        if server.faults.set_faults:
-            fault = server.faults.hit("request", method, path, server.clock.monotonic())
+        if server.faults.entries:
+            fault = server.faults.match("request", method, path, server.clock.monotonic())
         try:
             if fault is not None and fault.kind == "cut-before":
                 entry["fault"] = fault.kind
                 raise ConnectionCutError
-            asked.body = (await request.read()).decode("utf-8", "surrogateescape")
-            answered = await self._with_fault(request, asked, fault)
+            request.body = (await http.read()).decode("utf-8", "surrogateescape")
+            response = await self._with_fault(http, request, fault)
         except web.HTTPException as refused:
             server.log.add({**entry, "status": refused.status})
             return _response(_html(refused.status))
@@ -98,120 +102,118 @@ class Rest:
             return _response(_html(400))
         except ConnectionCutError:
             server.log.add({**entry, "status": 0})
-            if request.transport is not None:
-                request.transport.abort()
+            if http.transport is not None:
+                http.transport.abort()
             return web.Response(status=500)
-        server.log.add({**entry, "status": answered.status})
-        return answered
+        server.log.add({**entry, "status": response.status})
+        return response
 
-    async def _with_fault(
-        self, request: web.BaseRequest, asked: HttpRequest, fault: Fault | None
-    ) -> web.StreamResponse:
+    async def _with_fault(self, http: web.BaseRequest, request: HttpRequest, fault: Fault | None) -> web.StreamResponse:
         kind = fault.kind if fault is not None else ""
         if kind:
-            asked.entry["fault"] = kind
+            request.entry["fault"] = kind
         if kind == "slow" and fault is not None:
             await asyncio.sleep(fault.value)
         early = early_answer(kind, self._server.now())
         if early is not None:
             with suppress(errors.BinanceError):
-                _describe(asked)
+                _describe(request)
             if kind.startswith("code-") or kind in ("http-404", "http-418", "http-429"):
-                # What the exchange itself refuses bears its headers; what a firewall or a gateway says does not.
+                # The exchange's own refusals have its headers; those of a firewall or a gateway do not.
                 early.headers["x-mbx-uuid"] = f"{random.getrandbits(128):032x}"
                 limits, seconds = self._server.limits, self._server.seconds()
-                self._weight_headers(early.headers, "", limits.used(asked.address, seconds))
+                self._weight_headers(early.headers, "", limits.used(request.address, seconds))
             return _response(early)
-        reply = self.answer(asked)
+        response = self.answer(request)
         try:
             await self._server.durable()
         except errors.BinanceError as refusal:
-            return _response(not_kept(asked, refusal))
+            return _response(not_kept(request, refusal))
         if kind == "executed-1007":
             text, status = CODES[-1007]
-            return _response(_json({"code": -1007, "msg": text}, status, reply.headers))
+            return _response(_json({"code": -1007, "msg": text}, status, response.headers))
         if kind == "cut-after-execute":
             raise ConnectionCutError
         if kind == "wrong-type":
-            reply.headers["Content-Type"] = "text/html"
+            response.headers["Content-Type"] = "text/html"
         if kind == "truncated":
-            reply.body = reply.body[: len(reply.body) // 2]
+            response.body = response.body[: len(response.body) // 2]
         if kind == "cut-body":
-            return await _half(request, reply.body)
-        return _response(reply)
+            return await _send_half(http, response.body)
+        return _response(response)
 
-    def answer(self, asked: HttpRequest) -> HttpResponse:
-        """Carry a request out; its effect is durable when the server's commit is."""
+    def answer(self, request: HttpRequest) -> HttpResponse:
+        """Execute a request, or refuse it; its effect is durable when the server's commit is."""
         headers = {"x-mbx-uuid": f"{random.getrandbits(128):032x}"}
         try:
-            return self._answer(asked, headers)
+            return self._answer(request, headers)
         except errors.BinanceError as refusal:
-            asked.entry["code"] = refusal.code
+            request.entry["code"] = refusal.code
             if isinstance(refusal, RateLimitedError):
                 headers["Retry-After"] = str(refusal.retry_after)
             return _json(refusal.body(), refusal.status, headers)
 
-    def _answer(self, asked: HttpRequest, headers: dict[str, str]) -> HttpResponse:
-        server, call = self._server, CALLS.get((asked.method, asked.path))
+    def _answer(self, request: HttpRequest, headers: dict[str, str]) -> HttpResponse:
+        server, call = self._server, CALLS.get((request.method, request.path))
         if call is None:
             with suppress(errors.BinanceError):
-                _describe(asked)
-            self._spend(asked, headers, 0)
-            return _unknown(asked.method, asked.path)
+                _describe(request)
+            self._spend(request, headers, 0)
+            return _unknown(request.method, request.path)
         try:
-            values = _describe(asked)
-            micros = unit_of(asked.unit)
+            values = _describe(request)
+            micros = unit_of(request.unit)
             if micros is None:
                 text = "Invalid value for time unit; expected either MICROSECOND or MILLISECOND."
                 raise errors.BinanceError(-1194, text)
-            weight = call.weighs(values)
+            weight = call.weight_of(values)
         except errors.BinanceError:
-            # What cannot be read weighs 1, and a banned address hears of its ban.
-            self._spend(asked, headers, 1)
+            # A request that cannot be read weighs 1, and is refused if its address is banned.
+            self._spend(request, headers, 1)
             raise
-        sapi = asked.path.startswith("/sapi/")
+        sapi = request.path.startswith("/sapi/")
         pool = "" if not sapi else "uid:" if weight >= UID_WEIGHT else "sapi:"
-        self._spend(asked, headers, weight, pool)
-        _check_places(call, asked.query, values)
-        answer = self._carry_out(asked, call, values, sapi=sapi)
-        seconds, account = server.seconds(), asked.entry.get("account")
+        self._spend(request, headers, weight, pool)
+        _check_places(call, request.query, values)
+        answer = self._execute(request, call, values, sapi=sapi)
+        seconds, account = server.seconds(), request.entry.get("account")
         if call.free:
-            self._weight_headers(headers, pool, server.limits.refund(asked.address, weight, seconds))
+            self._weight_headers(headers, pool, server.limits.refund(request.address, weight, seconds))
         if call.orders and account:
             tens, days = server.limits.order_counts(account, seconds)
             headers["X-MBX-ORDER-COUNT-10S"], headers["X-MBX-ORDER-COUNT-1D"] = str(tens), str(days)
         if micros:
-            answer = answer_in_micros(answer, klines=asked.path.lower().endswith("klines"))
+            answer = answer_in_micros(answer, klines=request.path.lower().endswith("klines"))
         return _json(answer, 200, headers)
 
-    def _spend(self, asked: HttpRequest, headers: dict[str, str], weight: int, pool: str = "") -> None:
-        """Count a request's weight, and state what is used. Raises :class:`RateLimitedError`."""
+    def _spend(self, request: HttpRequest, headers: dict[str, str], weight: int, pool: str = "") -> None:
+        """Count a request's weight, and put what is used into the headers. Raises :class:`RateLimitedError`."""
         limits, seconds = self._server.limits, self._server.seconds()
         try:
-            self._weight_headers(headers, pool, limits.spend(asked.address, weight, seconds, pool))
+            self._weight_headers(headers, pool, limits.spend(request.address, weight, seconds, pool))
         except RateLimitedError:
             if not pool:
-                self._weight_headers(headers, pool, limits.used(asked.address, seconds))
+                self._weight_headers(headers, pool, limits.used(request.address, seconds))
             raise
 
-    def _carry_out(self, asked: HttpRequest, call: Call, values: dict[str, str], *, sapi: bool) -> Any:
+    def _execute(self, request: HttpRequest, call: Call, values: dict[str, str], *, sapi: bool) -> Any:
         server = self._server
         key, fault = None, ""
         if call.security != "NONE":
-            if server.faults.set_faults:
-                met = server.faults.hit("key", asked.method, asked.path, server.clock.monotonic())
-                fault = met.kind if met is not None else ""
-            bare_query, signature = authentication.strip_signature(asked.query) if asked.query else ("", "")
-            bare_body, in_body = authentication.strip_signature(asked.body) if asked.body else ("", "")
+            if server.faults.entries:
+                matching = server.faults.match("key", request.method, request.path, server.clock.monotonic())
+                fault = matching.kind if matching is not None else ""
+            bare_query, signature = authentication.strip_signature(request.query) if request.query else ("", "")
+            bare_body, in_body = authentication.strip_signature(request.body) if request.body else ("", "")
             payload = (bare_query + bare_body).encode("utf-8", "surrogateescape")
             key = server.authenticate(
-                *(call, values, asked.api_key, asked.address, payload, signature or in_body),
+                *(call, values, request.api_key, request.address, payload, signature or in_body),
                 sapi=sapi,
                 encoded=True,
                 fault=fault,
             )
-            asked.entry["account"] = key.account if key else None
-        return server.execute(call, key, values, asked.address, fault)
+            request.entry["account"] = key.account if key else None
+        return server.execute(call, key, values, request.address, fault)
 
     @staticmethod
     def _weight_headers(headers: dict[str, str], pool: str, used: int) -> None:
@@ -221,16 +223,16 @@ class Rest:
             headers["x-mbx-used-weight"] = headers["x-mbx-used-weight-1m"] = str(used)
 
 
-def not_kept(asked: HttpRequest, refusal: errors.BinanceError) -> HttpResponse:
-    """Return the answer to a request whose effect could not be made durable."""
-    asked.entry["code"] = refusal.code
+def not_kept(request: HttpRequest, refusal: errors.BinanceError) -> HttpResponse:
+    """Return the response to a request whose effect could not be made durable."""
+    request.entry["code"] = refusal.code
     return _json(refusal.body(), refusal.status)
 
 
-def _describe(asked: HttpRequest) -> dict[str, str]:
-    """Return the parameters (the query's win), and note for the log what may be noted: never a signature."""
-    entry, query, body = asked.entry, asked.query, asked.body
-    entry["key"] = _clean(asked.api_key)[-4:]
+def _describe(request: HttpRequest) -> dict[str, str]:
+    """Return the parameters (the query's take precedence) and complete the log's entry, without the signature."""
+    entry, query, body = request.entry, request.query, request.body
+    entry["key"] = _clean(request.api_key)[-4:]
     try:
         in_body, in_query = _pairs(body), _pairs(query)
     except ValueError:
@@ -238,19 +240,19 @@ def _describe(asked: HttpRequest) -> dict[str, str]:
     values = dict(in_body)
     values.update(in_query)
     entry["client_order_id"] = (values.get("newClientOrderId") or values.get("origClientOrderId") or "")[:64] or None
-    shown = dict(values)
-    shown.pop("signature", None)
-    shown.pop("apiKey", None)
+    logged = dict(values)
+    logged.pop("signature", None)
+    logged.pop("apiKey", None)
     if len(query) + len(body) > LOGGED * 10:
-        shown = {name[:LOGGED]: value[:LOGGED] for name, value in shown.items()}
-    entry["query"] = shown
+        logged = {name[:LOGGED]: value[:LOGGED] for name, value in logged.items()}
+    entry["query"] = logged
     if len(in_body) + len(in_query) > len(values) and _twice(in_body, in_query):
         raise errors.DUPLICATE_PARAMETER
     return values
 
 
 def _twice(*parts: list[tuple[str, str]]) -> bool:
-    """Return whether a name stands twice in the query, or twice in the body."""
+    """Return whether the query, or the body, has a name twice."""
     return any(len(dict(part)) < len(part) for part in parts)
 
 
@@ -258,14 +260,14 @@ def _pairs(text: str) -> list[tuple[str, str]]:
     if not text:
         return []
     if PLAIN.fullmatch(text) and text.count("&") < MOST_PARAMETERS:
-        # What needs no decoding (most orders) is split by hand: the library takes ten times as long.
+        # Most orders need no decoding, and parse_qsl takes ten times as long as this.
         parts = [part.partition("=") for part in text.split("&") if part]
         return [(name, value) for name, _equals, value in parts]
     return parse_qsl(_clean(text), keep_blank_values=True, max_num_fields=MOST_PARAMETERS)
 
 
 def _clean(text: str) -> str:
-    """Return a text without bytes that are not UTF-8."""
+    """Return a text with bytes that are not UTF-8 replaced."""
     return text if text.isascii() else text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 
@@ -285,8 +287,8 @@ def _html(status: int) -> HttpResponse:
     return HttpResponse(status, router.page(status), {"Content-Type": "text/html", "Server": router.NAME})
 
 
-def _response(reply: HttpResponse) -> web.Response:
-    return web.Response(body=reply.body, status=reply.status, headers=reply.headers)
+def _response(response: HttpResponse) -> web.Response:
+    return web.Response(body=response.body, status=response.status, headers=response.headers)
 
 
 def _unknown(method: str, path: str) -> HttpResponse:
@@ -298,7 +300,7 @@ def _unknown(method: str, path: str) -> HttpResponse:
 
 
 def early_answer(kind: str, now: int) -> HttpResponse | None:
-    """Return the answer of a fault that keeps the request from being processed; ``now`` in ms."""
+    """Return the response of a fault that replaces the execution, or None; ``now`` in ms."""
     if kind.startswith("http-"):
         status = int(kind[5:])
         if status == 418:
@@ -315,10 +317,10 @@ def early_answer(kind: str, now: int) -> HttpResponse | None:
     return None
 
 
-async def _half(request: web.BaseRequest, whole: bytes) -> web.StreamResponse:
+async def _send_half(http: web.BaseRequest, whole: bytes) -> web.StreamResponse:
     """Send half of the body that the headers promise, then cut."""
     headers = {"Content-Type": JSON, "Content-Length": str(len(whole)), "Server": router.NAME}
     response = web.StreamResponse(headers=headers)
-    await response.prepare(request)
+    await response.prepare(http)
     await response.write(whole[: len(whole) // 2])
     raise ConnectionCutError

@@ -1,4 +1,4 @@
-"""Which part of the server answers a request: one look-up, then REST."""
+"""The routes of the server: a table of paths, then REST for every other path; and errors that look like nginx's."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from aiohttp.web_protocol import RequestHandler
 
 
 class Router:
-    """Hands a request to who serves its path.
+    """Calls the handler of a request's path.
 
-    A table of our own instead of the framework's router: every order goes through it.
+    It replaces aiohttp's router, which costs more than the look-up that each order needs.
 
     Args:
-        otherwise: who serves every path that is not in the table (REST).
+        otherwise: handles every path that is not in the table (REST).
     """
 
     def __init__(self, otherwise: Handler) -> None:
@@ -33,10 +33,10 @@ class Router:
 
     async def __call__(self, request: web.BaseRequest) -> web.StreamResponse:
         path = request.raw_path.partition("?")[0]
-        found = self._exact.get((request.method, path))
-        if found is None and request.method == "GET" and not path.startswith(("/api/", "/sapi/")):
-            found = next((one for prefix, one in self._under if path == prefix or path.startswith(prefix + "/")), None)
-        response = await (found or self._otherwise)(request)
+        handler = self._exact.get((request.method, path))
+        if handler is None and request.method == "GET" and not path.startswith(("/api/", "/sapi/")):
+            handler = next((h for prefix, h in self._under if path == prefix or path.startswith(prefix + "/")), None)
+        response = await (handler or self._otherwise)(request)
         if not response.prepared:
             response.headers["Server"] = NAME
         return response
@@ -53,14 +53,14 @@ def page(status: int) -> bytes:
 
 
 def refused(status: int) -> web.Response:
-    """Return nginx's answer to what is no request at all; the connection ends with it."""
+    """Return nginx's answer to malformed HTTP; the connection ends with it."""
     response = web.Response(body=page(status), status=status, headers={"Content-Type": "text/html", "Server": NAME})
     response.force_close()
     return response
 
 
 class _Connection(RequestHandler):
-    """A connection whose refusals are nginx's, not aiohttp's."""
+    """A connection whose error pages are nginx's, not aiohttp's."""
 
     def handle_error(
         self,
@@ -69,13 +69,13 @@ class _Connection(RequestHandler):
         exc: BaseException | None = None,
         message: str | None = None,
     ) -> web.StreamResponse:
-        # It logs, and raises when an answer is on its way already.
+        # It logs the error, and raises if the answer has begun.
         super().handle_error(request, status, exc, message)
         return refused(status)
 
 
 class QuietAiohttpServer(web.Server):
-    """aiohttp's server, in nginx's clothes.
+    """aiohttp's server without an access log, whose error pages are nginx's.
 
     Args:
         handler: answers the requests.
@@ -85,5 +85,5 @@ class QuietAiohttpServer(web.Server):
         super().__init__(handler, access_log=None)
 
     def __call__(self) -> RequestHandler:
-        # None turns the access log off, which the signature does not say.
+        # None turns the access log off, which aiohttp's annotation does not allow.
         return _Connection(self, loop=asyncio.get_running_loop(), access_log=None)  # type: ignore[arg-type]

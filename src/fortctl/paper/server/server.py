@@ -98,19 +98,19 @@ class PaperServer:
         self.state_writer = self._make_state_writer(options.state) if options.state is not None else None
         listeners = self.engine.listeners
         listeners.on_user_event = self._on_user_event
-        listeners.on_key_deleted = lambda key: self.hub.revoke(key.api_key, self.now)
+        listeners.on_key_deleted = lambda key: self.hub.on_key_deleted(key.api_key, self.now)
         listeners.on_first_fill = lambda account, maker: self.limits.give_back(account, maker, self.seconds())
 
     def _make_state_writer(self, path: Path) -> StateWriter:
         def disk_full() -> bool:
             faults, now = self.faults, self.clock.monotonic()
-            return bool(faults.set_faults) and faults.consume("disk-full", now, "a write of the state")
+            return bool(faults.entries) and faults.consume("disk-full", now, "a write of the state")
 
         return StateWriter(
             StateFile(path),
             self.engine.state,
             position=lambda: self.replay.position,
-            send_event=self.hub.tell_user,
+            send_event=self.hub.send_to_user,
             disk_full=disk_full,
         )
 
@@ -119,7 +119,7 @@ class PaperServer:
     def now(self) -> int:
         """Return the exchange's clock (ms)."""
         now = self.clock.now_ms()
-        return now + self.faults.clock_offset(self.clock.monotonic()) if self.faults.set_faults else now
+        return now + self.faults.clock_offset(self.clock.monotonic()) if self.faults.entries else now
 
     def seconds(self) -> float:
         """Return the time of the limits' windows, which no clock fault moves (s since the epoch)."""
@@ -206,7 +206,7 @@ class PaperServer:
             try:
                 self.limits.count_orders(key.account, call.orders, self.seconds())
             except errors.BinanceError as refusal:
-                if call.over is None:
+                if call.over_limit is None:
                     raise
                 over = refusal
         check_parameters(call, values)
@@ -216,7 +216,9 @@ class PaperServer:
         context = self.context(key, address)
         try:
             answer = (
-                call.handler(context, values) if over is None or call.over is None else call.over(context, values, over)
+                call.handler(context, values)
+                if over is None or call.over_limit is None
+                else call.over_limit(context, values, over)
             )
         finally:
             # A refused call may have changed something: a cancel-replace that half succeeded.
@@ -264,7 +266,7 @@ class PaperServer:
 
     def _on_user_event(self, account: str, kind: str, event: dict[str, Any]) -> None:
         if self.state_writer is None:
-            self.hub.tell_user(account, event)
+            self.hub.send_to_user(account, event)
         else:
             self.state_writer.send_when_durable(account, event)
 
@@ -272,16 +274,16 @@ class PaperServer:
 
     def default_deposits(self) -> dict[str, Decimal]:
         """Return the deposits of the account ``default`` (contract.md): ≥ 1 BTC and 10,000 USDT, or as much in value."""
-        found: dict[str, Decimal] = {}
+        deposits: dict[str, Decimal] = {}
         worth = {"BTC": Decimal(1), "ETH": Decimal(30), "BNB": Decimal(100)}
         for name, symbol in self.engine.state.symbols.items():
             last = self.engine.state.books[name].last
             price = last.price if last else Decimal(1)
             quote = worth.get(symbol.quote, Decimal(10_000))
             base = worth.get(symbol.base, (quote / price).to_integral_value())
-            found[symbol.quote] = max(found.get(symbol.quote, Decimal(0)), quote)
-            found[symbol.base] = max(found.get(symbol.base, Decimal(0)), base)
-        return found
+            deposits[symbol.quote] = max(deposits.get(symbol.quote, Decimal(0)), quote)
+            deposits[symbol.base] = max(deposits.get(symbol.base, Decimal(0)), base)
+        return deposits
 
     def open(self) -> None:
         """Open the request log, and restore the state file or begin anew."""
@@ -306,10 +308,10 @@ class PaperServer:
     def ready_document(self, port: int) -> dict[str, Any]:
         """Return what ``paper serve`` prints once it takes requests."""
         host = self.options.host
-        shown = f"[{host}]" if ":" in host else host
+        name = f"[{host}]" if ":" in host else host
         return {
-            "url": f"http://{shown}:{port}",
-            "ws_url": f"ws://{shown}:{port}",
+            "url": f"http://{name}:{port}",
+            "ws_url": f"ws://{name}:{port}",
             "pid": os.getpid(),
             "symbols": list(self.engine.state.symbols),
         }

@@ -88,25 +88,25 @@ class StateFile:
 
 def restore(state: ExchangeState, kept: Iterable[tuple[str, str, str]]) -> int | None:
     """Fill an engine with rows of :class:`Batch`; return the market's place, or None when there is none."""
-    found: dict[str, dict[str, Any]] = {}
+    items: dict[str, dict[str, Any]] = {}
     for kind, name, body in kept:
-        found.setdefault(kind, {})[name] = orjson.loads(body)
-    if "place" not in found:
+        items.setdefault(kind, {})[name] = orjson.loads(body)
+    if "place" not in items:
         return None
-    place = found["place"][""]
-    for name, value in found.get("account", {}).items():
+    place = items["place"][""]
+    for name, value in items.get("account", {}).items():
         state.accounts[name] = Account.from_json(value)
-    for name, value in found.get("key", {}).items():
+    for name, value in items.get("key", {}).items():
         state.keys[name] = ApiKey.from_json(value)
-    for name, value in found.get("symbol", {}).items():
+    for name, value in items.get("symbol", {}).items():
         if name in state.symbols:
             state.symbols[name].restore(value)
-    _restore_orders(state, found)
-    for (account, symbol), rows in _rows(found.get("fill", {}), "id").items():
+    _restore_orders(state, items)
+    for (account, symbol), rows in _rows(items.get("fill", {}), "id").items():
         state.fills[account, symbol] = rows
-    for (account, symbol), rows in _rows(found.get("prevented", {}), "preventedMatchId").items():
+    for (account, symbol), rows in _rows(items.get("prevented", {}), "preventedMatchId").items():
         state.prevented[account, symbol] = rows
-    for value in sorted(found.get("amendment", {}).values(), key=lambda row: int(row["executionId"])):
+    for value in sorted(items.get("amendment", {}).values(), key=lambda row: int(row["executionId"])):
         state.amendments.setdefault(value["orderId"], []).append(value)
     for name in COUNTERS:
         setattr(state, name, place.get(name, getattr(state, name)))
@@ -118,13 +118,13 @@ def restore(state: ExchangeState, kept: Iterable[tuple[str, str, str]]) -> int |
     return int(place["position"])
 
 
-def _restore_orders(state: ExchangeState, found: dict[str, dict[str, Any]]) -> None:
-    orders = sorted((PaperOrder.from_json(value) for value in found.get("order", {}).values()), key=lambda o: o.id)
+def _restore_orders(state: ExchangeState, items: dict[str, dict[str, Any]]) -> None:
+    orders = sorted((PaperOrder.from_json(value) for value in items.get("order", {}).values()), key=lambda o: o.id)
     for order in orders:
         state.add_order(order)
         if order.open and order.symbol in state.books:
             state.books[order.symbol].add(order)
-    for value in sorted(found.get("list", {}).values(), key=lambda one: int(one["id"])):
+    for value in sorted(items.get("list", {}).values(), key=lambda value: int(value["id"])):
         listed = OrderList.from_json(value)
         state.lists[listed.id] = listed
         state.list_by_client_id[listed.account, listed.client_id] = listed.id
@@ -132,10 +132,10 @@ def _restore_orders(state: ExchangeState, found: dict[str, dict[str, Any]]) -> N
             state.open_lists[listed.id] = None
 
 
-def _rows(found: dict[str, Any], field: str) -> dict[tuple[str, str], list[dict[str, Any]]]:
+def _rows(items: dict[str, Any], field: str) -> dict[tuple[str, str], list[dict[str, Any]]]:
     rows: dict[tuple[str, str], list[dict[str, Any]]] = {}
     # Of a trade with oneself the maker's row came first.
-    for name, value in sorted(found.items(), key=lambda item: (int(item[1][field]), not item[1].get("isMaker"))):
+    for name, value in sorted(items.items(), key=lambda item: (int(item[1][field]), not item[1].get("isMaker"))):
         account, symbol = name.split("/")[:2]
         rows.setdefault((account, symbol), []).append(value)
     return rows

@@ -1,4 +1,8 @@
-"""Who listens: user streams by account, market streams by name. Every socket has a queue and a writer of its own."""
+"""Subscriptions: user streams by account, market streams by name; and the queue of each connection.
+
+An event is encoded once for all connections that want it in the same form, and queued for each. A connection writes its
+queue at the end of the event loop's turn; one that does not read is cut, so that memory stays bounded.
+"""
 
 from __future__ import annotations
 
@@ -16,21 +20,22 @@ from fortctl.paper.faults import AT_ONCE, SILENT, Faults
 QUEUE_LIMIT = 20_000
 MOST_SUBSCRIPTIONS = 1000
 ALL_SUBSCRIPTIONS = 65_535
-STALL_LOOK_S = 0.05
-# What may wait for a peer before its next request is read; how long; and what may wait at all.
-PILE_BYTES, CATCH_UP_LOOKS, QUEUED_BYTES = 1024 * 1024, 100, 16 * 1024 * 1024
+RETRY_S = 0.05
+# Queued bytes beyond which a peer's next request is not read; how often that is checked; the most that is queued.
+HIGH_WATER_BYTES, DRAIN_CHECKS, MAX_QUEUED_BYTES = 1024 * 1024, 100, 16 * 1024 * 1024
 
 
 class WebSocketPeer:
     """One WebSocket connection.
 
-    What is sent goes out at the end of the turn of the loop, in one write.
+    What is sent leaves at the end of the event loop's turn, in one write.
 
     Attributes:
-        queued: bytes that wait to be handed to the transport.
+        queued: bytes that the transport has not received yet.
         subscriptions: subscription id → (account, API key, whether session.logon carries it).
-        micros: it asked for times in µs.
-        stalled: whether nothing may be sent now.
+        micros: the client requested times in µs.
+        stalled: returns whether nothing may be sent now (a fault).
+        held_back: a frame that leaves after the next one (a fault), or None.
         opened_at, ponged_at, pinged_at: monotonic seconds.
     """
 
@@ -55,15 +60,15 @@ class WebSocketPeer:
         self.connected_at = 0
         self.opened_at = self.ponged_at = self.pinged_at = now
         self.arrivals: list[float] = []
-        self.held: bytes | None = None
+        self.held_back: bytes | None = None
         self._closing: asyncio.Task[bool] | None = None
 
     def send(self, document: Any) -> None:
         self.send_frame(framed(orjson.dumps(document)))
 
     def send_frame(self, frame: bytes) -> None:
-        """Queue what :func:`framed` made; a peer that does not read is cut, as Binance does: memory stays bounded."""
-        if self.queued > QUEUED_BYTES or len(self._frames) >= QUEUE_LIMIT:
+        """Queue what :func:`framed` made; a peer that does not read is cut, as Binance does."""
+        if self.queued > MAX_QUEUED_BYTES or len(self._frames) >= QUEUE_LIMIT:
             self._drop()
             self.cut()
             return
@@ -77,8 +82,8 @@ class WebSocketPeer:
         transport = self._transport
         if transport is None or transport.is_closing() or self.socket.closed:
             self._drop()
-        elif self.stalled() or transport.get_write_buffer_size() > PILE_BYTES:
-            self._flushing = asyncio.get_running_loop().call_later(STALL_LOOK_S, self._flush)
+        elif self.stalled() or transport.get_write_buffer_size() > HIGH_WATER_BYTES:
+            self._flushing = asyncio.get_running_loop().call_later(RETRY_S, self._flush)
         elif self._frames:
             transport.write(self._frames[0] if len(self._frames) == 1 else b"".join(self._frames))
             self._drop()
@@ -87,28 +92,29 @@ class WebSocketPeer:
         self._frames.clear()
         self.queued = 0
 
-    def gone(self) -> None:
-        """The connection has ended."""
+    def on_closed(self) -> None:
+        """Drop what is queued: the connection has ended."""
         if self._flushing is not None:
             self._flushing.cancel()
             self._flushing = None
         self._drop()
 
-    async def catches_up(self) -> bool:
-        """Wait while too much is queued for the peer; return False when it does not read it in time."""
-        for _ in range(CATCH_UP_LOOKS):
-            if self.queued <= PILE_BYTES:
+    async def drain(self) -> bool:
+        """Wait while too much is queued; return False if the peer does not read it in time."""
+        for _ in range(DRAIN_CHECKS):
+            if self.queued <= HIGH_WATER_BYTES:
                 return True
-            await asyncio.sleep(STALL_LOOK_S)
+            await asyncio.sleep(RETRY_S)
         return False
 
     def cut(self, code: int = WSCloseCode.POLICY_VIOLATION) -> None:
+        """Close the connection, within a second even if the peer does not answer."""
         if self._closing is None:
             self._closing = asyncio.create_task(self._close(code))
 
     async def _close(self, code: int) -> bool:
         if self._flushing is not None:
-            # What was said before the farewell goes out before it.
+            # What was sent before the close frame leaves before it.
             self._flushing.cancel()
             self._flush()
         try:
@@ -117,7 +123,7 @@ class WebSocketPeer:
         except TimeoutError:
             return False
         finally:
-            # Who does not take the close frame is let go all the same.
+            # The peer may not read the close frame.
             if self._transport is not None:
                 self._transport.abort()
 
@@ -136,11 +142,13 @@ class SubscriptionHub:
     """Every connection of one server.
 
     Args:
-        faults: those that events meet.
-        clock: monotonic seconds.
+        faults: the faults of events.
+        clock: returns monotonic seconds.
 
     Attributes:
-        unheard: hears of each stream that nobody listens to any more.
+        users: account → its connections, each with the number of the subscription.
+        markets: stream name → its connections.
+        on_unsubscribed: called with a stream's name when its last subscription has ended.
     """
 
     def __init__(self, faults: Faults, clock: Callable[[], float]) -> None:
@@ -157,11 +165,11 @@ class SubscriptionHub:
 
     def leave(self, peer: WebSocketPeer) -> None:
         self.peers.discard(peer)
-        peer.gone()
+        peer.on_closed()
         for subscription in list(peer.subscriptions):
             self.unsubscribe_user(peer, subscription)
         for name in list(peer.streams):
-            self.unlisten(peer, name)
+            self.unsubscribe(peer, name)
 
     # -- user streams ----------------------------------------------------------------------------------------------
 
@@ -176,7 +184,7 @@ class SubscriptionHub:
         self.users[account].discard((peer, number))
 
     def end_subscription(self, peer: WebSocketPeer, number: int, now: int) -> None:
-        """End a subscription, saying so."""
+        """End a subscription with an ``eventStreamTerminated``."""
         peer.send({"subscriptionId": number, "event": {"e": "eventStreamTerminated", "E": now}})
         self.unsubscribe_user(peer, number)
 
@@ -184,73 +192,76 @@ class SubscriptionHub:
         """Return whether an account (or any) has a user stream open."""
         return bool(self.users.get(account)) if account is not None else any(self.users.values())
 
-    def tell_user(self, account: str, event: dict[str, Any]) -> None:
+    def send_to_user(self, account: str, event: dict[str, Any]) -> None:
         for peer, number in list(self.users.get(account, ())):
-            shown = event_in_micros(event) if peer.micros else event
-            self._deliver(peer, framed(orjson.dumps({"subscriptionId": number, "event": shown})), event["e"])
+            converted = event_in_micros(event) if peer.micros else event
+            frame = framed(orjson.dumps({"subscriptionId": number, "event": converted}))
+            self._deliver(peer, frame, event["e"])
 
     # -- market streams --------------------------------------------------------------------------------------------
 
-    def listen(self, peer: WebSocketPeer, name: str) -> None:
+    def subscribe(self, peer: WebSocketPeer, name: str) -> None:
         peer.streams[name] = None
         self.markets.setdefault(name, set()).add(peer)
 
-    def unlisten(self, peer: WebSocketPeer, name: str) -> None:
+    def unsubscribe(self, peer: WebSocketPeer, name: str) -> None:
         peer.streams.pop(name, None)
-        listeners = self.markets.get(name)
-        if listeners is not None:
-            listeners.discard(peer)
-            if not listeners:
+        peers = self.markets.get(name)
+        if peers is not None:
+            peers.discard(peer)
+            if not peers:
                 del self.markets[name]
                 self.on_unsubscribed(name)
 
-    def tell_market(self, name: str, event: Any) -> None:
-        listeners = self.markets.get(name)
-        if not listeners:
+    def publish(self, name: str, event: Any) -> None:
+        peers = self.markets.get(name)
+        if not peers:
             return
-        made: dict[tuple[bool, bool], bytes] = {}
-        for peer in list(listeners):
+        # (combined, micros) → frame
+        frames: dict[tuple[bool, bool], bytes] = {}
+        for peer in list(peers):
             kind = (peer.combined, peer.micros)
-            if kind not in made:
-                shown = event_in_micros(event) if peer.micros else event
-                made[kind] = framed(orjson.dumps({"stream": name, "data": shown} if peer.combined else shown))
-            self._deliver(peer, made[kind], name)
+            if kind not in frames:
+                converted = event_in_micros(event) if peer.micros else event
+                document = {"stream": name, "data": converted} if peer.combined else converted
+                frames[kind] = framed(orjson.dumps(document))
+            self._deliver(peer, frames[kind], name)
 
     # -- delivery --------------------------------------------------------------------------------------------------
 
     def _deliver(self, peer: WebSocketPeer, frame: bytes, what: str) -> None:
-        fault = self._faults.hit("event", "EVENT", what, self._clock()) if self._faults.set_faults else None
+        fault = self._faults.match("event", "EVENT", what, self._clock()) if self._faults.entries else None
         if fault is None:
             peer.send_frame(frame)
-            if peer.held is not None:
-                held, peer.held = peer.held, None
-                peer.send_frame(held)
+            if peer.held_back is not None:
+                held_back, peer.held_back = peer.held_back, None
+                peer.send_frame(held_back)
         elif fault.kind == "event-doubled":
             peer.send_frame(frame)
             peer.send_frame(frame)
         elif fault.kind == "event-delayed":
             asyncio.get_running_loop().call_later(fault.value, peer.send_frame, frame)
         elif fault.kind == "event-reordered":
-            if peer.held is not None:
-                peer.send_frame(peer.held)
-            peer.held = frame
+            if peer.held_back is not None:
+                peer.send_frame(peer.held_back)
+            peer.held_back = frame
 
     def stalled(self) -> bool:
-        return bool(self._faults.set_faults) and self._faults.in_force("ws-stalled", self._clock()) is not None
+        return bool(self._faults.entries) and self._faults.active("ws-stalled", self._clock()) is not None
 
     # -- ends ------------------------------------------------------------------------------------------------------
 
-    def revoke(self, api_key: str, now: Callable[[], int]) -> None:
-        """End what a key that is gone had opened, when and as the fault ``revoked-stream`` says (default: at once).
+    def on_key_deleted(self, api_key: str, now: Callable[[], int]) -> None:
+        """End the streams of a deleted key as the fault ``revoked-stream`` says; by default at once.
 
-        A session that was logged on with it is revoked at its next request, as documented.
+        A session that is logged on with it is revoked at its next request, as Binance documents.
         """
-        choice = self._faults.in_force("revoked-stream", self._clock())
+        choice = self._faults.active("revoked-stream", self._clock())
         when = choice.value if choice is not None else AT_ONCE
         if choice is not None:
             choice.hits += 1
         if when == SILENT:
-            # The stream stays open, and nothing comes any more.
+            # The stream stays open and receives nothing more.
             for peer in self.peers:
                 for number, (account, key, _by_logon) in peer.subscriptions.items():
                     if key == api_key:
@@ -271,11 +282,12 @@ class SubscriptionHub:
             peer.cut(code)
         return len(self.peers)
 
-    def shut_down(self, now: int) -> None:
+    def announce_shutdown(self, now: int) -> None:
+        """Send ``serverShutdown`` on every connection."""
         event = {"e": "serverShutdown", "E": now}
         for peer in self.peers:
-            shown = event_in_micros(event) if peer.micros else event
+            converted = event_in_micros(event) if peer.micros else event
             if peer.streams or peer.combined:
-                peer.send({"stream": "!serverShutdown", "data": shown} if peer.combined else shown)
+                peer.send({"stream": "!serverShutdown", "data": converted} if peer.combined else converted)
             else:
-                peer.send({"event": shown})
+                peer.send({"event": converted})
