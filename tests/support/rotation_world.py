@@ -484,8 +484,8 @@ class Stage:
 
     async def _take_keys_in(self) -> None:
         tools = self.tools()
-        await tools.keys.take_site(self.make_key("site-old", Role.SITE), allow=(), replacing=False, force=False)
-        await tools.keys.take_robot(self.make_key("robot-old", Role.ROBOT), allow=(), replacing=False, force=False)
+        await tools.keys.add_site_key(self.make_key("site-old", Role.SITE), allow=(), replacing=False, force=False)
+        await tools.keys.add_robot_key(self.make_key("robot-old", Role.ROBOT), allow=(), replacing=False, force=False)
         tools.robot.configure(GRID)
         tools.robot.start()
         self.clock.wait(1)
@@ -503,11 +503,11 @@ class Stage:
         )
         watch = RobotStatusReader(self.robot, self.latch, self._offline, lambda: None, lambda by, price: None)  # type: ignore[arg-type]
         return RotationDeps(
-            custody=custody,
+            vault=custody,
             keys=KeyService(custody, control, self.connect, self.clock, audit),
-            control=control,
+            client=control,
             robot=RobotService(control, watch, self.clock, self.clock.wait),
-            watch=watch,
+            status_reader=watch,
             issuer=lambda: EngineIssuer(self),
             proofs=DeletionProof(custody, control, self.connect, self.clock),
             guide=self.person,
@@ -520,7 +520,7 @@ class Stage:
         self.tools().robot.stop_now(cancel_orders=False)
 
     def robot_drains(self) -> None:
-        self.tools().control.execute(DrainCycles())
+        self.tools().client.execute(DrainCycles())
 
     def _offline(self) -> dict[str, Any]:
         return offline_status(self.home.robot("default").journal)
@@ -562,7 +562,7 @@ class Stage:
 
     def usable(self) -> dict[Role, bool]:
         """Whether the key that each role uses now is one that the exchange accepts."""
-        custody = self.tools().custody
+        custody = self.tools().vault
         site = custody.site_key()
         robot = self.robot.box.key()
         found = {}
@@ -576,7 +576,7 @@ class Stage:
         tools = self.tools()
         self.robot.bring_up()
         self.clock.wait(1)
-        site, robot = tools.custody.site_key(), self.robot.box.key()
+        site, robot = tools.vault.site_key(), self.robot.box.key()
         assert site is not None and robot is not None and self.robot.runner is not None
         here = {site.pair.api_key.reveal(), robot.pair.api_key.reveal()}
         there = {key.api_key for key in self.engine.state.keys.values() if key.account == "default"}
@@ -585,7 +585,7 @@ class Stage:
         return {
             "every key at the exchange is one of the two in use": there == here,
             "old keys in use": sorted(name for name in (site.pair.name, robot.pair.name) if name.endswith("old")),
-            "retiring copies": [tools.custody.retiring() is not None, self.robot.box.retiring() is not None],
+            "retiring copies": [tools.vault.retiring() is not None, self.robot.box.retiring() is not None],
             "state": self.robot.runner.state,
             "open rotation": self.open_operation() is not None,
             "orders of the book are the exchange's": set(book.open_orders) == open_there,

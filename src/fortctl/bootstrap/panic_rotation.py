@@ -38,7 +38,7 @@ def abort_operation(home: Home, account: str, now_ms: int) -> AbortedOperation |
     """
     from fortctl.services.panic.ports import AbortedOperation
     from fortctl.services.rotation.hooks import facts_of_end
-    from fortctl.services.rotation.plan import ABORTED, OPEN, from_text, issued_names_by_role
+    from fortctl.services.rotation.plan import ABORTED, OPEN, from_row
     from fortctl.store.operations import SqliteOperations
 
     if not home.operations.exists():
@@ -64,10 +64,11 @@ def abort_operation(home: Home, account: str, now_ms: int) -> AbortedOperation |
     made = False
     if row is not None:
         with suppress(FortctlError):
-            told = from_text(row.id, row.account, row.state, row.body, row.started_at, row.updated_at)
-            # Of one that ended otherwise nothing is in the air: its keys are where the vaults tell.
-            if told.state == OPEN or (told.state == ABORTED and told.reason == "panic"):
-                names, made = issued_names_by_role(told), told.is_done("create")
+            operation = from_row(row)
+            # A rotation that ended otherwise has no key in the air: the vaults name its keys.
+            if operation.state == OPEN or (operation.state == ABORTED and operation.reason == "panic"):
+                names = {role.value: attempts.names for role, attempts in operation.facts.issue.items()}
+                made = operation.is_done("create")
     if not (detail or names or problem):
         return None
     return AbortedOperation(detail, at_ms, names, made, problem, facts_of_end(_ended(closed, now_ms)))
@@ -80,11 +81,10 @@ def close_for_panic(operations: OperationStore, account: str, now_ms: int) -> Op
 
 def _ended(row: OperationRow | None, now_ms: int) -> Operation | None:
     """Return a rotation as the panic that closed its row has left it; None where there is none to be read."""
-    from fortctl.services.rotation.plan import from_text
+    from fortctl.services.rotation.plan import from_row
 
     if row is None:
         return None
     with suppress(FortctlError):
-        told = from_text(row.id, row.account, row.state, row.body, row.started_at, row.updated_at)
-        return told.aborted(now_ms, "panic")
+        return from_row(row).aborted(now_ms, "panic")
     return None

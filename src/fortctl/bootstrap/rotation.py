@@ -64,11 +64,11 @@ def rotation_service(container: Container, journal: RotationJournal, guide: Guid
             return None
 
     tools = RotationDeps(
-        custody=container.site_vault,
+        vault=container.site_vault,
         keys=container.key_service,
-        control=container.robot_client,
+        client=container.robot_client,
         robot=container.robot_service,
-        watch=container.status_reader,
+        status_reader=container.status_reader,
         issuer=issuer,
         proofs=DeletionProof(container.site_vault, container.robot_client, container.connect, container.clock),
         guide=guide,
@@ -82,7 +82,7 @@ def rotation_service(container: Container, journal: RotationJournal, guide: Guid
 
 def abort_for_deleted_key(container: Container, role: Role) -> Operation | None:
     """End an open rotation of a role whose keys are about to be destroyed; return how it ended, or None."""
-    from fortctl.services.rotation.journal import destroyed
+    from fortctl.services.rotation.journal import aborted_by_deletion
 
     if not container.home.operations.exists():
         return None
@@ -96,7 +96,7 @@ def abort_for_deleted_key(container: Container, role: Role) -> Operation | None:
         try:
             # Read again: whoever worked on it may have gone a step further until then.
             last = journal.current()
-            return journal.put(destroyed(last, role, container.clock.now_ms())) if last is not None else None
+            return journal.put(aborted_by_deletion(last, role, container.clock.now_ms())) if last is not None else None
         finally:
             journal.release()
     return None

@@ -112,10 +112,10 @@ async def _add_or_change(context: CommandContext, key: KeyInput, *, replacing: b
             pair = service.pending(role, api_key, name)
         if role is Role.SITE:
             context.progress("asking the exchange about the key")
-            added = await service.take_site(pair, allow=key.allow, replacing=replacing, force=force)
+            added = await service.add_site_key(pair, allow=key.allow, replacing=replacing, force=force)
         else:
             context.progress("sealing the key to the robot")
-            added = await service.take_robot(
+            added = await service.add_robot_key(
                 pair,
                 allow=key.allow,
                 replacing=replacing,
@@ -308,9 +308,9 @@ def _delete_without_unlocking(context: CommandContext, role: Role) -> Result:
     data: dict[str, Any] = {"deleted": {"role": role.value, "fingerprint": None}, "destroyed": list(destroyed)}
     lines = [f"{role} key destroyed; {_IN_BACKUPS}"]
     if aborted is not None:
-        data |= {"operation": aborted.as_json(), "actions": aborted.facts["actions"]}
-        lines += [f"the rotation {aborted.id} was aborted: {aborted.facts['left']}"]
-        lines += [f"- {action['text']}" for action in aborted.facts["actions"]]
+        data |= {"operation": aborted.as_json(), "actions": list(aborted.facts.actions)}
+        lines += [f"the rotation {aborted.id} was aborted: {aborted.facts.left}"]
+        lines += [f"- {action['text']}" for action in aborted.facts.actions]
     return Result(data, True, text="\n".join(lines))
 
 

@@ -171,9 +171,8 @@ class _Rotation:
             kind = issuer_kind(container.home, container.account)
             if addresses is not None and kind == PERSON:
                 raise UsageError("--ip requires an issuer: a person sets the IP addresses on Binance's page")
-            more = {"addresses": addresses} if addresses is not None else {}
-            operation = self._journal.begin(options.mode or RotationMode.DRAIN, scope, kind, **more)
-        elif addresses is not None and addresses != operation.facts.get("addresses"):
+            operation = self._journal.begin(options.mode or RotationMode.DRAIN, scope, kind, addresses)
+        elif addresses is not None and tuple(addresses) != operation.facts.addresses:
             raise ConflictError(
                 f"the rotation {operation.id} is open, and was begun with other addresses",
                 hint="'fortctl keys rotate --resume' continues it, '--abort' ends it",
@@ -216,8 +215,8 @@ class _Rotation:
         if last is None or last.state != FINISHED or not self._new_keys:
             raise no_operation(self._journal.account)
         site_vault = self._container.site_vault
-        fingerprints = {role.value: site_vault.fingerprint(pair) for role, pair in self._keys_of(last.scope).items()}
-        if fingerprints != last.facts.get("new"):
+        fingerprints = {role: site_vault.fingerprint(pair) for role, pair in self._keys_of(last.scope).items()}
+        if fingerprints != last.facts.new:
             raise no_operation(self._journal.account)
         return _result(RotationResult(last, changed=False))
 
@@ -275,7 +274,7 @@ async def issue_key(context: CommandContext, role: Role, addresses: Sequence[str
         service = rotation_service(container, journal, TerminalGuide(context, "abort"), 0.0)
         if operation is None:
             container.key_service.expect_none(role)
-            operation = journal.begin(RotationMode.ISSUE, Scope(role.value), kind, addresses=list(addresses))
+            operation = journal.begin(RotationMode.ISSUE, Scope(role.value), kind, addresses)
         return await service.run(operation, {})
     finally:
         journal.release()

@@ -17,11 +17,11 @@ def test_verify_after_panic_killed_the_robot(tmp_path: Path, roles: list[Role]) 
     """A robot killed before it could publish its loss leaves a card that still names the key."""
     stage = Stage(tmp_path)
     try:
-        stage.tools().custody.destroy_site_key()
+        stage.tools().vault.destroy_site_key()
         stage.robot.kill()
         stage.latch.latched = True
         tools = stage.tools()
-        card = tools.control.card()
+        card = tools.client.card()
         assert card is not None and card.key is not None, "the stale card is what this test is about"
         with pytest.raises(NotFoundError):
             asyncio.run(tools.keys.verify(roles))

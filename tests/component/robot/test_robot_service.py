@@ -56,7 +56,7 @@ def drain(stage: Stage) -> tuple[dict[str, Any], bool]:
 def test_a_robot_that_crashed_with_open_cycles_is_drained(stage: Stage) -> None:
     stage.trade(DEEP)
     brought_up_again(stage)
-    status = stage.tools().watch.status()
+    status = stage.tools().status_reader.status()
     assert (status["state"], status["reason"], status["cycles"]["open"]) == ("stopped", "was_running", 1)
     status, changed = drain(stage)
     assert changed and status["state"] == "stopped" and status["cycles"]["open"] == 0
@@ -75,7 +75,7 @@ def test_a_robot_that_was_stopped_with_inventory_is_drained(stage: Stage) -> Non
 def test_a_drain_that_somebody_stops_has_not_drained(stage: Stage) -> None:
     stage.trade(DEEP)
     with pytest.raises(ConflictError, match="1 cycle") as stopped:
-        stage.tools().robot.drain(60, lambda status: stage.tools().control.execute(StopTrading()) and None)
+        stage.tools().robot.drain(60, lambda status: stage.tools().client.execute(StopTrading()) and None)
     assert stopped.value.data is not None and stopped.value.data["robot"]["state"] == "stopped"
 
 
@@ -97,7 +97,7 @@ def test_a_rotation_drains_what_a_crash_has_left_open(stage: Stage) -> None:
     stage.person.on_timeout = on_timeout  # type: ignore[method-assign]
     assert waits == 1 and ended.operation.state == "done"
     assert not stage.engine.state.open_orders("default")
-    assert stage.tools().watch.status()["state"] == "stopped", "as it was before"
+    assert stage.tools().status_reader.status()["state"] == "stopped", "as it was before"
 
 
 def test_a_rotation_that_gives_its_drain_up_leaves_a_stopped_robot_stopped(stage: Stage) -> None:
@@ -105,7 +105,7 @@ def test_a_rotation_that_gives_its_drain_up_leaves_a_stopped_robot_stopped(stage
     brought_up_again(stage)
     with pytest.raises(ConflictError, match="did not finish in time"):
         stage.rotate(RotationMode.DRAIN, Scope.ROBOT)
-    assert stage.tools().watch.status()["state"] == "stopped"
+    assert stage.tools().status_reader.status()["state"] == "stopped"
     assert open_at_the_exchange(stage, "SELL"), "its sell lies where it lay"
 
 
@@ -122,7 +122,7 @@ def test_a_resume_that_leaves_the_robot_held_is_no_success(stage: Stage, monkeyp
     stage.robot.kill()
     stage.robot.bring_up()
     stage.clock.wait(1)
-    assert stage.tools().watch.status()["state"] == "held"
+    assert stage.tools().status_reader.status()["state"] == "held"
     with pytest.raises(ConflictError, match="stays held: SYMBOL") as refused:
         stage.tools().robot.resume()
     assert refused.value.details["reasons"][0]["code"] == "SYMBOL"
@@ -135,7 +135,7 @@ def test_a_resume_that_leaves_the_robot_held_is_no_success(stage: Stage, monkeyp
 def lose_the_key(stage: Stage) -> None:
     stage.engine.delete_key("robot-old")
     stage.trade(DEEP)
-    assert stage.tools().watch.status()["state"] == "key_lost"
+    assert stage.tools().status_reader.status()["state"] == "key_lost"
 
 
 def test_no_order_call_leaves_with_a_lost_key_and_stop_says_what_stays(stage: Stage) -> None:
@@ -153,7 +153,7 @@ def test_no_order_call_leaves_with_a_lost_key_and_stop_says_what_stays(stage: St
 
 
 def test_orders_without_a_key_to_cancel_them(stage: Stage) -> None:
-    stage.tools().control.execute(ForgetKey())
+    stage.tools().client.execute(ForgetKey())
     with pytest.raises(NotFoundError, match="2 of its orders stay"):
         stage.tools().robot.stop_now(cancel_orders=True)
 
@@ -187,18 +187,18 @@ def without_trading(stage: Stage) -> Any:
     key = next(key for key in stage.engine.state.keys.values() if key.name == "robot-old")
     had, key.permissions = key.permissions, ("reading",)
     stage.trade(DEEP)
-    assert stage.tools().watch.status()["state"] == "key_lost" and shown_key(stage).status == "rejected"
+    assert stage.tools().status_reader.status()["state"] == "key_lost" and shown_key(stage).status == "rejected"
     return lambda: setattr(key, "permissions", had)
 
 
 def test_a_key_that_is_good_again_is_used_again_once_a_person_verifies_it(stage: Stage) -> None:
     give_back = without_trading(stage)
     asyncio.run(stage.tools().keys.verify([Role.ROBOT]))
-    assert stage.tools().watch.status()["state"] == "key_lost"
+    assert stage.tools().status_reader.status()["state"] == "key_lost"
     give_back()
     asyncio.run(stage.tools().keys.verify([Role.ROBOT]))
     stage.clock.wait(1)
-    status = stage.tools().watch.status()
+    status = stage.tools().status_reader.status()
     assert status["state"] == "running" and shown_key(stage).status == "ok"
     assert stage.robot.runner is not None
     stage.robot.runner.robot.wake()
@@ -217,17 +217,17 @@ def test_a_start_looks_at_a_lost_key_again(stage: Stage) -> None:
 
 def test_a_loss_is_believed_over_a_restart(stage: Stage) -> None:
     give_back = without_trading(stage)
-    since = stage.tools().watch.status()["key_loss"]["since"]
+    since = stage.tools().status_reader.status()["key_loss"]["since"]
     stage.clock.wait(3600)
     stage.robot.kill()
     stage.placed.clear()
     stage.robot.bring_up()
     stage.clock.wait(1)
-    status = stage.tools().watch.status()
+    status = stage.tools().status_reader.status()
     assert status["state"] == "key_lost" and status["key_loss"]["since"] == since and not stage.placed
     assert shown_key(stage).status == "rejected"
     give_back()
     stage.robot.kill()
     stage.robot.bring_up()
     stage.clock.wait(1)
-    assert stage.tools().watch.status()["state"] == "running" and stage.placed
+    assert stage.tools().status_reader.status()["state"] == "running" and stage.placed

@@ -87,7 +87,7 @@ def test_an_issuer_whose_vault_is_gone_keeps_nobody(
             file.create([KeyFile(stage.home.issuer.keyfile)])
             (file.path if vault == "damaged" else stage.home.issuer.keyfile).write_bytes(b"no such thing")
         container = CommandContext(Globals(stage.home.path, "default", no_input=True)).container
-        monkeypatch.setattr("rotation.stage.EngineIssuer", lambda stage: issuer_service(container).issuer())
+        monkeypatch.setattr("support.rotation_world.EngineIssuer", lambda stage: issuer_service(container).issuer())
         ended = stage.abort()
         for name in made:
             assert f"the issuer's key '{name}' may live: the issuer could not be asked" in ended.left
@@ -108,7 +108,7 @@ def test_the_old_key_is_told_by_its_fingerprint_and_not_by_its_name(stage: Stage
     stopped_after(stage, Scope.BOTH, "create")
     stage.engine.delete_key("site-old")
     another = stage.make_key("site-old", Role.SITE)
-    asyncio.run(stage.tools().keys.take_site(another, allow=(), replacing=True, force=False))
+    asyncio.run(stage.tools().keys.add_site_key(another, allow=(), replacing=True, force=False))
     left = stage.abort().left
     tail = another.api_key.reveal()[-4:]
     assert f"the site key is 'site-old' (…{tail}), which is neither this rotation's old one nor its new one" in left
@@ -118,14 +118,14 @@ def test_the_old_key_is_told_by_its_fingerprint_and_not_by_its_name(stage: Stage
 @pytest.mark.parametrize("scope", [Scope.SITE, Scope.BOTH])
 def test_a_key_that_is_gone_keeps_nobody_from_ending_it(stage: Stage, scope: Scope) -> None:
     stopped_after(stage, scope, "create")
-    stage.tools().custody.destroy_site_key()
+    stage.tools().vault.destroy_site_key()
     assert "the site key is gone" in stage.abort().left
 
 
 def test_a_first_key_that_was_not_taken_in_leaves_none(tmp_path: Path) -> None:
     stage = Stage(tmp_path, SUB_ACCOUNT)
     try:
-        stage.tools().custody.destroy_site_key()
+        stage.tools().vault.destroy_site_key()
         stopped_after(stage, Scope.SITE, "create", RotationMode.ISSUE)
         left = stage.abort().left
         assert left.startswith("the site key is none, as before; the issuer's key 'fortctl-site-")
@@ -153,7 +153,7 @@ def test_a_key_that_was_handed_over_and_refused_is_named(stage: Stage) -> None:
 
 
 def test_nobody_is_told_to_delete_the_other_roles_key(stage: Stage) -> None:
-    site = stage.tools().custody.site_key()
+    site = stage.tools().vault.site_key()
     assert site is not None
     with pytest.raises(KeyPolicyError):
         stage.rotate(RotationMode.URGENT, Scope.ROBOT, {Role.ROBOT: site.pair})

@@ -46,10 +46,13 @@ def test_another_sub_accounts_list_proves_nothing(stage: Stage, monkeypatch: pyt
     with pytest.raises(ConflictError, match="another sub-account's issuer"):
         stage.rotate(RotationMode.OVERLAP, Scope.BOTH)
     operation = stage.open_operation()
-    assert operation is not None and "dead" not in operation.facts
+    assert operation is not None and not operation.facts.dead
     assert len([key for key in stage.engine.state.keys.values() if key.account == "default"]) == 4
     stage.email = here
-    assert stage.rotate(RotationMode.OVERLAP, Scope.BOTH).operation.facts["dead"] == {"site": "dead", "robot": "dead"}
+    assert stage.rotate(RotationMode.OVERLAP, Scope.BOTH).operation.facts.dead == {
+        Role.SITE: "dead",
+        Role.ROBOT: "dead",
+    }
 
 
 def test_a_key_that_the_list_never_named_is_not_dead_by_it(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -74,9 +77,9 @@ def test_a_copy_that_is_gone_proves_nothing(tmp_path: Path, role: Role) -> None:
         with pytest.raises(ActionRequiredError):
             stage.rotate(RotationMode.OVERLAP, Scope(role.value))
         if role is Role.SITE:
-            stage.tools().custody.destroy_retiring()
+            stage.tools().vault.destroy_retiring()
         else:
-            stage.tools().control.execute(ProveRetired(drop=True))
+            stage.tools().client.execute(ProveRetired(drop=True))
         for _again in range(2):
             with pytest.raises(ActionRequiredError) as caught:
                 stage.rotate(RotationMode.OVERLAP, Scope(role.value))
@@ -95,7 +98,7 @@ def test_a_death_is_journaled_before_its_copy_is_destroyed(tmp_path: Path) -> No
 
         def fuse(step: str, state: str, when: str) -> None:
             operation = stage.open_operation()
-            dead = operation is not None and "robot" in operation.facts.get("dead", {})
+            dead = operation is not None and Role.ROBOT in operation.facts.dead
             if dead and not seen:
                 seen.append((dead, stage.robot.box.retiring() is not None))
                 raise Killed

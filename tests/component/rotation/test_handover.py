@@ -28,7 +28,7 @@ def test_the_old_key_lives_until_the_new_ones_stream_is_up(stage: Stage, takes_m
     done = stage.rotate(RotationMode.OVERLAP, Scope.ROBOT).operation
     names = [name for name, _key in stage.calls]
     assert names.index("stream up") < names.index(DELETION)
-    assert done.state == "done" and done.facts["trading_gap_s"] < 1
+    assert done.state == "done" and done.facts.trading_gap_s is not None and done.facts.trading_gap_s < 1
 
 
 def test_a_stream_that_never_comes_up_is_not_waited_for_without_end(stage: Stage) -> None:

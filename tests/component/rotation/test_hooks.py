@@ -81,7 +81,7 @@ def test_a_panic_that_could_not_end_it_leaves_that_to_the_rotation(
 def test_keys_that_were_issued_first_are_no_rotation(tmp_path: Path) -> None:
     stage = Stage(tmp_path / "home")
     try:
-        stage.tools().custody.destroy_site_key()
+        stage.tools().vault.destroy_site_key()
         stage.issuer = SUB_ACCOUNT
         kill_at(stage, "create", "doing", "after")
         with pytest.raises(Killed):

@@ -92,7 +92,7 @@ def stage(tmp_path: Path) -> Iterator[Stage]:
 
 async def _queue(stage: Stage) -> None:
     second = stage.make_key("robot-second", Role.ROBOT)
-    await stage.tools().keys.take_robot(second, allow=(), replacing=True, force=False, wait_s=0)
+    await stage.tools().keys.add_robot_key(second, allow=(), replacing=True, force=False, wait_s=0)
 
 
 def test_a_key_that_was_sent_before_it_is_the_one_that_a_rotation_replaces(
@@ -105,6 +105,6 @@ def test_a_key_that_was_sent_before_it_is_the_one_that_a_rotation_replaces(
         asleep.setattr(Robot, "wake", lambda robot: True)
         asyncio.run(_queue(stage))
     done = stage.rotate(RotationMode.OVERLAP, Scope.ROBOT).operation
-    assert done.facts["old"]["robot"]["name"] == "robot-second"
+    assert done.facts.old[Role.ROBOT].name == "robot-second"
     assert {key.name for key in stage.engine.state.keys.values()} >= {"robot-old", "robot-new"}
     assert "robot-second" not in {key.name for key in stage.engine.state.keys.values()}

@@ -44,7 +44,7 @@ def panic_after(stage: Stage, monkeypatch: pytest.MonkeyPatch, name: str) -> lis
 
         return ask
 
-    for call in ("create", "listed"):
+    for call in ("create", "list_keys"):
         monkeypatch.setattr(EngineIssuer, call, watched(call, getattr(EngineIssuer, call)))
     return asked
 
@@ -72,7 +72,7 @@ def test_a_robot_that_dies_meanwhile_is_told_of(stage: Stage, monkeypatch: pytes
 
 
 def test_nothing_is_asked_for_any_more(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked = panic_after(stage, monkeypatch, "listed")
+    asked = panic_after(stage, monkeypatch, "list_keys")
     with pytest.raises(ConflictError):
         stage.rotate(RotationMode.OVERLAP, Scope.ROBOT)
     assert "create" not in asked and made(stage) == set()
@@ -107,11 +107,11 @@ async def test_no_site_key_is_taken_in_while_the_account_is_latched(
     with monkeypatch.context() as overtaking:
         overtaking.setattr(EngineExchange, "account", check)
         with pytest.raises(ConflictError, match="a panic came while the key was on its way"):
-            await keys.take_site(new, allow=(), replacing=False, force=False)
+            await keys.add_site_key(new, allow=(), replacing=False, force=False)
     stage.calls.clear()
     with pytest.raises(ConflictError, match="latched after a panic"):
-        await keys.take_site(new, allow=(), replacing=False, force=False)
+        await keys.add_site_key(new, allow=(), replacing=False, force=False)
     with pytest.raises(ConflictError, match="latched after a panic"):
         keys.generate(Role.SITE, KeyType.ED25519)
-    custody = stage.tools().custody
+    custody = stage.tools().vault
     assert custody.site_key() is None and custody.pending() is None and not stage.calls, "nothing was asked or kept"

@@ -9,7 +9,7 @@ import pytest
 
 from fortctl.errors import ConflictError
 from fortctl.ports import OperationOwner, OperationRow
-from fortctl.services.rotation.plan import ABORTED, RotationMode, Scope, begin, from_text, to_text
+from fortctl.services.rotation.plan import ABORTED, RotationMode, Scope, begin, from_row, to_row
 from fortctl.store.operations import SqliteOperations
 
 ME = OperationOwner(10, "here", "t1", "rotation r1", 1_000, 1_000)
@@ -17,7 +17,7 @@ OTHER = OperationOwner(11, "here", "t2", "rotation r2", 2_000, 2_000)
 
 
 def row(name: str = "r1", state: str = "open") -> OperationRow:
-    body = to_text(begin(name, "default", RotationMode.DRAIN, Scope.BOTH, 1))
+    body = to_row(begin(name, "default", RotationMode.DRAIN, Scope.BOTH, 1)).body
     return OperationRow(name, "default", "rotation", state, body, 1, 2)
 
 
@@ -87,7 +87,7 @@ def test_panic_closes_it_whoever_works_on_it(store: SqliteOperations, tmp_path: 
         store.put(row(), ME)
     found = store.last("default")
     assert found is not None and (found.state, found.updated_at) == (ABORTED, 77)
-    read = from_text(found.id, found.account, found.state, found.body, found.started_at, found.updated_at)
+    read = from_row(found)
     assert read.reason == "panic"
     # The one that was pre-empted takes the lock again: its operation stays closed all the same.
     store.acquire("default", ME, lambda _: True)

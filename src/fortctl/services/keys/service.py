@@ -97,7 +97,7 @@ class KeyService:
         self._control.expect_unlatched()
         made = generate_pending_key(kind, self._clock.now_ms())
         self._custody.keep_pending(made)
-        self._undo_if_panic_came(self._custody.destroy_pending)
+        self._rollback_if_latched(self._custody.destroy_pending)
         return made.public, made.id
 
     def waiting(self, role: Role) -> str | None:
@@ -130,7 +130,7 @@ class KeyService:
 
     # -- taking in -------------------------------------------------------------------------------------------------
 
-    async def take_site(
+    async def add_site_key(
         self, pair: KeyPair, *, allow: Collection[str], replacing: bool, force: bool, retire: bool = False
     ) -> KeyAdded:
         """Check a site key at the exchange, then store it.
@@ -165,7 +165,7 @@ class KeyService:
         had_copy = self._custody.robot_copy() is not None
         what = "key rotated" if retire else "key changed" if replacing else "key added"
         self._custody.keep_site_key(key, what, retiring=old if retire else None)
-        self._undo_if_panic_came(self._custody.destroy_site_key)
+        self._rollback_if_latched(self._custody.destroy_site_key)
         warnings = verdict.warnings
         if had_copy:
             warnings += (("ROBOT_COPY_DESTROYED", "the site's copy of the robot key was destroyed"),)
@@ -178,7 +178,7 @@ class KeyService:
         card = self._custody.card(Role.SITE, key.after(verdict, self._clock.now_ms()))
         return KeyAdded(card, None, verdict.warnings, verdict.latency_ms, changed=False)
 
-    async def take_robot(
+    async def add_robot_key(
         self,
         pair: KeyPair,
         *,
@@ -220,8 +220,8 @@ class KeyService:
         replaced = old.fingerprint if old and changed else None
         return KeyAdded(card, replaced, warnings, receipt.elapsed_ms, changed=changed)
 
-    async def look_at(self, role: Role, pair: KeyPair) -> None:
-        """Have a key looked at that a rotation is to put in place; it is stored nowhere.
+    async def verify_candidate(self, role: Role, pair: KeyPair) -> None:
+        """Verify a key that a rotation will put in place; store it nowhere.
 
         Raises:
             KeyRejectedError, KeyPolicyError, ExchangeUnreachableError, …: what will use it would not take it.
@@ -284,10 +284,10 @@ class KeyService:
         now = self._clock.now_ms()
         restrictions = KeyRestrictions(**data["restrictions"]) if data.get("restrictions") else None
         self._custody.keep_robot_copy(StoredKey(pair, now, now, None, int(data["uid"]), restrictions, tuple(allow)))
-        self._undo_if_panic_came(self._custody.destroy_robot_copy)
+        self._rollback_if_latched(self._custody.destroy_robot_copy)
         return (COPY_WARNING,)
 
-    def _undo_if_panic_came(self, destroy: Callable[[], object]) -> None:
+    def _rollback_if_latched(self, destroy: Callable[[], object]) -> None:
         """Destroy what was just written, if a panic came while it was on its way (it has looked already)."""
         if self._control.latched:
             destroy()

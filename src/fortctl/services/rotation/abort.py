@@ -1,10 +1,9 @@
-"""What an abort undoes, and what it leaves."""
+"""Abort a rotation: decide what to undo (pure), undo it, describe what is left."""
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 
 from fortctl.errors import ConflictError, FortctlError, RobotTimeoutError
 from fortctl.model import Role
@@ -15,74 +14,111 @@ from fortctl.services.rotation.context import AT_WORK, SETTLES_WITHIN_S, Rotatio
 from fortctl.services.rotation.plan import Operation, RotationMode
 from fortctl.timestamps import rfc3339
 
-# How much the robot's clock may be behind.
+# How late the robot's clock may be (s).
 LATE_S = 60.0
 
 
-@dataclass
+@dataclass(frozen=True)
 class AbortReport:
-    """What an abort leaves: in words, and what a person must still do."""
+    """What an abort leaves.
+
+    Attributes:
+        text: in words.
+        actions: what a person must still do.
+    """
 
     text: str
-    actions: list[dict[str, Any]] = field(default_factory=list)
+    actions: list[actions.Action]
+
+
+@dataclass(frozen=True)
+class AbortPlan:
+    """What an abort undoes.
+
+    Attributes:
+        placed: roles whose new key is in use: it stays.
+        kept: roles that keep the key they have.
+        issued: keys of these names the issuer made for roles in ``kept``, by name: they are deleted.
+        restart: the robot traded before, so it trades again.
+        end_drain: the robot was stopped before and drains now, so it stops.
+    """
+
+    placed: tuple[Role, ...]
+    kept: tuple[Role, ...]
+    issued: Mapping[str, Role]
+    restart: bool
+    end_drain: bool
+
+
+def plan_abort(operation: Operation, in_use: Mapping[Role, str | None]) -> AbortPlan:
+    """Decide what an abort undoes. Pure.
+
+    Args:
+        operation: the rotation.
+        in_use: fingerprints of the keys in use.
+    """
+    facts, roles = operation.facts, operation.scope.roles
+    placed = tuple(role for role in roles if facts.new.get(role) and in_use.get(role) == facts.new[role])
+    kept = tuple(role for role in roles if role not in placed)
+    by_issuer = facts.issuer == SUB_ACCOUNT
+    return AbortPlan(
+        placed=placed,
+        kept=kept,
+        issued={name: role for role in kept for name in facts.issued_names(role)} if by_issuer else {},
+        restart=Role.ROBOT in roles and facts.robot_was in AT_WORK,
+        end_drain=Role.ROBOT in roles and facts.robot_was == "stopped",
+    )
 
 
 class RotationAbort:
-    """Ends one rotation where it stands.
+    """Aborts one rotation.
 
     Args:
-        tools: what the steps use.
-        operation: where it stands.
+        deps: what the steps use.
+        operation: the rotation.
     """
 
-    def __init__(self, tools: RotationDeps, operation: Operation) -> None:
-        self._tools = tools
+    def __init__(self, deps: RotationDeps, operation: Operation) -> None:
+        self._deps = deps
         self._operation = operation
         self._roles = operation.scope.roles
 
     async def run(self) -> AbortReport:
-        """Leave the account with the keys that work, the robot as before; say exactly what is left.
+        """Leave the account with keys that work and the robot as before; say exactly what is left.
 
         Raises:
             ConflictError: the account would be left without a working key.
-            RobotTimeoutError: the robot may take the new key yet.
+            RobotTimeoutError: the robot may still apply the delivery of the new key.
         """
-        tools, robot = self._tools, Role.ROBOT in self._roles
-        latched = tools.control.latched
-        if robot and not latched:
-            tools.control.bring_up()
-            if not tools.control.wait_until_idle(SETTLES_WITHIN_S):
+        latched = self._deps.client.latched
+        if Role.ROBOT in self._roles and not latched:
+            self._deps.client.bring_up()
+            if not self._deps.client.wait_until_idle(SETTLES_WITHIN_S):
                 self._refuse_unanswered()
-        new = self._new_in_place()
-        before = [role for role in self._roles if role not in new]
-        if before and not latched:
-            await self._refuse_keyless(before)
-        issued, unasked = await self._drop_issued(before)
-        if robot and not latched:
-            self._robot_as_before()
-        for role in new:
-            await tools.proofs.drop(role)
-        lives = [role for role in new if self._operation.mode is not RotationMode.ISSUE and not self._is_dead(role)]
-        told = [f"the {role} key is {self._as_found(role)}" for role in before]
-        told += [
-            f"the {role} key is the new one{'; the old one is not proved dead' if role in lives else ''}"
-            for role in new
-        ]
-        told += [f"the issuer's key '{name}' was deleted" for name in issued]
-        told += [f"the issuer's key '{name}' may live: the issuer could not be asked" for name in unasked]
-        told += [f"the robot is {tools.robot.settled()['state']}"] if robot else []
-        unused = actions.unused_keys(self._operation, new)
-        told += [f"the new {one['role']} key '{one['name']}' is not in use" for one in unused]
-        todo = [actions.to_delete_named(self._operation, name) for name in unasked] + unused
-        return AbortReport("; ".join(told), [*actions.to_delete(self._operation, lives), *todo])
+        plan = plan_abort(self._operation, self._in_use())
+        if plan.kept and not latched:
+            await self._refuse_keyless(plan.kept)
+        deleted = await self._delete_issued(plan)
+        if not latched:
+            self._robot_as_before(plan)
+        for role in plan.placed:
+            await self._deps.proofs.drop(role)
+        return self._report(plan, deleted)
+
+    def _in_use(self) -> dict[Role, str | None]:
+        site, card = self._deps.vault.site_key(), self._deps.keys.robot_card()
+        return {
+            Role.SITE: self._deps.vault.fingerprint(site.pair) if site is not None else None,
+            Role.ROBOT: card.fingerprint if card is not None else None,
+        }
 
     def _refuse_unanswered(self) -> None:
-        """Refuse to tell which key the robot has while a delivery of the new one lies before it."""
-        operation, role = self._operation, Role.ROBOT.value
-        handed_over = role in operation.facts.get("new", {}) and not operation.is_done("deliver")
-        # It was journaled right before it was sent; a robot refuses what is older than this, its clock a minute late.
+        """Refuse to abort while a delivery of the new key waits for the robot: it may be applied at any moment."""
+        operation = self._operation
+        handed_over = Role.ROBOT in operation.facts.new and not operation.is_done("deliver")
+        # Journaled right before it was sent. A robot refuses a delivery that is older, its clock being a minute late.
         applies_until = operation.updated_at + int((VALID_FOR_S + LATE_S) * 1000)
-        if handed_over and self._tools.clock.now_ms() < applies_until:
+        if handed_over and self._deps.clock.now_ms() < applies_until:
             raise RobotTimeoutError(
                 "the robot has not answered yet what became of the new key: it may take it in at any moment",
                 hint=f"abort once it answers (see 'fortctl robot status'), or after {rfc3339(applies_until)}, when it"
@@ -91,66 +127,71 @@ class RotationAbort:
                 data={"operation": operation.as_json()},
             )
 
-    def _robot_as_before(self) -> None:
-        was = self._operation.facts.get("was")
-        if was in AT_WORK:
-            start_again(self._tools)
-        elif was == "stopped" and self._tools.watch.status()["state"] == "draining":
-            self._tools.robot.stop_now(cancel_orders=False)
-
-    def _is_dead(self, role: Role) -> bool:
-        return role.value in self._operation.facts.get("dead", {})
-
-    def _as_found(self, role: Role) -> str:
-        """Say which key a role has that did not get the new one."""
-        card = next((card for card in self._tools.keys.listed() if card.role is role), None)
-        old = self._operation.facts.get("old", {}).get(role.value)
-        if card is None:
-            return "gone" if old else "none, as before"
-        if old is None or card.fingerprint == old["fingerprint"]:
-            return "the old one, as before"
-        return f"'{card.name}' (…{card.tail}), which is neither this rotation's old one nor its new one"
-
-    def _new_in_place(self) -> list[Role]:
-        new, tools = self._operation.facts.get("new", {}), self._tools
-        found = []
-        site, card = tools.custody.site_key(), tools.keys.robot_card()
-        if site is not None and tools.custody.fingerprint(site.pair) == new.get(Role.SITE.value):
-            found.append(Role.SITE)
-        if card is not None and card.fingerprint == new.get(Role.ROBOT.value):
-            found.append(Role.ROBOT)
-        return [role for role in found if role in self._roles]
-
     async def _refuse_keyless(self, roles: Collection[Role]) -> None:
         if self._operation.mode in (RotationMode.URGENT, RotationMode.ISSUE) or self._operation.step == "check":
             return
-        # Of a key that was taken away here nothing can be asked, and nothing is left to be kept.
-        there = {card.role for card in self._tools.keys.listed()}
-        asked = [role for role in roles if role in there]
+        # A key that was deleted here can neither be asked about nor kept.
+        listed = {card.role for card in self._deps.keys.listed()}
+        asked = [role for role in roles if role in listed]
         if not asked:
             return
-        results, _warnings = await self._tools.keys.verify(asked)
-        gone = [result["role"] for result in results if result["reason"] == "unknown_key"]
-        if gone:
+        results, _warnings = await self._deps.keys.verify(asked)
+        dead = [result["role"] for result in results if result["reason"] == "unknown_key"]
+        if dead:
             raise ConflictError(
-                f"the old {' and '.join(gone)} key is dead: aborting would leave the account without a working key",
-                hint="go on with a new key: 'fortctl keys rotate --finish --input -'",
-                details={"roles": gone},
+                f"the old {' and '.join(dead)} key is dead: aborting would leave the account without a working key",
+                hint="continue with a new key: 'fortctl keys rotate --finish --input -'",
+                details={"roles": dead},
             )
 
-    async def _drop_issued(self, roles: Collection[Role]) -> tuple[tuple[str, ...], tuple[str, ...]]:
-        """Delete what the issuer made for roles that keep their old key: only what bears a journaled name.
-
-        Returns:
-            The names of those that were deleted, and of those that could not be asked for: they may live.
-        """
-        issue = self._operation.facts.get("issue", {})
-        names = {name for role in roles for name in issue.get(role.value, {}).get("names", ())}
-        if not names or self._operation.facts.get("issuer") != SUB_ACCOUNT:
-            return (), ()
+    async def _delete_issued(self, plan: AbortPlan) -> tuple[str, ...] | None:
+        """Delete the issuer's keys of journaled names; return the names, or None if the issuer cannot be asked."""
+        if not plan.issued:
+            return ()
         try:
-            async with opened_issuer(self._tools, self._operation) as issuer:
-                return await self._tools.proofs.delete_named(issuer, names), ()
+            async with opened_issuer(self._deps, self._operation) as issuer:
+                return await self._deps.proofs.delete_named(issuer, list(plan.issued))
         except FortctlError:
-            # An issuer that is gone or does not answer keeps nobody from ending it: a person deletes them.
-            return (), tuple(sorted(names))
+            # An issuer that is gone or does not answer must not keep anybody from aborting: a person deletes the keys.
+            return None
+
+    def _robot_as_before(self, plan: AbortPlan) -> None:
+        if plan.restart:
+            start_again(self._deps)
+        elif plan.end_drain and self._deps.status_reader.status()["state"] == "draining":
+            self._deps.robot.stop_now(cancel_orders=False)
+
+    def _report(self, plan: AbortPlan, deleted: tuple[str, ...] | None) -> AbortReport:
+        """Describe what is left, and what a person must still do.
+
+        Args:
+            deleted: names of the issuer's keys that were deleted; None: it could not be asked.
+        """
+        operation = self._operation
+        first_keys = operation.mode is RotationMode.ISSUE
+        alive = [role for role in plan.placed if not first_keys and role not in operation.facts.dead]
+        unasked = sorted(plan.issued) if deleted is None else []
+        unused = actions.unused_keys(operation, plan.placed)
+        parts = [f"the {role} key is {self._describe_kept(role)}" for role in plan.kept]
+        parts += [
+            f"the {role} key is the new one{'; the old one is not proved dead' if role in alive else ''}"
+            for role in plan.placed
+        ]
+        parts += [f"the issuer's key '{name}' was deleted" for name in deleted or ()]
+        parts += [f"the issuer's key '{name}' may live: the issuer could not be asked" for name in unasked]
+        parts += [f"the robot is {self._deps.robot.settled()['state']}"] if Role.ROBOT in self._roles else []
+        parts += [f"the new {role} key '{key.name}' is not in use" for role, keys in unused.items() for key in keys]
+        todo = actions.to_delete(operation, alive)
+        todo += [actions.to_delete_named(operation, plan.issued[name], name) for name in unasked]
+        todo += [actions.delete_new(operation, role, key) for role, keys in unused.items() for key in keys]
+        return AbortReport("; ".join(parts), todo)
+
+    def _describe_kept(self, role: Role) -> str:
+        """Say which key a role has that did not get the new one."""
+        card = next((card for card in self._deps.keys.listed() if card.role is role), None)
+        old = self._operation.facts.old.get(role)
+        if card is None:
+            return "gone" if old else "none, as before"
+        if old is None or card.fingerprint == old.fingerprint:
+            return "the old one, as before"
+        return f"'{card.name}' (…{card.tail}), which is neither this rotation's old one nor its new one"

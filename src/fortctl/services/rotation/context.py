@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Collection, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from fortctl.errors import ConflictError, FortctlError
@@ -18,6 +18,7 @@ from fortctl.services.robot.client import RobotClient
 from fortctl.services.robot.service import RobotService, RobotStatusReader
 from fortctl.services.rotation import operator_actions as actions
 from fortctl.services.rotation.deletion_proof import DeletionProof
+from fortctl.services.rotation.facts import RotationFacts
 from fortctl.services.rotation.plan import Operation, RotationMode
 from fortctl.services.site_vault import SiteVault
 from fortctl.timestamps import parse_rfc3339
@@ -53,7 +54,7 @@ class Journal(Protocol):
 
     def beat(self) -> None: ...
 
-    def born_with(self, role: Role, shown: str) -> tuple[str, ...] | None: ...
+    def issued_addresses(self, role: Role, fingerprint: str) -> tuple[str, ...] | None: ...
 
 
 @dataclass(frozen=True)
@@ -66,11 +67,11 @@ class RotationDeps:
         timeout_s: how long a drain may take (s).
     """
 
-    custody: SiteVault
+    vault: SiteVault
     keys: KeyService
-    control: RobotClient
+    client: RobotClient
     robot: RobotService
-    watch: RobotStatusReader
+    status_reader: RobotStatusReader
     issuer: Callable[[], Issuer]
     proofs: DeletionProof
     guide: Guide
@@ -92,7 +93,7 @@ class RotationContext:
     """One rotation that this process works on.
 
     Args:
-        tools: what its steps use.
+        deps: what its steps use.
         journal: where each of them is written down.
         operation: where it stands.
 
@@ -100,8 +101,8 @@ class RotationContext:
         warnings: ``(code, message)`` pairs, so far.
     """
 
-    def __init__(self, tools: RotationDeps, journal: Journal, operation: Operation) -> None:
-        self.tools = tools
+    def __init__(self, deps: RotationDeps, journal: Journal, operation: Operation) -> None:
+        self.deps = deps
         self.operation = operation
         self.warnings: tuple[tuple[str, str], ...] = ()
         self._journal = journal
@@ -113,14 +114,19 @@ class RotationContext:
     @property
     def by_issuer(self) -> bool:
         """Whether fortctl itself makes and deletes the keys."""
-        return self.operation.facts.get("issuer") == SUB_ACCOUNT
+        return self.facts.issuer == SUB_ACCOUNT
+
+    @property
+    def facts(self) -> RotationFacts:
+        return self.operation.facts
 
     def put(self, operation: Operation) -> None:
         """Make where it stands durable."""
         self.operation = self._journal.put(operation)
 
-    def note(self, **facts: Any) -> Operation:
-        self.put(self.operation.noted(self.now(), **facts))
+    def note(self, facts: RotationFacts) -> Operation:
+        """Make changed facts durable."""
+        self.put(self.operation.noted(self.now(), facts))
         return self.operation
 
     @asynccontextmanager
@@ -131,25 +137,25 @@ class RotationContext:
             ConflictError: the keys are another sub-account's by now.
             VaultLockedError, NotFoundError: the issuer's key cannot be had.
         """
-        async with opened_issuer(self.tools, self.operation) as issuer:
-            if "issued_for" not in self.operation.facts:
-                self.note(issued_for=_shown(self.tools, issuer))
+        async with opened_issuer(self.deps, self.operation) as issuer:
+            if self.facts.issued_for is None:
+                self.note(replace(self.facts, issued_for=_email_fingerprint(self.deps, issuer)))
             yield issuer
 
     def beat(self) -> None:
         """Say that this process lives. Raises ``ConflictError`` when the rotation was taken out of its hands."""
         self._journal.beat()
 
-    def born_with(self, role: Role) -> tuple[str, ...] | None:
-        """Return the IP list that the issuer made the old key with, if it did."""
-        return self._journal.born_with(role, str(self.operation.facts["old"][role.value]["fingerprint"]))
+    def issued_addresses(self, role: Role) -> tuple[str, ...] | None:
+        """Return the IP list that the issuer made the old key with, or None if it did not make it."""
+        return self._journal.issued_addresses(role, self.facts.old[role].fingerprint)
 
     def now(self) -> int:
-        return self.tools.clock.now_ms()
+        return self.deps.clock.now_ms()
 
     def wait(self, seconds: float, over: Callable[[], bool]) -> bool:
         """Wait until something is so, saying now and then that this process lives; False when time runs out."""
-        clock = self.tools.clock
+        clock = self.deps.clock
         deadline, beat = clock.monotonic() + seconds, clock.monotonic() + BEAT_EVERY_S
         while not over():
             if clock.monotonic() >= deadline:
@@ -157,26 +163,26 @@ class RotationContext:
             if clock.monotonic() >= beat:
                 self._journal.beat()
                 beat = clock.monotonic() + BEAT_EVERY_S
-            self.tools.sleep(LOOK_EVERY_S)
+            self.deps.sleep(LOOK_EVERY_S)
         return True
 
-    def trading_gap(self, status: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the trading gap as far as a look at the robot tells it, as a fact of the operation."""
+    def with_trading_gap(self, status: Mapping[str, Any]) -> RotationFacts:
+        """Return the facts with the trading gap, if the robot's status tells it."""
         swap = status.get("key_swap")
         if self.operation.mode is RotationMode.OVERLAP and swap is not None:
-            return {"trading_gap_s": float(swap["gap_s"])}
-        lost = self.operation.facts.get("lost_since")
+            return replace(self.facts, trading_gap_s=float(swap["gap_s"]))
+        lost = self.facts.lost_since
         if self.operation.mode is RotationMode.URGENT and lost is not None and status["state"] == "running":
-            return {"trading_gap_s": round((self.now() - parse_rfc3339(lost)) / 1000, 3)}
-        return {}
+            return replace(self.facts, trading_gap_s=round((self.now() - parse_rfc3339(lost)) / 1000, 3))
+        return self.facts
 
 
 @asynccontextmanager
-async def opened_issuer(tools: RotationDeps, operation: Operation) -> AsyncIterator[Issuer]:
+async def opened_issuer(deps: RotationDeps, operation: Operation) -> AsyncIterator[Issuer]:
     """Give the issuer, if it is of the sub-account that a rotation was begun with. Raises as :meth:`RotationContext.issuer`."""
-    issuer = tools.issuer()
+    issuer = deps.issuer()
     try:
-        if operation.facts.get("issued_for", _shown(tools, issuer)) != _shown(tools, issuer):
+        if operation.facts.issued_for not in (None, _email_fingerprint(deps, issuer)):
             raise ConflictError(
                 f"the rotation was begun with another sub-account's issuer than that of {issuer.email}",
                 hint="set that one again ('fortctl issuer set'), or end the rotation: 'fortctl keys rotate --abort'",
@@ -187,17 +193,17 @@ async def opened_issuer(tools: RotationDeps, operation: Operation) -> AsyncItera
         await issuer.close()
 
 
-def _shown(tools: RotationDeps, issuer: Issuer) -> str:
+def _email_fingerprint(deps: RotationDeps, issuer: Issuer) -> str:
     # The address itself is in the issuer's vault alone.
-    return fingerprint(Secret(issuer.email), tools.custody.fingerprint_key())
+    return fingerprint(Secret(issuer.email), deps.vault.fingerprint_key())
 
 
-def start_again(tools: RotationDeps) -> None:
+def start_again(deps: RotationDeps) -> None:
     """Have the robot trade, unless it does."""
-    if tools.watch.status()["state"] in AT_WORK:
+    if deps.status_reader.status()["state"] in AT_WORK:
         return
     try:
-        tools.robot.start()
+        deps.robot.start()
     except ConflictError as conflict:
         if conflict.details.get("state") != "running":
             raise

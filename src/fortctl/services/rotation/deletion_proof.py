@@ -13,7 +13,7 @@ from fortctl.ports import Clock, Issuer
 from fortctl.services.keys.issuer import delete_keys, keys_of
 from fortctl.services.keys.service import Connect
 from fortctl.services.robot.client import RobotClient
-from fortctl.services.rotation.plan import Operation, issued_names
+from fortctl.services.rotation.plan import Operation
 from fortctl.services.site_vault import SiteVault
 
 # How fast a deletion bites is not documented (binance.md, section 12).
@@ -58,7 +58,7 @@ class DeletionProof:
         Returns:
             The roles whose old key is not proved dead.
         """
-        alive = [role for role in roles if role.value not in operation.facts.get("dead", {})]
+        alive = [role for role in roles if role not in operation.facts.dead]
         for attempt in range(TRIES if patient else 1):
             if attempt and alive:
                 await self._clock.sleep(PAUSE_S)
@@ -70,7 +70,7 @@ class DeletionProof:
             if not alive:
                 break
         for role in roles:
-            if role.value in operation.facts.get("dead", {}) and role.value not in operation.facts.get("dropped", ()):
+            if role in operation.facts.dead and role not in operation.facts.dropped:
                 await self.drop(role)
                 operation = note(role, None)
         return alive
@@ -80,7 +80,7 @@ class DeletionProof:
         state = await (self._ask_site(operation) if role is Role.SITE else self._ask_robot(operation))
         if state in PROVED:
             return state
-        if state == "alive" or issuer is None or role.value not in operation.facts.get("listed", ()):
+        if state == "alive" or issuer is None or role not in operation.facts.listed:
             # The exchange takes the key, or this list may be another account's: it never named the key.
             return None
         return None if role in await self.listed(issuer, operation, [role]) else "unlisted"
@@ -89,7 +89,7 @@ class DeletionProof:
         old, new = self._custody.retiring(), self._custody.site_key()
         if old is None:
             return "none"
-        if self._custody.fingerprint(old.pair) != operation.facts["old"][Role.SITE.value]["fingerprint"]:
+        if self._custody.fingerprint(old.pair) != operation.facts.old[Role.SITE].fingerprint:
             return "unproved"
         asking, beside = self._connect(old.pair), self._connect(new.pair) if new is not None else None
         try:
@@ -103,7 +103,7 @@ class DeletionProof:
     async def _ask_robot(self, operation: Operation) -> str:
         found = self._control.execute(ProveRetired()).data
         shown = found.get("fingerprint")
-        if shown and shown != operation.facts["old"][Role.ROBOT.value]["fingerprint"]:
+        if shown and shown != operation.facts.old[Role.ROBOT].fingerprint:
             return "unproved"
         return str(found["state"])
 
@@ -111,7 +111,7 @@ class DeletionProof:
         """Return those of the roles whose old key the issuer's list names. Raises ``FortctlError``."""
         under = self._custody.fingerprint_key()
         there = {fingerprint(key.api_key, under) for key in await keys_of(issuer)}
-        return [role for role in roles if operation.facts["old"][role.value]["fingerprint"] in there]
+        return [role for role in roles if operation.facts.old[role].fingerprint in there]
 
     async def delete(self, issuer: Issuer, operation: Operation) -> tuple[str, ...]:
         """Delete the old keys, and whatever this rotation had made and did not take up; return their names.
@@ -119,9 +119,9 @@ class DeletionProof:
         Raises:
             FortctlError: one of them is still listed.
         """
-        under, new = self._custody.fingerprint_key(), set(operation.facts.get("new", {}).values())
-        old = {operation.facts["old"][role.value]["fingerprint"] for role in operation.scope.roles}
-        own = set(issued_names(operation))
+        under, new = self._custody.fingerprint_key(), set(operation.facts.new.values())
+        old = {operation.facts.old[role].fingerprint for role in operation.scope.roles}
+        own = set(operation.issued_names())
 
         def meant(name: str, shown: str) -> bool:
             return shown not in new and (shown in old or name in own)

@@ -14,13 +14,11 @@ from fortctl.services.hooks import warnings_of
 from fortctl.services.rotation.plan import ROTATIONS, Operation
 
 POST_ROTATE = "post-rotate"
-# The fact of an operation that its beginning was told of.
-ANNOUNCED = "announced"
 
 
 def to_be_announced(operation: Operation) -> bool:
-    """Whether ``pre-rotate`` is still to be told; the first keys that an issuer makes are no rotation."""
-    return operation.mode in ROTATIONS and ANNOUNCED not in operation.facts
+    """Return whether ``pre-rotate`` is still to be run; for the first keys that an issuer makes it never is."""
+    return operation.mode in ROTATIONS and not operation.facts.announced
 
 
 def tell_begun(hooks: HooksPort, operation: Operation) -> tuple[tuple[str, str], ...]:
@@ -36,7 +34,7 @@ def tell_ended(hooks: HooksPort, operation: Operation | None) -> tuple[tuple[str
 
 def facts_of_end(operation: Operation | None) -> dict[str, Any] | None:
     """Return what ``post-rotate`` tells, or None where nobody heard of the beginning."""
-    if operation is None or ANNOUNCED not in operation.facts:
+    if operation is None or not operation.facts.announced:
         return None
     return _facts(operation)
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable
 
 from fortctl.keys.fingerprint import fingerprint
 from fortctl.mailbox.payloads import ShowPending
@@ -13,10 +12,11 @@ from fortctl.secret import Secret
 from fortctl.services.keys.issuer import addresses_of, delete_keys, keys_of, make_key
 from fortctl.services.keys.service import KeyService
 from fortctl.services.robot.client import RobotClient
+from fortctl.services.rotation.facts import IssueAttempts
 from fortctl.services.rotation.plan import Operation
 from fortctl.services.site_vault import SiteVault
 
-Note = Callable[[Role, Mapping[str, Any]], Operation]
+Note = Callable[[Role, IssueAttempts], Operation]
 
 
 class KeyIssuer:
@@ -47,28 +47,32 @@ class KeyIssuer:
         Raises:
             FortctlError: nothing is lost by calling again.
         """
-        facts: dict[str, Any] = dict(operation.facts.get("issue", {}).get(role.value, {"names": []}))
-        if facts.get("pending") is None or not self._has_half(role, facts["pending"]):
-            facts = await self._begin(issuer, operation, role, facts, note)
-        name = str(facts["names"][-1])
-        made = await make_key(issuer, name, str(facts["public"]), role, facts["addresses"], self._clock, beat)
+        attempts = operation.facts.issue.get(role, IssueAttempts())
+        if attempts.pending_id is None or not self._has_half(role, attempts.pending_id):
+            attempts = await self._begin(issuer, operation, role, attempts.names, note)
+        name = attempts.names[-1]
+        made = await make_key(issuer, name, attempts.public_key, role, attempts.addresses, self._clock, beat)
         if role is Role.ROBOT:
             return KeyPair(name, KeyType.ED25519, made.api_key, Secret(b""))
         return self._keys.pending(role, made.api_key, name)
 
     async def _begin(
-        self, issuer: Issuer, operation: Operation, role: Role, facts: dict[str, Any], note: Note
-    ) -> dict[str, Any]:
-        orphaned_keys = set(facts["names"])
-        if orphaned_keys:
-            await delete_keys(issuer, lambda key: key.name in orphaned_keys)
+        self, issuer: Issuer, operation: Operation, role: Role, before: tuple[str, ...], note: Note
+    ) -> IssueAttempts:
+        """Make a pair, and journal the name and the public half that the issuer is asked for next.
+
+        Args:
+            before: the names of earlier attempts; their private halves are lost.
+        """
+        if before:
+            await delete_keys(issuer, lambda key: key.name in before)
         addresses = await self._addresses(issuer, operation, role)
         public, pending = self._keys.generate(role, KeyType.ED25519)
         # Unique: the operation's id is random, and each attempt has a name of its own.
-        name = f"fortctl-{role.value}-{operation.id}-{len(facts['names']) + 1}"
-        begun = {"names": [*facts["names"], name], "pending": pending, "public": public, "addresses": list(addresses)}
-        note(role, begun)
-        return begun
+        name = f"fortctl-{role.value}-{operation.id}-{len(before) + 1}"
+        attempts = IssueAttempts((*before, name), pending, public, addresses)
+        note(role, attempts)
+        return attempts
 
     def _has_half(self, role: Role, pending: str) -> bool:
         if role is Role.ROBOT:
@@ -77,16 +81,19 @@ class KeyIssuer:
         return made is not None and made.id == pending
 
     async def _addresses(self, issuer: Issuer, operation: Operation, role: Role) -> tuple[str, ...]:
-        """Return the IP list that the new key is born with: as asked for, else the old key's."""
-        if "addresses" in operation.facts:
-            return tuple(operation.facts["addresses"])
-        if role.value in operation.facts.get("born", {}):
-            return tuple(operation.facts["born"][role.value])
-        shown = operation.facts.get("old", {}).get(role.value, {}).get("fingerprint")
-        return await listed_addresses(issuer, shown, self._custody.fingerprint_key()) or ()
+        """Return the IP list that the new key is made with: as asked for, else the old key's."""
+        facts = operation.facts
+        if facts.addresses is not None:
+            return facts.addresses
+        if role in facts.old_addresses:
+            return facts.old_addresses[role]
+        if role not in facts.old:
+            return ()
+        old = facts.old[role].fingerprint
+        return await listed_addresses(issuer, old, self._custody.fingerprint_key()) or ()
 
 
-async def listed_addresses(issuer: Issuer, shown: str, under: bytes) -> tuple[str, ...] | None:
+async def listed_addresses(issuer: Issuer, key_fingerprint: str, under: bytes) -> tuple[str, ...] | None:
     """Return the IP list of the sub-account's key of a fingerprint; None where no key of it is listed.
 
     Args:
@@ -96,6 +103,6 @@ async def listed_addresses(issuer: Issuer, shown: str, under: bytes) -> tuple[st
         FortctlError: the exchange does not say.
     """
     for key in await keys_of(issuer):
-        if fingerprint(key.api_key, under) == shown:
+        if fingerprint(key.api_key, under) == key_fingerprint:
             return await addresses_of(issuer, key.api_key)
     return None

@@ -7,13 +7,15 @@ ends.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 from fortctl.errors import ConflictError, NotFoundError
 from fortctl.model import Role
 from fortctl.ports import Clock, OperationOwner, OperationRow, OperationStore
 from fortctl.services.rotation import operator_actions as actions
+from fortctl.services.rotation.facts import RotationFacts
 from fortctl.services.rotation.plan import (
     ABORTED,
     OPEN,
@@ -21,11 +23,10 @@ from fortctl.services.rotation.plan import (
     RotationMode,
     Scope,
     begin,
-    from_text,
-    to_text,
+    from_row,
+    to_row,
 )
 
-KIND = "rotation"
 # Those who hold the same lock while they write a key, and work on no rotation.
 WRITERS = ("keys add", "keys change", "keys delete", "keys generate", "issuer set")
 
@@ -57,19 +58,18 @@ class RotationJournal:
 
     def current(self) -> Operation | None:
         """Return the open rotation, or None."""
-        return _read(self._store.current(self.account))
+        return _from_row(self._store.current(self.account))
 
     def last(self) -> Operation | None:
         """Return the rotation that was begun last, or None."""
-        return _read(self._store.last(self.account))
+        return _from_row(self._store.last(self.account))
 
-    def born_with(self, role: Role, shown: str) -> tuple[str, ...] | None:
-        """Return the IP list that a key of this fingerprint was made with by the issuer, or None."""
+    def issued_addresses(self, role: Role, fingerprint: str) -> tuple[str, ...] | None:
+        """Return the IP list that the issuer made a key with, or None if no rotation of this account had it made."""
         for row in self._store.all(self.account):
-            facts = _told_by(row).facts
-            made = facts.get("issue", {}).get(role.value)
-            if made is not None and facts.get("new", {}).get(role.value) == shown:
-                return tuple(made["addresses"])
+            facts = from_row(row).facts
+            if role in facts.issue and facts.new.get(role) == fingerprint:
+                return facts.issue[role].addresses
         return None
 
     def owner(self) -> OperationOwner | None:
@@ -94,17 +94,22 @@ class RotationJournal:
 
     def put(self, operation: Operation) -> Operation:
         """Make where it stands durable; return it. Raises ``ConflictError`` when it was closed meanwhile."""
-        row = OperationRow(
-            *(operation.id, operation.account, KIND, operation.state, to_text(operation)),
-            *(operation.started_at, operation.updated_at),
-        )
-        self._store.put(row, self._me)
+        self._store.put(to_row(operation), self._me)
         return operation
 
-    def begin(self, mode: RotationMode, scope: Scope, issuer: str, **facts: Any) -> Operation:
-        """Begin a rotation. Raises ``ConflictError`` when one is open."""
-        now = self._clock.now_ms()
-        return self.put(begin(f"r{os.urandom(4).hex()}", self.account, mode, scope, now, issuer=issuer, **facts))
+    def begin(self, mode: RotationMode, scope: Scope, issuer: str, addresses: Sequence[str] | None = None) -> Operation:
+        """Begin a rotation.
+
+        Args:
+            issuer: who makes the keys.
+            addresses: the IP list that the issuer's new keys get; None: the old keys' lists.
+
+        Raises:
+            ConflictError: one is open already.
+        """
+        facts = RotationFacts(issuer=issuer, addresses=tuple(addresses) if addresses is not None else None)
+        operation_id = f"r{os.urandom(4).hex()}"
+        return self.put(begin(operation_id, self.account, mode, scope, self._clock.now_ms(), facts))
 
     def expect(self, mode: RotationMode | None, scope: Scope | None) -> Operation | None:
         """Return the open rotation if it is the one that is meant, or None where none is open.
@@ -123,12 +128,8 @@ class RotationJournal:
         )
 
 
-def _read(row: OperationRow | None) -> Operation | None:
-    return _told_by(row) if row is not None else None
-
-
-def _told_by(row: OperationRow) -> Operation:
-    return from_text(row.id, row.account, row.state, row.body, row.started_at, row.updated_at)
+def _from_row(row: OperationRow | None) -> Operation | None:
+    return from_row(row) if row is not None else None
 
 
 def refuse_open(operation: Operation | None, role: Role | None = None) -> None:
@@ -143,16 +144,14 @@ def refuse_open(operation: Operation | None, role: Role | None = None) -> None:
     )
 
 
-def destroyed(operation: Operation, role: Role, now: int) -> Operation:
-    """Return a rotation ended because a role's keys are destroyed here; it says which may live at the exchange."""
+def aborted_by_deletion(operation: Operation, role: Role, now: int) -> Operation:
+    """Return a rotation aborted because fortctl destroyed a role's keys; its actions name those left at the exchange."""
     facts = operation.facts
-    names = facts.get("issue", {}).get(role.value, {}).get("names", ())
-    dead = role.value in facts.get("dead", {}) or role.value not in facts.get("old", {})
-    todo = actions.to_delete(operation, [] if dead else [role])
-    todo += [one for one in actions.unused_keys(operation) if one["role"] == role.value]
-    todo += [actions.to_delete_named(operation, name) for name in names]
+    todo = actions.to_delete(operation, [role] if role in facts.old and role not in facts.dead else [])
+    todo += [actions.delete_new(operation, role, key) for key in actions.unused_keys(operation).get(role, ())]
+    todo += [actions.to_delete_named(operation, role, name) for name in facts.issued_names(role)]
     left = f"the {role} keys were destroyed here; at the exchange the old one and the new one may live"
-    return operation.aborted(now, "key_destroyed", left=left, actions=todo)
+    return operation.aborted(now, "key_destroyed", replace(facts, left=left, actions=tuple(todo)))
 
 
 def no_operation(account: str) -> NotFoundError:
@@ -171,5 +170,5 @@ def status_of(operation: Operation, owner: OperationOwner | None, now: int) -> d
     if operation.state == OPEN:
         data["actions"] = actions.waited_for(operation)
     if operation.state == ABORTED:
-        data["left"], data["actions"] = operation.facts.get("left"), operation.facts.get("actions", [])
+        data["left"], data["actions"] = operation.facts.left, list(operation.facts.actions)
     return data

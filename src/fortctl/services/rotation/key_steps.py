@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Collection, Mapping
-from typing import Any
+from dataclasses import replace
+from typing import Protocol
 
 from fortctl.errors import (
     ActionRequiredError,
@@ -15,11 +16,12 @@ from fortctl.errors import (
     KeyRejectedError,
 )
 from fortctl.model import KeyPair, Role
-from fortctl.services.keys.results import NO_COPY_WARNING, same_key
+from fortctl.services.keys.results import NO_COPY_WARNING, Warnings, same_key
 from fortctl.services.rotation import operator_actions as actions
 from fortctl.services.rotation.context import SETTLES_WITHIN_S, RotationContext
+from fortctl.services.rotation.facts import IssueAttempts, KeyReference, RotationFacts
 from fortctl.services.rotation.issue_key import KeyIssuer
-from fortctl.services.rotation.plan import Operation, RotationMode, issued_names
+from fortctl.services.rotation.plan import Operation, RotationMode
 
 # How long the old key is left alive for its stream to be handed over; and the states in which that matters.
 HANDED_OVER_WITHIN_S = 5.0
@@ -30,255 +32,307 @@ NOT_OURS_TO_DELETE = ("other_account", "shared_between_roles")
 WORKING = ("running", "draining", "reconciling")
 
 
+class KeySlot(Protocol):
+    """Where a role's key is in use, and how a new one gets there."""
+
+    role: Role
+
+    def fingerprint(self) -> str | None:
+        """Return the fingerprint of the key in use, or None."""
+
+    async def replace(self, pair: KeyPair) -> Warnings:
+        """Put a new key in use; return the warnings. Raises as :class:`KeyService` does."""
+
+
+class SiteSlot:
+    """The site's key, in the site's vault."""
+
+    role = Role.SITE
+
+    def __init__(self, context: RotationContext) -> None:
+        self._vault, self._keys, self._replaces = context.deps.vault, context.deps.keys, replaces_old_key(context)
+
+    def fingerprint(self) -> str | None:
+        site = self._vault.site_key()
+        return self._vault.fingerprint(site.pair) if site is not None else None
+
+    async def replace(self, pair: KeyPair) -> Warnings:
+        old = self._vault.site_key()
+        added = await self._keys.add_site_key(
+            pair,
+            allow=old.allow if old is not None else (),
+            replacing=self._replaces,
+            force=False,
+            retire=self._replaces,
+        )
+        return added.warnings
+
+
+class RobotSlot:
+    """The robot's key, in the robot's vault: named by its card, replaced by a delivery."""
+
+    role = Role.ROBOT
+
+    def __init__(self, context: RotationContext) -> None:
+        self._keys, self._replaces = context.deps.keys, replaces_old_key(context)
+        self._overlap = context.operation.mode is RotationMode.OVERLAP
+
+    def fingerprint(self) -> str | None:
+        card = self._keys.robot_card()
+        return card.fingerprint if card is not None else None
+
+    async def replace(self, pair: KeyPair) -> Warnings:
+        added = await self._keys.add_robot_key(
+            pair,
+            allow=(),
+            replacing=self._replaces,
+            force=False,
+            site_copy=False,
+            retire=self._replaces,
+            overlap=self._overlap,
+        )
+        return added.warnings
+
+
+def replaces_old_key(context: RotationContext) -> bool:
+    """Return whether there is an old key: not when the issuer makes a role's first one."""
+    return context.operation.mode is not RotationMode.ISSUE
+
+
 class NewKeys:
-    """Gets the new keys and puts them in place.
+    """The steps that get the new keys and put them in use.
 
     Args:
-        work: the rotation.
+        context: the rotation.
         given: keys that were entered already.
-        ask: whether somebody may be asked for those that were not (``--begin`` asks nobody).
+        ask: whether a person may be asked for those that were not (``--begin`` asks nobody).
     """
 
-    def __init__(self, work: RotationContext, given: dict[Role, KeyPair], *, ask: bool) -> None:
-        self._work, self._tools = work, work.tools
+    def __init__(self, context: RotationContext, given: dict[Role, KeyPair], *, ask: bool) -> None:
+        self._context, self._deps = context, context.deps
         self._pairs = given
         self._ask = ask
 
-    async def create(self, resumed: bool) -> dict[str, Any]:
-        await self._obtain(self._work.roles)
-        return {}
+    async def create(self, resumed: bool) -> RotationFacts:
+        await self._obtain(self._context.roles)
+        return self._context.facts
 
-    async def store(self, resumed: bool) -> dict[str, Any]:
-        custody = self._tools.custody
+    async def store(self, resumed: bool) -> RotationFacts:
+        await self._put_in_use(SiteSlot(self._context))
+        return self._context.facts
 
-        def there() -> str | None:
-            site = custody.site_key()
-            return custody.fingerprint(site.pair) if site is not None else None
-
-        async def take(pair: KeyPair) -> None:
-            old = custody.site_key()
-            allow, over = old.allow if old is not None else (), self._replaces
-            taken = await self._tools.keys.take_site(pair, allow=allow, replacing=over, force=False, retire=over)
-            self._work.warnings += taken.warnings
-
-        await self._put_in_place(Role.SITE, there, take)
-        return {}
-
-    async def deliver(self, resumed: bool) -> dict[str, Any]:
-        tools = self._tools
-        tools.control.bring_up()
-        if resumed and not tools.control.wait_until_idle(SETTLES_WITHIN_S):
+    async def deliver(self, resumed: bool) -> RotationFacts:
+        self._deps.client.bring_up()
+        if resumed and not self._deps.client.wait_until_idle(SETTLES_WITHIN_S):
             raise ConflictError(
                 "the robot has not answered yet what became of the new key",
-                hint="see 'fortctl robot status' and 'fortctl robot logs', then go on: 'fortctl keys rotate --resume'",
+                hint="see 'fortctl robot status' and 'fortctl robot logs', then continue: 'fortctl keys rotate --resume'",
             )
-
-        def there() -> str | None:
-            card = tools.keys.robot_card()
-            return card.fingerprint if card is not None else None
-
-        async def take(pair: KeyPair) -> None:
-            over, overlap = self._replaces, self._work.operation.mode is RotationMode.OVERLAP
-            taken = await tools.keys.take_robot(
-                pair, allow=(), replacing=over, force=False, site_copy=False, retire=over, overlap=overlap
-            )
-            self._work.warnings += taken.warnings
-
-        await self._put_in_place(Role.ROBOT, there, take)
-        self._drop_stale_copy(there())
-        return {}
+        slot = RobotSlot(self._context)
+        await self._put_in_use(slot)
+        self._drop_stale_copy(slot.fingerprint())
+        return self._context.facts
 
     async def _obtain(self, roles: Collection[Role]) -> None:
         """Get the new keys of some roles, from a person or from the issuer. Raises ``ActionRequiredError``."""
         missing = [role for role in roles if role not in self._pairs]
         if not missing:
             return
-        if self._work.by_issuer:
-            maker = KeyIssuer(self._tools.custody, self._tools.keys, self._tools.control, self._tools.clock)
-            async with self._work.issuer() as issuer:
+        if self._context.by_issuer:
+            key_issuer = KeyIssuer(self._deps.vault, self._deps.keys, self._deps.client, self._deps.clock)
+            async with self._context.issuer() as issuer:
                 for role in missing:
-                    self._pairs[role] = await maker.make(
-                        *(issuer, self._work.operation, role, self._note_issue, self._work.beat)
+                    self._pairs[role] = await key_issuer.make(
+                        issuer, self._context.operation, role, self._note_issue, self._context.beat
                     )
             return
-        todo = actions.to_create(self._work.operation, missing)
-        entered = self._tools.guide.keys(todo, missing) if self._ask else None
+        todo = actions.to_create(self._context.operation, missing)
+        entered = self._deps.guide.keys(todo, missing) if self._ask else None
         if entered is None:
-            if self._work.operation.step != "create":
-                self._work.note(wants=[role.value for role in missing])
+            if self._context.operation.step != "create":
+                self._context.note(replace(self._context.facts, wanted=tuple(missing)))
             raise ActionRequiredError(
                 f"the rotation waits for a person: create the new {' and '.join(missing)} key at Binance",
                 hint=todo[0]["text"],
                 details={"actions": todo},
-                text="\n".join(f"- {one['text']}" for one in todo),
+                text="\n".join(f"- {action['text']}" for action in todo),
             )
         self._pairs.update(entered)
 
-    def _note_issue(self, role: Role, facts: Mapping[str, Any]) -> Operation:
-        return self._work.note(issue={**self._work.operation.facts.get("issue", {}), role.value: dict(facts)})
+    def _note_issue(self, role: Role, attempts: IssueAttempts) -> Operation:
+        facts = self._context.facts
+        return self._context.note(replace(facts, issue={**facts.issue, role: attempts}))
 
-    @property
-    def _replaces(self) -> bool:
-        return self._work.operation.mode is not RotationMode.ISSUE
+    def _drop_stale_copy(self, in_use: str | None) -> None:
+        """Destroy a copy for reading that a crash left of the old key: it reads nothing any more."""
+        vault = self._deps.vault
+        copy = vault.robot_copy()
+        if copy is not None and vault.fingerprint(copy.pair) != in_use:
+            vault.destroy_robot_copy()
+            self._context.warnings += (NO_COPY_WARNING,)
 
-    def _drop_stale_copy(self, shown: str | None) -> None:
-        """Destroy a copy for reading that a crash has left of the old key: it reads nothing any more."""
-        custody = self._tools.custody
-        copy = custody.robot_copy()
-        if copy is not None and custody.fingerprint(copy.pair) != shown:
-            custody.destroy_robot_copy()
-            self._work.warnings += (NO_COPY_WARNING,)
-
-    async def _put_in_place(self, role: Role, there: Callable[[], str | None], take: Callable[[KeyPair], Any]) -> None:
-        """Put a new key in the old one's place, unless that was done before this process began."""
+    async def _put_in_use(self, slot: KeySlot) -> None:
+        """Put a role's new key in use, unless that was done before this process began."""
+        context, role, vault = self._context, slot.role, self._deps.vault
         for attempt in itertools.count(1):
-            new = self._work.operation.facts.get("new", {})
-            if new.get(role.value) and there() == new[role.value]:
+            new = context.facts.new.get(role)
+            if new and slot.fingerprint() == new:
                 if role in self._pairs:
-                    _refuse_late(self._work.operation, role, self._tools.custody.fingerprint(self._pairs[role]))
+                    _refuse_other_key(context.operation, role, vault.fingerprint(self._pairs[role]))
                 return
             await self._obtain([role])
             pair = self._pairs[role]
-            shown = self._tools.custody.fingerprint(pair)
-            if shown == self._work.operation.facts.get("old", {}).get(role.value, {}).get("fingerprint"):
-                error: FortctlError = same_key(role)
-            else:
-                # Journaled before it is handed over: whoever comes after a crash knows it when it is in place.
-                card = {"name": pair.name, "tail": pair.api_key.reveal()[-4:], "fingerprint": shown}
-                made = {**self._work.operation.facts.get("made", {}), role.value: card}
-                self._work.note(new={**new, role.value: shown}, made=made)
-                try:
-                    await take(pair)
-                    self._work.note(wants=[])
-                    return
-                except (KeyRejectedError, KeyPolicyError, BadInputError) as refused:
-                    error = refused
-                    self._note_refused(role, refused)
+            error = await self._try_to_use(slot, pair)
+            if error is None:
+                return
             del self._pairs[role]
-            if self._work.by_issuer:
-                issued = pair.name in issued_names(self._work.operation)
+            if context.by_issuer:
+                # The issuer's new key may not be known to every server of the exchange yet.
+                issued = pair.name in context.operation.issued_names()
                 if not issued or not isinstance(error, KeyRejectedError) or attempt == KNOWN_TRIES:
                     raise error
-                await self._tools.clock.sleep(KNOWN_PAUSE_S)
-                continue
-            if not self._tools.guide.refused(error):
-                self._work.note(wants=[role.value])
+                await self._deps.clock.sleep(KNOWN_PAUSE_S)
+            elif not self._deps.guide.refused(error):
+                context.note(replace(context.facts, wanted=(role,)))
                 raise error
 
+    async def _try_to_use(self, slot: KeySlot, pair: KeyPair) -> FortctlError | None:
+        """Put one key in use; return why it is refused, or None. Raises whatever says nothing about the key."""
+        context, role = self._context, slot.role
+        key = KeyReference(pair.name, pair.api_key.reveal()[-4:], self._deps.vault.fingerprint(pair))
+        old = context.facts.old.get(role)
+        if old is not None and key.fingerprint == old.fingerprint:
+            return same_key(role)
+        # Journaled before the key is handed over, so that a resumed rotation recognises it in its place.
+        facts = context.facts
+        made = {**(facts.made or {}), role: key}
+        context.note(replace(facts, new={**facts.new, role: key.fingerprint}, made=made))
+        try:
+            context.warnings += await slot.replace(pair)
+        except (KeyRejectedError, KeyPolicyError, BadInputError) as refused:
+            self._note_refused(role, refused)
+            return refused
+        context.note(replace(context.facts, wanted=()))
+        return None
+
     def _note_refused(self, role: Role, error: FortctlError) -> None:
-        """Journal that a key was refused: it lives on at the exchange, and somebody must delete it."""
-        if self._work.by_issuer:
+        """Journal that a person's key was refused: it lives on at the exchange, and somebody must delete it."""
+        if self._context.by_issuer:
             return
-        facts = self._work.operation.facts
-        made = dict(facts["made"])
-        card = made.pop(role.value)
+        facts = self._context.facts
+        made = dict(facts.made or {})
+        key = made.pop(role)
         if error.details.get("reason") in NOT_OURS_TO_DELETE:
-            self._work.note(made=made)
+            self._context.note(replace(facts, made=made))
             return
-        refused = facts.get("refused", {})
-        self._work.note(made=made, refused={**refused, role.value: [*refused.get(role.value, ()), card]})
-        error.hint += f"; or delete '{card['name']}' (…{card['tail']}) there, and hand another key over"
+        refused = {**facts.refused, role: (*facts.refused.get(role, ()), key)}
+        self._context.note(replace(facts, made=made, refused=refused))
+        error.hint += f"; or delete '{key.name}' (…{key.tail}) there, and hand another key over"
 
 
-def refuse_late(operation: Operation, given: Mapping[Role, KeyPair], shown: Callable[[KeyPair], str]) -> None:
-    """Refuse keys that a rotation cannot take any more: whoever entered one must not believe that it is in use.
-
-    Args:
-        shown: returns a key's fingerprint.
+def refuse_late_keys(
+    operation: Operation, given: Mapping[Role, KeyPair], fingerprint_of: Callable[[KeyPair], str]
+) -> None:
+    """Refuse entered keys that a rotation cannot use any more: whoever entered one must not believe that it is in use.
 
     Raises:
-        ConflictError: another new key is in place already.
+        ConflictError: another new key is in use already.
     """
     for role, pair in given.items():
         if operation.is_done("store" if role is Role.SITE else "deliver"):
-            _refuse_late(operation, role, shown(pair))
+            _refuse_other_key(operation, role, fingerprint_of(pair))
 
 
-def _refuse_late(operation: Operation, role: Role, shown: str) -> None:
-    if shown == operation.facts.get("new", {}).get(role.value):
+def _refuse_other_key(operation: Operation, role: Role, entered: str) -> None:
+    if entered == operation.facts.new.get(role):
         return
-    made = operation.facts.get("made", {}).get(role.value, {})
+    made = (operation.facts.made or {}).get(role, KeyReference())
     raise ConflictError(
-        f"the rotation {operation.id} has put another new {role} key in place already: '{made.get('name', '')}'"
-        f" (…{made.get('tail', '')}); the key that was entered now is not taken",
+        f"the rotation {operation.id} has put another new {role} key in place already: '{made.name}'"
+        f" (…{made.tail}); the key that was entered now is not used",
         hint="end this rotation first ('fortctl keys rotate --resume' without a key), then begin another for that key",
         details={"role": role.value, "reason": "another_key_in_place", "operation": operation.as_json()},
     )
 
 
-def note_listed(work: RotationContext, roles: Collection[Role]) -> None:
+def note_listed(context: RotationContext, roles: Collection[Role]) -> None:
     """Journal that the issuer's list names the old keys of some roles."""
-    known = work.operation.facts.get("listed", [])
-    found = sorted({*known, *(role.value for role in roles)})
-    if found != known:
-        work.note(listed=found)
+    listed = tuple(sorted({*context.facts.listed, *roles}))
+    if listed != context.facts.listed:
+        context.note(replace(context.facts, listed=listed))
 
 
 class OldKeys:
     """Has the old keys deleted at the exchange, and proves them dead.
 
     Args:
-        work: the rotation.
+        context: the rotation.
     """
 
-    def __init__(self, work: RotationContext) -> None:
-        self._work, self._tools = work, work.tools
+    def __init__(self, context: RotationContext) -> None:
+        self._context, self._deps = context, context.deps
 
-    async def delete(self, resumed: bool) -> dict[str, Any]:
-        if self._work.by_issuer:
-            self._work.wait(HANDED_OVER_WITHIN_S, self._handed_over)
-            async with self._work.issuer() as issuer:
+    async def delete(self, resumed: bool) -> RotationFacts:
+        if self._context.by_issuer:
+            self._context.wait(HANDED_OVER_WITHIN_S, self._handed_over)
+            async with self._context.issuer() as issuer:
                 # A key that this list does not name yet is not proved dead by its silence later.
-                note_listed(self._work, await self._tools.proofs.listed(issuer, self._work.operation, self._work.roles))
-                await self._tools.proofs.delete(issuer, self._work.operation)
-            return {}
-        # A person may have done it already; whether it is so, the next step proves.
+                note_listed(
+                    self._context, await self._deps.proofs.listed(issuer, self._context.operation, self._context.roles)
+                )
+                await self._deps.proofs.delete(issuer, self._context.operation)
+            return self._context.facts
+        # A person may have deleted it already; the next step proves it.
         await self._proved_or_asked(asked=resumed)
-        return {}
+        return self._context.facts
 
     def _handed_over(self) -> bool:
         """Whether the robot hears its orders with the new key: the log-on is no part of the trading gap then."""
-        if Role.ROBOT not in self._work.roles or self._work.operation.mode is not RotationMode.OVERLAP:
+        if Role.ROBOT not in self._context.roles or self._context.operation.mode is not RotationMode.OVERLAP:
             return True
-        status = self._tools.watch.status()
+        status = self._deps.status_reader.status()
         swap = status.get("key_swap")
         return status["state"] not in WORKING or swap is None or bool(swap.get("heard", True))
 
-    async def prove(self, resumed: bool) -> dict[str, Any]:
-        if self._work.by_issuer:
-            async with self._work.issuer() as issuer:
-                alive = await self._tools.proofs.prove(self._work.operation, self._work.roles, self._note_dead, issuer)
+    async def prove(self, resumed: bool) -> RotationFacts:
+        if self._context.by_issuer:
+            async with self._context.issuer() as issuer:
+                alive = await self._deps.proofs.prove(
+                    self._context.operation, self._context.roles, self._note_dead, issuer
+                )
             if alive:
                 raise self._action_required(alive)
         else:
             await self._proved_or_asked(asked=True)
         # Where the exchange ends the old key's stream, the robot makes its books agree once more: that counts too.
-        overlap = self._work.operation.mode is RotationMode.OVERLAP and Role.ROBOT in self._work.roles
-        return self._work.trading_gap(self._tools.watch.status()) if overlap else {}
+        overlap = self._context.operation.mode is RotationMode.OVERLAP and Role.ROBOT in self._context.roles
+        return self._context.with_trading_gap(self._deps.status_reader.status()) if overlap else self._context.facts
 
     async def _proved_or_asked(self, *, asked: bool) -> None:
         """Prove the old keys dead; where they live, ask the person to delete them. Raises ``ActionRequiredError``."""
         while True:
-            alive = await self._tools.proofs.prove(
-                self._work.operation, self._work.roles, self._note_dead, None, patient=asked
+            alive = await self._deps.proofs.prove(
+                self._context.operation, self._context.roles, self._note_dead, None, patient=asked
             )
             if not alive:
                 return
-            if not self._tools.guide.deleted(actions.to_delete(self._work.operation, alive)):
+            if not self._deps.guide.deleted(actions.to_delete(self._context.operation, alive)):
                 raise self._action_required(alive)
             asked = True
 
     def _note_dead(self, role: Role, how: str | None) -> Operation:
+        """Journal how an old key was proved dead, or (None) that its retiring copy is destroyed."""
+        facts = self._context.facts
         if how is None:
-            return self._work.note(dropped=[*self._work.operation.facts.get("dropped", ()), role.value])
-        self._work.note(dead={**self._work.operation.facts.get("dead", {}), role.value: how})
+            return self._context.note(replace(facts, dropped=(*facts.dropped, role)))
+        self._context.note(replace(facts, dead={**facts.dead, role: how}))
         if how == "dead_by_refusal":
             text = f"this exchange tells no more than that it refuses the old {role} key: that counts as its death"
-            self._work.warnings += (("DEATH_BY_REFUSAL", text),)
-        return self._work.operation
+            self._context.warnings += (("DEATH_BY_REFUSAL", text),)
+        return self._context.operation
 
     def _action_required(self, alive: Collection[Role]) -> ActionRequiredError:
-        todo = actions.to_delete(self._work.operation, alive)
+        todo = actions.to_delete(self._context.operation, alive)
         return ActionRequiredError(
             f"the new key is in use, but the old {' and '.join(alive)} key is not proved dead",
             hint=f"{todo[0]['text']}, then 'fortctl keys rotate --resume'",

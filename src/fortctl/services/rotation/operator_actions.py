@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from ipaddress import ip_address
 from typing import Any
 
 from fortctl.keys.policy import REQUIRED, permission_label
 from fortctl.model import Role
+from fortctl.services.rotation.facts import KeyReference
 from fortctl.services.rotation.plan import Operation, RotationMode
 
 Action = dict[str, Any]
@@ -18,11 +19,11 @@ def to_create(operation: Operation, roles: Collection[Role]) -> list[Action]:
     """Return what is to be done before the new keys can be entered."""
     actions = []
     for role in roles:
-        old = _old(operation, role)
+        old = operation.facts.old.get(role)
         actions.append(_create(operation, role, old))
-        if operation.mode is RotationMode.DRAIN and old:
-            # The robot stands still: nothing needs the old key any more.
-            actions.append(_delete(operation, role, old))
+        if operation.mode is RotationMode.DRAIN and old is not None:
+            # The robot stands still, so nothing needs the old key any more.
+            actions.append(_delete(operation, role, old, "old"))
     roles_given = "|".join(role.value for role in roles)
     command = f"fortctl --account {operation.account} keys rotate --finish --input -"
     shape = '{"name": …, "api_key": …, "secret_key": …}'
@@ -43,49 +44,54 @@ def to_create(operation: Operation, roles: Collection[Role]) -> list[Action]:
 
 
 def to_delete(operation: Operation, roles: Collection[Role]) -> list[Action]:
-    """Return which old keys are still to be deleted at the exchange."""
-    return [_delete(operation, role, _old(operation, role)) for role in roles]
+    """Return that the old keys of some roles must still be deleted at the exchange."""
+    return [_delete(operation, role, operation.facts.old.get(role, KeyReference()), "old") for role in roles]
 
 
-def unused_keys(operation: Operation, placed: Collection[Role] = ()) -> list[Action]:
-    """Return which new keys of a person's are not in use: they are to be deleted at the exchange.
+def delete_new(operation: Operation, role: Role, key: KeyReference) -> Action:
+    """Return that a new key which is not in use must be deleted at the exchange."""
+    return _delete(operation, role, key, "new")
+
+
+def unused_keys(operation: Operation, placed: Collection[Role] = ()) -> dict[Role, list[KeyReference]]:
+    """Return the new keys that a person made and that are not in use, by role.
 
     Args:
         placed: the roles whose new key is in place.
     """
-    facts, found = operation.facts, []
+    facts = operation.facts
+    unused = {}
     for role in operation.scope.roles:
-        made = facts.get("made", {}).get(role.value)
-        own = facts.get("issue", {}).get(role.value, {}).get("names", ())
-        cards = {card["fingerprint"]: card for card in facts.get("refused", {}).get(role.value, ())}
+        keys = {key.fingerprint: key for key in facts.refused.get(role, ())}
+        made = (facts.made or {}).get(role)
         if made is not None:
-            cards.pop(made["fingerprint"], None)
-            cards |= {made["fingerprint"]: made} if role not in placed else {}
-        found += [_delete(operation, role, card, "new") for card in cards.values() if card["name"] not in own]
-    return found
+            keys.pop(made.fingerprint, None)
+            keys |= {made.fingerprint: made} if role not in placed else {}
+        unused[role] = [key for key in keys.values() if key.name not in facts.issued_names(role)]
+    return unused
 
 
 def waited_for(operation: Operation) -> list[Action]:
-    """Return what an open rotation waits for a person to do; empty where it waits for none."""
-    if operation.facts.get("issuer") != "person":
+    """Return what an open rotation waits for a person to do; empty if it waits for nobody."""
+    facts, roles = operation.facts, operation.scope.roles
+    if facts.issuer != "person":
         return []
     if operation.step == "create":
-        return to_create(operation, operation.scope.roles)
+        return to_create(operation, roles)
     if operation.step in ("store", "deliver"):
-        wanted = operation.facts.get("wants", ())
-        return to_create(operation, [role for role in operation.scope.roles if role.value in wanted]) if wanted else []
+        wanted = [role for role in roles if role in (facts.wanted or ())]
+        return to_create(operation, wanted) if wanted else []
     if operation.step in ("delete", "prove"):
-        dead = operation.facts.get("dead", {})
-        return to_delete(operation, [role for role in operation.scope.roles if role.value not in dead])
+        return to_delete(operation, [role for role in roles if role not in facts.dead])
     return []
 
 
-def to_delete_named(operation: Operation, name: str) -> Action:
-    """Return that a key which the issuer made under a name of this rotation is to be deleted, if it is there."""
+def to_delete_named(operation: Operation, role: Role, name: str) -> Action:
+    """Return that a key which the issuer may have made under a name of this rotation must be deleted."""
     return {
         "what": "delete_key_at_exchange",
         "account": operation.account,
-        "role": name.split("-")[1],
+        "role": role.value,
         "name": name,
         "tail": "",
         "fingerprint": "",
@@ -93,15 +99,10 @@ def to_delete_named(operation: Operation, name: str) -> Action:
     }
 
 
-def _old(operation: Operation, role: Role) -> Mapping[str, str]:
-    found: Mapping[str, str] = operation.facts.get("old", {}).get(role.value, {})
-    return found
-
-
-def _create(operation: Operation, role: Role, old: Mapping[str, str]) -> Action:
+def _create(operation: Operation, role: Role, old: KeyReference | None) -> Action:
     tick = [permission_label(right) for right in REQUIRED[role]]
-    where, addresses = _where(role, operation.facts.get("from", {}).get(role.value))
-    as_before = f", the addresses of '{old['name']}'" if old.get("name") else ""
+    where, addresses = _where(role, operation.facts.reached_from.get(role))
+    as_before = f", the addresses of '{old.name}'" if old is not None and old.name else ""
     return {
         "what": "create_key_at_exchange",
         "account": operation.account,
@@ -126,14 +127,14 @@ def _where(role: Role, address: str | None) -> tuple[str, list[str]]:
     return f"{where} ({address} in its own network: list the address that this network shows to the internet)", []
 
 
-def _delete(operation: Operation, role: Role, old: Mapping[str, str], which: str = "old") -> Action:
-    tail = f" (…{old['tail']})" if old.get("tail") else ""
+def _delete(operation: Operation, role: Role, key: KeyReference, which: str) -> Action:
+    tail = f" (…{key.tail})" if key.tail else ""
     return {
         "what": "delete_key_at_exchange",
         "account": operation.account,
         "role": role.value,
-        "name": old.get("name", ""),
-        "tail": old.get("tail", ""),
-        "fingerprint": old.get("fingerprint", ""),
-        "text": f"delete the {which} {role} key '{old.get('name', '')}'{tail} on {PAGE}",
+        "name": key.name,
+        "tail": key.tail,
+        "fingerprint": key.fingerprint,
+        "text": f"delete the {which} {role} key '{key.name}'{tail} on {PAGE}",
     }

@@ -7,13 +7,14 @@ looks what became of it before doing it again. The diagrams and the table in doc
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
 from fortctl.errors import ConflictError, VaultDamagedError
 from fortctl.model import Role
+from fortctl.ports import OperationRow
+from fortctl.services.rotation.facts import RotationFacts
 from fortctl.timestamps import rfc3339
 
 
@@ -25,6 +26,8 @@ class RotationMode(StrEnum):
     ISSUE = "issue"
 
 
+# The store's name for rotations among long operations.
+KIND = "rotation"
 ROTATIONS = (RotationMode.DRAIN, RotationMode.OVERLAP, RotationMode.URGENT)
 
 
@@ -148,7 +151,8 @@ class Operation:
 
     Attributes:
         state: ``open``, ``done`` or ``aborted``.
-        facts: JSON values that later steps need; never a key.
+        started_at, updated_at: milliseconds since the epoch.
+        facts: what later steps need.
         reason: why it was aborted.
     """
 
@@ -160,12 +164,12 @@ class Operation:
     updated_at: int
     steps: tuple[RotationStep, ...]
     state: str = OPEN
-    facts: Mapping[str, Any] = field(default_factory=dict)
+    facts: RotationFacts = field(default_factory=RotationFacts)
     reason: str = ""
 
     @property
     def step(self) -> str:
-        """The step that it stands at; ``done`` or ``aborted`` when it is over."""
+        """The step that it has reached; ``done`` or ``aborted`` when it is over."""
         if self.state != OPEN:
             return self.state
         return next((step.name for step in self.steps if step.state != DONE), FINISHED)
@@ -173,37 +177,41 @@ class Operation:
     def is_done(self, name: str) -> bool:
         return any(step.name == name and step.state == DONE for step in self.steps)
 
-    def begun(self, name: str, at: int, **facts: Any) -> Operation:
-        """Return it with a step begun. Raises ``ConflictError`` when it is not that step's turn."""
+    def begun(self, name: str, at: int) -> Operation:
+        """Return it with a step begun. Raises ``ConflictError`` if it is not that step's turn."""
         if self.step != name:
-            raise ConflictError(f"the rotation stands at '{self.step}', not at '{name}'")
-        return self._with(name, DOING, at, facts)
+            raise ConflictError(f"the rotation is at '{self.step}', not at '{name}'")
+        return self._with(name, DOING, at)
 
-    def ended(self, name: str, at: int, **facts: Any) -> Operation:
-        """Return it with a step done. Raises ``ConflictError`` when the step was not begun."""
+    def ended(self, name: str, at: int, facts: RotationFacts | None = None) -> Operation:
+        """Return it with a step done, and the facts that the step ends with.
+
+        Raises:
+            ConflictError: the step was not begun.
+        """
         if self.step != name or all(step.state != DOING for step in self.steps):
             raise ConflictError(f"the rotation's step '{name}' was not begun")
-        return self._with(name, DONE, at, facts)
+        return self._with(name, DONE, at).noted(at, facts or self.facts)
 
-    def noted(self, at: int, **facts: Any) -> Operation:
-        """Return it with more facts."""
+    def noted(self, at: int, facts: RotationFacts) -> Operation:
+        """Return it with other facts. Raises ``ConflictError`` if it is over."""
         if self.state != OPEN:
             raise ConflictError("the rotation is over")
-        return replace(self, updated_at=at, facts={**self.facts, **facts})
+        return replace(self, updated_at=at, facts=facts)
 
     def finished(self, at: int) -> Operation:
-        """Return it as done. Raises ``ConflictError`` while a step is left."""
+        """Return it as done. Raises ``ConflictError`` if a step is left."""
         if self.step != FINISHED or self.state != OPEN:
-            raise ConflictError(f"the rotation stands at '{self.step}'")
+            raise ConflictError(f"the rotation is at '{self.step}'")
         return replace(self, state=FINISHED, updated_at=at)
 
-    def aborted(self, at: int, reason: str, **facts: Any) -> Operation:
-        """Return it as aborted. Raises ``ConflictError`` when it is over."""
-        return replace(self.noted(at, **facts), state=ABORTED, reason=reason)
+    def aborted(self, at: int, reason: str, facts: RotationFacts | None = None) -> Operation:
+        """Return it as aborted. Raises ``ConflictError`` if it is over."""
+        return replace(self.noted(at, facts or self.facts), state=ABORTED, reason=reason)
 
-    def _with(self, name: str, state: str, at: int, facts: Mapping[str, Any]) -> Operation:
+    def _with(self, name: str, state: str, at: int) -> Operation:
         steps = tuple(RotationStep(name, state, at) if step.name == name else step for step in self.steps)
-        return replace(self.noted(at, **facts), steps=steps)
+        return replace(self.noted(at, self.facts), steps=steps)
 
     @property
     def swapped(self) -> bool:
@@ -211,11 +219,11 @@ class Operation:
         return any(self.is_done(name) for name in ("store", "deliver"))
 
     def as_json(self) -> dict[str, Any]:
-        """Return the contract's ``operation{…}``, with what more is known."""
+        """Return the contract's ``operation{…}``, and more."""
         kind = KINDS.get(self.step)
         waits_for = kind.waits_for or None if kind else None
-        if self.step in ("store", "deliver") and self.facts.get("wants"):
-            waits_for = f"another new {' and '.join(self.facts['wants'])} key (a person)"
+        if self.step in ("store", "deliver") and self.facts.wanted:
+            waits_for = f"another new {' and '.join(self.facts.wanted)} key (a person)"
         return {
             "id": self.id,
             "account": self.account,
@@ -224,55 +232,64 @@ class Operation:
             "state": self.state,
             "step": self.step,
             "waits_for": waits_for,
-            "steps": [{"name": one.name, "state": one.state, "at": rfc3339(one.at)} for one in self.steps],
-            "trading_gap_s": self.facts.get("trading_gap_s"),
-            "issuer": self.facts.get("issuer"),
+            "steps": [{"name": step.name, "state": step.state, "at": rfc3339(step.at)} for step in self.steps],
+            "trading_gap_s": self.facts.trading_gap_s,
+            "issuer": self.facts.issuer,
             "started_at": rfc3339(self.started_at),
             "updated_at": rfc3339(self.updated_at),
             "reason": self.reason or None,
         }
 
+    def issued_names(self) -> tuple[str, ...]:
+        """Return the unique names under which the issuer was asked for keys, oldest first, role by role."""
+        return tuple(name for attempts in self.facts.issue.values() for name in attempts.names)
 
-def begin(operation_id: str, account: str, mode: RotationMode, scope: Scope, at: int, **facts: Any) -> Operation:
-    """Return a new rotation, nothing of it done."""
+
+def begin(
+    operation_id: str, account: str, mode: RotationMode, scope: Scope, at: int, facts: RotationFacts | None = None
+) -> Operation:
+    """Return a new rotation, no step of it done."""
     steps = tuple(RotationStep(name) for name in PLAN[mode, scope])
-    return Operation(operation_id, account, mode, scope, at, at, steps, facts=facts)
+    return Operation(operation_id, account, mode, scope, at, at, steps, facts=facts or RotationFacts())
 
 
-def to_text(operation: Operation) -> str:
-    """Serialise a rotation for the store."""
+def to_row(operation: Operation) -> OperationRow:
+    """Return a rotation as the operation store holds it."""
     body = {
         "mode": operation.mode.value,
         "scope": operation.scope.value,
         "steps": [[step.name, step.state, step.at] for step in operation.steps],
-        "facts": dict(operation.facts),
+        "facts": operation.facts.to_json(),
         "reason": operation.reason,
     }
-    return json.dumps(body, sort_keys=True)
+    return OperationRow(
+        id=operation.id,
+        account=operation.account,
+        kind=KIND,
+        state=operation.state,
+        body=json.dumps(body, sort_keys=True),
+        started_at=operation.started_at,
+        updated_at=operation.updated_at,
+    )
 
 
-def from_text(operation_id: str, account: str, state: str, body: str, started_at: int, updated_at: int) -> Operation:
-    """Read back what :func:`to_text` wrote. Raises ``VaultDamagedError``."""
+def from_row(row: OperationRow) -> Operation:
+    """Read what :func:`to_row` wrote. Raises ``VaultDamagedError`` for anything else."""
     try:
-        told = json.loads(body)
-        steps = tuple(RotationStep(str(name), str(was), at) for name, was, at in told["steps"])
+        body = json.loads(row.body)
         return Operation(
-            *(operation_id, account, RotationMode(told["mode"]), Scope(told["scope"]), started_at, updated_at, steps),
-            state=state,
-            facts=told["facts"],
-            reason=told["reason"],
+            id=row.id,
+            account=row.account,
+            mode=RotationMode(body["mode"]),
+            scope=Scope(body["scope"]),
+            started_at=row.started_at,
+            updated_at=row.updated_at,
+            steps=tuple(RotationStep(str(name), str(state), at) for name, state, at in body["steps"]),
+            state=row.state,
+            facts=RotationFacts.from_json(body["facts"]),
+            reason=body["reason"],
         )
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, LookupError, TypeError, AttributeError):
         raise VaultDamagedError(
-            "the operation store holds what no rotation wrote", hint="see 'fortctl doctor'"
+            "the operation store holds a rotation that cannot be read", hint="see 'fortctl doctor'"
         ) from None
-
-
-def issued_names(operation: Operation) -> tuple[str, ...]:
-    """Return the unique names under which this rotation had keys made, oldest first."""
-    return tuple(name for names in issued_names_by_role(operation).values() for name in names)
-
-
-def issued_names_by_role(operation: Operation) -> dict[str, tuple[str, ...]]:
-    """Return the same, of each role."""
-    return {role: tuple(one["names"]) for role, one in operation.facts.get("issue", {}).items()}

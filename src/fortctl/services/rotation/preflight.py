@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from fortctl.errors import ConflictError
 from fortctl.model import KeyPair, Role
@@ -14,63 +15,62 @@ from fortctl.services.rotation.key_steps import note_listed
 from fortctl.services.rotation.plan import RotationMode
 
 
-async def ask_issuer(work: RotationContext) -> None:
+async def ask_issuer(context: RotationContext) -> None:
     """See that the issuer can be had and that its list names the keys in use; journal that it does.
 
     Raises:
         VaultLockedError, VaultDamagedError, KeyRejectedError, ExchangeUnreachableError: the issuer makes no key now.
         ConflictError: its list is another account's, or does not tell the IP list that a new key needs.
     """
-    if not work.by_issuer:
+    if not context.by_issuer:
         return
-    async with work.issuer() as issuer:
-        found = await work.tools.proofs.listed(issuer, work.operation, work.roles)
-        strange = [role for role in work.roles if role not in found]
-        if strange and work.operation.mode is not RotationMode.URGENT:
+    async with context.issuer() as issuer:
+        found = await context.deps.proofs.listed(issuer, context.operation, context.roles)
+        strange = [role for role in context.roles if role not in found]
+        if strange and context.operation.mode is not RotationMode.URGENT:
             raise ConflictError(
                 f"the issuer's list does not name the {' and '.join(strange)} key in use: it may be another"
                 " sub-account's",
                 hint="look at the address: 'fortctl issuer status'; 'fortctl issuer set' changes it",
                 details={"roles": [role.value for role in strange]},
             )
-        note_listed(work, found)
-        if "addresses" not in work.operation.facts:
-            await _note_addresses(work, issuer)
+        note_listed(context, found)
+        if context.facts.addresses is None:
+            await _note_addresses(context, issuer)
 
 
-async def _note_addresses(work: RotationContext, issuer: Issuer) -> None:
+async def _note_addresses(context: RotationContext, issuer: Issuer) -> None:
     """Journal the IP list that each new key is born with: the old one's, also where that key is dead already.
 
     Raises:
         ConflictError: the old key had one, and nobody knows it any more: none that trades from anywhere is made unasked.
     """
-    cards = {card.role: card for card in work.tools.keys.listed()}
-    born = {}
-    for role in work.roles:
-        shown = work.operation.facts["old"][role.value]["fingerprint"]
-        found = await listed_addresses(issuer, shown, work.tools.custody.fingerprint_key())
-        if found is None:
-            found = work.born_with(role)
-        if found is None and cards[role].ip_restricted:
+    cards = {card.role: card for card in context.deps.keys.listed()}
+    old_addresses = {}
+    for role in context.roles:
+        old = context.facts.old[role].fingerprint
+        addresses = await listed_addresses(issuer, old, context.deps.vault.fingerprint_key())
+        if addresses is None:
+            addresses = context.issued_addresses(role)
+        if addresses is None and cards[role].ip_restricted:
             raise ConflictError(
                 f"the old {role} key was restricted to trusted IPs, and that list is gone with it",
                 hint="say which addresses it is accepted from: 'fortctl keys rotate … --ip ADDR,…'",
                 details={"role": role.value, "reason": "addresses_unknown"},
             )
-        born[role.value] = list(found or ())
-    work.note(born=born)
+        old_addresses[role] = addresses or ()
+    context.note(replace(context.facts, old_addresses=old_addresses))
 
 
-async def look_at_given(work: RotationContext, given: Mapping[Role, KeyPair]) -> None:
-    """Have the keys that were entered already looked at by those who will use them; nothing is stored.
+async def verify_given(context: RotationContext, given: Mapping[Role, KeyPair]) -> None:
+    """Have the keys that were entered already verified by those who will use them; nothing is stored.
 
     Raises:
         KeyRejectedError, KeyPolicyError, …: as when they are put in place.
     """
-    old = work.operation.facts["old"]
-    for role in work.roles:
-        if role not in given or work.operation.mode is RotationMode.URGENT:
+    for role in context.roles:
+        if role not in given or context.operation.mode is RotationMode.URGENT:
             continue
-        if work.tools.custody.fingerprint(given[role]) == old[role.value]["fingerprint"]:
+        if context.deps.vault.fingerprint(given[role]) == context.facts.old[role].fingerprint:
             raise same_key(role)
-        await work.tools.keys.look_at(role, given[role])
+        await context.deps.keys.verify_candidate(role, given[role])

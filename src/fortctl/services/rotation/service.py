@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, NoReturn
 
 from fortctl.errors import ActionRequiredError, ConflictError, FortctlError
@@ -17,15 +17,14 @@ from fortctl.ports import AuditLog, Clock, HooksPort
 from fortctl.services.rotation import operator_actions as actions
 from fortctl.services.rotation.abort import RotationAbort
 from fortctl.services.rotation.context import AT_WORK, DrainTimeoutError, RotationDeps, opened_issuer
-from fortctl.services.rotation.hooks import ANNOUNCED, tell_begun, tell_ended, to_be_announced
+from fortctl.services.rotation.hooks import tell_begun, tell_ended, to_be_announced
 from fortctl.services.rotation.journal import RotationJournal
-from fortctl.services.rotation.key_steps import refuse_late
+from fortctl.services.rotation.key_steps import refuse_late_keys
 from fortctl.services.rotation.plan import (
     ABORTED,
     FINISHED,
     Operation,
     RotationMode,
-    issued_names,
 )
 from fortctl.services.rotation.steps import Steps
 
@@ -62,16 +61,16 @@ class RotationService:
 
     Args:
         journal: where it is written down; this process holds its lock.
-        tools: what the steps use.
+        deps: what the steps use.
         hooks: run before and after.
         audit, clock: as named.
     """
 
     def __init__(
-        self, journal: RotationJournal, tools: RotationDeps, hooks: HooksPort, audit: AuditLog, clock: Clock
+        self, journal: RotationJournal, deps: RotationDeps, hooks: HooksPort, audit: AuditLog, clock: Clock
     ) -> None:
         self._journal = journal
-        self._tools = tools
+        self._deps = deps
         self._hooks = hooks
         self._audit = audit
         self._clock = clock
@@ -91,11 +90,13 @@ class RotationService:
             ConflictError: a key was entered whose place another new one has taken.
             FortctlError: a step failed; it stays open, unless nothing had been changed yet.
         """
-        refuse_late(operation, given, self._tools.custody.fingerprint)
+        refuse_late_keys(operation, given, self._deps.vault.fingerprint)
         if to_be_announced(operation):
-            operation = self._journal.put(operation.noted(self._clock.now_ms(), **{ANNOUNCED: True}))
+            operation = self._journal.put(
+                operation.noted(self._clock.now_ms(), replace(operation.facts, announced=True))
+            )
             self._warnings += tell_begun(self._hooks, operation)
-        steps = Steps(self._tools, self._journal, operation, dict(given), until)
+        steps = Steps(self._deps, self._journal, operation, dict(given), until)
         try:
             while steps.operation.step != FINISHED:
                 await steps.next()
@@ -110,7 +111,7 @@ class RotationService:
             _tell_standing(error, still)
             raise
         except FortctlError as error:
-            if self._tools.control.latched:
+            if self._deps.client.latched:
                 await self._take_back(steps.operation, error)
                 # Unless the panic has done it: where it could not, nothing else would.
                 with contextlib.suppress(ConflictError):
@@ -123,36 +124,36 @@ class RotationService:
 
     def _standing(self, operation: Operation) -> Standing | None:
         """Tell of a robot that was at work before and does not trade any more; None where there is none."""
-        if operation.facts.get("was") not in AT_WORK:
+        if operation.facts.robot_was not in AT_WORK:
             return None
         try:
-            status = self._tools.watch.status()
+            status = self._deps.status_reader.status()
         except FortctlError as error:
             status = {"state": "unreachable", "reason": error.message}
         if status["state"] in (*AT_WORK, "latched"):
             return None
-        return {"was": operation.facts["was"], "state": status["state"], "reason": status.get("reason")}
+        return {"was": operation.facts.robot_was, "state": status["state"], "reason": status.get("reason")}
 
     def _held_after_loss(self, operation: Operation) -> Standing | None:
         """Tell of a robot that has its key again, and waits for a person all the same."""
-        was = operation.facts.get("was")
+        was = operation.facts.robot_was
         if was is None or was == "held":
             return None
         # Whether it goes on is known once its books agree.
-        status = self._tools.robot.settled()
+        status = self._deps.robot.settled()
         return {"was": was, "state": "held", "reason": status.get("reason")} if status["state"] == "held" else None
 
     async def _take_back(self, operation: Operation, error: FortctlError) -> None:
         """After a panic: delete what the issuer made for this rotation, for the panic may have looked too early."""
-        names = issued_names(operation)
+        names = {name: role for role in operation.facts.issue for name in operation.facts.issued_names(role)}
         if not names or operation.is_done("create"):
             # The panic knows of it, and may still cancel orders with it.
             return
         try:
-            async with opened_issuer(self._tools, operation) as issuer:
-                gone = await self._tools.proofs.delete_named(issuer, names)
+            async with opened_issuer(self._deps, operation) as issuer:
+                gone = await self._deps.proofs.delete_named(issuer, names)
         except FortctlError as problem:
-            todo = [actions.to_delete_named(operation, name) for name in names]
+            todo = [actions.to_delete_named(operation, role, name) for name, role in names.items()]
             error.details["actions"] = todo
             error.hint = f"{'; '.join(one['text'] for one in todo)} (the issuer could not: {problem.message})"
             return
@@ -189,10 +190,9 @@ class RotationService:
         Raises:
             ConflictError: the old key is dead and no new one is in use: aborting would leave the account without a key.
         """
-        left = await RotationAbort(self._tools, operation).run()
-        closed = self._close(
-            operation.aborted(self._clock.now_ms(), reason, left=left.text, actions=left.actions), "aborted"
-        )
+        left = await RotationAbort(self._deps, operation).run()
+        facts = replace(operation.facts, left=left.text, actions=tuple(left.actions))
+        closed = self._close(operation.aborted(self._clock.now_ms(), reason, facts), "aborted")
         return RotationResult(closed, True, self._warnings, left.text, left.actions)
 
     def _close(self, operation: Operation, result: str | None = None) -> Operation:

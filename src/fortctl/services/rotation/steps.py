@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from fortctl.errors import ConflictError, FortctlError, KeyRejectedError, NotFoundError, RobotTimeoutError
@@ -19,18 +20,20 @@ from fortctl.services.rotation.context import (
     RotationDeps,
     start_again,
 )
+from fortctl.services.rotation.facts import KeyReference, RotationFacts
 from fortctl.services.rotation.key_steps import NewKeys, OldKeys
 from fortctl.services.rotation.plan import DOING, Operation, RotationMode
-from fortctl.services.rotation.preflight import ask_issuer, look_at_given
+from fortctl.services.rotation.preflight import ask_issuer, verify_given
 
-Step = Callable[[bool], Awaitable[dict[str, Any]]]
+# Takes whether the step was begun before; returns the facts that it ends with.
+Step = Callable[[bool], Awaitable[RotationFacts]]
 
 
 class Steps:
     """Does the steps of one rotation, journaling each before and after.
 
     Args:
-        tools: what they use.
+        deps: what they use.
         journal: where they are written down.
         operation: where it stands.
         given: keys that were entered already.
@@ -39,14 +42,14 @@ class Steps:
 
     def __init__(
         self,
-        tools: RotationDeps,
+        deps: RotationDeps,
         journal: Journal,
         operation: Operation,
         given: dict[Role, KeyPair],
         until: str | None,
     ) -> None:
-        self._work, self._tools, self._given = RotationContext(tools, journal, operation), tools, given
-        new, old = NewKeys(self._work, given, ask=until != "create"), OldKeys(self._work)
+        self._context, self._deps, self._given = RotationContext(deps, journal, operation), deps, given
+        new, old = NewKeys(self._context, given, ask=until != "create"), OldKeys(self._context)
         self._steps: dict[str, Step] = {
             "check": self._check,
             "drain": self._drain,
@@ -63,11 +66,11 @@ class Steps:
     @property
     def operation(self) -> Operation:
         """Where it stands."""
-        return self._work.operation
+        return self._context.operation
 
     @property
     def warnings(self) -> tuple[tuple[str, str], ...]:
-        return self._work.warnings
+        return self._context.warnings
 
     async def next(self) -> None:
         """Do the step that it stands at.
@@ -76,44 +79,47 @@ class Steps:
             ConflictError: a panic has latched the robot.
             ActionRequiredError: a person must act first.
         """
-        name = self._work.operation.step
-        if self._tools.control.latched:
+        name = self._context.operation.step
+        if self._deps.client.latched:
             raise ConflictError(
                 "the robot is latched after a panic: the rotation goes no further",
                 hint="look at the account first, then 'fortctl panic-clear'",
                 details={"state": "latched"},
             )
-        resumed = any(step.name == name and step.state == DOING for step in self._work.operation.steps)
+        resumed = any(step.name == name and step.state == DOING for step in self._context.operation.steps)
         if not resumed:
-            self._work.put(self._work.operation.begun(name, self._work.now()))
-        self._tools.guide.progress(f"{name}…" if not resumed else f"{name}: going on")
+            self._context.put(self._context.operation.begun(name, self._context.now()))
+        self._deps.guide.progress(f"{name}…" if not resumed else f"{name}: going on")
         facts = await self._steps[name](resumed)
-        self._work.put(self._work.operation.ended(name, self._work.now(), **facts))
+        self._context.put(self._context.operation.ended(name, self._context.now(), facts))
 
-    async def _check(self, resumed: bool) -> dict[str, Any]:
-        tools, old = self._tools, {}
-        if Role.ROBOT in self._work.roles:
-            tools.control.bring_up()
+    async def _check(self, resumed: bool) -> RotationFacts:
+        deps = self._deps
+        if Role.ROBOT in self._context.roles:
+            deps.client.bring_up()
             # A key that was sent without waiting for its receipt is the old one, once the robot has it.
-            if not tools.control.wait_until_idle(SETTLES_WITHIN_S):
+            if not deps.client.wait_until_idle(SETTLES_WITHIN_S):
                 raise RobotTimeoutError(
                     "the robot has not answered yet what was sent to it before",
                     hint="see 'fortctl robot status' and 'fortctl robot logs', then try again",
                 )
-        for card in tools.keys.listed():
-            if card.role in self._work.roles:
-                old[card.role.value] = {"name": card.name, "tail": card.tail, "fingerprint": card.fingerprint}
-        for role in self._work.roles:
-            if role.value not in old:
+        old = {
+            card.role: KeyReference(card.name, card.tail, card.fingerprint)
+            for card in deps.keys.listed()
+            if card.role in self._context.roles
+        }
+        for role in self._context.roles:
+            if role not in old:
                 raise NotFoundError(
-                    f"account {self._work.operation.account} has no {role} key to rotate",
+                    f"account {self._context.operation.account} has no {role} key to rotate",
                     hint=f"'fortctl keys add --role {role}' adds one",
                 )
-        facts: dict[str, Any] = {"old": old, "from": {role.value: tools.address(role) for role in self._work.roles}}
-        if Role.ROBOT in self._work.roles:
-            facts |= self._robot_facts()
-        if self._work.operation.mode is not RotationMode.URGENT:
-            results, warnings = await tools.keys.verify(self._work.roles)
+        reached_from = {role: deps.address(role) for role in self._context.roles}
+        facts = replace(self._context.facts, old=old, reached_from=reached_from)
+        if Role.ROBOT in self._context.roles:
+            facts = self._with_robot(facts)
+        if self._context.operation.mode is not RotationMode.URGENT:
+            results, warnings = await deps.keys.verify(self._context.roles)
             failure = verification_error(results, warnings)
             if isinstance(failure, KeyRejectedError):
                 urgent = "'fortctl keys rotate --mode urgent' goes on without the old one"
@@ -123,68 +129,69 @@ class Steps:
                     # It lives: whoever is told that it is gone deletes no key, and leaves one at the exchange.
                     failure.hint += f"; where that cannot be mended, {urgent}"
                 raise failure
-        self._work.note(**facts)
-        await ask_issuer(self._work)
-        await look_at_given(self._work, self._given)
-        return {}
+        self._context.note(facts)
+        await ask_issuer(self._context)
+        await verify_given(self._context, self._given)
+        return self._context.facts
 
-    def _robot_facts(self) -> dict[str, Any]:
-        status = self._tools.watch.status()
+    def _with_robot(self, facts: RotationFacts) -> RotationFacts:
+        """Return the facts with what the robot is doing. Raises ``ConflictError`` if it waits for a person."""
+        status = self._deps.status_reader.status()
         state = status["state"]
-        if state in ("held", "unreachable") and self._work.operation.mode is not RotationMode.URGENT:
+        if state in ("held", "unreachable") and self._context.operation.mode is not RotationMode.URGENT:
             raise ConflictError(
                 f"the robot is {state}: {status.get('reason') or 'a person must look first'}",
                 hint="see 'fortctl robot status'; 'fortctl robot resume' after you have looked",
                 details={"state": state},
             )
         lost = (status.get("key_loss") or {}).get("since")
-        return {"was": state, "lost_since": lost}
+        return replace(facts, robot_was=str(state), lost_since=lost)
 
-    async def _drain(self, resumed: bool) -> dict[str, Any]:
-        tools = self._tools
+    async def _drain(self, resumed: bool) -> RotationFacts:
+        deps = self._deps
         # Whatever the robot was at: what a crash or 'stop --now' has left open is drained, too.
         if self._drained():
-            return {}
-        tools.control.execute(DrainCycles())
-        while not self._work.wait(tools.timeout_s, self._drained):
-            count = int(tools.watch.status()["cycles"]["open"])
-            choice = tools.guide.on_timeout(count)
+            return self._context.facts
+        deps.client.execute(DrainCycles())
+        while not self._context.wait(deps.timeout_s, self._drained):
+            count = int(deps.status_reader.status()["cycles"]["open"])
+            choice = deps.guide.on_timeout(count)
             if choice == "abort":
                 raise DrainTimeoutError(count)
             if choice in ("keep", "cancel"):
-                return {"unfinished": choice}
-            tools.guide.progress(f"still draining: {counted(count)}")
-        return {}
+                return replace(self._context.facts, unfinished=choice)
+            deps.guide.progress(f"still draining: {counted(count)}")
+        return self._context.facts
 
     def _drained(self) -> bool:
         # A local robot that was killed meanwhile comes back and drains on.
-        self._tools.control.bring_up()
-        return is_drained(self._tools.watch.status())
+        self._deps.client.bring_up()
+        return is_drained(self._deps.status_reader.status())
 
-    async def _stop(self, resumed: bool) -> dict[str, Any]:
-        choice = self._work.operation.facts.get("unfinished")
+    async def _stop(self, resumed: bool) -> RotationFacts:
+        choice = self._context.facts.unfinished
         if choice or self._state() != "stopped":
-            _status, told, left = self._tools.robot.stand_still(cancel_orders=choice == "cancel")
+            _status, told, left = self._deps.robot.stand_still(cancel_orders=choice == "cancel")
             if left is not None:
-                self._work.warnings += (("ORDERS_NOT_CANCELLED", _left_behind(left, told)),)
-        if not self._work.wait(SETTLES_WITHIN_S, lambda: self._state() == "stopped"):
+                self._context.warnings += (("ORDERS_NOT_CANCELLED", _left_behind(left, told)),)
+        if not self._context.wait(SETTLES_WITHIN_S, lambda: self._state() == "stopped"):
             raise ConflictError(f"the robot does not stand still: it is {self._state()}")
-        return {"stopped_at": self._work.now()}
+        return replace(self._context.facts, stopped_at=self._context.now())
 
-    async def _verify(self, resumed: bool) -> dict[str, Any]:
-        tools, new = self._tools, self._work.operation.facts["new"][Role.ROBOT.value]
+    async def _verify(self, resumed: bool) -> RotationFacts:
+        deps, new = self._deps, self._context.facts.new[Role.ROBOT]
         passing = ("verifying", "reconciling", "awaiting_key", "unreachable")
-        tools.control.bring_up()
+        deps.client.bring_up()
         status: Mapping[str, Any] = {}
 
         def settled() -> bool:
             nonlocal status
-            status = tools.watch.status()
+            status = deps.status_reader.status()
             return status["state"] not in passing
 
         # One look decides: by a second one the robot may be reconciling again, for a reason of its own.
-        at_rest = self._work.wait(SETTLES_WITHIN_S, settled)
-        card = tools.keys.robot_card()
+        at_rest = self._context.wait(SETTLES_WITHIN_S, settled)
+        card = deps.keys.robot_card()
         if not at_rest or card is None or card.fingerprint != new or status["state"] == "key_lost":
             raise ConflictError(
                 f"the robot does not work with the new key: it is {status['state']}"
@@ -192,16 +199,19 @@ class Steps:
                 hint="see 'fortctl robot status' and 'fortctl keys verify', then 'fortctl keys rotate --resume'",
                 details={"state": status["state"]},
             )
-        return self._work.trading_gap(status)
+        return self._context.with_trading_gap(status)
 
-    async def _start(self, resumed: bool) -> dict[str, Any]:
-        if self._work.operation.facts.get("was") not in AT_WORK:
-            return {}
-        start_again(self._tools)
-        return {"trading_gap_s": round((self._work.now() - int(self._work.operation.facts["stopped_at"])) / 1000, 3)}
+    async def _start(self, resumed: bool) -> RotationFacts:
+        facts = self._context.facts
+        if facts.robot_was not in AT_WORK:
+            return facts
+        start_again(self._deps)
+        if facts.stopped_at is None:
+            return facts
+        return replace(facts, trading_gap_s=round((self._context.now() - facts.stopped_at) / 1000, 3))
 
     def _state(self) -> str:
-        return str(self._tools.watch.status()["state"])
+        return str(self._deps.status_reader.status()["state"])
 
 
 def _left_behind(error: FortctlError, told: Mapping[str, Any]) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from fortctl.model import Role
+from fortctl.services.rotation.facts import KeyReference, RotationFacts
 from fortctl.services.rotation.operator_actions import to_create
 from fortctl.services.rotation.plan import RotationMode, Scope, begin
 from fortctl.system.network import local_address
@@ -26,8 +27,15 @@ from fortctl.system.network import local_address
     ],
 )
 def test_the_addresses_for_the_new_keys_list(address: str | None, listed: list[str], words: str) -> None:
-    old = {"robot": {"name": "old", "tail": "abcd", "fingerprint": "f"}}
-    operation = begin("one", "default", RotationMode.OVERLAP, Scope.ROBOT, 0, old=old, **{"from": {"robot": address}})
+    old = {Role.ROBOT: KeyReference("old", "abcd", "f")}
+    operation = begin(
+        "one",
+        "default",
+        RotationMode.OVERLAP,
+        Scope.ROBOT,
+        0,
+        RotationFacts(old=old, reached_from={Role.ROBOT: address}),
+    )
     create, enter = to_create(operation, [Role.ROBOT])
     assert create["addresses"] == listed
     assert words in create["ip"] and words in create["text"]
