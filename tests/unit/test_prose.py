@@ -27,3 +27,23 @@ def test_an_entry_of_the_changelog_has_at_most_thirty_words() -> None:
     entries = re.findall(r"^- (.+(?:\n  .+)*)", CHANGELOG, re.M)
     assert len(entries) > 40
     assert not [entry for entry in entries if len(entry.split()) > 30]
+
+
+def test_every_link_between_documents_leads_somewhere() -> None:
+    pages = [*REPOSITORY.glob("*.md"), *(REPOSITORY / "docs").rglob("*.md")]
+    broken = []
+    for page in pages:
+        for target in re.findall(r"\]\(([^)\s]+)\)", page.read_text(encoding="utf-8")):
+            file, _mark, heading = target.partition("#")
+            if "://" in target or target.startswith("mailto:"):
+                continue
+            path = page.parent / file if file else page
+            if not path.exists() or (heading and heading not in _headings(path.read_text(encoding="utf-8"))):
+                broken.append(f"{page.relative_to(REPOSITORY)}: {target}")
+    assert not broken
+
+
+def _headings(text: str) -> set[str]:
+    """Return the anchors that GitHub makes of the headings of *text*."""
+    titles = re.findall(r"^#+ (.+)$", text, re.M)
+    return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}

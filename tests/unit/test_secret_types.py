@@ -18,7 +18,7 @@ ON_THE_WAY = (
     "commands/rotate.py",
     "services/keys/input.py",
     "services/keys/service.py",
-    "services/keys/stored_key.py",
+    "services/stored_key.py",
     "services/robot/client.py",
     "services/site_vault.py",
     "mailbox/payloads.py",

@@ -11,8 +11,8 @@ from fortctl.ports import Exchange, ExchangeError, Outcome
 from fortctl.services.exchange_errors import to_command_error
 from fortctl.services.keys.results import COPY_WARNING, Warnings
 from fortctl.services.keys.service import Connect
-from fortctl.services.keys.stored_key import StoredKey
 from fortctl.services.site_vault import SiteVault
+from fortctl.services.stored_key import StoredKey
 from fortctl.timestamps import rfc3339
 
 T = TypeVar("T")

@@ -21,7 +21,7 @@ from fortctl.mailbox.crypto import Identity
 from fortctl.model import KeyCard, KeyPair, KeyVerdict, PendingPair, Role
 from fortctl.ports import AuditLog, Clock, NewRecord, RecordMeta, VaultPort
 from fortctl.secret import Secret
-from fortctl.services.keys.stored_key import StoredKey, decode_key, encode_key
+from fortctl.services.stored_key import StoredKey, decode_key, encode_key
 
 OPERATOR = "identity/operator"
 FINGERPRINT_KEY = "fingerprint-key"

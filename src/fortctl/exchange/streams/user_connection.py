@@ -36,7 +36,7 @@ MAX_CONCURRENT_REQUESTS = 20
 _ALREADY_SUBSCRIBED, _NO_FREE_NUMBER = -2035, -2042
 
 
-class Place(Protocol):
+class PlaceSubscription(Protocol):
     """Puts a subscription on a connection with room, other than the one given."""
 
     def __call__(self, subscription: UserSubscription, *, other_than: UserStreamConnection | None = None) -> None: ...
@@ -70,7 +70,7 @@ class UserStreamConnection:
         dial: Dial,
         *,
         life_s: float,
-        place: Place,
+        place: PlaceSubscription,
         spawn: Callable[[Coroutine[Any, Any, None]], None],
         on_expiring: Callable[[UserStreamConnection], None],
         on_closed: Callable[[UserStreamConnection], None],

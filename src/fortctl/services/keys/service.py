@@ -25,9 +25,9 @@ from fortctl.services.keys.results import (
     pairs_of,
     same_key,
 )
-from fortctl.services.keys.stored_key import StoredKey
 from fortctl.services.robot.client import ANSWER_WITHIN_S, RobotClient
 from fortctl.services.site_vault import SiteVault
+from fortctl.services.stored_key import StoredKey
 
 Connect = Callable[[KeyPair | None], Exchange]
 
