@@ -1,4 +1,4 @@
-"""Sealing to a recipient (HPKE, RFC 9180, hybrid ML-KEM-768 + X25519) and signing (Ed25519, RFC 8032)."""
+"""One byte sequence for each JSON value, so that a signature can cover it. Pure."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from typing import Any
 
 
 def canonical_json(value: Any) -> bytes:
-    """Return the one writing of a JSON value that signatures cover: sorted keys, no spaces, UTF-8.
+    """Return the canonical form of a JSON value: sorted keys, no spaces, UTF-8.
 
     Raises:
-        TypeError: the value holds a float (two programs may write it differently), or what JSON does not know.
+        TypeError: the value contains a float, which two programs may write differently, or a value unknown to JSON.
     """
     _refuse_floats(value)
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
@@ -18,7 +18,7 @@ def canonical_json(value: Any) -> bytes:
 
 def _refuse_floats(value: Any) -> None:
     if isinstance(value, float):
-        raise TypeError("a float has no canonical writing")
+        raise TypeError("a float has no canonical form")
     if isinstance(value, dict):
         for item in value.values():
             _refuse_floats(item)

@@ -1,7 +1,7 @@
-"""The error tree: each error carries a stable code, an exit code, a message and a remedy.
+"""The errors that a command may end with: each has a stable code, an exit code, a message and a hint.
 
-The table of codes and exit codes is the command-line contract; scripts depend on it.
-Nothing in this module may ever receive an API key or a secret: messages are printed and logged.
+Codes and exit codes are part of the command-line contract, so scripts may depend on them. Messages are printed and
+logged: no API key and no secret may be passed to a class of this module.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 
 @dataclass(frozen=True)
 class ExchangeAnswer:
-    """What the exchange itself said when it refused.
+    """The exchange's own answer to a refused request.
 
     Attributes:
         http_status: HTTP status of the answer, or None when there was no answer.
@@ -30,21 +30,21 @@ class ExchangeAnswer:
 
 
 class FortctlError(Exception):
-    """Base of every error that a person or a script may see.
+    """Base class of every error that a person or a script may see.
 
     Args:
-        message: what went wrong, lower case, no full stop, no secret.
-        hint: what to do about it.
-        details: machine-readable facts (JSON values only).
+        message: what went wrong: lower case, no full stop, no secret.
+        hint: what the user can do about it.
+        details: machine-readable details (JSON values only).
         exchange: the exchange's own answer, where there was one.
-        data: what the command did or found before it ended so (printed beside the error).
-        warnings: ``(code, message)`` pairs to print as well.
-        text: how plain mode shows ``data``.
+        data: the result of the command up to the error, printed beside it.
+        warnings: ``(code, message)`` pairs, printed as well.
+        text: the form of ``data`` in plain mode.
     """
 
     code: ClassVar[str] = "INTERNAL"
     exit_code: ClassVar[int] = 1
-    default_hint: ClassVar[str] = "run the command again with -vv and report what it prints"
+    default_hint: ClassVar[str] = "run the command again with -vv and report its output"
 
     def __init__(
         self,
@@ -79,25 +79,25 @@ class FortctlError(Exception):
 
 
 class InternalError(FortctlError):
-    """A fault of fortctl's own."""
+    """A bug in fortctl."""
 
 
 class UsageError(FortctlError):
-    """The call is wrong."""
+    """The command line is wrong."""
 
     code, exit_code = "USAGE", 2
     default_hint = "see the command's --help"
 
 
 class BadInputError(FortctlError):
-    """The content of an input is wrong."""
+    """The content of an input is invalid."""
 
     code, exit_code = "BAD_INPUT", 2
     default_hint = 'give one JSON object {"name": …, "api_key": …, "secret_key": …}'
 
 
 class ConfigError(FortctlError):
-    """The configuration is wrong."""
+    """The configuration is invalid."""
 
     code, exit_code = "CONFIG", 2
     default_hint = "see 'fortctl config show'"
@@ -111,14 +111,14 @@ class KeyRejectedError(FortctlError):
 
 
 class KeyPolicyError(FortctlError):
-    """The key works but its permissions are not what the role allows."""
+    """The key works, but its permissions do not match its role."""
 
     code, exit_code = "KEY_POLICY", 4
-    default_hint = "edit the key's restrictions on Binance's API management page"
+    default_hint = "edit the key's permissions on Binance's API management page"
 
 
 class VaultLockedError(FortctlError):
-    """Nothing unlocks the vault, or the passphrase is wrong."""
+    """The vault cannot be unlocked, or the passphrase is wrong."""
 
     code, exit_code = "VAULT_LOCKED", 5
     default_hint = "give --passphrase-file, or set FORTCTL_PASSPHRASE_FILE"
@@ -141,30 +141,30 @@ class NotFoundError(FortctlError):
 
 
 class ConflictError(FortctlError):
-    """Another operation holds the lock, or the state does not allow it."""
+    """Another operation holds a lock, or the present state does not allow the command."""
 
     code, exit_code = "CONFLICT", 8
     default_hint = "see 'fortctl robot status'"
 
 
 class JournalUnwritableError(ConflictError):
-    """The robot's journal cannot be written now: the disk is full or fails, or another process holds the file."""
+    """The robot's journal cannot be written: the disk is full or fails, or another process holds the file."""
 
-    default_hint = "make room on its disk, or end what holds the file; the robot goes on by itself"
+    default_hint = "free disk space, or end the process that holds the file; the robot then continues by itself"
 
 
 class RobotUnreachableError(FortctlError):
-    """The robot gives no answer."""
+    """The robot does not answer."""
 
     code, exit_code = "ROBOT_UNREACHABLE", 9
     default_hint = "see 'fortctl robot status' and 'fortctl robot logs'"
 
 
 class RobotTimeoutError(FortctlError):
-    """The robot did not finish in time; what it was asked for goes on."""
+    """The robot did not finish in time; it continues with the command."""
 
     code, exit_code = "ROBOT_TIMEOUT", 9
-    default_hint = "see 'fortctl robot status'; the command goes on in the robot"
+    default_hint = "see 'fortctl robot status'; the robot continues with the command"
 
 
 class ExchangeUnreachableError(FortctlError):
@@ -175,42 +175,42 @@ class ExchangeUnreachableError(FortctlError):
 
 
 class ExchangeBusyError(FortctlError):
-    """The exchange takes no requests for a while (a limit, a ban, maintenance)."""
+    """The exchange accepts no requests for a while (rate limit, ban, maintenance)."""
 
     code, exit_code = "EXCHANGE_BUSY", 10
-    default_hint = "wait as long as the exchange says, then try again"
+    default_hint = "wait as long as the exchange asks, then try again"
 
 
 class ClockSkewError(FortctlError):
-    """This machine's clock and the exchange's lie too far apart."""
+    """This machine's clock differs too much from the exchange's."""
 
     code, exit_code = "CLOCK_SKEW", 10
     default_hint = "set this machine's clock (NTP), then try again"
 
 
 class ConfirmationNeededError(FortctlError):
-    """It would need an answer, and nobody may be asked."""
+    """The command needs a confirmation, and cannot prompt for it."""
 
     code, exit_code = "CONFIRMATION_NEEDED", 11
-    default_hint = "run it on a terminal, or give --yes (or --confirm NAME where a name must be typed)"
+    default_hint = "run the command on a terminal, or give --yes (--confirm NAME where a name must be typed)"
 
 
 class ActionRequiredError(FortctlError):
-    """Done as far as fortctl can; ``details['actions']`` says what a person must still do."""
+    """The rest must be done by a person; ``details['actions']`` lists what."""
 
     code, exit_code = "ACTION_REQUIRED", 12
-    default_hint = "do what details.actions says on Binance's page, then run the command again"
+    default_hint = "do what details.actions lists on Binance's page, then run the command again"
 
 
 class KeyTooOldError(FortctlError):
-    """A key is past its rotation age."""
+    """A key is older than its rotation age."""
 
     code, exit_code = "KEY_TOO_OLD", 13
-    default_hint = "rotate the key"
+    default_hint = "rotate it with 'fortctl keys rotate'"
 
 
 class Terminated(BaseException):
-    """SIGTERM, raised where the main thread stands, so that everything is closed on the way out."""
+    """SIGTERM arrived; raised in the main thread, so that every context is closed on the way out."""
 
 
 EXIT_INTERRUPTED = 130
@@ -219,17 +219,17 @@ EXIT_TERMINATED = 143
 
 def error_classes() -> dict[str, type[FortctlError]]:
     """Return every error class by its stable code (used by docs, help and 'explain')."""
-    found: dict[str, type[FortctlError]] = {}
+    classes: dict[str, type[FortctlError]] = {}
     pending = [FortctlError]
     while pending:
         cls = pending.pop()
-        found.setdefault(cls.code, cls)
+        classes.setdefault(cls.code, cls)
         pending.extend(cls.__subclasses__())
-    return found
+    return classes
 
 
 def error_from_json(error: Mapping[str, Any]) -> FortctlError:
-    """Make the ``error`` object of another process into an exception of the same class."""
+    """Return the exception that another process sent as its ``error`` object."""
     cls = error_classes().get(str(error.get("code")), InternalError)
     answer = error.get("exchange")
     exchange = (

@@ -1,9 +1,9 @@
-"""A string that cannot leave by accident.
+"""A string that cannot be printed, logged or copied by accident.
 
-``Secret`` keeps its bytes in a ``bytearray`` that is overwritten by :meth:`Secret.wipe`. It has no useful
-``repr``, and refuses to be formatted, concatenated, pickled, copied or JSON-encoded. The only way out is
-:meth:`Secret.reveal`, which is easy to grep for. CPython may still keep copies of what ``reveal`` returned
-(security.md states what is not promised).
+``Secret`` keeps its bytes in a ``bytearray`` that :meth:`Secret.wipe` overwrites. It has no useful ``repr``, refuses
+to be formatted, concatenated, pickled, copied or JSON-encoded. Its value is read by :meth:`Secret.reveal` and
+:meth:`Secret.reveal_bytes` only, which are easy to grep for. CPython may still keep copies of what they returned
+(docs/security.md states what is not promised).
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ class Secret:
             return NotImplemented
         return hmac.compare_digest(self._buffer, other._buffer)
 
-    __hash__ = None  # type: ignore[assignment]  # a hash of a secret is an oracle
+    __hash__ = None  # type: ignore[assignment]  # a hash would let others test guesses of the secret
 
     def __repr__(self) -> str:
         return _MASK
@@ -80,8 +80,8 @@ class Secret:
             self.wipe()
 
 
-# Anything that looks like a Binance key or secret (64 alphanumerics), a PEM body, a bare base64 block of that
-# size, or a signature parameter. The filter is the second wall: the first is that no Secret can be formatted.
+# Matches Binance keys and secrets (64 alphanumerics), PEM private keys, and the parameters signature and apiKey.
+# This filter is the second defence; the first is that a Secret cannot be formatted.
 _SUSPECT = re.compile(
     r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)"
     r"|(?<![A-Za-z0-9])[A-Za-z0-9]{64}(?![A-Za-z0-9])"
@@ -92,12 +92,12 @@ _SUSPECT = re.compile(
 
 
 def redact(text: str) -> str:
-    """Return text with everything that looks like key material replaced by a mask."""
+    """Return *text* with everything that looks like key material masked."""
     return _SUSPECT.sub(_MASK, text)
 
 
 class RedactingFilter:
-    """Redacts the final text of each record, its exception text included (a filter needs no base class)."""
+    """A logging filter that redacts the final text of each record, including its exception text."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         record.msg = redact(record.getMessage())
@@ -107,12 +107,12 @@ class RedactingFilter:
 
             record.exc_text = record.exc_text or logging.Formatter().formatException(record.exc_info)
             record.exc_info = None
-        # Another handler may have cached the text unredacted.
+        # Another handler may have cached the exception text unredacted.
         record.exc_text = redact(record.exc_text) if record.exc_text else None
         return True
 
 
 def install_redaction(handlers: Iterable[logging.Handler]) -> None:
-    """Put the redacting filter on every handler given."""
+    """Add the redacting filter to each handler."""
     for handler in handlers:
         handler.addFilter(RedactingFilter())

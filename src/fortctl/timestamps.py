@@ -1,4 +1,4 @@
-"""Times as people and scripts see them: RFC 3339, UTC, ending in Z. Pure."""
+"""Times as RFC 3339 text (UTC, ending in Z), and ages in days. Pure."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ DAY_MS = 86_400_000
 
 
 def rfc3339(milliseconds: int | None) -> str | None:
-    """Return a time in milliseconds since the epoch as RFC 3339 text, or None."""
+    """Return a time in milliseconds since the epoch as RFC 3339 text; None stays None."""
     if milliseconds is None:
         return None
     moment = datetime.fromtimestamp(milliseconds / 1000, tz=UTC)
@@ -16,7 +16,7 @@ def rfc3339(milliseconds: int | None) -> str | None:
 
 
 def age_days(since: int | None, now: int) -> int | None:
-    """Return whole days between two times in milliseconds, or None."""
+    """Return the whole days between two times in milliseconds, at least 0; None if *since* is None."""
     return None if since is None else max(0, (now - since) // DAY_MS)
 
 

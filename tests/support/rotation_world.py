@@ -20,7 +20,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-from fortctl.config.home import Home, make_private_folder, write_private
+from fortctl.config.home import Home, make_private_folder
 from fortctl.exchange import parsing
 from fortctl.exchange.error_codes import classify
 from fortctl.exchange.price_range import price_range
@@ -57,6 +57,7 @@ from fortctl.services.rotation.service import RotationResult, RotationService
 from fortctl.services.site_vault import SiteVault
 from fortctl.store.audit_log import AuditLogFile
 from fortctl.store.operations import SqliteOperations
+from fortctl.system.files import write_private
 from fortctl.vault.file import VaultFile
 from fortctl.vault.slots import KeyFile
 

@@ -1,37 +1,19 @@
-"""What a home's plain files keep for the services: the accounts in config.toml, panic orders, the mailbox's place."""
+"""The accounts in a home's ``config.toml`` and the folders of their robots (adapter)."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fortctl.config.file import Config, load_config, save_config
-from fortctl.config.home import Home, make_private_folder, write_private
-from fortctl.errors import ConfigError
-from fortctl.system.files import file_lock, read_regular
+from fortctl.config.home import Home, make_private_folder
+from fortctl.system.files import file_lock, write_private
 
 if TYPE_CHECKING:
     from fortctl.services.accounts import AccountEntry
 
 # How long a command waits for another one that changes the configuration.
 LOCK_S = 10.0
-
-
-class PrivateFile:
-    """A 0600 file that is replaced as a whole; implements :class:`services.panic.presigned_order.OrderFilePort`."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-
-    def read(self) -> bytes | None:
-        try:
-            return read_regular(self._path)
-        except FileNotFoundError:
-            return None
-
-    def write(self, data: bytes) -> None:
-        write_private(self._path, data)
 
 
 class AccountRegistryFile:
@@ -73,26 +55,3 @@ class AccountRegistryFile:
         import shutil
 
         shutil.rmtree(self._home.robot(name).path, ignore_errors=True)
-
-
-def shared_mailbox(url: str) -> Path:
-    """Return the file of a mailbox outside the home.
-
-    Raises:
-        ConfigError: it is no ``sqlite:///PATH``, or everybody may write where it lies.
-    """
-    path = Path(url.removeprefix("sqlite://"))
-    if not url.startswith("sqlite:///") or not path.is_absolute():
-        raise ConfigError(
-            "the mailbox's URL is neither sqlite:///PATH nor postgresql://…", hint="see docs/sealed-mailbox.md"
-        )
-    try:
-        mode = path.parent.stat().st_mode
-    except OSError as error:
-        raise ConfigError(f"the mailbox's folder {path.parent} cannot be looked at: {error.strerror}") from None
-    if mode & 0o002:
-        raise ConfigError(
-            f"everybody may write into the mailbox's folder {path.parent}",
-            hint="give it to a group that the operator and the robot share: chmod 2770",
-        )
-    return path

@@ -10,13 +10,14 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fortctl.bootstrap.account_registry import AccountRegistryFile, PrivateFile, shared_mailbox
+from fortctl.bootstrap.account_registry import AccountRegistryFile
 from fortctl.config.file import Config, load_config, save_config
-from fortctl.config.home import Home, RobotHome, write_private
+from fortctl.config.home import Home, RobotHome
 from fortctl.errors import FortctlError, NotFoundError
 from fortctl.model import KeyPair, Role
 from fortctl.secret import Secret
 from fortctl.system.clock import SystemClock
+from fortctl.system.files import PrivateFile, write_private
 from fortctl.timestamps import rfc3339
 
 if TYPE_CHECKING:
@@ -205,7 +206,7 @@ class Container:
 
     @cached_property
     def mailbox(self) -> SqliteMailbox | PostgresMailbox:
-        from fortctl.mailbox.sqlite import SqliteMailbox
+        from fortctl.mailbox.sqlite import SqliteMailbox, shared_path
 
         url = self.config.mailbox
         if not url:
@@ -214,7 +215,7 @@ class Container:
             from fortctl.mailbox.postgres import PostgresMailbox
 
             return PostgresMailbox(url)
-        return SqliteMailbox(shared_mailbox(url), shared=True)
+        return SqliteMailbox(shared_path(url), shared=True)
 
     @cached_property
     def operations(self) -> SqliteOperations:
@@ -231,7 +232,9 @@ class Container:
             check_url(url)
             import_driver()
         else:
-            shared_mailbox(url)
+            from fortctl.mailbox.sqlite import shared_path
+
+            shared_path(url)
         self.config = replace(self.config, mailbox=url)
         save_config(self.home, self.config)
 

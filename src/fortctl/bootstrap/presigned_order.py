@@ -9,8 +9,9 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from fortctl.bootstrap.deadline import UNREADABLE
-from fortctl.config.home import RobotHome, write_private
+from fortctl.config.home import RobotHome
 from fortctl.errors import RobotUnreachableError
+from fortctl.system.files import write_private
 
 if TYPE_CHECKING:
     from fortctl.bootstrap.emergency_config import EmergencyConfig

@@ -19,10 +19,9 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from fortctl.config.home import write_private
 from fortctl.errors import ConflictError, FortctlError, InternalError, NotFoundError
 from fortctl.secret import Secret
-from fortctl.system.files import NotARegularFileError, read_regular
+from fortctl.system.files import NotARegularFileError, read_regular, write_private
 
 if TYPE_CHECKING:
     from fortctl.bootstrap.container import Container

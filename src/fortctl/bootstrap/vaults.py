@@ -6,9 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from fortctl.config.home import write_private
 from fortctl.errors import BadInputError, ConflictError
-from fortctl.system.files import read_regular
+from fortctl.system.files import read_regular, write_private
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -1,4 +1,4 @@
-"""The home folder and its configuration (TOML). Files are 0600, folders 0700; others are refused."""
+"""The configuration of a home, ``config.toml``: read, check, change, write (adapter)."""
 
 from __future__ import annotations
 
@@ -7,23 +7,23 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from fortctl.errors import ConfigError, NotFoundError
-from fortctl.system.files import NotARegularFileError, read_regular
+from fortctl.system.files import NotARegularFileError, read_regular, write_private
 
 if TYPE_CHECKING:
     from fortctl.config.settings import HomeSettings, Setting
 
-from fortctl.config.home import ACCOUNT_NAME, ROBOTS, Home, write_private
+from fortctl.config.home import ACCOUNT_NAME, ROBOTS, Home
 
 SLOTS = ("passphrase", "keyfile", "keyring")
 
 
 @dataclass(frozen=True)
 class AccountConfig:
-    """One account as the configuration names it.
+    """One account in the configuration.
 
     Attributes:
         robot: one of :data:`ROBOTS`.
-        other: what else the file says of it, kept as it is; ``settings`` in it hold for this account alone.
+        other: the account's other keys, kept unchanged; its ``settings`` table applies to this account only.
     """
 
     name: str
@@ -37,10 +37,10 @@ class Config:
     """The parsed configuration.
 
     Attributes:
-        slot: how vaults of this home are unlocked (chosen at ``init``).
+        slot: how the vaults of this home are unlocked (chosen by ``init``).
         accounts: by name.
-        mailbox: where the mailbox is, as a URL; empty: a file in the home.
-        other: every other section: the settings (:mod:`fortctl.config.settings`), and what this version does not know.
+        mailbox: the mailbox's URL; empty: a file in the home.
+        other: every other section: settings (:mod:`fortctl.config.settings`), and sections unknown to this version.
     """
 
     slot: str
@@ -49,16 +49,18 @@ class Config:
     other: Mapping[str, Any] = field(default_factory=dict)
 
     def with_account(self, account: AccountConfig) -> Config:
+        """Return the configuration with an account added or replaced; its other keys are kept."""
         known = self.accounts.get(account.name)
         if known is not None and not account.other:
             account = replace(account, other=known.other)
         return replace(self, accounts={**self.accounts, account.name: account})
 
     def without_account(self, name: str) -> Config:
+        """Return the configuration without an account."""
         return replace(self, accounts={key: value for key, value in self.accounts.items() if key != name})
 
     def settings_for(self, account: str) -> HomeSettings:
-        """Return the settings in force for an account: its own, then the home's, then the defaults."""
+        """Return the settings of an account: its own, else the home's, else the defaults."""
         from fortctl.config.settings import HomeSettings
 
         known = self.accounts.get(account)
@@ -66,7 +68,13 @@ class Config:
         return HomeSettings(own if isinstance(own, Mapping) else {}, self.other)
 
     def with_setting(self, setting: Setting[Any], raw: Any | None, account: str | None = None) -> Config:
-        """Return the configuration with a setting put in, or taken out with None; for one account alone if named."""
+        """Return the configuration with a setting changed, or removed if *raw* is None.
+
+        Args:
+            setting: which one.
+            raw: the value as the file stores it.
+            account: the account to which the change applies; None: the whole home.
+        """
         from fortctl.config.settings import with_value
 
         if account is None:
@@ -81,7 +89,7 @@ def load_config(home: Home) -> Config:
 
     Raises:
         NotFoundError: there is no home yet.
-        ConfigError: it cannot be parsed, or others may read the home.
+        ConfigError: the file cannot be parsed, or other users may read the home.
     """
     import tomllib
 
@@ -89,10 +97,10 @@ def load_config(home: Home) -> Config:
     try:
         parsed = tomllib.loads(read_regular(home.config).decode())
     except FileNotFoundError:
-        raise NotFoundError(f"there is no fortctl home at {home.path}", hint="'fortctl init' makes one") from None
+        raise NotFoundError(f"there is no fortctl home at {home.path}", hint="create one with 'fortctl init'") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(
-            f"{home.config} is no valid TOML: {error}", hint="mend it, or restore it from a backup"
+            f"{home.config} is not valid TOML: {error}", hint="correct it, or restore it from a backup"
         ) from None
     except NotARegularFileError as error:
         raise error.as_config_error() from None
@@ -106,7 +114,7 @@ def _interpret(parsed: dict[str, Any], home: Home) -> Config:
     slot = vault.get("slot") if isinstance(vault, dict) else None
     if slot not in SLOTS or not isinstance(accounts, dict):
         raise ConfigError(f"{home.config} has no valid [vault] and [accounts]", hint="restore it from a backup")
-    found = {}
+    checked = {}
     for name, fields in accounts.items():
         if (
             not ACCOUNT_NAME.fullmatch(name)
@@ -116,18 +124,18 @@ def _interpret(parsed: dict[str, Any], home: Home) -> Config:
             raise ConfigError(f"the account '{name}' in {home.config} is not valid", hint='it needs exchange = "…"')
         robot = fields.get("robot", "local")
         if robot not in ROBOTS:
-            raise ConfigError(f"robot of account '{name}' is none of {', '.join(ROBOTS)}")
+            raise ConfigError(f"the robot of account '{name}' must be one of {', '.join(ROBOTS)}")
         other = {key: value for key, value in fields.items() if key not in ("exchange", "robot")}
-        found[name] = AccountConfig(name, fields["exchange"], robot, other)
+        checked[name] = AccountConfig(name, fields["exchange"], robot, other)
     mailbox = parsed.pop("mailbox", {})
     url = mailbox.get("url", "") if isinstance(mailbox, dict) else None
     if not isinstance(url, str):
         raise ConfigError(f"[mailbox] in {home.config} is not valid", hint='it needs url = "sqlite:///PATH"')
-    return Config(slot, found, url, parsed)
+    return Config(slot, checked, url, parsed)
 
 
 def save_config(home: Home, config: Config) -> None:
-    """Write the configuration durably, as one (temporary file, fsync, rename, fsync of the folder)."""
+    """Replace the configuration file atomically and durably. Raises ``ConflictError``."""
     import tomli_w
 
     document = {

@@ -1,4 +1,7 @@
-"""The home folder and its configuration (TOML). Files are 0600, folders 0700; others are refused."""
+"""The home folder: which file is where, and who may read it. Pure paths, except for the mode checks.
+
+Files have mode 0600 and folders 0700; a home that other users may read is refused.
+"""
 
 from __future__ import annotations
 
@@ -8,17 +11,11 @@ import stat
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from fortctl.errors import ConfigError, ConflictError, UsageError
-from fortctl.system.files import replace_file
-
-if TYPE_CHECKING:
-    pass
-
+from fortctl.errors import ConfigError, UsageError
 
 ACCOUNT_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
-# On this machine; on another host, paired with; none: the account is only watched.
+# Where an account's robot runs: on this machine, on another host (paired), or nowhere (the account is only read).
 ROBOTS = ("local", "remote", "none")
 
 
@@ -33,7 +30,7 @@ def default_home(environment: Mapping[str, str]) -> Path:
 
 
 def check_account_name(name: str) -> str:
-    """Return the name if it may name an account. Raises ``UsageError``."""
+    """Return *name* if it is a valid account name. Raises ``UsageError``."""
     if not ACCOUNT_NAME.fullmatch(name):
         raise UsageError(
             "an account name has 1 to 64 letters, digits, '.', '_' or '-', and starts with a letter or digit"
@@ -62,7 +59,7 @@ class _VaultFolder:
 
 @dataclass(frozen=True)
 class Home(_VaultFolder):
-    """Where everything of one home lies (contract.md, "home")."""
+    """The files of one home (contract.md, "home")."""
 
     @property
     def config(self) -> Path:
@@ -92,33 +89,33 @@ class Home(_VaultFolder):
         return RobotHome(self.path / "robots" / account)
 
     def ensure(self) -> None:
-        """Make the home, 0700. Raises ``ConfigError`` when others may enter it."""
+        """Create the home with mode 0700. Raises ``ConfigError`` if other users may enter it."""
         make_private_folder(self.path)
         self.check_modes()
 
     def check_modes(self) -> None:
-        """Refuse a home that others may read, also behind a symbolic link. Raises ``ConfigError``."""
+        """Raise ``ConfigError`` if other users may read the home, even behind a symbolic link."""
         try:
             problem = mode_problem(self.path.resolve())
         except (OSError, RuntimeError):
-            problem = f"{self.path} leads nowhere"
+            problem = f"{self.path} is a broken symbolic link"
         if problem:
             raise ConfigError(problem, hint=f"chmod 700 {self.path}, or choose another --home")
 
     def mode_problems(self) -> list[str]:
-        """Return what is wrong with the modes of the home and everything in it."""
-        found = []
+        """Return what is wrong with the owners and modes of the home and everything in it."""
+        problems = []
         for folder, _folders, files in os.walk(self.path):
             for entry in (Path(folder), *(Path(folder) / name for name in files)):
                 problem = mode_problem(entry)
                 if problem:
-                    found.append(problem)
-        return found
+                    problems.append(problem)
+        return problems
 
 
 @dataclass(frozen=True)
 class IssuerHome(_VaultFolder):
-    """The folder of the master accounts' keys, with a vault and slots of its own."""
+    """The folder of the issuer vault, which holds the master accounts' keys and has unlock slots of its own."""
 
 
 @dataclass(frozen=True)
@@ -143,18 +140,18 @@ class RobotHome(_VaultFolder):
 
     @property
     def panic_order(self) -> Path:
-        """The pre-signed order that stops a robot on another host."""
+        """The pre-signed panic order that stops a robot on another host."""
         return self.path / "panic-order.json"
 
 
 def mode_problem(path: Path) -> str:
-    """Return what is wrong with a path's owner or mode, or an empty text."""
+    """Return what is wrong with a path's owner or mode; empty if nothing is."""
     try:
         status = path.lstat()
     except FileNotFoundError:
         return ""
     except OSError as error:
-        return f"{path} cannot be looked at: {error.strerror}"
+        return f"{path} cannot be checked: {error.strerror}"
     if stat.S_ISLNK(status.st_mode):
         return ""
     if stat.S_IMODE(status.st_mode) & 0o077:
@@ -165,10 +162,10 @@ def mode_problem(path: Path) -> str:
 
 
 def make_private_folder(path: Path) -> None:
-    """Make a folder and its missing parents, each 0700 (as the XDG Base Directory Specification asks).
+    """Create a folder and its missing parents, each with mode 0700 (XDG Base Directory Specification).
 
     Raises:
-        ConfigError: it cannot be made.
+        ConfigError: a folder cannot be created.
     """
     try:
         # Path.mkdir(parents=True) would give the parents the process's default mode.
@@ -176,19 +173,4 @@ def make_private_folder(path: Path) -> None:
             if not folder.is_dir():
                 folder.mkdir(mode=0o700, exist_ok=True)
     except OSError as error:
-        raise ConfigError(f"{path} cannot be made: {error.strerror}", hint="choose another --home") from None
-
-
-def write_private(path: Path, data: bytes) -> None:
-    """Replace a file's content durably; it is 0600 and never half-written.
-
-    Raises:
-        ConflictError: the disk refuses.
-    """
-    try:
-        replace_file(path, data)
-    except OSError as error:
-        raise ConflictError(
-            f"{path} cannot be written: {error.strerror}",
-            hint="make room or mend the disk, then try again; nothing half-written is left",
-        ) from error
+        raise ConfigError(f"{path} cannot be created: {error.strerror}", hint="choose another --home") from None

@@ -1,9 +1,8 @@
-"""The settings that ``config.toml`` may hold: names, types, units, defaults, bounds. Pure.
+"""The settings that ``config.toml`` may contain: names, types, units, defaults, bounds. Pure.
 
-A setting lies in the file under its dotted name (``[resume]`` ``max_gap = "6h"``); for one account alone under
-``[accounts.NAME.settings]``. What is written is canonical, what is read is checked; a name that is not here is kept in
-the file and means nothing. Nothing secret belongs into the configuration: what is secret is named by the path of a
-0600 file.
+The file stores a setting under its dotted name (``[resume]`` ``max_gap = "6h"``), or for one account only under
+``[accounts.NAME.settings]``. Values are checked when they are read, and written in canonical form. Unknown names are
+kept in the file and have no effect. The configuration contains no secrets: a setting names the 0600 file that does.
 """
 
 from __future__ import annotations
@@ -23,20 +22,20 @@ T = TypeVar("T")
 SECOND_MS, MINUTE_MS, HOUR_MS, DAY_MS = 1_000, 60_000, 3_600_000, 86_400_000
 _UNITS = {"ms": 1, "s": SECOND_MS, "m": MINUTE_MS, "h": HOUR_MS, "d": DAY_MS, "w": 7 * DAY_MS}
 _SIZES = {"": 1, "KiB": 1024, "MiB": 1024**2, "GiB": 1024**3}
-_LONGEST_ARGUMENT, _MOST_ARGUMENTS = 4096, 64
+_MAX_ARGUMENT_LENGTH, _MAX_ARGUMENTS = 4096, 64
 OFF = "off"
 
 
 def parse_duration(text: str) -> int:
     """Return a duration such as ``30s``, ``6h`` or ``90d`` in milliseconds. Raises ``ValueError``."""
-    found = re.fullmatch(r"([0-9]{1,9})(ms|s|m|h|d|w)", text)
-    if found is None:
-        raise ValueError("it is a number with ms, s, m, h, d or w, such as 6h")
-    return int(found[1]) * _UNITS[found[2]]
+    match = re.fullmatch(r"([0-9]{1,9})(ms|s|m|h|d|w)", text)
+    if match is None:
+        raise ValueError("must be a number with ms, s, m, h, d or w, such as 6h")
+    return int(match[1]) * _UNITS[match[2]]
 
 
 def format_duration(milliseconds: int) -> str:
-    """Return a duration in the largest unit that leaves nothing over; the inverse of :func:`parse_duration`."""
+    """Return a duration in the largest unit that divides it; the inverse of :func:`parse_duration`."""
     for unit in ("d", "h", "m", "s"):
         if milliseconds and milliseconds % _UNITS[unit] == 0:
             return f"{milliseconds // _UNITS[unit]}{unit}"
@@ -48,23 +47,23 @@ class Kind(Generic[T]):
     """A type of settings.
 
     Attributes:
-        name: how it is called.
-        read: makes the value of what the file holds or a person typed; raises ``ValueError``.
-        write: makes of the value what the file holds.
-        many: several words on the command line make one value.
+        name: for help and tables.
+        read: converts a raw value (from the file or the command line); raises ``ValueError``.
+        write: converts a value to its canonical raw form.
+        takes_several_words: several words on the command line form one value.
     """
 
     name: str
     read: Callable[[Any], T]
     write: Callable[[T], Any]
-    many: bool = False
+    takes_several_words: bool = False
 
 
 def _duration(least: int, most: int) -> Kind[int]:
     def read(raw: Any) -> int:
         value = parse_duration(_text(raw))
         if not least <= value <= most:
-            raise ValueError(f"it is between {format_duration(least)} and {format_duration(most)}")
+            raise ValueError(f"must be between {format_duration(least)} and {format_duration(most)}")
         return value
 
     return Kind("duration", read, format_duration)
@@ -83,13 +82,13 @@ def _or_off(kind: Kind[T]) -> Kind[T | None]:
 def _percent(most: int) -> Kind[Decimal]:
     def read(raw: Any) -> Decimal:
         if isinstance(raw, bool) or not isinstance(raw, str | int | float):
-            raise ValueError("it is a number of per cent, such as 5 or 2.5")
+            raise ValueError("must be a percentage, such as 5 or 2.5")
         try:
             value = Decimal(str(raw).removesuffix("%"))
         except InvalidOperation:
             value = Decimal("NaN")
         if not (value.is_finite() and 0 < value <= most and value == round(value, 4)):
-            raise ValueError(f"it is a number of per cent above 0, at most {most}")
+            raise ValueError(f"must be a percentage above 0 and at most {most}")
         return value
 
     return Kind("per cent", read, lambda value: f"{value.normalize():f}")
@@ -99,7 +98,7 @@ def _whole(least: int, most: int) -> Kind[int]:
     def read(raw: Any) -> int:
         text = str(raw)
         if isinstance(raw, bool | float) or not re.fullmatch(r"[0-9]{1,9}", text) or not least <= int(text) <= most:
-            raise ValueError(f"it is a whole number from {least} to {most}")
+            raise ValueError(f"must be a whole number from {least} to {most}")
         return int(text)
 
     return Kind("number", read, lambda value: value)
@@ -107,16 +106,16 @@ def _whole(least: int, most: int) -> Kind[int]:
 
 def _size(least: int, most: int) -> Kind[int]:
     def read(raw: Any) -> int:
-        found = re.fullmatch(r"([0-9]{1,9}) ?(KiB|MiB|GiB|)", str(raw))
-        value = int(found[1]) * _SIZES[found[2]] if found and not isinstance(raw, bool) else 0
+        match = re.fullmatch(r"([0-9]{1,9}) ?(KiB|MiB|GiB|)", str(raw))
+        value = int(match[1]) * _SIZES[match[2]] if match and not isinstance(raw, bool) else 0
         if not least <= value <= most:
-            raise ValueError(f"it is a size from {_show_size(least)} to {_show_size(most)}, such as 8MiB")
+            raise ValueError(f"must be a size from {_format_size(least)} to {_format_size(most)}, such as 8MiB")
         return value
 
-    return Kind("size", read, _show_size)
+    return Kind("size", read, _format_size)
 
 
-def _show_size(value: int) -> str:
+def _format_size(value: int) -> str:
     for unit in ("GiB", "MiB", "KiB"):
         if value and value % _SIZES[unit] == 0:
             return f"{value // _SIZES[unit]}{unit}"
@@ -126,7 +125,7 @@ def _show_size(value: int) -> str:
 def _choice(*names: str) -> Kind[str]:
     def read(raw: Any) -> str:
         if raw not in names:
-            raise ValueError(f"it is one of {', '.join(names)}")
+            raise ValueError(f"must be one of {', '.join(names)}")
         return str(raw)
 
     return Kind("|".join(names), read, lambda value: value)
@@ -134,7 +133,7 @@ def _choice(*names: str) -> Kind[str]:
 
 @dataclass(frozen=True)
 class Address:
-    """Where to listen."""
+    """A TCP address to listen on."""
 
     host: str
     port: int
@@ -144,13 +143,13 @@ class Address:
 
 
 def _address() -> Kind[Address]:
-    """HOST:PORT, or a port alone on this machine's own loopback."""
+    """HOST:PORT, or a port on this machine's loopback address."""
 
     def read(raw: Any) -> Address:
-        found = re.fullmatch(r"(?:(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9.-]+):)?([0-9]{1,5})", str(raw))
-        if isinstance(raw, bool) or found is None or not 0 < int(found[2]) < 65536:
-            raise ValueError("it is HOST:PORT, or PORT on this machine's loopback")
-        return Address((found[1] or "127.0.0.1").strip("[]"), int(found[2]))
+        match = re.fullmatch(r"(?:(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9.-]+):)?([0-9]{1,5})", str(raw))
+        if isinstance(raw, bool) or match is None or not 0 < int(match[2]) < 65536:
+            raise ValueError("must be HOST:PORT, or PORT for this machine's loopback address")
+        return Address((match[1] or "127.0.0.1").strip("[]"), int(match[2]))
 
     return Kind("address", read, str)
 
@@ -159,7 +158,7 @@ def _file() -> Kind[str]:
     def read(raw: Any) -> str:
         path = os.path.expanduser(_text(raw))
         if not os.path.isabs(path) or "\0" in path:
-            raise ValueError("it is the absolute path of a file")
+            raise ValueError("must be the absolute path of a file")
         return path
 
     return Kind("file", read, lambda value: value)
@@ -174,19 +173,19 @@ def _arguments() -> Kind[tuple[str, ...]]:
         if raw == [OFF] or raw is False:
             return ()
         if not isinstance(raw, list | tuple) or not all(isinstance(word, str) and "\0" not in word for word in raw):
-            raise ValueError("it is a list of arguments, the program's absolute path first")
-        if len(raw) > _MOST_ARGUMENTS or any(len(word) > _LONGEST_ARGUMENT for word in raw):
-            raise ValueError(f"it has at most {_MOST_ARGUMENTS} arguments of {_LONGEST_ARGUMENT} characters")
+            raise ValueError("must be a list of arguments that starts with the program's absolute path")
+        if len(raw) > _MAX_ARGUMENTS or any(len(word) > _MAX_ARGUMENT_LENGTH for word in raw):
+            raise ValueError(f"must have at most {_MAX_ARGUMENTS} arguments of {_MAX_ARGUMENT_LENGTH} characters")
         if raw and not os.path.isabs(raw[0]):
-            raise ValueError("the program is named by its absolute path (no shell looks for it)")
+            raise ValueError("must start with the program's absolute path (no shell searches for it)")
         return tuple(raw)
 
-    return Kind("argument list, or off", read, list, many=True)
+    return Kind("argument list, or off", read, list, takes_several_words=True)
 
 
 def _text(raw: Any) -> str:
     if not isinstance(raw, str):
-        raise ValueError("it is a text")
+        raise ValueError("must be a string")
     return raw
 
 
@@ -195,9 +194,9 @@ class Setting(Generic[T]):
     """One known setting.
 
     Attributes:
-        name: dotted, as it lies in the file.
+        name: dotted, as in the file.
         kind: its type.
-        default: the value where nothing is set.
+        default: the value if nothing is set.
         help: one line.
     """
 
@@ -211,30 +210,28 @@ class Setting(Generic[T]):
         return tuple(self.name.split("."))
 
     def read(self, raw: Any) -> T:
-        """Return the value of what the file holds. Raises ``ConfigError``."""
+        """Return the value of a raw value from the file. Raises ``ConfigError``."""
         try:
             return self.kind.read(raw)
         except ValueError as error:
             raise ConfigError(
-                f"{self.name} is not valid: {_reason(error)}", hint=f"'fortctl config set {self.name} …' mends it"
+                f"{self.name} {_reason(error)}", hint=f"correct it with 'fortctl config set {self.name} …'"
             ) from None
 
     def parse_words(self, words: Sequence[str]) -> T:
-        """Return the value that a person typed. Raises ``UsageError``."""
+        """Return the value of words on the command line. Raises ``UsageError``."""
         try:
-            if self.kind.many:
+            if self.kind.takes_several_words:
                 return self.kind.read(words[0] if len(words) == 1 else list(words))
             if len(words) != 1:
-                raise ValueError("it is one word")
+                raise ValueError("must be a single word")
             return self.kind.read(words[0])
         except ValueError as error:
-            raise UsageError(
-                f"that is no value of {self.name}: {_reason(error)}", hint=f"see 'fortctl config get {self.name}'"
-            ) from None
+            raise UsageError(f"{self.name} {_reason(error)}", hint=f"see 'fortctl config get {self.name}'") from None
 
 
 def _reason(error: ValueError) -> str:
-    return "it is no JSON list" if isinstance(error, json.JSONDecodeError) else str(error)
+    return "must be a JSON list" if isinstance(error, json.JSONDecodeError) else str(error)
 
 
 EVENTS = ("pre-rotate", "post-rotate", "on-key-lost", "on-held", "on-panic")
@@ -243,40 +240,57 @@ EVENTS = ("pre-rotate", "post-rotate", "on-key-lost", "on-held", "on-panic")
 def _events(raw: Any) -> tuple[str, ...]:
     if isinstance(raw, str):
         raw = raw.split(",")
-    if not isinstance(raw, list | tuple) or not all(one in EVENTS for one in raw):
-        raise ValueError(f"it is any of {', '.join(EVENTS)}")
+    if not isinstance(raw, list | tuple) or not all(event in EVENTS for event in raw):
+        raise ValueError(f"must be any of {', '.join(EVENTS)}")
     return tuple(event for event in EVENTS if event in raw)
 
 
 RESUME_MAX_GAP = Setting(
-    "resume.max_gap", _duration(MINUTE_MS, 90 * DAY_MS), 6 * HOUR_MS, "a longer break holds the robot for a person"
+    "resume.max_gap",
+    _duration(MINUTE_MS, 90 * DAY_MS),
+    6 * HOUR_MS,
+    "longest trading break after which the robot resumes by itself; after a longer one it holds",
 )
 RESUME_MAX_DRIFT = Setting(
-    "resume.max_drift", _percent(100), Decimal(5), "a larger change of the price during a break holds the robot"
+    "resume.max_drift",
+    _percent(100),
+    Decimal(5),
+    "largest price change during a break, in per cent; after a larger one the robot holds",
 )
 ROBOT_DEADMAN = Setting(
     "robot.deadman",
     _or_off(_duration(10 * SECOND_MS, 30 * DAY_MS)),
     5 * MINUTE_MS,
-    "without a mailbox on another host for longer, the robot places nothing more",
+    "longest time without a mailbox on another host; after that the robot places no orders",
 )
 KEYS_MAX_AGE = Setting(
-    "keys.max_age", _duration(HOUR_MS, 3650 * DAY_MS), 90 * DAY_MS, "an older key is to be rotated ('keys age')"
+    "keys.max_age",
+    _duration(HOUR_MS, 3650 * DAY_MS),
+    90 * DAY_MS,
+    "age from which a key is due for rotation ('keys age')",
 )
-METRICS_LISTEN = Setting("metrics.listen", _or_off(_address()), None, "where Prometheus may ask the robot")
-LOG_LEVEL = Setting("log.level", _choice("debug", "info", "warning", "error"), "info", "what the robot's log tells")
-LOG_MAX_SIZE = Setting("log.max_size", _size(64 * 1024, 1024**3), 8 * 1024**2, "a larger log is rotated")
-LOG_FILES = Setting("log.files", _whole(1, 100), 3, "rotated logs that are kept")
-HOOKS = {event: Setting(f"hooks.{event}", _arguments(), (), f"a program to run {event}") for event in EVENTS}
-HOOKS_TIMEOUT = Setting("hooks.timeout", _duration(SECOND_MS, HOUR_MS), 30 * SECOND_MS, "a longer hook is ended")
+METRICS_LISTEN = Setting(
+    "metrics.listen", _or_off(_address()), None, "address at which the robot serves Prometheus metrics"
+)
+LOG_LEVEL = Setting(
+    "log.level", _choice("debug", "info", "warning", "error"), "info", "lowest level that the robot logs"
+)
+LOG_MAX_SIZE = Setting(
+    "log.max_size", _size(64 * 1024, 1024**3), 8 * 1024**2, "size at which the robot's log is rotated"
+)
+LOG_FILES = Setting("log.files", _whole(1, 100), 3, "number of rotated logs to keep")
+HOOKS = {event: Setting(f"hooks.{event}", _arguments(), (), f"program to run at {event}") for event in EVENTS}
+HOOKS_TIMEOUT = Setting(
+    "hooks.timeout", _duration(SECOND_MS, HOUR_MS), 30 * SECOND_MS, "time limit of a hook; it is killed after that"
+)
 NOTIFY_URLS_FILE = Setting(
-    "notify.urls_file", _or_off(_file()), None, "a 0600 file with Apprise's URLs, one a line; they hold passwords"
+    "notify.urls_file", _or_off(_file()), None, "0600 file with Apprise URLs, one a line (they contain passwords)"
 )
 NOTIFY_EVENTS = Setting(
     "notify.events",
-    Kind("list of events", _events, list, many=True),
+    Kind("list of events", _events, list, takes_several_words=True),
     EVENTS,
-    f"what is told: any of {', '.join(EVENTS)}",
+    f"events to notify of: any of {', '.join(EVENTS)}",
 )
 
 
@@ -299,60 +313,66 @@ SETTINGS: Mapping[str, Setting[Any]] = {setting.name: setting for setting in _AL
 
 def find_setting(name: str) -> Setting[Any]:
     """Return a setting by its dotted name. Raises ``UsageError``."""
-    found = SETTINGS.get(name)
-    if found is None:
+    setting = SETTINGS.get(name)
+    if setting is None:
         import difflib
 
         near = difflib.get_close_matches(name, SETTINGS, n=1)
-        hint = f"did you mean {near[0]}? 'fortctl config show' lists all" if near else "'fortctl config show' lists all"
+        hint = (
+            f"did you mean {near[0]}? See 'fortctl config show' for all settings"
+            if near
+            else "see 'fortctl config show' for all settings"
+        )
         raise UsageError(f"there is no setting {name}" if len(name) <= 64 else "there is no such setting", hint=hint)
-    return found
+    return setting
 
 
 class HomeSettings:
-    """The settings in force for one account, read from the tables of a parsed ``config.toml``.
+    """The settings of one account of a home, read from the tables of a parsed ``config.toml``.
+
+    (The robot's trading settings are another matter: :class:`fortctl.robot.core.settings.Settings`.)
 
     Args:
-        layers: tables, the first that holds a setting wins (an account's own, then the home's).
+        layers: tables; the first one that has a setting wins (the account's own, then the home's).
     """
 
     def __init__(self, *layers: Mapping[str, Any]) -> None:
         self._layers = layers
 
     def get(self, setting: Setting[T]) -> T:
-        """Return a setting's value, or its default. Raises ``ConfigError`` when the file holds no valid one."""
+        """Return a setting's value, or its default. Raises ``ConfigError`` if the file has an invalid value."""
         raw = self.raw(setting)
         return setting.default if raw is None else setting.read(raw)
 
     def raw(self, setting: Setting[Any]) -> Any | None:
-        """Return what the file holds, unchecked; None when it holds nothing."""
+        """Return the raw value in the file, unchecked; None if there is none."""
         for layer in self._layers:
-            found = lookup(layer, setting.path)
-            if found is not None:
-                return found
+            raw = lookup(layer, setting.path)
+            if raw is not None:
+                return raw
         return None
 
     def check(self) -> None:
-        """Raise ``ConfigError`` for the first setting that is not valid."""
+        """Raise ``ConfigError`` for the first invalid setting."""
         for setting in SETTINGS.values():
             self.get(setting)
 
 
 def lookup(table: Mapping[str, Any], path: Sequence[str]) -> Any | None:
-    """Return what lies under a path of nested tables, or None."""
-    found: Any = table
+    """Return the value at a path of nested tables, or None."""
+    value: Any = table
     for name in path:
-        if not isinstance(found, Mapping) or name not in found:
+        if not isinstance(value, Mapping) or name not in value:
             return None
-        found = found[name]
-    return found
+        value = value[name]
+    return value
 
 
 def with_value(table: Mapping[str, Any], path: Sequence[str], raw: Any | None) -> dict[str, Any]:
-    """Return the nested tables with one value put in, or taken out with None; tables left empty go too.
+    """Return the nested tables with one value set, or removed if *raw* is None; empty tables are removed too.
 
     Raises:
-        ConfigError: a value stands where a table is needed.
+        ConfigError: the path leads through a value that is not a table.
     """
     name, *rest = path
     changed = dict(table)
@@ -361,7 +381,7 @@ def with_value(table: Mapping[str, Any], path: Sequence[str], raw: Any | None) -
         return changed if raw is None else {**changed, name: raw}
     inner = changed.get(name, {})
     if not isinstance(inner, Mapping):
-        raise ConfigError(f"'{name}' in the configuration is no table", hint="mend config.toml, then try again")
+        raise ConfigError(f"'{name}' in the configuration must be a table", hint="correct config.toml, then try again")
     changed[name] = with_value(inner, rest, raw)
     if not changed[name]:
         del changed[name]
@@ -369,12 +389,12 @@ def with_value(table: Mapping[str, Any], path: Sequence[str], raw: Any | None) -
 
 
 def unknown_names(table: Mapping[str, Any]) -> list[str]:
-    """Return the dotted names in a table that no setting has."""
-    found = []
+    """Return the dotted names in a table that are not settings."""
+    names = []
     for name, value in table.items():
         inner = {setting.path[1] for setting in SETTINGS.values() if setting.path[0] == name}
         if not inner or not isinstance(value, Mapping):
-            found.append(name)
+            names.append(name)
         else:
-            found += [f"{name}.{key}" for key in value if key not in inner]
-    return sorted(found)
+            names += [f"{name}.{key}" for key in value if key not in inner]
+    return sorted(names)

@@ -6,10 +6,10 @@ answers into frozen values of :mod:`fortctl.model`. Every failure leaves it as a
 
 The few ideas:
 
-- **An outcome, not an exception type, says what a failure means.** :func:`.error_codes.classify` is the one place that
-  decides it. The most important distinction: *unreachable* (the request never left) is not *unknown* (it may have been
-  executed, and must be looked up).
-- **Every answer is untrusted.** :mod:`.decoding` bounds its size and depth, and checks each field; :mod:`.parsing` knows
+- **An outcome, not an exception type, says what a failure means.** :func:`.error_codes.classify` decides it. The most
+  important distinction: *unreachable* (the request never left) is not *unknown* (it may have been executed, so the
+  order must be looked up).
+- **Every answer is untrusted.** :mod:`.decoding` bounds its size and depth and checks each field; :mod:`.parsing` knows
   which fields each call has; :mod:`.http_answer` follows no redirect.
 - **Requests are built and signed here** (:mod:`.signing`), so the timestamp that is signed is the one that the robot
   has fixed. python-binance serves as the transport, and only :mod:`.client` imports it.

@@ -54,7 +54,7 @@ class ThreadedResolver(AbstractResolver):
 async def _refuse_redirects(
     request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
 ) -> aiohttp.ClientResponse:
-    """Follow no redirect of a handshake: the signed requests after it would go to an address that somebody else chose."""
+    """Follow no redirect of a handshake: signed requests would go to an address that somebody else chose."""
     answer = await handler(request)
     if 300 <= answer.status < 400:
         answer.close()
@@ -63,7 +63,7 @@ async def _refuse_redirects(
 
 
 class ConnectionPool:
-    """One process's connections to exchanges; create it on the event loop that uses it, and close it at the end.
+    """One process's connections to exchanges; create it on the event loop that uses it, and close it.
 
     Attributes:
         connector: for REST requests.

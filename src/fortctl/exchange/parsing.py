@@ -165,12 +165,12 @@ def fill(value: object) -> Fill:
 
 
 def _commission_asset(row: Answer, commission: Decimal, name: str) -> str:
-    """Return what a commission was charged in; only a commission of 0 may name no asset (user-data-stream.md, ``N``)."""
+    """Return the asset of a commission; only a commission of 0 may name no asset (user-data-stream.md, ``N``)."""
     return row.text(name) if commission else row.optional_text(name)
 
 
 def fills(value: object) -> tuple[Fill, ...]:
-    """Read a page of ``GET /api/v3/myTrades``. One unreadable trade fails the page, since the books need every trade."""
+    """Read a page of ``GET /api/v3/myTrades``; one unreadable trade fails the page, as the books need all."""
     return tuple(fill(row) for row in rows(value, "the list of trades"))
 
 

@@ -130,7 +130,7 @@ class SubAccountIssuer:
         return {"email": self.email, "subAccountApiKey": api_key.reveal()}
 
     async def _call(self, method: str, path: str, fields: Mapping[str, str]) -> dict[str, Any]:
-        """Make a signed call; while the exchange is busy (it did nothing then), wait as long as it asks, and call again.
+        """Make a signed call; while the exchange is busy (no effect), wait as long as it asks and call again.
 
         Source: "LIMITS": ``Retry-After`` is sent with 418 and 429, in seconds.
         """
@@ -146,7 +146,7 @@ class SubAccountIssuer:
             await self._clock.sleep(wait)
 
     async def _call_with_clock_retry(self, method: str, path: str, fields: Mapping[str, str]) -> dict[str, Any]:
-        """Make a signed call; if the timestamp is refused (the exchange did nothing), measure its clock and call again."""
+        """Make a signed call; if its timestamp is refused (no effect), measure the exchange's clock and call again."""
         if not self._target.has_sapi:
             raise ExchangeError(Outcome.REFUSED, "this exchange has no /sapi, so it has no sub-accounts")
         try:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from fortctl.errors import ConflictError, RobotUnreachableError
+from fortctl.errors import ConfigError, ConflictError, RobotUnreachableError
 from fortctl.ports import MailboxRow, PanicRow
 from fortctl.store.sqlite import connect, transaction
 
@@ -275,3 +275,26 @@ def is_delivery(row: MailboxRow) -> bool:
         return bool(json.loads(row.envelope)["kind"] == "deliver-key")
     except (ValueError, LookupError, TypeError, RecursionError):
         return False
+
+
+def shared_path(url: str) -> Path:
+    """Return the file of a mailbox that lies outside the home.
+
+    Raises:
+        ConfigError: *url* is not ``sqlite:///PATH``, or every user may write to the folder.
+    """
+    path = Path(url.removeprefix("sqlite://"))
+    if not url.startswith("sqlite:///") or not path.is_absolute():
+        raise ConfigError(
+            "the mailbox's URL must be sqlite:///PATH or postgresql://…", hint="see docs/sealed-mailbox.md"
+        )
+    try:
+        mode = path.parent.stat().st_mode
+    except OSError as error:
+        raise ConfigError(f"the mailbox's folder {path.parent} cannot be read: {error.strerror}") from None
+    if mode & 0o002:
+        raise ConfigError(
+            f"every user may write to the mailbox's folder {path.parent}",
+            hint="give it to a group that the operator and the robot share: chmod 2770",
+        )
+    return path

@@ -1,4 +1,4 @@
-"""The one place that reads the time."""
+"""The machine's clocks (adapter). No other module reads the time."""
 
 from __future__ import annotations
 
@@ -10,20 +10,22 @@ class SystemClock:
     """The machine's clocks; implements :class:`fortctl.ports.Clock`."""
 
     def now_ms(self) -> int:
+        """Return the wall clock in milliseconds since the epoch."""
         return time.time_ns() // 1_000_000
 
     def monotonic(self) -> float:
-        """Return seconds by a clock that nobody sets, and that goes on while the machine sleeps where there is one.
+        """Return seconds of a clock that nobody sets; on Linux it also counts while the machine is suspended.
 
-        Source: clock_gettime(2), CLOCK_BOOTTIME; CLOCK_MONOTONIC stands still in a suspended machine.
+        Source: clock_gettime(2), CLOCK_BOOTTIME; CLOCK_MONOTONIC stops in a suspended machine.
         """
         return time.clock_gettime(time.CLOCK_BOOTTIME) if sys.platform == "linux" else time.monotonic()
 
     async def sleep(self, seconds: float) -> None:
+        """Let other tasks run for so long."""
         import asyncio
 
         await asyncio.sleep(seconds)
 
     def wait(self, seconds: float) -> None:
-        """Sleep where no event loop runs."""
+        """Block the thread for so long."""
         time.sleep(seconds)

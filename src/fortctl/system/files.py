@@ -1,4 +1,4 @@
-"""Write files so that a crash, a full disk or a broken one leaves the old or the new state, never neither (adapter)."""
+"""Write files so that a crash or a failing disk leaves the old content or the new, never a part (adapter)."""
 
 from __future__ import annotations
 
@@ -15,27 +15,29 @@ from fortctl.errors import ConfigError, ConflictError, VaultDamagedError
 
 
 class NotARegularFileError(OSError):
-    """What lies in a file's place is a pipe, a device or a folder, or a link where none may be."""
+    """A path names a pipe, a device or a folder, or a symbolic link where none is allowed."""
 
     def __init__(self, path: Path | str) -> None:
-        super().__init__(errno.EINVAL, "it is no plain file", str(path))
+        super().__init__(errno.EINVAL, "not a regular file", str(path))
 
     def as_config_error(self) -> ConfigError:
-        """Return the error that a user sees where no more is known of the file."""
-        return ConfigError(f"{self.filename} is no plain file", hint="see what was put in its place")
+        """Return the error to show to a user."""
+        return ConfigError(f"{self.filename} is not a regular file", hint="check what was put in its place")
 
 
 def open_regular(path: Path | str, flags: int, mode: int = 0o600) -> int:
-    """Open a file, but nothing that would keep its reader or writer waiting; return the descriptor (``open``'s opener).
+    """Open a regular file and return its descriptor; also an ``opener`` for :func:`open`.
+
+    A pipe or a device is refused, because it could make the process wait.
 
     Raises:
-        NotARegularFileError: it is a pipe, a device or a folder; with ``O_NOFOLLOW`` a symbolic link as well.
-        OSError: it cannot be opened.
+        NotARegularFileError: *path* is a pipe, a device or a folder; with ``O_NOFOLLOW`` also a symbolic link.
+        OSError: the file cannot be opened.
     """
     try:
         descriptor = os.open(path, flags | os.O_CLOEXEC | os.O_NONBLOCK, mode)
     except OSError as error:
-        # ENXIO is the pipe's, to whoever would write where nobody reads.
+        # ENXIO: opening a pipe for writing that no process reads.
         if error.errno in (errno.ELOOP, errno.EISDIR, errno.ENXIO):
             raise NotARegularFileError(path) from None
         raise
@@ -46,20 +48,20 @@ def open_regular(path: Path | str, flags: int, mode: int = 0o600) -> int:
 
 
 def read_regular(path: Path) -> bytes:
-    """Read a file of the home as a whole. Raises ``OSError``, as :func:`open_regular`."""
+    """Return the whole content of a regular file. Raises ``OSError``, as :func:`open_regular` does."""
     with open(path, "rb", opener=open_regular) as stream:
         return stream.read()
 
 
 def write_all(descriptor: int, data: bytes) -> None:
-    """Write all of the data; ``os.write`` may write less of it."""
+    """Write all of the data; a single ``os.write`` may write only a part."""
     view = memoryview(data)
     while view:
         view = view[os.write(descriptor, view) :]
 
 
 def sync_folder(path: Path) -> None:
-    """Make what was created, renamed or unlinked in a folder last."""
+    """Make creations, renames and removals in a folder durable (fsync(2))."""
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(descriptor)
@@ -68,14 +70,16 @@ def sync_folder(path: Path) -> None:
 
 
 def replace_file(path: Path, data: bytes, *, locked: bool = False) -> None:
-    """Replace a file's content as one; it is 0600 (temporary file, fsync, read back, rename, fsync of the folder).
+    """Replace a file's content atomically, with mode 0600.
+
+    The steps are: write a temporary file, fsync, read it back, rename, fsync the folder.
 
     Args:
-        locked: the caller holds a lock, so that a crash's leftover may be taken away.
+        locked: the caller holds a lock, so the temporary file of a crashed process may be removed.
 
     Raises:
-        OSError: the old content is untouched, or the new one is in place.
-        VaultDamagedError: the disk did not keep what was written; the old content is untouched.
+        OSError: either the old content is untouched, or the new content is in place.
+        VaultDamagedError: the disk did not keep the data; the old content is untouched.
     """
     temporary = path.with_name(f".{path.name}.new" if locked else f".{path.name}.{os.getpid()}")
     with suppress(FileNotFoundError):
@@ -90,8 +94,44 @@ def replace_file(path: Path, data: bytes, *, locked: bool = False) -> None:
     sync_folder(path.parent)
 
 
+def write_private(path: Path, data: bytes) -> None:
+    """Replace a file's content as :func:`replace_file` does.
+
+    Raises:
+        ConflictError: the disk refuses.
+    """
+    try:
+        replace_file(path, data)
+    except OSError as error:
+        raise ConflictError(
+            f"{path} cannot be written: {error.strerror}",
+            hint="free disk space or check the disk, then try again; the old file is unchanged",
+        ) from error
+
+
+class PrivateFile:
+    """A file with mode 0600 whose content is replaced as a whole.
+
+    Implements :class:`fortctl.services.panic.presigned_order.OrderFilePort`.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def read(self) -> bytes | None:
+        """Return the content, or None if there is no file. Raises ``OSError``."""
+        try:
+            return read_regular(self._path)
+        except FileNotFoundError:
+            return None
+
+    def write(self, data: bytes) -> None:
+        """Replace the content. Raises ``ConflictError``."""
+        write_private(self._path, data)
+
+
 def create_file(path: Path, data: bytes) -> None:
-    """Make a file with its content as one, 0600. Raises ``FileExistsError``: it is there; ``OSError``, as above."""
+    """Create a file atomically, with mode 0600. Raises ``FileExistsError``, ``OSError``."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     with suppress(FileNotFoundError):
         os.unlink(temporary)
@@ -112,31 +152,32 @@ def _write_new(path: Path, data: bytes) -> None:
         os.fsync(descriptor)
         if os.pread(descriptor, len(data) + 1, 0) != data:
             raise VaultDamagedError(
-                f"the disk did not keep what was written to {path.name}", hint="nothing was replaced"
+                f"the disk did not keep the data written to {path.name}",
+                hint="the old file is unchanged; check the disk",
             )
     finally:
         os.close(descriptor)
 
 
-def read_file(path: Path, most: int, *, follow: bool = False) -> tuple[bytes, os.stat_result]:
-    """Read a plain file of at most ``most`` bytes, and one more where it is longer; a pipe or a device is not opened.
+def read_file(path: Path, max_bytes: int, *, follow: bool = False) -> tuple[bytes, os.stat_result]:
+    """Read at most ``max_bytes + 1`` bytes of a regular file, so that the caller notices a longer one.
 
     Args:
-        follow: it may be a symbolic link.
+        follow: *path* may be a symbolic link.
 
     Raises:
-        OSError: it cannot be read.
-        VaultDamagedError: it is a link, or no plain file.
+        OSError: the file cannot be read.
+        VaultDamagedError: *path* is a symbolic link, or not a regular file.
     """
     if not follow and path.is_symlink():
-        raise VaultDamagedError(f"{path} is a symbolic link", hint="put the file itself there")
+        raise VaultDamagedError(f"{path} is a symbolic link", hint="replace the link with the file itself")
     try:
         descriptor = open_regular(path, os.O_RDONLY | (0 if follow else os.O_NOFOLLOW))
     except NotARegularFileError:
-        raise VaultDamagedError(f"{path} is no file", hint="see what was put in its place") from None
+        raise VaultDamagedError(f"{path} is not a regular file", hint="check what was put in its place") from None
     try:
         status = os.fstat(descriptor)
-        pieces, left = [], most + 1
+        pieces, left = [], max_bytes + 1
         while left and (piece := os.read(descriptor, min(left, 1 << 20))):
             pieces.append(piece)
             left -= len(piece)
@@ -146,7 +187,7 @@ def read_file(path: Path, most: int, *, follow: bool = False) -> tuple[bytes, os
 
 
 def lock_holder(path: Path) -> str | None:
-    """Return the process id that holds a lock just now, or None."""
+    """Return the id of the process that holds a lock, or None."""
     try:
         descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
     except OSError:
@@ -154,7 +195,7 @@ def lock_holder(path: Path) -> str | None:
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        return _named(descriptor)
+        return _read_pid(descriptor)
     finally:
         os.close(descriptor)
     return None
@@ -162,18 +203,20 @@ def lock_holder(path: Path) -> str | None:
 
 @contextmanager
 def file_lock(path: Path, what: str, timeout_s: float) -> Iterator[None]:
-    """Hold a lock file (flock(2)) that names its holder.
+    """Hold a lock file (flock(2)) that contains the holder's process id.
 
     Args:
-        what: what the lock is for, in words.
+        path: the lock file.
+        what: the protected thing, for messages (``the vault``).
+        timeout_s: how long to wait for another holder.
 
     Raises:
-        ConflictError: it stays taken (``details.holder_pid``), or cannot be taken at all.
+        ConflictError: another process still holds it (``details.holder_pid``), or it cannot be locked at all.
     """
     try:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     except OSError as error:
-        raise ConflictError(f"the lock of {what} cannot be taken: {error.strerror}", hint="mend the disk") from None
+        raise ConflictError(f"cannot lock {what}: {error.strerror}", hint="check the disk") from None
     try:
         deadline = time.monotonic() + timeout_s
         while True:
@@ -182,14 +225,14 @@ def file_lock(path: Path, what: str, timeout_s: float) -> Iterator[None]:
                 break
             except BlockingIOError:
                 if time.monotonic() >= deadline:
-                    holder = _named(descriptor) or "unknown"
+                    holder = _read_pid(descriptor) or "unknown"
                     raise ConflictError(
                         f"another process (pid {holder}) is writing {what}",
-                        hint="wait for it, or see what it does",
+                        hint="wait until it ends, or check what it does",
                         details={"holder_pid": holder},
                     ) from None
                 time.sleep(0.01)
-        with suppress(OSError):  # a full disk takes no name, but locks
+        with suppress(OSError):  # a full disk cannot store the pid, but still locks
             os.ftruncate(descriptor, 0)
             os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
         yield
@@ -197,6 +240,6 @@ def file_lock(path: Path, what: str, timeout_s: float) -> Iterator[None]:
         os.close(descriptor)
 
 
-def _named(descriptor: int) -> str | None:
+def _read_pid(descriptor: int) -> str | None:
     text = os.pread(descriptor, 64, 0).decode("ascii", "replace").strip()
     return text if text.isdigit() else None

@@ -2,7 +2,7 @@
 
 Core dumps are switched off (setrlimit(2)); on Linux other processes of the same user may neither attach nor read the
 memory (prctl(2), PR_SET_DUMPABLE); a long-lived process is kept out of swap where its limit allows (mlockall(2)).
-What CPython and its libraries copied of a secret is searched for and overwritten once the secret is to be forgotten.
+CPython and its libraries copy secrets; :class:`SecretScrubber` finds and overwrites the copies of a secret to forget.
 """
 
 from __future__ import annotations
@@ -21,26 +21,26 @@ from fortctl.secret import Secret
 from fortctl.system.threads import run_in_own_thread
 
 _PR_SET_DUMPABLE, _MCL_CURRENT, _MCL_FUTURE = 4, 1, 2
-# A piece shorter than this is no trace: it is found by chance.
+# Shorter matches are ignored, because they occur by chance.
 PIECE = 8
 _WORD = 4
 _CHUNK, _OVERLAP, _BLOCK = 512 * 1024, 8 * 1024, 1024
-# A place is overwritten in pieces of at most this many bytes: CPython makes no new object of a number up to 256.
+# Overwrite at most this many bytes at a time: CPython allocates no new object for an integer up to 256.
 _AT_ONCE = 256
-# How often, and how long after one another, it is looked whether the other threads are gone (s).
-_LOOKS, _LOOK_AGAIN_S = 100, 0.05
-# What every private key of a kind begins with (RFC 8410, RFC 8017): base64 characters and bytes that tell nothing.
+# How often, and at which interval (s), to check whether the other threads have ended.
+_THREAD_CHECKS, _THREAD_CHECK_INTERVAL_S = 100, 0.05
+# Length of the common prefix of all private keys of a kind, in base64 characters and in bytes (RFC 8410, RFC 8017).
 _COMMON = {"ed25519": (22, 16), "rsa": (52, 39)}
 
-# /proc/self/mem, opened before it belongs to root (proc(5)): a robot is not root.
+# /proc/self/mem; opened early, because PR_SET_DUMPABLE makes it root's (proc(5)), and a robot is not root.
 _own_memory: list[int] = []
 
 
 def guard_memory(*, lock: bool = False) -> bool:
-    """Guard this process's memory; what the system refuses is left out.
+    """Guard this process's memory as far as the system allows.
 
     Args:
-        lock: also keep it out of swap, and be ready to :func:`scrub` it: for a process that stays.
+        lock: also keep it out of swap and prepare for :class:`SecretScrubber` (for long-lived processes).
 
     Returns:
         Whether the memory is locked.
@@ -54,7 +54,7 @@ def guard_memory(*, lock: bool = False) -> bool:
         _own_memory.extend(_open_own_memory())
     libc = ctypes.CDLL(None)
     libc.prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
-    # Under a limit, a later allocation would fail instead of being swapped.
+    # With a limit, a later allocation would fail instead of being swapped.
     unlimited = resource.getrlimit(resource.RLIMIT_MEMLOCK)[1] == resource.RLIM_INFINITY
     return bool(lock and unlimited and libc.mlockall(_MCL_CURRENT | _MCL_FUTURE) == 0)
 
@@ -67,14 +67,14 @@ def _open_own_memory() -> list[int]:
 
 
 class SecretScrubber:
-    """Where copies of secrets lie in this process's memory, whole or in pieces of :data:`PIECE` bytes and more.
+    """Finds and overwrites copies of secrets in this process's memory, down to pieces of :data:`PIECE` bytes.
 
-    Looking takes long and may be done in a thread of its own; overwriting is short, and is done by the only thread that
-    is left: whoever else allocates memory meanwhile would find his own overwritten.
+    The search takes long and may run in a thread of its own. Overwriting is short, and needs this to be the only
+    thread: another thread could allocate memory that was just searched, and would lose its content.
 
     Args:
-        forgotten: API keys, secret keys, PEM private keys, raw keys.
-        kept: secrets that stay in use; one that is among the forgotten, too, is left alone.
+        forgotten: secrets to overwrite: API keys, secret keys, PEM private keys, raw keys.
+        kept: secrets that stay in use; a secret in both lists is not overwritten.
     """
 
     def __init__(self, forgotten: Iterable[Secret], kept: Iterable[Secret] = ()) -> None:
@@ -91,16 +91,16 @@ class SecretScrubber:
             at += len(form)
 
     def find(self) -> None:
-        """Look for them; nothing where the system has no ``/proc/self/mem``."""
+        """Search the memory; a system without ``/proc/self/mem`` finds nothing."""
         if self._memory and self._spans:
             self._places = _find(self._memory[0], self._own, self._spans)
             self._own[:_CHUNK] = bytes(_CHUNK)
 
     def overwrite(self) -> int:
-        """Overwrite what still lies where it was found; return in how many places.
+        """Overwrite every copy that is still where it was found; return how many places were overwritten.
 
-        Nothing is written while this process has another thread: it may allocate memory that was looked at before it is
-        written to (decision 0020). It also overwrites what is still in use: nothing may need the secrets any more.
+        Nothing is overwritten while the process has another thread (decision 0020). Copies that are still in use are
+        overwritten too, so the caller must not need the secrets any more.
         """
         before = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
         try:
@@ -111,23 +111,23 @@ class SecretScrubber:
             self._own.close()
 
     async def clean(self) -> tuple[int, int]:
-        """Look in a thread of its own, and overwrite once this process has no other thread; give up after a while.
+        """Search in a thread of its own, then overwrite once the process has no other thread; give up after 5 s.
 
         Returns:
-            In how many places something was found, and in how many it was overwritten.
+            The number of places where a copy was found, and of those that were overwritten.
         """
         await run_in_own_thread(self.find)
-        for _look in range(_LOOKS):
+        for _check in range(_THREAD_CHECKS):
             if is_single_threaded():
                 break
-            await asyncio.sleep(_LOOK_AGAIN_S)
+            await asyncio.sleep(_THREAD_CHECK_INTERVAL_S)
         return len(self._places), self.overwrite()
 
     def _wipe(self, address: int, pattern: int, length: int) -> bool:
-        """Overwrite those pieces that are still there: somebody may use a part of the place by now."""
+        """Overwrite the pieces that still match; a part of the place may be in other use by now."""
         own, wiped, start = self._own, False, 0
         with contextlib.suppress(OSError):  # the mapping is gone
-            # Into the window, not into an object: that would be one more copy.
+            # Read into the window, because a bytes object would be one more copy.
             with memoryview(own)[:length] as window:
                 got = os.preadv(self._memory[0], [window], address)
             for at in range(got + 1):
@@ -139,27 +139,27 @@ class SecretScrubber:
         return wiped
 
     def _replace(self, address: int, pattern: int, length: int) -> bool:
-        """Overwrite a piece if it is there: between the look and the write nothing is allocated or freed.
+        """Overwrite a piece if it still matches; between comparing and writing, nothing is allocated or freed.
 
-        Else the allocator could give this very place to the one who overwrites it. What the calls themselves need is
-        made before the look; a number up to :data:`_AT_ONCE` and the outcome of a comparison are no new objects.
+        Otherwise the allocator could reuse this very place in between. Everything that the calls need is allocated
+        before; an integer up to :data:`_AT_ONCE` and the result of a comparison are not new objects.
         """
         memory, own = self._memory[0], memoryview(self._own)
-        window, wanted, zeros = own[:length], own[pattern : pattern + length], own[_CHUNK - length : _CHUNK]
+        window, expected, zeros = own[:length], own[pattern : pattern + length], own[_CHUNK - length : _CHUNK]
         into = [window]
         try:
-            if os.preadv(memory, into, address) == length and window == wanted:
+            if os.preadv(memory, into, address) == length and window == expected:
                 os.pwrite(memory, zeros, address)
                 return True
             return False
         finally:
             into.clear()
-            for view in (window, wanted, zeros, own):
+            for view in (window, expected, zeros, own):
                 view.release()
 
 
 def is_single_threaded() -> bool:
-    """Return whether this process has no thread but this one (Linux)."""
+    """Return whether this process has a single thread (Linux only)."""
     try:
         return len(os.listdir("/proc/self/task")) == 1
     except OSError:
@@ -167,14 +167,14 @@ def is_single_threaded() -> bool:
 
 
 def scrub(forgotten: Iterable[Secret], kept: Iterable[Secret] = ()) -> int:
-    """Find and overwrite copies of secrets, all in this thread (see :class:`SecretScrubber`); return in how many places."""
-    traces = SecretScrubber(forgotten, kept)
-    traces.find()
-    return traces.overwrite()
+    """Find and overwrite copies of secrets in this thread; return the number of places overwritten."""
+    scrubber = SecretScrubber(forgotten, kept)
+    scrubber.find()
+    return scrubber.overwrite()
 
 
 def _forms(secret: Secret) -> Iterator[bytes]:
-    """Yield the writings of a secret that a library may have made of it."""
+    """Yield the byte forms in which a library may have copied a secret."""
     text = secret.reveal_bytes()
     if b"-----BEGIN" not in text:
         yield text
@@ -184,37 +184,37 @@ def _forms(secret: Secret) -> Iterator[bytes]:
     characters, octets = _COMMON["ed25519" if len(body) <= 64 else "rsa"]
     with contextlib.suppress(ValueError):
         raw = base64.b64decode(body)[octets:]
-        # A number lies in memory with its last byte first, too.
+        # Libraries also store integers little-endian.
         yield from (raw, raw[::-1])
     for number, line in enumerate(lines):
         yield line[characters:] if number == 0 else line
 
 
 def _find(memory: int, own: mmap.mmap, spans: list[tuple[int, int]]) -> list[tuple[int, int, int]]:
-    """Return what is equal to a piece of the patterns in ``own``: its address, where in ``own``, and how long."""
+    """Return the address, the offset in ``own`` and the length of each match with a pattern in ``own``."""
     words: dict[int, list[int]] = {}
     for start, end in spans:
         for at in range(start, end - _WORD + 1):
             words.setdefault(int.from_bytes(own[at : at + _WORD], sys.byteorder), []).append(at)
     limits = {at: span for span in spans for at in range(*span)}
-    found = []
+    matches = []
     for address, size in _chunks(own):
         try:
             got = os.preadv(memory, [memoryview(own)[:size]], address)
         except OSError:
-            continue  # the mapping is gone, or is none to be read
+            continue  # the mapping is gone or unreadable
         for at, word in _hits(own, got, frozenset(words)):
             for pattern in words[word]:
                 start, end = _common(own, at, pattern, got, limits[pattern])
                 if end - start >= PIECE:
-                    found.append((address + start, pattern - (at - start), end - start))
+                    matches.append((address + start, pattern - (at - start), end - start))
                     own[start:end] = bytes(end - start)
                     break
-    return found
+    return matches
 
 
 def _hits(own: mmap.mmap, got: int, words: frozenset[int]) -> Iterator[tuple[int, int]]:
-    """Yield where in the window one of the words stands, and which; a piece holds at least one that is aligned."""
+    """Yield the offset in the window and the value of each occurrence of a word; every piece has an aligned one."""
     with memoryview(own)[: got - got % _WORD].cast("I") as view:
         if words.isdisjoint(view):
             return
@@ -227,7 +227,7 @@ def _hits(own: mmap.mmap, got: int, words: frozenset[int]) -> Iterator[tuple[int
 
 
 def _common(own: mmap.mmap, at: int, pattern: int, got: int, span: tuple[int, int]) -> tuple[int, int]:
-    """Return from where to where the window equals the pattern around a word that both hold."""
+    """Return the start and end of the match between window and pattern around a word that both contain."""
     start, left = at, pattern
     while start > 0 and left > span[0] and own[start - 1] == own[left - 1]:
         start, left = start - 1, left - 1
@@ -238,7 +238,7 @@ def _common(own: mmap.mmap, at: int, pattern: int, got: int, span: tuple[int, in
 
 
 def _chunks(own: mmap.mmap) -> Iterator[tuple[int, int]]:
-    """Yield address and size of the pieces of this process's writable memory, without ``own``."""
+    """Yield the address and size of the chunks of this process's writable memory, except ``own``."""
     import ctypes
 
     place = ctypes.addressof(ctypes.c_char.from_buffer(own))
@@ -250,7 +250,7 @@ def _chunks(own: mmap.mmap) -> Iterator[tuple[int, int]]:
         start, _dash, end = fields[0].partition("-")
         if not fields[1].startswith("rw"):
             continue
-        # The kernel shows neighbouring mappings as one.
+        # The kernel may show neighbouring mappings as one.
         for first, last in _without(int(start, 16), int(end, 16), place, behind):
             for address in range(first, last, _CHUNK - _OVERLAP):
                 yield address, min(_CHUNK, last - address)

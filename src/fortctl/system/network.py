@@ -1,4 +1,4 @@
-"""From which address this host reaches the exchange (adapter): what belongs on a key's IP list."""
+"""The address from which this host reaches the exchange, for a key's IP list (adapter)."""
 
 from __future__ import annotations
 
@@ -7,20 +7,20 @@ from urllib.parse import urlsplit
 
 
 def local_address(url: str) -> str | None:
-    """Return this host's address on its way to a URL's host, or None where there is no way. Sends nothing to it.
+    """Return the local address of the route to a URL's host, or None if there is no route. No packet is sent.
 
-    Behind a router that is an address of the inner network; the exchange sees another one.
-    Source: connect(2): a datagram socket is only given its route.
+    Behind a router this is an address of the local network; the exchange sees the router's.
+    Source: connect(2): for a datagram socket it only chooses a route.
     """
     parts = urlsplit(url)
     try:
-        found = socket.getaddrinfo(
+        addresses = socket.getaddrinfo(
             parts.hostname, parts.port or 443, type=socket.SOCK_DGRAM, flags=socket.AI_ADDRCONFIG
         )
-        # Binance's IP lists take IPv4 and IPv6 addresses; what a connection would take first is first here.
-        family, kind, protocol, _name, where = found[0]
-        with socket.socket(family, kind, protocol) as way:
-            way.connect(where)
-            return str(way.getsockname()[0])
+        # The order is the one in which a connection tries them; Binance's IP lists accept IPv4 and IPv6.
+        family, kind, protocol, _name, address = addresses[0]
+        with socket.socket(family, kind, protocol) as probe:
+            probe.connect(address)
+            return str(probe.getsockname()[0])
     except (OSError, IndexError, UnicodeError):
         return None

@@ -1,6 +1,8 @@
-"""Threads that are gone when their work is done: a robot that forgets a key overwrites memory as its only thread.
+"""Run a blocking function in a thread of its own (adapter).
 
-And such as nobody waits for: a panic tells what it did though some of its work hangs for ever.
+asyncio's own worker threads stay for the life of the process, which is wrong in two cases. A robot overwrites a
+forgotten key only while it has a single thread, so its threads must end with their work. A panic must report and exit
+even while some of its work hangs, so its threads must not keep the process alive.
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ T = TypeVar("T")
 
 
 async def run_in_own_thread(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    """Run a function in a thread of its own, which ends with it (the loop's own threads stay for ever)."""
+    """Run a function in a thread of its own, which ends with it."""
     executor = ThreadPoolExecutor(1)
     try:
         return await asyncio.wrap_future(executor.submit(function, *args, **kwargs))
@@ -26,9 +28,9 @@ async def run_in_own_thread(function: Callable[P, T], *args: P.args, **kwargs: P
 
 
 async def run_in_daemon_thread(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    """Run a function in a thread of its own that the process does not wait for when it ends.
+    """Run a function in a daemon thread: the process may exit while it runs.
 
-    Where the machine gives no thread any more, the function is run at once, and everything else waits for it.
+    If the machine refuses another thread, run the function in this one, which blocks the event loop.
     """
     loop = asyncio.get_running_loop()
     done: asyncio.Future[T] = loop.create_future()
@@ -45,9 +47,9 @@ async def run_in_daemon_thread(function: Callable[P, T], *args: P.args, **kwargs
         result, failed = None, None
         try:
             result = function(*args, **kwargs)
-        except BaseException as error:  # whoever waits hears of it
+        except BaseException as error:  # raised where the result is awaited
             failed = error
-        # The loop is closed where nobody waits any more.
+        # The loop is already closed if nobody awaits the result.
         with suppress(RuntimeError):
             loop.call_soon_threadsafe(settle, result, failed)
 

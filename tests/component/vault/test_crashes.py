@@ -11,12 +11,13 @@ from pathlib import Path
 import pytest
 
 from fortctl.config.file import AccountConfig, Config, load_config, save_config
-from fortctl.config.home import Home, write_private
+from fortctl.config.home import Home
 from fortctl.errors import FortctlError, NotFoundError, VaultDamagedError
 from fortctl.ports import NewRecord
 from fortctl.secret import Secret
 from fortctl.services.site_vault import audited
 from fortctl.store.audit_log import AuditLogFile
+from fortctl.system.files import write_private
 from fortctl.vault import erasure
 from fortctl.vault.backup import read_backup
 from fortctl.vault.file import OpenVault, VaultFile

@@ -126,7 +126,7 @@ def test_a_vault_that_is_a_link_or_a_pipe_is_refused(file: VaultFile, vault: Ope
         reopened(file)
     file.path.unlink()
     os.mkfifo(file.path, 0o600)
-    with pytest.raises(FortctlError, match="no file"):
+    with pytest.raises(FortctlError, match="not a regular file"):
         reopened(file)
 
 

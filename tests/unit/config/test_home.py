@@ -11,8 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fortctl.config.file import AccountConfig, Config, load_config, save_config
-from fortctl.config.home import ROBOTS, Home, check_account_name, default_home, make_private_folder, write_private
+from fortctl.config.home import ROBOTS, Home, check_account_name, default_home, make_private_folder
 from fortctl.errors import ConfigError, ConflictError, NotFoundError, UsageError
+from fortctl.system.files import write_private
 
 GOOD = '[vault]\nslot = "keyfile"\n[accounts.default]\nexchange = "paper"\n'
 

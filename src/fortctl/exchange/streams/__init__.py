@@ -1,8 +1,8 @@
 """The exchange's streams: private order events of many accounts, and public trades (adapter).
 
-A stream is an endless asynchronous iterator of frozen events (:mod:`fortctl.model.streams`). It reconnects by itself and
-reports that with two events: ``StreamDown`` when it is cut, ``StreamUp`` when it is subscribed again. After each
-``StreamUp`` the consumer must query what it may have missed. A stream never raises because of the network.
+A stream is an endless asynchronous iterator of frozen events (:mod:`fortctl.model.streams`). It reconnects by itself,
+and reports ``StreamDown`` when it is cut and ``StreamUp`` when it is subscribed again. After each ``StreamUp`` the
+consumer must query what it may have missed. A stream never raises because of the network.
 
 The few ideas:
 

@@ -19,10 +19,10 @@ from pathlib import Path
 from typing import IO, Any
 
 from fortctl import __version__
-from fortctl.config.home import make_private_folder, write_private
+from fortctl.config.home import make_private_folder
 from fortctl.errors import FortctlError
 from fortctl.secret import redact
-from fortctl.system.files import open_regular, read_regular
+from fortctl.system.files import open_regular, read_regular, write_private
 from fortctl.timestamps import rfc3339
 
 FOLDER, TRACE = "incidents", "crash.trace"
