@@ -36,7 +36,7 @@ compat: $(STAMP) ## foreign clients, unchanged, against the paper exchange; each
 compat-freqtrade: $(STAMP) ## freqtrade, unchanged and live, against the paper exchange; some minutes
 	$(BIN)/python tests/compat/run.py --only freqtrade
 
-compat-table: $(STAMP) ## the same, and the table in docs/paper-exchange.md written anew
+compat-table: $(STAMP) ## the same, and write the table in docs/paper-exchange.md
 	$(BIN)/python tests/compat/run.py --write
 
 lint: $(STAMP) ## style, types, and who may know whom
@@ -45,7 +45,7 @@ lint: $(STAMP) ## style, types, and who may know whom
 	$(BIN)/python -m mypy
 	$(BIN)/lint-imports --no-cache
 
-sim: $(STAMP) ## ten thousand simulated worlds, in pieces; goes on where it was interrupted (WORLDS=10000); then 1,000 markets with and without kills
+sim: $(STAMP) ## ten thousand simulated worlds, in pieces; an interrupted run continues (WORLDS=10000); then 1,000 markets with and without kills
 	PYTHONPATH=tests:. $(BIN)/python -m simulation.many $(or $(WORLDS),10000)
 	PYTHONPATH=tests:. $(BIN)/python -m simulation.undisturbed 0 999
 
@@ -63,21 +63,21 @@ nightly: $(STAMP) ## the long campaigns: fuzzing, any sequence of commands (resu
 	FORTCTL_KILLS=1000000 FORTCTL_CRASHES=all $(BIN)/pytest -q -o timeout=7200 tests/process/security/test_kills.py tests/component/vault/test_crashes.py
 	FORTCTL_FLIPS=1000000 $(BIN)/pytest -q -o timeout=7200 tests/unit/vault/test_file.py -k flips_of_a_passphrase_slot
 
-fuzz: $(STAMP) ## the long campaign of hostile clients: other requests each time (EXAMPLES=500 of each kind)
+fuzz: $(STAMP) ## the long campaign of hostile clients, with new requests each time (EXAMPLES=500 of each kind)
 	FORTCTL_FUZZ_EXAMPLES=$(or $(EXAMPLES),500) $(BIN)/pytest -n 2 -q tests/process/hostile
 
-fuzz-guided: $(STAMP) ## coverage-guided fuzzing (atheris) of what reads requests to the paper exchange (TIME=300 seconds)
+fuzz-guided: $(STAMP) ## coverage-guided fuzzing (atheris) of the paper exchange's request handling (TIME=300 seconds)
 	@mkdir -p build
 	PYTHONPATH=src $(BIN)/uv --no-config run --no-project --isolated --quiet --python $(BIN)/python --with atheris==3.0.0 \
 		--with-requirements requirements/lock.txt python tests/support/atheris_paper.py -artifact_prefix=build/ -max_total_time=$(or $(TIME),300)
 
-bench: $(STAMP) ## measure beside the peers; writes docs/performance.md
+bench: $(STAMP) ## measure next to the peers; writes docs/performance.md
 	@set -e; for b in benchmarks/[a-z]*.py; do echo "$$b"; $(BIN)/python "$$b"; done
 
-audit: $(STAMP) ## known vulnerabilities of what is locked; fails where their list cannot be reached
+audit: $(STAMP) ## check the locked dependencies for known vulnerabilities; fails if the list cannot be reached
 	$(BIN)/uv --no-config tool run --quiet pip-audit --strict --require-hashes --disable-pip -r requirements/lock.txt
 
-sbom: $(STAMP) ## what the product is made of, CycloneDX: build/sbom.json
+sbom: $(STAMP) ## write the bill of materials (CycloneDX): build/sbom.json
 	@mkdir -p build
 	$(BIN)/uv --no-config tool run --quiet --from cyclonedx-bom cyclonedx-py requirements requirements/lock.txt \
 		--pyproject pyproject.toml --output-reproducible --of JSON -o build/sbom.json
@@ -96,5 +96,5 @@ lock: $(STAMP) ## renew the lock files
 		--no-emit-index-url --no-emit-find-links --no-annotate benchmarks/peers/nautilus/requirements.in \
 		-o benchmarks/peers/nautilus/requirements.txt
 
-clean: ## remove what the targets made
+clean: ## remove what the targets created
 	rm -rf $(VENV) .compat .nightly .sim .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist
