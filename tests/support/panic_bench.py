@@ -122,6 +122,10 @@ class Exchange:
         if self.restrictions is not None:
             raise self.restrictions
 
+    async def account(self) -> None:
+        if self.restrictions is not None:
+            raise self.restrictions
+
     async def previous_client_order_ids(self, symbol: str, order_id: int) -> tuple[str, ...]:
         return ()
 

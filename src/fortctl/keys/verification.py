@@ -11,7 +11,7 @@ from fortctl.errors import ExchangeAnswer, FortctlError
 from fortctl.keys.policy import check_policy
 from fortctl.keys.rejection import Rejection, diagnose_rejection
 from fortctl.model import AccountState, KeyPair, KeyRestrictions, KeyType, KeyVerdict, Role
-from fortctl.ports import Exchange, ExchangeError, Outcome
+from fortctl.ports import Clock, Exchange, ExchangeError, Outcome
 from fortctl.system.clock import SystemClock
 
 # From here on a clock is told to be off: Binance takes a request that is up to a second ahead of it (rest-api.md).
@@ -189,17 +189,41 @@ class DeletionStatus:
 
 
 UNKNOWN_KEY = -2008
+# Between the two answers that prove a deletion: one of them alone was seen for keys that work.
+PROOF_PAUSE_S = 2.0
 
 
-async def check_deleted(old: Exchange, new: Exchange | None) -> DeletionStatus:
-    """Ask the exchange whether a key is dead (robot.md, "Rotation"); no call here has an effect.
+async def check_deleted(old: Exchange, new: Exchange | None, clock: Clock) -> DeletionStatus:
+    """Ask the exchange whether a key is deleted (robot.md, "Rotation"); no call here has an effect.
+
+    A single -2008 proves nothing: Binance has answered so about keys that worked. It must come twice, some seconds
+    apart, and the account call must be refused too; anything less is ``refused``.
 
     Args:
-        old: signs with the key that ought to be dead.
+        old: signs with the key that ought to be deleted.
         new: signs with the key in its place, from the same address; None where there is none.
+        clock: waits between the two questions.
     """
+    first = await _ask_restrictions(old)
+    if first is None:
+        return await _by_refusal(old, new)
+    if first.state != "dead":
+        return first
     try:
-        await old.key_restrictions()
+        await old.account()
+        return DeletionStatus("alive")
+    except ExchangeError as fault:
+        if fault.outcome is not Outcome.KEY_REFUSED:
+            return DeletionStatus("unproved", fault)
+    await clock.sleep(PROOF_PAUSE_S)
+    second = await _ask_restrictions(old)
+    return second if second is not None else DeletionStatus("unproved", first.fault)
+
+
+async def _ask_restrictions(exchange: Exchange) -> DeletionStatus | None:
+    """Return what one answer about the key's own rights says; None on a target without that call."""
+    try:
+        await exchange.key_restrictions()
         return DeletionStatus("alive")
     except ExchangeError as fault:
         if fault.code == UNKNOWN_KEY:
@@ -208,7 +232,7 @@ async def check_deleted(old: Exchange, new: Exchange | None) -> DeletionStatus:
             return DeletionStatus("refused", fault)
         if fault.outcome is not Outcome.REFUSED or fault.http_status is not None:
             return DeletionStatus("unproved", fault)
-    return await _by_refusal(old, new)
+    return None
 
 
 async def _by_refusal(old: Exchange, new: Exchange | None) -> DeletionStatus:

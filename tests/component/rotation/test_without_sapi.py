@@ -11,6 +11,7 @@ from fortctl.errors import ActionRequiredError
 from fortctl.keys.verification import check_deleted
 from fortctl.ports import ExchangeError, Outcome
 from fortctl.services.rotation.plan import RotationMode, Scope
+from support.hands import Hands
 from support.rotation_world import Stage
 
 NO_SAPI = ExchangeError(Outcome.REFUSED, "this target has no /sapi")
@@ -22,14 +23,20 @@ GOOD = None
 
 
 class Says:
-    """An exchange that answers as it was told."""
+    """An exchange that answers as it was told; of several answers about the key's rights, one after the other."""
 
-    def __init__(self, restrictions: ExchangeError | None, account: ExchangeError | None = None) -> None:
-        self._restrictions, self._account = restrictions, account
+    def __init__(
+        self,
+        restrictions: ExchangeError | list[ExchangeError | None] | None,
+        account: ExchangeError | None = None,
+    ) -> None:
+        self._restrictions = restrictions if isinstance(restrictions, list) else [restrictions]
+        self._account = account
 
     async def key_restrictions(self) -> None:
-        if self._restrictions is not None:
-            raise self._restrictions
+        answer = self._restrictions[0] if len(self._restrictions) == 1 else self._restrictions.pop(0)
+        if answer is not None:
+            raise answer
 
     async def account(self) -> None:
         if self._account is not None:
@@ -39,7 +46,12 @@ class Says:
 @pytest.mark.parametrize(
     ("old", "new", "state"),
     [
-        (Says(UNKNOWN_KEY), None, "dead"),
+        (Says(UNKNOWN_KEY, REFUSED_KEY), None, "dead"),
+        (Says(UNKNOWN_KEY, GOOD), None, "alive"),
+        (Says([UNKNOWN_KEY, GOOD], REFUSED_KEY), None, "alive"),
+        (Says([UNKNOWN_KEY, REFUSED_KEY], REFUSED_KEY), None, "refused"),
+        (Says([UNKNOWN_KEY, LOST], REFUSED_KEY), None, "unproved"),
+        (Says(UNKNOWN_KEY, LOST), None, "unproved"),
         (Says(GOOD), None, "alive"),
         (Says(REFUSED_KEY), Says(GOOD), "refused"),
         (Says(LOST), Says(GOOD), "unproved"),
@@ -52,14 +64,18 @@ class Says:
         (Says(NO_SAPI, LOST), Says(NO_SAPI), "unproved"),
     ],
     ids=[
-        *("unknown", "alive", "-2015 is no proof", "lost answer", "another refusal"),
+        *("unknown twice", "a stray -2008 of a key that works", "the second answer accepts it"),
+        *("the second answer is -2015", "the second answer is lost", "the account cannot be asked"),
+        *("alive", "-2015 is no proof", "lost answer", "another refusal"),
         *("alive without sapi", "refused beside an accepted call", "both refused", "the other call lost"),
         *("nothing to call beside it", "lost without sapi"),
     ],
 )
 async def test_what_counts_as_dead(old: Any, new: Any, state: str) -> None:
-    death = await check_deleted(old, new)
+    clock = Hands()
+    death = await check_deleted(old, new, clock)
     assert death.state == state and death.proved is state.startswith("dead")
+    assert state != "dead" or clock.at >= 2, "the two answers lie some seconds apart"
 
 
 @pytest.fixture

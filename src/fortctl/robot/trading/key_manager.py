@@ -148,7 +148,7 @@ class KeyManager:
         """Ask the exchange whether a key that was replaced is deleted there."""
         exchange = self._robot.connect(old)
         try:
-            return await check_deleted(exchange, self._robot.exchange)
+            return await check_deleted(exchange, self._robot.exchange, self._robot.clock)
         finally:
             await exchange.close()
 

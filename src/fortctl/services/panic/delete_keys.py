@@ -85,7 +85,7 @@ class KeyDeletion:
     async def _check_unlisted(self) -> None:
         """Ask the exchange once about each key that the list does not name: it may have been deleted before."""
         keys = [key for key in self._inventory.alive() if not key.listed and key.pair is not None]
-        proofs = await asyncio.gather(*(is_proved_deleted(self._connect, key) for key in keys))
+        proofs = await asyncio.gather(*(is_proved_deleted(self._connect, key, self._clock) for key in keys))
         self._inventory.mark_deleted(key for key, (dead, _wait_s) in zip(keys, proofs, strict=True) if dead)
 
 

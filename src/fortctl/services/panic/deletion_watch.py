@@ -7,12 +7,11 @@ from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import replace
 
 from fortctl.errors import FortctlError
+from fortctl.keys.verification import check_deleted
 from fortctl.model import KeyPair
 from fortctl.ports import Clock, Exchange, ExchangeError, IssuedKey
 from fortctl.services.panic.known_key import KnownKey
 
-# Binance's answer about a key that does not exist ("Invalid Api-Key ID").
-UNKNOWN_KEY = -2008
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.25, 10.0
 IssuerList = Callable[[], Awaitable[Collection[IssuedKey] | None]]
 IsSame = Callable[[IssuedKey, KnownKey], bool]
@@ -58,7 +57,7 @@ class DeletionWatch:
             keys = [
                 replace(key, listed=key.listed or is_named) for key, is_named in named if is_named or not key.listed
             ]
-        proofs = await asyncio.gather(*(is_proved_deleted(self._connect, key) for key in keys))
+        proofs = await asyncio.gather(*(is_proved_deleted(self._connect, key, self._clock) for key in keys))
         alive = [key for key, (is_deleted, _wait_s) in zip(keys, proofs, strict=True) if not is_deleted]
         return alive, max((wait_s for _is_deleted, wait_s in proofs), default=0.0)
 
@@ -69,8 +68,8 @@ class DeletionWatch:
             return None
 
 
-async def is_proved_deleted(connect: Callable[[KeyPair], Exchange], key: KnownKey) -> tuple[bool, float]:
-    """Ask the exchange once; return whether the key is proved deleted, and when to ask again at the earliest (s)."""
+async def is_proved_deleted(connect: Callable[[KeyPair], Exchange], key: KnownKey, clock: Clock) -> tuple[bool, float]:
+    """Ask the exchange; return whether the key is proved deleted, and when to ask again at the earliest (s)."""
     if key.pair is None:
         return False, 0.0
     try:
@@ -78,9 +77,7 @@ async def is_proved_deleted(connect: Callable[[KeyPair], Exchange], key: KnownKe
     except FortctlError:
         return False, 0.0
     try:
-        await exchange.key_restrictions()
-    except ExchangeError as error:
-        return error.code == UNKNOWN_KEY, error.retry_after or 0.0
+        status = await check_deleted(exchange, None, clock)
     finally:
         await exchange.close()
-    return False, 0.0
+    return status.state == "dead", (status.fault.retry_after or 0.0) if status.fault is not None else 0.0

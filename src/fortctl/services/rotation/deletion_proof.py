@@ -93,7 +93,7 @@ class DeletionProof:
             return "unproved"
         asking, beside = self._connect(old.pair), self._connect(new.pair) if new is not None else None
         try:
-            death = await check_deleted(asking, beside)
+            death = await check_deleted(asking, beside, self._clock)
         finally:
             await asking.close()
             if beside is not None:
