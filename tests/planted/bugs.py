@@ -45,7 +45,7 @@ BUGS = (
         "1",
     ),
     Bug(
-        "a refusal is taken for a lost key without a second look",
+        "a refusal is taken for a lost key without a second check",
         "robot/trading/key_monitor.py",
         "                if cause is None:\n",
         '                cause = cause or Cause("refused", "possible", "")\n                if cause is None:\n',

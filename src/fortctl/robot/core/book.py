@@ -156,7 +156,7 @@ class Book:
     # -- the fold --------------------------------------------------------------------------------------------------
 
     def apply(self, event: Event) -> None:
-        """Take one event in. Raises ``IllegalTransition`` or ``KeyError`` for one that cannot have happened."""
+        """Apply one event. Raises ``IllegalTransitionError`` or ``KeyError`` for one that cannot have happened."""
         match event:
             case Configured():
                 self._apply_settings(parse_settings(event.settings))
@@ -320,7 +320,7 @@ class Book:
         left, unit = cycle.held_quantity, cycle.unit_cost
         self.dust += left
         self.dust_cost += left * unit
-        # What is left goes to the pool at the price paid; the cycle bears its commissions, whatever became of it.
+        # What is left goes to the pool at the price paid; its commissions are charged to the cycle, however it ended.
         cycle.profit = cycle.received - cycle.sold * unit - cycle.fees
         cycle.closed_at = self.last_at
         self.profits[self.quote] = self.profit + cycle.profit

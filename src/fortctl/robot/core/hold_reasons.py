@@ -1,8 +1,9 @@
-"""Why a robot waits for a person: typed reasons, and which of them a start or a person's look settles. Pure.
+"""Why a robot waits for a person: typed reasons, and which of them a start or ``robot resume`` settles. Pure.
 
-A :class:`HoldReason` says what is wrong (``code``), of what (``subject``), and in words (``detail``). Rules compare
-codes, subjects and amounts; the words are for people and are never taken apart. Journals of before 0.1.0 hold sentences
-(``CODE: words``): :func:`read_sentence` reads those, once, when the journal is replayed.
+A :class:`HoldReason` has a code, a subject and a text for people (``detail``). Rules compare codes, subjects, amounts;
+no code takes the text apart. To add a reason, add a :class:`HoldCode` and let ``fortctl explain`` know it
+(``services/robot/messages.py``). Journals of before 0.1.0 contain sentences (``CODE: text``), which
+:func:`read_sentence` reads once, when the journal is replayed.
 """
 
 from __future__ import annotations

@@ -25,7 +25,7 @@ class Cause:
         reason: a name of :class:`fortctl.keys.rejection.Rejection`, or ``trading_right_removed``,
             ``trading_disabled``.
         certainty: ``certain``, ``likely`` or ``possible``.
-        why: the evidence, in words.
+        why: the evidence, as text.
         code: Binance's error code, where there was one.
     """
 

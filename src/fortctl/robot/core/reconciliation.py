@@ -173,7 +173,7 @@ def reasons_to_hold(
         if order.client_order_id.startswith(prefix) and order.client_order_id not in book.orders:
             worth = order.price * (order.quantity - order.executed)
             words = (
-                f"{order.client_order_id} bears our prefix and is not in the journal;"
+                f"{order.client_order_id} has our prefix and is not in the journal;"
                 f" {order.side} {order.quantity:f} at {order.price:f}, {worth:f} {book.quote}"
             )
             reasons.append(HoldReason(HoldCode.UNKNOWN_ORDER, words, subject=order.client_order_id))

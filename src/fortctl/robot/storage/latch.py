@@ -89,7 +89,7 @@ class LatchFile:
             self.set(change(self.read()))
 
     def _open_folder(self) -> None:
-        """Let the owner into the robot's folder again, or make it anew in a home that is there."""
+        """Let the owner into the robot's folder again, or create it again in a home that is there."""
         if self._folder.is_dir():
             os.chmod(self._folder, 0o700)
             return

@@ -5,8 +5,8 @@ no state of its own. Whatever it must remember it writes as a :class:`StrategyNo
 book shows again as ``notes``, so that a restart at any point continues with the same plan.
 
 The robot calls :meth:`Strategy.plan` whenever something happened (a fill, a price, a refusal, a timer), and calls it
-again until the plan is empty. So a plan says what should be at the exchange *now*, and must not ask for the same
-order twice. A cycle is one buy and the sell of what it bought; :func:`buy` makes the first, :func:`sells` the second,
+again until the plan is empty. So a plan says what should be at the exchange *now*, and never names an order
+twice. A cycle is one buy and the sell of what it bought; :func:`buy` makes the first, :func:`sells` the second,
 and both respect the symbol's filters, the budget, and the dust that earlier cycles left.
 
 No strategy is trusted. :mod:`fortctl.robot.strategy.guard` removes from each plan what the robot may not do and logs

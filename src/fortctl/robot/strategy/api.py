@@ -79,7 +79,7 @@ class Strategy(Protocol):
         """Raise ``BadInputError`` when no buy of these settings could be placed and sold again."""
 
     def plan(self, book: Book, view: View) -> Plan:
-        """Return the plan for now. Called whenever something happened; must not ask for the same order twice."""
+        """Return the plan for now. Called whenever something happened; must never plan one order twice."""
 
 
 # -- selling ---------------------------------------------------------------------------------------------------------

@@ -75,7 +75,7 @@ class KeyManager:
             return robot.has_key
         monitor.check_due = robot.clock.monotonic() + CHECK_SOON_S
         fault = ExchangeError(Outcome.KEY_REFUSED, loss.cause.reason, code=loss.cause.code)
-        cause = await monitor.second_look(exchange, fault, before_it_is_used=True)
+        cause = await monitor.check_key(exchange, fault, before_it_is_used=True)
         if exchange is not robot.exchange or robot.has_key:
             return robot.has_key
         if cause is not None:

@@ -45,10 +45,10 @@ class KeyMonitor:
             await self.confirm_loss(ExchangeError(Outcome.KEY_REFUSED, event.reason, code=event.code))
 
     async def confirm_loss(self, fault: ExchangeError) -> None:
-        """Take a second look, without effect, before the key counts as lost.
+        """Check the key a second time, without side effects, before it counts as lost.
 
-        Nothing is placed until it is known; a look that says nothing of the key (maintenance, a limit, the network, a
-        clock) is repeated.
+        Nothing is placed until the result is known; a check that says nothing of the key (maintenance, a limit, the
+        network, a clock) is repeated.
         """
         robot = self._robot
         exchange = robot.exchange
@@ -58,11 +58,9 @@ class KeyMonitor:
         try:
             while exchange is robot.exchange:
                 try:
-                    cause = await self.second_look(exchange, fault)
+                    cause = await self.check_key(exchange, fault)
                 except (FortctlError, ExchangeError) as unknown:
-                    robot.log.warning(
-                        "the key may be lost (%s); the second look says nothing of it: %s", fault, unknown
-                    )
+                    robot.log.warning("the key may be lost (%s); the second check does not tell: %s", fault, unknown)
                     await asyncio.sleep(RETRY_S)
                     continue
                 if exchange is not robot.exchange:
@@ -77,14 +75,14 @@ class KeyMonitor:
         finally:
             robot.key_in_doubt = False
 
-    async def second_look(
+    async def check_key(
         self, exchange: Exchange, fault: ExchangeError, *, before_it_is_used: bool = False
     ) -> Cause | None:
         """Ask about the key; return why it is lost, or None where it is accepted.
 
         Args:
             exchange: the adapter of the key.
-            fault: the refusal that made the robot look.
+            fault: the refusal that made the robot check.
             before_it_is_used: the key counts as lost: it must satisfy what a new one must satisfy.
 
         Raises:

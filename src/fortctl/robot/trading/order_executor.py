@@ -203,7 +203,7 @@ class OrderExecutor:
             self._lookup.fetch_fills_of(name)
 
     def _our_name(self, order: OrderState) -> str | None:
-        """Return our name for an order, or None where it is none of ours; amended by hand, it bears another."""
+        """Return our name for an order, or None where it is none of ours; amended by hand, it has another."""
         book = self._robot.book
         if order.client_order_id in book.orders:
             return order.client_order_id

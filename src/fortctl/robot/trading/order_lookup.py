@@ -28,7 +28,7 @@ MINUTE_MS = 60_000
 
 @dataclass(frozen=True)
 class OrderTraits:
-    """What an order is known by that may bear another name by now.
+    """What an order is known by that may have another name by now.
 
     Attributes:
         first: the lowest number that the exchange can have given it.
@@ -152,7 +152,7 @@ class OrderLookup:
             found = await self._find(exchange, self._traits(order), order.at, order.order_id)
         except _ArchivedError:
             found = _archived_state(self._robot.book.settings, order)
-        # Amended by hand, it bears another client order id and is still ours.
+        # Amended by hand, it has another client order id and is still ours.
         return replace(found, client_order_id=order.client_order_id) if found is not None else None
 
     async def _find(self, exchange: Exchange, traits: OrderTraits, at: int, order_id: int = 0) -> OrderState | None:

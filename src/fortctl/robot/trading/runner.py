@@ -296,7 +296,7 @@ class Runner:
             status["reasons"] = numbered_reasons(hold)
             status["resume"] = resume_preview(robot.book, self._planned_now(), robot.price)
         if robot.swap_gap.report is not None:
-            # ``heard``: the new key's stream is up.
+            # True once the new key's stream is up.
             status["key_swap"] = {**robot.swap_gap.report, "heard": robot.exchange in self.streams.up}
         status["books"] = robot.books.value if robot.has_key else None
         if robot.other_robots:

@@ -40,7 +40,7 @@ from fortctl.robot.trading.journaled_book import Journal, JournaledBook
 KEEP_CONTACT_EVERY_MS = 5_000
 # While it works, the exchange accepts something at least every 30 s; what is longer was a break.
 UNBROKEN_MS = 120_000
-# A trade that is no older than this counts as the last one.
+# A trade counts as the last one for so long.
 FRESH_MS = 5_000
 
 
@@ -386,7 +386,7 @@ class RobotState:
         """Return whether no break lies between now and the last accepted signed answer.
 
         Where this host's clocks have drifted apart, somebody set one of them or the machine slept: the exchange's time
-        is asked for anew before anything is judged by it.
+        is asked for again before anything is judged by it.
         """
         if self.exchange_clock.drifted:
             return False

@@ -98,7 +98,7 @@ class StreamFollower:
                 if exchange is not robot.exchange:
                     return
                 robot.log.warning("user stream down: %s", event.reason)
-                robot.spawn(self._report_down(event), "second look")
+                robot.spawn(self._report_down(event), "second check of the key")
 
     async def _report_down(self, event: StreamDown) -> None:
         await self._on_down(event)
