@@ -15,7 +15,7 @@ from fortctl.cli.render import duration, table
 from fortctl.cli.result import Result
 from fortctl.commands.key_entry import KeyInput, read_api_key, read_key
 from fortctl.errors import ConflictError, FortctlError, NotFoundError, UsageError, VaultDamagedError
-from fortctl.model import PERMISSIONS, KeyType, Role
+from fortctl.model import PERMISSIONS, UNKNOWN_RIGHTS, KeyType, Role
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -47,8 +47,9 @@ def _key_options(function: F) -> F:
         click.option(
             "--allow",
             multiple=True,
-            type=click.Choice(PERMISSIONS),
-            help="Accept this permission even though the role does not need it (repeatable).",
+            type=click.Choice((*PERMISSIONS, UNKNOWN_RIGHTS)),
+            help="Accept this permission even though the role does not need it (repeatable); 'unknown_rights': accept"
+            " a key whose permissions the exchange does not tell.",
         ),
         click.option("--pending", is_flag=True, help="Enter only the API key of the pair made by 'keys generate'."),
         click.option(

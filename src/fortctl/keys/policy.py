@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 
-from fortctl.errors import ExchangeAnswer, KeyPolicyError, KeyRejectedError
+from fortctl.errors import ExchangeAnswer, ExchangeUnreachableError, KeyPolicyError, KeyRejectedError
 from fortctl.model import KeyRestrictions, KeyVerdict, PolicyVerdict, Role
 from fortctl.timestamps import DAY_MS, rfc3339
 
@@ -82,6 +82,7 @@ def require_acceptable_key(verdict: KeyVerdict, role: Role) -> KeyVerdict:
     Raises:
         KeyRejectedError: the exchange does not accept it.
         KeyPolicyError: its rights are not what the role allows, or it is another account's.
+        ExchangeUnreachableError: the exchange does not say what it may do.
     """
     if verdict.reason == "other_account":
         raise KeyPolicyError(
@@ -91,6 +92,12 @@ def require_acceptable_key(verdict: KeyVerdict, role: Role) -> KeyVerdict:
         )
     if not verdict.accepted:
         raise rejection_error(verdict, role)
+    if verdict.rights_unknown:
+        raise ExchangeUnreachableError(
+            f"the exchange accepts the {role} key and does not say what it may do: {verdict.rights_unknown}",
+            hint="try again later; 'keys add --allow unknown_rights' takes the key although it may be allowed to withdraw",
+            details={"role": role.value, "reason": "rights_unknown"},
+        )
     policy = verdict.policy
     if policy is not None and policy.lapsed and not policy.excess:
         raise KeyPolicyError(

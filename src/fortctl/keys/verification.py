@@ -10,7 +10,7 @@ from typing import Any
 from fortctl.errors import ExchangeAnswer, FortctlError
 from fortctl.keys.policy import check_policy
 from fortctl.keys.rejection import Rejection, diagnose_rejection
-from fortctl.model import AccountState, KeyPair, KeyRestrictions, KeyType, KeyVerdict, Role
+from fortctl.model import UNKNOWN_RIGHTS, AccountState, KeyPair, KeyRestrictions, KeyType, KeyVerdict, Role
 from fortctl.ports import Clock, Exchange, ExchangeError, Outcome
 from fortctl.system.clock import SystemClock
 
@@ -53,7 +53,11 @@ async def verify_key(
     skew = server_time - here
     assert isinstance(account, AccountState)
     known = restrictions if isinstance(restrictions, KeyRestrictions) else None
-    return _accepted(account, known, role, allow, pinned_uid, latency, skew)
+    verdict = _accepted(account, known, role, allow, pinned_uid, latency, skew)
+    # Without a status it is the adapter's own answer: the target has no such call.
+    if isinstance(restrictions, ExchangeError) and restrictions.http_status is not None and UNKNOWN_RIGHTS not in allow:
+        return replace(verdict, rights_unknown=restrictions.message)
+    return verdict
 
 
 async def _unsigned_time(exchange: Exchange) -> tuple[int, int]:

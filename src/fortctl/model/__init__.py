@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from fortctl.model.keys import (
     PERMISSIONS,
+    UNKNOWN_RIGHTS,
     KeyCard,
     KeyPair,
     KeyRestrictions,
@@ -32,6 +33,7 @@ from fortctl.model.trading import (
 
 __all__ = [
     "PERMISSIONS",
+    "UNKNOWN_RIGHTS",
     "AccountState",
     "Balance",
     "BalanceUpdate",

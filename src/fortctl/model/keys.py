@@ -68,6 +68,9 @@ class KeyRestrictions:
         return (*(name for name in PERMISSIONS if getattr(self, name)), *self.unknown)
 
 
+# What --allow accepts besides permissions: a key although the exchange does not say what it may do.
+UNKNOWN_RIGHTS = "unknown_rights"
+
 # The names used by --allow, `paper keys create --permissions` and every JSON output.
 PERMISSIONS: tuple[str, ...] = (
     "reading",
@@ -136,6 +139,8 @@ class KeyVerdict:
         clock_skew_ms: the exchange's clock less ours.
         can_trade: the account may trade, whatever the key may.
         warnings: ``(code, message)`` pairs, the policy's among them.
+        rights_unknown: why the exchange did not say what the key may do, although it could; empty where it did, where
+            the target has no such call, and where a person accepted that (``--allow unknown_rights``).
     """
 
     accepted: bool
@@ -151,6 +156,7 @@ class KeyVerdict:
     details: dict[str, str] = field(default_factory=dict)
     can_trade: bool = True
     warnings: tuple[tuple[str, str], ...] = ()
+    rights_unknown: str = ""
 
 
 @dataclass(frozen=True)
