@@ -9,7 +9,7 @@ CLIENTS := sdk ccxt python_binance
 PYTHON := $(shell for p in $(FORTCTL_PYTHON) python3.13 python3.12 python3.11 python3; do \
 	$$p -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; break; }; done)
 
-.PHONY: help venv demo test soak compat compat-freqtrade compat-table lint bench sim planted crash nightly fuzz fuzz-guided audit sbom lock clean
+.PHONY: help venv demo test soak compat compat-freqtrade compat-table lint generated bench sim planted crash nightly fuzz fuzz-guided audit sbom lock clean
 
 help: ## show this list
 	@grep -E '^[a-z-]+:.*##' Makefile | sed 's/:.*## /	/' | expand -t 18
@@ -44,6 +44,9 @@ lint: $(STAMP) ## style, types, and who may know whom
 	$(BIN)/python -m ruff format --check .
 	$(BIN)/python -m mypy
 	$(BIN)/lint-imports --no-cache
+
+generated: $(STAMP) ## renew the parts of docs/ that are generated from tables and imports
+	for tool in import_diagram panic_diagram robot_diagrams rotation_diagram settings_table; do $(BIN)/python -m tools.$$tool || exit 1; done
 
 sim: $(STAMP) ## ten thousand simulated worlds, in pieces; an interrupted run continues (WORLDS=10000); then 1,000 markets with and without kills
 	PYTHONPATH=tests:. $(BIN)/python -m simulation.many $(or $(WORLDS),10000)

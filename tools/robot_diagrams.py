@@ -24,7 +24,7 @@ def state_diagram(table: Mapping[tuple[Any, Any], Any]) -> str:
     return "\n".join(["```mermaid", "stateDiagram-v2", *arrows, "```"])
 
 
-def diagrams() -> str:
+def generated() -> str:
     """Return the generated part of docs/robot.md."""
     parts = [
         "### A cycle",
@@ -40,4 +40,4 @@ def diagrams() -> str:
 
 
 if __name__ == "__main__":
-    raise SystemExit(rewrite_section(Path(sys.argv[1] if len(sys.argv) > 1 else "docs/robot.md"), NAME, diagrams()))
+    raise SystemExit(rewrite_section(Path(sys.argv[1] if len(sys.argv) > 1 else "docs/robot.md"), NAME, generated()))

@@ -32,6 +32,8 @@ from fortctl.config.settings import (
 )
 from fortctl.errors import ConfigError, UsageError
 from support.harness import REPOSITORY
+from tools.docgen import replace_section
+from tools.settings_table import NAME, generated
 
 HOUR = 3_600_000
 
@@ -166,17 +168,6 @@ def test_lists_and_sizes_are_canonical() -> None:
     assert NOTIFY_URLS_FILE.read("/etc/fortctl/urls") == "/etc/fortctl/urls"
 
 
-def settings_table() -> str:
-    lines = ["| setting | type | default | meaning |", "| --- | --- | --- | --- |"]
-    for setting in SETTINGS.values():
-        default = setting.kind.write(setting.default)
-        shown = " ".join(default) or "off" if isinstance(default, list) else default
-        kind = setting.kind.name.replace("|", ", ")
-        lines.append(f"| `{setting.name}` | {kind} | `{shown}` | {setting.help} |")
-    return "\n".join(lines)
-
-
 def test_the_documents_table_is_what_the_code_knows() -> None:
     text = (REPOSITORY / "docs" / "configuration.md").read_text(encoding="utf-8")
-    _before, _begin, rest = text.partition("<!-- settings: begin -->\n")
-    assert rest.partition("\n<!-- settings: end -->")[0] == settings_table()
+    assert replace_section(text, NAME, generated()) == text, "run: python -m tools.settings_table"

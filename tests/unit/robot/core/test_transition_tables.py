@@ -112,7 +112,7 @@ def test_settings_survive_their_json() -> None:
 def test_the_documents_diagrams_are_the_tables() -> None:
     from support.harness import REPOSITORY
     from tools.docgen import replace_section
-    from tools.robot_diagrams import NAME, diagrams
+    from tools.robot_diagrams import NAME, generated
 
     text = (REPOSITORY / "docs" / "robot.md").read_text(encoding="utf-8")
-    assert replace_section(text, NAME, diagrams()) == text and "buying --> bought" in text
+    assert replace_section(text, NAME, generated()) == text and "buying --> bought" in text
