@@ -529,7 +529,7 @@ class Stage:
     def rotate(self, mode: RotationMode, scope: Scope, given: Mapping[Role, KeyPair] | None = None) -> RotationResult:
         """Run ``keys rotate`` as one process; a rotation that is open is gone on with."""
         with self._at_work() as (journal, service):
-            operation = journal.expect(mode, scope) or journal.begin(mode, scope, self.issuer)
+            operation = journal.require(mode, scope) or journal.begin(mode, scope, self.issuer)
             return asyncio.run(service.run(operation, given or {}))
 
     def abort(self) -> RotationResult:
@@ -546,7 +546,7 @@ class Stage:
         store = hasty(SqliteOperations(self.home.operations))
         journal = _Watched(self, store, me)
         try:
-            journal.take()
+            journal.acquire()
             yield journal, RotationService(journal, self.tools(), self.hooks, AuditLogFile(self.home.audit), self.clock)
         finally:
             store.close()

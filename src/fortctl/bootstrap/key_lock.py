@@ -39,9 +39,9 @@ def require_no_rotation(container: Container, role: Role | None = None) -> None:
     if not container.home.operations.exists():
         return
     from fortctl.bootstrap.rotation import rotation_journal
-    from fortctl.services.rotation.journal import refuse_open
+    from fortctl.services.rotation.journal import require_none_open
 
-    refuse_open(rotation_journal(container, "look").current(), role)
+    require_none_open(rotation_journal(container, "look").current(), role)
 
 
 @contextmanager
@@ -58,12 +58,12 @@ def key_write_lock(container: Container, command: str, role: Role | None = None)
         ConflictError: a rotation is running, or one of the role is open.
     """
     from fortctl.bootstrap.rotation import rotation_journal
-    from fortctl.services.rotation.journal import refuse_open
+    from fortctl.services.rotation.journal import require_none_open
 
     journal = rotation_journal(container, command)
     _acquire(journal, container.clock)
     try:
-        refuse_open(journal.current(), role)
+        require_none_open(journal.current(), role)
         yield
     finally:
         journal.release()
@@ -75,7 +75,7 @@ def _acquire(journal: RotationJournal, clock: SystemClock) -> None:
     deadline = clock.monotonic() + WAIT_S
     while True:
         try:
-            journal.take()
+            journal.acquire()
             return
         except ConflictError as conflict:
             by_writer = conflict.details.get("owner", {}).get("what") in WRITERS
@@ -88,7 +88,7 @@ def run_end_hooks(container: Container, operation: Operation | None) -> None:
     """Run the hooks for a rotation that this command ended as a side effect; None does nothing."""
     if operation is None:
         return
-    from fortctl.services.rotation.hooks import tell_ended
+    from fortctl.services.rotation.hooks import fire_post_rotate
 
-    for code, message in tell_ended(container.hooks, operation):
+    for code, message in fire_post_rotate(container.hooks, operation):
         container.warn(code, message)

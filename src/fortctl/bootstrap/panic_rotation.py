@@ -37,7 +37,7 @@ def abort_operation(home: Home, account: str, now_ms: int) -> AbortedOperation |
         FortctlError, OSError: the store cannot even be read.
     """
     from fortctl.services.panic.ports import AbortedOperation
-    from fortctl.services.rotation.hooks import facts_of_end
+    from fortctl.services.rotation.hooks import post_rotate_facts
     from fortctl.services.rotation.plan import ABORTED, OPEN, from_row
     from fortctl.store.operations import SqliteOperations
 
@@ -71,7 +71,7 @@ def abort_operation(home: Home, account: str, now_ms: int) -> AbortedOperation |
                 made = operation.is_done("create")
     if not (detail or names or problem):
         return None
-    return AbortedOperation(detail, at_ms, names, made, problem, facts_of_end(_ended(closed, now_ms)))
+    return AbortedOperation(detail, at_ms, names, made, problem, post_rotate_facts(_ended(closed, now_ms)))
 
 
 def close_for_panic(operations: OperationStore, account: str, now_ms: int) -> Operation | None:

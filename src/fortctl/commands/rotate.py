@@ -141,9 +141,9 @@ class _Rotation:
         options, journal = self._options, self._journal
         if options.action == "status":
             return self._status()
-        journal.take()
+        journal.acquire()
         try:
-            operation = journal.expect(options.mode, options.scope)
+            operation = journal.require(options.mode, options.scope)
             if options.action == "abort":
                 if operation is None:
                     raise no_operation(journal.account)
@@ -267,13 +267,13 @@ async def issue_key(context: CommandContext, role: Role, addresses: Sequence[str
             details={"issuer": kind},
         )
     journal = rotation_journal(container, "keys add --issue")
-    journal.take()
+    journal.acquire()
     try:
-        operation = journal.expect(RotationMode.ISSUE, Scope(role.value))
+        operation = journal.require(RotationMode.ISSUE, Scope(role.value))
         refuse_latched(container)
         service = rotation_service(container, journal, TerminalGuide(context, "abort"), 0.0)
         if operation is None:
-            container.key_service.expect_none(role)
+            container.key_service.require_no_key(role)
             operation = journal.begin(RotationMode.ISSUE, Scope(role.value), kind, addresses)
         return await service.run(operation, {})
     finally:

@@ -22,12 +22,12 @@ class AccountViews:
     """Reads of one account.
 
     Args:
-        custody: the site's vault for this account.
+        vault: the site's vault for this account.
         connect: makes an exchange adapter for a key pair.
     """
 
-    def __init__(self, custody: SiteVault, connect: Connect) -> None:
-        self._custody = custody
+    def __init__(self, vault: SiteVault, connect: Connect) -> None:
+        self._custody = vault
         self._connect = connect
 
     async def balances(self) -> tuple[list[dict[str, Any]], Warnings]:
@@ -68,12 +68,12 @@ class AccountViews:
         except ExchangeError as fault:
             if fault.outcome is Outcome.KEY_REFUSED:
                 refused = KeyVerdict(False, "refused", exchange_code=fault.code, http_status=fault.http_status)
-                self._custody.note_verdict(refused)
+                self._custody.record_verdict(refused)
             raise _explained(to_command_error(fault, doing), self._custody, key) from None
         finally:
             await exchange.close()
         if key.rejected_since is not None:
-            self._custody.note_verdict(KeyVerdict(True, "ok"))
+            self._custody.record_verdict(KeyVerdict(True, "ok"))
         return answer, warnings
 
     def _reading_key(self) -> tuple[StoredKey, Warnings]:
@@ -93,11 +93,11 @@ async def _account(exchange: Exchange) -> AccountState:
     return await exchange.account()
 
 
-def _explained(error: FortctlError, custody: SiteVault, used: StoredKey) -> FortctlError:
+def _explained(error: FortctlError, vault: SiteVault, used: StoredKey) -> FortctlError:
     """Say which key was refused and since when: what was read before is stale, and no other key takes its place."""
     if error.code == "KEY_REJECTED":
-        role = "robot" if custody.site_key() is None else "site"
-        stored = custody.site_key() or custody.robot_copy() or used
+        role = "robot" if vault.site_key() is None else "site"
+        stored = vault.site_key() or vault.robot_copy() or used
         error.details.update(
             {
                 "role": role,
@@ -107,7 +107,7 @@ def _explained(error: FortctlError, custody: SiteVault, used: StoredKey) -> Fort
                 "rejected_since": rfc3339(stored.rejected_since),
             }
         )
-        verify = f"'fortctl --account {custody.account} keys verify' tells more"
+        verify = f"'fortctl --account {vault.account} keys verify' tells more"
         error.hint = f"{verify}; 'keys change --role {role}' replaces the key"
     return error
 

@@ -115,11 +115,11 @@ class AccountService:
         self._audit.append("account changed", account=name, result="done", robot=robot)
         return True
 
-    def remove(self, name: str, custody: SiteVault, destroy: Callable[[], Any]) -> None:
+    def remove(self, name: str, vault: SiteVault, destroy: Callable[[], Any]) -> None:
         """Remove an account: destroy its keys, forget its records, drop it from the configuration."""
         self.entry(name)
         destroy()
-        custody.forget_account()
+        vault.forget_account()
         self._registry.remove(name)
         self._registry.remove_folder(name)
         self._audit.append("account removed", account=name, result="done")

@@ -60,7 +60,7 @@ class DoctorPorts:
         mode_problems: the files and folders that others may read, with what is wrong.
         vault_summary: reads the vault's header without unlocking; returns one line.
         warn_vault: a warning about how the vault is unlocked, as (code, reason, remedy), or None.
-        custody: unlocks the site's vault without asking a person.
+        site_vault: unlocks the site's vault without asking a person.
         connect: makes an exchange adapter.
         pending: ``(number, created_at)`` of the commands that the robot has not answered.
         journal: reads the robot's journal from end to end; returns one line.
@@ -76,9 +76,9 @@ class DoctorPorts:
     mode_problems: Callable[[], list[str]]
     vault_summary: Callable[[], str]
     warn_vault: Callable[[], tuple[str, str, str] | None]
-    custody: Callable[[], SiteVault]
+    site_vault: Callable[[], SiteVault]
     connect: Callable[[KeyPair | None], Exchange]
-    watch: RobotStatusReader
+    status_reader: RobotStatusReader
     pending: Callable[[], list[tuple[int, int]]]
     journal: Callable[[], str]
     rotation: Callable[[], str | None]
@@ -137,7 +137,7 @@ class Doctor:
 
     async def _vault(self) -> Finding:
         summary = self._ports.vault_summary()
-        self._ports.custody().fingerprint_key()
+        self._ports.site_vault().fingerprint_key()
         return Finding("vault", "ok", f"{summary}; it opens")
 
     async def _slots(self) -> Finding:
@@ -178,14 +178,14 @@ class Doctor:
     async def _site_key(self) -> Finding:
         from fortctl.keys.verification import verify_key
 
-        custody = self._ports.custody()
-        key = custody.site_key()
+        vault = self._ports.site_vault()
+        key = vault.site_key()
         if key is None:
             missing = NotFoundError("there is no site key", hint="'fortctl keys add --role site' adds one")
             return Finding("site key", "warn", missing.message, missing.hint, missing.code)
         exchange = self._ports.connect(key.pair)
         try:
-            verdict = await verify_key(exchange, Role.SITE, allow=key.allow, pinned_uid=custody.uid())
+            verdict = await verify_key(exchange, Role.SITE, allow=key.allow, pinned_uid=vault.uid())
         finally:
             await exchange.close()
         return _key_finding("site key", Role.SITE, verdict)
@@ -193,7 +193,7 @@ class Doctor:
     async def _robot_key(self) -> Finding:
         if not self._ports.wants_robot:
             return Finding("robot key", "ok", "this account is only watched")
-        card = self._ports.watch.status()["key"]
+        card = self._ports.status_reader.status()["key"]
         if card is None:
             return Finding(
                 "robot key", "warn", "the robot has no key", "'fortctl keys add --role robot' gives it one", "NOT_FOUND"
@@ -211,7 +211,7 @@ class Doctor:
     async def _robot(self) -> Finding:
         if not self._ports.wants_robot:
             return Finding("robot", "ok", "this account is only watched")
-        status = self._ports.watch.status()
+        status = self._ports.status_reader.status()
         state = status["state"]
         if state in ("key_lost", "held", "latched", "unreachable", "awaiting_key"):
             remedy = _ROBOT_REMEDY[state]

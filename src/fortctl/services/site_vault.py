@@ -129,7 +129,7 @@ class SiteVault:
         record_id = f"pairing/{self.account}"
         return self._vault.get(record_id).reveal() if self.has(record_id) else None
 
-    def keep_introduction(self, text: str | None) -> None:
+    def store_introduction(self, text: str | None) -> None:
         """Keep a pairing until its code was compared; None forgets it."""
         record_id = f"pairing/{self.account}"
         if text is None:
@@ -139,7 +139,7 @@ class SiteVault:
         record = self._record(record_id, text, role="robot", name="pairing", type_="pairing")
         self._write("pairing begun", [record], [], {})
 
-    def keep_site_key(self, key: StoredKey, what: str, *, retiring: StoredKey | None = None) -> None:
+    def store_site_key(self, key: StoredKey, what: str, *, retiring: StoredKey | None = None) -> None:
         """Store the site key; a copy of the robot's key is destroyed in the same write.
 
         Args:
@@ -152,25 +152,25 @@ class SiteVault:
         delete = [record_id for record_id in (self._copy_id, self._pending_id) if self.has(record_id)]
         self._write(what, put, delete, {"role": "site", "fingerprint": self.fingerprint(key.pair)})
 
-    def keep_robot_copy(self, key: StoredKey) -> None:
+    def store_robot_copy(self, key: StoredKey) -> None:
         """Store a copy of the robot's key for reading (only while there is no site key)."""
         put = [self._key_record(self._copy_id, key, Role.ROBOT, "copy"), *self._uid_records(key.uid)]
         self._write(
             "robot key copied for reading", put, [], {"role": "robot", "fingerprint": self.fingerprint(key.pair)}
         )
 
-    def keep_uid(self, uid: int) -> None:
+    def pin_uid(self, uid: int) -> None:
         records = self._uid_records(uid)
         if records:
             self._write("account pinned", records, [], {})
 
-    def note_verdict(self, verdict: KeyVerdict) -> None:
+    def record_verdict(self, verdict: KeyVerdict) -> None:
         """Remember what asking about the key that reads has shown; of one that was destroyed meanwhile, nothing."""
         for record_id, role, purpose in ((self._site_id, Role.SITE, "site"), (self._copy_id, Role.ROBOT, "copy")):
             key = self._key(record_id)
             if key is None:
                 continue
-            record = self._key_record(record_id, key.after(verdict, self._clock.now_ms()), role, purpose)
+            record = self._key_record(record_id, key.with_verdict(verdict, self._clock.now_ms()), role, purpose)
             what = "key accepted" if verdict.accepted else "key rejected"
             facts = {"role": role.value, "fingerprint": self.fingerprint(key.pair)}
             with suppress(NotFoundError):
@@ -187,7 +187,7 @@ class SiteVault:
         except NotFoundError:
             return None
 
-    def keep_pending(self, pair: PendingPair) -> None:
+    def store_pending(self, pair: PendingPair) -> None:
         """Keep a key pair until its API key comes; one that waited before is destroyed."""
         record = NewRecord(
             record_id=self._pending_id,

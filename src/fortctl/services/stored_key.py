@@ -37,7 +37,7 @@ class StoredKey:
             return "rejected"
         return "ok" if self.verified_at is not None else "unverified"
 
-    def after(self, verdict: KeyVerdict, now: int) -> StoredKey:
+    def with_verdict(self, verdict: KeyVerdict, now: int) -> StoredKey:
         """Return the key as it stands after the exchange was asked."""
         if not verdict.accepted:
             return replace(self, rejected_since=self.rejected_since or now)

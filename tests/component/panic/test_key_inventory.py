@@ -190,7 +190,7 @@ def test_a_verdict_that_comes_after_a_panic_brings_no_copy_back(home: Home, monk
     audit = AuditLogFile(home.audit)
     custody = SiteVault("default", "paper", vault, audit, Hands(1.0))
     vault.update([NewRecord(FINGERPRINT_KEY, "", "", "", "", "", Secret("F" * 32), erasable=False, created_at=1)])
-    custody.note_verdict(KeyVerdict(True, "ok"))
+    custody.record_verdict(KeyVerdict(True, "ok"))
     assert custody.site_key() is not None and len(erasure.names(home.erasure)) == 1
     made = custody._key_record
 
@@ -199,5 +199,5 @@ def test_a_verdict_that_comes_after_a_panic_brings_no_copy_back(home: Home, monk
         return made(*facts)
 
     monkeypatch.setattr(custody, "_key_record", panic)
-    custody.note_verdict(KeyVerdict(True, "ok"))
+    custody.record_verdict(KeyVerdict(True, "ok"))
     assert custody.site_key() is None and erasure.names(home.erasure) == set()

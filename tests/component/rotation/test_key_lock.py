@@ -42,8 +42,8 @@ def test_no_rotation_begins_while_a_key_is_written(
     with key_write_lock(writer, "keys change", Role.SITE):
         assert rotation.owner() is None, "nobody works on a rotation"
         with pytest.raises(ConflictError, match=f"keys change \\(pid {os.getpid()}"):
-            rotation.take()
-    rotation.take()
+            rotation.acquire()
+    rotation.acquire()
     with pytest.raises(ConflictError, match="keys rotate"), key_write_lock(writer, "keys change", Role.SITE):
         pytest.fail("a rotation is at work")
     rotation.begin(RotationMode.OVERLAP, Scope.SITE, "person")
@@ -55,17 +55,17 @@ def test_no_rotation_begins_while_a_key_is_written(
         pytest.fail("a rotation of that key is open")
     with key_write_lock(writer, "keys change", Role.ROBOT):
         pass
-    rotation.take()
+    rotation.acquire()
 
 
 def test_two_who_write_keys_wait_for_each_other(
     writer: Container, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = another(tmp_path, monkeypatch, "keys add")
-    first.take()
+    first.acquire()
     monkeypatch.setattr(writer.clock, "wait", lambda seconds: first.release())
     with key_write_lock(writer, "keys change", Role.SITE), pytest.raises(ConflictError, match="keys change"):
-        first.take()
+        first.acquire()
 
 
 def test_the_brake_ends_a_rotation_that_somebody_is_at_work_on(
@@ -73,7 +73,7 @@ def test_the_brake_ends_a_rotation_that_somebody_is_at_work_on(
 ) -> None:
     """``keys delete --without-unlocking`` beside a rotation that waits at a prompt: it hears of it at its next step."""
     rotation = another(tmp_path, monkeypatch, "keys rotate (run)")
-    rotation.take()
+    rotation.acquire()
     operation = rotation.begin(RotationMode.OVERLAP, Scope.SITE, "person")
     assert wiring_rotation.abort_for_deleted_key(writer, Role.ROBOT) is None and rotation.owner() is not None
     ended = wiring_rotation.abort_for_deleted_key(writer, Role.SITE)

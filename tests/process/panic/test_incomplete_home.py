@@ -47,7 +47,7 @@ def open_rotation(shell: Shell) -> SqliteOperations:
     store = SqliteOperations(shell.home / "operations.sqlite")
     me = OperationOwner(1, "elsewhere", "1", "keys rotate", 1, 1)
     journal = RotationJournal("default", store, me, lambda owner: False, SystemClock())
-    journal.take()
+    journal.acquire()
     journal.begin(RotationMode.OVERLAP, Scope.ROBOT, "sub-account", issue={"robot": {"names": ["fortctl-robot-r1-1"]}})
     return store
 

@@ -69,7 +69,7 @@ def no_key_after_panic(account: str) -> NotFoundError:
     )
 
 
-def pairs_of(value: Iterable[Sequence[Any]]) -> Warnings:
+def parse_warnings(value: Iterable[Sequence[Any]]) -> Warnings:
     return tuple((str(code), str(message)) for code, message in value)
 
 

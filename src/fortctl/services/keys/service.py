@@ -22,7 +22,7 @@ from fortctl.services.keys.results import (
     Warnings,
     no_key_after_panic,
     note_destroyed_key,
-    pairs_of,
+    parse_warnings,
     same_key,
 )
 from fortctl.services.robot.client import ANSWER_WITHIN_S, RobotClient
@@ -36,44 +36,42 @@ class KeyService:
     """The keys of one account.
 
     Args:
-        custody: the site's vault for this account.
+        vault: the site's vault for this account.
         control: the line to the robot.
         connect: makes an exchange adapter for a key pair.
         clock: the clock.
         audit: the audit log.
     """
 
-    def __init__(
-        self, custody: SiteVault, control: RobotClient, connect: Connect, clock: Clock, audit: AuditLog
-    ) -> None:
-        self._custody = custody
-        self._control = control
+    def __init__(self, vault: SiteVault, client: RobotClient, connect: Connect, clock: Clock, audit: AuditLog) -> None:
+        self._vault = vault
+        self._client = client
         self._connect = connect
         self._clock = clock
         self._audit = audit
 
     @property
     def account(self) -> str:
-        return self._custody.account
+        return self._vault.account
 
     # -- listing ---------------------------------------------------------------------------------------------------
 
     def listed(self) -> tuple[KeyCard, ...]:
         """Return a card for each key that there is: the site's, the robot's (with who holds it)."""
         cards = []
-        site = self._custody.site_key()
+        site = self._vault.site_key()
         if site is not None:
-            cards.append(self._custody.card(Role.SITE, site))
-        robot, copy = self.robot_card(), self._custody.robot_copy()
+            cards.append(self._vault.card(Role.SITE, site))
+        robot, copy = self.robot_card(), self._vault.robot_copy()
         if robot is not None:
             cards.append(replace(robot, held_by=("robot", "site")) if copy is not None else robot)
         elif copy is not None:
-            cards.append(self._custody.card(Role.ROBOT, copy))
+            cards.append(self._vault.card(Role.ROBOT, copy))
         return tuple(cards)
 
     def robot_card(self) -> KeyCard | None:
         """Return the robot's key as it published it, or None."""
-        card = self._control.card()
+        card = self._client.card()
         return card.key if card is not None else None
 
     # -- making key pairs ------------------------------------------------------------------------------------------
@@ -89,15 +87,15 @@ class KeyService:
             RobotTimeoutError: the robot gave no answer in time.
         """
         if role is Role.ROBOT:
-            receipt = self._control.execute(GenerateKey(kind))
+            receipt = self._client.execute(GenerateKey(kind))
             self._audit.append(
                 "key pair made", account=self.account, result="done", role="robot", pending=receipt.data["pending_id"]
             )
             return str(receipt.data["public_key"]), str(receipt.data["pending_id"])
-        self._control.expect_unlatched()
+        self._client.require_unlatched()
         made = generate_pending_key(kind, self._clock.now_ms())
-        self._custody.keep_pending(made)
-        self._rollback_if_latched(self._custody.destroy_pending)
+        self._vault.store_pending(made)
+        self._rollback_if_latched(self._vault.destroy_pending)
         return made.public, made.id
 
     def waiting(self, role: Role) -> str | None:
@@ -107,8 +105,8 @@ class KeyService:
             RobotTimeoutError: the robot gave no answer in time.
         """
         if role is Role.ROBOT:
-            return self._control.execute(ShowPending()).data.get("public_key")
-        made = self._custody.pending()
+            return self._client.execute(ShowPending()).data.get("public_key")
+        made = self._vault.pending()
         return made.public if made is not None else None
 
     def pending(self, role: Role, api_key: Secret, name: str) -> KeyPair:
@@ -118,10 +116,10 @@ class KeyService:
             NotFoundError: no key pair of the site waits.
         """
         if role is Role.ROBOT:
-            card = self._control.card()
+            card = self._client.card()
             kind = card.pending if card is not None else None
             return KeyPair(name, kind or KeyType.ED25519, api_key, Secret(b""))
-        made = self._custody.pending()
+        made = self._vault.pending()
         if made is None:
             raise NotFoundError(
                 "no key pair of the site waits for its API key", hint="'fortctl keys generate --role site' makes one"
@@ -146,36 +144,36 @@ class KeyService:
             ConflictError, NotFoundError: there is a key already, or none to change; or the account is latched.
             KeyRejectedError, KeyPolicyError, ExchangeUnreachableError, …: what the exchange says of it.
         """
-        self._control.expect_unlatched()
-        old = self._custody.site_key()
+        self._client.require_unlatched()
+        old = self._vault.site_key()
         self._expect(Role.SITE, old is not None, replacing)
-        replaced = self._custody.fingerprint(old.pair) if old is not None else None
+        replaced = self._vault.fingerprint(old.pair) if old is not None else None
         self._refuse_shared(pair, Role.SITE)
-        if retire and replaced == self._custody.fingerprint(pair):
+        if retire and replaced == self._vault.fingerprint(pair):
             raise same_key(Role.SITE)
         if old is not None and old.pair == pair and set(old.allow) == set(allow):
             return await self._unchanged(old)
         if force and old is not None:
-            self._custody.destroy_site_key()
+            self._vault.destroy_site_key()
         with note_destroyed_key(replaced if force else None):
             verdict = await self._accepted(pair, allow)
-            refuse_key_of_other_account(verdict.uid, Role.SITE, self._custody.uids_elsewhere())
+            refuse_key_of_other_account(verdict.uid, Role.SITE, self._vault.uids_elsewhere())
         now = self._clock.now_ms()
         key = StoredKey(pair, now, now, None, verdict.uid, verdict.restrictions, tuple(allow))
-        had_copy = self._custody.robot_copy() is not None
+        had_copy = self._vault.robot_copy() is not None
         what = "key rotated" if retire else "key changed" if replacing else "key added"
-        self._custody.keep_site_key(key, what, retiring=old if retire else None)
-        self._rollback_if_latched(self._custody.destroy_site_key)
+        self._vault.store_site_key(key, what, retiring=old if retire else None)
+        self._rollback_if_latched(self._vault.destroy_site_key)
         warnings = verdict.warnings
         if had_copy:
             warnings += (("ROBOT_COPY_DESTROYED", "the site's copy of the robot key was destroyed"),)
-        return KeyAdded(self._custody.card(Role.SITE, key), replaced, warnings, verdict.latency_ms)
+        return KeyAdded(self._vault.card(Role.SITE, key), replaced, warnings, verdict.latency_ms)
 
     async def _unchanged(self, key: StoredKey) -> KeyAdded:
         """Ask about the key that is there and was entered once more; nothing takes its place."""
         verdict = await self._accepted(key.pair, key.allow)
-        self._custody.note_verdict(verdict)
-        card = self._custody.card(Role.SITE, key.after(verdict, self._clock.now_ms()))
+        self._vault.record_verdict(verdict)
+        card = self._vault.card(Role.SITE, key.with_verdict(verdict, self._clock.now_ms()))
         return KeyAdded(card, None, verdict.warnings, verdict.latency_ms, changed=False)
 
     async def add_robot_key(
@@ -201,20 +199,20 @@ class KeyService:
             KeyRejectedError, KeyPolicyError: the robot's verdict.
             RobotTimeoutError: no answer in time; the delivery stays queued.
         """
-        self._control.bring_up()
+        self._client.bring_up()
         old = self.robot_card()
         self._expect(Role.ROBOT, old is not None, replacing)
         self._refuse_shared(pair, Role.ROBOT)
         if force and old is not None:
-            self._control.execute(ForgetKey())
-        sent = self._control.send(self._delivery(pair, allow, retire=retire, overlap=overlap))
+            self._client.execute(ForgetKey())
+        sent = self._client.send(self._delivery(pair, allow, retire=retire, overlap=overlap))
         if wait_s <= 0:
             return self._queued(pair, sent.number, old)
         with note_destroyed_key(old.fingerprint if force and old else None):
-            receipt = self._control.await_receipt(sent, wait_s=wait_s)
+            receipt = self._client.await_receipt(sent, wait_s=wait_s)
         card = key_card_from_json(receipt.data["key"])
-        warnings = pairs_of(receipt.data.get("warnings", ()))
-        self._custody.keep_uid(int(receipt.data["uid"]))
+        warnings = parse_warnings(receipt.data.get("warnings", ()))
+        self._vault.pin_uid(int(receipt.data["uid"]))
         warnings += self._copy_for_reading(pair, receipt.data, allow, site_copy)
         changed = not receipt.data.get("unchanged")
         replaced = old.fingerprint if old and changed else None
@@ -230,22 +228,22 @@ class KeyService:
         self._refuse_shared(pair, role)
         if role is Role.ROBOT:
             # Its IP list may hold the robot's host alone: only the robot can tell.
-            self._control.execute(self._delivery(pair, (), retire=True, check_only=True))
+            self._client.execute(self._delivery(pair, (), retire=True, check_only=True))
             return
-        old = self._custody.site_key()
+        old = self._vault.site_key()
         verdict = await self._accepted(pair, old.allow if old is not None else ())
-        refuse_key_of_other_account(verdict.uid, Role.SITE, self._custody.uids_elsewhere())
+        refuse_key_of_other_account(verdict.uid, Role.SITE, self._vault.uids_elsewhere())
 
     def _queued(self, pair: KeyPair, number: int, old: KeyCard | None) -> KeyAdded:
         """Return what is known of a key whose receipt nobody waits for."""
         card = KeyCard(
-            Role.ROBOT, pair.name, pair.type, self._custody.fingerprint(pair), pair.api_key.reveal()[-4:], "queued"
+            Role.ROBOT, pair.name, pair.type, self._vault.fingerprint(pair), pair.api_key.reveal()[-4:], "queued"
         )
         waiting = (
             "NOT_VERIFIED",
             f"the key is on its way to the robot as command {number}; 'fortctl keys list' tells what became of it",
         )
-        warnings = (waiting,) if self._custody.site_key() is not None else (waiting, NO_QUEUED_COPY_WARNING)
+        warnings = (waiting,) if self._vault.site_key() is not None else (waiting, NO_QUEUED_COPY_WARNING)
         return KeyAdded(card, old.fingerprint if old else None, warnings)
 
     def _delivery(
@@ -264,10 +262,10 @@ class KeyService:
             api_key=pair.api_key,
             type=pair.type if own else None,
             secret=pair.secret if own else None,
-            fingerprint_key=Secret(self._custody.fingerprint_key()),
+            fingerprint_key=Secret(self._vault.fingerprint_key()),
             allow=tuple(allow),
-            elsewhere=self._custody.uids_elsewhere(),
-            uid=self._custody.uid(),
+            elsewhere=self._vault.uids_elsewhere(),
+            uid=self._vault.uid(),
             retire=retire,
             overlap=overlap,
             check_only=check_only,
@@ -276,20 +274,20 @@ class KeyService:
     def _copy_for_reading(
         self, pair: KeyPair, data: Mapping[str, Any], allow: Collection[str], site_copy: bool
     ) -> Warnings:
-        had = self._custody.destroy_robot_copy()
-        if self._custody.site_key() is not None or not (site_copy or had):
+        had = self._vault.destroy_robot_copy()
+        if self._vault.site_key() is not None or not (site_copy or had):
             return ()
         if not pair.secret:
             return (NO_COPY_WARNING,)
         now = self._clock.now_ms()
         restrictions = KeyRestrictions(**data["restrictions"]) if data.get("restrictions") else None
-        self._custody.keep_robot_copy(StoredKey(pair, now, now, None, int(data["uid"]), restrictions, tuple(allow)))
-        self._rollback_if_latched(self._custody.destroy_robot_copy)
+        self._vault.store_robot_copy(StoredKey(pair, now, now, None, int(data["uid"]), restrictions, tuple(allow)))
+        self._rollback_if_latched(self._vault.destroy_robot_copy)
         return (COPY_WARNING,)
 
     def _rollback_if_latched(self, destroy: Callable[[], object]) -> None:
         """Destroy what was just written, if a panic came while it was on its way (it has looked already)."""
-        if self._control.latched:
+        if self._client.latched:
             destroy()
             raise ConflictError(
                 "a panic came while the key was on its way: the key was destroyed",
@@ -303,12 +301,12 @@ class KeyService:
     async def _ask(self, pair: KeyPair, allow: Collection[str]) -> KeyVerdict:
         from fortctl.keys.verification import verify_new_key
 
-        return await verify_new_key(self._connect, pair, Role.SITE, allow=allow, pinned_uid=self._custody.uid())
+        return await verify_new_key(self._connect, pair, Role.SITE, allow=allow, pinned_uid=self._vault.uid())
 
-    def expect_none(self, role: Role) -> None:
+    def require_no_key(self, role: Role) -> None:
         """Raise ``ConflictError`` when there is a key of the role already."""
         if role is Role.ROBOT:
-            self._control.bring_up()
+            self._client.bring_up()
         self._expect(role, any(card.role is role for card in self.listed()), False)
 
     def _expect(self, role: Role, there: bool, replacing: bool) -> None:
@@ -325,14 +323,14 @@ class KeyService:
 
     def _refuse_shared(self, pair: KeyPair, role: Role) -> None:
         """Refuse the other role's key, also under another API key; and one of another exchange, before it is asked."""
-        refuse_key_of_other_exchange(self._custody.known_elsewhere(pair), role)
-        shown = self._custody.fingerprint(pair)
-        site = self._custody.site_key()
-        other = (self._custody.fingerprint(site.pair) if site else None) if role is Role.ROBOT else None
+        refuse_key_of_other_exchange(self._vault.known_elsewhere(pair), role)
+        shown = self._vault.fingerprint(pair)
+        site = self._vault.site_key()
+        other = (self._vault.fingerprint(site.pair) if site else None) if role is Role.ROBOT else None
         if role is Role.SITE:
-            robot, copy = self.robot_card(), self._custody.robot_copy()
-            other = robot.fingerprint if robot else (self._custody.fingerprint(copy.pair) if copy else None)
-        beside = site if role is Role.ROBOT else self._custody.robot_copy()
+            robot, copy = self.robot_card(), self._vault.robot_copy()
+            other = robot.fingerprint if robot else (self._vault.fingerprint(copy.pair) if copy else None)
+        beside = site if role is Role.ROBOT else self._vault.robot_copy()
         same_secret = beside is not None and bool(pair.secret) and beside.pair.secret == pair.secret
         if shown == other or same_secret:
             raise KeyPolicyError(
@@ -352,34 +350,34 @@ class KeyService:
         Raises:
             NotFoundError: the account has no key of these roles; after a panic it has none at all.
         """
-        if self._control.latched:
+        if self._client.latched:
             # A robot that the panic killed leaves its last card, with the key, in the mailbox.
             raise no_key_after_panic(self.account)
-        site = self._custody.site_key() if Role.SITE in roles else None
+        site = self._vault.site_key() if Role.SITE in roles else None
         robot = self.robot_card() if Role.ROBOT in roles else None
         if site is None and robot is None:
             raise NotFoundError(
                 f"account {self.account} has no {' or '.join(sorted(roles))} key", hint="'fortctl keys add' adds one"
             )
         # The robot asks for itself while the site's own question is under way.
-        sent = self._control.send(VerifyKey()) if robot is not None else None
+        sent = self._client.send(VerifyKey()) if robot is not None else None
         answers = [await self._verify_site(site)] if site is not None else []
         if sent is not None:
-            data = self._control.await_receipt(sent).data
-            answers.append((dict(data["result"]), pairs_of(data.get("warnings", ()))))
+            data = self._client.await_receipt(sent).data
+            answers.append((dict(data["result"]), parse_warnings(data.get("warnings", ()))))
         warnings = tuple(warning for _result, found in answers for warning in found)
         return [result for result, _found in answers], warnings
 
     async def _verify_site(self, key: StoredKey) -> tuple[dict[str, Any], Warnings]:
         verdict = await self._ask(key.pair, key.allow)
-        self._custody.note_verdict(verdict)
+        self._vault.record_verdict(verdict)
         return verdict_to_json(Role.SITE, verdict), verdict.warnings
 
     # -- deleting --------------------------------------------------------------------------------------------------
 
     def delete_site(self) -> str:
         """Destroy the site key; return its fingerprint."""
-        return self._custody.destroy_site_key()
+        return self._vault.destroy_site_key()
 
     def delete_robot(self, *, wait_s: float = ANSWER_WITHIN_S) -> tuple[str, list[dict[str, Any]]]:
         """Destroy the robot's key: the site's copy at once, the robot's at its next contact.
@@ -387,14 +385,14 @@ class KeyService:
         Returns:
             The fingerprint, and the orders that the robot leaves at the exchange.
         """
-        self._control.bring_up()
-        card, copy = self.robot_card(), self._custody.robot_copy()
+        self._client.bring_up()
+        card, copy = self.robot_card(), self._vault.robot_copy()
         if card is None and copy is None:
             raise NotFoundError(f"account {self.account} has no robot key", hint="see 'fortctl keys list'")
-        shown = card.fingerprint if card else self._custody.fingerprint(copy.pair) if copy else ""
-        self._custody.destroy_robot_copy()
+        shown = card.fingerprint if card else self._vault.fingerprint(copy.pair) if copy else ""
+        self._vault.destroy_robot_copy()
         if card is None:
             return shown, []
-        receipt = self._control.execute(ForgetKey(), wait_s=wait_s)
+        receipt = self._client.execute(ForgetKey(), wait_s=wait_s)
         self._audit.append("key deleted", account=self.account, result="result", role="robot", fingerprint=shown)
         return shown, list(receipt.data.get("orders_left", ()))

@@ -95,7 +95,7 @@ class RobotClient:
     """One operator's line to one account's robot.
 
     Args:
-        custody: the site's vault for this account.
+        vault: the site's vault for this account.
         mailbox: the command queue.
         process: the local robot's process, or None for a robot on another host.
         latch: the local robot's latch.
@@ -107,7 +107,7 @@ class RobotClient:
 
     def __init__(
         self,
-        custody: SiteVault,
+        vault: SiteVault,
         mailbox: Mailbox,
         process: RobotProcess,
         latch: Latch,
@@ -117,7 +117,7 @@ class RobotClient:
         passphrase: Callable[[], Secret | None],
         audit: AuditLog,
     ) -> None:
-        self._custody = custody
+        self._vault = vault
         self._mailbox = mailbox
         self._process = process
         self._latch = latch
@@ -129,7 +129,7 @@ class RobotClient:
 
     @property
     def account(self) -> str:
-        return self._custody.account
+        return self._vault.account
 
     @property
     def latched(self) -> bool:
@@ -142,11 +142,11 @@ class RobotClient:
             ConflictError: the robot is latched.
             RobotUnreachableError, VaultLockedError: it does not come up.
         """
-        self.expect_unlatched()
+        self.require_unlatched()
         if self._process.owner() is None:
             self._process.bring_up(self._passphrase())
 
-    def expect_unlatched(self) -> None:
+    def require_unlatched(self) -> None:
         """Raise ``ConflictError`` after a panic: no robot comes up and no key is taken in before it is cleared."""
         if self.latched:
             raise latched_after_panic(self.account)
@@ -228,12 +228,12 @@ class RobotClient:
             raise RobotUnreachableError(
                 "the robot has not introduced itself", hint="see 'fortctl robot logs', or 'fortctl robot pair'"
             )
-        operator = self._custody.operator()
+        operator = self._vault.operator()
         # A home that was put back to an older copy may still stop its robot.
         stopping = isinstance(payload, DrainCycles | StopTrading)
         if not stopping:
             self._check_anchor(card, operator.id)
-        arguments = encode_payload(payload, HomeAnchor(self._custody.generation, *(self._audit.head() or (0, ""))))
+        arguments = encode_payload(payload, HomeAnchor(self._vault.generation, *(self._audit.head() or (0, ""))))
         now = self._clock.now_ms()
         for _attempt in range(8):
             number = max(self._mailbox.last_number(self.account), card.number) + 1
@@ -268,13 +268,13 @@ class RobotClient:
     def anchor(self) -> tuple[int, str] | None:
         """Return the last entry of this home's audit log that the robot knows of (number and hash), or None."""
         card = self.card()
-        known = card.sites.get(self._custody.operator().id) if card is not None else None
+        known = card.sites.get(self._vault.operator().id) if card is not None else None
         return (known.audit_number, known.audit_hash) if known is not None and known.audit_number else None
 
     def _check_anchor(self, card: RobotCard, operator_id: str) -> None:
         known = card.sites.get(operator_id)
-        if known is not None and known.generation > self._custody.generation:
-            here, there = self._custody.generation, known.generation
+        if known is not None and known.generation > self._vault.generation:
+            here, there = self._vault.generation, known.generation
             raise VaultDamagedError(
                 f"the vault is at generation {here}, but the robot has seen {there}:"
                 " somebody put this home back to an older copy",
@@ -307,7 +307,7 @@ class RobotClient:
             self._sleep(_POLL_S)
 
     def _pin(self) -> RobotPin | None:
-        pin = self._custody.robot()
+        pin = self._vault.robot()
         if pin is not None:
             return pin
         try:
@@ -317,13 +317,13 @@ class RobotClient:
             return None
         except (OSError, ValueError, KeyError, TypeError):
             raise VaultDamagedError("the robot's identity file cannot be read") from None
-        self._custody.pin_robot(pin)
+        self._vault.pin_robot(pin)
         return pin
 
     def _note_generation(self, generation: int) -> None:
         pin = self._pin()
         if pin is not None and generation > pin.generation:
-            self._custody.pin_robot(RobotPin(pin.robot_id, pin.public, generation))
+            self._vault.pin_robot(RobotPin(pin.robot_id, pin.public, generation))
 
 
 def latched_after_panic(account: str) -> ConflictError:

@@ -79,7 +79,7 @@ class PairingService:
     """Pairs one account's operator and robot.
 
     Args:
-        custody: the site's vault for this account.
+        vault: the site's vault for this account.
         board: where both sides leave their parts.
         control: the line to the robot.
         audit, clock: as named.
@@ -88,16 +88,16 @@ class PairingService:
 
     def __init__(
         self,
-        custody: SiteVault,
+        vault: SiteVault,
         board: PairingBoard,
-        control: RobotClient,
+        client: RobotClient,
         audit: AuditLog,
         clock: Clock,
         sleep: Callable[[float], None],
     ) -> None:
-        self._custody = custody
+        self._vault = vault
         self._board = board
-        self._control = control
+        self._client = client
         self._audit = audit
         self._clock = clock
         self._sleep = sleep
@@ -106,8 +106,8 @@ class PairingService:
 
     def as_operator(self, *, timeout_s: float) -> Introduction:
         """Introduce this operator to the robot's host. Raises ``RobotTimeoutError``: nobody answers there."""
-        account = self._custody.account
-        mine = PairingShare(os.urandom(8).hex(), self._custody.operator().public_bytes(), os.urandom(NONCE_BYTES))
+        account = self._vault.account
+        mine = PairingShare(os.urandom(8).hex(), self._vault.operator().public_bytes(), os.urandom(NONCE_BYTES))
         self._board.clear_pairing(account)
         self._board.post_pairing(account, COMMITMENT, commitment(mine))
 
@@ -118,11 +118,11 @@ class PairingService:
 
         theirs = self._await(answered, timeout_s, "on the robot's host run 'fortctl robot pair' too")
         self._board.post_pairing(account, OPERATOR, mine.as_bytes())
-        return self._introduced("operator", theirs, comparison_code(account, self._custody.exchange, mine, theirs))
+        return self._introduced("operator", theirs, comparison_code(account, self._vault.exchange, mine, theirs))
 
     def as_robot_host(self, *, timeout_s: float) -> Introduction:
         """Introduce this host's robot to an operator. Raises ``RobotTimeoutError``: none comes."""
-        account = self._custody.account
+        account = self._vault.account
         robot = self._own_robot()
 
         def committed() -> tuple[str, str] | None:
@@ -145,19 +145,19 @@ class PairingService:
                 "the operator in the mailbox is not the one who began: somebody changed the mailbox",
                 hint="begin again; if it happens again, do not trust this mailbox",
             )
-        return self._introduced("robot", theirs, comparison_code(account, self._custody.exchange, theirs, mine))
+        return self._introduced("robot", theirs, comparison_code(account, self._vault.exchange, theirs, mine))
 
     def _own_robot(self) -> RobotPin:
-        self._control.bring_up()
-        if self._control.card() is None:
+        self._client.bring_up()
+        if self._client.card() is None:
             raise NotFoundError("this host's robot has not introduced itself", hint="see 'fortctl robot logs'")
-        pin = self._custody.robot()
+        pin = self._vault.robot()
         assert pin is not None
         return pin
 
     def _introduced(self, side: str, theirs: PairingShare, code: str) -> Introduction:
         found = Introduction(side, identity_id(theirs.public), theirs.public, code, self._clock.now_ms())
-        self._custody.keep_introduction(found.as_record())
+        self._vault.store_introduction(found.as_record())
         return found
 
     def _await(self, look: Callable[[], T | None], timeout_s: float, hint: str) -> T:
@@ -174,7 +174,7 @@ class PairingService:
 
     def pending(self) -> Introduction:
         """Return the pairing whose code is to be compared. Raises ``NotFoundError``."""
-        text = self._custody.introduction()
+        text = self._vault.introduction()
         found = Introduction.from_record(text) if text else None
         if found is None or self._clock.now_ms() - found.at > VALID_FOR_MS:
             raise NotFoundError("no pairing waits for its code", hint="begin one: 'fortctl robot pair'")
@@ -187,21 +187,19 @@ class PairingService:
             RobotTimeoutError: the robot gave no answer in time (on its host the code may still have to be confirmed).
         """
         if found.side == "robot":
-            self._control.execute(PairOperator(found.other_id, found.other_public))
+            self._client.execute(PairOperator(found.other_id, found.other_public))
         else:
-            self._custody.pin_robot(RobotPin(found.other_id, found.other_public))
+            self._vault.pin_robot(RobotPin(found.other_id, found.other_public))
             self._greet(timeout_s)
-        self._custody.keep_introduction(None)
-        self._audit.append(
-            "paired", account=self._custody.account, result="done", side=found.side, other=found.other_id
-        )
+        self._vault.store_introduction(None)
+        self._audit.append("paired", account=self._vault.account, result="done", side=found.side, other=found.other_id)
 
     def _greet(self, timeout_s: float) -> None:
         """Wait until the robot obeys: on its host a person confirms, too."""
         deadline = self._clock.monotonic() + timeout_s
         while True:
             try:
-                self._control.execute(Hello(), wait_s=max(1.0, min(5.0, timeout_s)))
+                self._client.execute(Hello(), wait_s=max(1.0, min(5.0, timeout_s)))
                 return
             except FortctlError as error:
                 waiting = error.details.get("reason") == "unpaired" or error.code == "ROBOT_TIMEOUT"
@@ -211,7 +209,7 @@ class PairingService:
 
     def revoke(self, operator_id: str) -> None:
         """Have the robot obey an operator no longer. Raises ``NotFoundError``, ``ConflictError``: it is oneself."""
-        if operator_id == self._custody.operator().id:
+        if operator_id == self._vault.operator().id:
             raise ConflictError("an operator does not revoke itself", hint="revoke it from another operator's home")
-        self._control.execute(UnpairOperator(operator_id))
-        self._audit.append("operator revoked", account=self._custody.account, result="done", other=operator_id)
+        self._client.execute(UnpairOperator(operator_id))
+        self._audit.append("operator revoked", account=self._vault.account, result="done", other=operator_id)

@@ -113,10 +113,10 @@ class RobotService:
     """
 
     def __init__(
-        self, control: RobotClient, watch: RobotStatusReader, clock: Clock, sleep: Callable[[float], None]
+        self, client: RobotClient, status_reader: RobotStatusReader, clock: Clock, sleep: Callable[[float], None]
     ) -> None:
-        self._control = control
-        self._watch = watch
+        self._client = client
+        self._status_reader = status_reader
         self._clock = clock
         self._sleep = sleep
 
@@ -127,17 +127,17 @@ class RobotService:
             ConflictError: it runs already, is latched or not configured.
             NotFoundError: it has no key.
         """
-        self._control.bring_up()
-        status = self._watch.status()
+        self._client.bring_up()
+        status = self._status_reader.status()
         if status["state"] == "running":
             raise ConflictError(
                 "the robot is running already", hint="see 'fortctl robot status'", details={"state": "running"}
             )
         _configured(status)
-        card = self._control.card()
+        card = self._client.card()
         if card is None or card.key is None:
             raise NotFoundError("the robot has no key", hint="'fortctl keys add --role robot' gives it one")
-        self._control.execute(StartTrading())
+        self._client.execute(StartTrading())
         return self.settled()
 
     def drain(self, timeout_s: float, progress: Callable[[Status], None]) -> tuple[Status, bool]:
@@ -150,14 +150,14 @@ class RobotService:
             ConflictError: it is not configured, or somebody stopped it meanwhile.
             RobotTimeoutError: not done in time; the drain goes on in the robot.
         """
-        self._control.bring_up()
+        self._client.bring_up()
         # What a crash or 'stop --now' has left open is drained, too.
-        if is_drained(_configured(self._watch.status())):
-            return self._watch.status(), False
-        self._control.execute(DrainCycles())
+        if is_drained(_configured(self._status_reader.status())):
+            return self._status_reader.status(), False
+        self._client.execute(DrainCycles())
         deadline = self._clock.monotonic() + timeout_s
         while True:
-            status = self._watch.status()
+            status = self._status_reader.status()
             if is_drained(status):
                 return status, True
             left = status["cycles"]["open"]
@@ -185,8 +185,8 @@ class RobotService:
             KeyRejectedError, NotFoundError, ExchangeUnreachableError, ExchangeBusyError, ClockSkewError: the robot stands still, but not every
                 order could be cancelled; ``data`` says what is left.
         """
-        self._control.bring_up()
-        was = _configured(self._watch.status())
+        self._client.bring_up()
+        was = _configured(self._status_reader.status())
         status, told, left = self.stand_still(cancel_orders=cancel_orders)
         if left is not None:
             raise left
@@ -199,9 +199,9 @@ class RobotService:
             The status, what it tells of its orders, and the error that it is (as :meth:`stop_now` raises it) that not
             every order could be cancelled; None where all were, or none was to be.
         """
-        told = dict(self._control.execute(StopTrading(cancel_orders)).data)
+        told = dict(self._client.execute(StopTrading(cancel_orders)).data)
         key, fault = told.pop("key", None), told.pop("fault", None)
-        status = self._watch.status()
+        status = self._status_reader.status()
         if not cancel_orders or not (told["orders_left"] or told.get("in_doubt")):
             return status, told, None
         error = _not_cancelled(told, key, fault, status)
@@ -210,7 +210,7 @@ class RobotService:
 
     def resume(self) -> Status:
         """Let a held robot go on after a person has looked. Raises ``ConflictError`` when it is not held, or stays so."""
-        self._control.execute(ResumeTrading())
+        self._client.execute(ResumeTrading())
         status = self.settled()
         if status["state"] == "held":
             raise ConflictError(
@@ -227,15 +227,15 @@ class RobotService:
         Returns:
             The status, whether anything changed, and warnings (code, message).
         """
-        told = self._control.execute(ConfigureRobot(settings)).data
+        told = self._client.execute(ConfigureRobot(settings)).data
         warnings = [(str(code), str(text)) for code, text in told.get("warnings", ())]
-        return self._watch.status(), bool(told.get("changed", True)), warnings
+        return self._status_reader.status(), bool(told.get("changed", True)), warnings
 
     def settled(self) -> Status:
         """Return the status once the books agree, or as it is after the time an answer may take."""
         deadline = self._clock.monotonic() + ANSWER_WITHIN_S
         while True:
-            status = self._watch.status()
+            status = self._status_reader.status()
             if status.get("books") != "stale" or self._clock.monotonic() >= deadline:
                 return status
             self._sleep(STATUS_POLL_S / 5)

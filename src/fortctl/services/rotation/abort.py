@@ -10,7 +10,7 @@ from fortctl.model import Role
 from fortctl.services.keys.issuer import SUB_ACCOUNT
 from fortctl.services.robot.client import VALID_FOR_S
 from fortctl.services.rotation import operator_actions as actions
-from fortctl.services.rotation.context import AT_WORK, SETTLES_WITHIN_S, RotationDeps, opened_issuer, start_again
+from fortctl.services.rotation.context import AT_WORK, SETTLES_WITHIN_S, RotationDeps, open_issuer, start_again
 from fortctl.services.rotation.plan import Operation, RotationMode
 from fortctl.timestamps import rfc3339
 
@@ -149,7 +149,7 @@ class RotationAbort:
         if not plan.issued:
             return ()
         try:
-            async with opened_issuer(self._deps, self._operation) as issuer:
+            async with open_issuer(self._deps, self._operation) as issuer:
                 return await self._deps.proofs.delete_named(issuer, list(plan.issued))
         except FortctlError:
             # An issuer that is gone or does not answer must not keep anybody from aborting: a person deletes the keys.

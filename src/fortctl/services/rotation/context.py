@@ -52,7 +52,7 @@ class Journal(Protocol):
 
     def put(self, operation: Operation) -> Operation: ...
 
-    def beat(self) -> None: ...
+    def renew(self) -> None: ...
 
     def issued_addresses(self, role: Role, fingerprint: str) -> tuple[str, ...] | None: ...
 
@@ -137,14 +137,14 @@ class RotationContext:
             ConflictError: the keys are another sub-account's by now.
             VaultLockedError, NotFoundError: the issuer's key cannot be had.
         """
-        async with opened_issuer(self.deps, self.operation) as issuer:
+        async with open_issuer(self.deps, self.operation) as issuer:
             if self.facts.issued_for is None:
                 self.note(replace(self.facts, issued_for=_email_fingerprint(self.deps, issuer)))
             yield issuer
 
-    def beat(self) -> None:
-        """Say that this process lives. Raises ``ConflictError`` when the rotation was taken out of its hands."""
-        self._journal.beat()
+    def renew_lease(self) -> None:
+        """Renew this process's lease. Raises ``ConflictError`` if another command took over."""
+        self._journal.renew()
 
     def issued_addresses(self, role: Role) -> tuple[str, ...] | None:
         """Return the IP list that the issuer made the old key with, or None if it did not make it."""
@@ -161,7 +161,7 @@ class RotationContext:
             if clock.monotonic() >= deadline:
                 return False
             if clock.monotonic() >= beat:
-                self._journal.beat()
+                self._journal.renew()
                 beat = clock.monotonic() + BEAT_EVERY_S
             self.deps.sleep(LOOK_EVERY_S)
         return True
@@ -178,7 +178,7 @@ class RotationContext:
 
 
 @asynccontextmanager
-async def opened_issuer(deps: RotationDeps, operation: Operation) -> AsyncIterator[Issuer]:
+async def open_issuer(deps: RotationDeps, operation: Operation) -> AsyncIterator[Issuer]:
     """Give the issuer, if it is of the sub-account that a rotation was begun with. Raises as :meth:`RotationContext.issuer`."""
     issuer = deps.issuer()
     try:

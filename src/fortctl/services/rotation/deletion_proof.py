@@ -27,15 +27,15 @@ class DeletionProof:
     """What is known of old keys.
 
     Args:
-        custody: holds the site's retiring key.
+        vault: holds the site's retiring key.
         control: the line to the robot, which holds its own.
         connect: makes an exchange adapter for a key.
         clock: the clock.
     """
 
-    def __init__(self, custody: SiteVault, control: RobotClient, connect: Connect, clock: Clock) -> None:
-        self._custody = custody
-        self._control = control
+    def __init__(self, vault: SiteVault, client: RobotClient, connect: Connect, clock: Clock) -> None:
+        self._vault = vault
+        self._client = client
         self._connect = connect
         self._clock = clock
 
@@ -86,10 +86,10 @@ class DeletionProof:
         return None if role in await self.listed(issuer, operation, [role]) else "unlisted"
 
     async def _ask_site(self, operation: Operation) -> str:
-        old, new = self._custody.retiring(), self._custody.site_key()
+        old, new = self._vault.retiring(), self._vault.site_key()
         if old is None:
             return "none"
-        if self._custody.fingerprint(old.pair) != operation.facts.old[Role.SITE].fingerprint:
+        if self._vault.fingerprint(old.pair) != operation.facts.old[Role.SITE].fingerprint:
             return "unproved"
         asking, beside = self._connect(old.pair), self._connect(new.pair) if new is not None else None
         try:
@@ -101,7 +101,7 @@ class DeletionProof:
         return death.state
 
     async def _ask_robot(self, operation: Operation) -> str:
-        found = self._control.execute(ProveRetired()).data
+        found = self._client.execute(ProveRetired()).data
         shown = found.get("fingerprint")
         if shown and shown != operation.facts.old[Role.ROBOT].fingerprint:
             return "unproved"
@@ -109,7 +109,7 @@ class DeletionProof:
 
     async def listed(self, issuer: Issuer, operation: Operation, roles: Collection[Role]) -> list[Role]:
         """Return those of the roles whose old key the issuer's list names. Raises ``FortctlError``."""
-        under = self._custody.fingerprint_key()
+        under = self._vault.fingerprint_key()
         there = {fingerprint(key.api_key, under) for key in await keys_of(issuer)}
         return [role for role in roles if operation.facts.old[role].fingerprint in there]
 
@@ -119,7 +119,7 @@ class DeletionProof:
         Raises:
             FortctlError: one of them is still listed.
         """
-        under, new = self._custody.fingerprint_key(), set(operation.facts.new.values())
+        under, new = self._vault.fingerprint_key(), set(operation.facts.new.values())
         old = {operation.facts.old[role].fingerprint for role in operation.scope.roles}
         own = set(operation.issued_names())
 
@@ -135,10 +135,10 @@ class DeletionProof:
     async def drop(self, role: Role) -> None:
         """Destroy a retiring copy without a proof: the issuer's list has told, or the rotation ends."""
         if role is Role.SITE:
-            self._custody.destroy_retiring()
+            self._vault.destroy_retiring()
             return
         try:
-            self._control.execute(ProveRetired(drop=True))
+            self._client.execute(ProveRetired(drop=True))
         except FortctlError:
             # A robot that cannot be reached now keeps it until its next rotation or panic.
             return

@@ -16,23 +16,23 @@ from fortctl.services.rotation.plan import ROTATIONS, Operation
 POST_ROTATE = "post-rotate"
 
 
-def to_be_announced(operation: Operation) -> bool:
+def must_announce(operation: Operation) -> bool:
     """Return whether ``pre-rotate`` is still to be run; for the first keys that an issuer makes it never is."""
     return operation.mode in ROTATIONS and not operation.facts.announced
 
 
-def tell_begun(hooks: HooksPort, operation: Operation) -> tuple[tuple[str, str], ...]:
+def fire_pre_rotate(hooks: HooksPort, operation: Operation) -> tuple[tuple[str, str], ...]:
     """Run ``pre-rotate``; return the warnings of what failed."""
     return warnings_of(hooks.fire("pre-rotate", _facts(operation)))
 
 
-def tell_ended(hooks: HooksPort, operation: Operation | None) -> tuple[tuple[str, str], ...]:
+def fire_post_rotate(hooks: HooksPort, operation: Operation | None) -> tuple[tuple[str, str], ...]:
     """Run ``post-rotate`` for a rotation that was just closed (None: none was); return the warnings of what failed."""
-    facts = facts_of_end(operation)
+    facts = post_rotate_facts(operation)
     return warnings_of(hooks.fire(POST_ROTATE, facts)) if facts is not None else ()
 
 
-def facts_of_end(operation: Operation | None) -> dict[str, Any] | None:
+def post_rotate_facts(operation: Operation | None) -> dict[str, Any] | None:
     """Return what ``post-rotate`` tells, or None where nobody heard of the beginning."""
     if operation is None or not operation.facts.announced:
         return None

@@ -23,14 +23,14 @@ class KeyIssuer:
     """Makes one key, or finds the one that was made before a crash.
 
     Args:
-        custody, keys, control: where the private half is kept.
+        vault, keys, control: where the private half is kept.
         clock: the clock.
     """
 
-    def __init__(self, custody: SiteVault, keys: KeyService, control: RobotClient, clock: Clock) -> None:
-        self._custody = custody
+    def __init__(self, vault: SiteVault, keys: KeyService, client: RobotClient, clock: Clock) -> None:
+        self._vault = vault
         self._keys = keys
-        self._control = control
+        self._client = client
         self._clock = clock
 
     async def make(
@@ -76,8 +76,8 @@ class KeyIssuer:
 
     def _has_half(self, role: Role, pending: str) -> bool:
         if role is Role.ROBOT:
-            return bool(self._control.execute(ShowPending()).data.get("pending_id") == pending)
-        made = self._custody.pending()
+            return bool(self._client.execute(ShowPending()).data.get("pending_id") == pending)
+        made = self._vault.pending()
         return made is not None and made.id == pending
 
     async def _addresses(self, issuer: Issuer, operation: Operation, role: Role) -> tuple[str, ...]:
@@ -90,7 +90,7 @@ class KeyIssuer:
         if role not in facts.old:
             return ()
         old = facts.old[role].fingerprint
-        return await listed_addresses(issuer, old, self._custody.fingerprint_key()) or ()
+        return await listed_addresses(issuer, old, self._vault.fingerprint_key()) or ()
 
 
 async def listed_addresses(issuer: Issuer, key_fingerprint: str, under: bytes) -> tuple[str, ...] | None:

@@ -77,19 +77,23 @@ class RotationJournal:
         found = self._store.owner(self.account)
         return found if found is not None and found.what not in WRITERS and self._alive(found) else None
 
-    def take(self) -> OperationOwner | None:
-        """Take the lock; return the dead owner that it was taken from, or None. Raises ``ConflictError``."""
+    def acquire(self) -> OperationOwner | None:
+        """Acquire the lock; return the dead owner that it was taken from, or None.
+
+        Raises:
+            ConflictError: another living process holds it.
+        """
         return self._store.acquire(self.account, self._me, self._alive)
 
     def force_acquire(self) -> None:
-        """Take the lock from whoever has it: what it works on is ended, and it hears of that at its next step."""
+        """Take the lock from its owner, whose next write raises ``ConflictError``."""
         self._store.acquire(self.account, self._me, lambda _owner: False)
 
     def release(self) -> None:
         self._store.release(self.account, self._me)
 
-    def beat(self) -> None:
-        """Say that this process lives. Raises ``ConflictError`` when a panic or another command has taken over."""
+    def renew(self) -> None:
+        """Renew this process's lease. Raises ``ConflictError`` if a panic or another command took over."""
         self._store.renew(self.account, self._me, self._clock.now_ms())
 
     def put(self, operation: Operation) -> Operation:
@@ -111,11 +115,15 @@ class RotationJournal:
         operation_id = f"r{os.urandom(4).hex()}"
         return self.put(begin(operation_id, self.account, mode, scope, self._clock.now_ms(), facts))
 
-    def expect(self, mode: RotationMode | None, scope: Scope | None) -> Operation | None:
-        """Return the open rotation if it is the one that is meant, or None where none is open.
+    def require(self, mode: RotationMode | None, scope: Scope | None) -> Operation | None:
+        """Return the open rotation, or None if none is open.
+
+        Args:
+            mode, scope: what the caller asks for; None: any.
+
 
         Raises:
-            ConflictError: another one is open.
+            ConflictError: the open rotation is of another mode or scope.
         """
         found = self.current()
         if found is None or (mode in (None, found.mode) and scope in (None, found.scope)):
@@ -132,7 +140,7 @@ def _from_row(row: OperationRow | None) -> Operation | None:
     return from_row(row) if row is not None else None
 
 
-def refuse_open(operation: Operation | None, role: Role | None = None) -> None:
+def require_none_open(operation: Operation | None, role: Role | None = None) -> None:
     """Raise ``ConflictError`` where a rotation is open: of a role, or of any role."""
     if operation is None or (role is not None and role not in operation.scope.roles):
         return

@@ -143,7 +143,7 @@ class NewKeys:
             async with self._context.issuer() as issuer:
                 for role in missing:
                     self._pairs[role] = await key_issuer.make(
-                        issuer, self._context.operation, role, self._note_issue, self._context.beat
+                        issuer, self._context.operation, role, self._note_issue, self._context.renew_lease
                     )
             return
         todo = actions.to_create(self._context.operation, missing)

@@ -16,8 +16,8 @@ from fortctl.model import KeyPair, Role
 from fortctl.ports import AuditLog, Clock, HooksPort
 from fortctl.services.rotation import operator_actions as actions
 from fortctl.services.rotation.abort import RotationAbort
-from fortctl.services.rotation.context import AT_WORK, DrainTimeoutError, RotationDeps, opened_issuer
-from fortctl.services.rotation.hooks import tell_begun, tell_ended, to_be_announced
+from fortctl.services.rotation.context import AT_WORK, DrainTimeoutError, RotationDeps, open_issuer
+from fortctl.services.rotation.hooks import fire_post_rotate, fire_pre_rotate, must_announce
 from fortctl.services.rotation.journal import RotationJournal
 from fortctl.services.rotation.key_steps import refuse_late_keys
 from fortctl.services.rotation.plan import (
@@ -91,11 +91,11 @@ class RotationService:
             FortctlError: a step failed; it stays open, unless nothing had been changed yet.
         """
         refuse_late_keys(operation, given, self._deps.vault.fingerprint)
-        if to_be_announced(operation):
+        if must_announce(operation):
             operation = self._journal.put(
                 operation.noted(self._clock.now_ms(), replace(operation.facts, announced=True))
             )
-            self._warnings += tell_begun(self._hooks, operation)
+            self._warnings += fire_pre_rotate(self._hooks, operation)
         steps = Steps(self._deps, self._journal, operation, dict(given), until)
         try:
             while steps.operation.step != FINISHED:
@@ -150,7 +150,7 @@ class RotationService:
             # The panic knows of it, and may still cancel orders with it.
             return
         try:
-            async with opened_issuer(self._deps, operation) as issuer:
+            async with open_issuer(self._deps, operation) as issuer:
                 gone = await self._deps.proofs.delete_named(issuer, names)
         except FortctlError as problem:
             todo = [actions.to_delete_named(operation, role, name) for name, role in names.items()]
@@ -207,7 +207,7 @@ class RotationService:
                 mode=closed.mode.value,
                 role=closed.scope.value,
             )
-        self._warnings += tell_ended(self._hooks, closed)
+        self._warnings += fire_post_rotate(self._hooks, closed)
         return closed
 
 
