@@ -18,7 +18,7 @@ from fortctl.services.panic.actions import ActionKind
 from fortctl.services.panic.known_key import KeysRead, KnownKey
 from fortctl.services.panic.panic import Panic
 from fortctl.services.panic.plan import PLAN, StepKind
-from fortctl.services.panic.ports import PanicPorts
+from fortctl.services.panic.ports import JournaledOrder, PanicPorts
 from fortctl.services.panic.report import PanicReport, PanicStep
 from fortctl.services.panic.state import PanicOptions
 from support.hands import Hands
@@ -97,6 +97,8 @@ class Exchange:
         self.clock = clock
         self.coming: list[tuple[float, OrderState]] = []
         self.orders: list[OrderState] = []
+        # Open at the exchange, and left out of its lists.
+        self.unlisted: list[OrderState] = []
         self.faults: list[ExchangeError | None] = []
         self.deleted: set[str] = set()
         self.restrictions: ExchangeError | None = None
@@ -114,8 +116,11 @@ class Exchange:
         return tuple(self.orders)
 
     async def cancel(self, symbol: str, client_order_id: str, *, order_id: int | None = None) -> OrderState:
-        found = next(one for one in self.orders if one.client_order_id == client_order_id)
-        self.orders.remove(found)
+        everywhere = [*self.orders, *self.unlisted]
+        found = next((one for one in everywhere if one.client_order_id == client_order_id), None)
+        if found is None:
+            raise ExchangeError(Outcome.ABSENT, "Unknown order sent.", code=-2011)
+        (self.orders if found in self.orders else self.unlisted).remove(found)
         return found
 
     async def key_restrictions(self) -> None:
@@ -167,6 +172,7 @@ class Bench:
     clock: Hands = field(default_factory=lambda: Hands(NOW_S))
     changes: dict[str, Any] = field(default_factory=dict)
     queued: Sequence[str] = ()
+    journaled: Sequence[JournaledOrder] = ()
 
     def __post_init__(self) -> None:
         self.exchange = Exchange(self.clock)
@@ -188,6 +194,7 @@ class Bench:
             remote=lambda: None,
             keys=Reader(self.keys, queued=self.queued),
             own_prefix=lambda: PREFIX,
+            journaled_orders=lambda: self.journaled,
             destroy=destroy,
             empty_mailbox=lambda: None,
             abort_operation=lambda: None,

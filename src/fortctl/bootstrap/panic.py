@@ -19,7 +19,7 @@ from fortctl.model import KeyPair
 from fortctl.robot.core.submission import PROVED_AFTER_MS
 from fortctl.robot.process.local_robot import LocalRobot
 from fortctl.robot.storage.latch import LatchFile
-from fortctl.services.panic.ports import PanicPorts
+from fortctl.services.panic.ports import JournaledOrder, PanicPorts
 from fortctl.system.clock import SystemClock
 
 if TYPE_CHECKING:
@@ -116,6 +116,7 @@ def panic_ports(given: Globals, account: str) -> PanicPorts:
         remote=lambda: remote_halt if config.is_remote() else None,
         keys=EmergencyReader(home, account, config, vaults, latch),
         own_prefix=lambda: own_prefix(home, account, config),
+        journaled_orders=lambda: journaled_orders(home, account),
         destroy=lambda: destroy_copies(home, account),
         empty_mailbox=empty_mailbox,
         abort_operation=lambda: abort_operation(home, account, clock.now_ms()),
@@ -129,3 +130,14 @@ def panic_ports(given: Globals, account: str) -> PanicPorts:
         clock=clock,
         user=user_name(),
     )
+
+
+def journaled_orders(home: Home, account: str) -> tuple[JournaledOrder, ...]:
+    """Return the orders that the local robot's journal holds as open; none where there is no journal.
+
+    Raises:
+        VaultDamagedError: the journal cannot be read.
+    """
+    from fortctl.robot.storage.offline_status import offline_orders
+
+    return tuple(JournaledOrder(*order) for order in offline_orders(home.robot(account).journal))

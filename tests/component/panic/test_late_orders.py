@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from fortctl.errors import VaultDamagedError
 from fortctl.ports import ExchangeError, Outcome
 from fortctl.services.panic.actions import ActionKind
+from fortctl.services.panic.ports import JournaledOrder
 from support.hands import Hands
 from support.panic_bench import NOW_S, PREFIX, Bench, Process, order, step
 
@@ -95,3 +97,31 @@ async def test_an_exchange_that_comes_back_is_asked_again(tmp_path: Path) -> Non
     report = await bench.panic()
     assert bench.exchange.orders == [] and step(report, "cancel orders").state == "done"
     assert all(action.kind is not ActionKind.CANCEL_ORDERS for action in report.actions)
+
+
+async def test_orders_that_the_list_leaves_out_are_cancelled_by_the_journals_names(tmp_path: Path) -> None:
+    """An empty list of 200 gave "0 orders cancelled: done" with four orders open."""
+    bench = Bench(tmp_path / "robot", Process("stopped"))
+    bench.exchange.unlisted = [order(number, f"{PREFIX}-{number}") for number in range(1, 5)]
+    bench.journaled = [JournaledOrder("BTCUSDT", f"{PREFIX}-{number}", number) for number in range(1, 7)]
+    report = await bench.panic()
+    detail = step(report, "cancel orders").detail
+    assert bench.exchange.unlisted == []
+    assert detail == ("4 orders cancelled; the exchange's list left out 4 of them, which the robot's journal names"), (
+        "two of six had ended already"
+    )
+
+
+@pytest.mark.parametrize("broken", ["hangs", "raises"])
+async def test_a_journal_that_cannot_be_read_is_named_and_the_list_is_used(tmp_path: Path, broken: str) -> None:
+    def read() -> list[JournaledOrder]:
+        if broken == "hangs":
+            threading.Event().wait()
+        raise VaultDamagedError("the journal is damaged")
+
+    bench = Bench(tmp_path / "robot", Process("stopped"), changes={"journaled_orders": read})
+    bench.exchange.orders = [order(1, f"{PREFIX}-1")]
+    report = await bench.panic()
+    detail = step(report, "cancel orders").detail
+    assert bench.exchange.orders == [] and detail.startswith("1 orders cancelled; the robot's journal c")
+    assert detail.endswith("the exchange's list alone was used")

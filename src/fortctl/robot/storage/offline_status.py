@@ -37,8 +37,7 @@ def journal_summary(path: Path) -> str:
         return f"{sum(1 for _event in read_events(connection))} events; all can be read"
 
 
-def offline_status(path: Path) -> dict[str, Any]:
-    """Return the status of a robot that does not run; nothing is written, not even a lease."""
+def _book(path: Path) -> Book:
     book = Book()
     if path.exists():
         with open_readonly(path) as connection:
@@ -46,6 +45,21 @@ def offline_status(path: Path) -> dict[str, Any]:
                 book.replay(read_events(connection))
             except (KeyError, IllegalTransitionError) as error:
                 raise damaged(path, error) from error
+    return book
+
+
+def offline_orders(path: Path) -> list[tuple[str, str, int]]:
+    """Return the orders that a journal holds as not final: symbol, client order id, the exchange's number (or 0)."""
+    book = _book(path)
+    if book.settings is None:
+        return []
+    symbol = book.settings.symbol
+    return [(symbol, order.client_order_id, order.order_id) for order in book.unsettled() if not order.final]
+
+
+def offline_status(path: Path) -> dict[str, Any]:
+    """Return the status of a robot that does not run; nothing is written, not even a lease."""
+    book = _book(path)
     status = robot_status(book, "held" if book.hold else book.mode.value)
     # Nothing trades without a process; the mode is what a service manager would start it with.
     if status["state"] in ("running", "draining"):

@@ -3,17 +3,42 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from dataclasses import dataclass
 
 from fortctl.model import OrderState
 from fortctl.ports import Clock, Exchange, ExchangeError, Outcome
+from fortctl.services.panic.ports import JournaledOrder
 
 PARALLEL = 16
 RETRY_S = 0.5
 
 
-async def cancel_until(exchange: Exchange, prefix: str, clock: Clock, until: float, query_s: float) -> int:
-    """Cancel the robot's own orders until none that it sent can arrive any more; return how many were cancelled.
+@dataclass(frozen=True)
+class CancelledOrders:
+    """What was cancelled.
+
+    Attributes:
+        count: orders that were cancelled, or had ended meanwhile.
+        unlisted: client order ids that the journal named, that the exchange's list left out, and that were open.
+    """
+
+    count: int
+    unlisted: tuple[str, ...] = ()
+
+
+async def cancel_until(
+    exchange: Exchange,
+    prefix: str,
+    clock: Clock,
+    until: float,
+    query_s: float,
+    journaled: Sequence[JournaledOrder] = (),
+) -> CancelledOrders:
+    """Cancel the robot's own orders until none that it sent can arrive any more.
+
+    The exchange's list alone is not believed: an empty list was seen with four orders open. So what the robot's journal
+    holds as open is cancelled by its name besides, once, after the last list.
 
     An order that the robot sent before the latch, and journaled as sent, may arrive at the exchange until its receive
     window is over (robot.md, rule 2). The last query begins only then.
@@ -23,6 +48,7 @@ async def cancel_until(exchange: Exchange, prefix: str, clock: Clock, until: flo
         prefix: of the robot's client order ids.
         until: when the receive window is over (``clock.monotonic()``).
         query_s: how long one round of listing and cancelling may take (s).
+        journaled: what the journal holds as open.
 
     Raises:
         ExchangeError, TimeoutError: the last round failed, or the key is refused.
@@ -38,7 +64,9 @@ async def cancel_until(exchange: Exchange, prefix: str, clock: Clock, until: flo
                 if is_last or _is_permanent(error, until - clock.monotonic()):
                     raise
             if is_last:
-                return count
+                async with asyncio.timeout(query_s):
+                    unlisted = await cancel_journaled(exchange, journaled)
+                return CancelledOrders(count + len(unlisted), unlisted)
             await clock.sleep(min(RETRY_S, max(0.0, until - clock.monotonic())))
     finally:
         await exchange.close()
@@ -49,6 +77,32 @@ def _is_permanent(error: ExchangeError | TimeoutError, left_s: float) -> bool:
     if isinstance(error, TimeoutError):
         return False
     return error.outcome is Outcome.KEY_REFUSED or (error.retry_after or 0.0) > left_s
+
+
+async def cancel_journaled(exchange: Exchange, journaled: Sequence[JournaledOrder]) -> tuple[str, ...]:
+    """Cancel orders by their names (an amended one by its number); return the names of those that were open.
+
+    Raises:
+        ExchangeError: the first that could not be cancelled; every other one was tried.
+    """
+    slots = asyncio.Semaphore(PARALLEL)
+
+    async def cancel(order: JournaledOrder) -> str:
+        async with slots:
+            try:
+                await exchange.cancel(order.symbol, order.client_order_id, order_id=order.order_id or None)
+            except ExchangeError as error:
+                if error.outcome is not Outcome.ABSENT:
+                    raise
+                return ""
+        return order.client_order_id
+
+    names: list[str] = []
+    for result in await asyncio.gather(*map(cancel, journaled), return_exceptions=True):
+        if isinstance(result, BaseException):
+            raise result
+        names += [result] if result else []
+    return tuple(names)
 
 
 async def cancel_own(exchange: Exchange, prefix: str, foreign: set[int]) -> int:

@@ -26,6 +26,19 @@ RemoteHaltFactory = Callable[[bool, float, int], RemoteHalting]
 HookFacts = Mapping[str, Any]
 
 
+@dataclass(frozen=True)
+class JournaledOrder:
+    """An order that the robot's journal holds as open.
+
+    Attributes:
+        order_id: the exchange's number, or 0 where the exchange had not told one.
+    """
+
+    symbol: str
+    client_order_id: str
+    order_id: int
+
+
 class KeyReader(Protocol):
     """Reads what a home says of an account's keys without asking a person; keys stay in memory.
 
@@ -80,6 +93,7 @@ class PanicPorts:
         remote: returns how a robot on another host is halted, or None where it runs here.
         keys: reads the account's keys.
         own_prefix: returns the prefix of the robot's client order ids, or None where it cannot be known.
+        journaled_orders: returns the orders that the robot's journal holds as open; may hang, may raise anything.
         destroy: destroys every copy's erasure keys; returns their names.
         empty_mailbox: takes the robot's card out of the mailbox and erases queued deliveries.
         abort_operation: ends an open rotation as aborted; returns which, or None where there was none.
@@ -100,6 +114,7 @@ class PanicPorts:
     remote: Callable[[], RemoteHaltFactory | None]
     keys: KeyReader
     own_prefix: Callable[[], str | None]
+    journaled_orders: Callable[[], Sequence[JournaledOrder]]
     destroy: Callable[[], tuple[str, ...]]
     empty_mailbox: Callable[[], None]
     abort_operation: Callable[[], AbortedOperation | None]

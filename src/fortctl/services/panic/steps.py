@@ -10,11 +10,11 @@ meanwhile.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
-from fortctl.errors import RobotUnreachableError
+from fortctl.errors import FortctlError, RobotUnreachableError
 from fortctl.ports import HookReport, IssuedKey
 from fortctl.services.panic import plan
 from fortctl.services.panic.actions import ActionKind
@@ -23,6 +23,7 @@ from fortctl.services.panic.halt import LocalHalt
 from fortctl.services.panic.key_inventory import KEY_IN_FLIGHT_MS, pending_names
 from fortctl.services.panic.known_key import NOT_AT_EXCHANGE, ROLES, KeysRead
 from fortctl.services.panic.latch_facts import LatchFacts
+from fortctl.services.panic.ports import JournaledOrder
 from fortctl.services.panic.read_keys import read_all_keys
 from fortctl.services.panic.report import (
     PanicStep,
@@ -37,6 +38,8 @@ from fortctl.system.threads import run_in_daemon_thread
 
 StepFunction = Callable[[PanicContext], Awaitable[str]]
 HOOKS_WAIT_S = 1.0
+# The journal only adds to what the exchange lists: a long one must not keep orders from being cancelled.
+JOURNAL_TIMEOUT_S = 2.0
 # Of the step "look again": what is left of its limit is for the copies.
 KILL_WITHIN_S = 4.0
 
@@ -224,12 +227,29 @@ async def cancel_orders(panic: PanicContext) -> str:
         raise StepSkippedError(_without_key(panic))
     await _load_exchange(panic)
     until = ports.clock.monotonic() + _in_flight_ms(panic, facts) / 1000
-    count = await cancel_until(ports.connect(pair), prefix, ports.clock, until, panic.options.timeout_s)
+    journaled, unread = await _journaled_orders(panic)
+    cancelled = await cancel_until(ports.connect(pair), prefix, ports.clock, until, panic.options.timeout_s, journaled)
+    words = f"{cancelled.count} orders cancelled"
+    if cancelled.unlisted:
+        words += f"; the exchange's list left out {len(cancelled.unlisted)} of them, which the robot's journal names"
+    if unread:
+        words += f"; {unread}: the exchange's list alone was used"
     if state.may_still_trade:
         _add_orders_action(panic, ": the robot was not reached, and may place more")
-        return f"{count} orders cancelled; the robot was not reached, and may place more"
+        return f"{words}; the robot was not reached, and may place more"
     state.inventory.orders_done = True
-    return f"{count} orders cancelled"
+    return words
+
+
+async def _journaled_orders(panic: PanicContext) -> tuple[Sequence[JournaledOrder], str]:
+    """Return the orders that the robot's journal holds as open, and why it could not be read in time."""
+    try:
+        async with asyncio.timeout(JOURNAL_TIMEOUT_S):
+            return await run_in_daemon_thread(panic.ports.journaled_orders), ""
+    except TimeoutError:
+        return (), f"the robot's journal could not be read within {JOURNAL_TIMEOUT_S:.0f} s"
+    except (FortctlError, OSError, ValueError) as error:
+        return (), f"the robot's journal cannot be read ({error})"
 
 
 def _why_settled(panic: PanicContext, facts: LatchFacts) -> str:
