@@ -1,4 +1,4 @@
-"""What all benchmarks share: ``--quick``, and docs/performance.md, of which each writes the section between its marks."""
+"""Shared by all benchmarks: ``--quick``, and docs/performance.md, where each writes the section between its marks."""
 
 from __future__ import annotations
 

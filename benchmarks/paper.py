@@ -585,8 +585,8 @@ def main() -> int:
     lines = [
         "## Paper exchange",
         "",
-        f"{facts('aiohttp', 'uvloop', 'orjson')}; {rounds.pairs} pairs after one warm-up, rounds of {rounds.seconds:g} s"
-        " (the engine alone: whole processes, processor time), medians. `benchmarks/paper.py`.",
+        f"{facts('aiohttp', 'uvloop', 'orjson')}; {rounds.pairs} pairs after one warm-up, rounds of"
+        f" {rounds.seconds:g} s (the engine alone: whole processes, processor time), medians. `benchmarks/paper.py`.",
         "",
         "| what | peer in the same run | budget | ours | peer | ratio |",
         "| --- | --- | --- | --- | --- | --- |",

@@ -1,4 +1,4 @@
-"""Every benchmark plays one short round (``--quick``) to its end, prints its table and leaves docs/performance.md alone."""
+"""Every benchmark completes one short round (``--quick``), prints its table and leaves docs/performance.md alone."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the benchmarks import exists, at their top and inside their functions: nothing else runs them between releases."""
+"""Every name that a benchmark imports exists, at its top and in its functions; no other test at a landing runs them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``fortctl paper``: the local paper exchange, from the shell."""
+"""``fortctl paper``: serve the local paper exchange and administer the one that runs."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from fortctl.cli.render import table
 from fortctl.cli.result import Result
 from fortctl.errors import BadInputError, UsageError
 
-paper = group("paper", "A local Binance-compatible exchange, and its own account page.")
+paper = group("paper", "Run and administer a local Binance-compatible exchange for tests.")
 
 
 def _ask(context: CommandContext, what: str, **body: Any) -> dict[str, Any]:
@@ -23,22 +23,48 @@ def _ask(context: CommandContext, what: str, **body: Any) -> dict[str, Any]:
     return ask(context.container.home.paper, what, body)
 
 
-@paper.command("serve", help="Serve the paper exchange until Ctrl-C.")
-@click.option("--host", default="127.0.0.1", show_default=True)
-@click.option("--port", type=click.IntRange(0, 65535), default=8700, show_default=True, help="0: any free port.")
-@click.option("--market", "markets", multiple=True, metavar="FILE|synthetic:SEED", help="What trades; may be repeated.")
-@click.option("--symbol", help="The recording's symbol (default: from its file name).")
-@click.option("--speed", default="1", show_default=True, metavar="X|max", help="Market seconds a real second.")
-@click.option("--start", default="0%", show_default=True, metavar="P%", help="How much of the recording is history.")
-@click.option("--loop", is_flag=True, help="Begin again after the last trade.")
-@click.option("--limits", type=click.Choice(["real", "scaled", "off"]), help="Rate limits (default: by the speed).")
+@paper.command("serve", help="Serve the paper exchange until Ctrl-C or SIGTERM.")
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option(
-    "--state", type=click.Path(path_type=Path), help="Keep accounts, keys, orders and the market's place here."
+    "--port",
+    type=click.IntRange(0, 65535),
+    default=8700,
+    show_default=True,
+    help="Port to listen on; 0 for any free port.",
 )
-@click.option("--fill-model", type=click.Choice(["touch", "through", "queue"]), default="through", show_default=True)
-@click.option("--request-log", type=click.Path(path_type=Path), help="Write every request here, a JSON line each.")
 @click.option(
-    "--socket-life", type=Seconds(0.1), default=86_400, show_default=True, help="Seconds a WebSocket may last."
+    "--market", "markets", multiple=True, metavar="FILE|synthetic:SEED", help="Recorded market to replay; repeatable."
+)
+@click.option("--symbol", help="Symbol of the recording (default: from its file name).")
+@click.option("--speed", default="1", show_default=True, metavar="X|max", help="Market seconds for each real second.")
+@click.option(
+    "--start", default="0%", show_default=True, metavar="P%", help="Share of the recording to serve as history."
+)
+@click.option("--loop", is_flag=True, help="Restart the recording after its last trade.")
+@click.option(
+    "--limits",
+    type=click.Choice(["real", "scaled", "off"]),
+    help="Rate limits (default: real at speed 1, off at max, else scaled).",
+)
+@click.option(
+    "--state",
+    type=click.Path(path_type=Path),
+    help="File to store accounts, keys, orders and the replay's position in.",
+)
+@click.option(
+    "--fill-model",
+    type=click.Choice(["touch", "through", "queue"]),
+    default="through",
+    show_default=True,
+    help="When a recorded trade fills a resting order: at its price, beyond it, or after the queue at its price.",
+)
+@click.option("--request-log", type=click.Path(path_type=Path), help="File to append every request to, as JSON lines.")
+@click.option(
+    "--socket-life",
+    type=Seconds(0.1),
+    default=86_400,
+    show_default=True,
+    help="Seconds after which a WebSocket connection is closed.",
 )
 def serve(
     context: CommandContext,
@@ -66,9 +92,9 @@ def serve(
     from fortctl.paper.server.server import ServerOptions
 
     if host not in ("127.0.0.1", "::1", "localhost"):
-        context.progress(f"warning: {host} is not loopback; anybody who reaches it can trade on this paper exchange")
+        context.progress(f"warning: {host} is not loopback; anybody who can reach it can trade on this paper exchange")
     if symbol is not None and len(markets) > 1:
-        raise UsageError("--symbol goes with one --market")
+        raise UsageError("--symbol requires exactly one --market")
     pace = _speed(speed)
     tapes = {tape.symbol.name: tape for tape in (load(source, symbol) for source in markets or ("synthetic:1",))}
     home = context.container.home
@@ -112,7 +138,7 @@ def _speed(text: str) -> float | None:
     except ValueError:
         value = 0.0
     if not 0 < value <= 1e9:
-        raise UsageError("--speed is a number above 0, or max")
+        raise UsageError("--speed must be a number above 0, or max")
     return value
 
 
@@ -122,11 +148,11 @@ def _percent(text: str) -> float:
     except ValueError:
         value = -1.0
     if not 0 <= value <= 1:
-        raise UsageError("a share of the recording is written 0% to 100%")
+        raise UsageError("a share of the recording must be 0% to 100%")
     return value
 
 
-@paper.command("page", help="Print the link of the account page in a browser; the link holds the admin token.")
+@paper.command("page", help="Print the link to the account page; it contains the admin token.")
 def page(context: CommandContext) -> Result:
     from fortctl.paper.admin_client import page_link
 
@@ -134,23 +160,29 @@ def page(context: CommandContext) -> Result:
     return Result({"url": link}, text=link)
 
 
-keys = paper.subgroup("keys", "The paper exchange's API management page.")
-_PERMISSIONS = click.option("--permissions", metavar="NAME,…", help="reading, spot_trading, withdrawals, …")
-_IPS = click.option("--ip", "ips", metavar="ADDR,…", help="Only from these addresses.")
-_EXPIRES = click.option("--expires-in", type=Seconds(0), help="Seconds until the trading right lapses.")
+keys = paper.subgroup("keys", "Manage the paper exchange's API keys.")
+_PERMISSIONS = click.option(
+    "--permissions", metavar="NAME,…", help="Permissions of the key: reading, spot_trading, withdrawals, …"
+)
+_IPS = click.option("--ip", "ips", metavar="ADDR,…", help="IP addresses that may use the key (default: all).")
+_EXPIRES = click.option("--expires-in", type=Seconds(0), help="Seconds until the key's trading right expires.")
 
 
 def _listed(text: str | None) -> list[str] | None:
     return [part.strip() for part in text.split(",") if part.strip()] if text is not None else None
 
 
-@keys.command("create", help="Create a key; the one place that shows a secret, once.")
-@click.option("--name", required=True)
+@keys.command("create", help="Create a key and print its secret; it cannot be printed again.")
+@click.option("--name", required=True, help="Name of the key.")
 @_PERMISSIONS
-@click.option("--type", "kind", type=click.Choice(["hmac", "ed25519", "rsa"]), default="hmac", show_default=True)
-@click.option("--public-key", type=click.Path(path_type=Path), help="Your own public key (PEM); the pair stays yours.")
+@click.option(
+    "--type", "kind", type=click.Choice(["hmac", "ed25519", "rsa"]), default="hmac", show_default=True, help="Key type."
+)
+@click.option(
+    "--public-key", type=click.Path(path_type=Path), help="PEM file of a public key; the private key stays with you."
+)
 @_IPS
-@click.option("--paper-account", help="The paper account (default: default).")
+@click.option("--paper-account", help="Paper account (default: default).")
 @_EXPIRES
 def create_key(
     context: CommandContext,
@@ -165,7 +197,7 @@ def create_key(
     pem = None
     if public_key is not None:
         if kind == "hmac":
-            raise UsageError("--public-key goes with --type ed25519 or rsa")
+            raise UsageError("--public-key requires --type ed25519 or rsa")
         pem = context.prompts.read_input(str(public_key)).decode("utf-8", "replace")
     data = _ask(
         context,
@@ -181,7 +213,7 @@ def create_key(
     return Result(data, True)
 
 
-@keys.command("edit", help="Edit a key's permissions, IP list or expiry.")
+@keys.command("edit", help="Change a key's permissions, IP list or expiry.")
 @click.argument("name")
 @_PERMISSIONS
 @_IPS
@@ -195,45 +227,45 @@ def edit_key(
     return Result(found, True)
 
 
-@keys.command("delete", help="Delete a key: it is refused from the next request on.")
+@keys.command("delete", help="Delete a key; its next request is refused.")
 @click.argument("name")
 def delete_key(context: CommandContext, name: str) -> Result:
     return Result(_ask(context, "keys/delete", name=name), True, text=f"paper key {name} deleted")
 
 
-@keys.command("list", help="Every key; no secret is shown a second time.")
+@keys.command("list", help="List the keys, without their secrets.")
 def list_keys(context: CommandContext) -> Result:
     data = _ask(context, "keys/list")
     headings = ("name", "account", "type", "tail", "permissions", "ips")
     return Result(data, text=table(headings, [[row[name] for name in headings] for row in data["keys"]]))
 
 
-accounts = paper.subgroup("accounts", "The paper exchange's accounts.")
+accounts = paper.subgroup("accounts", "Manage the paper exchange's accounts.")
 
 
 @accounts.command("create", help="Create an account.")
 @click.argument("name")
-@click.option("--deposit", "deposits", multiple=True, metavar="ASSET=AMOUNT")
-@click.option("--sub-of", "master", metavar="NAME", help="Make it a sub-account of this account.")
-@click.option("--email", default="", help="What the master's calls name it by (default: NAME@paper.example).")
+@click.option("--deposit", "deposits", multiple=True, metavar="ASSET=AMOUNT", help="Initial balance; repeatable.")
+@click.option("--sub-of", "master", metavar="NAME", help="Master account; the new one becomes its sub-account.")
+@click.option("--email", default="", help="E-mail address that the master's calls use (default: NAME@paper.example).")
 def create_account(
     context: CommandContext, name: str, deposits: tuple[str, ...], master: str | None, email: str
 ) -> Result:
     pairs = dict(_pair(text) for text in deposits)
     data = _ask(context, "accounts/create", name=name, deposits=pairs, master=master, email=email)
-    return Result(data, True, text=f"paper account {name} made")
+    return Result(data, True, text=f"paper account {name} created")
 
 
-@accounts.command("edit", help="Pay commissions in BNB or not; let the account trade or not.")
+@accounts.command("edit", help="Change whether an account pays commissions in BNB and whether it may trade.")
 @click.argument("name")
-@click.option("--bnb/--no-bnb", "pays_in_bnb", default=None, help="Pay commissions in BNB, at a discount.")
-@click.option("--trading/--no-trading", "can_trade", default=None, help="Whether the account as a whole may trade.")
+@click.option("--bnb/--no-bnb", "pays_in_bnb", default=None, help="Pay commissions in BNB, at a discount, or not.")
+@click.option("--trading/--no-trading", "can_trade", default=None, help="Allow or refuse all trading of the account.")
 def edit_account(context: CommandContext, name: str, pays_in_bnb: bool | None, can_trade: bool | None) -> Result:
     data = _ask(context, "accounts/edit", name=name, pays_in_bnb=pays_in_bnb, can_trade=can_trade)
-    return Result(data, True, text=f"paper account {name} edited")
+    return Result(data, True, text=f"paper account {name} changed")
 
 
-@accounts.command("list", help="Every account, with its balances.")
+@accounts.command("list", help="List the accounts with their balances.")
 def list_accounts(context: CommandContext) -> Result:
     data = _ask(context, "accounts/list")
     rows = [
@@ -244,9 +276,9 @@ def list_accounts(context: CommandContext) -> Result:
     return Result(data, text=table(["account", "uid", "asset", "free", "locked"], rows))
 
 
-@paper.command("deposit", help="Put money into an account, for example USDT=1000.")
+@paper.command("deposit", help="Deposit assets into an account, for example USDT=1000; a negative amount withdraws.")
 @click.argument("amounts", nargs=-1, required=True, metavar="ASSET=AMOUNT…")
-@click.option("--paper-account", help="The paper account (default: default).")
+@click.option("--paper-account", help="Paper account (default: default).")
 def deposit(context: CommandContext, amounts: tuple[str, ...], paper_account: str | None) -> Result:
     pairs = [_pair(text) for text in amounts]
     done = [_ask(context, "deposit", account=paper_account, asset=asset, amount=amount) for asset, amount in pairs]
@@ -256,11 +288,11 @@ def deposit(context: CommandContext, amounts: tuple[str, ...], paper_account: st
 def _pair(text: str) -> tuple[str, str]:
     asset, equals, amount = text.partition("=")
     if not equals or not asset.isalnum():
-        raise BadInputError("a deposit is written ASSET=AMOUNT", hint="for example USDT=1000")
+        raise BadInputError("a deposit must be ASSET=AMOUNT", hint="for example USDT=1000")
     return asset.upper(), amount
 
 
-market = paper.subgroup("market", "The replay.")
+market = paper.subgroup("market", "Control the replay and the symbols.")
 
 
 def _market(context: CommandContext, action: str, **more: Any) -> Result:
@@ -271,29 +303,29 @@ def _market(context: CommandContext, action: str, **more: Any) -> Result:
     return Result(data, action not in ("status",), text=f"{text}; {prices}")
 
 
-@market.command("pause", help="Let nothing trade.")
+@market.command("pause", help="Pause the replay.")
 def pause(context: CommandContext) -> Result:
     return _market(context, "pause")
 
 
-@market.command("resume", help="Go on.")
+@market.command("resume", help="Resume the replay.")
 def resume(context: CommandContext) -> Result:
     return _market(context, "resume")
 
 
-@market.command("step", help="Let N trades happen now.")
+@market.command("step", help="Replay the next COUNT trades now.")
 @click.argument("count", type=click.IntRange(1))
 def step(context: CommandContext, count: int) -> Result:
     return _market(context, "step", count=count)
 
 
-@market.command("jump", help="Let everything up to P% of the recording happen now.")
+@market.command("jump", help="Replay all trades up to P% of the recording now.")
 @click.argument("share", metavar="P%")
 def jump(context: CommandContext, share: str) -> Result:
     return _market(context, "jump", percent=_percent(share) * 100)
 
 
-@market.command("status", help="Where the replay stands.")
+@market.command("status", help="Show the replay's position and the last prices.")
 def status(context: CommandContext) -> Result:
     return _market(context, "status")
 
@@ -306,30 +338,32 @@ def set_symbol(context: CommandContext, symbol: str, changes: tuple[str, ...]) -
     for text in changes:
         name, equals, value = text.partition("=")
         if not equals:
-            raise BadInputError("a change is written NAME=VALUE", hint="for example status=HALT")
+            raise BadInputError("a change must be NAME=VALUE", hint="for example status=HALT")
         pairs[name] = value
     return Result(_ask(context, "symbols/edit", symbol=symbol, changes=pairs), True, text=f"{symbol} changed")
 
 
-@market.command("price", help="The last prices.")
+@market.command("price", help="Show the last prices.")
 def price(context: CommandContext) -> Result:
     found = _market(context, "status").data
     text = "\n".join(f"{name} {value}" for name, value in found["price"].items())
     return Result({"price": found["price"]}, text=text)
 
 
-fault = paper.subgroup("fault", "Faults on demand.")
+fault = paper.subgroup("fault", "Inject faults into requests, events and the server.")
 
 
 @fault.command(
     "set",
-    help="Set a fault (the kinds: docs/paper-exchange.md; --match EVENT executionReport, WS order.place, POST PATH).",
+    help="Set a fault (kinds: docs/paper-exchange.md). --match takes POST PATH, WS order.place, EVENT executionReport.",
 )
 @click.argument("kind")
-@click.option("--match", nargs=2, metavar="METHOD PATH", help="Only these requests (patterns).")
-@click.option("--after", type=click.IntRange(0), default=0, help="Let so many pass first.")
-@click.option("--count", type=click.IntRange(1), help="Hit so often.")
-@click.option("--for", "seconds", type=Seconds(0), help="End after so many seconds.")
+@click.option(
+    "--match", nargs=2, metavar="METHOD PATH", help="Affect only matching requests or events (shell patterns)."
+)
+@click.option("--after", type=click.IntRange(0), default=0, help="Number of matches to let through first.")
+@click.option("--count", type=click.IntRange(1), help="Number of requests to affect (default: all).")
+@click.option("--for", "seconds", type=Seconds(0), help="Seconds until the fault ends (default: until cleared).")
 def set_fault(
     context: CommandContext,
     kind: str,
@@ -343,20 +377,26 @@ def set_fault(
     return Result(_ask(context, "fault/set", **body), True)
 
 
-@fault.command("clear", help="Clear one fault, or all.")
+@fault.command("clear", help="Clear the fault of this id, or all faults.")
 @click.argument("number", type=int, required=False)
 def clear_fault(context: CommandContext, number: int | None) -> Result:
     data = _ask(context, "fault/clear", id=number)
     return Result(data, bool(data["cleared"]))
 
 
-@fault.command("list", help="The faults that are set, and how often each hit.")
+@fault.command("list", help="List the faults and how often each applied.")
 def list_faults(context: CommandContext) -> Result:
     return Result(_ask(context, "fault/list"))
 
 
-@paper.command("requests", help="The request log.")
-@click.option("--since", metavar="T", help="Milliseconds since the epoch.", type=click.IntRange(0), default=0)
+@paper.command("requests", help="Show the requests that the exchange received.")
+@click.option(
+    "--since",
+    metavar="T",
+    help="Show requests from this time on (milliseconds since the epoch).",
+    type=click.IntRange(0),
+    default=0,
+)
 def requests(context: CommandContext, since: int) -> Result:
     data = _ask(context, "requests", since=since)
     headings = ("seq", "time", "via", "method", "path", "client_order_id", "status", "code")

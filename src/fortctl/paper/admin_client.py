@@ -1,4 +1,4 @@
-"""Speak to a running paper exchange's admin page: what the ``paper`` shell commands use. Standard library only."""
+"""The client of a running paper exchange's admin API, for the ``paper`` commands and tests. Standard library only."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ TIMEOUT_S = 30.0
 
 
 def ask(folder: Path, what: str, body: dict[str, Any]) -> dict[str, Any]:
-    """Ask the server of a home one thing.
+    """Call the admin API of a home's paper exchange; return its data.
 
     Args:
         folder: ``HOME/paper``.
-        what: the operation, for example ``keys/create``.
+        what: the call, for example ``keys/create``.
         body: its arguments.
 
     Raises:
-        ExchangeUnreachableError: no server runs, or it is gone behind a stale ``server.json``.
-        FortctlError: the server's own refusal, as its class.
+        ExchangeUnreachableError: no server runs, or ``server.json`` is stale.
+        FortctlError: the server refused; the error has the class that the server states.
     """
     try:
         server = json.loads(read_regular(folder / "server.json"))
@@ -52,7 +52,7 @@ def ask(folder: Path, what: str, body: dict[str, Any]) -> dict[str, Any]:
 
 
 def page_link(folder: Path) -> str:
-    """Return the account page's address, with the token in the part that browsers do not send.
+    """Return the account page's address, with the token in the fragment, which browsers do not send.
 
     Raises:
         ExchangeUnreachableError: no server runs.
@@ -66,4 +66,6 @@ def _refused(error: urllib.error.HTTPError) -> FortctlError:
     try:
         return error_from_json(json.load(error)["error"])
     except (ValueError, KeyError, TypeError):
-        return ExchangeUnreachableError(f"the paper exchange answers HTTP {error.code}", hint="start it again")
+        return ExchangeUnreachableError(
+            f"the paper exchange answered HTTP {error.code}", hint="start it again with 'fortctl paper serve'"
+        )

@@ -1,8 +1,8 @@
-"""The paper exchange for tests of any bot: in the test's own process, or as a process of its own.
+"""The paper exchange for tests of any bot: in the test's process, or in a process of its own.
 
-As a pytest plugin (``pytest_plugins = ["fortctl.paper.testing"]``) it gives two fixtures, ``paper_exchange`` and
+As a pytest plugin (``pytest_plugins = ["fortctl.paper.testing"]``) it provides two fixtures, ``paper_exchange`` and
 ``paper_exchange_process``; without pytest use :func:`in_process` and :func:`as_process`. Nothing of fortctl's robot or
-vault is loaded. The market is ``synthetic:1`` unless the test says otherwise:
+vault is loaded. By default the market is ``synthetic:1``:
 
     @pytest.mark.paper_exchange(market=["BTCUSDT-trades-2021-01-08.csv"], speed="max")
     def test_my_bot(paper_exchange):
@@ -38,7 +38,7 @@ class PaperExchange:
     Attributes:
         url, ws_url: its base addresses, for example ``http://127.0.0.1:41234``.
         symbols: what is traded.
-        folder: where its ``server.json`` lies.
+        folder: the folder of its ``server.json``.
     """
 
     def __init__(self, folder: Path, ready: dict[str, Any]) -> None:
@@ -62,10 +62,10 @@ class PaperExchange:
         return self.ws_url
 
     def ask(self, what: str, **body: Any) -> dict[str, Any]:
-        """Ask the exchange's own page, for example ``ask("keys/list")``.
+        """Call the exchange's admin API, for example ``ask("keys/list")``.
 
         Raises:
-            FortctlError: the exchange's refusal.
+            FortctlError: the exchange refused.
         """
         from fortctl.paper.admin_client import ask
 
@@ -121,7 +121,7 @@ class PaperExchange:
         self.ask("market", action="resume")
 
     def step(self, trades: int = 1) -> dict[str, Any]:
-        """Let so many recorded trades happen; return where the market stands."""
+        """Replay so many recorded trades now; return the replay's status."""
         return self.ask("market", action="step", count=trades)
 
     def jump(self, percent: float) -> dict[str, Any]:
@@ -136,7 +136,7 @@ class PaperExchange:
         return edited
 
     def requests(self) -> list[dict[str, Any]]:
-        """Return what was asked of the exchange; no signature and no secret is in it."""
+        """Return the request log; it contains no signature and no secret."""
         entries: list[dict[str, Any]] = self.ask("requests")["requests"]
         return entries
 
@@ -156,7 +156,7 @@ def in_process(
 
     Args:
         market: recordings, or ``synthetic:SEED``.
-        speed: market seconds a real second, or ``"max"``.
+        speed: market seconds for each real second, or ``"max"``.
         start: share of the recording (0 to 1) that is history.
         limits: ``real``, ``scaled`` or ``off``.
     """
@@ -165,11 +165,11 @@ def in_process(
     from fortctl.paper.server.lifecycle import start as begin
     from fortctl.paper.server.server import ServerOptions
 
-    tapes = {tape.symbol.name: tape for tape in (load(str(source), symbol) for source in market)}
+    recordings = {tape.symbol.name: tape for tape in (load(str(source), symbol) for source in market)}
     with tempfile.TemporaryDirectory(prefix="paper-exchange-") as name:
         folder, pace = Path(name), None if speed == "max" else float(speed)
         options = ServerOptions(
-            *(tapes, folder, "127.0.0.1", 0, pace, start),
+            *(recordings, folder, "127.0.0.1", 0, pace, start),
             limits=limits,
             fill_model=fill_model,
             state=state,

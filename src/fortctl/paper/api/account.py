@@ -67,6 +67,6 @@ def order_counts(context: Context, values: Values) -> list[Row]:
 
 
 def my_filters(context: Context, values: Values) -> Row:
-    """``myFilters``: what applies to the account beyond ``exchangeInfo``; nothing does here."""
+    """``myFilters``: no filter applies to an account beyond those of ``exchangeInfo``."""
     symbol_named(context, values)
     return {"exchangeFilters": [], "symbolFilters": [], "assetFilters": [], "rateLimits": context.order_counts()}

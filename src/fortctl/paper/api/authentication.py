@@ -1,7 +1,7 @@
-"""Who asks, and may they: key, address, timestamp, signature, permission. Pure but for the key's cryptography.
+"""Authentication and authorization: key, address, timestamp, signature, permission. Pure but for cryptography.
 
-Binance does not document the order of its checks (binance.md section 12). Ours, a decision: the key's format, the key,
-the address, the timestamp, the signature, the permission; so that no answer tells a stranger more than the one before.
+Binance does not document the order of its checks (binance.md section 12). Ours (decision 0005): the key's format, the
+key, the address, the timestamp, the signature, the permission; so no refusal discloses more than the one before it.
 Sources: rest-api.md "Signed endpoint security", web-socket-api.md, faqs/api_key_types.md.
 """
 
@@ -27,7 +27,7 @@ def strip_signature(raw: str) -> tuple[str, str]:
     """Return a raw query or body without its signature, and the signature, still encoded."""
     before, separator, last = raw.rpartition("&signature=")
     if separator and "&" not in last and "signature=" not in before:
-        # Where every client puts it; the rest is for who does not.
+        # Every known client puts it last; the search below is for others.
         return before, last
     match = _SIGNATURE.search(raw) if raw else None
     if match is None:
@@ -37,7 +37,7 @@ def strip_signature(raw: str) -> tuple[str, str]:
 
 
 def socket_payload(parameters: Mapping[str, object]) -> bytes:
-    """Return what is signed on the WebSocket API: all but the signature, sorted, raw UTF-8."""
+    """Return the signed payload of the WebSocket API: the parameters without the signature, sorted, in raw UTF-8."""
     names = sorted(name for name in parameters if name != "signature")
     return "&".join(f"{name}={_plain(parameters[name])}" for name in names).encode()
 
@@ -52,7 +52,7 @@ def check_format(api_key: str) -> None:
 
 
 def find_key(keys: Mapping[str, ApiKey], api_key: str, address: str, *, sapi: bool) -> ApiKey:
-    """Return the key of a request. Raises :class:`errors.BinanceError`."""
+    """Return the key of a request. Raises :class:`errors.BinanceError`: its format, unknown, or the address."""
     check_format(api_key)
     key = keys.get(api_key)
     if key is None:
@@ -63,7 +63,7 @@ def find_key(keys: Mapping[str, ApiKey], api_key: str, address: str, *, sapi: bo
 
 
 def bad_key(sapi: bool) -> errors.BinanceError:
-    """Return the refusal of a key that is known: for its address, or its permissions."""
+    """Return the refusal of a known key for its address or its permissions (-2015; HTTP 400 under ``/sapi``)."""
     refusal = errors.bad_key()
     return errors.BinanceError(refusal.code, refusal.message, 400) if sapi else refusal
 
@@ -100,7 +100,7 @@ def check_signature(key: ApiKey, payload: bytes, signature: str, *, encoded: boo
     """Check a signature over exactly what was sent.
 
     Args:
-        encoded: the signature is percent-encoded (URL or form), as opposed to raw (JSON).
+        encoded: the signature is percent-encoded (URL or form) instead of raw (JSON).
     """
     if not signature:
         raise errors.missing("signature")

@@ -1,4 +1,4 @@
-"""Calls about the market: everybody may make them. No I/O. Source: rest-api.md, "Market data endpoints"."""
+"""Calls about the market, which need no key. No I/O. Source: rest-api.md, "Market data endpoints"."""
 
 from __future__ import annotations
 

@@ -71,7 +71,7 @@ def _working(context: Context, values: Values) -> PaperOrder:
 
 
 def old_oco(context: Context, values: Values) -> Row:
-    """``order/oco``, deprecated: a LIMIT_MAKER and a stop loss, told apart by the side."""
+    """``order/oco``, deprecated: a LIMIT_MAKER and a stop loss; the side says which is above."""
     names = {
         "price": "limit",
         "limitClientOrderId": "limit",

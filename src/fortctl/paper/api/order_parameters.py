@@ -1,4 +1,4 @@
-"""An order's parameters, alone or as a leg of a list, read into an order (rest-api.md, "New order"). No I/O."""
+"""Reads the parameters of an order, alone or as a leg of a list (rest-api.md, "New order"). No I/O."""
 
 from __future__ import annotations
 
@@ -56,12 +56,12 @@ def read_order(
     """Read one order.
 
     Args:
-        prefix: of its parameters in a list (``above``, ``working`` …).
-        kind, side: where the list states them in another way.
+        prefix: the prefix of its parameters in a list (``above``, ``working`` …).
+        kind, side: type and side, if the list states them in another way.
         quantity: the name of its quantity.
 
     Raises:
-        Refusal: what Binance would refuse of the parameters alone.
+        BinanceError: a parameter is refused.
     """
     symbol = symbol_named(context, values)
 
@@ -154,7 +154,7 @@ def _trigger(values: Values, name: Callable[[str], str], kind: str) -> tuple[Dec
         raise errors.either(name("stopPrice"), name("trailingDelta"))
     stop = decimal_of(values, name("stopPrice")) if values.get(name("stopPrice")) else ZERO
     if values.get(name("stopPrice")) and not stop:
-        # 0 is what "no stop price" is kept as: it must not pass for that.
+        # 0 stands for "no stop price" here.
         raise errors.filter_failure("PRICE_FILTER")
     return stop, whole_of(values, name("trailingDelta"))
 

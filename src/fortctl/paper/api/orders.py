@@ -95,7 +95,7 @@ def cancel_order(context: Context, values: Values) -> Row:
 
 
 def _cancel(context: Context, order: PaperOrder, cancel_id: str, restrictions: str = "") -> Row:
-    """Cancel an order, with its list where it has one; return what Binance answers to that."""
+    """Cancel an order and its list, if it has one; return Binance's response."""
     if restrictions and restrictions not in ("ONLY_NEW", "ONLY_PARTIALLY_FILLED"):
         raise errors.BinanceError(-1145, "Invalid cancelRestrictions")
     cancel_id = cancel_id or f"cancel{order.id:016d}"
@@ -130,7 +130,7 @@ def cancel_replace(context: Context, values: Values) -> Row:
 
 
 def replace_over_limit(context: Context, values: Values, over: errors.BinanceError) -> Row:
-    """The same, of an account whose count of unfilled orders is used up: ``CANCEL_ONLY`` cancels all the same."""
+    """The same over the limit of unfilled orders: refused, or with ``CANCEL_ONLY`` only cancelled."""
     if values.get("orderRateLimitExceededMode") != "CANCEL_ONLY":
         raise over
     return _cancel_replace(context, values, over)
@@ -266,7 +266,7 @@ def amendments(context: Context, values: Values) -> list[Row]:
 
 
 def allocations(context: Context, values: Values) -> list[Row]:
-    """``myAllocations``: smart order routing does not exist here, so there are none."""
+    """``myAllocations``: always empty, without smart order routing."""
     symbol_named(context, values)
     span_of(values, DAY_HOURS)
     for name in ("fromAllocationId", "orderId"):
@@ -276,6 +276,6 @@ def allocations(context: Context, values: Values) -> list[Row]:
 
 
 def no_routing(context: Context, values: Values) -> Row:
-    """``sor/order``: refused, as Binance refuses for a symbol that smart order routing does not know."""
+    """``sor/order``: refused as Binance refuses for a symbol without smart order routing."""
     symbol_named(context, values)
     raise errors.BinanceError(-1013, "SOR is not enabled for this symbol.")

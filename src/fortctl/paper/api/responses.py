@@ -1,4 +1,4 @@
-"""Orders and lists as Binance's answers tell them (rest-api.md). Pure."""
+"""Orders and lists as JSON of Binance's responses (rest-api.md). Pure."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def numbers(order: PaperOrder) -> Row:
 
 
 def conditional(order: PaperOrder, *, prices: bool = True) -> Row:
-    """Return the fields that an order has only where they apply."""
+    """Return the fields that a response has only if they apply to the order."""
     fields: Row = {}
     if prices and order.stop_price:
         fields["stopPrice"] = text(order.stop_price)
@@ -48,7 +48,7 @@ def conditional(order: PaperOrder, *, prices: bool = True) -> Row:
 
 
 def order_row(order: PaperOrder) -> Row:
-    """Return an order as ``GET /api/v3/order`` tells it."""
+    """Return an order as ``GET /api/v3/order`` states it."""
     fields = numbers(order)
     quote = fields.pop("origQuoteOrderQty")
     return {
@@ -70,7 +70,7 @@ def order_row(order: PaperOrder) -> Row:
 
 
 def placed(order: PaperOrder, kind: str, now: int, fills: list[Row], prevented: list[Row]) -> Row:
-    """Return the answer to a new order; ``kind`` is ACK, RESULT or FULL."""
+    """Return the response to a new order; ``kind`` is ACK, RESULT or FULL."""
     answer: Row = {
         "symbol": order.symbol,
         "orderId": order.id,
@@ -101,7 +101,7 @@ def placed(order: PaperOrder, kind: str, now: int, fills: list[Row], prevented: 
 
 
 def cancelled(order: PaperOrder, cancel_id: str, now: int) -> Row:
-    """Return the answer to a cancel."""
+    """Return the response to a cancel."""
     return {
         "symbol": order.symbol,
         "origClientOrderId": order.client_order_id,
@@ -140,7 +140,7 @@ def amended(order: PaperOrder, before: str) -> Row:
 
 
 def list_row(state: ExchangeState, order_list: OrderList, *, short: bool = False) -> Row:
-    """Return a list as ``GET /api/v3/orderList`` tells it; ``short`` is how an amendment names it."""
+    """Return a list as ``GET /api/v3/orderList`` states it; ``short`` as an amendment does."""
     row: Row = {"orderListId": order_list.id, "contingencyType": order_list.contingency}
     if not short:
         row["listStatusType"] = order_list.status_type

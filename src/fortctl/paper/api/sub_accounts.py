@@ -1,7 +1,7 @@
 """A master account's calls on its sub-accounts' keys. No I/O.
 
-Source: binance-sdk-sub-account, ``api_management_api.py``; the pages "Create V1", "Create V2", "Delete API Key". What
-Binance answers to an unknown address or key is not documented; decision 0007.
+Source: binance-sdk-sub-account, ``api_management_api.py``; the pages "Create V1", "Create V2", "Delete API Key". Its
+answers to an unknown address or key are not documented; decision 0007.
 """
 
 from __future__ import annotations
@@ -169,7 +169,7 @@ def _row(sub: Account, key: ApiKey) -> Row:
 
 
 def permission(context: Context, values: Values) -> Row:
-    """``POST …subAccountApiPermission``: the flags that are sent change, the others stay."""
+    """``POST …subAccountApiPermission``: change the flags that are sent."""
     key = _key(context, values)
     _needs_trading(context)
     granted = set(key.permissions)
@@ -204,12 +204,12 @@ def get_ips(context: Context, values: Values) -> Row:
 
 
 def delete_ips(context: Context, values: Values) -> Row:
-    """``DELETE /sapi/v1/…/ipRestriction/ipList``: take addresses off the list; the last one stays."""
+    """``DELETE /sapi/v1/…/ipRestriction/ipList``: remove addresses; the last one cannot be removed."""
     key = _key(context, values)
     _needs_trading(context)
     left = tuple(ip for ip in key.ips if ip not in _addresses(values))
     if key.ips and not left:
-        # Otherwise a restricted key would silently become one for every address.
+        # Otherwise a restricted key would silently be accepted from every address.
         raise errors.bad_value("ipAddress")
     key.ips = left
     context.state.changed.add(("key", key.api_key))

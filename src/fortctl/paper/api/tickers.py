@@ -52,7 +52,7 @@ def _selected(context: Context, values: Values, *, needed: bool = False) -> list
 
 
 class Statistics:
-    """What happened to a symbol's price between two times (ms)."""
+    """Price statistics of a symbol between two times (ms)."""
 
     def __init__(self, state: ExchangeState, symbol: str, start: int, end: int) -> None:
         candle = state.history[symbol].window(start, end)
@@ -179,7 +179,7 @@ def window_ms(size: str) -> int:
 
 
 def rolling(context: Context, values: Values) -> Any:
-    """``ticker``: the window begins at a full minute, so it may be up to 59,999 ms wider than asked for."""
+    """``ticker``: the window begins at a full minute, so it may be up to 59,999 ms wider than requested."""
     kind, width = _kind(values), window_ms(values.get("windowSize", "1d"))
     start = (context.now - width) // MINUTE_MS * MINUTE_MS
     return _windowed(context, values, start, context.now, kind)

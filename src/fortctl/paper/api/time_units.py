@@ -1,6 +1,6 @@
-"""Times in microseconds, for who asks for them (``X-MBX-TIME-UNIT``, ``timeUnit``). Pure.
+"""Times in microseconds for clients that request them (``X-MBX-TIME-UNIT``, ``timeUnit``). Pure.
 
-This exchange's clock has milliseconds, so the digits beyond are zeros; an end of a span has nines, as at Binance.
+The exchange's clock has milliseconds: further digits are zeros, and nines at the end of a span, as at Binance.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _EVENTS = {
 
 
 def unit_of(value: str | None) -> bool | None:
-    """Return whether a time unit is microseconds, or None when it is no unit."""
+    """Return whether a time unit is microseconds, or None for an unknown unit."""
     if value is None:
         return False
     return {MILLI: False, MICRO: True}.get(value.upper())

@@ -1,4 +1,4 @@
-"""``/sapi``: the calling key, the account's state, its assets; and what clients ask on loading markets. No I/O.
+"""``/sapi``: the calling key, the account's state, its assets; and what clients request when they load markets. No I/O.
 
 Source: the wallet API's pages; the models of binance-sdk-wallet.
 """
@@ -73,7 +73,7 @@ def trade_fee(context: Context, values: Values) -> list[Row]:
 
 
 def user_assets(context: Context, values: Values) -> list[Row]:
-    """``POST /sapi/v3/asset/getUserAsset``: assets of which there is some."""
+    """``POST /sapi/v3/asset/getUserAsset``: the assets with a balance."""
     account, state = context.account, context.state
     asset_filter = values.get("asset")
     rows = []
@@ -147,12 +147,12 @@ def set_bnb_burn(context: Context, values: Values) -> Row:
 
 
 def no_pairs(context: Context, values: Values) -> list[Row]:
-    """Margin pairs, which some clients ask for on loading markets: there are none."""
+    """Margin pairs, which some clients request when they load markets: none."""
     return []
 
 
 def no_contracts(context: Context, values: Values) -> Row:
-    """``exchangeInfo`` of the futures API, which some clients ask for on loading markets: no contracts."""
+    """``exchangeInfo`` of the futures API, which some clients request when they load markets: no contracts."""
     return {
         "timezone": "UTC",
         "serverTime": context.now,

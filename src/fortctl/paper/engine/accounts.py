@@ -20,9 +20,9 @@ class Account:
     """One account: balances by asset, split into free and locked.
 
     Attributes:
-        email: what the master's calls name a sub-account by.
+        email: the address by which the master's calls name a sub-account.
         master: the account whose sub-account this is, or None.
-        pays_in_bnb: commissions are paid in BNB, with a discount, where there is enough.
+        pays_in_bnb: commissions are paid in BNB, at a discount, while there is enough.
         can_trade: the account as a whole may trade.
     """
 
@@ -78,8 +78,8 @@ class ApiKey:
     Attributes:
         secret: the HMAC secret; empty for key pairs.
         public_pem: the public half of an Ed25519 or RSA pair.
-        ips: addresses it is accepted from; empty: any.
-        trading_expires_at: when the trading right lapses (ms), or None.
+        ips: the addresses from which it is accepted; empty for all.
+        trading_expires_at: when the trading right expires (ms), or None.
     """
 
     name: str
@@ -98,8 +98,8 @@ class ApiKey:
             return False
         return permission in self.permissions
 
-    def shown(self) -> dict[str, Any]:
-        """Return all of it but the secret halves; the API key's tail alone."""
+    def row(self) -> dict[str, Any]:
+        """Return the key without its secrets, and with the API key's last four characters only."""
         return {
             "name": self.name,
             "account": self.account,
@@ -127,16 +127,17 @@ def check_permissions(permissions: list[str], ips: list[str]) -> tuple[str, ...]
     """
     unknown = [name for name in permissions if name not in PERMISSIONS]
     if unknown or not permissions:
-        raise BadInputError("a permission is unknown or none is given", hint=f"choose from {', '.join(PERMISSIONS)}")
+        raise BadInputError("a permission is missing or unknown", hint=f"choose from {', '.join(PERMISSIONS)}")
     if "withdrawals" in permissions and not ips:
-        raise BadInputError("a key that may withdraw needs an IP list", hint="give --ip ADDRESS")
+        raise BadInputError("a key that may withdraw requires an IP list", hint="give --ip ADDRESS")
     return tuple(name for name in PERMISSIONS if name in permissions)
 
 
 def read_public_key(pem: str) -> tuple[str, str] | None:
-    """Return the type (``ed25519``, ``rsa``) and the normal PEM of a public key, or None where it is none of these.
+    """Return the type (``ed25519``, ``rsa``) and the normalized PEM of a public key, or None for any other text.
 
-    RSA keys have 2048 to 4096 bits (faqs/api_key_types.md). The PEM's frame may be missing, as on Binance's pages.
+    RSA keys have 2048 to 4096 bits (faqs/api_key_types.md). The PEM header and footer may be missing, as on
+    Binance's pages.
     """
     from cryptography.exceptions import UnsupportedAlgorithm
     from cryptography.hazmat.primitives import serialization

@@ -20,7 +20,7 @@ def amend(
     """Reduce an order's quantity, keeping its priority; return the row of ``order/amendments``.
 
     Raises:
-        Refusal: -2038 with the reason.
+        BinanceError: -2038 with the reason.
     """
     symbol = state.symbols[order.symbol]
     if not symbol.flags["amendAllowed"]:
@@ -43,7 +43,7 @@ def amend(
         holder = state.by_client_id.get((order.account, order.symbol, new_name))
         if holder is not None and state.orders[holder].open:
             raise errors.BinanceError(-2038, "Duplicate order sent.")
-        # The order answers to its new name alone.
+        # The order is found by its new client order id alone.
         if state.by_client_id.get((order.account, order.symbol, name)) == order.id:
             del state.by_client_id[order.account, order.symbol, name]
         state.by_client_id[order.account, order.symbol, new_name] = order.id

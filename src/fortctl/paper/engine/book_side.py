@@ -12,21 +12,21 @@ Place = tuple[Decimal, int, int]
 
 
 class BookSide:
-    """Orders in the order in which they match; taking one in or out costs the logarithm of how many there are.
+    """Orders in the order in which they match; adding or removing one costs O(log n) comparisons.
 
     Args:
-        buying: the side of the buyers, whose best price is the highest.
+        buying: the side of buyers, whose best price is the highest.
     """
 
     def __init__(self, buying: bool) -> None:
         self._buying = buying
         self._places: list[Place] = []
-        # order id → where it stands, which its rank and price may since have left
+        # order id → its place when it was added; its price and rank may have changed since
         self._of: dict[int, Place] = {}
         self._orders: dict[int, PaperOrder] = {}
 
     def add(self, order: PaperOrder) -> None:
-        """Take an order in, or put it where its price and rank say now."""
+        """Add an order, or move it to the place of its present price and rank."""
         self.remove(order.id)
         place = (-order.price if self._buying else order.price, order.rank, order.id)
         insort(self._places, place)
@@ -39,18 +39,18 @@ class BookSide:
             del self._places[bisect_left(self._places, place)]
 
     def __iter__(self) -> Iterator[PaperOrder]:
-        """Yield every order, best first; nothing may be taken in or out meanwhile."""
+        """Yield every order, best first; no order may be added or removed meanwhile."""
         return (self._orders[place[2]] for place in self._places)
 
     def best(self, limit: Decimal | None = None) -> PaperOrder | None:
-        """Return the best order, or None where there is none at a price or better."""
+        """Return the best order, or None if there is none at a price or better."""
         if not self._places:
             return None
         order = self._orders[self._places[0][2]]
         return order if limit is None or self._within(order.price, limit) else None
 
     def until(self, limit: Decimal, *, including: bool = True) -> list[PaperOrder]:
-        """Return the orders at a price or better (without ``including``: better), best first."""
+        """Return the orders at a price or better, best first; without ``including`` only those better than it."""
         edge = -limit if self._buying else limit
         end = bisect_left(self._places, (edge, _LAST if including else _FIRST, 0))
         return [self._orders[place[2]] for place in self._places[:end]]

@@ -1,4 +1,4 @@
-"""Binance's refusals as the paper exchange gives them: code, text, HTTP status (errors.md; rest-api.md). Pure."""
+"""Binance's errors as the paper exchange returns them: code, text, HTTP status (errors.md; rest-api.md). Pure."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ class BinanceError(Exception):
         code: Binance's code.
         message: its exact text.
         status: the HTTP status.
-        data: what else the answer's body bears (cancelReplace), or None.
+        data: further data of the body (cancelReplace), or None.
     """
 
     def __init__(self, code: int, message: str, status: int = 400, data: Any = None) -> None:
@@ -58,7 +58,7 @@ def filter_failure(name: str) -> BinanceError:
 
 
 def unsupported(kind: str) -> BinanceError:
-    """An order that the symbol's flags exclude: refused before the matching engine."""
+    """Return the refusal of an order that the symbol's flags exclude, before the matching engine."""
     return BinanceError(-1013, f"{kind} orders are not supported for this symbol.")
 
 
@@ -76,7 +76,7 @@ BAD_SIGNATURE = BinanceError(-1022, "Signature for this request is not valid.")
 LATE = BinanceError(-1021, "Timestamp for this request is outside of the recvWindow.")
 EARLY = BinanceError(-1021, "Timestamp for this request was 1000ms ahead of the server's time.")
 WIDE_WINDOW = BinanceError(-1131, "recvWindow must be less than 60000")
-# Binance documents no answer to a key too many; decision 0007.
+# Binance does not document its answer at the limit of keys; decision 0007.
 KEYS_FULL = BinanceError(-9000, "The sub-account has reached the maximum number of API keys.")
 BAD_SYMBOL = BinanceError(-1121, "Invalid symbol.")
 BAD_SIDE = BinanceError(-1117, "Invalid side.")

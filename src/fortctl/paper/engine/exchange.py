@@ -36,7 +36,7 @@ class Engine:
         self.listeners = Listeners()
         self.order_manager = OrderManager(self.state, self.listeners)
 
-    # -- accounts and keys -----------------------------------------------------------------------------------------
+    # -- accounts and keys -------------------------------------------------------------------------------------------
 
     def create_account(
         self, name: str, deposits: dict[str, Decimal], now: int, *, master: str | None = None, email: str = ""
@@ -113,7 +113,7 @@ class Engine:
         self.state.changed.add(("symbol", name))
         return symbol
 
-    # -- the market ------------------------------------------------------------------------------------------------
+    # -- the market --------------------------------------------------------------------------------------------------
 
     def apply_trade(self, symbol: str, trade: Trade, now: int) -> set[str]:
         """Let one recorded trade happen; return the accounts whose orders it changed."""

@@ -1,6 +1,7 @@
-"""A symbol's filters: what they are at the paper exchange, and whether an order passes them (filters.md). Pure.
+"""A symbol's filters and their checks (filters.md). Pure.
 
-Filters are kept as ``exchangeInfo`` shows them, so that what is checked is what is told, also after a test changed one.
+Filters are stored as ``exchangeInfo`` states them, so that orders are checked against what clients read, also after a
+test has changed one.
 """
 
 from __future__ import annotations
@@ -14,17 +15,17 @@ from fortctl.paper.engine.errors import filter_failure
 
 ZERO = Decimal(0)
 Filters = dict[str, dict[str, Any]]
-# What Binance asked as least notional in these quotes when the recordings were made, or asks today.
+# Binance's minimum notional for these quote assets, at the time of the recordings or today.
 MIN_NOTIONAL = {"BTC": "0.0001", "ETH": "0.005", "BNB": "0.05"}
 HIGH = "9000000000.00000000"
-# The names of the order counts, by filter.
+# The field of the limit, by filter.
 COUNTED = {
     "MAX_NUM_ORDERS": "maxNumOrders",
     "MAX_NUM_ALGO_ORDERS": "maxNumAlgoOrders",
     "MAX_NUM_ICEBERG_ORDERS": "maxNumIcebergOrders",
     "MAX_NUM_ORDER_LISTS": "maxNumOrderLists",
 }
-# Filters that no symbol has of itself, as they begin when one is given to it.
+# Filters that no symbol has by default, with their initial values.
 EXTRA: Filters = {
     "PERCENT_PRICE": {"filterType": "PERCENT_PRICE", "multiplierUp": "5", "multiplierDown": "0.2", "avgPriceMins": 5},
     "MIN_NOTIONAL": {
@@ -89,18 +90,18 @@ def default_filters(quote: str, tick: Decimal, step: Decimal) -> Filters:
 
 @dataclass(slots=True)
 class Candidate:
-    """What of an order the filters look at.
+    """The properties of an order that filters check.
 
     Attributes:
         price: the limit price, or None.
         stop_price: the trigger price, or None.
-        quantity: in base asset; for an order by quote amount, what that would buy.
-        average: returns the average price over so many minutes, at 0 the last price.
+        quantity: in base asset; for an order by quote amount, the quantity that it would buy.
+        average: returns the average price over a number of minutes; for 0 the last price.
         worth: the quote amount of an order that states it, or 0.
-        market: the order takes at any price (MARKET).
+        market: it is a MARKET order.
         algo: STOP_LOSS*, TAKE_PROFIT*.
-        trailing_above: a trailing delta counts against the above bounds (STOP_LOSS BUY, TAKE_PROFIT SELL).
-        position: base free and locked plus the open buys.
+        trailing_above: the above bounds apply to its trailing delta (STOP_LOSS BUY, TAKE_PROFIT SELL).
+        position: free and locked base asset plus the open buys.
     """
 
     side: str
@@ -121,7 +122,7 @@ def check(filters: Filters, order: Candidate, counts: Mapping[str, int]) -> None
     """Refuse an order that breaks a filter (:class:`~fortctl.paper.engine.errors.BinanceError`, -1013).
 
     Args:
-        counts: how many orders are open already, by filter name.
+        counts: how many orders are open, by filter name.
     """
     for price in (order.price, order.stop_price):
         if price is not None:
@@ -148,7 +149,7 @@ def check(filters: Filters, order: Candidate, counts: Mapping[str, int]) -> None
 def check_counts(
     filters: Filters, counts: Mapping[str, int], *, algo: bool = False, iceberg: bool = False, lists: bool = False
 ) -> None:
-    """Refuse one order (or list) more than a filter allows."""
+    """Refuse an order (or list) that exceeds a filter's count."""
     for name, field in COUNTED.items():
         concerned = ("ALGO" not in name or algo) and ("ICEBERG" not in name or iceberg) and ("LISTS" in name) == lists
         if name in filters and concerned and counts.get(name, 0) >= int(filters[name][field]):
@@ -208,7 +209,7 @@ def _notional(filters: Filters, order: Candidate) -> None:
 
 
 def _worth(order: Candidate, rule: Mapping[str, Any]) -> Decimal:
-    """Return price × quantity; a market order has the average price, and one by quote amount is worth that."""
+    """Return price × quantity, at the average price for a market order, or the quote amount that an order states."""
     if order.worth:
         return order.worth
     price = None if order.market else order.stop_price if order.price is None else order.price

@@ -1,7 +1,7 @@
-"""Recorded and synthetic markets: what traded, when, at which price.
+"""Recorded and synthetic markets: the trades of a symbol, with time and price.
 
 The layouts are those of Binance's public archive (github.com/binance/binance-public-data): trades, aggTrades, klines,
-with or without a heading, times in ms or µs. A line that is not in its file's layout is named with its number.
+with or without a header, times in ms or µs. An error names the line that does not match the layout.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class Trade:
 
 @dataclass(frozen=True)
 class Recording:
-    """A symbol and everything that traded, in order."""
+    """A symbol and its trades, in order."""
 
     symbol: Symbol
     trades: tuple[Trade, ...]
@@ -54,14 +54,14 @@ def load(source: str, symbol: str | None = None) -> Recording:
         symbol: its symbol; by default the first part of the file's name.
 
     Raises:
-        BadInputError: the file cannot be read, or a line is malformed (named with its number).
+        BadInputError: the file cannot be read, or a line is malformed.
     """
     if source.startswith("synthetic:"):
         return synthetic(source.partition(":")[2], symbol or "BTCUSDT")
     path = Path(source)
     name = symbol or path.name.split("-")[0].split(".")[0].upper()
     if not name.isalnum() or not 2 < len(name) <= 20:
-        raise BadInputError(f"the name of {path.name} begins with no symbol", hint="give --symbol")
+        raise BadInputError(f"the file name {path.name} does not begin with a symbol", hint="give --symbol")
     try:
         trades = tuple(_rows(_lines(path), path.name))
     except (OSError, zipfile.BadZipFile, zlib.error, EOFError, UnicodeDecodeError, csv.Error) as error:
@@ -80,7 +80,7 @@ def _lines(path: Path) -> Iterator[str]:
         with zipfile.ZipFile(path) as archive:
             names = [name for name in archive.namelist() if name.endswith(".csv")]
             if len(names) != 1:
-                raise BadInputError(f"{path.name} holds {len(names)} .csv files, not one", hint="check --market")
+                raise BadInputError(f"{path.name} must contain one .csv file, not {len(names)}", hint="check --market")
             with archive.open(names[0]) as stream:
                 yield from io.TextIOWrapper(stream, "utf-8-sig")
     elif path.suffix == ".gz":
@@ -95,7 +95,7 @@ def _rows(lines: Iterable[str], name: str) -> Iterator[Trade]:
     before, last_id, width = 0, -1, 0
     for number, row in enumerate(csv.reader(lines), 1):
         if number == 1 and row and not row[0].strip().isdigit():
-            # A heading, as the archive has in some years.
+            # The archive has a header in some years.
             continue
         width = width or len(row)
         try:
@@ -105,7 +105,7 @@ def _rows(lines: Iterable[str], name: str) -> Iterator[Trade]:
             if any(not (trade.price > 0 and trade.quantity > 0 and trade.time >= before) for trade in trades):
                 raise ValueError
         except (ValueError, InvalidOperation):
-            raise BadInputError(f"line {number} of {name} is no trade in the archive's layout") from None
+            raise BadInputError(f"line {number} of {name} is not a trade in the archive's layout") from None
         for trade in trades:
             before, last_id = trade.time, trade.id
             yield trade
@@ -116,7 +116,7 @@ def _parse(row: list[str], last_id: int) -> list[Trade]:
         number, price, size, _quote, time, maker = row[:6]
         return [_trade(int(number), price, size, time, maker)]
     if len(row) == _AGGREGATES:
-        # An aggregate is one trade here: what its parts were is not in the file.
+        # An aggregate is one trade here: the file does not state its parts.
         number, price, size, _first, _last, time, maker = row[:7]
         return [_trade(int(number), price, size, time, maker)]
     if len(row) == _KLINES:
@@ -138,9 +138,9 @@ def _number(text: str) -> Decimal:
 
 
 def _trades_of_kline(row: list[str], first_id: int) -> list[Trade]:
-    """Return the trades that a candle stands for: open, the two extremes, close, a quarter of its volume each.
+    """Return four trades for a candle: open, the two extremes, close, a quarter of its volume each.
 
-    A rising candle visits its low first, a falling one its high. A price below the one before was sold into the book.
+    A rising candle reaches its low first, a falling one its high. A trade below the previous price is a taker's sell.
     """
     opens, closes = _ms(int(row[0])), _ms(int(row[6]))
     first, high, low, last, volume = (_number(text) for text in row[1:6])
@@ -171,12 +171,12 @@ def _decimals(value: Decimal) -> int:
 
 
 def synthetic(seed: str, symbol: str) -> Recording:
-    """Return a seeded market: two slow waves and noise round 40,000, so that grids find their reversals."""
+    """Return a seeded market: two slow waves and noise around 40,000, in which a grid finds reversals."""
     try:
         chance = random.Random(int(seed))  # noqa: S311 (repeatable, not secret)
     except ValueError:
         raise BadInputError(
-            "the seed of a synthetic market is a whole number", hint="for example synthetic:1"
+            "the seed of a synthetic market must be a whole number", hint="for example synthetic:1"
         ) from None
     phase, noise, time = chance.uniform(0, 6.28), 0.0, 1_700_000_000_000
     trades = []

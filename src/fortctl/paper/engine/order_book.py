@@ -1,15 +1,15 @@
-"""Orders against recorded trades. Pure.
+"""One symbol's order book: resting orders, stop orders, and the levels derived from recorded trades. Pure.
 
-Resting orders fill from recorded trades under one of three models, never from thin air: a trade's quantity is shared
-among the orders that it reaches, best price first, then oldest.
+A resting order fills only from recorded trades: a trade's quantity is shared among the orders that it reaches, best
+price first, then oldest. The fill model says which orders a trade reaches:
 
-- ``touch``: a trade at the order's price or beyond it;
-- ``through``: only a trade beyond the order's price (default: nobody knows our place in the queue);
-- ``queue``: a trade beyond it, or what trades at it once the quantity that stood ahead of the order is gone.
+- ``touch``: those whose price it reaches or passes;
+- ``through``: those whose price it passes (default: an order's rank in Binance's queue is unknown);
+- ``queue``: those whose price it passes, and those at its price once the quantity ahead of them has traded.
 
-Takers walk a book derived from the recording: the last trades of each side give the levels, one tick apart from the
-last price on that side, each with the quantity of one recorded trade, until it is consumed. Where a resting order of
-the paper exchange is better than a level, or as good, it is taken first.
+Takers walk a book that is derived from the recording: the last trade of each side gives the best price, and each
+earlier one a level a tick further, with that trade's quantity until takers have consumed it. A resting order of the
+paper exchange matches before a level of the same or a worse price.
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ Levels = list[tuple[Decimal, Decimal]]
 
 @dataclass(frozen=True, slots=True)
 class Match:
-    """One execution that the market allows.
+    """One possible execution.
 
     Attributes:
-        order: who trades.
+        order: the order that executes.
         against: the resting order on the other side, or None for the recorded market.
     """
 
@@ -61,18 +61,18 @@ class OrderBook:
     ask_sizes: deque[Decimal] = field(default_factory=lambda: deque(maxlen=DEPTH))
     update_id: int = 0
     next_rank: int = 1
-    # takers have consumed of it
+    # takers have consumed some of the derived levels
     consumed: bool = False
-    # orders whose place in the queue or trail has moved, which no event tells
+    # orders whose queue or trail has moved, which no event reports
     moved: set[int] = field(default_factory=set)
-    # the resting orders as they match: buyers, sellers
+    # the resting orders in the order in which they match
     bids: BookSide = field(default_factory=lambda: BookSide(True))
     offers: BookSide = field(default_factory=lambda: BookSide(False))
-    # account → its orders that rest or wait
+    # account → its resting and waiting orders
     by_account: dict[str, dict[int, PaperOrder]] = field(default_factory=dict)
 
     def record_trade(self, trade: Trade) -> None:
-        """Take a recorded trade into the derived book."""
+        """Update the derived book with a recorded trade."""
         self.last = trade
         self.update_id += 1
         tick = self.symbol.tick
@@ -86,22 +86,22 @@ class OrderBook:
             self.bid = min(self.bid, self.ask - tick) if self.bid else self.ask - tick
 
     def as_json(self) -> dict[str, Any]:
-        """Return what neither its orders nor the recorded trades tell again."""
+        """Return what cannot be restored from its orders and the recorded trades."""
         sizes = {"bids": list(self.bid_sizes), "asks": list(self.ask_sizes)} if self.consumed else {}
         return {"rank": self.next_rank, "update_id": self.update_id, **sizes}
 
     def restore(self, body: dict[str, Any]) -> None:
-        """Take back what :meth:`as_json` told, after the recorded trades were seen again."""
+        """Set what :meth:`as_json` returned, after the earlier trades have been recorded again."""
         self.next_rank, self.update_id = body["rank"], body["update_id"]
         if "bids" in body:
             self.consumed = True
             self.bid_sizes = deque(map(Decimal, body["bids"]), maxlen=DEPTH)
             self.ask_sizes = deque(map(Decimal, body["asks"]), maxlen=DEPTH)
 
-    # -- what shows ------------------------------------------------------------------------------------------------
+    # -- levels ------------------------------------------------------------------------------------------------------
 
     def derived(self, side: str) -> Levels:
-        """Return (price, quantity) of the recorded market's side (``bids`` or ``asks``), best first."""
+        """Return the derived levels (price, quantity) of a side (``bids`` or ``asks``), best first."""
         if side == "asks":
             levels = [(self.ask + self.symbol.tick * n, size) for n, size in enumerate(self.ask_sizes)]
         else:
@@ -109,7 +109,7 @@ class OrderBook:
         return [(price, size) for price, size in levels if size > 0 and price > 0]
 
     def levels(self, side: str) -> Levels:
-        """Return the book as everybody sees it: the derived levels, and resting orders that do not cross them."""
+        """Return the public book: the derived levels, and resting orders that do not cross them."""
         derived = self.derived(side)
         buying = side == "bids"
         mine = [order for order in self.resting.values() if (order.side == "BUY") == buying]
@@ -124,16 +124,16 @@ class OrderBook:
         return sorted(sizes.items(), reverse=buying)
 
     def best(self) -> tuple[tuple[Decimal, Decimal], tuple[Decimal, Decimal]]:
-        """Return the best bid and the best ask, (0, 0) for a side that is empty."""
+        """Return the best bid and the best ask; (0, 0) for an empty side."""
         bids, asks = self.levels("bids"), self.levels("asks")
         return (bids or [(ZERO, ZERO)])[0], (asks or [(ZERO, ZERO)])[0]
 
-    # -- recorded trades -------------------------------------------------------------------------------------------
+    # -- recorded trades ---------------------------------------------------------------------------------------------
 
     def match(self, trade: Trade) -> Iterator[Match]:
-        """Yield what a recorded trade fills of the resting orders; at most its quantity in all.
+        """Yield the executions of resting orders by a recorded trade, at most its quantity in all.
 
-        The caller books each match before it takes the next.
+        The caller must book each match before it asks for the next.
         """
         left = trade.quantity
         queue = self._reached(trade)
@@ -153,7 +153,7 @@ class OrderBook:
                 continue
             left -= quantity
             yield Match(order, order.price, quantity, maker=True)
-            if self._shows_next_part(order):
+            if self._show_next_part(order):
                 place = next((n for n, other_order in enumerate(queue) if other_order.price != order.price), len(queue))
                 queue.insert(place, order)
 
@@ -162,8 +162,8 @@ class OrderBook:
         reached = [*self.bids.until(price, including=at_price), *self.offers.until(price, including=at_price)]
         return deque(reached)
 
-    def _shows_next_part(self, order: PaperOrder) -> bool:
-        """Let an iceberg whose shown part is gone show the next, at the end of its price's queue."""
+    def _show_next_part(self, order: PaperOrder) -> bool:
+        """Let an iceberg whose visible part has executed show the next, behind the orders of its price."""
         if not order.iceberg or not order.open or order.shown > 0:
             return False
         order.shown = min(order.iceberg, order.left)
@@ -172,7 +172,7 @@ class OrderBook:
         return order.shown > 0
 
     def rest(self, order: PaperOrder) -> None:
-        """Put an order on the book; under ``queue`` it stands behind what shows at its price."""
+        """Enter an order; under ``queue`` it stands behind the quantity at its price."""
         if self.model == "queue":
             levels = self.derived("bids" if order.side == "BUY" else "asks")
             order.queue_ahead = sum((size for price, size in levels if price == order.price), ZERO)
@@ -183,7 +183,7 @@ class OrderBook:
         self.update_id += 1
 
     def add(self, order: PaperOrder) -> None:
-        """Take an open order in, where its status says: among those that rest or those that wait for their trigger."""
+        """Add an open order to the waiting orders if it waits for its stop price, else to the resting ones."""
         if order.waits:
             self.waiting[order.id] = order
         else:
@@ -195,6 +195,7 @@ class OrderBook:
         return self.bids if order.side == "BUY" else self.offers
 
     def remove(self, order: PaperOrder) -> None:
+        """Remove an order that has ended or triggered."""
         if self.resting.pop(order.id, None) is not None:
             self._side(order).remove(order.id)
             self.update_id += 1
@@ -203,17 +204,18 @@ class OrderBook:
         if mine is not None and mine.pop(order.id, None) is not None and not mine:
             del self.by_account[order.account]
 
-    # -- takers ----------------------------------------------------------------------------------------------------
+    # -- takers ------------------------------------------------------------------------------------------------------
 
     def opposite(self, order: PaperOrder) -> list[PaperOrder]:
-        """Return the resting orders that an order could match, in the order in which it would."""
+        """Return the resting orders that an order can match, in the order of matching."""
         other = self.offers if order.side == "BUY" else self.bids
         return list(other) if order.takes_any_price else other.until(order.price)
 
     def take(self, order: PaperOrder) -> Iterator[Match]:
-        """Yield what an order takes at once; the caller books each match before it takes the next.
+        """Yield the executions of an order that takes liquidity now.
 
-        A match against a resting order of the same account comes out too: self-trade prevention is the caller's.
+        The caller must book each match before it asks for the next, and prevent self-trades: matches with resting
+        orders of the same account are yielded too.
         """
         buying = order.side == "BUY"
         sizes = self.ask_sizes if buying else self.bid_sizes
@@ -232,7 +234,7 @@ class OrderBook:
                 if quantity <= 0:
                     return
                 yield Match(order, resting.price, quantity, maker=False, against=resting)
-                self._shows_next_part(resting)
+                self._show_next_part(resting)
             elif shown:
                 quantity = min(sizes[number], self.fillable(order, price))
                 if quantity <= 0:
@@ -247,14 +249,14 @@ class OrderBook:
                 return
 
     def fillable(self, order: PaperOrder, price: Decimal) -> Decimal:
-        """Return how much of an order is still to be had at a price."""
+        """Return how much of an order can still execute at a price."""
         if order.quote_quantity:
             affordable = (order.quote_quantity - order.quote_executed) / price
             return affordable // self.symbol.step * self.symbol.step
         return order.left
 
     def cost(self, order: PaperOrder) -> Decimal:
-        """Return what a market order would give: quote asset for a buy, base asset for a sell by quote amount."""
+        """Return what a market order would cost: quote asset for a buy, base asset for a sell by quote amount."""
         buying = order.side == "BUY"
         total, quantity, worth = ZERO, order.left, order.quote_quantity
         resting: Levels = [(other_order.price, other_order.left) for other_order in self.opposite(order)]
@@ -275,7 +277,7 @@ class OrderBook:
         return (self.offers if buying else self.bids).best(price) is not None
 
     def takeable(self, order: PaperOrder) -> Decimal:
-        """Return how much of an order could be filled now (for FOK)."""
+        """Return how much of an order can execute now (for FOK)."""
         buying = order.side == "BUY"
         total = sum((other_order.left for other_order in self.opposite(order)), ZERO)
         for price, size in self.derived("asks" if buying else "bids"):
@@ -284,26 +286,26 @@ class OrderBook:
             total += size
         return total
 
-    # -- triggers --------------------------------------------------------------------------------------------------
+    # -- triggers ----------------------------------------------------------------------------------------------------
 
     def triggered(self, price: Decimal, now: int) -> list[PaperOrder]:
-        """Return the waiting orders that a last price fires, oldest first; trailing ones follow the price first."""
-        fired = []
+        """Return the waiting orders that a last price triggers, oldest first; trailing orders follow the price."""
+        triggered = []
         for order in list(self.waiting.values()):
             before = order.extreme, order.trailing_time
-            if fires(order, price, now):
-                fired.append(order)
+            if is_triggered(order, price, now):
+                triggered.append(order)
             elif (order.extreme, order.trailing_time) != before:
                 self.moved.add(order.id)
-        return fired
+        return triggered
 
 
-def fires(order: PaperOrder, price: Decimal, now: int) -> bool:
-    """Return whether a last price fires a stop order (faqs/trailing-stop-faq.md).
+def is_triggered(order: PaperOrder, price: Decimal, now: int) -> bool:
+    """Return whether a last price triggers a stop order (faqs/trailing-stop-faq.md).
 
-    Without a trailing delta: the price reaches the stop price. With one: once the stop price is reached (or at once,
-    where there is none) a sell follows the highest price and fires on a fall by the delta, a buy the lowest and fires
-    on a rise; the delta is in basis points.
+    Without a trailing delta, the price must reach the stop price. With one, the order trails once the stop price is
+    reached (at once if there is none): a sell follows the highest price and triggers on a fall by the delta, a buy
+    follows the lowest and triggers on a rise; the delta is in basis points.
     """
     reached = price >= order.stop_price if order.rises else price <= order.stop_price
     if order.trailing_delta is None:

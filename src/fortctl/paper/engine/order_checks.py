@@ -1,6 +1,6 @@
-"""What an order must pass before it is taken in: the symbol's filters, then the matching engine's own checks.
+"""The checks of a new order: the symbol's filters, then those of the matching engine (filters.md, errors.md).
 
-Source: filters.md, errors.md. No I/O, no clock.
+Each function raises :class:`errors.BinanceError` and changes nothing. No I/O, no clock.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from fortctl.paper.engine.trade_history import AVERAGE_MINUTES
 
 
 def check_filters(state: ExchangeState, order: PaperOrder) -> None:
-    """Refuse what breaks a filter or finds no book (-1013)."""
+    """Refuse an order that breaks a filter (-1013), or that has no price to be checked against."""
     symbol, book = state.symbols[order.symbol], state.books[order.symbol]
     quantity = order.quantity
     if order.quote_quantity:
@@ -42,12 +42,12 @@ def check_filters(state: ExchangeState, order: PaperOrder) -> None:
     )
     check(symbol.filters, candidate, count_orders(order, book))
     if limit_price is not None and not limit_price:
-        # Where the symbol's lowest price is 0, the filter is off (filters.md).
+        # PRICE_FILTER allows it if the symbol's minimum price is 0 (filters.md).
         raise errors.new_order_refused("Price * QTY is zero or less.")
 
 
 def average_price(state: ExchangeState, order: PaperOrder, minutes: int) -> Decimal:
-    """Return the average price over a filter's minutes; the last price at 0, or where nothing traded in them."""
+    """Return the average price over a filter's minutes; the last price for 0, or if nothing traded in them."""
     average = state.history[order.symbol].average(order.time, minutes) if minutes else None
     if average is not None:
         return average
@@ -72,11 +72,11 @@ def _position(state: ExchangeState, account: str, base: str, book: OrderBook) ->
     return holder.free.get(base, ZERO) + holder.locked.get(base, ZERO) + sum(buys, ZERO)
 
 
-# -- the matching engine's own checks --------------------------------------------------------------------------
+# -- the checks of the matching engine ---------------------------------------------------------------------------------
 
 
 def check_order(state: ExchangeState, order: PaperOrder) -> None:
-    """Refuse what Binance's matching engine would refuse: closed, duplicate, maker, trigger, funds."""
+    """Refuse an order as the matching engine does: market closed, duplicate id, would match, would trigger, funds."""
     account, book = state.accounts[order.account], state.books[order.symbol]
     if not book.symbol.trading:
         raise errors.CLOSED
@@ -90,13 +90,14 @@ def check_order(state: ExchangeState, order: PaperOrder) -> None:
 
 
 def check_client_id(state: ExchangeState, order: PaperOrder) -> None:
+    """Refuse a client order id that an open order of the account and symbol has."""
     previous = state.by_client_id.get((order.account, order.symbol, order.client_order_id))
     if previous is not None and state.orders[previous].status in ("NEW", "PARTIALLY_FILLED", "PENDING_NEW"):
         raise errors.DUPLICATE
 
 
 def check_placing(state: ExchangeState, order: PaperOrder) -> None:
-    """Refuse a maker order that would take, and a stop order that would trigger at once."""
+    """Refuse a LIMIT_MAKER order that would match, and a stop order that would trigger at once."""
     book = state.books[order.symbol]
     if order.type == "LIMIT_MAKER" and book.would_take(order.side, order.price):
         raise errors.WOULD_TAKE

@@ -1,6 +1,6 @@
 """Order lists: OCO, OTO, OTOCO (rest-api.md, "Order lists"). No I/O, no clock.
 
-The two orders of an OCO share what they lock: one of them holds it, and hands it over when the other executes.
+The two orders of an OCO pair lock funds once: one order holds them, and passes them on when the other executes.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ LIMITS = ("LIMIT_MAKER", "LIMIT")
 
 
 def check_pair(above: PaperOrder, below: PaperOrder, last_price: Any) -> None:
-    """Refuse a pair that is no OCO (errors.md, -1158 to -1199), or whose prices do not embrace the last price."""
+    """Refuse a pair that is not an OCO (errors.md, -1158 to -1199), or whose prices do not enclose the last price."""
     kinds = (above.type, below.type)
     if any(kind in ("LIMIT", "MARKET") for kind in kinds):
         raise errors.BinanceError(-1158, "Order type not supported in OCO.")
@@ -71,6 +71,7 @@ class OrderLists:
         self._due: list[OrderList] = []
 
     def open_count(self, account: str, symbol: str) -> int:
+        """Return how many lists of an account are open."""
         return sum(
             1
             for number in self._state.open_lists
@@ -78,13 +79,13 @@ class OrderLists:
         )
 
     def place(self, kind: str, client_id: str, orders: list[PaperOrder], now: int) -> OrderList:
-        """Take a list in.
+        """Check and place a list.
 
         Args:
             kind: ``OCO`` (above, below), ``OTO`` (working, pending) or ``OTOCO`` (working, above, below).
 
         Raises:
-            Refusal: what is wrong with one of its orders, or with the list.
+            BinanceError: one of its orders, or the list, is refused.
         """
         state, actions = self._state, self._actions
         first = orders[0]
@@ -122,8 +123,8 @@ class OrderLists:
         state.lists[number] = order_list
         state.list_by_client_id[first.account, client_id] = number
         state.open_lists[number] = None
-        self._changed(order_list)
-        self._tell(order_list, now)
+        self._mark(order_list)
+        self._report(order_list, now)
         if kind == "OCO":
             self._start_pair(orders[0], orders[1], now)
         else:
@@ -144,7 +145,7 @@ class OrderLists:
                 raise errors.WOULD_TAKE
 
     def _start_pair(self, above: PaperOrder, below: PaperOrder, now: int) -> None:
-        """Put both orders to work; the one that needs more holds for both."""
+        """Start both orders; the one that needs more funds holds them for both."""
         holder = max((above, below), key=lambda order: required_funds(self._state, order)[1])
         for order in sorted((above, below), key=lambda order: order is not holder):
             if order.status in ("NEW", "PENDING_NEW"):
@@ -161,8 +162,8 @@ class OrderLists:
             return None
         return self._state.orders[pair[1] if pair[0] == order.id else pair[0]]
 
-    def leg_executes(self, order: PaperOrder, now: int) -> None:
-        """One order of an OCO pair triggers or fills: the other is over, and what it held is this one's."""
+    def on_leg_executing(self, order: PaperOrder, now: int) -> None:
+        """End the partner of an order that triggers or fills, and pass on what the partner held."""
         partner = self._partner(order)
         if partner is None or not partner.open:
             return
@@ -175,8 +176,8 @@ class OrderLists:
         partner.expiry_reason = "OCO_TRIGGER"
         self._actions.end(partner, "EXPIRED", now)
 
-    def leg_done(self, order: PaperOrder, now: int) -> None:
-        """An order of a list has ended: begin the next phase, or end the list."""
+    def on_leg_ended(self, order: PaperOrder, now: int) -> None:
+        """Begin the list's next phase, or end the list, after one of its orders has ended."""
         order_list = self._state.lists[order.list_id]
         if not order_list.open:
             return
@@ -185,31 +186,31 @@ class OrderLists:
             if order.status == "FILLED":
                 self._due.append(order_list)
             else:
-                self._give_up(orders[1:], now)
+                self._expire_pending(orders[1:], now)
         partner = self._partner(order)
         if order.status == "EXPIRED_IN_MATCH" and partner is not None and partner.open:
-            # What one held for both is gone with it.
+            # The ended order held the funds of both.
             self._actions.end(partner, "EXPIRED", now)
-        self._finish_if_over(order_list, now)
+        self._finish_if_ended(order_list, now)
 
-    def _finish_if_over(self, order_list: OrderList, now: int) -> None:
+    def _finish_if_ended(self, order_list: OrderList, now: int) -> None:
         if order_list.open and all(
             not member.open and member.status != "PENDING_NEW" for member in self.orders(order_list)
         ):
             self._finish(order_list, now)
 
     def begin_phases(self, now: int) -> None:
-        """Begin the second phases that are due; what they fill may make others due."""
+        """Begin the second phases that are due; their fills may make others due."""
         while self._due:
             order_list = self._due.pop(0)
             self._second_phase(order_list, self.orders(order_list)[1:], now)
-            self._finish_if_over(order_list, now)
+            self._finish_if_ended(order_list, now)
 
     def _second_phase(self, order_list: OrderList, pending: list[PaperOrder], now: int) -> None:
-        """The working order is filled: the pending ones go to the book, or are rejected."""
+        """Start the pending orders after the working order has filled, or reject them."""
         order_list.status_type = "UPDATED"
-        self._changed(order_list)
-        self._tell(order_list, now)
+        self._mark(order_list)
+        self._report(order_list, now)
         try:
             if len(pending) == 2:
                 self._check_oco(pending[0], pending[1])
@@ -236,14 +237,14 @@ class OrderLists:
         else:
             self._actions.start(pending[0], now)
 
-    def _give_up(self, pending: list[PaperOrder], now: int) -> None:
+    def _expire_pending(self, pending: list[PaperOrder], now: int) -> None:
         for order in pending:
             if order.status == "PENDING_NEW":
                 order.expiry_reason = "OTO_PHASE_ONE_EXPIRED"
                 self._actions.end(order, "EXPIRED", now)
 
     def cancel_rest(self, order: PaperOrder, now: int) -> None:
-        """One order was cancelled: Binance cancels the whole list."""
+        """Cancel the other orders of a cancelled order's list, as Binance does."""
         order_list = self._state.lists[order.list_id]
         for member in self.orders(order_list):
             if member.open or member.status == "PENDING_NEW":
@@ -252,7 +253,7 @@ class OrderLists:
             self._finish(order_list, now)
 
     def cancel(self, order_list: OrderList, now: int) -> list[PaperOrder]:
-        """Cancel a list; return the orders that this ended. Raises :class:`errors.BinanceError`."""
+        """Cancel a list; return its orders. Raises :class:`errors.BinanceError`."""
         live = [member for member in self.orders(order_list) if member.open or member.status == "PENDING_NEW"]
         if not order_list.open or not live:
             raise errors.UNKNOWN_ORDER
@@ -265,12 +266,12 @@ class OrderLists:
     def _finish(self, order_list: OrderList, now: int) -> None:
         order_list.status_type = order_list.order_status = "ALL_DONE"
         self._state.open_lists.pop(order_list.id, None)
-        self._changed(order_list)
-        self._tell(order_list, now)
+        self._mark(order_list)
+        self._report(order_list, now)
 
-    def _changed(self, order_list: OrderList) -> None:
+    def _mark(self, order_list: OrderList) -> None:
         self._state.changed.add(("list", str(order_list.id)))
 
-    def _tell(self, order_list: OrderList, now: int) -> None:
+    def _report(self, order_list: OrderList, now: int) -> None:
         names = [(member.id, member.client_order_id) for member in self.orders(order_list)]
         self._reports.report_list(order_list.account, user_events.list_status(order_list, names, now))

@@ -1,4 +1,7 @@
-"""What happens to orders: taken in, executed, triggered, ended. No I/O, no clock.
+"""The life of single orders: placed, executed, triggered, cancelled, expired. No I/O, no clock.
+
+A command runs to its end before the next one. It marks and reports each change as it happens, and ends with
+:meth:`OrderManager.flush`: the second phases of order lists, and one position event for each account.
 
 Sources: rest-api.md, faqs/trailing-stop-faq.md.
 """
@@ -43,10 +46,10 @@ class OrderManager:
         self.reports = OrderReports(state, listeners)
         self.lists = OrderLists(state, self.reports, self)
 
-    # -- placing -------------------------------------------------------------------------------------------------------
+    # -- placing -----------------------------------------------------------------------------------------------------
 
     def place(self, order: PaperOrder, now: int) -> list[Row]:
-        """Take an order in; return its fills. Raises :class:`errors.BinanceError`."""
+        """Check and place an order; return its fills (rows of ``myTrades``). Raises :class:`errors.BinanceError`."""
         check_filters(self._state, order)
         check_order(self._state, order)
         self.register(order, now)
@@ -55,7 +58,7 @@ class OrderManager:
         return fills
 
     def register(self, order: PaperOrder, now: int) -> None:
-        """Give an order its number and its client order id."""
+        """Give an order its id and, if it has none, a client order id; index it."""
         state = self._state
         order.id, state.next_order = state.next_order, state.next_order + 1
         if not order.client_order_id:
@@ -65,7 +68,7 @@ class OrderManager:
         state.changed.add(("order", str(order.id)))
 
     def start(self, order: PaperOrder, now: int, *, hold: bool = True) -> list[Row]:
-        """Lock what an order needs and let it work; return its fills."""
+        """Lock what an order needs (unless another order of its list holds it) and let it work; return its fills."""
         state, book = self._state, self._state.books[order.symbol]
         order.status = "NEW"
         if hold and order.type != "MARKET":
@@ -84,7 +87,7 @@ class OrderManager:
         return self._work(order, now)
 
     def _work(self, order: PaperOrder, now: int) -> list[Row]:
-        """Let an order take what it can, and rest or end."""
+        """Let an order take what it can; then it rests or ends."""
         book = self._state.books[order.symbol]
         if order.time_in_force == "FOK" and not order.takes_any_price and book.takeable(order) < order.quantity:
             order.expiry_reason = "UNFILLED_FOK_ORDER_EXPIRED"
@@ -95,7 +98,7 @@ class OrderManager:
             return fills
         if order.takes_any_price or order.time_in_force in ("IOC", "FOK"):
             if order.quote_quantity:
-                # The quantity of an order by quote amount is what it bought or sold.
+                # The quantity of an order by quote amount is the executed quantity.
                 order.quantity = order.executed
             if order.executed > 0 and order.left <= 0:
                 self.end(order, "FILLED", now)
@@ -120,10 +123,10 @@ class OrderManager:
             fills.append(row)
         return fills
 
-    # -- executions ------------------------------------------------------------------------------------------------
+    # -- executions --------------------------------------------------------------------------------------------------
 
     def execute(self, match: Match, now: int) -> Row | None:
-        """Book one execution, on both sides where the other is a paper order too; None when it cannot be paid."""
+        """Book one execution, on both sides if the other side is a paper order; None if the taker cannot pay it."""
         state, order = self._state, match.order
         if order.takes_any_price:
             gives = match.quantity * (match.price if order.side == "BUY" else 1)
@@ -137,10 +140,10 @@ class OrderManager:
     def _fill(
         self, order: PaperOrder, price: Decimal, quantity: Decimal, trade_id: int, now: int, *, maker: bool
     ) -> Row:
-        """Book one side: what changes hands, the commission, the events."""
+        """Book one side of an execution: the amounts, the commission, the events."""
         state = self._state
         if order.list_id != -1 and not order.executed:
-            self.lists.leg_executes(order, now)
+            self.lists.on_leg_executing(order, now)
         symbol, account = state.symbols[order.symbol], state.accounts[order.account]
         market = state.accounts[MARKET]
         quote, buying = price * quantity, order.side == "BUY"
@@ -191,11 +194,11 @@ class OrderManager:
         if first:
             self._listeners.on_first_fill(order.account, maker)
         if order.status == "FILLED" and order.list_id != -1:
-            self.lists.leg_done(order, now)
+            self.lists.on_leg_ended(order, now)
         return row
 
     def _commission(self, order: PaperOrder, gets: Decimal, asset: str, rate: Decimal) -> tuple[Decimal, str]:
-        """Return a commission and its asset: what is received, or BNB at a discount where the account wants that."""
+        """Return a commission and its asset: the received asset, or BNB at a discount if the account pays in BNB."""
         state = self._state
         commission = (gets * rate).quantize(_EIGHT, ROUND_DOWN)
         account = state.accounts[order.account]
@@ -207,10 +210,10 @@ class OrderManager:
                     return in_bnb, "BNB"
         return commission, asset
 
-    # -- triggers --------------------------------------------------------------------------------------------------
+    # -- triggers ----------------------------------------------------------------------------------------------------
 
     def trigger(self, symbol: str, now: int) -> None:
-        """Fire the stop orders that the last price reached (each fill may move the book, never the last price)."""
+        """Trigger the stop orders that the last price reached; their fills do not change the last price."""
         book = self._state.books[symbol]
         if book.last is None:
             return
@@ -219,16 +222,16 @@ class OrderManager:
                 continue
             book.remove(order)
             if order.list_id != -1:
-                self.lists.leg_executes(order, now)
+                self.lists.on_leg_executing(order, now)
             order.triggered, order.working_time, order.update_time = True, now, now
             self.reports.mark(order)
             self.reports.report(order, "NEW", now)
             self._work(order, now)
 
-    # -- ends ------------------------------------------------------------------------------------------------------
+    # -- ends --------------------------------------------------------------------------------------------------------
 
     def cancel(self, order: PaperOrder, now: int, cancel_id: str = "", restrictions: str = "") -> None:
-        """Cancel an open order, and the list that it belongs to. Raises :class:`errors.BinanceError`."""
+        """Cancel an open order and its list. Raises :class:`errors.BinanceError`."""
         if not order.open and order.status != "PENDING_NEW":
             raise errors.UNKNOWN_ORDER
         allowed = {"ONLY_NEW": "NEW", "ONLY_PARTIALLY_FILLED": "PARTIALLY_FILLED"}.get(restrictions)
@@ -249,7 +252,7 @@ class OrderManager:
         kind: str = "",
         prevented: Row | None = None,
     ) -> None:
-        """Take an order off the book and free what it locked."""
+        """End an order: remove it from the book, unlock what it held, report it."""
         state = self._state
         state.books[order.symbol].remove(order)
         if order.held:
@@ -260,7 +263,7 @@ class OrderManager:
         if status != "FILLED":
             self.reports.report(order, kind or status, now, cancel_id=cancel_id, prevented=prevented)
         if order.list_id != -1 and status != "CANCELED":
-            self.lists.leg_done(order, now)
+            self.lists.on_leg_ended(order, now)
 
     def flush(self, now: int) -> set[str]:
         """Begin the second phases that are due, then send the positions; return the accounts whose orders changed."""

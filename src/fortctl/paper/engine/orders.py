@@ -1,4 +1,4 @@
-"""Orders and order lists of the paper exchange, in Binance's words (enums.md). Pure."""
+"""Orders and order lists of the paper exchange, in Binance's terms (enums.md). Pure."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ class PaperOrder:
     """An order of the paper exchange.
 
     Attributes:
-        held: what is still locked for it, in its asset (base for SELL, quote for BUY).
-        shown: what an iceberg shows at present.
+        held: the amount still locked for it, in its asset (base for SELL, quote for BUY).
+        shown: the visible quantity of an iceberg.
         extreme: the best price since a trailing order began to trail, or 0.
-        working_time: when it came onto the book (ms), or -1.
-        rank: its place among orders of one price; an iceberg that shows its next part goes to the end.
-        triggered: a stop order whose trigger has fired.
+        working_time: when it entered the book (ms), or -1.
+        rank: its rank among orders of the same price; an iceberg gets a new rank with each visible part.
+        triggered: its stop price was reached.
         list_id: its order list, or -1.
     """
 
@@ -83,27 +83,27 @@ class PaperOrder:
 
     @property
     def takes_any_price(self) -> bool:
-        """It executes as a market order (now, or when it triggers)."""
+        """Whether it executes as a market order, now or when it triggers."""
         return self.type in MARKET_TYPES
 
     @property
     def waits(self) -> bool:
-        """It waits for its trigger."""
+        """Whether it waits for its stop price."""
         return self.stop and not self.triggered
 
     @property
     def rises(self) -> bool:
-        """Its trigger lies above the market: STOP_LOSS BUY, TAKE_PROFIT SELL."""
+        """Whether a rising price triggers it: STOP_LOSS BUY, TAKE_PROFIT SELL."""
         return self.type.startswith("STOP_LOSS") == (self.side == "BUY")
 
     def as_json(self) -> tuple[Any, ...]:
-        """Return its fields in their order; numbers stay decimals, and are written as texts."""
+        """Return its fields in their order; decimals are written as texts."""
         fields: tuple[Any, ...] = _FIELDS(self)
         return fields
 
     @classmethod
     def from_json(cls, body: list[Any] | dict[str, Any]) -> PaperOrder:
-        """Return the order that :meth:`as_json` told, or a file of before, which had names."""
+        """Return the order of :meth:`as_json`, or of an older state file, whose rows have names."""
         fields = body.items() if isinstance(body, dict) else zip(cls.__slots__, body, strict=False)
         values: dict[str, Any] = {name: Decimal(value) if name in _NUMBERS else value for name, value in fields}
         return cls(**values)

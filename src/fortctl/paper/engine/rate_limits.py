@@ -1,4 +1,4 @@
-"""Request weights and order counts (rest-api.md, "LIMITS"). Pure: the window's clock is handed in."""
+"""Request weights and order counts (rest-api.md, "LIMITS"). Pure: the time is an argument."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ SAPI_LIMIT = 180_000
 FIRST_BAN_S, LONGEST_BAN_S = 120, 259_200
 TOLERATED = 10
 MODES = ("real", "scaled", "off")
-# What a first fill gives back of the order counts (faqs/order_count_decrement.md has 1 and 5 as its sample).
+# By how much a first fill as taker or maker reduces the order counts (sample of faqs/order_count_decrement.md).
 GIVES_BACK = {False: 1, True: 5}
 
 
@@ -21,8 +21,8 @@ class Limits:
     """Counts in clock-aligned windows, per address and per account.
 
     Args:
-        mode: ``real``, ``scaled`` (windows run in market time) or ``off`` (counted, never refused).
-        speed: market seconds a real second, for ``scaled``.
+        mode: ``real``, ``scaled`` (windows run in market time) or ``off`` (count, never refuse).
+        speed: market seconds for each real second, for ``scaled``.
     """
 
     def __init__(self, mode: str, speed: float) -> None:
@@ -53,19 +53,19 @@ class Limits:
             for kind, interval, number, limit in rows
         ]
 
-    # -- weights ---------------------------------------------------------------------------------------------------
+    # -- weights -----------------------------------------------------------------------------------------------------
 
     def _window(self, now: float, seconds: float) -> int:
         return int(now * self._speed // seconds)
 
     def spend(self, address: str, weight: int, now: float, pool: str = "") -> int:
-        """Count a request's weight; return what is used of the window.
+        """Count a request's weight; return the weight used in the window.
 
         Args:
-            pool: whose count it is: the address's own, or that of ``/sapi``.
+            pool: which count: "" for the address's own, else a prefix for ``/sapi``.
 
         Raises:
-            Refusal: 429 over the limit, 418 for going on after that; ``retry_after`` is set on it.
+            RateLimitedError: 429 over the limit, 418 after ten more requests.
         """
         if self.mode != "off" and self._banned.get(address, 0) > now:
             raise self._ban(address, now)
@@ -88,7 +88,7 @@ class Limits:
         return used
 
     def refund(self, address: str, weight: int, now: float) -> int:
-        """Take the weight of a call that succeeded and is free back; return what is used."""
+        """Subtract the weight of a successful call that is free; return the weight used."""
         key = (address, self._window(now, 60))
         self._weight[key] = max(0, self._weight[key] - weight)
         return self._weight[key]
@@ -97,7 +97,7 @@ class Limits:
         return self._weight.get((address, self._window(now, 60)), 0)
 
     def connect(self, address: str, now: float) -> None:
-        """Count a WebSocket connection: 300 in 5 minutes an address. Raises :class:`RateLimitedError`."""
+        """Count a WebSocket connection. Raises :class:`RateLimitedError` beyond 300 in 5 minutes for an address."""
         if self.mode == "off":
             return
         window = self._window(now, 300)
@@ -106,7 +106,7 @@ class Limits:
         if self._connections[address, window] > CONNECTIONS_5M:
             raise _limited(-1003, "Too many requests queued.", 429, 300 / self._speed)
 
-    # -- order counts ----------------------------------------------------------------------------------------------
+    # -- order counts ------------------------------------------------------------------------------------------------
 
     def _order_keys(self, account: str, now: float) -> tuple[tuple[str, str, int], tuple[str, str, int]]:
         return (account, "10s", self._window(now, 10)), (account, "1d", self._window(now, 86_400))
@@ -125,7 +125,7 @@ class Limits:
             self._orders = defaultdict(int, {key: self._orders[key] for key in keys})
 
     def give_back(self, account: str, maker: bool, now: float) -> None:
-        """An order's first fill gives some of the unfilled-order count back."""
+        """Reduce an account's order counts by what an order's first fill gives back."""
         for key in self._order_keys(account, now):
             if key in self._orders:
                 self._orders[key] = max(0, self._orders[key] - GIVES_BACK[maker])
@@ -146,7 +146,7 @@ class Limits:
 
 
 def ban_text(until: int) -> str:
-    """Return what a banned address is told; ``until`` in ms (errors.md, -1003)."""
+    """Return the text of a ban; ``until`` in ms (errors.md, -1003)."""
     return (
         f"Way too much request weight used; IP banned until {until}."
         " Please use WebSocket Streams for live updates to avoid bans."
@@ -154,7 +154,7 @@ def ban_text(until: int) -> str:
 
 
 class RateLimitedError(BinanceError):
-    """A refusal that says when to come back (seconds)."""
+    """A refusal with the seconds after which to retry."""
 
     retry_after: int = 1
 

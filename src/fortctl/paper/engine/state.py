@@ -83,7 +83,7 @@ class ExchangeState:
         self.changed: set[tuple[str, str]] = set()
         self.saved_books: dict[str, Row] = {}
 
-    # -- accounts and keys -----------------------------------------------------------------------------------------
+    # -- accounts and keys -------------------------------------------------------------------------------------------
 
     def account(self, name: str) -> Account:
         """Return a client's account. Raises ``NotFoundError``."""
@@ -99,7 +99,7 @@ class ExchangeState:
             raise NotFoundError(f"there is no paper key {name}", hint="see 'fortctl paper keys list'")
         return key
 
-    # -- orders ----------------------------------------------------------------------------------------------------
+    # -- orders ------------------------------------------------------------------------------------------------------
 
     def add_order(self, order: PaperOrder) -> None:
         """Index an order by its id, its symbol and its client order id."""
@@ -126,7 +126,7 @@ class ExchangeState:
                 orders += [order for i in order_list.orders if (order := self.orders[i]).status == "PENDING_NEW"]
         return sorted(orders, key=lambda order: order.id)
 
-    # -- prices ----------------------------------------------------------------------------------------------------
+    # -- prices ------------------------------------------------------------------------------------------------------
 
     def last_price(self, symbol: str) -> Decimal:
         """Return a symbol's last price, or 0 before its first trade."""

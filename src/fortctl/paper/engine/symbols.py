@@ -1,4 +1,4 @@
-"""A symbol of the paper exchange: its assets, filters, flags and commissions, as ``exchangeInfo`` tells them. Pure."""
+"""A symbol of the paper exchange: its assets, filters, flags and commissions, as ``exchangeInfo`` states them. Pure."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Symbol:
     """One symbol; tick and step are the finest decimals seen in its recording.
 
     Attributes:
-        filters: as ``exchangeInfo`` shows them, by type; what is told is what is checked.
+        filters: the filters of ``exchangeInfo``, by type; orders are checked against them.
         status: one of :data:`STATUSES`.
         flags: the booleans of ``exchangeInfo``.
         maker, taker: commission rates.
@@ -61,8 +61,8 @@ class Symbol:
         return self.status == "TRADING"
 
     def info(self, *, permission_sets: bool = True) -> dict[str, Any]:
-        """Return the symbol as ``exchangeInfo`` tells it (rest-api.md)."""
-        shown: dict[str, Any] = {
+        """Return the symbol's entry of ``exchangeInfo`` (rest-api.md)."""
+        return {
             "symbol": self.name,
             "status": self.status,
             "baseAsset": self.base,
@@ -80,19 +80,20 @@ class Symbol:
             "defaultSelfTradePreventionMode": self.stp_default,
             "allowedSelfTradePreventionModes": list(self.stp_modes),
         }
-        return shown
 
     def edit(self, changes: dict[str, Any]) -> None:
         """Change status, commissions, a flag, the STP default, or a filter's field (``LOT_SIZE.stepSize``).
 
         Raises:
-            BadInputError: no such setting, or not a value for it.
+            BadInputError: there is no such setting, or it cannot have this value.
         """
         for name, value in changes.items():
             try:
                 self._edit(name, str(value))
             except (ValueError, ArithmeticError, KeyError):
-                raise BadInputError(f"{name} cannot be {value!s:.40}", hint="see docs/paper-exchange.md") from None
+                raise BadInputError(
+                    f"{name} cannot be set to {value!s:.40}", hint="see docs/paper-exchange.md"
+                ) from None
 
     def _edit(self, name: str, value: str) -> None:
         kind, _, part = name.partition(".")
@@ -124,7 +125,7 @@ class Symbol:
             raise KeyError(name)
 
     def as_json(self) -> dict[str, Any]:
-        """Return what :meth:`edit` may have changed."""
+        """Return what :meth:`edit` can change."""
         return {
             "status": self.status,
             "maker": str(self.maker),
@@ -135,6 +136,7 @@ class Symbol:
         }
 
     def restore(self, body: dict[str, Any]) -> None:
+        """Set what :meth:`as_json` returned."""
         self.status, self.stp_default = body["status"], body["stp_default"]
         self.maker, self.taker = Decimal(body["maker"]), Decimal(body["taker"])
         self.flags, self.filters = body["flags"], body["filters"]

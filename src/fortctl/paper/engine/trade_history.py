@@ -1,6 +1,6 @@
-"""What traded, as the market calls and streams tell it: trades, aggregates, candles, averages. Pure.
+"""One symbol's trade history: trades, aggregates, candles, averages, for market calls and streams. Pure.
 
-Everything is derived from the recorded trades when it is asked for; a trade that nobody asks about costs an append.
+Aggregates, candles and averages are derived when they are read; recording a trade costs an append.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _FIRST_MONDAY_MS = 4 * DAY_MS
 
 @dataclass(slots=True)
 class Candle:
-    """One candle; ``volume`` in base, ``quote`` in quote asset, ``taker_*`` what takers bought of it."""
+    """One candle; ``volume`` in base asset, ``quote`` in quote asset, ``taker_*`` the part that takers bought."""
 
     open_time: int
     close_time: int
@@ -53,7 +53,7 @@ class Candle:
     last_id: int
 
     def absorb(self, later: Candle) -> None:
-        """Take the next candle in."""
+        """Extend this candle by the next one."""
         self.high, self.low, self.close = max(self.high, later.high), min(self.low, later.low), later.close
         self.volume, self.quote, self.count = (
             *(self.volume + later.volume, self.quote + later.quote),
@@ -70,7 +70,7 @@ class Candle:
 
 
 def candle_bounds(time: int, interval: str, offset: int = 0) -> tuple[int, int]:
-    """Return open and close time (ms) of the candle that a time falls into; ``offset`` is the zone's, in ms."""
+    """Return open and close time (ms) of the candle that contains a time; ``offset`` is the time zone's (ms)."""
     local = time + offset
     if interval == "1M":
         day = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=local)
@@ -86,7 +86,7 @@ def candle_bounds(time: int, interval: str, offset: int = 0) -> tuple[int, int]:
 
 
 class _Candles:
-    """Candles of one width, built trade by trade."""
+    """Candles of one width (ms), built trade by trade."""
 
     def __init__(self, width: int, kept: int | None) -> None:
         self.width = width
@@ -99,7 +99,7 @@ class _Candles:
         price, size = trade.price, trade.quantity
         worth = price * size
         bought, bought_worth = (ZERO, ZERO) if trade.buyer_is_maker else (size, worth)
-        # A clock that was set back (a fault) does not tear the order of the candles.
+        # Candles stay in order even if the clock was set back (a fault).
         if self.opens and opens <= self.opens[-1]:
             row = self.rows[-1]
             row.high, row.low, row.close = max(row.high, price), min(row.low, price), price
@@ -133,7 +133,7 @@ class Aggregate:
 
 
 class TradeHistory:
-    """One symbol's trades, oldest first, with the times (ms) at which clients saw them."""
+    """One symbol's trades, oldest first, with the times (ms) at which they happened for clients."""
 
     def __init__(self) -> None:
         self._trades: list[Trade] = []
@@ -149,7 +149,7 @@ class TradeHistory:
         self._volume = self._worth = ZERO
 
     def add(self, trade: Trade, time: int) -> int:
-        """Take a trade in; return its id, which only rises (also where a recording begins again)."""
+        """Add a trade; return its id, which only rises, even when a recording begins again."""
         number = trade.id
         if self._ids and number <= self._ids[-1]:
             number = self._ids[-1] + 1
@@ -179,7 +179,7 @@ class TradeHistory:
     def __len__(self) -> int:
         return len(self._trades)
 
-    # -- trades ----------------------------------------------------------------------------------------------------
+    # -- trades ------------------------------------------------------------------------------------------------------
 
     def row(self, index: int) -> tuple[int, int, Trade]:
         """Return (id, time, trade) at an index."""
@@ -192,12 +192,12 @@ class TradeHistory:
         begin = bisect_left(self._ids, first)
         return [self.row(index) for index in range(begin, min(begin + count, len(self)))]
 
-    # -- aggregates ------------------------------------------------------------------------------------------------
+    # -- aggregates --------------------------------------------------------------------------------------------------
 
     def aggregates(
         self, count: int, *, first: int | None = None, start: int | None = None, end: int | None = None
     ) -> list[Aggregate]:
-        """Return aggregates: from an id on, in a span of time (both inclusive), or the last ones."""
+        """Return aggregates from an id on, in a span of time (ms, inclusive), or the last ones."""
         self._build_aggregates()
         rows = self._aggregates
         if first is not None:
@@ -233,12 +233,12 @@ class TradeHistory:
                 self._aggregate_times.append(time)
         self._aggregated = len(self)
 
-    # -- candles ---------------------------------------------------------------------------------------------------
+    # -- candles -----------------------------------------------------------------------------------------------------
 
     def candles(
         self, interval: str, count: int, *, start: int | None = None, end: int | None = None, offset: int = 0
     ) -> list[Candle]:
-        """Return candles by open time; an interval in which nothing traded has one that stands still.
+        """Return candles by open time; an interval without trades has a flat candle.
 
         Args:
             start, end: bounds of the open time (ms, inclusive). With ``start`` the first ``count`` are returned,
@@ -295,7 +295,7 @@ class TradeHistory:
         return candles
 
     def window(self, start: int, end: int) -> Candle | None:
-        """Return one candle over the minutes from ``start`` to ``end`` (ms), or None where nothing traded."""
+        """Return one candle over the minutes from ``start`` to ``end`` (ms), or None if nothing traded."""
         self._build_candles()
         whole: Candle | None = None
         for row in self._minutes.between(start, end):
@@ -318,13 +318,13 @@ class TradeHistory:
             self._minutes.add(trade, number, time)
         self._candled = len(self)
 
-    # -- averages --------------------------------------------------------------------------------------------------
+    # -- averages ----------------------------------------------------------------------------------------------------
 
     def average(self, now: int, minutes: int = AVERAGE_MINUTES) -> Decimal | None:
-        """Return the volume-weighted price of the last minutes, or None where nothing traded in them.
+        """Return the volume-weighted price of the last minutes, or None if nothing traded in them.
 
         Args:
-            minutes: five is what ``avgPrice`` tells and filters begin with; it is kept, any other is counted here.
+            minutes: the average of five, which ``avgPrice`` and filters use, is maintained; any other is computed.
         """
         if minutes == AVERAGE_MINUTES:
             self._average_to(now)

@@ -27,8 +27,8 @@ def execution_report(
 
     Args:
         kind: the execution type (``x``).
-        fill: the row of myTrades that it tells, for TRADE.
-        cancel_id: the cancel's own client order id; the order's own then stands in ``C``.
+        fill: the row of ``myTrades``, for TRADE.
+        cancel_id: the client order id of the cancel; ``C`` then has the order's own.
         prevented: the fields of a prevented match, for TRADE_PREVENTION.
     """
     event: dict[str, Any] = {
@@ -101,6 +101,7 @@ def list_status(order_list: OrderList, client_ids: Iterable[tuple[int, str]], no
 
 
 def position(account: Account, assets: Iterable[str], now: int) -> dict[str, Any]:
+    """Return an ``outboundAccountPosition`` of some assets."""
     return {
         "e": "outboundAccountPosition",
         "E": now,
@@ -113,4 +114,5 @@ def position(account: Account, assets: Iterable[str], now: int) -> dict[str, Any
 
 
 def balance_update(asset: str, change: str, now: int) -> dict[str, Any]:
+    """Return a ``balanceUpdate`` of a deposit or withdrawal."""
     return {"e": "balanceUpdate", "E": now, "a": asset, "d": change, "T": now}

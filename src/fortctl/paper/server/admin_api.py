@@ -1,4 +1,8 @@
-"""The paper exchange's own "Binance account page", for its shell commands: local, with its own token."""
+"""The admin API: what one does on Binance's account and API management pages, and control of the replay and the faults.
+
+The ``paper`` commands and the account page call it. It answers this machine only, and only with the token of
+``server.json``; pydantic checks each request.
+"""
 
 from __future__ import annotations
 
@@ -143,11 +147,11 @@ class Admin:
                 return _json({"ok": False, "error": BadInputError(stranger).as_json()}, 403)
             given = request.headers.get("X-Paper-Token", "")
             if not hmac.compare_digest(given.encode("utf-8", "surrogateescape"), self._server.token.encode()):
-                return _json({"ok": False, "error": BadInputError("wrong admin token").as_json()}, 403)
+                return _json({"ok": False, "error": BadInputError("the admin token is wrong").as_json()}, 403)
             try:
                 data = await handler(model.model_validate_json(await request.read()))
                 if kept:
-                    # Faults are no state: one of them is that the state cannot be written.
+                    # Faults are not stored: one of them makes the state file unwritable.
                     self._server.save(position=True)
                     await self._server.durable()
                 return _json({"ok": True, "data": data})
@@ -156,11 +160,11 @@ class Admin:
                 refusal = BadInputError(f"the request is malformed: {wrong}", hint="see 'fortctl paper --help'")
                 return _json({"ok": False, "error": refusal.as_json()}, 400)
             except (web.RequestPayloadError, HttpProcessingError):
-                return _json({"ok": False, "error": BadInputError("the body cannot be read").as_json()}, 400)
+                return _json({"ok": False, "error": BadInputError("the request's body cannot be read").as_json()}, 400)
             except BinanceError:
                 refusal = BadInputError(
-                    "the paper exchange cannot write its state: is the disk full?",
-                    hint="see 'fortctl paper fault list', then make room",
+                    "the paper exchange cannot write its state file",
+                    hint="check the disk, and 'fortctl paper fault list'",
                 )
                 return _json({"ok": False, "error": refusal.as_json()}, 500)
             except FortctlError as error:
@@ -168,7 +172,7 @@ class Admin:
 
         return handle
 
-    # -- accounts --------------------------------------------------------------------------------------------------
+    # -- accounts ----------------------------------------------------------------------------------------------------
 
     async def _create_account(self, request: NewAccount) -> Body:
         deposits = {asset: _amount(amount) for asset, amount in request.deposits.items()}
@@ -194,10 +198,10 @@ class Admin:
         self._server.engine.deposit(name, request.asset, _amount(request.amount), self._server.now())
         return {"account": name, "asset": request.asset, "amount": request.amount}
 
-    # -- keys ------------------------------------------------------------------------------------------------------
+    # -- keys --------------------------------------------------------------------------------------------------------
 
     async def _create_key(self, request: NewKey) -> Body:
-        """Make a key; the one answer that holds a secret, as Binance shows it once."""
+        """Create a key; only this answer contains its secret, as Binance shows it once."""
         ips = [str(ip) for ip in request.ips or ()]
         permissions = check_permissions(request.permissions, ips)
         now, api_key = self._server.now(), new_api_key()
@@ -224,16 +228,16 @@ class Admin:
         if request.expires_in is not None:
             key.trading_expires_at = self._server.now() + int(request.expires_in * 1000)
         self._server.engine.state.changed.add(("key", key.api_key))
-        return {"key": key.shown()}
+        return {"key": key.row()}
 
     async def _delete_key(self, request: Named) -> Body:
-        """Delete a key: it is refused from the next request on, and what it had opened is ended."""
-        return {"deleted": self._server.engine.delete_key(request.name).shown()}
+        """Delete a key: its next request is refused, and its open streams end."""
+        return {"deleted": self._server.engine.delete_key(request.name).row()}
 
     async def _list_keys(self, request: EmptyRequest) -> Body:
-        return {"keys": [key.shown() for key in self._server.engine.state.keys.values()]}
+        return {"keys": [key.row() for key in self._server.engine.state.keys.values()]}
 
-    # -- the market ------------------------------------------------------------------------------------------------
+    # -- the market --------------------------------------------------------------------------------------------------
 
     async def _market(self, request: MarketAction) -> Body:
         replay = self._server.replay
@@ -273,7 +277,7 @@ class Admin:
                 break
         return {"orders": rows}
 
-    # -- faults and requests ---------------------------------------------------------------------------------------
+    # -- faults and requests -----------------------------------------------------------------------------------------
 
     async def _set_fault(self, request: NewFault) -> Body:
         server = self._server
@@ -308,9 +312,9 @@ def _amount(value: Any) -> Decimal:
     try:
         amount = Decimal(str(value))
     except InvalidOperation:
-        raise BadInputError("an amount is a decimal number") from None
+        raise BadInputError("an amount must be a decimal number") from None
     if not amount.is_finite() or amount.copy_abs() > MOST_MONEY or amount != amount.quantize(Decimal("0.00000001")):
-        raise BadInputError("an amount has at most eight decimals, and is below 10^15")
+        raise BadInputError("an amount must have at most eight decimals and be below 10^15")
     return amount
 
 
@@ -325,7 +329,7 @@ def _make_pair(kind: str) -> tuple[str, str]:
     elif kind == "rsa":
         private = rsa.generate_private_key(public_exponent=65537, key_size=2048)
     else:
-        raise BadInputError("a key is hmac, ed25519 or rsa")
+        raise BadInputError("the type of a key must be hmac, ed25519 or rsa")
     pem = private.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
@@ -338,7 +342,7 @@ def _make_pair(kind: str) -> tuple[str, str]:
 def _check_public(kind: str, pem: str) -> str:
     public = read_public_key(pem)
     if public is None:
-        raise BadInputError("the public key is no PEM of an Ed25519 key, or of an RSA key of 2048 to 4096 bits")
+        raise BadInputError("the public key must be the PEM of an Ed25519 key, or of an RSA key of 2048 to 4096 bits")
     if public[0] != kind:
         raise BadInputError(f"the public key is not of type {kind}")
     return public[1]

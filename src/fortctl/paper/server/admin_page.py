@@ -1,4 +1,4 @@
-"""The paper exchange's account page for a browser: one document, its own token, this machine only."""
+"""The account page for a browser: one document that calls the admin API; served to this machine only."""
 
 from __future__ import annotations
 
@@ -14,25 +14,25 @@ LOCAL_NAMES = ("localhost",)
 
 
 def refuse_strangers(request: web.BaseRequest, host: str) -> str | None:
-    """Return why a request to the account page is refused, or None.
+    """Return why a request to the account page or the admin API is refused, or None.
 
-    Only this machine may ask, by a name or address of this machine (a foreign name that resolves here is a browser
-    led astray: DNS rebinding), and only from the page itself.
+    A request must come from this machine, name it by a local name or address (another name that resolves here is DNS
+    rebinding), and come from the page itself if a browser sends it.
 
     Args:
-        host: the address that is served.
+        host: the address that the server listens on.
     """
     peer = request.remote or ""
     if not _loopback(peer):
-        return "the account page is for this machine only"
+        return "the account page is available on this machine only"
     named = request.headers.get("Host", "")
     name = named.rsplit(":", 1)[0] if not named.endswith("]") else named
     name = name.strip("[]").lower()
     if name not in LOCAL_NAMES and name != host and not _loopback(name):
-        return "the account page is asked for by a foreign name"
+        return "the Host header does not name this machine"
     origin = request.headers.get("Origin")
     if origin is not None and origin.lower() != f"http://{named.lower()}":
-        return "the account page is asked for by a foreign page"
+        return "another web page sent this request"
     return None
 
 
@@ -44,10 +44,10 @@ def _loopback(text: str) -> bool:
 
 
 class AdminPage:
-    """Serves ``/``.
+    """Serves the account page at ``/``.
 
     Args:
-        host: the address that is served.
+        host: the address that the server listens on.
     """
 
     def __init__(self, host: str) -> None:

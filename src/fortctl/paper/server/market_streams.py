@@ -57,7 +57,7 @@ class Publisher:
         self._paced: dict[str, tuple[int, int]] = {}
         self._known: dict[str, tuple[str, str, str] | None] = {}
 
-    # -- with each trade -------------------------------------------------------------------------------------------
+    # -- with each trade ---------------------------------------------------------------------------------------------
 
     def publish_trade(self, symbol: str, trade: Trade, now: int) -> None:
         """Publish what a trade changes at once."""
@@ -117,7 +117,7 @@ class Publisher:
         }
         self._hub.publish(f"{symbol.lower()}@bookTicker", event)
 
-    # -- at their pace ---------------------------------------------------------------------------------------------
+    # -- at their pace -----------------------------------------------------------------------------------------------
 
     def tick(self, now: int) -> None:
         """Publish what is due; to be called every 100 ms."""
@@ -250,7 +250,7 @@ class Publisher:
         if rows:
             self._hub.publish(name, rows)
 
-    # -- candles ---------------------------------------------------------------------------------------------------
+    # -- candles -----------------------------------------------------------------------------------------------------
 
     def _publish_kline(self, name: str, symbol: str, interval: str, more: str, now: int) -> None:
         if interval not in INTERVALS or more not in ("", "+08:00"):
@@ -273,7 +273,7 @@ class Publisher:
             count, published, closed = current.count, now, over
         self._candles[name] = (current.open_time, count, published, closed)
 
-    # -- the book --------------------------------------------------------------------------------------------------
+    # -- the book ----------------------------------------------------------------------------------------------------
 
     def _sides(self, symbol: str) -> dict[str, dict[str, str]]:
         book = self._state.books[symbol]

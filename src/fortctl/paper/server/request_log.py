@@ -1,4 +1,4 @@
-"""The request log: the latest requests in memory, and every request in a file where one is named. No secret is in it."""
+"""The request log: the latest requests in memory, and all of them in a file if one is named; without secrets."""
 
 from __future__ import annotations
 

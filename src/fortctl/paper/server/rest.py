@@ -1,7 +1,7 @@
 """REST requests: parsing, authentication, headers, errors (rest-api.md).
 
-A request passes ``handle`` (the connection and the log), ``_with_fault``, ``answer`` (results and refusals), ``_answer``
-(weights and parameters) and ``_execute`` (authentication, the call).
+A request passes ``handle`` (the connection and the log), ``_with_fault``, ``answer`` (results and refusals),
+``_answer`` (weights and parameters) and ``_execute`` (authentication, the call).
 """
 
 from __future__ import annotations

@@ -114,7 +114,7 @@ class PaperServer:
             disk_full=disk_full,
         )
 
-    # -- time ------------------------------------------------------------------------------------------------------
+    # -- time --------------------------------------------------------------------------------------------------------
 
     def now(self) -> int:
         """Return the exchange's clock (ms)."""
@@ -125,7 +125,7 @@ class PaperServer:
         """Return the time of the limits' windows, which no clock fault moves (s since the epoch)."""
         return self.clock.now_ms() / 1000
 
-    # -- the market ------------------------------------------------------------------------------------------------
+    # -- the market --------------------------------------------------------------------------------------------------
 
     def apply_trade(self, symbol: str, trade: Trade, now: int) -> set[str]:
         """Let a recorded trade happen; return the accounts whose orders it changed."""
@@ -147,7 +147,7 @@ class PaperServer:
                 saved = self.clock.monotonic()
                 self.save(position=True)
 
-    # -- requests --------------------------------------------------------------------------------------------------
+    # -- requests ----------------------------------------------------------------------------------------------------
 
     def authenticate(
         self,
@@ -237,7 +237,7 @@ class PaperServer:
 
         return Context(self.engine, self.now(), key, self.limits.info(), counts, address, new_api_key)
 
-    # -- storage (with --state) ------------------------------------------------------------------------------------
+    # -- storage (with --state) --------------------------------------------------------------------------------------
 
     def save(self, *, position: bool = False) -> None:
         """Have what changed written with the next commit.
@@ -270,10 +270,10 @@ class PaperServer:
         else:
             self.state_writer.send_when_durable(account, event)
 
-    # -- serving ---------------------------------------------------------------------------------------------------
+    # -- serving -----------------------------------------------------------------------------------------------------
 
     def default_deposits(self) -> dict[str, Decimal]:
-        """Return the deposits of the account ``default`` (contract.md): ≥ 1 BTC and 10,000 USDT, or as much in value."""
+        """Return the deposits of the account ``default`` (contract.md): ≥ 1 BTC and 10,000 USDT, or their value."""
         deposits: dict[str, Decimal] = {}
         worth = {"BTC": Decimal(1), "ETH": Decimal(30), "BNB": Decimal(100)}
         for name, symbol in self.engine.state.symbols.items():

@@ -1,4 +1,8 @@
-"""What ``--state FILE`` keeps: accounts, keys, orders, fills, the market's place; durable before an answer leaves."""
+"""The state file (``--state FILE``): accounts, keys, orders, lists, fills, symbols and the replay's position.
+
+One SQLite table of JSON rows by kind and name. :func:`collect` gathers what changed in the event loop's thread, and
+:meth:`StateFile.write` writes it in another thread.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +25,7 @@ MIGRATIONS = (
         WITHOUT ROWID;
     """,
 )
-# What writing may raise: the disk is full, the file is locked or gone.
+# Raised by a write when the disk is full, or the file is locked or missing.
 STATE_ERRORS = (sqlite3.Error, OSError)
 ROWS = 100
 COUNTERS = ("next_order", "next_trade", "next_uid", "next_list", "next_execution", "next_prevented")
@@ -29,18 +33,18 @@ COUNTERS = ("next_order", "next_trade", "next_uid", "next_list", "next_execution
 
 @dataclass(frozen=True)
 class Batch:
-    """What one transaction writes: rows (kind, name, body) and what is gone (kind, name)."""
+    """One transaction: rows to write (kind, name, body) and rows to delete (kind, name)."""
 
     rows: list[tuple[str, str, str]]
     gone: list[tuple[str, str]]
 
 
 def collect(state: ExchangeState, changed: set[tuple[str, str]], position: int) -> Batch:
-    """Return what has to be written.
+    """Return the rows to write.
 
     Args:
         changed: what has changed, as (kind, name).
-        position: the market's place.
+        position: the replay's position.
     """
     rows, gone = [], []
     for kind, name in changed:
@@ -59,7 +63,7 @@ def _text(body: Any) -> str:
 
 
 class StateFile:
-    """One SQLite file."""
+    """One state file."""
 
     def __init__(self, path: Path) -> None:
         self._connection = connect(path, MIGRATIONS, any_thread=True, exclusive=True)
@@ -70,7 +74,7 @@ class StateFile:
     def write(self, batch: Batch) -> None:
         """Write what :func:`collect` gathered, durably, in one transaction. Raises :data:`STATE_ERRORS`."""
         with transaction(self._connection):
-            # Many rows a statement: each statement takes the interpreter's lock from the loop that serves.
+            # Many rows a statement: each statement takes the interpreter's lock from the serving thread.
             for first in range(0, len(batch.rows), ROWS):
                 rows = batch.rows[first : first + ROWS]
                 self._connection.execute(
@@ -82,12 +86,12 @@ class StateFile:
                 self._connection.executemany("DELETE FROM item WHERE kind = ? AND name = ?", batch.gone)
 
     def restore(self, state: ExchangeState) -> int | None:
-        """Fill an engine with what was kept; return the market's place, or None when nothing was."""
+        """Fill a state with the stored rows; return the replay's position, or None if the file is empty."""
         return restore(state, self._connection.execute("SELECT kind, name, body FROM item"))
 
 
 def restore(state: ExchangeState, kept: Iterable[tuple[str, str, str]]) -> int | None:
-    """Fill an engine with rows of :class:`Batch`; return the market's place, or None when there is none."""
+    """Fill a state with rows of :class:`Batch`; return the replay's position, or None without any."""
     items: dict[str, dict[str, Any]] = {}
     for kind, name, body in kept:
         items.setdefault(kind, {})[name] = orjson.loads(body)
@@ -111,7 +115,7 @@ def restore(state: ExchangeState, kept: Iterable[tuple[str, str, str]]) -> int |
     for name in COUNTERS:
         setattr(state, name, place.get(name, getattr(state, name)))
     for symbol, rank in place.get("ranks", {}).items():
-        # A file of before.
+        # An older state file.
         if symbol in state.books:
             state.books[symbol].next_rank = rank
     state.saved_books = place.get("books", {})
@@ -134,7 +138,7 @@ def _restore_orders(state: ExchangeState, items: dict[str, dict[str, Any]]) -> N
 
 def _rows(items: dict[str, Any], field: str) -> dict[tuple[str, str], list[dict[str, Any]]]:
     rows: dict[tuple[str, str], list[dict[str, Any]]] = {}
-    # Of a trade with oneself the maker's row came first.
+    # The maker's row comes first in a trade of an account with itself.
     for name, value in sorted(items.items(), key=lambda item: (int(item[1][field]), not item[1].get("isMaker"))):
         account, symbol = name.split("/")[:2]
         rows.setdefault((account, symbol), []).append(value)

@@ -67,7 +67,7 @@ class StateWriter:
             self._schedule()
 
     def commit(self) -> asyncio.Future[None] | None:
-        """Return the commit after which all that the exchange knows now is durable; None if nothing has to be written."""
+        """Return the commit after which all that the exchange knows now is durable, or None if it is already."""
         return self._next or self._writing
 
     def send_when_durable(self, account: str, event: dict[str, Any]) -> None:

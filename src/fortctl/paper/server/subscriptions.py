@@ -171,7 +171,7 @@ class SubscriptionHub:
         for name in list(peer.streams):
             self.unsubscribe(peer, name)
 
-    # -- user streams ----------------------------------------------------------------------------------------------
+    # -- user streams ------------------------------------------------------------------------------------------------
 
     def subscribe_user(self, peer: WebSocketPeer, account: str, api_key: str, *, by_logon: bool = False) -> int:
         number, peer.next_subscription = peer.next_subscription, peer.next_subscription + 1
@@ -198,7 +198,7 @@ class SubscriptionHub:
             frame = framed(orjson.dumps({"subscriptionId": number, "event": converted}))
             self._deliver(peer, frame, event["e"])
 
-    # -- market streams --------------------------------------------------------------------------------------------
+    # -- market streams ----------------------------------------------------------------------------------------------
 
     def subscribe(self, peer: WebSocketPeer, name: str) -> None:
         peer.streams[name] = None
@@ -227,7 +227,7 @@ class SubscriptionHub:
                 frames[kind] = framed(orjson.dumps(document))
             self._deliver(peer, frames[kind], name)
 
-    # -- delivery --------------------------------------------------------------------------------------------------
+    # -- delivery ----------------------------------------------------------------------------------------------------
 
     def _deliver(self, peer: WebSocketPeer, frame: bytes, what: str) -> None:
         fault = self._faults.match("event", "EVENT", what, self._clock()) if self._faults.entries else None
@@ -249,7 +249,7 @@ class SubscriptionHub:
     def stalled(self) -> bool:
         return bool(self._faults.entries) and self._faults.active("ws-stalled", self._clock()) is not None
 
-    # -- ends ------------------------------------------------------------------------------------------------------
+    # -- ends --------------------------------------------------------------------------------------------------------
 
     def on_key_deleted(self, api_key: str, now: Callable[[], int]) -> None:
         """End the streams of a deleted key as the fault ``revoked-stream`` says; by default at once.

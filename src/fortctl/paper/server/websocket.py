@@ -42,7 +42,7 @@ class WebSockets:
         for path in ("/ws", "/stream"):
             router.serve_under(path, self._serve_streams)
 
-    # -- connections -----------------------------------------------------------------------------------------------
+    # -- connections -------------------------------------------------------------------------------------------------
 
     async def _serve(
         self, request: web.BaseRequest, on_open: OnOpen, on_message: OnMessage, *, frames_per_second: int | None = None
@@ -145,7 +145,7 @@ class WebSockets:
 
         return await self._serve(request, on_open, self._api.handle)
 
-    # -- market streams --------------------------------------------------------------------------------------------
+    # -- market streams ----------------------------------------------------------------------------------------------
 
     async def _serve_streams(self, request: web.BaseRequest) -> web.StreamResponse:
         combined = request.path.startswith("/stream")

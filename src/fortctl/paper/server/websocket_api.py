@@ -169,7 +169,7 @@ class WebSocketApi:
             server.limits.refund(peer.address, weight, server.seconds())
         return result
 
-    # -- authentication --------------------------------------------------------------------------------------------------
+    # -- authentication ----------------------------------------------------------------------------------------------
 
     def _authenticate(
         self, peer: WebSocketPeer, call: Call, params: dict[str, Any], values: dict[str, str], fault: str
@@ -186,7 +186,7 @@ class WebSocketApi:
         return self._signed(peer, call, params, values, fault)
 
     def _session_key(self, peer: WebSocketPeer, *, gone: bool = False) -> ApiKey:
-        """Return the session's key. Raises -2015 if it is no longer valid, after an error without an id, and logs off."""
+        """Return the session's key. If it is no longer valid, send an error without id, log off, raise -2015."""
         key = self._server.engine.state.keys.get(peer.logged_on or "")
         if key is None or gone or (key.ips and peer.address not in key.ips):
             if peer.logged_on is not None:
@@ -208,7 +208,7 @@ class WebSocketApi:
         assert key is not None
         return key
 
-    # -- sessions --------------------------------------------------------------------------------------------------
+    # -- sessions ----------------------------------------------------------------------------------------------------
 
     def _log_on(self, peer: WebSocketPeer, params: dict[str, Any]) -> dict[str, Any]:
         """``session.logon``: Ed25519 keys only. A session that is logged on already changes to the new key."""
@@ -236,7 +236,7 @@ class WebSocketApi:
         peer.logged_on = None
         return self._session(peer, {})
 
-    # -- user streams ----------------------------------------------------------------------------------------------
+    # -- user streams ------------------------------------------------------------------------------------------------
 
     def _subscribe(self, peer: WebSocketPeer, params: dict[str, Any]) -> dict[str, Any]:
         return self._open_user_stream(peer, self._session_key(peer), by_logon=True)
