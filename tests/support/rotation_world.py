@@ -44,17 +44,18 @@ from fortctl.robot.storage.journal import SqliteJournal
 from fortctl.robot.storage.offline_status import offline_status
 from fortctl.robot.trading.runner import Runner
 from fortctl.secret import Secret
-from fortctl.services.accounts import AccountEntry, create_site_vault, pairing_offer
+from fortctl.services.accounts import AccountEntry, pairing_offer
 from fortctl.services.keys.issuer import PERSON, SUB_ACCOUNT
 from fortctl.services.keys.service import KeyService
 from fortctl.services.robot.client import RobotClient
-from fortctl.services.robot.service import RobotService, RobotStatusReader
+from fortctl.services.robot.service import RobotService
+from fortctl.services.robot.status import RobotStatusReader
 from fortctl.services.rotation.context import RotationDeps
 from fortctl.services.rotation.deletion_proof import DeletionProof
 from fortctl.services.rotation.journal import RotationJournal
 from fortctl.services.rotation.plan import Operation, RotationMode, Scope
 from fortctl.services.rotation.service import RotationResult, RotationService
-from fortctl.services.site_vault import SiteVault
+from fortctl.services.site_vault import SiteVault, create_site_vault
 from fortctl.store.audit_log import AuditLogFile
 from fortctl.store.operations import SqliteOperations
 from fortctl.system.files import write_private

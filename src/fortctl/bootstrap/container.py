@@ -14,7 +14,6 @@ from fortctl.bootstrap.account_registry import AccountRegistryFile
 from fortctl.config.file import Config, load_config, save_config
 from fortctl.config.home import Home, RobotHome
 from fortctl.errors import FortctlError, NotFoundError
-from fortctl.model import KeyPair, Role
 from fortctl.secret import Secret
 from fortctl.system.clock import SystemClock
 from fortctl.system.files import PrivateFile, write_private
@@ -29,6 +28,7 @@ if TYPE_CHECKING:
     from fortctl.exchange.targets import ExchangeTarget
     from fortctl.mailbox.postgres import PostgresMailbox
     from fortctl.mailbox.sqlite import SqliteMailbox
+    from fortctl.model import KeyCard, KeyPair, Role
     from fortctl.ports import Exchange, Latch, RobotProcess
     from fortctl.services.account_views import AccountViews
     from fortctl.services.accounts import AccountEntry, AccountService
@@ -37,7 +37,8 @@ if TYPE_CHECKING:
     from fortctl.services.panic.presigned_order import PanicOrders
     from fortctl.services.robot.client import RobotClient
     from fortctl.services.robot.pairing import PairingService
-    from fortctl.services.robot.service import RobotService, RobotStatusReader
+    from fortctl.services.robot.service import RobotService
+    from fortctl.services.robot.status import RobotStatusReader
     from fortctl.services.site_vault import SiteVault
     from fortctl.services.vault import VaultService
     from fortctl.store.audit_log import AuditLogFile
@@ -106,7 +107,9 @@ class Container:
     @cached_property
     def account_entry(self) -> AccountEntry:
         """The account's configuration. Raises ``NotFoundError``."""
-        return self.account_service.entry(self.account)
+        from fortctl.services.accounts import find_account
+
+        return find_account(self.account_registry.accounts(), self.account)
 
     def require_account(self) -> None:
         """Raise ``NotFoundError`` unless the account is configured: commands check it before they unlock or ask."""
@@ -143,7 +146,7 @@ class Container:
     @cached_property
     def open_vault(self) -> OpenVault:
         """The site's vault, unlocked. From here on audit entries bear a seal."""
-        from fortctl.services.accounts import AUDIT_KEY
+        from fortctl.services.site_vault import AUDIT_KEY
         from fortctl.system.memory import guard_memory
 
         guard_memory()
@@ -251,10 +254,10 @@ class Container:
         return PanicOrders(self.account, PrivateFile(self.robot_home.panic_order), self.mailbox, self.config.mailbox)
 
     def ensure_panic_order(self) -> None:
-        """Have a pre-signed panic order ready where the robot is on another host; the vault is open by now."""
-        from fortctl.services.panic.presigned_order import ensure_presigned_order
-
+        """Keep a pre-signed panic order ready for a robot on another host; the vault is open by now."""
         if self.account_entry.robot == "remote" and self.config.mailbox:
+            from fortctl.services.panic.presigned_order import ensure_presigned_order
+
             ensure_presigned_order(self.panic_orders, self.site_vault, self.warn)
 
     @cached_property
@@ -287,7 +290,7 @@ class Container:
 
     @cached_property
     def status_reader(self) -> RobotStatusReader:
-        from fortctl.services.robot.service import RobotStatusReader
+        from fortctl.services.robot.status import RobotStatusReader
 
         return RobotStatusReader(
             self.robot_process, self.latch, self._offline_status, self._published_key, self._report
@@ -339,7 +342,7 @@ class Container:
 
     def _published_key(self) -> Mapping[str, Any] | None:
         from fortctl.keys.serialization import key_card_from_json
-        from fortctl.services.keys.results import card_json
+        from fortctl.services.keys.listing import card_json
 
         key = self._published().get("key")
         return card_json(key_card_from_json(key), self.clock.now_ms()) if key else None
@@ -348,9 +351,9 @@ class Container:
         """Destroy the account's erasure keys, the site's and the robot's, or one role's; nothing is unlocked."""
         from fortctl.vault.erasure import destroy
 
-        if role is Role.SITE:
+        if role == "site":
             return destroy(self.home.erasure, self.account, ("site", "pending", "retiring"))
-        if role is Role.ROBOT:
+        if role == "robot":
             here = destroy(self.home.erasure, self.account, ("copy",))
             return (*here, *destroy(self.robot_home.erasure, self.account, ("key", "pending", "retiring")))
         return (*destroy(self.home.erasure, self.account), *destroy(self.robot_home.erasure, self.account))
@@ -362,6 +365,15 @@ class Container:
         from fortctl.services.keys.service import KeyService
 
         return KeyService(self.site_vault, self.robot_client, self.connect, self.clock, self.audit)
+
+    def list_keys(self) -> tuple[KeyCard, ...]:
+        """Return a card for each key of the account. Raises ``VaultLockedError``, ``VaultDamagedError``."""
+        from fortctl.services.keys.listing import list_keys
+        from fortctl.services.robot.card import RobotCardReader
+
+        self.ensure_panic_order()
+        card = RobotCardReader(self.site_vault, self.mailbox, self.robot_home.path).read()
+        return list_keys(self.site_vault, card.key if card is not None else None)
 
     @cached_property
     def hooks(self) -> Hooks:

@@ -26,8 +26,8 @@ def create_home(container: Container, exchange: str, slot: str) -> str:
     from fortctl.config.file import Config, save_config
     from fortctl.exchange.targets import canonical_target
     from fortctl.mailbox.crypto import Identity
-    from fortctl.services.accounts import AccountEntry, create_site_vault
-    from fortctl.services.site_vault import OPERATOR
+    from fortctl.services.accounts import AccountEntry
+    from fortctl.services.site_vault import OPERATOR, create_site_vault
 
     home, target = container.home, canonical_target(exchange)
     home.ensure()

@@ -84,7 +84,7 @@ async def change(context: CommandContext, force_replace: bool, **options: Any) -
 
 async def _issue(context: CommandContext, role: Role, addresses: str | None) -> Result:
     from fortctl.commands.rotate import issue_key, parse_addresses
-    from fortctl.services.keys.results import card_json
+    from fortctl.services.keys.listing import card_json
 
     ip_list = parse_addresses(addresses or "")
     context.container.require_account()
@@ -97,7 +97,7 @@ async def _issue(context: CommandContext, role: Role, addresses: str | None) -> 
 
 
 async def _add_or_change(context: CommandContext, key: KeyInput, *, replacing: bool, force: bool = False) -> Result:
-    from fortctl.services.keys.results import card_json
+    from fortctl.services.keys.listing import card_json
 
     container, role, default_name = context.container, key.role, f"{key.role} key"
     if key.pending:
@@ -174,13 +174,14 @@ def generate(context: CommandContext, role: str, key_type: str) -> Result:
 @click.option("--max-age", metavar="90d", help="Maximum age (default: the setting keys.max_age).")
 def age(context: CommandContext, max_age: str | None) -> Result:
     from fortctl.config.settings import KEYS_MAX_AGE
-    from fortctl.services.keys.results import card_json, key_age_error
+    from fortctl.services.keys.listing import card_json
+    from fortctl.services.keys.results import key_age_error
 
     container = context.container
     now = container.clock.now_ms()
     limit = None if max_age is None else _parse_age(max_age)
     container.require_account()
-    cards = container.key_service.listed()
+    cards = container.list_keys()
     rows = [card_json(card, now) for card in cards]
     limit = container.settings.get(KEYS_MAX_AGE) if limit is None else limit
     failure = key_age_error(cards, limit, now, {"keys": rows})
@@ -201,12 +202,12 @@ def _parse_age(text: str) -> int:
 
 @keys.command("list", help="List both keys. The keys themselves are never printed.")
 def list_keys(context: CommandContext) -> Result:
-    from fortctl.services.keys.results import card_json
+    from fortctl.services.keys.listing import card_json
 
     container = context.container
     now = container.clock.now_ms()
     container.require_account()
-    rows = [card_json(card, now) for card in container.key_service.listed()]
+    rows = [card_json(card, now) for card in container.list_keys()]
     columns = ("role", "name", "type", "tail", "fingerprint", "status", "permissions", "held_by", "age_days")
 
     def text() -> str:

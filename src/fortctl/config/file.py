@@ -10,9 +10,10 @@ from fortctl.errors import ConfigError, NotFoundError
 from fortctl.system.files import NotARegularFileError, read_regular, write_private
 
 if TYPE_CHECKING:
+    from fortctl.config.home import Home
     from fortctl.config.settings import HomeSettings, Setting
 
-from fortctl.config.home import ACCOUNT_NAME, ROBOTS, Home
+from fortctl.config.home import ACCOUNT_NAME, ROBOTS
 
 SLOTS = ("passphrase", "keyfile", "keyring")
 

@@ -7,10 +7,14 @@ further right is a way to rob the account (Binance, "Enable Reading", "Enable Sp
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from typing import TYPE_CHECKING
 
 from fortctl.errors import ExchangeAnswer, ExchangeUnreachableError, KeyPolicyError, KeyRejectedError
-from fortctl.model import KeyRestrictions, KeyVerdict, PolicyVerdict, Role
+from fortctl.model import PolicyVerdict, Role
 from fortctl.timestamps import DAY_MS, rfc3339
+
+if TYPE_CHECKING:
+    from fortctl.model import KeyRestrictions, KeyVerdict
 
 REQUIRED: dict[Role, tuple[str, ...]] = {
     Role.SITE: ("reading",),

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fortctl.errors import ExchangeAnswer
-from fortctl.model import KeyCard, KeyType, KeyVerdict, Role
+from fortctl.model import KeyCard, KeyType, Role
+
+if TYPE_CHECKING:
+    from fortctl.model import KeyVerdict
 
 
 def key_card_to_json(card: KeyCard) -> dict[str, Any]:

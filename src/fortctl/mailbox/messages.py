@@ -10,13 +10,16 @@ import hashlib
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from fortctl.canonical_json import canonical_json
 from fortctl.errors import VaultDamagedError
-from fortctl.mailbox.crypto import Identity, RecipientKey, SealError, seal, verify
+from fortctl.mailbox.crypto import SealError, seal, verify
 from fortctl.ports import MailboxRow
 from fortctl.secret import Secret
+
+if TYPE_CHECKING:
+    from fortctl.mailbox.crypto import Identity, RecipientKey
 
 VERSION = 1
 # A command from a clock that runs ahead is accepted this far ahead of ours.

@@ -11,25 +11,13 @@ import base64
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, NamedTuple, Self
+from typing import Any, ClassVar, Self
 
 from fortctl.canonical_json import canonical_json
 from fortctl.errors import BadInputError, UsageError
+from fortctl.mailbox.home_anchor import HomeAnchor
 from fortctl.model import KeyType
 from fortctl.secret import Secret
-
-
-class HomeAnchor(NamedTuple):
-    """Where an operator's home stood when it sent a command: the robot notices a home that was put back.
-
-    Attributes:
-        generation: of the site's vault.
-        audit_number, audit_hash: the last entry of the audit log (0 and empty: none yet).
-    """
-
-    generation: int
-    audit_number: int
-    audit_hash: str
 
 
 @dataclass(frozen=True)

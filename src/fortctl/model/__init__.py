@@ -1,39 +1,82 @@
 """The vocabulary shared by every room: frozen values, no behaviour beyond arithmetic.
 
 Money and quantities are ``Decimal``; times are integer milliseconds since the Unix epoch unless a name ends otherwise.
+
+A name is imported with its module when it is first used: a command that lists keys loads no order types.
 """
 
 from __future__ import annotations
 
-from fortctl.model.keys import (
-    PERMISSIONS,
-    UNKNOWN_RIGHTS,
-    KeyCard,
-    KeyPair,
-    KeyRestrictions,
-    KeyType,
-    KeyVerdict,
-    PendingPair,
-    PolicyVerdict,
-    Role,
-)
-from fortctl.model.streams import BalanceUpdate, MarketEvent, OrderUpdate, PublicTrade, StreamDown, StreamUp, UserEvent
-from fortctl.model.trading import (
-    AccountState,
-    Balance,
-    Fill,
-    OrderRequest,
-    OrderState,
-    OrderStatus,
-    OrderType,
-    PriceRange,
-    Side,
-    SymbolRules,
-)
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from fortctl.model.keys import (
+        PERMISSIONS,
+        UNKNOWN_RIGHTS,
+        KeyCard,
+        KeyPair,
+        KeyType,
+        PendingPair,
+        Role,
+    )
+    from fortctl.model.streams import (
+        BalanceUpdate,
+        MarketEvent,
+        OrderUpdate,
+        PublicTrade,
+        StreamDown,
+        StreamUp,
+        UserEvent,
+    )
+    from fortctl.model.trading import (
+        AccountState,
+        Balance,
+        Fill,
+        OrderRequest,
+        OrderState,
+        OrderStatus,
+        OrderType,
+        PriceRange,
+        Side,
+        SymbolRules,
+    )
+    from fortctl.model.verdicts import (
+        KeyRestrictions,
+        KeyVerdict,
+        PolicyVerdict,
+    )
+
+_MODULES = {
+    "keys": ("KeyCard", "KeyPair", "KeyType", "PERMISSIONS", "PendingPair", "Role", "UNKNOWN_RIGHTS"),
+    "streams": ("BalanceUpdate", "MarketEvent", "OrderUpdate", "PublicTrade", "StreamDown", "StreamUp", "UserEvent"),
+    "trading": (
+        "AccountState",
+        "Balance",
+        "Fill",
+        "OrderRequest",
+        "OrderState",
+        "OrderStatus",
+        "OrderType",
+        "PriceRange",
+        "Side",
+        "SymbolRules",
+    ),
+    "verdicts": ("KeyRestrictions", "KeyVerdict", "PolicyVerdict"),
+}
+_MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
+
+
+def __getattr__(name: str) -> Any:
+    """Import the module of a name when it is first used (PEP 562)."""
+    if name not in _MODULE_OF:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f"{__name__}.{_MODULE_OF[name]}"), name)
+    globals()[name] = value
+    return value
+
 
 __all__ = [
-    "PERMISSIONS",
-    "UNKNOWN_RIGHTS",
     "AccountState",
     "Balance",
     "BalanceUpdate",
@@ -49,6 +92,7 @@ __all__ = [
     "OrderStatus",
     "OrderType",
     "OrderUpdate",
+    "PERMISSIONS",
     "PendingPair",
     "PolicyVerdict",
     "PriceRange",
@@ -58,5 +102,6 @@ __all__ = [
     "StreamDown",
     "StreamUp",
     "SymbolRules",
+    "UNKNOWN_RIGHTS",
     "UserEvent",
 ]

@@ -1,11 +1,8 @@
-"""The vocabulary shared by every room: frozen values, no behaviour beyond arithmetic.
-
-Money and quantities are ``Decimal``; times are integer milliseconds since the Unix epoch unless a name ends otherwise.
-"""
+"""Keys: their roles, types and permissions, the secret halves, and the card that may be shown."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
 
 from fortctl.secret import Secret
@@ -39,35 +36,6 @@ class KeyPair:
     secret: Secret
 
 
-@dataclass(frozen=True)
-class KeyRestrictions:
-    """What ``GET /sapi/v1/account/apiRestrictions`` says of the calling key.
-
-    Attributes:
-        unknown: Binance's names of rights that are switched on and that fortctl does not know.
-    """
-
-    ip_restricted: bool
-    reading: bool
-    spot_trading: bool
-    withdrawals: bool
-    internal_transfer: bool
-    universal_transfer: bool
-    margin: bool
-    futures: bool
-    options: bool
-    portfolio_margin: bool = False
-    fix_trade: bool = False
-    fix_read: bool = False
-    created_at: int | None = None
-    trading_expires_at: int | None = None
-    unknown: tuple[str, ...] = ()
-
-    def permissions(self) -> tuple[str, ...]:
-        """Return the names of the rights that are ticked, in the order of Binance's page, then the unknown ones."""
-        return (*(name for name in PERMISSIONS if getattr(self, name)), *self.unknown)
-
-
 # What --allow accepts besides permissions: a key although the exchange does not say what it may do.
 UNKNOWN_RIGHTS = "unknown_rights"
 
@@ -88,25 +56,6 @@ PERMISSIONS: tuple[str, ...] = (
 
 
 @dataclass(frozen=True)
-class PolicyVerdict:
-    """How a key's permissions compare with its role.
-
-    Attributes:
-        ok: nothing is missing and nothing is too much.
-        missing: rights that the role needs and the key lacks.
-        excess: rights that the key has and the role forbids (less those that ``--allow`` named).
-        warnings: ``(code, message)`` pairs, for example an unrestricted IP list.
-        lapsed: the trading right is missing because its time is over.
-    """
-
-    ok: bool
-    missing: tuple[str, ...] = ()
-    excess: tuple[str, ...] = ()
-    warnings: tuple[tuple[str, str], ...] = ()
-    lapsed: bool = False
-
-
-@dataclass(frozen=True)
 class PendingPair:
     """A key pair that was made here and whose API key is still to come.
 
@@ -122,41 +71,6 @@ class PendingPair:
     secret: Secret
     public: str
     made_at: int
-
-
-@dataclass(frozen=True)
-class KeyVerdict:
-    """What asking the exchange about a key has shown.
-
-    Attributes:
-        accepted: the exchange accepts the key for signed reading.
-        reason: ``ok``, or why not (``unknown_key``, ``wrong_secret``, ``malformed_key``, ``refused``,
-            ``other_account``, ``shared_between_roles``, ``policy`` …).
-        restrictions: the key's rights, where the target tells them.
-        policy: the comparison with the role, where the rights are known.
-        uid: the account's number at the exchange, where the key was accepted.
-        latency_ms: round trip of the signed call.
-        clock_skew_ms: the exchange's clock less ours.
-        can_trade: the account may trade, whatever the key may.
-        warnings: ``(code, message)`` pairs, the policy's among them.
-        rights_unknown: why the exchange did not say what the key may do, although it could; empty where it did, where
-            the target has no such call, and where a person accepted that (``--allow unknown_rights``).
-    """
-
-    accepted: bool
-    reason: str
-    restrictions: KeyRestrictions | None = None
-    policy: PolicyVerdict | None = None
-    uid: int | None = None
-    latency_ms: float | None = None
-    clock_skew_ms: float | None = None
-    exchange_code: int | None = None
-    http_status: int | None = None
-    exchange_message: str = ""
-    details: dict[str, str] = field(default_factory=dict)
-    can_trade: bool = True
-    warnings: tuple[tuple[str, str], ...] = ()
-    rights_unknown: str = ""
 
 
 @dataclass(frozen=True)

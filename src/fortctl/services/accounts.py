@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from fortctl.errors import ConflictError, NotFoundError
-from fortctl.mailbox.crypto import Identity
-from fortctl.ports import AuditLog, Clock, NewRecord, VaultPort
-from fortctl.secret import Secret
-from fortctl.services.site_vault import FINGERPRINT_KEY, OPERATOR, SiteVault, audited
 
-AUDIT_KEY = "audit-key"
+if TYPE_CHECKING:
+    from fortctl.mailbox.crypto import Identity
+    from fortctl.ports import AuditLog
+    from fortctl.services.site_vault import SiteVault
 
 
 @dataclass(frozen=True)
@@ -52,22 +50,13 @@ class AccountRegistry(Protocol):
         """Remove the robot's folder of an account that is gone."""
 
 
-def create_site_vault(vault: VaultPort, exchange: str, clock: Clock, audit: AuditLog, account: str) -> None:
-    """Fill a new site vault: the operator's identity, the fingerprint key, the audit key."""
-    now, audit_key = clock.now_ms(), os.urandom(32)
-    audit.seal_with(Secret(audit_key))
-
-    def record(record_id: str, plaintext: Secret) -> NewRecord:
-        return NewRecord(record_id, "", exchange, "", record_id, record_id.split("/")[0], plaintext, False, now)
-
-    vault.update(
-        [
-            record(OPERATOR, Identity.generate().private()),
-            record(FINGERPRINT_KEY, Secret(os.urandom(32))),
-            record(AUDIT_KEY, Secret(audit_key)),
-        ],
-        audit=audited(audit, "home made", account, {}),
-    )
+def find_account(accounts: Mapping[str, AccountEntry], name: str) -> AccountEntry:
+    """Return an account by name. Raises ``NotFoundError``."""
+    if name not in accounts:
+        raise NotFoundError(
+            f"there is no account {name}", hint="see 'fortctl accounts list'; 'fortctl accounts add' adds one"
+        )
+    return accounts[name]
 
 
 class AccountService:
@@ -84,12 +73,7 @@ class AccountService:
 
     def entry(self, name: str) -> AccountEntry:
         """Return an account. Raises ``NotFoundError``."""
-        found = self._registry.accounts().get(name)
-        if found is None:
-            raise NotFoundError(
-                f"there is no account {name}", hint="see 'fortctl accounts list'; 'fortctl accounts add' makes one"
-            )
-        return found
+        return find_account(self._registry.accounts(), name)
 
     def listed(self) -> list[dict[str, str]]:
         return [entry.as_json() for entry in self._registry.accounts().values()]

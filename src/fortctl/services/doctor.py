@@ -11,7 +11,7 @@ from fortctl.keys.policy import permission_hint, rejection_error
 from fortctl.model import KeyPair, KeyVerdict, Role
 from fortctl.ports import Clock, Exchange, ExchangeError
 from fortctl.services.exchange_errors import to_command_error
-from fortctl.services.robot.service import RobotStatusReader
+from fortctl.services.robot.status import RobotStatusReader
 from fortctl.services.site_vault import SiteVault
 
 # Binance refuses a timestamp 1 s ahead of its clock and, at our recvWindow, one 5 s behind (rest-api.md).

@@ -9,22 +9,29 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fortctl.errors import ConfigError, NotFoundError
 from fortctl.keys.fingerprint import fingerprint
 from fortctl.keys.generation import pending_pair_from_record, pending_pair_to_record
 from fortctl.mailbox.crypto import Identity
-from fortctl.model import KeyCard, KeyPair, KeyVerdict, PendingPair, Role
-from fortctl.ports import AuditLog, Clock, NewRecord, RecordMeta, VaultPort
+from fortctl.model import KeyCard, Role
+from fortctl.ports import NewRecord
 from fortctl.secret import Secret
-from fortctl.services.stored_key import StoredKey, decode_key, encode_key
+from fortctl.services.stored_key import decode_key, encode_key
+
+if TYPE_CHECKING:
+    from fortctl.model import KeyPair, KeyVerdict, PendingPair
+    from fortctl.ports import AuditLog, Clock, RecordMeta, VaultPort
+    from fortctl.services.stored_key import StoredKey
 
 OPERATOR = "identity/operator"
 FINGERPRINT_KEY = "fingerprint-key"
+AUDIT_KEY = "audit-key"
 
 
 @dataclass(frozen=True)
@@ -335,3 +342,21 @@ def audited(audit: AuditLog, what: str, account: str, facts: Mapping[str, Any]) 
         audit.append(what, account=account, result=phase, generation=generation, **facts)
 
     return write
+
+
+def create_site_vault(vault: VaultPort, exchange: str, clock: Clock, audit: AuditLog, account: str) -> None:
+    """Fill a new site vault: the operator's identity, the fingerprint key, the audit key."""
+    now, audit_key = clock.now_ms(), os.urandom(32)
+    audit.seal_with(Secret(audit_key))
+
+    def record(record_id: str, plaintext: Secret) -> NewRecord:
+        return NewRecord(record_id, "", exchange, "", record_id, record_id.split("/")[0], plaintext, False, now)
+
+    vault.update(
+        [
+            record(OPERATOR, Identity.generate().private()),
+            record(FINGERPRINT_KEY, Secret(os.urandom(32))),
+            record(AUDIT_KEY, Secret(audit_key)),
+        ],
+        audit=audited(audit, "home made", account, {}),
+    )

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
-from fortctl.model import KeyPair, KeyRestrictions, KeyType, KeyVerdict
+from fortctl.model import KeyPair, KeyRestrictions, KeyType
 from fortctl.secret import Secret
+
+if TYPE_CHECKING:
+    from fortctl.model import KeyVerdict
 
 
 @dataclass(frozen=True)

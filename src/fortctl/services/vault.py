@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from fortctl.errors import FortctlError, VaultDamagedError
-from fortctl.ports import AuditLog, Clock, RecordMeta
+from fortctl.ports import AuditLog
 from fortctl.secret import Secret
-from fortctl.services.accounts import AUDIT_KEY
-from fortctl.services.site_vault import audited
-from fortctl.vault.backup import Backup, read_backup
-from fortctl.vault.slots import FLOOR, KdfCost, Keyring, Passphrase, SlotMeta, Unlocker, calibrate
+from fortctl.services.site_vault import AUDIT_KEY, audited
+from fortctl.vault.backup import read_backup
+from fortctl.vault.slots import FLOOR, Keyring, calibrate
+
+if TYPE_CHECKING:
+    from fortctl.ports import Clock, RecordMeta
+    from fortctl.vault.backup import Backup
+    from fortctl.vault.slots import KdfCost, Passphrase, SlotMeta, Unlocker
 
 # How long a guess at a passphrase shall take on this machine, and how long the owner waits each time (s).
 UNLOCK_S = 0.25

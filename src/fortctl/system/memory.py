@@ -7,7 +7,6 @@ CPython and its libraries copy secrets; :class:`SecretScrubber` finds and overwr
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import contextlib
 import mmap
@@ -116,11 +115,13 @@ class SecretScrubber:
         Returns:
             The number of places where a copy was found, and of those that were overwritten.
         """
+        from asyncio import sleep
+
         await run_in_own_thread(self.find)
         for _check in range(_THREAD_CHECKS):
             if is_single_threaded():
                 break
-            await asyncio.sleep(_THREAD_CHECK_INTERVAL_S)
+            await sleep(_THREAD_CHECK_INTERVAL_S)
         return len(self._places), self.overwrite()
 
     def _wipe(self, address: int, pattern: int, length: int) -> bool:

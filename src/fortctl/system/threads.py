@@ -7,12 +7,13 @@ even while some of its work hangs, so its threads must not keep the process aliv
 
 from __future__ import annotations
 
-import asyncio
 import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from typing import ParamSpec, TypeVar
+from typing import TYPE_CHECKING, ParamSpec, TypeVar
+
+if TYPE_CHECKING:
+    import asyncio
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -20,6 +21,10 @@ T = TypeVar("T")
 
 async def run_in_own_thread(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
     """Run a function in a thread of its own, which ends with it."""
+    # Imported here: what unlocks a vault loads this module, and most commands have no event loop.
+    import asyncio
+    from concurrent.futures import ThreadPoolExecutor
+
     executor = ThreadPoolExecutor(1)
     try:
         return await asyncio.wrap_future(executor.submit(function, *args, **kwargs))
@@ -32,6 +37,8 @@ async def run_in_daemon_thread(function: Callable[P, T], *args: P.args, **kwargs
 
     If the machine refuses another thread, run the function in this one, which blocks the event loop.
     """
+    import asyncio
+
     loop = asyncio.get_running_loop()
     done: asyncio.Future[T] = loop.create_future()
 

@@ -7,16 +7,21 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from fortctl.errors import ConflictError, FortctlError, NotFoundError, VaultDamagedError, VaultLockedError
-from fortctl.ports import NewRecord, RecordMeta
 from fortctl.secret import Secret
 from fortctl.vault import erasure
-from fortctl.vault.backup import Backup, open_backup, write_backup
+from fortctl.vault.backup import open_backup, write_backup
 from fortctl.vault.envelope import check_tag, open_record, seal_record, tagged, unwrap, wrap
 from fortctl.vault.format import SLOTS_MOST, Document, Record
 from fortctl.vault.location import VaultHeader, VaultLocation, record_meta, slot_meta
-from fortctl.vault.slots import FLOOR, KdfCost, Passphrase, SlotMeta, Unlocker, slot_kind
+from fortctl.vault.slots import FLOOR, slot_kind
+
+if TYPE_CHECKING:
+    from fortctl.ports import NewRecord, RecordMeta
+    from fortctl.vault.backup import Backup
+    from fortctl.vault.slots import KdfCost, Passphrase, SlotMeta, Unlocker
 
 __all__ = ["OpenVault", "Restored", "VaultFile", "VaultHeader", "unlock_document"]
 

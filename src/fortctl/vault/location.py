@@ -7,13 +7,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from fortctl.errors import ConfigError, ConflictError, VaultDamagedError
 from fortctl.ports import RecordMeta
 from fortctl.system.files import file_lock, lock_holder, read_file, replace_file
 from fortctl.vault import erasure
-from fortctl.vault.format import SIZE_LIMIT, Document, Record, Slot, decode, encode
+from fortctl.vault.format import SIZE_LIMIT, decode, encode
 from fortctl.vault.slots import KdfCost, SlotMeta
+
+if TYPE_CHECKING:
+    from fortctl.vault.format import Document, Record, Slot
 
 
 @dataclass(frozen=True)

@@ -17,8 +17,9 @@ from fortctl.canonical_json import canonical_json
 from fortctl.errors import BadInputError, ConflictError, FortctlError, InternalError
 from fortctl.keys.serialization import key_card_to_json
 from fortctl.mailbox.crypto import RecipientKey
+from fortctl.mailbox.home_anchor import HomeAnchor
 from fortctl.mailbox.messages import Command, CommandRejectedError, SignedReceipt, open_command, sign_receipt
-from fortctl.mailbox.payloads import DeliverKey, HomeAnchor, decode_anchor, decode_payload
+from fortctl.mailbox.payloads import DeliverKey, decode_anchor, decode_payload
 from fortctl.model import KeyCard
 from fortctl.ports import Clock, LatchGuard, Mailbox, MailboxRow
 from fortctl.robot.control.command_handlers import CommandHandlers, CommandOutcome, RobotPort

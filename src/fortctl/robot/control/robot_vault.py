@@ -15,7 +15,7 @@ from fortctl.errors import ConfigError, NotFoundError
 from fortctl.keys.generation import pending_pair_from_record, pending_pair_to_record
 from fortctl.keys.serialization import key_card_from_json, key_card_to_json
 from fortctl.mailbox.crypto import Identity, RecipientKey
-from fortctl.mailbox.payloads import HomeAnchor
+from fortctl.mailbox.home_anchor import HomeAnchor
 from fortctl.model import KeyCard, KeyPair, KeyType, PendingPair, Role
 from fortctl.ports import Clock, NewRecord, VaultPort
 from fortctl.secret import Secret

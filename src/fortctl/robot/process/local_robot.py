@@ -26,7 +26,9 @@ from fortctl.system.files import open_regular
 if TYPE_CHECKING:
     import subprocess
 
-from fortctl.robot.process.owner_lock import Owner, _last_owner, owner_of, stray
+    from fortctl.robot.process.owner_lock import Owner
+
+from fortctl.robot.process.owner_lock import _last_owner, owner_of, stray
 from fortctl.robot.process.proc import peer_uid, process_start_time, process_state
 
 SOCKET_NAME = "socket"

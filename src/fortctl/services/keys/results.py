@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fortctl.errors import ExchangeAnswer, FortctlError, KeyPolicyError, KeyRejectedError, KeyTooOldError, NotFoundError
 from fortctl.keys.policy import LAPSED, LAPSED_REMEDY, describe_rejection, permission_hint, remedy_for
-from fortctl.keys.serialization import key_card_to_json
-from fortctl.model import KeyCard, Role
-from fortctl.timestamps import age_days, rfc3339
+from fortctl.model import Role
+from fortctl.timestamps import age_days
+
+if TYPE_CHECKING:
+    from fortctl.model import KeyCard
 
 Warnings = tuple[tuple[str, str], ...]
 
@@ -71,13 +73,6 @@ def no_key_after_panic(account: str) -> NotFoundError:
 
 def parse_warnings(value: Iterable[Sequence[Any]]) -> Warnings:
     return tuple((str(code), str(message)) for code, message in value)
-
-
-def card_json(card: KeyCard, now: int) -> dict[str, Any]:
-    """Return the contract's ``key{…}``."""
-    shown = key_card_to_json(card)
-    times = {name: rfc3339(shown[name]) for name in ("created_at", "verified_at", "expires_at", "rejected_since")}
-    return {**shown, **times, "age_days": age_days(card.created_at, now)}
 
 
 @contextmanager

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import replace
 from typing import Any
 
 from fortctl.errors import ConflictError, KeyPolicyError, NotFoundError
@@ -14,6 +13,7 @@ from fortctl.mailbox.payloads import DeliverKey, ForgetKey, GenerateKey, ShowPen
 from fortctl.model import KeyCard, KeyPair, KeyRestrictions, KeyType, KeyVerdict, Role
 from fortctl.ports import AuditLog, Clock, Exchange
 from fortctl.secret import Secret
+from fortctl.services.keys.listing import list_keys
 from fortctl.services.keys.results import (
     COPY_WARNING,
     NO_COPY_WARNING,
@@ -57,17 +57,8 @@ class KeyService:
     # -- listing ---------------------------------------------------------------------------------------------------
 
     def listed(self) -> tuple[KeyCard, ...]:
-        """Return a card for each key that there is: the site's, the robot's (with who holds it)."""
-        cards = []
-        site = self._vault.site_key()
-        if site is not None:
-            cards.append(self._vault.card(Role.SITE, site))
-        robot, copy = self.robot_card(), self._vault.robot_copy()
-        if robot is not None:
-            cards.append(replace(robot, held_by=("robot", "site")) if copy is not None else robot)
-        elif copy is not None:
-            cards.append(self._vault.card(Role.ROBOT, copy))
-        return tuple(cards)
+        """Return a card for each key that there is; see :func:`~fortctl.services.keys.listing.list_keys`."""
+        return list_keys(self._vault, self.robot_card())
 
     def robot_card(self) -> KeyCard | None:
         """Return the robot's key as it published it, or None."""

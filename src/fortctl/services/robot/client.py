@@ -6,12 +6,10 @@ the mailbox, which others may administer), and every card and receipt is checked
 
 from __future__ import annotations
 
-import base64
-import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fortctl.errors import (
     ConflictError,
@@ -20,17 +18,19 @@ from fortctl.errors import (
     VaultDamagedError,
     error_from_json,
 )
-from fortctl.keys.serialization import key_card_from_json
-from fortctl.mailbox.crypto import verify
+from fortctl.mailbox.home_anchor import HomeAnchor
 from fortctl.mailbox.messages import Command, read_receipt, seal_command
-from fortctl.mailbox.payloads import CommandPayload, DrainCycles, HomeAnchor, StopTrading, encode_payload
-from fortctl.model import KeyCard, KeyType
-from fortctl.ports import AuditLog, Clock, Latch, Mailbox, RobotProcess
+from fortctl.mailbox.payloads import DrainCycles, StopTrading, encode_payload
 from fortctl.secret import Secret
-from fortctl.services.site_vault import RobotPin, SiteVault
-from fortctl.system.files import read_regular
+from fortctl.services.robot.card import RobotCardReader
+from fortctl.services.site_vault import RobotPin
 
-IDENTITY_FILE = "identity.json"
+if TYPE_CHECKING:
+    from fortctl.mailbox.payloads import CommandPayload
+    from fortctl.ports import AuditLog, Clock, Latch, Mailbox, RobotProcess
+    from fortctl.services.robot.card import RobotCard
+    from fortctl.services.site_vault import SiteVault
+
 ANSWER_WITHIN_S = 30.0
 # How long a command may lie in the mailbox before the robot refuses it as stale.
 VALID_FOR_S = 900.0
@@ -38,33 +38,6 @@ _POLL_S = 0.01
 # Every JSON reader keeps integers up to here exact (RFC 8259, section 6).
 NUMBER_LIMIT = 2**53 - 1
 ALIVE_EVERY_S = 0.5
-
-
-@dataclass(frozen=True)
-class RobotCard:
-    """What the robot publishes of itself, checked against its pinned identity.
-
-    Attributes:
-        recipient_id: the recipient key that deliveries are sealed to.
-        recipient_public: its public bytes.
-        number: the last command applied.
-        generation: counts installed keys; never falls.
-        key: the robot's key as it may be shown, or None.
-        pending: the type of the key pair that waits there for its API key, or None.
-        sites: by operator, where its home stood at the last command that the robot applied.
-        state: the robot's state when the card was published.
-        published_at: milliseconds since the epoch.
-    """
-
-    recipient_id: str
-    recipient_public: bytes
-    number: int
-    generation: int
-    key: KeyCard | None
-    sites: Mapping[str, HomeAnchor]
-    state: str
-    published_at: int
-    pending: KeyType | None = None
 
 
 @dataclass(frozen=True)
@@ -118,10 +91,10 @@ class RobotClient:
         audit: AuditLog,
     ) -> None:
         self._vault = vault
+        self._cards = RobotCardReader(vault, mailbox, folder)
         self._mailbox = mailbox
         self._process = process
         self._latch = latch
-        self._folder = folder
         self._clock = clock
         self._sleep = sleep
         self._passphrase = passphrase
@@ -152,28 +125,8 @@ class RobotClient:
             raise latched_after_panic(self.account)
 
     def card(self) -> RobotCard | None:
-        """Return the robot's published card, or None when it never published one.
-
-        Raises:
-            VaultDamagedError: the card bears a signature that is not the pinned robot's.
-        """
-        found = self._mailbox.card(self.account)
-        if found is None:
-            return None
-        pin = self._pin()
-        body, signature = found
-        if pin is None or not verify(pin.public, "card", body, signature):
-            raise VaultDamagedError(
-                "the robot's card in the mailbox is not signed by the robot that this home trusts",
-                hint="somebody changed the mailbox, or the robot's folder was replaced; see 'fortctl doctor'",
-            )
-        card = _decode_card(body)
-        if card.generation < pin.generation:
-            raise VaultDamagedError(
-                "the robot shows an older state than it has shown before",
-                hint="the robot's folder was put back to an older copy: delete and enter the robot key again",
-            )
-        return card
+        """Return the robot's published card; see :meth:`RobotCardReader.read`."""
+        return self._cards.read()
 
     def execute(self, payload: CommandPayload, *, wait_s: float = ANSWER_WITHIN_S) -> Receipt:
         """Send one command and wait for the robot's receipt.
@@ -223,7 +176,7 @@ class RobotClient:
 
     def _append(self, payload: CommandPayload) -> int:
         card = self.card()
-        pin = self._pin()
+        pin = self._cards.pin()
         if card is None or pin is None:
             raise RobotUnreachableError(
                 "the robot has not introduced itself", hint="see 'fortctl robot logs', or 'fortctl robot pair'"
@@ -283,7 +236,7 @@ class RobotClient:
             )
 
     def _await_result(self, number: int, deadline: float) -> dict[str, Any]:
-        pin = self._pin()
+        pin = self._cards.pin()
         assert pin is not None
         look = self._clock.monotonic() + ALIVE_EVERY_S
         while True:
@@ -306,22 +259,8 @@ class RobotClient:
                 )
             self._sleep(_POLL_S)
 
-    def _pin(self) -> RobotPin | None:
-        pin = self._vault.robot()
-        if pin is not None:
-            return pin
-        try:
-            identity = json.loads(read_regular(self._folder / IDENTITY_FILE))
-            pin = RobotPin(str(identity["robot_id"]), base64.b64decode(identity["public"]))
-        except FileNotFoundError:
-            return None
-        except (OSError, ValueError, KeyError, TypeError):
-            raise VaultDamagedError("the robot's identity file cannot be read") from None
-        self._vault.pin_robot(pin)
-        return pin
-
     def _note_generation(self, generation: int) -> None:
-        pin = self._pin()
+        pin = self._cards.pin()
         if pin is not None and generation > pin.generation:
             self._vault.pin_robot(RobotPin(pin.robot_id, pin.public, generation))
 
@@ -332,23 +271,4 @@ def latched_after_panic(account: str) -> ConflictError:
         f"the robot of account {account} is latched after a panic",
         hint="look at the account first, then 'fortctl panic-clear'",
         details={"state": "latched"},
-    )
-
-
-def _decode_card(body: bytes) -> RobotCard:
-    fields = json.loads(body)
-    key = fields["key"]
-    return RobotCard(
-        recipient_id=fields["recipient"]["id"],
-        recipient_public=base64.b64decode(fields["recipient"]["public"]),
-        number=int(fields["number"]),
-        generation=int(fields["generation"]),
-        key=key_card_from_json(key) if key else None,
-        sites={
-            str(name): HomeAnchor(int(site[0]), int(site[1]), str(site[2]))
-            for name, site in fields.get("sites", {}).items()
-        },
-        state=str(fields["state"]),
-        published_at=int(fields["at"]),
-        pending=KeyType(fields["pending"]) if fields.get("pending") else None,
     )

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fortctl.errors import (
     ConflictError,
@@ -12,12 +11,16 @@ from fortctl.errors import (
     KeyRejectedError,
     NotFoundError,
     RobotTimeoutError,
-    RobotUnreachableError,
 )
 from fortctl.mailbox.payloads import ConfigureRobot, DrainCycles, ResumeTrading, StartTrading, StopTrading
-from fortctl.ports import Clock, ExchangeError, Latch, RobotProcess
+from fortctl.ports import ExchangeError
 from fortctl.services.exchange_errors import to_command_error
-from fortctl.services.robot.client import ANSWER_WITHIN_S, RobotClient
+from fortctl.services.robot.client import ANSWER_WITHIN_S
+
+if TYPE_CHECKING:
+    from fortctl.ports import Clock
+    from fortctl.services.robot.client import RobotClient
+    from fortctl.services.robot.status import RobotStatusReader
 
 Status = dict[str, Any]
 STATUS_POLL_S = 0.1
@@ -30,66 +33,6 @@ def is_drained(status: Mapping[str, Any]) -> bool:
 
 def counted(cycles: int) -> str:
     return f"{cycles} cycle{'s' if cycles != 1 else ''}"
-
-
-class RobotStatusReader:
-    """Looks at the robot without ever starting a process or unlocking anything.
-
-    Args:
-        process: the robot's process on this machine.
-        latch: its latch.
-        offline: tells what the robot's journal says while no robot runs.
-        report: what the robot earned, by its journal alone; takes the last price where it is known.
-        key: the robot's key as its card in the mailbox shows it, unchecked, or None.
-    """
-
-    def __init__(
-        self,
-        process: RobotProcess,
-        latch: Latch,
-        offline: Callable[[], Status],
-        key: Callable[[], Mapping[str, Any] | None],
-        report: Callable[[str, str | None], dict[str, Any]],
-    ) -> None:
-        self._process = process
-        self._latch = latch
-        self._offline = offline
-        self._key = key
-        self._report = report
-
-    def status(self) -> Status:
-        """Return the contract's ``robot{…}``; ``pid`` is None when no robot runs."""
-        owner = self._process.owner()
-        if owner is not None:
-            try:
-                status = self._process.query({"op": "status"})
-            except RobotUnreachableError as error:
-                if self._process.owner() is None:
-                    return self.status()
-                status = {**self._offline(), "state": "unreachable", "reason": error.message}
-            return {**status, "pid": owner.pid, "host": owner.host, "key": self._key()}
-        status = {**self._offline(), "pid": None, "host": None, "key": self._key()}
-        if self._latch.is_latched():
-            status.update(state="latched", reason="panic")
-        return status
-
-    def report(self, by: str) -> dict[str, Any]:
-        """Return what the robot earned: ``{by, rows[], totals{}}``, by ``cycle``, ``day`` or ``symbol``.
-
-        A robot that runs says at which price the inventory is valued.
-        """
-        price = None
-        if self._process.owner() is not None:
-            with contextlib.suppress(RobotUnreachableError):
-                price = self._process.query({"op": "status"}).get("price")
-        return self._report(by, price)
-
-    def cycles(self) -> list[dict[str, Any]]:
-        if self._process.owner() is not None:
-            found: list[dict[str, Any]] = self._process.query({"op": "cycles"})["cycles"]
-            return found
-        offline: list[dict[str, Any]] = self._offline().get("cycle_list", [])
-        return offline
 
 
 def _configured(status: Status) -> Status:

@@ -15,7 +15,8 @@ from fortctl.secret import Secret
 from fortctl.services.keys.issuer import SUB_ACCOUNT
 from fortctl.services.keys.service import KeyService
 from fortctl.services.robot.client import RobotClient
-from fortctl.services.robot.service import RobotService, RobotStatusReader
+from fortctl.services.robot.service import RobotService
+from fortctl.services.robot.status import RobotStatusReader
 from fortctl.services.rotation import operator_actions as actions
 from fortctl.services.rotation.deletion_proof import DeletionProof
 from fortctl.services.rotation.facts import RotationFacts

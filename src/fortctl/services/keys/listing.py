@@ -1,0 +1,39 @@
+"""List the keys of an account, from the site's vault and the robot's published card, as the contract shows them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from fortctl.keys.serialization import key_card_to_json
+from fortctl.model import Role
+from fortctl.timestamps import age_days, rfc3339
+
+if TYPE_CHECKING:
+    from fortctl.model import KeyCard
+    from fortctl.services.site_vault import SiteVault
+
+
+def list_keys(site_vault: SiteVault, robot_key: KeyCard | None) -> tuple[KeyCard, ...]:
+    """Return the site key's card, then the robot key's with who holds it; a missing key has none.
+
+    Args:
+        robot_key: the key as the robot published it.
+    """
+    cards = []
+    site = site_vault.site_key()
+    if site is not None:
+        cards.append(site_vault.card(Role.SITE, site))
+    copy = site_vault.robot_copy()
+    if robot_key is not None:
+        cards.append(replace(robot_key, held_by=("robot", "site")) if copy is not None else robot_key)
+    elif copy is not None:
+        cards.append(site_vault.card(Role.ROBOT, copy))
+    return tuple(cards)
+
+
+def card_json(card: KeyCard, now_ms: int) -> dict[str, Any]:
+    """Return the contract's ``key{…}``."""
+    fields = key_card_to_json(card)
+    times = {name: rfc3339(fields[name]) for name in ("created_at", "verified_at", "expires_at", "rejected_since")}
+    return {**fields, **times, "age_days": age_days(card.created_at, now_ms)}
