@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from fortctl.cli.output import encode
+from fortctl.cli.printable import printable
 from fortctl.cli.prompts import Prompts
 from fortctl.cli.result import OutputClosedError
 
@@ -61,7 +62,7 @@ class CommandContext:
     def progress(self, line: str) -> None:
         """Print one line to stderr, unless ``--quiet`` or ``--json`` is given."""
         if not self.globals.quiet and not self.globals.json:
-            print(line, file=sys.stderr, flush=True)
+            print(printable(line), file=sys.stderr, flush=True)
 
     def warn(self, code: str, message: str) -> None:
         """Add a warning that is printed with the result or the error."""
@@ -74,6 +75,6 @@ class CommandContext:
             OutputClosedError: the reader closed stdout.
         """
         try:
-            print(encode(document) if self.globals.json else text, flush=True)
+            print(encode(document) if self.globals.json else printable(text), flush=True)
         except BrokenPipeError:
             raise OutputClosedError from None

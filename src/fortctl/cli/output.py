@@ -8,6 +8,7 @@ import sys
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from fortctl.cli.printable import printable, printable_json
 from fortctl.cli.render import render_data
 from fortctl.secret import redact
 
@@ -23,7 +24,7 @@ def encode(document: Mapping[str, Any]) -> str:
     Undecodable arguments arrive as lone surrogates, and an ASCII terminal knows no dash: both leave as JSON escapes
     (RFC 8259, section 7), so that what is printed is always valid UTF-8 JSON.
     """
-    text = json.dumps(document, ensure_ascii=False)
+    text = printable_json(json.dumps(document, ensure_ascii=False))
     try:
         text.encode(getattr(sys.stdout, "encoding", None) or "utf-8")
     except UnicodeEncodeError:
@@ -70,7 +71,7 @@ def print_result(result: Result, invocation: Invocation) -> None:
     text = result.text() if callable(result.text) else result.text
     rendered = render_data(result.data) if text is None else text
     if rendered:
-        print(rendered, flush=True)
+        print(printable(rendered), flush=True)
 
 
 def print_error(error: FortctlError, invocation: Invocation, as_json: bool) -> None:
@@ -79,15 +80,15 @@ def print_error(error: FortctlError, invocation: Invocation, as_json: bool) -> N
         _print_failure(error.as_json(), invocation, error)
     else:
         if error.data is not None:
-            print(error.text or render_data(error.data), flush=True)
+            print(printable(error.text or render_data(error.data)), flush=True)
         if not invocation.values.get("quiet"):
             _print_warnings(error.warnings)
     if int(invocation.values.get("verbose", 0)) >= 2:
         import traceback
 
-        print(redact("".join(traceback.format_exception(error))), file=sys.stderr, end="")
+        print(printable(redact("".join(traceback.format_exception(error)))), file=sys.stderr, end="")
     if not as_json:
-        print(f"error: {error.message}\nhint: {error.hint}", file=sys.stderr)
+        print(printable(f"error: {error.message}\nhint: {error.hint}"), file=sys.stderr)
 
 
 def print_ended(code: str, message: str, exit_code: int, invocation: Invocation, as_json: bool) -> None:
@@ -120,4 +121,4 @@ def _warnings(warnings: Any) -> list[dict[str, str]]:
 
 def _print_warnings(warnings: Any) -> None:
     for _code, message in warnings:
-        print(f"warning: {message}", file=sys.stderr)
+        print(printable(f"warning: {message}"), file=sys.stderr)

@@ -11,6 +11,7 @@ from collections.abc import Callable, Collection, Sequence
 from contextlib import redirect_stdout
 from typing import Any
 
+from fortctl.cli.printable import printable
 from fortctl.cli.registry import COMMANDS
 from fortctl.errors import FortctlError, InternalError
 from fortctl.secret import redact
@@ -117,7 +118,7 @@ def run(command: Any, name: str, words: Sequence[str]) -> int:
         if ended.code is None or isinstance(ended.code, int):
             return ended.code or 0
         # As the interpreter does with sys.exit("why").
-        print(redact(str(ended.code)), file=sys.stderr)
+        print(printable(redact(str(ended.code))), file=sys.stderr)
         return 1
     return 0
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 
+from fortctl.cli.printable import printable
 from fortctl.errors import BadInputError, ConfirmationNeededError, UsageError
 from fortctl.secret import Secret
 
@@ -47,7 +48,7 @@ class Prompts:
             raise ConfirmationNeededError(
                 f"confirmation needed: {question}", hint="give --yes, or run the command on a terminal"
             )
-        print(f"{question} [y/N] ", end="", file=sys.stderr, flush=True)
+        print(printable(f"{question} [y/N] "), end="", file=sys.stderr, flush=True)
         if sys.stdin.readline().strip().lower() not in ("y", "yes"):
             raise ConfirmationNeededError("not confirmed: nothing was done", hint="answer y to continue")
 
@@ -58,7 +59,7 @@ class Prompts:
             ConfirmationNeededError: another name was typed, or no prompt is possible.
         """
         if answer is None and self.available:
-            print(f"{question} Type '{name}' to confirm: ", end="", file=sys.stderr, flush=True)
+            print(printable(f"{question} Type '{name}' to confirm: "), end="", file=sys.stderr, flush=True)
             answer = sys.stdin.readline().strip()
         if answer is None:
             raise ConfirmationNeededError(f"typed confirmation needed: {question}", hint=f"give --confirm {name}")
@@ -71,7 +72,7 @@ class Prompts:
         """Ask for a line that is not secret. Raises ``ConfirmationNeededError`` when no prompt is possible."""
         if not self.available:
             raise ConfirmationNeededError(f"answer needed: {question}", hint="run the command on a terminal")
-        print(question, end="", file=sys.stderr, flush=True)
+        print(printable(question), end="", file=sys.stderr, flush=True)
         return sys.stdin.readline().strip()
 
     def read_hidden(self, label: str) -> Secret:

@@ -15,6 +15,7 @@ from fortctl.bootstrap.rotation import rotation_journal, rotation_service
 from fortctl.cli.commands import command
 from fortctl.cli.context import CommandContext
 from fortctl.cli.options import Seconds
+from fortctl.cli.printable import printable
 from fortctl.cli.result import Result
 from fortctl.commands.key_entry import private_key_passphrase
 from fortctl.errors import BadInputError, ConflictError, FortctlError, UsageError
@@ -341,7 +342,7 @@ class TerminalGuide:
     def refused(self, error: FortctlError) -> bool:
         if not self._prompts.available:
             return False
-        print(f"refused: {error.message}\nhint: {error.hint}", file=sys.stderr, flush=True)
+        print(printable(f"refused: {error.message}\nhint: {error.hint}"), file=sys.stderr, flush=True)
         return True
 
     def on_timeout(self, cycles_open: int) -> str:
@@ -363,4 +364,4 @@ class TerminalGuide:
 
 def _print_actions(actions: Iterable[Mapping[str, Any]]) -> None:
     for number, action in enumerate(actions, 1):
-        print(f"{number}. {action['text']}", file=sys.stderr, flush=True)
+        print(printable(f"{number}. {action['text']}"), file=sys.stderr, flush=True)
