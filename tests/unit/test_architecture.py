@@ -49,7 +49,6 @@ UNEXPLAINED = {
     "fortctl.robot.process",
     "fortctl.robot.storage",
     "fortctl.robot.trading",
-    "fortctl.services",
     "fortctl.services.keys",
     "fortctl.services.panic",
     "fortctl.services.robot",
