@@ -1,4 +1,4 @@
-"""Start hooks in a clean environment, each under a supervisor of its own (adapter)."""
+"""Start hooks in a clean environment, each under its own supervisor process (adapter)."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from fortctl.ports import HookOutcome, RunningHook
 from fortctl.secret import redact
 
 SUPERVISOR = Path(__file__).with_name("supervisor.py")
-# What a program needs to find its way; nothing that a secret was ever put into.
+# The variables that a program needs; none of them ever holds a secret.
 KEPT = ("PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "LANGUAGE", "TZ", "TMPDIR", "XDG_RUNTIME_DIR")
-# The event fits into a pipe, so that writing it never waits for the hook (pipe(7)).
+# Fits into a pipe's buffer, so writing an event never waits for the hook (pipe(7)).
 EVENT_LIMIT = 32 * 1024
 
 
 def clean_environment(environment: Mapping[str, str]) -> dict[str, str]:
-    """Return what of an environment a hook is given."""
+    """Return the part of an environment that a hook receives."""
     return {name: value for name, value in environment.items() if name in KEPT or name.startswith("LC_")}
 
 
@@ -32,18 +32,18 @@ class SubprocessHookRunner:
         """Start a program with an event on its standard input.
 
         Args:
-            argv: the program and its arguments; no shell sees them.
+            argv: the program and its arguments; no shell interprets them.
             event: one JSON document.
-            limit_s: seconds after which the program is ended, also when this process is gone by then.
+            limit_s: seconds after which the program is killed, even if this process has ended by then.
 
         Raises:
-            OSError: nothing can be started.
+            OSError: no process can be started, or the event is too large.
         """
         if len(event) > EVENT_LIMIT:
             raise OSError(7, "the event is too large")
-        words = [sys.executable, "-I", "-S", str(SUPERVISOR), str(limit_s), *argv]
+        command = [sys.executable, "-I", "-S", str(SUPERVISOR), str(limit_s), *argv]
         process = subprocess.Popen(
-            words,
+            command,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
@@ -58,10 +58,10 @@ class SubprocessHookRunner:
             process.stdin.close()
         except BrokenPipeError:
             pass  # a hook need not read
-        return _Running(process)
+        return _SupervisedHook(process)
 
 
-class _Running:
+class _SupervisedHook:
     """A started hook; implements :class:`fortctl.ports.RunningHook`."""
 
     def __init__(self, process: subprocess.Popen[bytes]) -> None:
@@ -83,16 +83,16 @@ class _Running:
         self._process.stdout.close()
         self._process.wait()
         try:
-            told = json.loads(line)
-            return HookOutcome(told["exit"], bool(told["timed_out"]), redact(str(told["stderr"])).strip())
+            report = json.loads(line)
+            return HookOutcome(report["exit"], bool(report["timed_out"]), redact(str(report["stderr"])).strip())
         except (ValueError, KeyError, TypeError):
-            return HookOutcome(None, False, "its supervisor broke")
+            return HookOutcome(None, False, "the hook's supervisor failed")
 
 
 def notification(urls: Path) -> tuple[str, ...]:
-    """Return the argument list that tells an event through Apprise.
+    """Return the argument list of the hook that sends an event through Apprise.
 
     Args:
-        urls: a 0600 file with Apprise's URLs, one a line.
+        urls: a 0600 file with Apprise URLs, one a line.
     """
     return (sys.executable, "-P", "-m", "fortctl.hooks.notify", str(urls))

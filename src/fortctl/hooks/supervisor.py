@@ -1,7 +1,7 @@
-"""Run one hook under a time limit; a program of its own, so that the limit holds also once fortctl has ended.
+"""Run one hook under a time limit, in a process of its own, so that the limit holds even after fortctl has ended.
 
-Usage: ``python -I -S supervisor.py SECONDS PROGRAM ARGUMENT…``. The event on standard input goes through to the program;
-one JSON line on standard output says how it ended. Only the standard library is imported: it starts in milliseconds.
+Usage: ``python -I -S supervisor.py SECONDS PROGRAM ARGUMENT…``. The program receives the event on standard input; one
+JSON line on standard output reports how it ended. It imports the standard library only, to start in milliseconds.
 """
 
 import json
@@ -17,7 +17,7 @@ GRACE_S = 1.0
 
 
 def main(words: list[str]) -> int:
-    """Run the program; return 0 once its end was told."""
+    """Run the program; return 0 once its end is reported."""
     limit, argv = float(words[0]), words[1:]
     signal.signal(signal.SIGPIPE, signal.SIG_IGN)
     try:
@@ -25,19 +25,19 @@ def main(words: list[str]) -> int:
             argv, stdin=0, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, start_new_session=True, cwd="/"
         )
     except OSError as error:
-        return _tell({"exit": None, "timed_out": False, "stderr": error.strerror or "it cannot be started"})
+        return _report({"exit": None, "timed_out": False, "stderr": error.strerror or "the program cannot be started"})
     os.close(0)
-    said, in_time = _listen(child, time.monotonic() + limit)
+    stderr, in_time = _wait(child, time.monotonic() + limit)
     if not in_time:
-        _end(child)
-    return _tell({"exit": child.wait(), "timed_out": not in_time, "stderr": said})
+        _kill(child)
+    return _report({"exit": child.wait(), "timed_out": not in_time, "stderr": stderr})
 
 
-def _listen(child: "subprocess.Popen[bytes]", deadline: float) -> tuple[str, bool]:
-    """Return the end of what the program complains about, and whether it ended in time."""
+def _wait(child: "subprocess.Popen[bytes]", deadline: float) -> tuple[str, bool]:
+    """Return the end of the program's standard error, and whether the program ended in time."""
     assert child.stderr is not None
     pipe, tail = child.stderr.fileno(), b""
-    # A grandchild may hold the pipe for ever: the program's own end counts, not the pipe's.
+    # A grandchild may keep the pipe open for ever, so wait for the program to end, not for the pipe.
     while child.poll() is None:
         left = deadline - time.monotonic()
         if left <= 0:
@@ -57,7 +57,7 @@ def _listen(child: "subprocess.Popen[bytes]", deadline: float) -> tuple[str, boo
     return tail.decode("utf-8", "replace"), True
 
 
-def _end(child: "subprocess.Popen[bytes]") -> None:
+def _kill(child: "subprocess.Popen[bytes]") -> None:
     for number in (signal.SIGTERM, signal.SIGKILL):
         try:
             os.killpg(child.pid, number)
@@ -68,11 +68,11 @@ def _end(child: "subprocess.Popen[bytes]") -> None:
             time.sleep(0.01)
 
 
-def _tell(outcome: dict[str, object]) -> int:
+def _report(outcome: dict[str, object]) -> int:
     try:
         os.write(1, json.dumps(outcome).encode() + b"\n")
     except OSError:
-        pass  # whoever asked did not wait
+        pass  # fortctl did not wait for the report
     return 0
 
 

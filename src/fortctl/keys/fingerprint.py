@@ -1,4 +1,4 @@
-"""Sealing to a recipient (HPKE, RFC 9180, hybrid ML-KEM-768 + X25519) and signing (Ed25519, RFC 8032)."""
+"""A short name for an API key that reveals nothing of it. Pure."""
 
 from __future__ import annotations
 
@@ -8,5 +8,8 @@ from fortctl.secret import Secret
 
 
 def fingerprint(api_key: Secret, key: bytes) -> str:
-    """Return the first 12 hex digits of HMAC-SHA-256 of the API key under the home's fingerprint key."""
+    """Return the first 12 hex digits of the API key's HMAC-SHA-256 under the home's fingerprint key.
+
+    The key makes fingerprints of two homes incomparable, and a guessed API key impossible to test.
+    """
     return hmac.digest(key, api_key.reveal_bytes(), "sha256").hex()[:12]

@@ -1,4 +1,8 @@
-"""Key pairs made here, for Binance to know only the public half (faqs/api_key_types.md)."""
+"""Generate key pairs whose private half never leaves fortctl (Ed25519, RSA).
+
+The public half is registered at Binance, which answers with the API key (faqs/api_key_types.md). Until then the pair is
+*pending*, and lies in a vault record.
+"""
 
 from __future__ import annotations
 
@@ -8,42 +12,43 @@ import os
 from fortctl.model import KeyType, PendingPair
 from fortctl.secret import Secret
 
-# Binance takes 2048 to 4096 bits; NIST SP 800-57 gives 3072 the strength of AES-128.
+# Binance accepts 2048 to 4096 bits; NIST SP 800-57 gives 3072 the strength of AES-128.
 RSA_BITS = 3072
 
 
 def generate_pending_key(kind: KeyType, now: int) -> PendingPair:
-    """Make a key pair that waits for its API key. Raises ``ValueError``: HMAC keys are made by the exchange."""
+    """Generate a key pair that waits for its API key. Raises ``ValueError`` for HMAC, whose keys the exchange makes."""
     secret, public = generate_pair(kind)
     return PendingPair(os.urandom(4).hex(), kind, secret, public, now)
 
 
 def pending_pair_to_record(pair: PendingPair) -> Secret:
-    """Serialise a pending key pair for its vault record."""
-    body = {
+    """Return the content of a pending key pair's vault record (JSON)."""
+    fields = {
         "id": pair.id,
         "type": pair.type.value,
         "secret": pair.secret.reveal(),
         "public": pair.public,
         "made_at": pair.made_at,
     }
-    return Secret(json.dumps(body, sort_keys=True))
+    return Secret(json.dumps(fields, sort_keys=True))
 
 
 def pending_pair_from_record(record: Secret) -> PendingPair:
-    """Read back what :func:`pending_pair_to_record` wrote."""
-    body = json.loads(record.reveal_bytes())
-    return PendingPair(body["id"], KeyType(body["type"]), Secret(body["secret"]), body["public"], int(body["made_at"]))
+    """Return the key pair in a record that :func:`pending_pair_to_record` made."""
+    fields = json.loads(record.reveal_bytes())
+    secret = Secret(fields["secret"])
+    return PendingPair(fields["id"], KeyType(fields["type"]), secret, fields["public"], int(fields["made_at"]))
 
 
 def generate_pair(kind: KeyType) -> tuple[Secret, str]:
-    """Make a key pair.
+    """Generate a key pair.
 
     Returns:
-        The private half (PKCS#8 PEM), and the public half (SubjectPublicKeyInfo PEM) that Binance's page takes.
+        The private half (PKCS#8 PEM), and the public half (SubjectPublicKeyInfo PEM) to register at Binance.
 
     Raises:
-        ValueError: HMAC keys are made by the exchange.
+        ValueError: *kind* is HMAC, whose keys the exchange makes.
     """
     from cryptography.hazmat.primitives import serialization
     from cryptography.hazmat.primitives.asymmetric import ed25519, rsa

@@ -1,7 +1,7 @@
-"""Which rights a role needs and which it forbids. Pure.
+"""Which permissions a role requires and which it forbids, and why a key is refused. Pure.
 
-The rule is the customer's: the site key only reads; the robot key reads and trades spot; nothing else, since every
-further right is a way to rob the account (Binance, "Enable Reading", "Enable Spot & Margin Trading").
+The site key only reads; the robot key reads and trades spot. Every further permission is forbidden, because a thief of
+the key could use it against the account (Binance, "Enable Reading", "Enable Spot & Margin Trading").
 """
 
 from __future__ import annotations
@@ -20,25 +20,25 @@ REQUIRED: dict[Role, tuple[str, ...]] = {
     Role.SITE: ("reading",),
     Role.ROBOT: ("reading", "spot_trading"),
 }
-# How long before its trading right lapses a key is warned of.
+# Warn of a trading permission that expires within so many days.
 SOON_DAYS = 7
-# Reading through FIX adds nothing to reading; trading through FIX does.
+# Reading over FIX adds nothing to reading; trading over FIX adds another way to trade.
 _HARMLESS = frozenset({"fix_read"})
 
 
 def check_policy(
     role: Role, restrictions: KeyRestrictions, allow: Collection[str] = (), now: int | None = None
 ) -> PolicyVerdict:
-    """Compare a key's rights with what its role allows.
+    """Compare a key's permissions with its role.
 
     Args:
         role: the role that the key is meant for.
-        restrictions: what the exchange says of the key.
-        allow: names of rights that the operator accepts although the role forbids them (``--allow``).
-        now: milliseconds since the epoch, for what is about to lapse.
+        restrictions: the key's permissions and IP restriction at the exchange.
+        allow: forbidden permissions that the operator accepts (``--allow``).
+        now: milliseconds since the epoch, to warn of an expiring trading permission.
 
     Returns:
-        The verdict; ``ok`` is False when a right is missing or too much.
+        The verdict; ``ok`` is False when a permission is missing or in excess.
     """
     held = restrictions.permissions()
     required = REQUIRED[role]
@@ -49,49 +49,53 @@ def check_policy(
         warnings.append(
             (
                 "IP_UNRESTRICTED",
-                f"the {role} key may be used from any address; restrict it to trusted IPs on Binance's page"
-                " (Binance takes the trading right from unrestricted keys after a while)",
+                f"the {role} key works from any IP address; restrict it to trusted IPs on Binance's API management page"
+                " (Binance withdraws the trading permission of unrestricted keys after a while)",
             )
         )
-    lapses = restrictions.trading_expires_at
-    if role is Role.ROBOT and lapses is not None and now is not None and lapses - now < SOON_DAYS * DAY_MS:
-        when = "has lapsed" if lapses <= now else f"lapses on {rfc3339(lapses)}"
+    expires = restrictions.trading_expires_at
+    if role is Role.ROBOT and expires is not None and now is not None and expires - now < SOON_DAYS * DAY_MS:
+        when = "has expired" if expires <= now else f"expires on {rfc3339(expires)}"
         warnings.append(
-            ("TRADING_RIGHT_LAPSES", f"the {role} key's trading right {when}: restrict it to trusted IPs, or renew it")
+            (
+                "TRADING_RIGHT_LAPSES",
+                f"the {role} key's trading permission {when}: restrict the key to trusted IPs, or renew it",
+            )
         )
-    lapsed = "spot_trading" in missing and lapses is not None and now is not None and lapses <= now
+    lapsed = "spot_trading" in missing and expires is not None and now is not None and expires <= now
     return PolicyVerdict(not missing and not excess, missing, excess, tuple(warnings), lapsed)
 
 
-# Making, deleting and restricting a sub-account's keys asks for the master's trading right (binance.md, section 9).
+# Binance requires the master key's trading permission to create, delete or restrict a sub-account's keys
+# (binance.md, section 9).
 ISSUER_REQUIRED = ("reading", "spot_trading")
 
 
 def check_issuer_policy(restrictions: KeyRestrictions, allow: Collection[str] = ()) -> PolicyVerdict:
-    """Compare a master key's rights with what an issuer needs; whatever is more could rob the master account."""
+    """Compare a master key's permissions with what an issuer needs; a thief could use any further one."""
     held = restrictions.permissions()
     missing = tuple(name for name in ISSUER_REQUIRED if name not in held)
     excess = tuple(name for name in held if name not in ISSUER_REQUIRED and name not in _HARMLESS and name not in allow)
-    open_to_all = (
+    unrestricted = (
         "IP_UNRESTRICTED",
-        "the master key may be used from any address; restrict it to trusted IPs on Binance's page",
+        "the master key works from any IP address; restrict it to trusted IPs on Binance's API management page",
     )
-    warnings = () if restrictions.ip_restricted else (open_to_all,)
+    warnings = () if restrictions.ip_restricted else (unrestricted,)
     return PolicyVerdict(not missing and not excess, missing, excess, warnings)
 
 
 def require_acceptable_key(verdict: KeyVerdict, role: Role) -> KeyVerdict:
-    """Return the verdict if the key may be taken in; raise what is wrong otherwise.
+    """Return the verdict if the key may be used in its role.
 
     Raises:
-        KeyRejectedError: the exchange does not accept it.
-        KeyPolicyError: its rights are not what the role allows, or it is another account's.
-        ExchangeUnreachableError: the exchange does not say what it may do.
+        KeyRejectedError: the exchange does not accept the key.
+        KeyPolicyError: its permissions do not match the role, or it belongs to another account.
+        ExchangeUnreachableError: the exchange does not say what the key may do.
     """
     if verdict.reason == "other_account":
         raise KeyPolicyError(
-            "the key belongs to another Binance account than this one's first key",
-            hint="enter a key of the same account, or make another account ('fortctl accounts add')",
+            "the key belongs to another Binance account than the first key of this account",
+            hint="enter a key of the same account, or add an account ('fortctl accounts add')",
             details={"role": role.value, "reason": "other_account"},
         )
     if not verdict.accepted:
@@ -110,9 +114,9 @@ def require_acceptable_key(verdict: KeyVerdict, role: Role) -> KeyVerdict:
             details={"role": role.value, "reason": "expired", "missing": list(policy.missing), "excess": []},
         )
     if policy is not None and not policy.ok:
-        wrong = [*(f"missing {name}" for name in policy.missing), *(f"too much: {name}" for name in policy.excess)]
+        wrong = [*(f"missing {name}" for name in policy.missing), *(f"excess {name}" for name in policy.excess)]
         raise KeyPolicyError(
-            f"the exchange accepts the key, but its permissions are not those of the {role} role: {', '.join(wrong)}",
+            f"the exchange accepts the key, but its permissions do not match the {role} role: {', '.join(wrong)}",
             hint=permission_hint(role, policy.missing, policy.excess),
             details={
                 "role": role.value,
@@ -125,13 +129,15 @@ def require_acceptable_key(verdict: KeyVerdict, role: Role) -> KeyVerdict:
 
 
 def refuse_key_of_other_account(uid: int | None, role: Role, elsewhere: Mapping[int, str]) -> None:
-    """Refuse a key of an account that this home knows under another name.
+    """Refuse a key of a Binance account that this home has under another name.
 
     Args:
-        elsewhere: the other accounts' names by their number at the same exchange.
+        uid: the key's account number at the exchange; None: unknown.
+        role: the role that the key was entered for.
+        elsewhere: the names of the home's other accounts by their number at the same exchange.
 
     Raises:
-        KeyPolicyError: it is the other account's.
+        KeyPolicyError: the key belongs to one of them.
     """
     if uid is not None and uid in elsewhere:
         raise KeyPolicyError(
@@ -142,13 +148,14 @@ def refuse_key_of_other_account(uid: int | None, role: Role, elsewhere: Mapping[
 
 
 def refuse_key_of_other_exchange(account: str | None, role: Role) -> None:
-    """Refuse a key that this home knows as another exchange's, before it is sent to this one.
+    """Refuse a key that this home already has for another exchange, before it is sent to this one.
 
     Args:
-        account: the account that it was entered for, or None.
+        account: the account that has the key; None: no account has it.
+        role: the role that the key was entered for.
 
     Raises:
-        KeyRejectedError: it is known.
+        KeyRejectedError: an account has it.
     """
     if account is not None:
         raise KeyRejectedError(
@@ -158,10 +165,10 @@ def refuse_key_of_other_exchange(account: str | None, role: Role) -> None:
         )
 
 
-# Binance takes the trading right from keys without an IP list after a while (faqs, "API key permissions").
-LAPSED = "trading right has lapsed"
+# Binance withdraws the trading permission of keys without an IP list after a while (faqs, "API key permissions").
+LAPSED = "trading permission has expired"
 LAPSED_REMEDY = "restrict the key to trusted IPs on Binance's page and tick 'Enable Spot & Margin Trading' again"
-_TICK = {
+_LABELS = {
     "reading": "Enable Reading",
     "spot_trading": "Enable Spot & Margin Trading",
     "withdrawals": "Enable Withdrawals",
@@ -177,16 +184,17 @@ _TICK = {
 
 
 def permission_label(right: str) -> str:
-    """Return a right as Binance's page names it."""
-    return _TICK.get(right, right)
+    """Return the label of a permission on Binance's API management page."""
+    return _LABELS.get(right, right)
 
 
 def permission_hint(role: Role, missing: tuple[str, ...], excess: tuple[str, ...]) -> str:
+    """Return the boxes to tick and untick on Binance's API management page."""
     steps = [f"tick '{permission_label(name)}'" for name in missing] + [
         f"untick '{permission_label(name)}'" for name in excess
     ]
     hint = "on Binance's API management page: " + ", ".join(steps)
-    return hint + (f"; or accept it where a key is added, with --allow {excess[0]}" if excess and not missing else "")
+    return hint + (f"; or accept it with --allow {excess[0]} when you add the key" if excess and not missing else "")
 
 
 def rejection_error(verdict: KeyVerdict, role: Role) -> KeyRejectedError:
@@ -200,32 +208,32 @@ def rejection_error(verdict: KeyVerdict, role: Role) -> KeyRejectedError:
 
 
 def describe_rejection(reason: str) -> str:
-    """Return why a key is refused, in words."""
-    return _WORDS.get(reason, reason.replace("_", " "))
+    """Return the text of a reason code."""
+    return _DESCRIPTIONS.get(reason, reason.replace("_", " "))
 
 
 def remedy_for(reason: str) -> str | None:
-    """Return what to do about a refused key."""
-    return _REMEDY.get(reason)
+    """Return the remedy for a reason code, or None."""
+    return _REMEDIES.get(reason)
 
 
-_WORDS = {
-    "unknown_key": "there is no such API key there (deleted, mistyped, or made on another exchange)",
-    "wrong_secret": "the secret is not that of the API key",
-    "malformed_key": "the API key has a wrong format",
+_DESCRIPTIONS = {
+    "unknown_key": "the exchange knows no such API key (deleted, mistyped, or created at another exchange)",
+    "wrong_secret": "the secret does not belong to the API key",
+    "malformed_key": "the API key is malformed",
     "ip_not_listed": "most likely this address is not on the key's IP list",
-    "right_missing": "the key lacks the right to read",
-    "swapped": "the API key and the secret were entered in each other's place",
-    "other_exchange": "it is a key of another exchange",
-    "refused": "it does not exist, or its IP list lacks this address, or it lacks the right",
+    "right_missing": "the key lacks the permission to read",
+    "swapped": "the API key and the secret were swapped",
+    "other_exchange": "the key belongs to another exchange",
+    "refused": "the key does not exist, or its IP list lacks this address, or it lacks a permission",
 }
-_REMEDY = {
-    "unknown_key": "create a new key on Binance's API management page; a testnet key works on testnet alone",
-    "swapped": "enter them again, each in its own place",
-    "ip_not_listed": "on Binance's page add the address of the host that uses the key, or wait if it was banned",
-    "right_missing": "on Binance's page tick 'Enable Reading'",
-    "other_exchange": "see 'fortctl accounts list': enter the key for an account of that exchange",
-    "wrong_secret": "the API key is right, its secret is not: enter both again, or create a new key",
-    "malformed_key": "the API key is not complete: copy it again from Binance's page",
-    "refused": "the key does not exist, or its IP list lacks this address, or it lacks the right: see Binance's page",
+_REMEDIES = {
+    "unknown_key": "create a new key on Binance's API management page; a testnet key works on the testnet only",
+    "swapped": "enter them again in the right order",
+    "ip_not_listed": "add the address of the host that uses the key on Binance's page, or wait if it is banned",
+    "right_missing": "tick 'Enable Reading' on Binance's API management page",
+    "other_exchange": "enter the key for an account of that exchange ('fortctl accounts list')",
+    "wrong_secret": "the API key is right, but its secret is not; enter both again, or create a new key",
+    "malformed_key": "the API key is not complete; copy it again from Binance's API management page",
+    "refused": "check on Binance's API management page that the key exists, lists this address and has the permission",
 }

@@ -1,7 +1,7 @@
-"""Why the exchange refuses a key, and how sure that is. Pure.
+"""Why the exchange rejects a key, and how certain that is. Pure.
 
-Binance folds several causes into -2015; two calls without an effect tell most of them apart (binance.md section 3): the
-account (``/api``) and the key's own restrictions (``/sapi``, which has -2008 for a key that does not exist).
+Binance answers -2015 for several causes. Two calls without effect distinguish most of them (binance.md, section 3): the
+account (``/api``), and the key's own restrictions (``/sapi``, which answers -2008 for a key that does not exist).
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ _ADDRESS = re.compile(r"request ip: ?([0-9A-Fa-f.:]{3,45})")
 
 @dataclass(frozen=True)
 class Rejection:
-    """A refusal, read.
+    """Why a key is rejected.
 
     Attributes:
         reason: ``malformed_key``, ``wrong_secret``, ``unknown_key``, ``right_missing``, ``ip_not_listed``, ``refused``.
         certainty: ``certain``, ``likely`` or ``possible``.
-        why: what it was read from, in words.
-        fault: the answer that tells most.
-        address: the address that the exchange saw, where it said so.
+        why: the evidence, as text.
+        fault: the answer that says most.
+        address: the address that the exchange saw, where its answer names it.
     """
 
     reason: str
@@ -35,44 +35,42 @@ class Rejection:
 
 
 def diagnose_rejection(account: ExchangeError | None, restrictions: ExchangeError | None) -> Rejection | None:
-    """Read what the two calls answered.
+    """Find the reason from the answers of the two calls.
 
     Args:
-        account: the fault of the signed account call, or None where it was answered.
-        restrictions: the fault of the signed call about the key itself, or None where it was answered.
+        account: the error of the signed account call; None: it succeeded.
+        restrictions: the error of the signed call for the key's restrictions; None: it succeeded.
 
     Returns:
-        None: neither of them refuses the key.
+        The reason; None if neither call rejects the key.
     """
     faults = [fault for fault in (account, restrictions) if fault is not None and fault.outcome is Outcome.KEY_REFUSED]
     if not faults:
         return None
-    for code, reason, why in _TELLING:
+    for code, reason, why in _CERTAIN_CODES:
         for fault in faults:
             if fault.code == code:
                 return Rejection(reason, CERTAIN, why, fault)
     address = next((match[1] for fault in faults if (match := _ADDRESS.search(fault.message))), None)
     if len(faults) == 2:
-        why = (
-            "the exchange refuses both the account and the key's own page, but knows the key: the address is not listed"
-        )
+        why = "the exchange knows the key but rejects both calls, so this address is probably not on its IP list"
         return Rejection(
             "ip_not_listed",
             LIKELY,
-            f"{why} (or it lacks the right to read, or the address is banned)",
+            f"{why} (or the key may not read, or the address is banned)",
             faults[0],
             address,
         )
     if account in faults and restrictions is None:
         return Rejection(
-            "right_missing", CERTAIN, "the key may tell its rights, but may not read the account", faults[0]
+            "right_missing", CERTAIN, "the key may read its own permissions, but not the account", faults[0]
         )
-    why = "the key does not exist, or its list lacks this address, or it lacks the right"
+    why = "the key does not exist, or its IP list lacks this address, or it lacks a permission"
     return Rejection("refused", POSSIBLE, f"{why}; this exchange does not say which", faults[0], address)
 
 
-_TELLING = (
-    (-2014, "malformed_key", "the exchange says that the API key has a wrong format"),
-    (-1022, "wrong_secret", "the exchange knows the API key, and the signature is not that of its secret"),
+_CERTAIN_CODES = (
+    (-2014, "malformed_key", "the exchange says that the API key is malformed"),
+    (-1022, "wrong_secret", "the exchange knows the API key, and the signature was made with another secret"),
     (-2008, "unknown_key", "the exchange says that there is no such API key"),
 )

@@ -1,4 +1,7 @@
-"""Values as they travel between the site and the robot: JSON, no floats where a signature covers them. Pure."""
+"""Key cards and verdicts as JSON, between site and robot and in results. Pure.
+
+Signed documents contain no floats, because two programs may write the same float differently.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def key_card_to_json(card: KeyCard) -> dict[str, Any]:
-    """Return a key card as the robot publishes it (times in ms)."""
+    """Return a key card as the robot publishes it (times in milliseconds since the epoch)."""
     return {
         "role": card.role.value,
         "name": card.name,
@@ -32,7 +35,7 @@ def key_card_to_json(card: KeyCard) -> dict[str, Any]:
 
 
 def key_card_from_json(fields: Mapping[str, Any]) -> KeyCard:
-    """Read back what :func:`key_card_to_json` wrote."""
+    """Return the key card of a document that :func:`key_card_to_json` made."""
     return KeyCard(
         role=Role(fields["role"]),
         name=fields["name"],
@@ -51,7 +54,7 @@ def key_card_from_json(fields: Mapping[str, Any]) -> KeyCard:
 
 
 def verdict_to_json(role: Role, verdict: KeyVerdict) -> dict[str, Any]:
-    """Return one entry of ``keys verify``'s ``results[]``; milliseconds are whole numbers."""
+    """Return one entry of ``results[]`` of ``keys verify``; milliseconds are whole numbers."""
     policy, restrictions = verdict.policy, verdict.restrictions
     rights = (
         {

@@ -1,4 +1,4 @@
-"""Ask the exchange about a key and judge what it says. No call here has an effect."""
+"""Verify a key at the exchange: is it accepted, what may it do, does it still exist? No call here has an effect."""
 
 from __future__ import annotations
 
@@ -14,63 +14,63 @@ from fortctl.model import UNKNOWN_RIGHTS, AccountState, KeyPair, KeyRestrictions
 from fortctl.ports import Clock, Exchange, ExchangeError, Outcome
 from fortctl.system.clock import SystemClock
 
-# From here on a clock is told to be off: Binance takes a request that is up to a second ahead of it (rest-api.md).
+# Warn of a larger difference: Binance accepts a request whose timestamp is up to a second ahead (rest-api.md).
 SKEW_MS = 1_000
 
 
 async def verify_key(
     exchange: Exchange, role: Role, *, allow: Collection[str] = (), pinned_uid: int | None = None
 ) -> KeyVerdict:
-    """Ask for the account and the key's restrictions, side by side, and judge.
+    """Query the account and the key's restrictions in parallel, and compare them with the role.
 
     Args:
         exchange: an adapter that signs with the key.
         role: the role that the key is meant for.
-        allow: rights accepted although the role forbids them.
+        allow: forbidden permissions that the operator accepts.
         pinned_uid: the account that the key must belong to, or None for the first key.
 
     Raises:
-        ExchangeUnreachableError, ExchangeBusyError, ClockSkewError: nothing could be learnt of the key.
+        ExchangeUnreachableError, ExchangeBusyError, ClockSkewError: the answers say nothing about the key.
     """
-    server_time, here = await _unsigned_time(exchange)
+    server_time, local_time = await _unsigned_time(exchange)
     before = SystemClock().monotonic()
-    told = await asyncio.gather(exchange.account(), exchange.key_restrictions(), return_exceptions=True)
+    answers = await asyncio.gather(exchange.account(), exchange.key_restrictions(), return_exceptions=True)
     latency = (SystemClock().monotonic() - before) * 1000
-    account, restrictions = told
-    for answer in told:
+    account, restrictions = answers
+    for answer in answers:
         if isinstance(answer, BaseException) and not isinstance(answer, ExchangeError):
             raise answer
-    refusal = diagnose_rejection(
+    rejection = diagnose_rejection(
         account if isinstance(account, ExchangeError) else None,
         restrictions if isinstance(restrictions, ExchangeError) else None,
     )
-    if refusal is not None:
-        return _refused(refusal, latency, server_time - here)
+    if rejection is not None:
+        return _rejected(rejection, latency, server_time - local_time)
     if isinstance(account, ExchangeError):
-        raise transient_error(account, server_time - here)
+        raise transient_error(account, server_time - local_time)
     if isinstance(restrictions, ExchangeError) and restrictions.outcome is not Outcome.REFUSED:
-        raise transient_error(restrictions, server_time - here)
-    skew = server_time - here
+        raise transient_error(restrictions, server_time - local_time)
+    skew = server_time - local_time
     assert isinstance(account, AccountState)
     known = restrictions if isinstance(restrictions, KeyRestrictions) else None
     verdict = _accepted(account, known, role, allow, pinned_uid, latency, skew)
-    # Without a status it is the adapter's own answer: the target has no such call.
+    # Without an HTTP status the error is the adapter's own: the target has no such call.
     if isinstance(restrictions, ExchangeError) and restrictions.http_status is not None and UNKNOWN_RIGHTS not in allow:
         return replace(verdict, rights_unknown=restrictions.message)
     return verdict
 
 
 async def _unsigned_time(exchange: Exchange) -> tuple[int, int]:
-    """Return the exchange's time and ours (ms); the call also opens the connection that the signed ones use.
+    """Return the exchange's time and the local time (ms); the call also opens the connection for the signed calls.
 
-    Opening it comes before the exchange stamps its answer: so ours is read when the answer is here, and is late by the
-    answer's way alone.
+    The exchange reads its clock after the connection is open. So the local clock is read when the answer arrives, and
+    the difference contains only the answer's travel time.
     """
     try:
-        theirs = await exchange.server_time()
+        server_time = await exchange.server_time()
     except ExchangeError as fault:
         raise transient_error(fault) from None
-    return theirs, SystemClock().now_ms()
+    return server_time, SystemClock().now_ms()
 
 
 def _accepted(
@@ -89,7 +89,7 @@ def _accepted(
         reason="other_account" if other else "ok",
         restrictions=restrictions,
         policy=policy,
-        warnings=(*(policy.warnings if policy else ()), *_beside_the_key(account, role, skew)),
+        warnings=(*(policy.warnings if policy else ()), *_account_warnings(account, role, skew)),
         uid=account.uid,
         latency_ms=latency,
         clock_skew_ms=skew,
@@ -97,35 +97,36 @@ def _accepted(
     )
 
 
-def _beside_the_key(account: AccountState, role: Role, skew: float) -> tuple[tuple[str, str], ...]:
-    """Return warnings of what is wrong although the key is right."""
-    found = []
+def _account_warnings(account: AccountState, role: Role, skew: float) -> tuple[tuple[str, str], ...]:
+    """Return warnings about the account and the clock, which say nothing against the key."""
+    warnings = []
     if role is Role.ROBOT and not account.can_trade:
-        found.append(("ACCOUNT_MAY_NOT_TRADE", "the exchange says that the account itself may not trade just now"))
+        warnings.append(("ACCOUNT_MAY_NOT_TRADE", "the exchange says that the account itself may not trade at present"))
     if abs(skew) >= SKEW_MS:
-        found.append(
-            ("CLOCK_OFF", f"{_skew_words(skew)}; fortctl stamps its requests with the exchange's time meanwhile")
+        warnings.append(
+            ("CLOCK_OFF", f"{_describe_skew(skew)}; until then fortctl uses the exchange's time for its requests")
         )
-    return tuple(found)
+    return tuple(warnings)
 
 
-def _skew_words(skew: float) -> str:
-    way = "behind" if skew > 0 else "ahead of"
-    return f"this machine is {abs(skew) / 1000:.1f} s {way} the exchange; 'timedatectl set-ntp true' corrects it"
+def _describe_skew(skew: float) -> str:
+    direction = "behind" if skew > 0 else "ahead of"
+    seconds = f"{abs(skew) / 1000:.1f} s"
+    return f"this machine's clock is {seconds} {direction} the exchange's; 'timedatectl set-ntp true' corrects it"
 
 
-def _refused(refusal: Rejection, latency: float, skew: float) -> KeyVerdict:
-    details = {"certainty": refusal.certainty, "why": refusal.why}
-    if refusal.address:
-        details["seen_from"] = refusal.address
+def _rejected(rejection: Rejection, latency: float, skew: float) -> KeyVerdict:
+    details = {"certainty": rejection.certainty, "why": rejection.why}
+    if rejection.address:
+        details["seen_from"] = rejection.address
     return KeyVerdict(
         accepted=False,
-        reason=refusal.reason,
+        reason=rejection.reason,
         latency_ms=latency,
         clock_skew_ms=skew,
-        exchange_code=refusal.fault.code,
-        http_status=refusal.fault.http_status,
-        exchange_message=refusal.fault.message,
+        exchange_code=rejection.fault.code,
+        http_status=rejection.fault.http_status,
+        exchange_message=rejection.fault.message,
         details=details,
     )
 
@@ -138,29 +139,29 @@ async def verify_new_key(
     allow: Collection[str] = (),
     pinned_uid: int | None = None,
 ) -> KeyVerdict:
-    """Check a key that was just entered; where it does not exist, look whether its two halves were swapped.
+    """Verify a key that was just entered; if it does not exist, check whether its two halves were swapped.
 
-    The look signs one harmless call with the halves the other way round. It is taken only when the exchange says that
-    the API key does not exist: what was entered is worth nothing then, unless it was swapped (decision 0009).
+    The check signs one harmless call with the halves swapped, and so sends the entered secret to the exchange. It is
+    made only if the exchange says that the API key does not exist, since the secret is then worthless (decision 0009).
 
     Raises:
-        ExchangeUnreachableError, ExchangeBusyError, ClockSkewError: nothing could be learnt of the key.
+        ExchangeUnreachableError, ExchangeBusyError, ClockSkewError: the answers say nothing about the key.
     """
-    verdict = await _check_once(connect, pair, role, allow, pinned_uid)
+    verdict = await _verify_once(connect, pair, role, allow, pinned_uid)
     if verdict.reason != "unknown_key" or pair.type is not KeyType.HMAC:
         return verdict
     swapped = KeyPair(pair.name, pair.type, pair.secret, pair.api_key)
     try:
-        other = await _check_once(connect, swapped, role, allow, pinned_uid)
+        other = await _verify_once(connect, swapped, role, allow, pinned_uid)
     except FortctlError:
         return verdict
     if other.reason in ("unknown_key", "malformed_key"):
         return verdict
-    why = "the exchange knows what was entered as the secret: it is the API key"
+    why = "the exchange knows the entered secret as an API key"
     return replace(verdict, reason="swapped", details={"certainty": "certain", "why": why})
 
 
-async def _check_once(
+async def _verify_once(
     connect: Callable[[KeyPair | None], Exchange],
     pair: KeyPair,
     role: Role,
@@ -176,12 +177,13 @@ async def _check_once(
 
 @dataclass(frozen=True)
 class DeletionStatus:
-    """What the exchange says of a key that ought to be dead.
+    """Whether the exchange still knows a key that should be deleted.
 
     Attributes:
-        state: ``dead`` (unknown to the exchange), ``dead_by_refusal`` (refused beside an accepted call of the new key,
-            on a target that tells no more), ``refused`` (may be this address or a ban), ``alive``, ``unproved``.
-        fault: the answer that it was read from, where it was one.
+        state: ``dead`` (the exchange does not know the key), ``dead_by_refusal`` (it rejects the key and accepts the
+            new one from the same address; the strongest evidence on a target without ``/sapi``), ``refused`` (the
+            reason may be this address or a ban), ``alive``, ``unproved``.
+        fault: the answer that shows it, if there was one.
     """
 
     state: str
@@ -189,26 +191,27 @@ class DeletionStatus:
 
     @property
     def proved(self) -> bool:
+        """Whether the deletion is proved."""
         return self.state in ("dead", "dead_by_refusal")
 
 
 UNKNOWN_KEY = -2008
-# Between the two answers that prove a deletion: one of them alone was seen for keys that work.
+# Between the two answers that prove a deletion; Binance has sent a single one for keys that worked.
 PROOF_PAUSE_S = 2.0
 
 
 async def check_deleted(old: Exchange, new: Exchange | None, clock: Clock) -> DeletionStatus:
-    """Ask the exchange whether a key is deleted (robot.md, "Rotation"); no call here has an effect.
+    """Query whether the exchange still knows a key (robot.md, "Rotation").
 
-    A single -2008 proves nothing: Binance has answered so about keys that worked. It must come twice, some seconds
-    apart, and the account call must be refused too; anything less is ``refused``.
+    A single -2008 proves nothing, because Binance has answered so about keys that worked. It must come twice, some
+    seconds apart, and the account call must be refused too; anything less is ``refused``.
 
     Args:
-        old: signs with the key that ought to be deleted.
-        new: signs with the key in its place, from the same address; None where there is none.
-        clock: waits between the two questions.
+        old: signs with the key that should be deleted.
+        new: signs with the key that replaces it, from the same address; None if there is none.
+        clock: waits between the two queries.
     """
-    first = await _ask_restrictions(old)
+    first = await _query_restrictions(old)
     if first is None:
         return await _by_refusal(old, new)
     if first.state != "dead":
@@ -220,12 +223,12 @@ async def check_deleted(old: Exchange, new: Exchange | None, clock: Clock) -> De
         if fault.outcome is not Outcome.KEY_REFUSED:
             return DeletionStatus("unproved", fault)
     await clock.sleep(PROOF_PAUSE_S)
-    second = await _ask_restrictions(old)
+    second = await _query_restrictions(old)
     return second if second is not None else DeletionStatus("unproved", first.fault)
 
 
-async def _ask_restrictions(exchange: Exchange) -> DeletionStatus | None:
-    """Return what one answer about the key's own rights says; None on a target without that call."""
+async def _query_restrictions(exchange: Exchange) -> DeletionStatus | None:
+    """Query the key's restrictions once; return None on a target without that call."""
     try:
         await exchange.key_restrictions()
         return DeletionStatus("alive")
@@ -240,7 +243,7 @@ async def _ask_restrictions(exchange: Exchange) -> DeletionStatus | None:
 
 
 async def _by_refusal(old: Exchange, new: Exchange | None) -> DeletionStatus:
-    """Ask on a target without /sapi: there -2015 is all that is ever said of a key that does not exist."""
+    """Query a target without ``/sapi``, which answers -2015 for a key that does not exist and for other causes."""
     try:
         await old.account()
         return DeletionStatus("alive")
@@ -256,10 +259,11 @@ async def _by_refusal(old: Exchange, new: Exchange | None) -> DeletionStatus:
 
 
 def transient_error(fault: ExchangeError, skew: float | None = None) -> FortctlError:
-    """Return the error for a fault that says nothing about the key.
+    """Return the error to raise for an answer that says nothing about the key.
 
     Args:
-        skew: the exchange's clock less ours (ms), where it was measured.
+        fault: the answer.
+        skew: the exchange's clock minus the local clock (ms); None: not measured.
     """
     from fortctl.errors import ClockSkewError, ExchangeBusyError, ExchangeUnreachableError
 
@@ -270,9 +274,9 @@ def transient_error(fault: ExchangeError, skew: float | None = None) -> FortctlE
     hint = None
     if cls is ClockSkewError and skew is not None:
         details["clock_skew_ms"] = round(skew)
-        hint = _skew_words(skew)
+        hint = _describe_skew(skew)
     return cls(
-        f"the exchange could not be asked about the key: {fault.message}",
+        f"the key could not be verified at the exchange: {fault.message}",
         hint=hint,
         details=details,
         exchange=ExchangeAnswer(fault.http_status, fault.code, fault.message) if fault.http_status else None,

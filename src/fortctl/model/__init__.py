@@ -1,8 +1,14 @@
-"""The vocabulary shared by every room: frozen values, no behaviour beyond arithmetic.
+"""The values that all packages share: frozen dataclasses and enums without behaviour beyond arithmetic.
+
+- :mod:`.keys`: roles, key pairs, the card of a key; :mod:`.verdicts`: permissions at the exchange, and verdicts on keys.
+- :mod:`.trading`: orders, fills, balances, symbol rules.
+- :mod:`.streams`: the events of user data streams and market streams.
+
+Import them from here: ``from fortctl.model import OrderState``.
 
 Money and quantities are ``Decimal``; times are integer milliseconds since the Unix epoch unless a name ends otherwise.
 
-A name is imported with its module when it is first used: a command that lists keys loads no order types.
+The module of a name is imported when the name is first used, so a command that lists keys loads no order types.
 """
 
 from __future__ import annotations

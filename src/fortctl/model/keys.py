@@ -1,4 +1,4 @@
-"""Keys: their roles, types and permissions, the secret halves, and the card that may be shown."""
+"""API keys: roles, types, names of permissions, pairs, and the card that is all of a key that is ever shown."""
 
 from __future__ import annotations
 
@@ -9,11 +9,15 @@ from fortctl.secret import Secret
 
 
 class Role(StrEnum):
+    """What a key is for: ``site`` reads, ``robot`` reads and trades."""
+
     SITE = "site"
     ROBOT = "robot"
 
 
 class KeyType(StrEnum):
+    """How a key signs (Binance, faqs/api_key_types.md)."""
+
     HMAC = "hmac"
     ED25519 = "ed25519"
     RSA = "rsa"
@@ -57,11 +61,11 @@ PERMISSIONS: tuple[str, ...] = (
 
 @dataclass(frozen=True)
 class PendingPair:
-    """A key pair that was made here and whose API key is still to come.
+    """A key pair that fortctl generated, and that waits for its API key.
 
     Attributes:
-        id: names it among others that were made.
-        secret: the private half (PEM); it never leaves the vault that it lies in.
+        id: 8 hex digits, distinguishes it from other pending pairs.
+        secret: the private half (PEM); it never leaves its vault.
         public: the public half (PEM), to be registered at the exchange.
         made_at: milliseconds since the epoch.
     """
@@ -75,7 +79,13 @@ class PendingPair:
 
 @dataclass(frozen=True)
 class KeyCard:
-    """All of a key that is ever shown (the ``key{…}`` object of the contract)."""
+    """All of a key that is ever shown (the ``key{…}`` object of the contract).
+
+    Attributes:
+        tail: the last four characters of the API key.
+        held_by: the vaults that hold it (``site``, ``robot``).
+        created_at, verified_at, expires_at, rejected_since: milliseconds since the epoch; None: unknown or never.
+    """
 
     role: Role
     name: str

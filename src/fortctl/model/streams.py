@@ -1,7 +1,4 @@
-"""The vocabulary shared by every room: frozen values, no behaviour beyond arithmetic.
-
-Money and quantities are ``Decimal``; times are integer milliseconds since the Unix epoch unless a name ends otherwise.
-"""
+"""The events of user data streams and market streams."""
 
 from __future__ import annotations
 
@@ -23,7 +20,7 @@ class PublicTrade:
 
 @dataclass(frozen=True)
 class OrderUpdate:
-    """A user-stream ``executionReport``: the order now, and the fill that caused it, if any."""
+    """An ``executionReport``: the order's present state, and the fill that caused it, if any."""
 
     order: OrderState
     fill: Fill | None
@@ -33,7 +30,7 @@ class OrderUpdate:
 
 @dataclass(frozen=True)
 class BalanceUpdate:
-    """A user-stream ``outboundAccountPosition``: assets that may have changed."""
+    """An ``outboundAccountPosition``: the balances that may have changed."""
 
     balances: tuple[Balance, ...]
     event_time: int
@@ -41,12 +38,12 @@ class BalanceUpdate:
 
 @dataclass(frozen=True)
 class StreamUp:
-    """The stream is (again) subscribed: everything before it may have been missed."""
+    """The stream is subscribed (again); every event before this one may have been missed."""
 
 
 @dataclass(frozen=True)
 class StreamDown:
-    """The stream was cut or refused. ``code`` is Binance's error code where it said one."""
+    """The stream was cut or refused; ``code`` is Binance's error code, or None."""
 
     reason: str
     code: int | None = None

@@ -1,7 +1,4 @@
-"""The vocabulary shared by every room: frozen values, no behaviour beyond arithmetic.
-
-Money and quantities are ``Decimal``; times are integer milliseconds since the Unix epoch unless a name ends otherwise.
-"""
+"""Orders, fills, balances and the rules of a symbol, as the exchange states them."""
 
 from __future__ import annotations
 
@@ -12,11 +9,15 @@ from enum import StrEnum
 
 
 class Side(StrEnum):
+    """The side of an order."""
+
     BUY = "BUY"
     SELL = "SELL"
 
 
 class OrderType(StrEnum):
+    """The order types that a robot uses (Binance spot ``enums.md``)."""
+
     LIMIT = "LIMIT"
     LIMIT_MAKER = "LIMIT_MAKER"
     MARKET = "MARKET"
@@ -37,6 +38,7 @@ class OrderStatus(StrEnum):
 
     @property
     def is_open(self) -> bool:
+        """Whether the order may still be filled or cancelled."""
         return self in _OPEN
 
 
@@ -54,10 +56,10 @@ class PriceRange:
 
 @dataclass(frozen=True)
 class SymbolRules:
-    """The filters of one symbol that the robot must respect (Binance ``filters.md``). A bound of 0 is off.
+    """The filters of one symbol that the robot must respect (Binance ``filters.md``); a bound of 0 is off.
 
     Attributes:
-        stated_at: the exchange's time (ms) as it said when it told them; 0 where it did not.
+        stated_at: the exchange's time when it sent them (ms since the epoch); 0: not stated.
     """
 
     symbol: str
@@ -84,6 +86,8 @@ class SymbolRules:
 
 @dataclass(frozen=True)
 class Balance:
+    """What an account has of one asset: free, and locked in open orders."""
+
     asset: str
     free: Decimal
     locked: Decimal
@@ -91,7 +95,7 @@ class Balance:
 
 @dataclass(frozen=True)
 class AccountState:
-    """What ``GET /api/v3/account`` says: rates are fractions (0.001 = 10 bps)."""
+    """An account as ``GET /api/v3/account`` states it; rates are fractions (0.001 = 10 bps)."""
 
     uid: int
     can_trade: bool
@@ -100,6 +104,7 @@ class AccountState:
     balances: tuple[Balance, ...]
 
     def balance(self, asset: str) -> Balance:
+        """Return the balance of an asset; zero if the account has none."""
         for balance in self.balances:
             if balance.asset == asset:
                 return balance
@@ -108,12 +113,14 @@ class AccountState:
     def updated(self, balances: Sequence[Balance]) -> AccountState:
         """Return the account with some balances replaced."""
         changed = {balance.asset for balance in balances}
-        return replace(self, balances=(*(one for one in self.balances if one.asset not in changed), *balances))
+        return replace(
+            self, balances=(*(balance for balance in self.balances if balance.asset not in changed), *balances)
+        )
 
 
 @dataclass(frozen=True)
 class OrderRequest:
-    """An order as the robot wants it, already rounded to the symbol's filters."""
+    """An order to place, already rounded to the symbol's filters."""
 
     symbol: str
     side: Side
@@ -126,7 +133,13 @@ class OrderRequest:
 
 @dataclass(frozen=True)
 class OrderState:
-    """An order as the exchange tells it."""
+    """An order as the exchange states it.
+
+    Attributes:
+        executed: filled quantity, in the base asset.
+        quote_executed: the price paid or received for it, in the quote asset; negative where no longer known.
+        time, update_time: milliseconds since the epoch.
+    """
 
     symbol: str
     order_id: int

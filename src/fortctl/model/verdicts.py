@@ -12,7 +12,8 @@ class KeyRestrictions:
     """What ``GET /sapi/v1/account/apiRestrictions`` says of the calling key.
 
     Attributes:
-        unknown: Binance's names of rights that are switched on and that fortctl does not know.
+        created_at, trading_expires_at: milliseconds since the epoch; None: not stated.
+        unknown: permissions that are switched on and that fortctl does not know, under Binance's names.
     """
 
     ip_restricted: bool
@@ -32,7 +33,7 @@ class KeyRestrictions:
     unknown: tuple[str, ...] = ()
 
     def permissions(self) -> tuple[str, ...]:
-        """Return the names of the rights that are ticked, in the order of Binance's page, then the unknown ones."""
+        """Return the permissions that are switched on, in the order of :data:`PERMISSIONS`, then the unknown ones."""
         return (*(name for name in PERMISSIONS if getattr(self, name)), *self.unknown)
 
 
@@ -41,11 +42,11 @@ class PolicyVerdict:
     """How a key's permissions compare with its role.
 
     Attributes:
-        ok: nothing is missing and nothing is too much.
-        missing: rights that the role needs and the key lacks.
-        excess: rights that the key has and the role forbids (less those that ``--allow`` named).
+        ok: nothing is missing and nothing is in excess.
+        missing: permissions that the role requires and the key lacks.
+        excess: permissions that the key has and the role forbids, except those accepted with ``--allow``.
         warnings: ``(code, message)`` pairs, for example an unrestricted IP list.
-        lapsed: the trading right is missing because its time is over.
+        lapsed: the trading permission is missing because it has expired.
     """
 
     ok: bool
@@ -57,18 +58,20 @@ class PolicyVerdict:
 
 @dataclass(frozen=True)
 class KeyVerdict:
-    """What asking the exchange about a key has shown.
+    """The result of verifying a key at the exchange.
 
     Attributes:
         accepted: the exchange accepts the key for signed reading.
         reason: ``ok``, or why not (``unknown_key``, ``wrong_secret``, ``malformed_key``, ``refused``,
             ``other_account``, ``shared_between_roles``, ``policy`` …).
-        restrictions: the key's rights, where the target tells them.
-        policy: the comparison with the role, where the rights are known.
+        restrictions: the key's permissions; None where the target does not tell them.
+        policy: their comparison with the role; None where they are not known.
         uid: the account's number at the exchange, where the key was accepted.
         latency_ms: round trip of the signed call.
-        clock_skew_ms: the exchange's clock less ours.
-        can_trade: the account may trade, whatever the key may.
+        clock_skew_ms: the exchange's clock minus the local clock.
+        exchange_code, http_status, exchange_message: the exchange's answer to a rejected key.
+        details: certainty and evidence of a rejection.
+        can_trade: the account may trade (which says nothing about the key).
         warnings: ``(code, message)`` pairs, the policy's among them.
         rights_unknown: why the exchange did not say what the key may do, although it could; empty where it did, where
             the target has no such call, and where a person accepted that (``--allow unknown_rights``).

@@ -1,8 +1,13 @@
-"""What the world can do for fortctl, as Protocols. Services and the robot's runner know these and no adapter.
+"""What services and robots need from outside, as Protocols: they import this package, and no adapter.
 
-Every implementation translates the exceptions of its own library: only errors named here (or ``FortctlError``) pass.
+- :mod:`.exchange`: an exchange seen with one key, and the issuer of a sub-account's keys.
+- :mod:`.vault`, :mod:`.mailbox`, :mod:`.operations`: the stores.
+- :mod:`.robot`: the process of an account's robot, and its panic latch.
+- :mod:`.host`: clock, audit log, hooks.
 
-A name is imported with its module when it is first used, as in :mod:`fortctl.model`.
+Each adapter translates the exceptions of its library: only ``ExchangeError``, ``FortctlError`` and what a method's
+docstring names leave it. Tests implement the same Protocols with fakes that keep the same promises. Import from here:
+``from fortctl.ports import Exchange`` (the module of a name is imported when the name is first used).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What the machine offers: clocks, the audit log, programs that are run when something happens."""
+"""The machine: clock, audit log, hooks."""
 
 from __future__ import annotations
 
@@ -10,24 +10,28 @@ from fortctl.secret import Secret
 
 
 class Clock(Protocol):
+    """The machine's clocks."""
+
     def now_ms(self) -> int:
-        """Wall clock, integer milliseconds since the epoch."""
+        """Return the wall clock in milliseconds since the epoch."""
 
     def monotonic(self) -> float:
-        """Seconds that never go back."""
+        """Return seconds of a clock that never goes back."""
 
     async def sleep(self, seconds: float) -> None: ...
 
 
 class AuditLog(Protocol):
+    """The append-only log of what commands did to keys and vaults."""
+
     def seal_with(self, key: Secret) -> None:
-        """Seal the entries of this process from here on."""
+        """Seal this process's entries with a key from now on."""
 
     def append(self, what: str, *, account: str, result: str, best_effort: bool = False, **facts: Any) -> None:
-        """Append one entry durably; ``best_effort`` writes what can be written and never raises."""
+        """Append one entry durably; with ``best_effort``, write what is possible and never raise."""
 
     def head(self) -> tuple[int, str] | None:
-        """Return the last entry's number and hash, or None where there is none to be read."""
+        """Return the last entry's number and hash, or None if no entry can be read."""
 
 
 @dataclass(frozen=True)
@@ -35,8 +39,8 @@ class HookOutcome:
     """How a hook ended.
 
     Attributes:
-        exit_code: its exit code (negative: a signal ended it), or None when it could not be started.
-        timed_out: it was ended at its limit.
+        exit_code: its exit code (negative: the number of the signal that ended it); None: it could not be started.
+        timed_out: it was killed at its time limit.
         stderr: the end of its standard error, redacted.
     """
 
@@ -47,12 +51,12 @@ class HookOutcome:
 
 @dataclass(frozen=True)
 class HookReport:
-    """What became of one hook.
+    """The result of one hook.
 
     Attributes:
         name: the event, or ``notify``.
         state: ``done``, ``failed`` or ``running``.
-        detail: why; empty when done.
+        detail: why it failed or still runs; empty if done.
     """
 
     name: str
@@ -61,24 +65,27 @@ class HookReport:
 
 
 class RunningHook(Protocol):
+    """A hook that was started."""
+
     def outcome(self, wait_s: float) -> HookOutcome | None:
-        """Return how it ended, or None when it has not ended in time (it goes on)."""
+        """Return how the hook ended; None if it still runs after ``wait_s`` seconds."""
 
 
 class HookRunner(Protocol):
-    """Starts programs, each under a time limit, in an environment without any secret."""
+    """Starts programs with a time limit, in an environment without secrets."""
 
     def start(self, argv: Sequence[str], event: bytes, *, limit_s: float) -> RunningHook:
-        """Start a program with an event on its standard input. Raises ``OSError``."""
+        """Start a program that receives an event on its standard input. Raises ``OSError``."""
 
 
 class HooksPort(Protocol):
-    """What an operator wants to be run and told when something happens."""
+    """Runs the operator's hooks and notifications."""
 
     def fire(self, event: str, facts: Mapping[str, Any], *, wait_s: float | None = None) -> tuple[HookReport, ...]:
-        """Run an event's hooks, waiting for their end at most ``wait_s`` seconds; never raises.
+        """Run an event's hooks and wait for them at most ``wait_s`` seconds; never raise.
 
         Args:
             event: ``pre-rotate``, ``post-rotate``, ``on-key-lost``, ``on-held`` or ``on-panic``.
-            facts: JSON values that may be shown to anybody.
+            facts: the event's details: JSON values without secrets.
+            wait_s: None: as long as the hooks' time limit.
         """

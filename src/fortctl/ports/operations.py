@@ -9,11 +9,13 @@ from typing import Protocol
 
 @dataclass(frozen=True)
 class OperationRow:
-    """A long operation as it lies in the store. ``body`` is JSON of whoever runs it; no secret is in it.
+    """A stored long operation.
 
     Attributes:
         kind: ``rotation``.
-        state: ``open``, ``done`` or ``aborted``; one open operation an account.
+        state: ``open``, ``done`` or ``aborted``; an account has at most one open operation.
+        body: JSON of the service that runs the operation; it contains no secret.
+        started_at, updated_at: milliseconds since the epoch.
     """
 
     id: str
@@ -27,11 +29,12 @@ class OperationRow:
 
 @dataclass(frozen=True)
 class OperationOwner:
-    """The process that works on an account's operation.
+    """The process that holds an account's operation lock.
 
     Attributes:
-        started: the kernel's start time of the process, so that a reused pid is noticed.
-        acquired_at, renewed_at: when it took the lock, and when it last said that it lives (ms).
+        started: the process's start time in the kernel, to notice a reused pid.
+        what: the command, for messages.
+        acquired_at, renewed_at: when it acquired the lock, and when it last renewed it (ms since the epoch).
     """
 
     pid: int
@@ -43,39 +46,41 @@ class OperationOwner:
 
 
 class OperationStore(Protocol):
-    """The journal of long operations, and who works on them. Raises ``FortctlError`` only."""
+    """The journal of long operations, and the locks of the processes that run them. Raises ``FortctlError`` only."""
 
     def current(self, account: str) -> OperationRow | None:
         """Return the open operation, or None."""
 
     def last(self, account: str) -> OperationRow | None:
-        """Return the operation that was begun last, whatever became of it."""
+        """Return the operation that was started last, in any state, or None."""
 
     def all(self, account: str) -> tuple[OperationRow, ...]:
-        """Return every operation, the one begun last first."""
+        """Return every operation, newest first."""
 
     def acquire(
         self, account: str, me: OperationOwner, alive: Callable[[OperationOwner], bool]
     ) -> OperationOwner | None:
-        """Take the account's lock; a dead owner's is taken over, and that owner returned.
+        """Acquire the account's lock; return the dead owner from which it was taken over, or None.
 
         Raises:
-            ConflictError: a living one holds it; ``details`` names it.
+            ConflictError: a live process holds it (``details.owner``).
         """
 
-    def owner(self, account: str) -> OperationOwner | None: ...
+    def owner(self, account: str) -> OperationOwner | None:
+        """Return the owner of the account's lock, or None."""
 
     def renew(self, account: str, me: OperationOwner, at: int) -> None:
-        """Say that the owner lives. Raises ``ConflictError`` when the lock is its own no more."""
+        """Renew the lock. Raises ``ConflictError`` if another process has taken it over."""
 
-    def release(self, account: str, me: OperationOwner) -> None: ...
+    def release(self, account: str, me: OperationOwner) -> None:
+        """Release the lock if *me* still owns it."""
 
     def put(self, row: OperationRow, me: OperationOwner) -> None:
-        """Make an operation's new state durable.
+        """Store an operation's state durably.
 
         Raises:
-            ConflictError: the lock is not mine any more, the operation was closed meanwhile, or another one is open.
+            ConflictError: *me* no longer owns the lock, the operation was closed meanwhile, or another one is open.
         """
 
     def abort_for_panic(self, account: str, at: int) -> OperationRow | None:
-        """Close the open operation, whoever works on it, and return it as it stood; nothing is unlocked."""
+        """Abort the open operation, whoever owns it, and return its former state; needs no unlocking."""

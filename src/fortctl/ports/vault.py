@@ -11,7 +11,7 @@ from fortctl.secret import Secret
 
 @dataclass(frozen=True)
 class RecordMeta:
-    """What is visible of a vault record without unlocking, and is bound to it as associated data."""
+    """What is visible of a vault record without unlocking; it is authenticated together with the ciphertext."""
 
     record_id: str
     account: str
@@ -26,12 +26,13 @@ class RecordMeta:
 
 @dataclass(frozen=True)
 class NewRecord:
-    """A record to be written. ``erasable`` records can be destroyed without unlocking.
+    """A record to be written.
 
     Attributes:
+        erasable: it gets an erasure key, so it can be destroyed without unlocking.
         created_at: milliseconds since the epoch.
         purpose: names the erasure key's file (``site``, ``copy``, ``key``, ``recipient`` …).
-        renews: it is the present record with other facts: where that was destroyed meanwhile, it is not written.
+        renews: it updates the present record; if that was destroyed meanwhile, nothing is written.
     """
 
     record_id: str
@@ -48,18 +49,23 @@ class NewRecord:
 
 
 class VaultPort(Protocol):
-    """An unlocked vault. All methods raise VaultLocked / VaultDamaged / NotFound / Conflict only."""
+    """An unlocked vault.
+
+    Methods raise ``VaultLockedError``, ``VaultDamagedError``, ``NotFoundError`` and ``ConflictError`` only.
+    """
 
     @property
-    def generation(self) -> int: ...
+    def generation(self) -> int:
+        """A number that each change increases."""
 
-    def records(self) -> tuple[RecordMeta, ...]: ...
+    def records(self) -> tuple[RecordMeta, ...]:
+        """Return what is visible of every record."""
 
     def get(self, record_id: str) -> Secret:
-        """Return a record's plaintext. Raises ``NotFoundError`` (also when its erasure key is gone)."""
+        """Return a record's plaintext. Raises ``NotFoundError``, also if its erasure key is gone."""
 
     def is_destroyed(self, record_id: str) -> bool:
-        """Return whether a record is there whose erasure key is gone; nothing is decrypted."""
+        """Return whether a record exists whose erasure key is gone; nothing is decrypted."""
 
     def update(
         self,
@@ -68,4 +74,10 @@ class VaultPort(Protocol):
         *,
         audit: Callable[[str, int], None] | None = None,
     ) -> int:
-        """Write all changes as one; ``audit(phase, generation)`` is called before and after. Returns the generation."""
+        """Write all changes atomically and return the new generation.
+
+        Args:
+            put: records to add or replace.
+            delete: ids of records to delete.
+            audit: called before (``intent``) and after (``result``) the write, with the new generation.
+        """
