@@ -1,6 +1,7 @@
 """Every interleaving of two robots, a panic, kills, and an exchange that delays, loses, or executes without answering.
 
-The robots go :class:`fortctl.robot.core.submission.Submission`, the very steps that the runner goes. The states are explored
+The robots go :class:`fortctl.robot.core.submission.Submission`, the very steps that the runner goes. The states are
+explored
 breadth-first, each once, to the end: time is a handful of ticks, and each robot wants one and the same order (the sell
 of one cycle, say), under a new attempt number each time that an attempt is proved absent.
 

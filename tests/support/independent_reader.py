@@ -179,7 +179,10 @@ def signed(public: bytes, purpose: str, body: bytes, signature: bytes) -> bool:
 
 
 def open_row(row: dict[str, Any], robot: dict[str, Any]) -> dict[str, Any]:
-    """Open a command as the robot does; ``robot`` says what it knows. Raises :class:`UnreadableError` with the reason."""
+    """Open a command as the robot does; ``robot`` says what it knows.
+
+    Raises :class:`UnreadableError` with the reason.
+    """
     envelope, sealed, signature = (b64(row[name]) for name in ("envelope", "sealed", "signature"))
     try:
         facts = json.loads(envelope)

@@ -141,4 +141,5 @@ def _name(context: CommandContext) -> str:
 
 
 def _mark(context: CommandContext) -> str:
-    return f"# fortctl robot service install: account {context.container.account} of {context.container.home.path.resolve()}"
+    home = context.container.home.path.resolve()
+    return f"# fortctl robot service install: account {context.container.account} of {home}"

@@ -103,7 +103,7 @@ def require_acceptable_key(verdict: KeyVerdict, role: Role) -> KeyVerdict:
     if verdict.rights_unknown:
         raise ExchangeUnreachableError(
             f"the exchange accepts the {role} key and does not say what it may do: {verdict.rights_unknown}",
-            hint="try again later; 'keys add --allow unknown_rights' takes the key although it may be allowed to withdraw",
+            hint="try again later; 'keys add --allow unknown_rights' accepts the key although it may withdraw",
             details={"role": role.value, "reason": "rights_unknown"},
         )
     policy = verdict.policy

@@ -142,7 +142,10 @@ class VaultService:
         return vault.add_slot(source, self.cost(kind), audit=self._audited("vault slot added", {"slot": kind}))
 
     def remove_slot(self, vault: ManagedVault, slot_id: str, source: Unlocker | None = None) -> SlotMeta:
-        """Take a slot away, and what the keyring held for it. Raises ``NotFoundError``, ``ConflictError``: it is the last."""
+        """Take a slot away, and what the keyring held for it.
+
+        Raises ``NotFoundError``, ``ConflictError``: it is the last.
+        """
         removed = vault.remove_slot(slot_id, audit=self._audited("vault slot removed", {"slot": slot_id}))
         if isinstance(source, Keyring) and removed.kind == "keyring":
             source.store.drop(removed.hint)
@@ -170,7 +173,8 @@ class VaultService:
             The vault, the records that come back to life, and the configuration that was backed up.
 
         Raises:
-            BadInputError: it is no backup. VaultLockedError, VaultDamagedError: it does not open. ConflictError: see ``VaultFile.restore``.
+            BadInputError: it is no backup. VaultLockedError, VaultDamagedError: it does not open. ConflictError: see
+            ``VaultFile.restore``.
         """
         backup = read_backup(data)
         try:

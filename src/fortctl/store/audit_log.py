@@ -222,7 +222,8 @@ class AuditLogFile:
         return AuditCheck(count, sealed, before)
 
     def _seal_fits(self, entry: Mapping[str, Any], claimed: str, seal: object, count: int) -> bool:
-        """Return whether an entry bears a seal. Raises ``VaultDamagedError``: a wrong one, or none where there must be one.
+        """Return whether an entry bears a seal. Raises ``VaultDamagedError``: a wrong one, or none where there must
+        be one.
 
         A change of the vault is told by whoever has unlocked it, and the vault's generation asks for that entry: so
         nobody can strip the seals of a log that he has written anew.

@@ -42,7 +42,10 @@ class RequestWeightStore:
         self._connection: sqlite3.Connection | None = None
 
     def read(self, target: str) -> Row:
-        """Return (minute, used, stopped until, most a minute). Raises ``ConflictError`` when the store cannot be used."""
+        """Return (minute, used, stopped until, most a minute).
+
+        Raises ``ConflictError`` when the store cannot be used.
+        """
         try:
             return self._row(self._opened(), target)
         except sqlite3.Error as error:

@@ -38,7 +38,10 @@ def make(root: Path, account: str, purpose: str) -> tuple[str, bytes]:
 
 
 def restore(root: Path, name: str, key: bytes) -> None:
-    """Put an erasure key back, out of a backup; one that is there already stays. Raises ``VaultDamagedError``: no name."""
+    """Put an erasure key back, out of a backup; one that is there already stays.
+
+    Raises ``VaultDamagedError``: no name.
+    """
     account, file = _split(name)
     if read(root, name) is not None:
         return
@@ -51,7 +54,10 @@ def restore(root: Path, name: str, key: bytes) -> None:
 
 
 def read(root: Path, name: str) -> bytes | None:
-    """Return an erasure key, or None when it is gone or overwritten. Raises ``VaultDamagedError``: it is no name of one."""
+    """Return an erasure key, or None when it is gone or overwritten.
+
+    Raises ``VaultDamagedError``: it is no name of one.
+    """
     account, file = _split(name)
     try:
         with _folder(root, account) as folder:

@@ -1,6 +1,7 @@
 """Every call of the exchange port against answers that nobody expected: (call × odd answer × reading).
 
-A real HTTP server sends the answers to the real adapter. What cannot be read is *unknown* where the call may have had an
+A real HTTP server sends the answers to the real adapter. What cannot be read is *unknown* where the call may have had
+an
 effect, and *unreachable* where it only reads; nothing else ever leaves the adapter.
 """
 

@@ -97,7 +97,9 @@ def test_which_issued_keys_are_ours() -> None:
 
 
 class Asked:
-    """An exchange that answers about a key's rights from a script; the last answer stays. Its account call is refused."""
+    """An exchange that answers about a key's rights from a script; the last answer stays. Its account call is
+    refused.
+    """
 
     def __init__(self, *script: ExchangeError | None, works: bool = False) -> None:
         self.script = list(script)

@@ -1,4 +1,6 @@
-"""The table of steps: it is complete, nothing in it waits in a circle, and no step that hangs or breaks stops another."""
+"""The table of steps: it is complete, nothing in it waits in a circle, and no step that hangs or breaks stops
+another.
+"""
 
 from __future__ import annotations
 

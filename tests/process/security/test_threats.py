@@ -394,7 +394,9 @@ def test_whoever_edits_files_of_the_home(trading: Victim, rogue: str) -> None:
 
 
 def test_reader_of_logs_output_and_recordings(trading: Victim) -> None:
-    """Tracebacks are forced by faults, and everything that was said is searched (test_no_secret_leaks.py does the whole story)."""
+    """Tracebacks are forced by faults, and everything that was said is searched (test_no_secret_leaks.py does the
+    whole story).
+    """
     shell, said = trading.shell, []
 
     def typed(*words: str, stdin: str | None = None) -> None:

@@ -82,8 +82,8 @@ PLAN: tuple[StepKind, ...] = (
     StepKind(
         LATCH,
         (),
-        "writes the latch before the rest of the command is loaded: from here on the robot sends no order, over restarts"
-        " and reboots",
+        "writes the latch before the rest of the command is loaded: from here on the robot sends no order, over"
+        " restarts and reboots",
         _TOLD,
         TimeLimit(3.0),
         "the robot is halted without it; the write goes on in the background",

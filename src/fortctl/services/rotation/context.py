@@ -180,7 +180,10 @@ class RotationContext:
 
 @asynccontextmanager
 async def open_issuer(deps: RotationDeps, operation: Operation) -> AsyncIterator[Issuer]:
-    """Give the issuer, if it is of the sub-account that a rotation was begun with. Raises as :meth:`RotationContext.issuer`."""
+    """Give the issuer, if it is of the sub-account that a rotation was begun with.
+
+    Raises as :meth:`RotationContext.issuer`.
+    """
     issuer = deps.issuer()
     try:
         if operation.facts.issued_for not in (None, _email_fingerprint(deps, issuer)):

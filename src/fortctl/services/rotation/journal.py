@@ -153,7 +153,9 @@ def require_none_open(operation: Operation | None, role: Role | None = None) -> 
 
 
 def aborted_by_deletion(operation: Operation, role: Role, now: int) -> Operation:
-    """Return a rotation aborted because fortctl destroyed a role's keys; its actions name those left at the exchange."""
+    """Return a rotation aborted because fortctl destroyed a role's keys; its actions name those left at the
+    exchange.
+    """
     facts = operation.facts
     todo = actions.to_delete(operation, [role] if role in facts.old and role not in facts.dead else [])
     todo += [actions.delete_new(operation, role, key) for key in actions.unused_keys(operation).get(role, ())]

@@ -126,7 +126,7 @@ class NewKeys:
         if resumed and not self._deps.client.wait_until_idle(SETTLES_WITHIN_S):
             raise ConflictError(
                 "the robot has not answered yet what became of the new key",
-                hint="see 'fortctl robot status' and 'fortctl robot logs', then continue: 'fortctl keys rotate --resume'",
+                hint="see 'fortctl robot status' and 'fortctl robot logs', then 'fortctl keys rotate --resume'",
             )
         slot = RobotSlot(self._context)
         await self._put_in_use(slot)

@@ -43,7 +43,8 @@ async def _note_addresses(context: RotationContext, issuer: Issuer) -> None:
     """Journal the IP list that each new key is born with: the old one's, also where that key is dead already.
 
     Raises:
-        ConflictError: the old key had one, and nobody knows it any more: none that trades from anywhere is made unasked.
+        ConflictError: the old key had one, and nobody knows it any more: none that trades from anywhere is made
+        unasked.
     """
     cards = {card.role: card for card in context.deps.keys.listed()}
     old_addresses = {}
