@@ -1,6 +1,7 @@
 """The values that all packages share: frozen dataclasses and enums without behaviour beyond arithmetic.
 
-- :mod:`.keys`: roles, key pairs, the card of a key; :mod:`.verdicts`: permissions at the exchange, and verdicts on keys.
+- :mod:`.keys`: roles, key pairs, the card of a key; :mod:`.verdicts`: permissions at the exchange, and verdicts on
+keys.
 - :mod:`.trading`: orders, fills, balances, symbol rules.
 - :mod:`.streams`: the events of user data streams and market streams.
 
