@@ -8,7 +8,6 @@ to be formatted, concatenated, pickled, copied or JSON-encoded. Its value is rea
 
 from __future__ import annotations
 
-import hmac
 import re
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -57,6 +56,8 @@ class Secret:
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Secret):
             return NotImplemented
+        import hmac  # loads OpenSSL, which few commands need
+
         return hmac.compare_digest(self._buffer, other._buffer)
 
     __hash__ = None  # type: ignore[assignment]  # a hash would let others test guesses of the secret

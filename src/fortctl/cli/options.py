@@ -6,6 +6,7 @@ import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -90,11 +91,13 @@ class Invocation:
 # -- declaring commands ----------------------------------------------------------------------------------------------
 
 
-def _global_options() -> list[click.Option]:
+@cache
+def _global_options() -> tuple[click.Option, ...]:
+    # Made once, when the first command is parsed: a module of commands would make them for each of its own.
     def option(*names: str, **more: Any) -> click.Option:
         return click.Option(names, expose_value=False, **more)
 
-    return [
+    options = (
         option("--home", metavar="PATH", help="The home folder ($FORTCTL_HOME)."),
         option("--account", metavar="NAME", help="The account ($FORTCTL_ACCOUNT; default: default)."),
         option("--json", is_flag=True, help="Print one JSON document ($FORTCTL_JSON=1)."),
@@ -104,15 +107,14 @@ def _global_options() -> list[click.Option]:
         option("--no-input", is_flag=True, help="Never ask."),
         option("--passphrase-file", metavar="FILE", help="Unlock the vault with the passphrase in FILE ('-': stdin)."),
         option("--robot-passphrase-file", metavar="FILE", help="The same for the local robot's vault."),
-    ]
+    )
+    for each in options:
+        each.callback = _merge
+    return options
 
 
-def _merging(option: click.Option) -> click.Option:
-    def callback(context: click.Context, parameter: click.Parameter, value: Any) -> None:
-        context.ensure_object(Invocation).merge({str(parameter.name): value})
-
-    option.callback = callback
-    return option
+def _merge(ctx: click.Context, parameter: click.Parameter, value: Any) -> None:
+    ctx.ensure_object(Invocation).merge({str(parameter.name): value})
 
 
 class GlobalOptionsCommand(click.Command):
@@ -121,7 +123,11 @@ class GlobalOptionsCommand(click.Command):
     def __init__(self, *args: Any, **more: Any) -> None:
         more.setdefault("context_settings", {"help_option_names": ["-h", "--help"]})
         super().__init__(*args, **more)
-        self.params = [*self.params, *(_merging(option) for option in _global_options())]
+
+    def get_params(self, ctx: click.Context) -> list[click.Parameter]:
+        """Return the command's own parameters, the global options and ``--help``."""
+        *own, help_option = super().get_params(ctx)
+        return [*own, *_global_options(), help_option]
 
     def make_context(
         self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
@@ -13,9 +13,11 @@ from fortctl.cli.context import CommandContext
 from fortctl.cli.options import Seconds
 from fortctl.cli.render import duration, table
 from fortctl.cli.result import Result
-from fortctl.commands.key_entry import KeyInput, read_api_key, read_key
 from fortctl.errors import ConflictError, FortctlError, NotFoundError, UsageError, VaultDamagedError
 from fortctl.model import PERMISSIONS, UNKNOWN_RIGHTS, KeyType, Role
+
+if TYPE_CHECKING:
+    from fortctl.commands.key_entry import KeyInput
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -27,7 +29,7 @@ _ROLE_OPTION = click.option("--role", type=ROLE, required=True, help="Role of th
 
 
 def _key_options(function: F) -> F:
-    """Add the options of :class:`KeyInput`."""
+    """Add the options of :class:`fortctl.commands.key_entry.KeyInput`."""
     for option in (
         _ROLE_OPTION,
         click.option("--name", help="Name of the key in the Binance account."),
@@ -66,6 +68,8 @@ def _key_options(function: F) -> F:
 @click.option("--issue", is_flag=True, help="Have the issuer create the key (see 'fortctl issuer set').")
 @click.option("--ip", "addresses", metavar="ADDR,…", help="IP addresses allowed to use the key (only with --issue).")
 async def add(context: CommandContext, issue: bool, addresses: str | None, **options: Any) -> Result:
+    from fortctl.commands.key_entry import KeyInput
+
     if issue:
         if any(options[name] for name in ("source", "pending", "key_type", "name")):
             raise UsageError("--issue can be combined only with --role and --ip")
@@ -79,6 +83,8 @@ async def add(context: CommandContext, issue: bool, addresses: str | None, **opt
 @_key_options
 @click.option("--force-replace", is_flag=True, help="Destroy the old key first.")
 async def change(context: CommandContext, force_replace: bool, **options: Any) -> Result:
+    from fortctl.commands.key_entry import KeyInput
+
     return await _add_or_change(context, KeyInput.from_options(options), replacing=True, force=force_replace)
 
 
@@ -97,6 +103,7 @@ async def _issue(context: CommandContext, role: Role, addresses: str | None) -> 
 
 
 async def _add_or_change(context: CommandContext, key: KeyInput, *, replacing: bool, force: bool = False) -> Result:
+    from fortctl.commands.key_entry import read_api_key, read_key
     from fortctl.services.keys.listing import card_json
 
     container, role, default_name = context.container, key.role, f"{key.role} key"

@@ -9,7 +9,6 @@ from fortctl.errors import FortctlError, VaultDamagedError
 from fortctl.ports import AuditLog
 from fortctl.secret import Secret
 from fortctl.services.site_vault import AUDIT_KEY, audited
-from fortctl.vault.backup import read_backup
 from fortctl.vault.slots import FLOOR, Keyring, calibrate
 
 if TYPE_CHECKING:
@@ -176,6 +175,8 @@ class VaultService:
             BadInputError: it is no backup. VaultLockedError, VaultDamagedError: it does not open. ConflictError: see
             ``VaultFile.restore``.
         """
+        from fortctl.vault.backup import read_backup
+
         backup = read_backup(data)
         try:
             known = self._audit.generations() or (0, 0)

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 from fortctl.errors import ConflictError, FortctlError, NotFoundError, VaultDamagedError, VaultLockedError
 from fortctl.secret import Secret
 from fortctl.vault import erasure
-from fortctl.vault.backup import open_backup, write_backup
 from fortctl.vault.envelope import check_tag, open_record, seal_record, tagged, unwrap, wrap
 from fortctl.vault.format import SLOTS_MOST, Document, Record
 from fortctl.vault.location import VaultHeader, VaultLocation, record_meta, slot_meta
@@ -79,6 +78,8 @@ class VaultFile(VaultLocation):
             ConflictError: another vault lies there, or a later one and not ``older``; ``details.comes_back`` names what
                 would come back to life.
         """
+        from fortctl.vault.backup import open_backup
+
         dek = unlock_document(backup.document, sources)
         keys = open_backup(dek, backup)
         with self.locked(), translate_write_errors():
@@ -238,6 +239,8 @@ class OpenVault:
             config: the home's configuration, to be restored with it.
             made_at: milliseconds since the epoch.
         """
+        from fortctl.vault.backup import write_backup
+
         with self._file.locked():
             self.reload()
             root = self._file.erasure_root

@@ -180,14 +180,14 @@ def test_a_target_changed_in_the_configuration_gets_no_key(keyed: Shell) -> None
     assert (ran.code, ran.error["code"]) == (2, "CONFIG")
 
 
-def loaded(*words: str, home: Path | None = None, **environment: str) -> set[str]:
-    """Return the top-level modules that a command line loads."""
+def imported(*words: str, home: Path | None = None, **environment: str) -> set[str]:
+    """Return the modules that a command line imports."""
     script = (
         "import sys, runpy\n"
         f"sys.argv = ['fortctl', *{list(words)!r}]\n"
         "try:\n    runpy.run_module('fortctl', run_name='__main__')\n"
         "except SystemExit:\n    pass\n"
-        "print('\\n' + ' '.join({name.split('.')[0] for name in sys.modules}))"
+        "print('\\n' + ' '.join(sys.modules))"
     )
     given = {"FORTCTL_HOME": str(home)} if home else {}
     done = subprocess.run(
@@ -199,6 +199,11 @@ def loaded(*words: str, home: Path | None = None, **environment: str) -> set[str
         check=True,
     )
     return set(done.stdout.splitlines()[-1].split())
+
+
+def loaded(*words: str, home: Path | None = None, **environment: str) -> set[str]:
+    """Return the top-level modules that a command line imports."""
+    return {name.split(".")[0] for name in imported(*words, home=home, **environment)}
 
 
 def test_version_loads_nothing() -> None:
@@ -253,15 +258,71 @@ def test_the_rest_of_the_completion_is_click_s(shell: str) -> None:
         assert wanted in shown, words
 
 
-def test_keys_list_loads_no_vendor(keyed: Shell) -> None:
-    found = loaded("keys", "list", "--json", home=keyed.home)
-    assert not found & {"binance", "pydantic", "aiohttp", "sqlalchemy", "typer"}
+# All of fortctl that a frequent command may import (a module costs about a millisecond), and of what is large.
+FRAME = {
+    *("__main__", "bootstrap", "cli", "commands", "config", "errors", "secret", "system", "timestamps"),
+    *(
+        "bootstrap.account_registry",
+        "bootstrap.container",
+        "config.file",
+        "config.home",
+        "system.clock",
+        "system.files",
+    ),
+    *(f"cli.{name}" for name in ("app", "commands", "context", "options", "output", "prompts", "registry", "render")),
+    *("cli.result", "services", "services.accounts", "services.keys", "services.keys.listing", "services.robot"),
+    *("keys", "keys.serialization", "mailbox", "mailbox.sqlite", "model", "model.keys", "ports", "ports.mailbox"),
+    *("store", "store.sqlite"),
+}
+UNLOCKING = {
+    *("bootstrap.unlock", "canonical_json", "keys.fingerprint", "keys.generation", "mailbox.crypto", "model.verdicts"),
+    *("ports.host", "ports.vault", "services.site_vault", "services.stored_key", "services.vault", "store.audit_log"),
+    *("system.memory", "system.threads", "vault"),
+    *(f"vault.{name}" for name in ("envelope", "erasure", "file", "format", "location", "slots")),
+}
+LOCAL_ROBOT = {
+    *("robot", "robot.process", "robot.process.local_robot", "robot.process.owner_lock", "robot.process.proc"),
+    *("robot.process.remote_robot", "robot.storage", "robot.storage.latch"),
+}
+LARGE = {
+    *(
+        "aiohttp",
+        "asyncio",
+        "binance",
+        "concurrent.futures",
+        "cryptography",
+        "logging",
+        "pydantic",
+        "sqlalchemy",
+        "ssl",
+    ),
+    *("subprocess", "typer"),
+}
 
 
-def test_robot_status_loads_no_vendor(keyed: Shell) -> None:
+@pytest.mark.parametrize(
+    ("words", "allowed", "large"),
+    [
+        (
+            ("keys", "list"),
+            FRAME | UNLOCKING | {"bootstrap.key_lock", "commands.keys", "mailbox.home_anchor", "services.robot.card"},
+            {"cryptography"},
+        ),
+        (
+            ("robot", "status"),
+            FRAME | LOCAL_ROBOT | {"commands.robot", "commands.robot_service", "services.robot.status"},
+            set(),
+        ),
+    ],
+)
+def test_a_frequent_command_imports_what_it_needs(
+    keyed: Shell, words: tuple[str, ...], allowed: set[str], large: set[str]
+) -> None:
     assert keyed.status()["pid"] is not None
-    found = loaded("robot", "status", "--json", home=keyed.home)
-    assert not found & {"binance", "pydantic", "aiohttp", "sqlalchemy", "typer", "cryptography"}
+    modules = imported(*words, "--json", home=keyed.home)
+    own = {name.removeprefix("fortctl.") for name in modules if name.startswith("fortctl.")}
+    assert not own - allowed, "import it where it is used, or allow it here"
+    assert modules & LARGE == large
 
 
 def test_help_imports_no_command() -> None:

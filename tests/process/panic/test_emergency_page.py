@@ -41,7 +41,7 @@ def test_what_it_tells_one_to_type_exists(line: str) -> None:
     context = click.Context(command)
     for word in shlex.split(line)[1:]:
         if word.startswith("--"):
-            assert any(word in option.opts for option in command.params), f"{line}: {word}"
+            assert any(word in option.opts for option in command.get_params(context)), f"{line}: {word}"
         elif isinstance(command, click.Group):
             found = command.get_command(context, word)
             assert found is not None, f"{line}: {word}"
