@@ -151,7 +151,7 @@ BUGS = (
     Bug(
         "an exchange that goes back is believed",
         "robot/core/reconciliation.py",
-        "    elif found.executed < ours.executed:\n",
+        "    elif state.executed < ours.executed:\n",
         "    elif False:\n",
         "tests/component/robot/test_resume.py -k rolled_back",
         "held",

@@ -166,8 +166,8 @@ class Report:
 
 def report(events: Iterable[Event], by: str, price: Decimal | None = None) -> dict[str, Any]:
     """Return ``{by, rows[], totals{}}`` of a journal."""
-    found = Report(price, each_cycle=by == "cycle").feed(events)
-    return {"by": by, "rows": found.rows(by), "totals": found.totals()}
+    totals = Report(price, each_cycle=by == "cycle").feed(events)
+    return {"by": by, "rows": totals.rows(by), "totals": totals.totals()}
 
 
 def as_csv(rows: Iterable[Mapping[str, Any]], by: str) -> str:
@@ -236,8 +236,8 @@ def _line_row(line: ReportRow, *names: str) -> dict[str, Any]:
     return row
 
 
-def _amounts(found: Mapping[str, Decimal]) -> dict[str, str]:
-    return {asset: format_money(amount) for asset, amount in sorted(found.items())}
+def _amounts(amounts: Mapping[str, Decimal]) -> dict[str, str]:
+    return {asset: format_money(amount) for asset, amount in sorted(amounts.items())}
 
 
 def _cell(value: Any) -> str:

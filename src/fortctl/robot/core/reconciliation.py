@@ -114,19 +114,19 @@ def regressed_orders(book: Book, open_orders: Iterable[OrderState]) -> list[str]
     ]
 
 
-def rollback_reason(ours: Order, found: OrderState | None) -> HoldReason | None:
+def rollback_reason(ours: Order, state: OrderState | None) -> HoldReason | None:
     """Return a reason to hold where the exchange reports less of an order than it reported before, or None.
 
     Args:
         ours: as it was before the exchange was asked.
-        found: what it answered; None for an order that it does not know.
+        state: what it answered; None for an order that it does not know.
     """
     name = ours.client_order_id
-    if found is None:
+    if state is None:
         words = "the exchange accepted it and does not know it any more" if ours.status is not None else ""
-    elif found.executed < ours.executed:
-        words = f"it has executed {found.executed:f} at the exchange, which had reported {ours.executed:f}"
-    elif found.status.is_open and ours.final and not ours.absent:
+    elif state.executed < ours.executed:
+        words = f"it has executed {state.executed:f} at the exchange, which had reported {ours.executed:f}"
+    elif state.status.is_open and ours.final and not ours.absent:
         words = "the exchange reports it as open, after it had reported its end"
     else:
         words = ""
@@ -147,9 +147,9 @@ def missed_events(
         fills: the trades of our orders, by client order id.
     """
     events: list[Event] = []
-    for name, found in fills.items():
+    for name, trades in fills.items():
         if name in book.orders:
-            events += [fill_record(fill, name) for fill in found if not book.has_booked(name, fill.trade_id)]
+            events += [fill_record(fill, name) for fill in trades if not book.has_booked(name, fill.trade_id)]
     for order in open_orders:
         if order.client_order_id in book.orders:
             events.append(status_report(order))
@@ -201,5 +201,5 @@ def shortage(book: Book, account: AccountState, price: Decimal) -> HoldReason | 
 
 def other_robots(robot_id: str, open_orders: Iterable[OrderState]) -> dict[str, int]:
     """Return the prefixes of other robots' orders, with how many of each are open."""
-    found = [match[0] for order in open_orders if (match := _OF_A_ROBOT.match(order.client_order_id)) is not None]
-    return {prefix: found.count(prefix) for prefix in sorted({*found} - {prefix_of(robot_id)})}
+    prefixes = [match[0] for order in open_orders if (match := _OF_A_ROBOT.match(order.client_order_id)) is not None]
+    return {prefix: prefixes.count(prefix) for prefix in sorted({*prefixes} - {prefix_of(robot_id)})}

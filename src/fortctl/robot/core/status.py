@@ -59,9 +59,9 @@ def balance_rows(book: Book, account: AccountState) -> list[dict[str, str]]:
     """Return the account's balances of the assets that a book is concerned with."""
     assets = {book.base, book.quote, *book.moved}
     return [
-        {"asset": one.asset, "free": f"{one.free:f}", "locked": f"{one.locked:f}"}
-        for one in account.balances
-        if one.asset in assets
+        {"asset": balance.asset, "free": f"{balance.free:f}", "locked": f"{balance.locked:f}"}
+        for balance in account.balances
+        if balance.asset in assets
     ]
 
 

@@ -185,15 +185,15 @@ class SqliteJournal:
             )
 
     def last_contact(self) -> LastContact | None:
-        found = self._connection.execute("SELECT at, price FROM mark WHERE account = ?", (self._account,)).fetchone()
-        return LastContact(int(found[0]), Decimal(found[1])) if found else None
+        row = self._connection.execute("SELECT at, price FROM mark WHERE account = ?", (self._account,)).fetchone()
+        return LastContact(int(row[0]), Decimal(row[1])) if row else None
 
     def close(self) -> None:
         self._connection.close()
 
     def _stored_token(self) -> int:
-        found = self._connection.execute("SELECT token FROM lease WHERE account = ?", (self._account,)).fetchone()
-        return int(found[0])
+        row = self._connection.execute("SELECT token FROM lease WHERE account = ?", (self._account,)).fetchone()
+        return int(row[0])
 
     def _check_token(self) -> None:
         if not self.owns():

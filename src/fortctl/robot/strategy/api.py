@@ -119,7 +119,7 @@ def sells(book: Book, settings: Settings, view: View) -> tuple[list[Event], list
     pool = book.dust
     # In the order in which the exchange fills them: which sell takes the dust along must not depend on when a fill
     # arrives.
-    for cycle in sorted(book.live_cycles(), key=lambda one: (-one.buy_price, one.id)):
+    for cycle in sorted(book.live_cycles(), key=lambda cycle: (-cycle.buy_price, cycle.id)):
         if not may_sell(book, cycle, view):
             continue
         price = _price_of_sell(cycle, settings, view)
@@ -279,13 +279,13 @@ def disallowed_buys(book: Book) -> list[Cancel]:
     if settings is None:
         return []
     orders = [book.orders[cycle.orders["buy"]] for cycle in book.live_cycles() if on_the_market(book, cycle)]
-    found, bound = [], book.committed_quote()
-    for order in sorted(orders, key=lambda one: (within_bounds(settings, one.price), one.price)):
+    cancels, bound = [], book.committed_quote()
+    for order in sorted(orders, key=lambda order: (within_bounds(settings, order.price), order.price)):
         over = settings.max_quote is not None and bound > settings.max_quote
         if over or not within_bounds(settings, order.price):
-            found.append(Cancel(order.client_order_id))
+            cancels.append(Cancel(order.client_order_id))
             bound -= (order.quantity - order.booked) * order.price
-    return found
+    return cancels
 
 
 def drain_plan(book: Book, settings: Settings, view: View) -> Plan:

@@ -207,7 +207,7 @@ class OrderExecutor:
         book = self._robot.book
         if order.client_order_id in book.orders:
             return order.client_order_id
-        return next((one.client_order_id for one in book.unsettled() if one.order_id == order.order_id), None)
+        return next((ours.client_order_id for ours in book.unsettled() if ours.order_id == order.order_id), None)
 
     def _commission_exceeds_rate(self, fill: Fill) -> bool:
         """Return whether a commission was higher than the known rate explains (by more than its rounding)."""

@@ -84,18 +84,18 @@ class OrderLookup:
                 await self._settle(exchange, order, await self.look_up(exchange, order))
             self._unknown.discard(name)
 
-    async def _settle(self, exchange: Exchange, order: Order, found: OrderState | None) -> None:
+    async def _settle(self, exchange: Exchange, order: Order, state: OrderState | None) -> None:
         robot, name = self._robot, order.client_order_id
-        reason = rollback_reason(order, found)
+        reason = rollback_reason(order, state)
         if reason is not None:
             robot.hold_for(reason)
             return
-        if found is None:
+        if state is None:
             robot.record(OrderNotFound(name, NOT_FOUND))
             return
-        fills = await self.missing_fills(exchange, [found])
+        fills = await self.missing_fills(exchange, [state])
         booked: list[FillRecorded] = [fill_record(fill, name) for fill in fills.get(name, ())]
-        robot.record(*booked, status_report(found))
+        robot.record(*booked, status_report(state))
 
     async def resolve_doubted_sells(self, exchange: Exchange, open_orders: Iterable[OrderState]) -> None:
         """Look up every promised sell that a process before this one may have sent (robot.md, rule 1).
@@ -114,21 +114,23 @@ class OrderLookup:
                 book.doubted.discard(cycle.id)
             elif cycle.state is CycleState.BOUGHT:
                 name = client_order_id(robot.robot_id, cycle.id, "sell", 1)
-                found = there.get(name)
-                if found is None:
+                state = there.get(name)
+                if state is None:
                     # Whatever was sent has arrived by then, so that one look proves it either way.
                     await self._wait_until_proved(self._owner_since)
-                    like = OrderTraits(name, Side.SELL, cycle.sell_price, book.orders[cycle.orders["buy"]].order_id + 1)
-                    found = await self._find(exchange, like, self._owner_since)
-                await self._settle_doubt(exchange, cycle, name, found)
+                    traits = OrderTraits(
+                        name, Side.SELL, cycle.sell_price, book.orders[cycle.orders["buy"]].order_id + 1
+                    )
+                    state = await self._find(exchange, traits, self._owner_since)
+                await self._settle_doubt(exchange, cycle, name, state)
 
-    async def _settle_doubt(self, exchange: Exchange, cycle: Cycle, name: str, found: OrderState | None) -> None:
+    async def _settle_doubt(self, exchange: Exchange, cycle: Cycle, name: str, state: OrderState | None) -> None:
         robot = self._robot
-        price, quantity = (found.price, found.quantity) if found else (cycle.sell_price, cycle.promised)
-        at = found.time if found else self._owner_since
+        price, quantity = (state.price, state.quantity) if state else (cycle.sell_price, cycle.promised)
+        at = state.time if state else self._owner_since
         # Its number is spent either way: an id that may have left is never sent again.
         robot.record(OrderIntended(cycle.id, cycle.level, "sell", 1, name, price, quantity, Decimal(0), at))
-        await self._settle(exchange, robot.book.orders[name], found)
+        await self._settle(exchange, robot.book.orders[name], state)
 
     async def list_orders(self, exchange: Exchange, orders: Sequence[Order]) -> dict[str, OrderState]:
         """Return orders of ours as one listing of the exchange shows them, where that costs less than looking each up.
@@ -141,19 +143,19 @@ class OrderLookup:
             return {}
         listed = await exchange.all_orders(settings.symbol, from_id=min(numbers))
         return {
-            numbers[found.order_id]: replace(found, client_order_id=numbers[found.order_id])
-            for found in listed
-            if found.order_id in numbers
+            numbers[state.order_id]: replace(state, client_order_id=numbers[state.order_id])
+            for state in listed
+            if state.order_id in numbers
         }
 
     async def look_up(self, exchange: Exchange, order: Order) -> OrderState | None:
         """Return an order of ours as the exchange has it, under our name; None only once it is proved absent."""
         try:
-            found = await self._find(exchange, self._traits(order), order.at, order.order_id)
+            state = await self._find(exchange, self._traits(order), order.at, order.order_id)
         except _ArchivedError:
-            found = _archived_state(self._robot.book.settings, order)
+            state = _archived_state(self._robot.book.settings, order)
         # Amended by hand, it has another client order id and is still ours.
-        return replace(found, client_order_id=order.client_order_id) if found is not None else None
+        return replace(state, client_order_id=order.client_order_id) if state is not None else None
 
     async def _find(self, exchange: Exchange, traits: OrderTraits, at: int, order_id: int = 0) -> OrderState | None:
         """Return an order as the exchange has it; None only once it is proved absent (robot.md, rule 2).
@@ -192,16 +194,16 @@ class OrderLookup:
         robot = self._robot
         ours = robot.book.orders
         numbers = {order.order_id for order in ours.values() if order.order_id}
-        for found in await self._orders_from(exchange, symbol, traits.first, at):
-            if found.order_id in numbers or (found.side, found.price) != (traits.side, traits.price):
+        for state in await self._orders_from(exchange, symbol, traits.first, at):
+            if state.order_id in numbers or (state.side, state.price) != (traits.side, traits.price):
                 continue
-            if found.client_order_id in ours and found.client_order_id != traits.name:
+            if state.client_order_id in ours and state.client_order_id != traits.name:
                 continue
-            earlier = [found.client_order_id, *await exchange.previous_client_order_ids(symbol, found.order_id)]
+            earlier = [state.client_order_id, *await exchange.previous_client_order_ids(symbol, state.order_id)]
             if traits.name in earlier:
-                robot.log.warning("%s was amended before its answer was known: it is %d", traits.name, found.order_id)
-                state = await exchange.order(symbol, traits.name, order_id=found.order_id)
-                return replace(state, client_order_id=traits.name)
+                robot.log.warning("%s was amended before its answer was known: it is %d", traits.name, state.order_id)
+                amended = await exchange.order(symbol, traits.name, order_id=state.order_id)
+                return replace(amended, client_order_id=traits.name)
         return None
 
     async def _orders_from(self, exchange: Exchange, symbol: str, first: int, at: int) -> tuple[OrderState, ...]:
@@ -237,11 +239,11 @@ class OrderLookup:
             for order in orders
             if (ours := book.orders.get(order.client_order_id)) is not None and order.executed > ours.booked
         ]
-        found = await self._fills_from(exchange, missing)
+        by_order = await self._fills_from(exchange, missing)
         for order in missing:
-            if order.client_order_id not in found:
-                found[order.client_order_id] = await exchange.trades(order.symbol, order_id=order.order_id)
-        return found
+            if order.client_order_id not in by_order:
+                by_order[order.client_order_id] = await exchange.trades(order.symbol, order_id=order.order_id)
+        return by_order
 
     async def _fills_from(self, exchange: Exchange, orders: Sequence[OrderState]) -> dict[str, tuple[Fill, ...]]:
         """Return the trades since the last that is booked, by order, for those orders that they explain wholly."""
@@ -252,12 +254,12 @@ class OrderLookup:
         by_number: dict[int, list[Fill]] = {}
         for fill in await exchange.trades(orders[0].symbol, from_id=last + 1):
             by_number.setdefault(fill.order_id, []).append(fill)
-        found = {}
+        by_order = {}
         for order in orders:
             fills, name = by_number.get(order.order_id, []), order.client_order_id
             if sum((fill.quantity for fill in fills), book.orders[name].booked) == order.executed:
-                found[name] = tuple(fills)
-        return found
+                by_order[name] = tuple(fills)
+        return by_order
 
     def fetch_fills_of(self, name: str) -> None:
         """Fetch an order's trades soon, unless the stream brings them first."""

@@ -62,11 +62,11 @@ class Reconciler:
         unsure = orders_to_look_up(book, open_orders)
         listed = await lookup.list_orders(exchange, unsure)
         for order in unsure:
-            found = listed.get(order.client_order_id) or await lookup.look_up(exchange, order)
-            if rollback_reason(order, found):
+            state = listed.get(order.client_order_id) or await lookup.look_up(exchange, order)
+            if rollback_reason(order, state):
                 rollbacks.append(await self._confirmed_rollback(exchange, order.client_order_id))
             if not rollbacks or rollbacks[-1] is None:
-                states[order.client_order_id] = found
+                states[order.client_order_id] = state
         fills = await lookup.missing_fills(exchange, [*open_orders, *filter(None, states.values())])
         robot.record(*missed_events(book, open_orders, states, fills))
         await lookup.resolve_doubted_sells(exchange, open_orders)

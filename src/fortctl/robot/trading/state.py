@@ -40,7 +40,7 @@ from fortctl.robot.trading.journaled_book import Journal, JournaledBook
 KEEP_CONTACT_EVERY_MS = 5_000
 # While it works, the exchange accepts something at least every 30 s; what is longer was a break.
 UNBROKEN_MS = 120_000
-# A trade counts as the last one for so long.
+# For so long (ms) a trade of the market stream counts as the last one.
 FRESH_MS = 5_000
 
 

@@ -130,10 +130,10 @@ class StrategyRunner:
     def _foreign(self) -> set[str]:
         """Return the assets that commissions are, or soon may be, charged in besides base and quote."""
         book = self._robot.book
-        found = {*book.other_commissions, *book.prices}
+        assets = {*book.other_commissions, *book.prices}
         if self._robot.holds_asset(DISCOUNT_ASSET):
-            found.add(DISCOUNT_ASSET)
-        return found - {book.base, book.quote, ""}
+            assets.add(DISCOUNT_ASSET)
+        return assets - {book.base, book.quote, ""}
 
     async def _price(self, exchange: Exchange, asset: str) -> None:
         robot = self._robot
