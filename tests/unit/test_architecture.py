@@ -29,13 +29,8 @@ SHARED_CLASS_NAMES = {
 
 # Packages that still lack a theory of operation.
 UNEXPLAINED = {
-    "fortctl.bootstrap",
-    "fortctl.cli",
-    "fortctl.commands",
-    "fortctl.demo",
     "fortctl.mailbox",
     "fortctl.robot.control",
-    "fortctl.robot.process",
     "fortctl.services.keys",
     "fortctl.services.robot",
     "fortctl.services.rotation",
