@@ -126,11 +126,11 @@ async def fleet(folder: Path, url: str, watch_s: float, keys: list[dict[str, str
     clock, connections, target = SystemClock(), ConnectionPool(), _from_url("fleet", url)
     log = logging.getLogger("fleet")
     # The exchange counts no weight here: a thousand accounts at once would be told to wait for minutes.
-    budget = RateLimiter(None, url, clock)
-    budget.limit = None
+    limiter = RateLimiter(None, url, clock)
+    limiter.limit = None
 
     def connect(pair: Any, account: str = "") -> BinanceExchange:
-        return BinanceExchange(target, pair, clock, connections=connections, account=account, budget=budget)
+        return BinanceExchange(target, pair, clock, connections=connections, account=account, limiter=limiter)
 
     async def uid_of(pair: KeyPair) -> int:
         """Ask as the check of a key does."""
