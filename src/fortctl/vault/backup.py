@@ -1,7 +1,7 @@
 """Backups: a vault and its erasure keys as one document. Pure; specified in docs/vault-format.md, "Backups".
 
-A backup holds ciphertext only: the vault as it is, and each erasure key sealed under the data-encryption key. A key
-file is never in it, so that whoever finds a backup has nothing that unlocks it.
+A backup contains ciphertext only: the vault, and each erasure key encrypted under the data-encryption key. It never
+contains a key file, so nothing in a backup unlocks it.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _FIELDS = {"format": str, "made_at": int, "vault": str, "config": str, "erasure"
 
 @dataclass(frozen=True)
 class Backup:
-    """A backup as it was read; nothing of it is trusted before :func:`open_backup`.
+    """A backup that was read; it is not authenticated before :func:`open_backup`.
 
     Attributes:
         document: the vault.
@@ -61,18 +61,18 @@ def read_backup(data: bytes) -> Backup:
     """Read a backup.
 
     Raises:
-        BadInputError: it is none.
+        BadInputError: *data* is not a backup.
         VaultDamagedError: the vault in it is damaged.
     """
     if len(data) > 4 * SIZE_LIMIT:
         raise BadInputError("the file is too large to be a backup of a vault")
     try:
         fields = json.loads(data)
-        json.dumps(fields, ensure_ascii=False).encode()  # half a surrogate pair has no UTF-8
+        json.dumps(fields, ensure_ascii=False).encode()  # rejects lone surrogates, which UTF-8 cannot encode
     except (ValueError, RecursionError):
         fields = None
     if not isinstance(fields, dict) or fields.get("format") != FORMAT:
-        raise BadInputError(f"the file is no backup of the format {FORMAT}")
+        raise BadInputError(f"the file is not a backup in the format {FORMAT}")
     names = fields.keys() == _FIELDS.keys() and all(type(fields[name]) is kind for name, kind in _FIELDS.items())
     if not names or not all(isinstance(value, str) for value in fields["erasure"].values()):
         raise VaultDamagedError("the backup is malformed")
@@ -82,7 +82,7 @@ def read_backup(data: bytes) -> Backup:
 
 
 def open_backup(dek: bytes, backup: Backup) -> dict[str, bytes]:
-    """Check a backup; return its erasure keys by name. Raises ``VaultDamagedError``: it was changed."""
+    """Authenticate a backup and return its erasure keys by name. Raises ``VaultDamagedError`` if it was changed."""
     vault_id = backup.document.vault_id
     if not hmac.compare_digest(backup_mac(dek, vault_id, backup.covered).encode(), backup.mac.encode()):
         raise VaultDamagedError("the backup was changed: its tag does not match")

@@ -34,7 +34,7 @@ def hkdf(key: bytes, *, salt: bytes, info: bytes, length: int = KEY_BYTES) -> by
 
 
 def bind(*parts: str | int | bytes) -> bytes:
-    """Join parts so that no two different lists give the same bytes: each is preceded by its length."""
+    """Join parts unambiguously: each is preceded by its length, so no two lists give the same bytes."""
     joined = b""
     for part in parts:
         data = part if isinstance(part, bytes) else str(part).encode()
@@ -43,7 +43,7 @@ def bind(*parts: str | int | bytes) -> bytes:
 
 
 def wrap(dek: bytes, vault_id: str, source: Unlocker, cost: KdfCost) -> Slot:
-    """Make a slot that lets a source unlock the data-encryption key."""
+    """Return a new slot that lets a source unlock the data-encryption key."""
     slot_id, salt = os.urandom(8).hex(), os.urandom(16)
     if isinstance(source, KeyFile):
         slot = Slot(slot_id, "keyfile", source.path.name, 0, 0, 0, _b64(salt), "", "")
@@ -65,8 +65,8 @@ def unwrap(slot: Slot, vault_id: str, source: Unlocker) -> bytes:
     """Return the data-encryption key.
 
     Raises:
-        VaultLockedError: the source does not fit the slot.
-        VaultDamagedError: the slot asks for an absurd cost, or is malformed.
+        VaultLockedError: the source does not open the slot.
+        VaultDamagedError: the slot is malformed, or its Argon2id cost is out of bounds.
     """
     from cryptography.exceptions import InvalidTag
 
@@ -87,7 +87,7 @@ def unwrap(slot: Slot, vault_id: str, source: Unlocker) -> bytes:
 
 
 def seal_record(dek: bytes, vault_id: str, record: Record, plaintext: Secret, erasure_key: bytes | None) -> Record:
-    """Encrypt a record's plaintext, bound to everything that is visible of it."""
+    """Encrypt a record's plaintext; the record's visible fields are its associated data."""
     nonce = os.urandom(NONCE_BYTES)
     data = plaintext.reveal_bytes()
     padded = len(data).to_bytes(_LENGTH_BYTES, "big") + data
@@ -101,8 +101,8 @@ def open_record(dek: bytes, vault_id: str, record: Record, erasure_key: bytes | 
     """Decrypt a record.
 
     Raises:
-        NotFoundError: its erasure key is gone: the record was destroyed.
-        VaultDamagedError: it was changed, or belongs elsewhere.
+        NotFoundError: the record was destroyed (its erasure key is gone).
+        VaultDamagedError: the record was changed, or belongs to another place.
     """
     from cryptography.exceptions import InvalidTag
 
@@ -113,7 +113,9 @@ def open_record(dek: bytes, vault_id: str, record: Record, erasure_key: bytes | 
             _nonce(record.nonce), _unb64(record.data), _record_context(vault_id, record)
         )
     except InvalidTag:
-        raise VaultDamagedError(f"the vault's record {record.id} does not open: it was changed or swapped") from None
+        raise VaultDamagedError(
+            f"the vault's record {record.id} cannot be decrypted: it was changed or swapped"
+        ) from None
     length = int.from_bytes(padded[:_LENGTH_BYTES], "big")
     if length > len(padded) - _LENGTH_BYTES:
         raise VaultDamagedError(f"the vault's record {record.id} is malformed")
@@ -126,7 +128,7 @@ def tagged(dek: bytes, document: Document) -> Document:
 
 
 def check_tag(dek: bytes, document: Document) -> None:
-    """Raise ``VaultDamagedError`` when the whole-vault tag is not that of the document."""
+    """Raise ``VaultDamagedError`` if the whole-vault tag does not match the document."""
     if not hmac.compare_digest(_tag(dek, document).encode(), document.tag.encode()):
         raise VaultDamagedError("the vault file was changed: its tag does not match")
 
@@ -141,20 +143,20 @@ def _random_kek(kind: str, key: bytes, salt: bytes) -> bytes:
 
 
 def wrap_erasure_key(dek: bytes, vault_id: str, name: str, key: bytes) -> str:
-    """Return an erasure key as a backup holds it (base64): sealed under the data-encryption key."""
+    """Return an erasure key encrypted under the data-encryption key, for a backup (base64)."""
     nonce = os.urandom(NONCE_BYTES)
     return _b64(nonce + _aead(_backup_key(dek, vault_id)).encrypt(nonce, key, bind(vault_id, name)))
 
 
 def unwrap_erasure_key(dek: bytes, vault_id: str, name: str, wrapped: str) -> bytes:
-    """Return an erasure key out of a backup. Raises ``VaultDamagedError``."""
+    """Return an erasure key of a backup. Raises ``VaultDamagedError``."""
     from cryptography.exceptions import InvalidTag
 
     data = _unb64(wrapped)
     try:
         return _aead(_backup_key(dek, vault_id)).decrypt(data[:NONCE_BYTES], data[NONCE_BYTES:], bind(vault_id, name))
     except (InvalidTag, ValueError):
-        raise VaultDamagedError("the backup was changed: an erasure key in it does not open") from None
+        raise VaultDamagedError("the backup was changed: one of its erasure keys cannot be decrypted") from None
 
 
 def backup_mac(dek: bytes, vault_id: str, data: bytes) -> str:
@@ -207,4 +209,4 @@ def _unb64(text: str) -> bytes:
     try:
         return base64.b64decode(text, validate=True)
     except ValueError:
-        raise VaultDamagedError("the vault file is malformed: a field is no base64") from None
+        raise VaultDamagedError("the vault file is malformed: a field is not valid base64") from None

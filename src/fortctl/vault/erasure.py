@@ -1,8 +1,8 @@
-"""Erasure keys: 32 random bytes a file, mixed into a record's key. Destroying one destroys the record.
+"""Erasure keys: files of 32 random bytes that enter a record's key; destroying one destroys the record (adapter).
 
-Nothing here unlocks anything, so keys can be destroyed with the vault locked or damaged. Solid-state and
-copy-on-write disks may keep old blocks (docs/security.md says so). No symbolic link is followed, and nothing is
-overwritten that does not bear an erasure key's name: the vault that names them may have been edited by anybody.
+Destroying needs no unlocking, so it works with a locked or damaged vault. Solid-state and copy-on-write disks may keep
+old blocks (docs/security.md). No symbolic link is followed, and only files with the name of an erasure key are
+overwritten, because an attacker may have edited the vault that refers to them.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from fortctl.errors import VaultDamagedError
 from fortctl.system.files import write_all
 
 KEY_BYTES = 32
-# What whoever has keys destroyed is told.
+# Shown after keys were destroyed.
 IN_BACKUPS = "a backup made before still opens its copy"
-# A key that begins so was overwritten, if only half of it.
+# A key with this prefix was overwritten, at least in part.
 _GONE = bytes(8)
 _ACCOUNT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _FILE = re.compile(r"([a-z][a-z-]{0,31})-[0-9a-f]{16}")
@@ -29,7 +29,7 @@ _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | os.O_NOFOLLOW
 
 
 def make(root: Path, account: str, purpose: str) -> tuple[str, bytes]:
-    """Make an erasure key; return its name (``ACCOUNT/PURPOSE-ID``) and its bytes."""
+    """Create an erasure key; return its name (``ACCOUNT/PURPOSE-ID``) and its bytes. Raises ``OSError``."""
     name, key = f"{account}/{purpose}-{os.urandom(8).hex()}", _GONE
     while key.startswith(_GONE):
         key = os.urandom(KEY_BYTES)
@@ -38,9 +38,10 @@ def make(root: Path, account: str, purpose: str) -> tuple[str, bytes]:
 
 
 def restore(root: Path, name: str, key: bytes) -> None:
-    """Put an erasure key back, out of a backup; one that is there already stays.
+    """Restore an erasure key from a backup; an existing key is kept.
 
-    Raises ``VaultDamagedError``: no name.
+    Raises:
+        VaultDamagedError: *name* is not the name of an erasure key, or the key has a wrong length.
     """
     account, file = _split(name)
     if read(root, name) is not None:
@@ -54,9 +55,10 @@ def restore(root: Path, name: str, key: bytes) -> None:
 
 
 def read(root: Path, name: str) -> bytes | None:
-    """Return an erasure key, or None when it is gone or overwritten.
+    """Return an erasure key, or None if it is gone or overwritten.
 
-    Raises ``VaultDamagedError``: it is no name of one.
+    Raises:
+        VaultDamagedError: *name* is not the name of an erasure key.
     """
     account, file = _split(name)
     try:
@@ -72,11 +74,11 @@ def read(root: Path, name: str) -> bytes | None:
 
 
 def erase(root: Path, name: str) -> None:
-    """Overwrite an erasure key with zeros, fsync, unlink; no error when it is not there.
+    """Overwrite an erasure key with zeros, fsync, unlink; a missing key is no error.
 
     Raises:
-        OSError: it can neither be overwritten nor unlinked (either is enough: zeros read as no key); or it was a link,
-            which is taken away, but not followed.
+        OSError: the key can neither be overwritten nor unlinked (either suffices), or it was a symbolic link, which is
+            removed and not followed.
     """
     account, file = _split(name)
     try:
@@ -91,10 +93,10 @@ def destroy(root: Path, account: str, purposes: Collection[str] | None = None) -
     """Destroy an account's erasure keys, all or those of some purposes; idempotent.
 
     Returns:
-        The names of what was destroyed.
+        The names of the destroyed keys.
 
     Raises:
-        OSError: one could not be destroyed; every other one was tried first.
+        OSError: a key could not be destroyed; all others were tried first.
     """
     destroyed, problem = [], None
     try:
@@ -127,7 +129,7 @@ def names(root: Path) -> set[str]:
             with _folder(root, account) as folder:
                 found |= {f"{account}/{file}" for file, _purpose in _files(folder)}
         except OSError:
-            continue  # no folder of ours
+            continue  # not an account's folder
     return found
 
 
@@ -166,7 +168,7 @@ def _erase(folder: int, file: str) -> None:
             raise problem from None
         return
     if problem is not None and problem.errno == errno.ELOOP:
-        raise OSError(errno.ELOOP, "an erasure key was a symbolic link: what it led to was not overwritten") from None
+        raise OSError(errno.ELOOP, "an erasure key was a symbolic link; its target was not overwritten") from None
 
 
 def _overwrite(folder: int, file: str) -> None:
@@ -174,14 +176,14 @@ def _overwrite(folder: int, file: str) -> None:
     try:
         descriptor = os.open(file, flags, dir_fd=folder)
     except PermissionError:
-        # Its owner has made it read-only. (A link would answer ELOOP before.)
+        # The file is read-only. (A symbolic link fails with ELOOP before.)
         os.fchmod(folder, 0o700)
         os.chmod(file, 0o600, dir_fd=folder)
         descriptor = os.open(file, flags, dir_fd=folder)
     try:
-        at, size = 0, max(KEY_BYTES, os.fstat(descriptor).st_size)
-        while at < size:
-            at += os.pwrite(descriptor, bytes(min(1 << 20, size - at)), at)
+        offset, size = 0, max(KEY_BYTES, os.fstat(descriptor).st_size)
+        while offset < size:
+            offset += os.pwrite(descriptor, bytes(min(1 << 20, size - offset)), offset)
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
@@ -196,7 +198,7 @@ def _unlink(folder: int, file: str) -> None:
 
 
 def _files(folder: int) -> Iterator[tuple[str, str]]:
-    """Yield name and purpose of the erasure keys in a folder; what bears no such name is left alone."""
+    """Yield the name and purpose of each erasure key in a folder; other files are ignored."""
     for file in sorted(os.listdir(folder)):
         match = _FILE.fullmatch(file)
         mode = os.stat(file, dir_fd=folder, follow_symlinks=False).st_mode if match else 0
@@ -206,9 +208,9 @@ def _files(folder: int) -> Iterator[tuple[str, str]]:
 
 @contextmanager
 def _folder(root: Path, account: str) -> Iterator[int]:
-    """Open an account's folder, itself and not what a link leads to."""
+    """Open an account's folder without following a symbolic link."""
     if not _ACCOUNT.fullmatch(account):
-        raise FileNotFoundError(errno.ENOENT, "no account is named so")
+        raise FileNotFoundError(errno.ENOENT, "not a valid account name")
     outer = os.open(root, _FOLDER)
     try:
         folder = os.open(account, _FOLDER, dir_fd=outer)
@@ -226,5 +228,5 @@ def _folder(root: Path, account: str) -> Iterator[int]:
 def _split(name: str) -> tuple[str, str]:
     account, _slash, file = name.partition("/")
     if not (_ACCOUNT.fullmatch(account) and _FILE.fullmatch(file)):
-        raise VaultDamagedError("a record names an erasure key as none is named")
+        raise VaultDamagedError("a record refers to an erasure key by an invalid name")
     return account, file

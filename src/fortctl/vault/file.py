@@ -1,4 +1,4 @@
-"""The vault on disk: one file, one writer at a time, every change as one (adapter)."""
+"""Create, unlock, change and restore a vault file; one writer at a time, each change atomic (adapter)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from fortctl.errors import ConflictError, FortctlError, NotFoundError, VaultDama
 from fortctl.secret import Secret
 from fortctl.vault import erasure
 from fortctl.vault.envelope import check_tag, open_record, seal_record, tagged, unwrap, wrap
-from fortctl.vault.format import SLOTS_MOST, Document, Record
+from fortctl.vault.format import MAX_SLOTS, Document, Record
 from fortctl.vault.location import VaultHeader, VaultLocation, record_meta, slot_meta
 from fortctl.vault.slots import FLOOR, slot_kind
 
@@ -24,26 +24,26 @@ if TYPE_CHECKING:
 
 __all__ = ["OpenVault", "Restored", "VaultFile", "VaultHeader", "unlock_document"]
 
-# Hears of a change before it is written (``intent``) and after (``result``), with the vault's generation then.
-Audit = Callable[[str, int], None]
+# Called before a change is written (``intent``) and after (``result``), with the vault's new generation.
+AuditCallback = Callable[[str, int], None]
 
 
 @dataclass(frozen=True)
 class Restored:
-    """What a restore led to: the vault, unlocked, and the records that were not in the one before."""
+    """The result of a restore: the unlocked vault, and the records that the vault before it no longer had."""
 
     vault: OpenVault
     comes_back: tuple[RecordMeta, ...]
 
 
 class VaultFile(VaultLocation):
-    """A vault that can be made, unlocked and restored."""
+    """A vault that can be created, unlocked and restored."""
 
     def create(self, slots: Sequence[Unlocker], *, kdf: KdfCost = FLOOR) -> OpenVault:
-        """Make a new, empty vault.
+        """Create an empty vault.
 
         Raises:
-            ConflictError: there is one already.
+            ConflictError: there is a vault already.
         """
         with self.locked(), translate_write_errors():
             if self.exists():
@@ -55,59 +55,59 @@ class VaultFile(VaultLocation):
         return OpenVault(self, dek, document)
 
     def unlock(self, sources: Sequence[Unlocker]) -> OpenVault:
-        """Unlock with the first source that fits a slot of its kind.
+        """Unlock with the first source that opens a slot of its kind.
 
         Raises:
-            VaultLockedError: none fits.
+            VaultLockedError: no source opens a slot.
             VaultDamagedError: the file was changed.
         """
         document = self.read()
         return OpenVault(self, unlock_document(document, sources), document)
 
     def restore(self, backup: Backup, sources: Sequence[Unlocker], *, older: bool, above: int = 0) -> Restored:
-        """Put a backup in the vault's place, under a generation above every one that was.
+        """Replace the vault by a backup, with a generation above every earlier one.
 
         Args:
             backup: what :func:`fortctl.vault.backup.read_backup` returned.
-            sources: what unlocks the backup's own slots.
-            older: also over a vault of a later generation.
-            above: the highest generation that the audit log knows.
+            sources: unlock the backup's own slots.
+            older: replace even a vault of a later generation.
+            above: the highest generation in the audit log.
 
         Raises:
             VaultLockedError, VaultDamagedError: the backup does not open.
-            ConflictError: another vault lies there, or a later one and not ``older``; ``details.comes_back`` names what
-                would come back to life.
+            ConflictError: there is another vault, or a later generation and not ``older``; ``details.comes_back`` lists
+                the destroyed records that would exist again.
         """
         from fortctl.vault.backup import open_backup
 
         dek = unlock_document(backup.document, sources)
         keys = open_backup(dek, backup)
         with self.locked(), translate_write_errors():
-            present = self._present()
+            present = self._current_or_none()
             destroyed = {name for name in keys if erasure.read(self.erasure_root, name) is None}
-            back = _coming_back(present, backup.document, destroyed)
+            revived = _revived_records(present, backup.document, destroyed)
             if present is not None and present.vault_id != backup.document.vault_id:
-                raise ConflictError("another vault lies there", hint="move it away, or restore into another home")
-            # Erasing needs no unlocking and leaves the generation as it is: what was destroyed since counts too.
+                raise ConflictError("there is another vault", hint="move it away, or restore into another home")
+            # Erasing does not change the generation, so keys destroyed since the backup count as a later change.
             reached = max(above, present.generation if present else 0)
-            revives = present is not None and any(meta.erasable for meta in back)
+            revives = present is not None and any(meta.erasable for meta in revived)
             if (reached > backup.document.generation or revives) and not older:
                 raise ConflictError(
-                    f"the backup is of generation {backup.document.generation}, the vault is at {reached},"
+                    f"the backup has generation {backup.document.generation} and the vault {reached},"
                     " or keys were destroyed since",
-                    hint="--older restores it all the same, and brings back to life what it holds",
-                    details={"comes_back": [meta.record_id for meta in back]},
+                    hint="--older restores the backup anyway, including keys that were destroyed since",
+                    details={"comes_back": [meta.record_id for meta in revived]},
                 )
             for name, key in keys.items():
                 erasure.restore(self.erasure_root, name, key)
             generation = max(above, backup.document.generation, present.generation if present else 0) + 1
             document = tagged(dek, replace(backup.document, generation=generation))
             self.write(document)
-            sweep(self.erasure_root, document)
-        return Restored(OpenVault(self, dek, document), back)
+            erase_unreferenced_keys(self.erasure_root, document)
+        return Restored(OpenVault(self, dek, document), revived)
 
-    def _present(self) -> Document | None:
-        """Return the vault that is there, or None when there is none or it is damaged."""
+    def _current_or_none(self) -> Document | None:
+        """Return the present vault, or None if it is missing or damaged."""
         try:
             return self.read()
         except VaultDamagedError:
@@ -141,13 +141,13 @@ class OpenVault:
         raise NotFoundError(f"the vault has no record {record_id}")
 
     def is_destroyed(self, record_id: str) -> bool:
-        found = next((record for record in self._document.records if record.id == record_id), None)
-        return (
-            found is not None and bool(found.erasure) and erasure.read(self._file.erasure_root, found.erasure) is None
-        )
+        record = next((record for record in self._document.records if record.id == record_id), None)
+        if record is None or not record.erasure:
+            return False
+        return erasure.read(self._file.erasure_root, record.erasure) is None
 
     def reload(self) -> None:
-        """Read the file again: another process may have changed it."""
+        """Read the file again, because another process may have changed it."""
         document = self._file.read()
         if document.vault_id != self._document.vault_id:
             raise VaultDamagedError("the vault was replaced by another one")
@@ -163,12 +163,12 @@ class OpenVault:
         put: Sequence[NewRecord] = (),
         delete: Sequence[str] = (),
         *,
-        audit: Audit | None = None,
+        audit: AuditCallback | None = None,
     ) -> int:
-        """Write all changes as one (see :class:`fortctl.ports.VaultPort`).
+        """Write all changes atomically (see :class:`fortctl.ports.VaultPort`).
 
-        A deleted record's erasure key is destroyed before the file is written, a replaced record's after it: a crash
-        leaves the old or the new state, and a key that was to be deleted never comes back.
+        The erasure key of a deleted record is destroyed before the file is written, that of a replaced record after it.
+        So a crash leaves the old or the new state, and a deleted key never exists again.
         """
 
         def changed(old: Document) -> Document:
@@ -178,55 +178,55 @@ class OpenVault:
                     erasure.erase(root, record.erasure)
             kept = {record.id: record for record in old.records if record.id not in delete}
             for new in put:
-                kept[new.record_id] = self._sealed(new, kept.get(new.record_id), old)
+                kept[new.record_id] = self._seal_new(new, kept.get(new.record_id), old)
             return replace(old, records=tuple(kept[key] for key in sorted(kept)))
 
         return self._change(changed, audit)
 
-    def advance(self, above: int, *, audit: Audit | None = None) -> int:
-        """Write the vault unchanged, under a generation above another one; return it."""
+    def advance(self, above: int, *, audit: AuditCallback | None = None) -> int:
+        """Write the vault unchanged with a generation greater than *above*; return the generation."""
         return self._change(lambda old: old, audit, above=above)
 
     # -- slots -----------------------------------------------------------------------------------------------------
 
-    def add_slot(self, source: Unlocker, cost: KdfCost, *, audit: Audit | None = None) -> SlotMeta:
-        """Let one more source unlock the vault; no record is encrypted again."""
-        if len(self._document.slots) >= SLOTS_MOST:
-            raise ConflictError(f"a vault has at most {SLOTS_MOST} slots", hint="remove one first")
+    def add_slot(self, source: Unlocker, cost: KdfCost, *, audit: AuditCallback | None = None) -> SlotMeta:
+        """Add a source that unlocks the vault; records are not encrypted again. Raises ``ConflictError``."""
+        if len(self._document.slots) >= MAX_SLOTS:
+            raise ConflictError(f"a vault has at most {MAX_SLOTS} slots", hint="remove one first")
         with translate_write_errors():
             slot = wrap(self._dek, self.vault_id, source, cost)
         self._change(lambda old: replace(old, slots=(*old.slots, slot)), audit)
         return slot_meta(slot)
 
-    def remove_slot(self, slot_id: str, *, audit: Audit | None = None) -> SlotMeta:
-        """Take a slot away.
+    def remove_slot(self, slot_id: str, *, audit: AuditCallback | None = None) -> SlotMeta:
+        """Remove a slot.
 
         Raises:
             NotFoundError: there is no such slot.
-            ConflictError: it is the last one.
+            ConflictError: it is the last slot.
         """
-        found = next((slot for slot in self._document.slots if slot.id == slot_id), None)
-        if found is None:
+        removed = next((slot for slot in self._document.slots if slot.id == slot_id), None)
+        if removed is None:
             raise NotFoundError(f"the vault has no slot {slot_id}", hint="see 'fortctl vault status'")
 
         def without(old: Document) -> Document:
             kept = tuple(slot for slot in old.slots if slot.id != slot_id)
             if not kept:
                 raise ConflictError(
-                    "this is the vault's last slot: without it nothing would unlock it",
+                    "this is the vault's last slot; without it the vault could not be unlocked",
                     hint="add another slot first ('fortctl vault slot add')",
                 )
             return replace(old, slots=kept)
 
         self._change(without, audit)
-        return slot_meta(found)
+        return slot_meta(removed)
 
-    def change_passphrase(self, source: Passphrase, cost: KdfCost, *, audit: Audit | None = None) -> SlotMeta:
-        """Put a new passphrase in the place of every passphrase slot."""
+    def change_passphrase(self, source: Passphrase, cost: KdfCost, *, audit: AuditCallback | None = None) -> SlotMeta:
+        """Replace every passphrase slot by one with a new passphrase."""
         with translate_write_errors():
             slot = wrap(self._dek, self.vault_id, source, cost)
         self._change(
-            lambda old: replace(old, slots=(*(one for one in old.slots if one.kind != "passphrase"), slot)), audit
+            lambda old: replace(old, slots=(*(kept for kept in old.slots if kept.kind != "passphrase"), slot)), audit
         )
         return slot_meta(slot)
 
@@ -236,7 +236,7 @@ class OpenVault:
         """Return the vault with its erasure keys as one document (docs/vault-format.md, "Backups").
 
         Args:
-            config: the home's configuration, to be restored with it.
+            config: the home's configuration file, to restore with the vault.
             made_at: milliseconds since the epoch.
         """
         from fortctl.vault.backup import write_backup
@@ -244,13 +244,13 @@ class OpenVault:
         with self._file.locked():
             self.reload()
             root = self._file.erasure_root
-            named = [record.erasure for record in self._document.records if record.erasure]
-            keys = {name: erasure.read(root, name) for name in named}
+            names = [record.erasure for record in self._document.records if record.erasure]
+            keys = {name: erasure.read(root, name) for name in names}
             return write_backup(self._dek, self._document, keys, config, made_at)
 
     # -- writing ---------------------------------------------------------------------------------------------------
 
-    def _change(self, change: Callable[[Document], Document], audit: Audit | None, *, above: int = 0) -> int:
+    def _change(self, change: Callable[[Document], Document], audit: AuditCallback | None, *, above: int = 0) -> int:
         with self._file.locked(), translate_write_errors():
             self.reload()
             generation = max(self._document.generation, above) + 1
@@ -259,17 +259,18 @@ class OpenVault:
             document = tagged(self._dek, replace(change(self._document), generation=generation))
             self._file.write(document)
             self._document = document
-            sweep(self._file.erasure_root, document)
+            erase_unreferenced_keys(self._file.erasure_root, document)
             if audit is not None:
                 _confirm(audit, generation)
         return generation
 
-    def _sealed(self, new: NewRecord, before: Record | None, old: Document) -> Record:
+    def _seal_new(self, new: NewRecord, before: Record | None, old: Document) -> Record:
         name, key = "", None
         if new.erasable:
             root = self._file.erasure_root
             name, key = erasure.make(root, new.account, new.purpose)
-            # In this order: a panic that destroys the former from here on looks again, and finds this one too.
+            # A panic lists erasure keys twice. If it destroys the former record's key after this check, its second
+            # listing finds the new key; so the new key must exist before the check.
             if new.renews and (before is None or erasure.read(root, before.erasure) is None):
                 erasure.erase(root, name)
                 raise NotFoundError(
@@ -291,39 +292,41 @@ class OpenVault:
         return seal_record(self._dek, old.vault_id, record, new.plaintext, key)
 
 
-def _confirm(audit: Audit, generation: int) -> None:
+def _confirm(audit: AuditCallback, generation: int) -> None:
     try:
         audit("result", generation)
     except FortctlError as error:
         error.details["written"] = True
-        raise type(error)(f"the change is made, but {error.message}", hint=error.hint, details=error.details) from error
+        raise type(error)(
+            f"the change was made, but {error.message}", hint=error.hint, details=error.details
+        ) from error
 
 
 @contextmanager
 def translate_write_errors() -> Iterator[None]:
-    """Turn what a disk refuses into an error that says what it left: the old vault, or the new one."""
+    """Raise ``ConflictError`` in place of ``OSError``; the file is the old vault or the new one."""
     try:
         yield
     except OSError as error:
         raise ConflictError(
             f"the vault cannot be written: {error.strerror}",
-            hint="make room or mend the disk, then try again; no half-written vault is left",
+            hint="free disk space or check the disk, then try again; the vault is not half-written",
             details={"errno": error.errno},
         ) from error
 
 
-def sweep(root: Path, document: Document) -> None:
-    """Destroy the erasure keys that no record names: those of replaced records, and a crash's leftovers."""
-    named = {record.erasure for record in document.records}
-    for name in erasure.names(root) - named:
+def erase_unreferenced_keys(root: Path, document: Document) -> None:
+    """Destroy the erasure keys that no record refers to: of replaced records, and left over by a crash."""
+    referenced = {record.erasure for record in document.records}
+    for name in erasure.names(root) - referenced:
         erasure.erase(root, name)
 
 
 def unlock_document(document: Document, sources: Sequence[Unlocker]) -> bytes:
-    """Return the data-encryption key, by the first source that fits a slot of its kind.
+    """Return the data-encryption key from the first source that opens a slot of its kind.
 
     Raises:
-        VaultLockedError: none fits.
+        VaultLockedError: no source opens a slot.
         VaultDamagedError: the document was changed.
     """
     refused: VaultLockedError | None = None
@@ -338,13 +341,15 @@ def unlock_document(document: Document, sources: Sequence[Unlocker]) -> bytes:
                 continue
             check_tag(dek, document)
             return dek
-    raise refused or VaultLockedError("nothing given unlocks this vault")
+    raise refused or VaultLockedError("none of the given sources unlocks this vault")
 
 
-def _coming_back(present: Document | None, document: Document, destroyed: Collection[str]) -> tuple[RecordMeta, ...]:
-    there = {(record.id, record.version, record.created) for record in present.records} if present else set()
+def _revived_records(
+    present: Document | None, document: Document, destroyed: Collection[str]
+) -> tuple[RecordMeta, ...]:
+    existing = {(record.id, record.version, record.created) for record in present.records} if present else set()
     return tuple(
-        record_meta(one)
-        for one in document.records
-        if (one.id, one.version, one.created) not in there or one.erasure in destroyed
+        record_meta(record)
+        for record in document.records
+        if (record.id, record.version, record.created) not in existing or record.erasure in destroyed
     )

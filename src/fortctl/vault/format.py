@@ -1,8 +1,8 @@
-"""The vault's text: one canonical TOML writing, read strictly. Pure; no cryptography but the closing SHA-256.
+"""The vault file's text: one canonical TOML form, read strictly. Pure (docs/vault-format.md).
 
-The file is valid TOML, but only the exact bytes that :func:`encode` would write are accepted: whoever changes, cuts,
-reorders or re-indents anything is refused. The last line is the plain SHA-256 of all before it, checked first, so that
-accidental damage is told apart from a wrong passphrase. Specified in docs/vault-format.md.
+The file is valid TOML, but only the exact bytes that :func:`encode` writes are accepted: a file with any other order,
+spacing or missing line is refused. The last line is the SHA-256 of everything before it. It is checked first, so that
+accidental damage is distinguished from a wrong passphrase.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from fortctl.errors import VaultDamagedError
 
 FORMAT = "fortctl-vault/1"
 SIZE_LIMIT = 8 * 1024 * 1024
-# Each passphrase slot may cost an Argon2id of its own before the file is known to be good.
-SLOTS_MOST = 8
+# Each passphrase slot may need an Argon2id computation before the file is authenticated.
+MAX_SLOTS = 8
 _INT_LIMIT = 2**53
 
 
@@ -29,7 +29,7 @@ class Slot:
         id: 16 hex digits.
         kind: ``passphrase``, ``keyfile`` or ``keyring``.
         hint: what a person needs to find the unlock source (a file name), nothing secret.
-        memory_kib, iterations, lanes: Argon2id cost (RFC 9106); 0 where nothing is stretched.
+        memory_kib, iterations, lanes: Argon2id cost (RFC 9106); 0 for other kinds than ``passphrase``.
         salt, nonce, wrapped: base64.
     """
 
@@ -92,7 +92,7 @@ def body(document: Document) -> bytes:
 
 
 def encode(document: Document) -> bytes:
-    """Return the one canonical writing of a vault."""
+    """Return the canonical form of a vault."""
     text = body(document) + f"tag = {_quote(document.tag)}\n".encode()
     return text + f'sha256 = "{hashlib.sha256(text).hexdigest()}"\n'.encode()
 
@@ -104,7 +104,7 @@ def decode(data: bytes) -> Document:
         VaultDamagedError: the closing hash is wrong, or any byte is not as :func:`encode` would write it.
     """
     if len(data) > SIZE_LIMIT:
-        raise VaultDamagedError("the vault file is too large to be one")
+        raise VaultDamagedError("the file is too large to be a vault")
     head, _newline, last = data.removesuffix(b"\n").rpartition(b"\n")
     head += b"\n"
     if last != f'sha256 = "{hashlib.sha256(head).hexdigest()}"'.encode():
@@ -116,8 +116,8 @@ def decode(data: bytes) -> Document:
         raise VaultDamagedError(f"the vault file is not of the format {FORMAT}") from error
     if canonical != data:
         raise VaultDamagedError("the vault file is not in its canonical form")
-    if not 0 < len(document.slots) <= SLOTS_MOST:
-        raise VaultDamagedError(f"the vault file has not 1 to {SLOTS_MOST} slots")
+    if not 0 < len(document.slots) <= MAX_SLOTS:
+        raise VaultDamagedError(f"the vault file must have 1 to {MAX_SLOTS} slots")
     return document
 
 
@@ -150,7 +150,7 @@ def _lines(item: Slot | Record) -> list[str]:
 
 
 def _parse(text: str) -> Document:
-    """Parse leniently what :func:`decode` then compares strictly."""
+    """Parse leniently; :func:`decode` then compares strictly."""
     sections: list[tuple[str, dict[str, Any]]] = [("", {})]
     for line in text.split("\n"):
         if line.startswith("["):

@@ -1,4 +1,4 @@
-"""The operating system's keyring (Secret Service, macOS Keychain, Windows Credential Locker) as a slot's source."""
+"""The operating system's keyring (Secret Service, macOS Keychain, Windows Credential Locker) as an unlock source."""
 
 from __future__ import annotations
 
@@ -16,39 +16,39 @@ class OsKeyring:
     """Keeps a slot's 32 bytes under the service name ``fortctl``; implements :class:`fortctl.vault.slots.KeyStore`."""
 
     def get(self, name: str) -> bytes:
-        text = self._ask("get_password", SERVICE, name)
+        text = self._call("get_password", SERVICE, name)
         if text is None:
             raise VaultLockedError("the keyring of this user does not hold this vault's key", hint=_LOCKED)
         try:
             return base64.b64decode(text, validate=True)
         except ValueError:
-            raise VaultLockedError("what the keyring holds for this vault is no key", hint=_LOCKED) from None
+            raise VaultLockedError("the keyring's entry for this vault is not a key", hint=_LOCKED) from None
 
     def put(self, name: str, key: bytes) -> None:
-        self._ask("set_password", SERVICE, name, base64.b64encode(key).decode())
+        self._call("set_password", SERVICE, name, base64.b64encode(key).decode())
         if self.get(name) != key:
             raise VaultLockedError("the keyring did not keep the key", hint=_LOCKED)
 
     def drop(self, name: str) -> None:
-        if self._ask("get_password", SERVICE, name) is not None:
-            self._ask("delete_password", SERVICE, name)
+        if self._call("get_password", SERVICE, name) is not None:
+            self._call("delete_password", SERVICE, name)
 
     @staticmethod
-    def _ask(what: str, *words: str) -> Any:
+    def _call(method: str, *args: str) -> Any:
         try:
             import keyring
             from keyring.backends import fail, null
         except ImportError:
             raise VaultLockedError(
-                "no keyring can be used: the package 'keyring' is not installed", hint=_MISSING
+                "the keyring cannot be used: the package 'keyring' is not installed", hint=_MISSING
             ) from None
         backend = keyring.get_keyring()
-        # A chain would try the next back-end where the best one refuses: the best one it is, or none.
+        # A chain would fall back to a weaker back-end; use the best one or none.
         backend = next(iter(getattr(backend, "backends", ())), backend)
         if isinstance(backend, fail.Keyring | null.Keyring) or "plaintext" in type(backend).__name__.lower():
-            raise VaultLockedError("this session has no keyring that keeps what it is given secret", hint=_LOCKED)
+            raise VaultLockedError("this session has no keyring that stores keys encrypted", hint=_LOCKED)
         try:
-            return getattr(backend, what)(*words)
+            return getattr(backend, method)(*args)
         except Exception as error:
-            # Whatever a back-end raises (locked, prompt dismissed, no D-Bus): never a fall-back to something weaker.
+            # Back-ends raise many exceptions (locked, prompt dismissed, no D-Bus); never fall back to a weaker one.
             raise VaultLockedError(f"the keyring refuses ({type(error).__name__})", hint=_LOCKED) from None

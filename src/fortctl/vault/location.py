@@ -1,4 +1,4 @@
-"""Where a vault lies: its file, its lock, its erasure keys; read and written as one (adapter)."""
+"""A vault's files: the vault itself, its lock, its erasure keys; nothing here unlocks it (adapter)."""
 
 from __future__ import annotations
 
@@ -38,12 +38,12 @@ class VaultHeader:
 
 
 class VaultLocation:
-    """A vault file and the folder of its erasure keys, nothing unlocked.
+    """A vault file and the folder of its erasure keys, without unlocking.
 
     Args:
         path: ``vault.toml``; its folder must exist and be private.
         erasure_root: the folder of the erasure keys.
-        lock_timeout_s: how long a change waits for another one.
+        lock_timeout_s: how long a change waits for another process's change.
     """
 
     def __init__(self, path: Path, erasure_root: Path, *, lock_timeout_s: float = 10.0) -> None:
@@ -55,7 +55,7 @@ class VaultLocation:
         return os.path.lexists(self.path)
 
     def header(self) -> VaultHeader:
-        """Return what is visible. Raises ``VaultDamagedError``."""
+        """Return what is visible without unlocking. Raises as :meth:`read`."""
         document = self.read()
         return VaultHeader(
             document.vault_id,
@@ -74,19 +74,20 @@ class VaultLocation:
         """Read the file.
 
         Raises:
-            VaultDamagedError: it is missing or was changed, or is no plain file.
-            ConfigError: others may read it, or it belongs to somebody else.
-            ConflictError: the disk does not give it.
+            VaultDamagedError: the file is missing, was changed, or is not a regular file.
+            ConfigError: other users may read it, or it belongs to another user.
+            ConflictError: the disk cannot read it.
         """
         try:
             data, status = read_file(self.path, SIZE_LIMIT)
         except FileNotFoundError:
             raise VaultDamagedError(
-                f"the vault {self.path} is missing", hint="restore it from a backup; 'fortctl init' makes a new home"
+                f"the vault {self.path} is missing",
+                hint="restore it from a backup, or create a new home with 'fortctl init'",
             ) from None
         except OSError as error:
             raise ConflictError(
-                f"the vault {self.path} cannot be read: {error.strerror}", hint="mend the disk"
+                f"the vault {self.path} cannot be read: {error.strerror}", hint="check the disk"
             ) from None
         if status.st_mode & 0o077:
             raise ConfigError(f"the vault {self.path} may be read by other users", hint=f"chmod 600 {self.path}")
@@ -95,22 +96,22 @@ class VaultLocation:
         return decode(data)
 
     def orphaned_keys(self, account: str) -> set[str]:
-        """Return an account's erasure keys that no record names: a writer died half-way. Raises as :meth:`read`."""
-        named = {record.erasure for record in self.read().records}
-        return {name for name in erasure.names(self.erasure_root) - named if name.startswith(f"{account}/")}
+        """Return an account's erasure keys that no record refers to, as a crash may leave. Raises as :meth:`read`."""
+        referenced = {record.erasure for record in self.read().records}
+        return {name for name in erasure.names(self.erasure_root) - referenced if name.startswith(f"{account}/")}
 
     def write(self, document: Document) -> None:
-        """Replace the file durably; only under the lock."""
+        """Replace the file durably; the caller holds the lock."""
         replace_file(self.path, encode(document), locked=True)
 
     def holder(self) -> int | None:
-        """Return the process that is writing the vault just now, or None."""
+        """Return the id of the process that is writing the vault, or None."""
         holder = lock_holder(self._lock_path)
         return int(holder) if holder else None
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Hold the vault's lock. Raises ``ConflictError``, naming the holder, when it stays taken."""
+        """Hold the vault's lock. Raises ``ConflictError`` if another process keeps it."""
         with file_lock(self._lock_path, "the vault", self._lock_timeout_s):
             yield
 

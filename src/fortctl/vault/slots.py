@@ -1,4 +1,4 @@
-"""Unlock sources and how each becomes a key-encryption key."""
+"""The sources that unlock a vault, and the key-encryption key of each (adapter)."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ class KdfCost:
     lanes: int = 4
 
 
-# RFC 9106's second recommended choice is the floor; what a file may ask for is bounded before anything is computed.
+# The floor is RFC 9106's second recommended choice. Costs in a file are checked against both before computing.
 FLOOR = KdfCost()
 CEILING = KdfCost(memory_kib=1024 * 1024, iterations=32, lanes=16)
 
 
 @dataclass(frozen=True)
 class SlotMeta:
-    """What is visible of a slot: how it is unlocked and what that costs."""
+    """What is visible of a slot: how it is unlocked, and at which cost."""
 
     id: str
     kind: str
@@ -60,16 +60,16 @@ class KeyFile:
 
 
 class KeyStore(Protocol):
-    """The operating system's keyring, as far as a slot needs it."""
+    """What a slot needs of the operating system's keyring."""
 
     def get(self, name: str) -> bytes:
-        """Return the key of a name. Raises ``VaultLockedError``: locked, not there, or no keyring at all."""
+        """Return a key. Raises ``VaultLockedError`` if it is missing, or there is no unlocked keyring."""
 
     def put(self, name: str, key: bytes) -> None:
-        """Keep a key. Raises ``VaultLockedError``."""
+        """Store a key. Raises ``VaultLockedError``."""
 
     def drop(self, name: str) -> None:
-        """Forget a key; no error when it is not there."""
+        """Delete a key; a missing key is no error."""
 
 
 @dataclass(frozen=True)
@@ -83,6 +83,7 @@ Unlocker = Passphrase | KeyFile | Keyring
 
 
 def slot_kind(source: Unlocker) -> str:
+    """Return the kind of slot that a source unlocks."""
     if isinstance(source, Passphrase):
         return "passphrase"
     return "keyfile" if isinstance(source, KeyFile) else "keyring"
@@ -98,8 +99,8 @@ def calibrate(target_s: float, clock: Callable[[], float]) -> KdfCost:
     """
     before = clock()
     stretch(Secret("calibration"), bytes(16), FLOOR)
-    a_pass = max(clock() - before, 1e-6) / FLOOR.iterations
-    passes = int(target_s / a_pass)
+    seconds_a_pass = max(clock() - before, 1e-6) / FLOOR.iterations
+    passes = int(target_s / seconds_a_pass)
     return replace(FLOOR, iterations=max(FLOOR.iterations, min(passes, CEILING.iterations)))
 
 
@@ -107,7 +108,8 @@ def stretch(passphrase: Secret, salt: bytes, cost: KdfCost) -> bytes:
     """Return the 32-byte key of a passphrase (Argon2id, RFC 9106).
 
     Raises:
-        VaultDamagedError: the cost is absurd; nothing is computed.
+        VaultDamagedError: the cost is out of bounds; nothing is computed.
+        VaultLockedError: the memory is not available.
     """
     low = (cost.memory_kib < FLOOR.memory_kib, cost.iterations < FLOOR.iterations, cost.lanes < 1)
     high = (
@@ -116,7 +118,7 @@ def stretch(passphrase: Secret, salt: bytes, cost: KdfCost) -> bytes:
         cost.lanes > CEILING.lanes,
     )
     if any(low) or any(high) or len(salt) < 16:
-        raise VaultDamagedError("a passphrase slot asks for an Argon2id cost outside the allowed bounds")
+        raise VaultDamagedError("a passphrase slot has an Argon2id cost outside the allowed bounds")
     from cryptography.hazmat.primitives.kdf.argon2 import Argon2id
 
     try:
@@ -125,7 +127,7 @@ def stretch(passphrase: Secret, salt: bytes, cost: KdfCost) -> bytes:
         ).derive(passphrase.reveal_bytes())
     except MemoryError:
         raise VaultLockedError(
-            f"the passphrase slot asks for {cost.memory_kib // 1024} MiB of memory, which cannot be had now",
+            f"the passphrase slot needs {cost.memory_kib // 1024} MiB of memory, which is not available",
             hint="try again with more memory, or use another slot",
         ) from None
 
@@ -134,8 +136,8 @@ def read_keyfile(path: Path) -> bytes:
     """Read a key file.
 
     Raises:
-        VaultLockedError: it is not there, or is no key file.
-        ConfigError: others may read it.
+        VaultLockedError: the file is missing, or not a key file.
+        ConfigError: other users may read it.
     """
     try:
         data, status = read_file(path, KEY_BYTES, follow=True)
@@ -151,7 +153,7 @@ def read_keyfile(path: Path) -> bytes:
 
 
 def make_keyfile(path: Path) -> bytes:
-    """Make a key file, or return the one that is there (it may serve more than one vault)."""
+    """Create a key file, or read the present one (one key file may unlock several vaults)."""
     key = os.urandom(KEY_BYTES)
     try:
         create_file(path, key)

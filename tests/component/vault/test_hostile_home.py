@@ -18,7 +18,7 @@ from fortctl.vault import erasure
 from fortctl.vault.backup import read_backup
 from fortctl.vault.envelope import wrap
 from fortctl.vault.file import OpenVault, VaultFile
-from fortctl.vault.format import SLOTS_MOST, Document, decode, encode
+from fortctl.vault.format import MAX_SLOTS, Document, decode, encode
 from fortctl.vault.slots import KdfCost, KeyFile, Passphrase, stretch
 
 VICTIM = b"somebody's letter, which has nothing to do with this"
@@ -175,7 +175,7 @@ def test_a_flood_of_slots_is_refused_before_anything_is_stretched(
     spare = wrap(bytes(32), "0" * 32, Passphrase(Secret("x")), KdfCost())
     stretched = []
     monkeypatch.setattr("fortctl.vault.envelope.stretch", lambda *given: stretched.append(given))
-    rewritten(file, lambda old: replace(old, slots=(*old.slots, *(spare for _ in range(SLOTS_MOST)))))
+    rewritten(file, lambda old: replace(old, slots=(*old.slots, *(spare for _ in range(MAX_SLOTS)))))
     with pytest.raises(VaultDamagedError):
         file.unlock([Passphrase(Secret("x"))])
     assert not stretched
