@@ -127,7 +127,7 @@ async def fleet(folder: Path, url: str, watch_s: float, keys: list[dict[str, str
     log = logging.getLogger("fleet")
     # The exchange counts no weight here: a thousand accounts at once would be told to wait for minutes.
     limiter = RateLimiter(None, url, clock)
-    limiter.limit = None
+    limiter.set_limit(None)
 
     def connect(pair: Any, account: str = "") -> BinanceExchange:
         return BinanceExchange(target, pair, clock, connections=connections, account=account, limiter=limiter)
