@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import suppress
@@ -10,7 +12,16 @@ from pathlib import Path
 
 import pytest
 
-from support.harness import STILL, Paper, Shell, end_robots, serve_paper
+from support import starts
+from support.harness import STILL, Shell, end_robots
+from support.home_templates import HomeTemplates, bring_up
+from support.hosted_exchange import HostedExchange, serve
+
+COUNTER = pytest.StashKey[starts.StartCounter]()
+
+# Where Python is told to keep no bytecode, each of a thousand commands would compile the product again.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 
 # Foreign clients run in their own virtual environments (make compat), which need no hypothesis.
 collect_ignore = ["compat"]
@@ -22,6 +33,16 @@ with suppress(ImportError):
     settings.load_profile("fortctl")
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    if os.environ.get(starts.ASKED) and not os.environ.get("PYTEST_XDIST_WORKER"):
+        config.stash[COUNTER] = starts.StartCounter()
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    if COUNTER in config.stash:
+        terminalreporter.write_line(f"started: {config.stash[COUNTER].stop()}")
+
+
 @pytest.fixture
 def shell(tmp_path: Path) -> Iterator[Shell]:
     """A shell with a home of its own; whatever it started is ended afterwards."""
@@ -31,26 +52,38 @@ def shell(tmp_path: Path) -> Iterator[Shell]:
 
 
 @pytest.fixture
-def paper(shell: Shell) -> Iterator[Paper]:
+def paper(shell: Shell) -> Iterator[HostedExchange]:
     """A paper exchange over the seeded synthetic market, where prices hardly move during a test."""
-    one = serve_paper(shell, *STILL)
+    one = serve(shell, *STILL)
     yield one
     one.stop()
 
 
+@pytest.fixture(scope="session")
+def homes(tmp_path_factory: pytest.TempPathFactory) -> HomeTemplates:
+    """The worker's homes to copy."""
+    return HomeTemplates(tmp_path_factory.mktemp("templates"))
+
+
 @pytest.fixture
-def ready(shell: Shell, paper: Paper) -> Shell:
+def ready(shell: Shell, homes: HomeTemplates, paper: HostedExchange) -> Shell:
     """A home made by ``init`` with a key-file slot, pointed at the paper exchange."""
-    shell.ok("init", "--exchange", "paper", "--slot", "keyfile")
+    homes.ready.copy_to(shell.home, paper)
     return shell
 
 
 @pytest.fixture
-def keyed(ready: Shell) -> Shell:
-    """The same with both keys taken in."""
-    ready.ok("keys", "add", "--role", "site", "--input", "-", stdin=ready.paper_key("site-1", "reading"))
-    ready.ok("keys", "add", "--role", "robot", "--input", "-", stdin=ready.paper_key("robot-1", "reading,spot_trading"))
-    return ready
+def keyed(shell: Shell, homes: HomeTemplates, paper: HostedExchange) -> Shell:
+    """The same with both keys taken in; its robot does not run."""
+    homes.keyed.copy_to(shell.home, paper)
+    return shell
+
+
+@pytest.fixture
+def running(keyed: Shell) -> Shell:
+    """The same, its robot brought up and stopped, as ``keys add`` leaves it."""
+    bring_up(keyed)
+    return keyed
 
 
 @pytest.fixture

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from support.harness import STILL, Paper, Shell, end_robots, serve_paper
+from support.harness import STILL, Shell, end_robots
+from support.hosted_exchange import HostedExchange, serve
 
 SETTINGS = (
     *("robot", "configure", "--symbol", "BTCUSDT", "--levels", "3", "--step", "0.3"),
@@ -18,7 +19,7 @@ SETTINGS = (
 class Hosts:
     """The operator's home and the robot's, paired, the robot under ``robot run`` and trading."""
 
-    def __init__(self, folder: Path, page: Shell, paper: Paper, database: str | None) -> None:
+    def __init__(self, folder: Path, page: Shell, paper: HostedExchange, database: str | None) -> None:
         self.page = page
         self.operator, self.robot = Shell(folder / "operator"), Shell(folder / "robot")
         self.shared = folder / "shared"
@@ -78,7 +79,7 @@ class Hosts:
 @contextmanager
 def two_hosts(folder: Path, page: Shell, database: str | None = None) -> Iterator[Hosts]:
     """Yield them; what they started is ended."""
-    paper = serve_paper(page, *STILL)
+    paper = serve(page, *STILL)
     both: Hosts | None = None
     try:
         both = Hosts(folder, page, paper, database)

@@ -30,7 +30,8 @@ from fortctl.robot.core.events import Event, FillRecorded, Held, OrderIntended, 
 from fortctl.robot.process.local_robot import query
 from fortctl.robot.process.owner_lock import owner_of
 from fortctl.robot.storage.journal import read_events
-from support.harness import Paper, Shell, recording, serve_paper
+from support.harness import Shell, recording
+from support.hosted_exchange import HostedExchange, serve
 from support.paper_client import SignedClient
 
 PAGE = 1_000
@@ -91,7 +92,7 @@ class Replay:
 
     def __init__(self, shell: Shell, what: Recording, *words: str) -> None:
         self.shell, self.what = shell, what
-        self._paper: Paper = serve_paper(shell, "--market", str(recording(what.file)), *words)
+        self._paper: HostedExchange = serve(shell, "--market", str(recording(what.file)), *words)
         self.process: subprocess.Popen[bytes] | None = None
         self.folder = shell.home / "robots" / "default"
         self._told = shell.home.parent / "robot-run.txt"

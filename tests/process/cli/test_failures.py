@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from support.harness import Paper, Shell
+from support.harness import Shell
+from support.hosted_exchange import HostedExchange
 
 CONFIGURE = (
     *("robot", "configure", "--symbol", "BTCUSDT", "--levels", "3", "--step", "0.3"),
@@ -137,7 +138,7 @@ def test_robot_start_unconfigured_running_latched(keyed: Shell) -> None:
     expect(keyed, 8, "CONFLICT", "robot", "start")
 
 
-def test_wrong_passphrase(shell: Shell, paper: Paper, tmp_path: Path) -> None:
+def test_wrong_passphrase(shell: Shell, paper: HostedExchange, tmp_path: Path) -> None:
     right, wrong = tmp_path / "right", tmp_path / "wrong"
     right.write_text("correct horse battery staple\n")
     wrong.write_text("incorrect horse\n")
@@ -160,9 +161,12 @@ def test_flipped_byte_in_the_vault(keyed: Shell) -> None:
     assert len(keyed.ok("keys", "list")["keys"]) == 2
 
 
-def test_exchange_down(keyed: Shell, paper: Paper) -> None:
-    paper.process.send_signal(signal.SIGKILL)
-    paper.process.wait()
+def test_exchange_down(keyed: Shell, paper: HostedExchange) -> None:
+    """Its ``server.json`` stays, as after a SIGKILL."""
+    page = keyed.home / "paper" / "server.json"
+    stale = page.read_bytes()
+    paper.stop()
+    page.write_bytes(stale)
     expect(keyed, 10, "EXCHANGE_UNREACHABLE", "keys", "verify", "--role", "site")
     expect(keyed, 10, "EXCHANGE_UNREACHABLE", "account", "balances")
 
@@ -172,13 +176,13 @@ def test_question_under_no_input(keyed: Shell) -> None:
     assert len(keyed.ok("keys", "list")["keys"]) == 2
 
 
-def test_panic_done_but_keys_alive(keyed: Shell) -> None:
-    done = keyed.run("panic-disconnect", "--yes")
+def test_panic_done_but_keys_alive(running: Shell) -> None:
+    done = running.run("panic-disconnect", "--yes")
     assert (done.code, done.error["code"]) == (12, "ACTION_REQUIRED")
     assert {action["name"] for action in done.error["details"]["actions"]} == {"site-1", "robot-1"}
     assert done.data["steps"]
-    expect(keyed, 7, "NOT_FOUND", "keys", "verify")
-    again = keyed.run("panic-disconnect", "--yes")
+    expect(running, 7, "NOT_FOUND", "keys", "verify")
+    again = running.run("panic-disconnect", "--yes")
     assert again.code == 12, "the keys still live at the exchange"
 
 

@@ -316,10 +316,10 @@ LARGE = {
     ],
 )
 def test_a_frequent_command_imports_what_it_needs(
-    keyed: Shell, words: tuple[str, ...], allowed: set[str], large: set[str]
+    running: Shell, words: tuple[str, ...], allowed: set[str], large: set[str]
 ) -> None:
-    assert keyed.status()["pid"] is not None
-    modules = imported(*words, "--json", home=keyed.home)
+    assert running.status()["pid"] is not None
+    modules = imported(*words, "--json", home=running.home)
     own = {name.removeprefix("fortctl.") for name in modules if name.startswith("fortctl.")}
     assert not own - allowed, "import it where it is used, or allow it here"
     assert modules & LARGE == large

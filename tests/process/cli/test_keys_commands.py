@@ -190,17 +190,17 @@ def freeze_beside(database: Path, pid: int) -> None:
             os.kill(pid, signal.SIGCONT)
 
 
-def test_a_later_delivery_replaces_the_one_that_waits(keyed: Shell) -> None:
+def test_a_later_delivery_replaces_the_one_that_waits(running: Shell) -> None:
     """Two keys wait for a robot that does not answer: it takes the later one, and says so of the earlier one."""
-    pid = keyed.status()["pid"]
+    pid = running.status()["pid"]
     words = ("keys", "change", "--role", "robot", "--no-wait", "--input", "-")
-    freeze_beside(keyed.home / "mailbox.sqlite", pid)
+    freeze_beside(running.home / "mailbox.sqlite", pid)
     try:
         for name in ("robot-2", "robot-3"):
-            queued = keyed.ok(*words, stdin=keyed.paper_key(name, "reading,spot_trading"))
+            queued = running.ok(*words, stdin=running.paper_key(name, "reading,spot_trading"))
             assert queued["key"]["status"] == "queued"
         # A stranger's row behind them replaces nothing.
-        with sqlite3.connect(keyed.home / "mailbox.sqlite") as mailbox:
+        with sqlite3.connect(running.home / "mailbox.sqlite") as mailbox:
             number, envelope = mailbox.execute("SELECT number, envelope FROM command ORDER BY number DESC").fetchone()
             mailbox.execute(
                 "INSERT INTO command (account, number, envelope, sealed, signature) VALUES ('default', ?, ?, x'', x'')",
@@ -208,11 +208,11 @@ def test_a_later_delivery_replaces_the_one_that_waits(keyed: Shell) -> None:
             )
     finally:
         os.kill(pid, signal.SIGCONT)
-    keyed.await_status(lambda status: status["key"]["name"] == "robot-3", what="the later key")
-    with sqlite3.connect(keyed.home / "mailbox.sqlite") as mailbox:
+    running.await_status(lambda status: status["key"]["name"] == "robot-3", what="the later key")
+    with sqlite3.connect(running.home / "mailbox.sqlite") as mailbox:
         [result] = mailbox.execute("SELECT result FROM command WHERE number = ?", (number - 1,)).fetchone()
     assert json.loads(result)["error"]["details"]["reason"] == "superseded"
-    assert keyed.ok("keys", "verify", "--role", "robot")["results"][0]["accepted"]
+    assert running.ok("keys", "verify", "--role", "robot")["results"][0]["accepted"]
 
 
 def test_a_key_of_the_other_account(keyed: Shell) -> None:
@@ -238,16 +238,16 @@ def test_a_lapsing_trading_right_is_warned_of(ready: Shell) -> None:
     assert ran.code == 0 and "TRADING_RIGHT_LAPSES" in [warning["code"] for warning in ran.doc["warnings"]]
 
 
-def test_keys_are_destroyed_with_the_vault_damaged(keyed: Shell) -> None:
-    vault = keyed.home / "vault.toml"
+def test_keys_are_destroyed_with_the_vault_damaged(running: Shell) -> None:
+    vault = running.home / "vault.toml"
     vault.write_bytes(vault.read_bytes()[:-10])
-    assert keyed.run("keys", "delete", "--role", "site", "--yes").code == 6
-    assert keyed.run("keys", "delete", "--role", "robot", "--without-unlocking", "--yes").code == 8, (
+    assert running.run("keys", "delete", "--role", "site", "--yes").code == 6
+    assert running.run("keys", "delete", "--role", "robot", "--without-unlocking", "--yes").code == 8, (
         "it has it in memory"
     )
-    gone = keyed.ok("keys", "delete", "--role", "site", "--without-unlocking", "--yes")
-    assert len(gone["destroyed"]) == 1 and not list((keyed.home / "erasure").rglob("site-*"))
-    assert keyed.run("keys", "delete", "--role", "site", "--without-unlocking", "--yes").code == 7
+    gone = running.ok("keys", "delete", "--role", "site", "--without-unlocking", "--yes")
+    assert len(gone["destroyed"]) == 1 and not list((running.home / "erasure").rglob("site-*"))
+    assert running.run("keys", "delete", "--role", "site", "--without-unlocking", "--yes").code == 7
 
 
 def test_a_forced_change_that_fails_says_what_it_destroyed(ready: Shell) -> None:

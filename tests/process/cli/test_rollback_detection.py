@@ -127,7 +127,7 @@ def test_the_chain_is_verified_with_the_vault_locked(shell: Shell, tmp_path: Pat
     assert shell.ok("audit", "verify", "--passphrase-file", str(passphrase))["sealed"] == 5
 
 
-def test_no_core_file_would_hold_a_key(keyed: Shell) -> None:
-    limits = Path(f"/proc/{keyed.status()['pid']}/limits").read_text()
+def test_no_core_file_would_hold_a_key(running: Shell) -> None:
+    limits = Path(f"/proc/{running.status()['pid']}/limits").read_text()
     [core] = [line for line in limits.splitlines() if line.startswith("Max core file size")]
     assert core.split()[4:6] == ["0", "0"]

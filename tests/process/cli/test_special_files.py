@@ -58,10 +58,10 @@ def test_no_command_waits_for_a_pipe(keyed: Shell) -> None:
         assert found is None or ran.error["hint"]
 
 
-def test_a_panic_waits_for_no_pipe(keyed: Shell) -> None:
-    with a_pipe(keyed.home / f"{ROBOT}/robot.lock"), a_pipe(keyed.home / "audit.jsonl"):
-        assert keyed.run("panic-disconnect", "--yes", "--timeout", "2").code == 12
-    assert not list(keyed.home.rglob("site-*")) and not list(keyed.home.rglob("key-*"))
+def test_a_panic_waits_for_no_pipe(running: Shell) -> None:
+    with a_pipe(running.home / f"{ROBOT}/robot.lock"), a_pipe(running.home / "audit.jsonl"):
+        assert running.run("panic-disconnect", "--yes", "--timeout", "2").code == 12
+    assert not list(running.home.rglob("site-*")) and not list(running.home.rglob("key-*"))
 
 
 @pytest.mark.parametrize("whose", ["erasure", "erasure/default"])

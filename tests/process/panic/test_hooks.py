@@ -26,19 +26,19 @@ def told(path: Path) -> dict[str, Any]:
 
 
 @campaign
-def test_hooks_are_told_what_happens(keyed: Shell, tmp_path: Path) -> None:
+def test_hooks_are_told_what_happens(running: Shell, tmp_path: Path) -> None:
     for event in ("on-key-lost", "on-panic"):
         words = json.dumps([sys.executable, "-c", WRITE, str(tmp_path / event)])
-        keyed.ok("config", "set", f"hooks.{event}", words)
+        running.ok("config", "set", f"hooks.{event}", words)
     # The robot that took the key in reads its configuration again.
-    os.kill(keyed.status()["pid"], signal.SIGHUP)
-    keyed.ok("robot", "configure", "--symbol", "BTCUSDT", *GRID)
-    keyed.ok("robot", "start")
-    keyed.await_status(lambda status: status["orders_open"] == 2)
-    keyed.ok("paper", "keys", "delete", "robot-1")
+    os.kill(running.status()["pid"], signal.SIGHUP)
+    running.ok("robot", "configure", "--symbol", "BTCUSDT", *GRID)
+    running.ok("robot", "start")
+    running.await_status(lambda status: status["orders_open"] == 2)
+    running.ok("paper", "keys", "delete", "robot-1")
     event = told(tmp_path / "on-key-lost")
     assert event["account"] == "default" and event["facts"]["code"] in (-2008, -2015)
-    done = keyed.run("panic-disconnect", "--yes")
+    done = running.run("panic-disconnect", "--yes")
     assert done.code == 12
     facts = told(tmp_path / "on-panic")["facts"]
     assert {"steps", "actions", "elapsed_ms"} <= set(facts) and facts["by"] == "panic-disconnect"

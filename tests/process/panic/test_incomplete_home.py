@@ -89,14 +89,14 @@ def test_a_vault_that_shows_less_than_was_in_it(keyed: Shell, site: bytes | None
         assert any("'robot-1'" in text for text in told)
 
 
-def test_vaults_and_mailbox_are_junk(keyed: Shell) -> None:
-    end_robots(keyed.home)
-    for folder in (keyed.home, keyed.home / "robots" / "default"):
+def test_vaults_and_mailbox_are_junk(running: Shell) -> None:
+    end_robots(running.home)
+    for folder in (running.home, running.home / "robots" / "default"):
         (folder / "vault.toml").write_bytes(b'format = "fortctl-vault/1"\n')
-    for path in keyed.home.glob("mailbox.sqlite*"):
+    for path in running.home.glob("mailbox.sqlite*"):
         path.unlink()
     for _again in range(2):
-        done = keyed.run("panic-disconnect", "--yes")
+        done = running.run("panic-disconnect", "--yes")
         told = [action["text"] for action in done.error["details"]["actions"]]
         assert done.code == 12 and any("every key that you gave to fortctl" in text for text in told), told
 
@@ -115,15 +115,15 @@ def test_a_key_on_its_way_to_the_robot(ready: Shell) -> None:
         assert done.code == 12 and any("it never took up" in text for text in told), told
 
 
-def test_ctrl_c_while_the_keys_death_is_waited_for(keyed: Shell) -> None:
+def test_ctrl_c_while_the_keys_death_is_waited_for(running: Shell) -> None:
     def looks() -> int:
-        requests = keyed.ok("paper", "requests")["requests"]
+        requests = running.ok("paper", "requests")["requests"]
         return len([one for one in requests if one["path"] == "/sapi/v1/account/apiRestrictions"])
 
     before = looks()
-    command = keyed.argv("panic-disconnect", "--yes", "--wait-dead", "600", "--json")
+    command = running.argv("panic-disconnect", "--yes", "--wait-dead", "600", "--json")
     waiting = subprocess.Popen(
-        command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=keyed.environment
+        command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=running.environment
     )
     while looks() <= before:
         assert waiting.poll() is None, waiting.communicate()

@@ -20,7 +20,8 @@ from typing import Any
 import pytest
 
 from fortctl.services.rotation.plan import PLAN, ROTATIONS, RotationMode, Scope
-from support.harness import REPOSITORY, Shell, campaign, serve_paper
+from support.harness import REPOSITORY, Shell, campaign
+from support.hosted_exchange import serve
 
 EVERYTHING = bool(os.environ.get("FORTCTL_CRASH"))
 EMAIL = "sub@paper.example"
@@ -43,7 +44,7 @@ SHORT = [
 @pytest.fixture
 def issuing(shell: Shell) -> Any:
     """A robot that trades a replay in a sub-account, its keys made by the master's key."""
-    paper = serve_paper(shell, "--market", "synthetic:7", "--speed", "100")
+    paper = serve(shell, "--market", "synthetic:7", "--speed", "100")
     shell.ok("init", "--exchange", "paper", "--slot", "keyfile")
     shell.ok("paper", "accounts", "create", "sub", "--sub-of", "default", "--email", EMAIL, "--deposit", "USDT=10000")
     master = shell.paper_key("master", "reading,spot_trading")

@@ -35,7 +35,8 @@ from fortctl.vault.envelope import open_record
 from fortctl.vault.file import unlock_document
 from fortctl.vault.format import decode, encode
 from fortctl.vault.slots import FLOOR, Passphrase
-from support.harness import STILL, Paper, Shell, end_robots, serve_paper
+from support.harness import STILL, Shell, end_robots
+from support.hosted_exchange import HostedExchange, serve
 from support.paper_client import SignedClient
 
 NOBODY = 65534
@@ -48,7 +49,7 @@ CONFIGURE = (
 class Victim:
     """A home with both keys and a robot that trades, and the secrets in it."""
 
-    def __init__(self, shell: Shell, paper: Paper) -> None:
+    def __init__(self, shell: Shell, paper: HostedExchange) -> None:
         self.shell, self.paper = shell, paper
         self.keys: dict[str, dict[str, str]] = {}
 
@@ -70,7 +71,7 @@ class Victim:
 
 def begun(folder: Path, slot: str) -> Victim:
     shell = Shell(folder / "home")
-    paper = serve_paper(shell, *STILL)
+    paper = serve(shell, *STILL)
     if slot == "passphrase":
         (folder / "passphrase").write_text("correct horse battery staple\n")
         (folder / "passphrase").chmod(0o600)

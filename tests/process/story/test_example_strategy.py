@@ -13,7 +13,8 @@ from typing import Any
 
 from fortctl.robot.process.owner_lock import owner_of
 from support.example_strategy import install
-from support.harness import Shell, serve_paper
+from support.harness import Shell
+from support.hosted_exchange import serve
 from support.replaying import until
 
 PURCHASES, ROUNDS = 3, 20
@@ -70,7 +71,7 @@ def test_dollar_cost_averaging_buys_in_its_time_and_sells_each_purchase_at_its_p
     shell.environment["PYTHONPATH"] = str(tmp_path / "site")
     market = tmp_path / "BTCUSDT-trades-2024-01-01.csv"
     market.write_text("".join(f"{n},{price},9.00001,{9 * price},{n * DAY_MS},True,True\n" for n, price in prices()))
-    paper = serve_paper(shell, "--market", str(market), "--limits", "off")
+    paper = serve(shell, "--market", str(market), "--limits", "off")
     try:
         if shell.ok("paper", "market", "pause")["position"] % 2 == 0:
             shell.ok("paper", "market", "step", "1")

@@ -18,7 +18,8 @@ from typing import Any
 import pytest
 
 from fortctl.mailbox.crypto import Identity
-from support.harness import STILL, Paper, Shell, end_robots, serve_paper
+from support.harness import STILL, Shell, end_robots
+from support.hosted_exchange import HostedExchange, serve
 
 NOBODY = 65534
 SETTINGS = (
@@ -31,7 +32,12 @@ class Hosts:
     """The operator's home and the robot's, and the mailbox between them."""
 
     def __init__(
-        self, folder: Path, paper_shell: Shell, paper: Paper, database: str | None = None, user: int | None = None
+        self,
+        folder: Path,
+        paper_shell: Shell,
+        paper: HostedExchange,
+        database: str | None = None,
+        user: int | None = None,
     ) -> None:
         self.page = paper_shell
         self.operator, self.robot = Shell(folder / "operator"), Shell(folder / "robot", user=user)
@@ -81,7 +87,7 @@ class Hosts:
 @pytest.fixture
 def hosts(tmp_path: Path, shell: Shell, request: pytest.FixtureRequest) -> Iterator[Hosts]:
     database = request.getfixturevalue("postgres") if getattr(request, "param", None) == "postgresql" else None
-    paper = serve_paper(shell, *STILL)
+    paper = serve(shell, *STILL)
     both = Hosts(tmp_path, shell, paper, database)
     yield both
     for one in (both.operator, both.robot):
@@ -149,7 +155,7 @@ def test_a_robot_of_another_os_user(shell: Shell) -> None:
         pytest.skip("another user cannot run this interpreter (FORTCTL_UNDER_TEST names one)")
     folder = Path(tempfile.mkdtemp(prefix="fortctl-users-"))
     folder.chmod(0o755)
-    paper = serve_paper(shell, *STILL)
+    paper = serve(shell, *STILL)
     hosts = Hosts(folder, shell, paper, user=NOBODY)
     try:
         hosts.pair()

@@ -10,7 +10,8 @@ import subprocess
 import time
 from pathlib import Path
 
-from support.harness import Paper, Ran, Shell, serve_paper
+from support.harness import Ran, Shell
+from support.hosted_exchange import HostedExchange, serve
 
 CONFIGURE = (
     *("robot", "configure", "--symbol", "BTCUSDT", "--levels", "4", "--step", "0.3"),
@@ -78,7 +79,7 @@ def test_under_robot_run_it_goes_on_alone(keyed: Shell) -> None:
     assert end(process) == 0
 
 
-def test_passphrases_open_both_vaults_and_reach_no_child(shell: Shell, paper: Paper, tmp_path: Path) -> None:
+def test_passphrases_open_both_vaults_and_reach_no_child(shell: Shell, paper: HostedExchange, tmp_path: Path) -> None:
     for name, text in (("site", "the site's own phrase"), ("robot", "the robot's own phrase")):
         (tmp_path / name).write_text(text + "\n")
         (tmp_path / name).chmod(0o600)
@@ -116,24 +117,24 @@ def test_reading_through_the_robot_key_until_there_is_a_site_key(ready: Shell) -
     assert "robot key copied for reading" in what and "key added" in what
 
 
-def test_keys_are_changed_and_deleted(keyed: Shell) -> None:
+def test_keys_are_changed_and_deleted(running: Shell) -> None:
     for role, permissions in (("site", "reading"), ("robot", "reading,spot_trading")):
-        old = next(key for key in keyed.ok("keys", "list")["keys"] if key["role"] == role)
-        bad = keyed.run(
-            "keys", "change", "--role", role, "--input", "-", stdin=keyed.paper_key(f"{role}-w", "reading,margin")
+        old = next(key for key in running.ok("keys", "list")["keys"] if key["role"] == role)
+        bad = running.run(
+            "keys", "change", "--role", role, "--input", "-", stdin=running.paper_key(f"{role}-w", "reading,margin")
         )
         assert bad.code == 4
-        kept = next(key for key in keyed.ok("keys", "list")["keys"] if key["role"] == role)
+        kept = next(key for key in running.ok("keys", "list")["keys"] if key["role"] == role)
         assert kept["fingerprint"] == old["fingerprint"], "the old key goes only once the new one is accepted"
-        new = keyed.paper_key(f"{role}-2", permissions)
-        done = keyed.ok("keys", "change", "--role", role, "--input", "-", stdin=new)
+        new = running.paper_key(f"{role}-2", permissions)
+        done = running.ok("keys", "change", "--role", role, "--input", "-", stdin=new)
         assert done["replaced"] == {"fingerprint": old["fingerprint"]} and done["key"]["name"] == f"{role}-2"
-        assert keyed.run("keys", "delete", "--role", role).code == 11
-        deleted = keyed.ok("keys", "delete", "--role", role, "--yes")["deleted"]
+        assert running.run("keys", "delete", "--role", role).code == 11
+        deleted = running.ok("keys", "delete", "--role", role, "--yes")["deleted"]
         assert deleted == {"role": role, "fingerprint": done["key"]["fingerprint"]}
-        assert keyed.run("keys", "delete", "--role", role, "--yes").code == 7
-        assert keyed.run("keys", "change", "--role", role, "--input", "-", stdin=new).code == 7
-    assert keyed.ok("keys", "list")["keys"] == []
+        assert running.run("keys", "delete", "--role", role, "--yes").code == 7
+        assert running.run("keys", "change", "--role", role, "--input", "-", stdin=new).code == 7
+    assert running.ok("keys", "list")["keys"] == []
 
 
 def test_a_site_key_deleted_at_the_exchange(keyed: Shell) -> None:
@@ -181,15 +182,15 @@ def test_stop_now_says_what_it_leaves(keyed: Shell) -> None:
     assert keyed.run("robot", "stop", "--now", "--drain").code == 2
 
 
-def test_panic_proves_the_keys_dead_when_a_person_deletes_them(keyed: Shell) -> None:
+def test_panic_proves_the_keys_dead_when_a_person_deletes_them(running: Shell) -> None:
     watching = subprocess.Popen(
-        keyed.argv("panic-disconnect", "--yes", "--wait-dead", "20", "--json"),
+        running.argv("panic-disconnect", "--yes", "--wait-dead", "20", "--json"),
         stdout=subprocess.PIPE,
-        env=keyed.environment,
+        env=running.environment,
     )
     time.sleep(1.5)
     for name in ("site-1", "robot-1"):
-        keyed.ok("paper", "keys", "delete", name)
+        running.ok("paper", "keys", "delete", name)
     out, _err = watching.communicate(timeout=30)
     document = json.loads(out)
     assert watching.returncode == 0 and document["data"]["actions"] == []
@@ -197,7 +198,7 @@ def test_panic_proves_the_keys_dead_when_a_person_deletes_them(keyed: Shell) -> 
 
 def test_a_home_with_a_long_name_is_reached(tmp_path: Path) -> None:
     shell = Shell(tmp_path / ("long" * 30) / ("name" * 20))
-    paper = serve_paper(shell, "--market", "synthetic:7")
+    paper = serve(shell, "--market", "synthetic:7")
     try:
         shell.ok("init", "--exchange", "paper", "--slot", "keyfile")
         assert add(shell, "robot", "r").code == 0
