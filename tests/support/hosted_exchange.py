@@ -10,6 +10,7 @@ import asyncio
 import functools
 import threading
 from collections.abc import Coroutine, Iterable
+from copy import deepcopy
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ from support.harness import Shell
 
 WITHIN_S = 30.0
 
-# A market is made once, and only read.
+# A market is made once; its symbol can be edited and is each exchange's own.
 market = functools.cache(load)
 
 
@@ -56,7 +57,13 @@ class ExchangeHost:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         home.chmod(0o700)
         options = ServerOptions(
-            {recording.symbol.name: recording}, folder, "127.0.0.1", 0, speed, loop=loop, limits=limits
+            {recording.symbol.name: replace(recording, symbol=deepcopy(recording.symbol))},
+            folder,
+            "127.0.0.1",
+            0,
+            speed,
+            loop=loop,
+            limits=limits,
         )
         return HostedExchange(self, self.run(start(options)))
 
@@ -74,7 +81,7 @@ class HostedExchange:
         return self.running.ready
 
     def keys(self) -> list[ApiKey]:
-        return list(self.running.server.engine.keys.values())
+        return list(self.running.server.engine.state.keys.values())
 
     def add_keys(self, keys: Iterable[ApiKey]) -> None:
         """Have an earlier exchange's keys here too: homes that were made with it can be copied."""

@@ -17,6 +17,7 @@ from fortctl.robot.strategy.api import Plan, View
 from fortctl.robot.strategy.grid import Grid
 from simulation.exchange import ROBOT_ID
 from simulation.loop import simulated
+from simulation.weather import Weather
 from support.robot_world import SETTINGS, SYMBOL, Robot, World
 
 PREFIX = prefix_of(ROBOT_ID)
@@ -307,3 +308,25 @@ async def test_what_waits_for_a_busy_exchange_is_thought_over_under_new_settings
     )
     assert not world.broken
     await robot.down()
+
+
+@simulated
+async def test_settings_that_come_while_the_books_are_made_to_agree_hold_nothing(tmp_path: Path) -> None:
+    """A robot that just came up asks for the time; it is configured before the answer arrives."""
+    world = World(weather=Weather(latency=(0.05, 0.1)))
+    robot = Robot(world, tmp_path, world.key("a"))
+    world.before = lambda name: name == "GET /api/v3/time" and robot.process.spawn(configure())
+    configured = False
+
+    async def configure() -> None:
+        nonlocal configured
+        if not configured:
+            configured = True
+            await robot.runner.configure(SETTINGS)
+
+    await robot.up(settings=None)
+    await robot.wait(5)
+    assert configured and not robot.runner.status().get("reasons")
+    await robot.does(robot.runner.start(by_person=True))
+    await robot.wait(5)
+    assert robot.runner.state == "running" and len(buys(robot)) == SETTINGS.levels

@@ -112,7 +112,7 @@ def test_a_key_on_its_way_to_the_robot(ready: Shell) -> None:
     for _again in range(2):
         done = ready.run("panic-disconnect", "--yes")
         told = [action["text"] for action in done.error["details"]["actions"]]
-        assert done.code == 12 and any("it never took up" in text for text in told), told
+        assert done.code == 12 and any("it never accepted" in text for text in told), told
 
 
 def test_ctrl_c_while_the_keys_death_is_waited_for(running: Shell) -> None:

@@ -245,7 +245,7 @@ def test_keys_are_entered_at_hidden_prompts(ready: Shell) -> None:
         os.write(leader, answer.encode() + b"\n")
     assert process.stdout is not None
     out = process.stdout.read()
-    assert process.wait(20) == 0 and b"taken in" in out
+    assert process.wait(20) == 0 and b"added" in out
     process.stdout.close()
     os.close(leader)
     assert key["secret_key"].encode() not in seen + out and key["api_key"].encode() not in seen + out

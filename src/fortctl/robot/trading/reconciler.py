@@ -17,6 +17,7 @@ from fortctl.robot.core.reconciliation import (
     regressed_orders,
     rollback_reason,
 )
+from fortctl.robot.core.settings import Settings
 from fortctl.robot.trading.order_lookup import OrderLookup, restore_client_ids
 from fortctl.robot.trading.state import RobotState
 
@@ -43,12 +44,14 @@ class Reconciler:
             ExchangeError: it could not be asked; nothing is half done, what was booked is booked.
         """
         robot, book = self._robot, self._robot.book
+        asked = _symbol(book.settings)
         rules = await self._rules_and_time(exchange)
         account = await exchange.account()
         robot.update_account(account)
         if robot.is_foreign(account):
             return [HoldReason(HoldCode.ACCOUNT, f"the key belongs to another account than {robot.account}")]
-        if book.settings is None:
+        if book.settings is None or asked != book.settings.symbol:
+            # Another symbol was configured meanwhile: the books are in doubt again, and its rules are asked for then.
             return None
         symbol = book.settings.symbol
         if rules is None:
@@ -120,3 +123,7 @@ class Reconciler:
             account = await exchange.account()
             robot.update_account(account)
         return reasons
+
+
+def _symbol(settings: Settings | None) -> str | None:
+    return settings.symbol if settings is not None else None
