@@ -7,11 +7,14 @@ import os
 import shutil
 import signal
 import subprocess
+from dataclasses import replace
 
 import pytest
 
+from fortctl.model import Role
 from fortctl.ports import OperationOwner
 from fortctl.robot.storage.latch import LatchFile
+from fortctl.services.rotation.facts import IssueAttempts
 from fortctl.services.rotation.journal import RotationJournal
 from fortctl.services.rotation.plan import RotationMode, Scope
 from fortctl.store.operations import SqliteOperations
@@ -48,7 +51,9 @@ def open_rotation(shell: Shell) -> SqliteOperations:
     me = OperationOwner(1, "elsewhere", "1", "keys rotate", 1, 1)
     journal = RotationJournal("default", store, me, lambda owner: False, SystemClock())
     journal.acquire()
-    journal.begin(RotationMode.OVERLAP, Scope.ROBOT, "sub-account", issue={"robot": {"names": ["fortctl-robot-r1-1"]}})
+    begun = journal.begin(RotationMode.OVERLAP, Scope.ROBOT, "sub-account")
+    made = {Role.ROBOT: IssueAttempts(names=("fortctl-robot-r1-1",))}
+    journal.put(replace(begun, facts=replace(begun.facts, issue=made)))
     return store
 
 

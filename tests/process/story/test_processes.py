@@ -188,7 +188,7 @@ def test_panic_proves_the_keys_dead_when_a_person_deletes_them(running: Shell) -
         stdout=subprocess.PIPE,
         env=running.environment,
     )
-    time.sleep(1.5)
+    running.await_status(lambda status: status["state"] == "latched" and status["pid"] is None, what="the robot's end")
     for name in ("site-1", "robot-1"):
         running.ok("paper", "keys", "delete", name)
     out, _err = watching.communicate(timeout=30)
