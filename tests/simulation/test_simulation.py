@@ -46,6 +46,16 @@ def test_one_seed_is_one_world() -> None:
     assert again.fingerprint in ran.stdout, "replaying a seed must show what the campaign saw"
 
 
+def test_ten_seeds_played_twice_are_equal_byte_for_byte() -> None:
+    """The gate of docs/simulation.md: what was seen once can be seen again, in a process with other hashes."""
+    code = "import sys; from simulation.campaign import run_world; "
+    code += "[sys.stdout.write('\\n'.join(run_world(seed).trace) + '\\0') for seed in range(10)]"
+    environment = {**os.environ, "PYTHONHASHSEED": "54321", "PYTHONPATH": str(REPOSITORY / "tests")}
+    elsewhere = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, check=True).stdout
+    here = "".join("\n".join(run_world(seed).trace) + "\0" for seed in range(10)).encode()
+    assert elsewhere == here and here.count(b"\n") > 1_000
+
+
 def test_a_day_of_the_soak_ends_with_equal_books(tmp_path: Path) -> None:
     days, broken, _seconds = play(soak.month(tmp_path, 1, seed=7))
     assert broken == [] and days[0].closed > 50 and days[0].remembered < 3_000
