@@ -99,7 +99,7 @@ def main() -> int:
                 (
                     "`fortctl robot status --json`, robot running",
                     "Typer hello, two commands",
-                    "≤ 1.0 ×",
+                    "≤ 0.5 ×",
                     *compare(
                         rounds,
                         [*fortctl, "robot", "status", "--json"],

@@ -1,4 +1,4 @@
-"""Wires adapters to services, late: each function imports what it needs when it is called."""
+"""Make adapters and services on first use; each property imports what it makes."""
 
 from __future__ import annotations
 

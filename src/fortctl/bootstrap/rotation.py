@@ -1,4 +1,4 @@
-"""Wires rotations: the journal and its lock (nothing unlocked), then what the steps use."""
+"""Assemble rotations: the journal and its lock, which need no unlocking, then what the steps use."""
 
 from __future__ import annotations
 

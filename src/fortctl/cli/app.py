@@ -1,4 +1,4 @@
-"""The root: knows the commands' names, finds and runs one, and is the one error boundary."""
+"""Run one command line: find the command, run it, print its result or its error, return the exit code."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from fortctl.system.files import NotARegularFileError
 
 
 class Root(Group):
-    """Knows names, not modules: a command's module is imported when the command is named."""
+    """The root command; it imports the module of the command that is named, and no other."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         from fortctl.cli.plugins import command_plugins
@@ -61,7 +61,7 @@ class Root(Group):
 
 
 class _PluginCommand(click.Command):
-    """Hands every remaining word to the plugin's own library."""
+    """Passes all remaining arguments to the plugin's own library, click or Typer."""
 
     def __init__(self, plugin: Any) -> None:
         super().__init__(
@@ -85,7 +85,7 @@ class _PluginCommand(click.Command):
         invocation = ctx.ensure_object(Invocation)
         invocation.command = self._plugin.name
         given = invocation.globals()
-        # A plugin finds the globals where the shell would have put them.
+        # A plugin reads the global options from the environment.
         os.environ.update(FORTCTL_HOME=str(given.home), FORTCTL_ACCOUNT=given.account)
         if given.json:
             os.environ["FORTCTL_JSON"] = "1"
@@ -97,8 +97,8 @@ class _PluginCommand(click.Command):
 
 
 def root() -> Root:
-    made = Root("fortctl", help="Two dedicated Binance keys per account; the trading one sealed to its robot.")
-    version = click.Option(["--version"], is_flag=True, is_eager=True, expose_value=False, help="Show the version.")
+    made = Root("fortctl", help="Hold two dedicated Binance keys per account, and seal the trading one to its robot.")
+    version = click.Option(["--version"], is_flag=True, is_eager=True, expose_value=False, help="Print the version.")
     version.callback = _print_version
     made.params.append(version)
     return made
@@ -136,13 +136,16 @@ def run(words: Sequence[str]) -> int:
         return outcome.exit_code if isinstance(outcome, FortctlError) else 0
     except OSError as error:
         # The output itself fails (a full disk): stderr is what is left to say so.
-        print(f"error: the output cannot be written: {error.strerror}\nhint: see where it goes", file=sys.stderr)
+        print(
+            f"error: the output cannot be written: {error.strerror}\nhint: check the disk or the program that reads it",
+            file=sys.stderr,
+        )
         silence()
         return InternalError.exit_code
 
 
 def _run_command(words: Sequence[str], invocation: Invocation) -> Result | FortctlError | int:
-    """Run the command; return its result, its error or its exit code. What ends a command from outside passes."""
+    """Run the command; return its result, its error or its exit code. Signals and a closed stdout pass through."""
     try:
         outcome = root().main(
             args=list(words),
@@ -211,7 +214,7 @@ def _usage_error(error: click.ClickException, words: Sequence[str]) -> UsageErro
     context = getattr(error, "ctx", None)
     path = context.command_path if context is not None else "fortctl"
     message = error.format_message().rstrip(".")
-    # A value may be a secret that somebody typed as an argument: a long one is never repeated.
+    # A long value may be a secret that was typed as an argument: it is never repeated.
     values = [word.partition("=")[2] if word.startswith("--") else word for word in words]
     for value in sorted(values, key=len, reverse=True):
         if len(value) > _LONGEST_QUOTED:

@@ -98,15 +98,15 @@ def _global_options() -> tuple[click.Option, ...]:
         return click.Option(names, expose_value=False, **more)
 
     options = (
-        option("--home", metavar="PATH", help="The home folder ($FORTCTL_HOME)."),
-        option("--account", metavar="NAME", help="The account ($FORTCTL_ACCOUNT; default: default)."),
+        option("--home", metavar="PATH", help="Home folder ($FORTCTL_HOME)."),
+        option("--account", metavar="NAME", help="Account to use ($FORTCTL_ACCOUNT; default: default)."),
         option("--json", is_flag=True, help="Print one JSON document ($FORTCTL_JSON=1)."),
         option("--yes", "-y", is_flag=True, help="Answer plain questions with yes."),
-        option("--quiet", "-q", is_flag=True, help="No progress, no warnings."),
-        option("--verbose", "-v", count=True, help="Tell more; -vv shows tracebacks."),
-        option("--no-input", is_flag=True, help="Never ask."),
-        option("--passphrase-file", metavar="FILE", help="Unlock the vault with the passphrase in FILE ('-': stdin)."),
-        option("--robot-passphrase-file", metavar="FILE", help="The same for the local robot's vault."),
+        option("--quiet", "-q", is_flag=True, help="Print neither progress nor warnings."),
+        option("--verbose", "-v", count=True, help="Print more; -vv prints tracebacks."),
+        option("--no-input", is_flag=True, help="Never prompt."),
+        option("--passphrase-file", metavar="FILE", help="Read the site vault's passphrase from FILE ('-': stdin)."),
+        option("--robot-passphrase-file", metavar="FILE", help="Read the local robot vault's passphrase from FILE."),
     )
     for each in options:
         each.callback = _merge

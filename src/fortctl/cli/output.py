@@ -1,4 +1,4 @@
-"""What the error boundary prints: one JSON document on stdout, or results on stdout and two lines on stderr."""
+"""Print results and errors: one JSON document on stdout, or plain results on stdout and errors on stderr."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def encode(document: Mapping[str, Any]) -> str:
 
 
 def make_tolerant() -> None:
-    """Have plain output escape what a stream's encoding cannot express, instead of failing."""
+    """Make stdout and stderr escape characters that their encoding lacks, instead of failing."""
     for stream in (sys.stdout, sys.stderr):
         reconfigure = getattr(stream, "reconfigure", None)
         if reconfigure is not None:
@@ -41,7 +41,7 @@ def make_tolerant() -> None:
 
 
 def silence() -> None:
-    """Point the streams whose reader went away (``| head``) nowhere, so that the last flush is quiet too."""
+    """Redirect closed streams (``| head``) to the null device, so that the interpreter's last flush succeeds."""
     for stream in (sys.stdout, sys.stderr):
         try:
             if stream is not None:
@@ -53,7 +53,7 @@ def silence() -> None:
 
 
 def print_result(result: Result, invocation: Invocation) -> None:
-    """Print what a command found or did."""
+    """Print the result of a command."""
     given = invocation.globals()
     if given.json:
         document = {
@@ -75,7 +75,7 @@ def print_result(result: Result, invocation: Invocation) -> None:
 
 
 def print_error(error: FortctlError, invocation: Invocation, as_json: bool) -> None:
-    """Print an error, with what the command did or found before it; a traceback, redacted, with ``-vv`` alone."""
+    """Print an error and the data that the command returned before it; with ``-vv`` a redacted traceback too."""
     if as_json:
         _print_failure(error.as_json(), invocation, error)
     else:
@@ -93,11 +93,11 @@ def print_error(error: FortctlError, invocation: Invocation, as_json: bool) -> N
 
 def print_ended(code: str, message: str, exit_code: int, invocation: Invocation, as_json: bool) -> None:
     """Print that a signal ended the command."""
-    hint = "nothing is half-written; run the command again"
+    hint = "nothing was left half-written; run the command again"
     if invocation.command == "keys rotate":
         hint = (
-            "the robot may be draining or stopped: 'fortctl keys rotate --status' tells where the rotation stands,"
-            " --resume goes on, --abort ends it"
+            "the robot may be draining or stopped: 'fortctl keys rotate --status' shows the rotation,"
+            " --resume continues it, --abort ends it"
         )
     if as_json:
         facts = {"code": code, "message": message, "hint": hint, "exit_code": exit_code}

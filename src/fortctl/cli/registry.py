@@ -1,26 +1,30 @@
-"""The names of the core commands: all that ``--help`` and completion need, importing nothing."""
+"""The core commands by name: all that ``--help`` and completion need, without importing a command."""
 
 from __future__ import annotations
 
 # name → (module, attribute, one line of help)
 COMMANDS: dict[str, tuple[str, str, str]] = {
-    "init": ("fortctl.commands.init", "init", "Make the home, the vault and the first account."),
-    "accounts": ("fortctl.commands.accounts", "accounts", "More accounts in one home."),
-    "keys": ("fortctl.commands.keys", "keys", "The two keys of an account."),
-    "issuer": ("fortctl.commands.issuer", "issuer", "Who makes and deletes keys at the exchange."),
-    "robot": ("fortctl.commands.robot", "robot", "The trading robot."),
-    "panic-disconnect": ("fortctl.commands.panic", "panic_disconnect", "Cut every link between account and robot."),
+    "init": ("fortctl.commands.init", "init", "Create the home, the vault and the first account."),
+    "accounts": ("fortctl.commands.accounts", "accounts", "Manage the accounts of this home."),
+    "keys": ("fortctl.commands.keys", "keys", "Manage the two keys of an account."),
+    "issuer": ("fortctl.commands.issuer", "issuer", "Set who creates and deletes keys at the exchange."),
+    "robot": ("fortctl.commands.robot", "robot", "Run, steer and watch the trading robot."),
+    "panic-disconnect": (
+        "fortctl.commands.panic",
+        "panic_disconnect",
+        "Stop the robot and destroy its keys, in an emergency.",
+    ),
     "panic": ("fortctl.commands.panic", "panic_disconnect", "The same as panic-disconnect."),
     "panic-clear": ("fortctl.commands.panic", "panic_clear", "Lift the latch after a panic."),
-    "account": ("fortctl.commands.account", "account", "Balances, orders and trades."),
+    "account": ("fortctl.commands.account", "account", "Show balances, orders and trades."),
     "doctor": ("fortctl.commands.doctor", "doctor", "Check everything, change nothing."),
-    "vault": ("fortctl.commands.vault", "vault", "What unlocks the vault, and its backups."),
-    "audit": ("fortctl.commands.audit", "audit", "The record of every operation."),
-    "paper": ("fortctl.commands.paper", "paper", "The local paper exchange."),
-    "plugins": ("fortctl.commands.plugins", "plugins", "What is loaded, and what failed."),
-    "config": ("fortctl.commands.config", "config", "The configuration."),
-    "explain": ("fortctl.commands.explain", "explain", "What a code means and what to do."),
-    "demo": ("fortctl.commands.demo", "demo", "The whole story on the paper exchange."),
+    "vault": ("fortctl.commands.vault", "vault", "Manage what unlocks the vaults, and back them up."),
+    "audit": ("fortctl.commands.audit", "audit", "Show and verify the audit log."),
+    "paper": ("fortctl.commands.paper", "paper", "Run and control the local paper exchange."),
+    "plugins": ("fortctl.commands.plugins", "plugins", "List the plugins."),
+    "config": ("fortctl.commands.config", "config", "Show and change the configuration."),
+    "explain": ("fortctl.commands.explain", "explain", "Explain an error code, and what to do."),
+    "demo": ("fortctl.commands.demo", "demo", "Demonstrate everything on the paper exchange."),
 }
 
 # A second name → the command's own name, which results and the audit log show.

@@ -1,4 +1,4 @@
-"""Plain output: tables, names and values, durations. No colour where nobody sees it."""
+"""Render plain output: tables, names and values, durations. Colour only on a terminal."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def render_data(data: Mapping[str, Any], indent: str = "") -> str:
 
 
 def duration(milliseconds: float | None) -> str:
-    """Return a duration as a person reads it."""
+    """Return a duration as text, for example ``250 ms`` or ``1.5 s``."""
     if milliseconds is None:
         return "–"
     return f"{milliseconds:.0f} ms" if milliseconds < 1000 else f"{milliseconds / 1000:.1f} s"

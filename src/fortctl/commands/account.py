@@ -10,20 +10,20 @@ from fortctl.cli.render import table
 from fortctl.cli.result import Result
 from fortctl.errors import UsageError
 
-account = group("account", "What the account holds and does.")
+account = group("account", "Show what the account holds and trades.")
 
 
-@account.command("balances", help="Balances that are not zero.")
+@account.command("balances", help="List the balances that are not zero.")
 async def balances(context: CommandContext) -> Result:
     rows, warnings = await context.container.account_views.balances()
     shown = [[row["asset"], row["free"], row["locked"]] for row in rows]
     return Result({"balances": rows}, warnings=warnings, text=table(["asset", "free", "locked"], shown))
 
 
-@account.command("orders", help="Open orders, or all of a symbol.")
-@click.option("--open", "only_open", is_flag=True, help="Only open orders (default).")
-@click.option("--all", "every", is_flag=True, help="All orders of the symbol.")
-@click.option("--symbol", help="For example BTCUSDT; with --all it may be the robot's.")
+@account.command("orders", help="List open orders, or all orders of a symbol.")
+@click.option("--open", "only_open", is_flag=True, help="List open orders (default).")
+@click.option("--all", "every", is_flag=True, help="List all orders of the symbol.")
+@click.option("--symbol", help="Symbol, for example BTCUSDT (with --all, default: the robot's).")
 async def orders(context: CommandContext, only_open: bool, every: bool, symbol: str | None) -> Result:
     if only_open and every:
         raise UsageError("--open and --all exclude each other")
@@ -35,8 +35,8 @@ async def orders(context: CommandContext, only_open: bool, every: bool, symbol: 
     return Result({"orders": rows}, warnings=warnings, text=table([h.replace("_", " ") for h in headings], shown))
 
 
-@account.command("trades", help="The account's own trades of a symbol.")
-@click.option("--symbol", help="For example BTCUSDT; default: the robot's.")
+@account.command("trades", help="List the account's trades of a symbol.")
+@click.option("--symbol", help="Symbol, for example BTCUSDT (default: the robot's).")
 async def trades(context: CommandContext, symbol: str | None) -> Result:
     rows, warnings = await context.container.account_views.trades(symbol or _robot_symbol(context))
     headings = ("time", "side", "price", "quantity", "quote", "commission", "commission_asset", "maker")
@@ -47,5 +47,5 @@ async def trades(context: CommandContext, symbol: str | None) -> Result:
 def _robot_symbol(context: CommandContext) -> str:
     symbol = (context.container.status_reader.status().get("config") or {}).get("symbol")
     if not symbol:
-        raise UsageError("--symbol is missing, and no robot is configured")
+        raise UsageError("missing option '--symbol': no robot is configured")
     return str(symbol)

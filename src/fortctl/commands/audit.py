@@ -12,14 +12,14 @@ from fortctl.cli.render import table
 from fortctl.cli.result import Result
 from fortctl.errors import VaultDamagedError, VaultLockedError
 
-audit = group("audit", "The record of every operation.")
+audit = group("audit", "Show and verify the audit log, the hash-chained record of every operation.")
 
 
-@audit.command("log", help="The entries, oldest first.")
-@click.option("--lines", "-n", type=click.IntRange(1), help="Only the last so many.")
-@click.option("--export", is_flag=True, help="As JSON lines, an entry a line, as they were written.")
+@audit.command("log", help="List the entries, oldest first.")
+@click.option("--lines", "-n", type=click.IntRange(1), help="Number of entries, counted from the end (default: all).")
+@click.option("--export", is_flag=True, help="Print the entries as JSON lines, as they were written.")
 def log(context: CommandContext, lines: int | None, export: bool) -> Result | None:
-    context.container.config  # noqa: B018 (a missing home is told before a missing log)
+    context.container.config  # noqa: B018 (a missing home is reported before a missing log)
     entries = [dict(entry) for entry in context.container.audit.entries()]
     if lines is not None:
         entries = entries[-lines:]
@@ -33,7 +33,9 @@ def log(context: CommandContext, lines: int | None, export: bool) -> Result | No
     return Result({"entries": entries}, text=table(headings, shown))
 
 
-@audit.command("verify", help="Check that no entry was changed, cut or moved; with the vault unlocked also the seals.")
+@audit.command(
+    "verify", help="Verify that no entry was changed, cut or moved; if the vault unlocks, verify the seals too."
+)
 def verify(context: CommandContext) -> Result:
     container = context.container
     container.require_account()
@@ -63,6 +65,6 @@ def verify(context: CommandContext) -> Result:
         return Result(data, text=f"{text}; {checked.sealed} bear this home's seal")
     warning = (
         "SEALS_NOT_CHECKED",
-        "the vault is locked: only the chain was checked, which a clever forger can rebuild",
+        "the vault is locked: only the hash chain was verified, which a forger can rebuild",
     )
     return Result(data, warnings=(warning,), text=text)

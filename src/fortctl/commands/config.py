@@ -14,16 +14,16 @@ from fortctl.cli.result import Result
 from fortctl.config.settings import SETTINGS, HomeSettings, Setting, find_setting, unknown_names
 from fortctl.errors import ConfigError, UsageError
 
-config = group("config", "The configuration.")
+config = group("config", "Show and change the configuration.")
 
 
-@config.command("path", help="Where the configuration lies.")
+@config.command("path", help="Print the path of the configuration file.")
 def path(context: CommandContext) -> Result:
     found = context.container.home.config
     return Result({"path": str(found), "exists": found.exists()}, text=str(found))
 
 
-@config.command("show", help="The configuration as it is read, and every setting in force.")
+@config.command("show", help="Show the configuration file and all settings in force.")
 def show(context: CommandContext) -> Result:
     loaded = context.container.config
     data = {
@@ -41,12 +41,13 @@ def show(context: CommandContext) -> Result:
         try:
             rows.append(_row(setting, preferences))
         except ConfigError as error:
-            # What is to be mended must be seen.
+            # An invalid setting is shown as it stands, so that it can be corrected.
             context.warn(error.code, error.message)
             rows.append({**_row(setting, HomeSettings()), "value": _as_json(preferences.raw(setting)), "set": True})
     for name in unknown_names(loaded.other):
         context.warn(
-            "SETTING_UNKNOWN", f"{name} in {context.container.home.config} is no setting of this version, and is kept"
+            "SETTING_UNKNOWN",
+            f"{name} in {context.container.home.config} is not a setting of this version, and is kept",
         )
 
     def text() -> str:
@@ -56,18 +57,18 @@ def show(context: CommandContext) -> Result:
     return Result({"path": str(context.container.home.config), "config": data, "settings": rows}, text=text)
 
 
-@config.command("get", help="One setting: its value, its default, its type.")
+@config.command("get", help="Show a setting: its value, default and type.")
 @click.argument("name")
 def get(context: CommandContext, name: str) -> Result:
     row = _row(find_setting(name), context.container.settings)
     return Result(row, text=_plain(row["value"]))
 
 
-@config.command("set", help="Change a setting. A list of arguments is given as words ('--' before options of theirs).")
+@config.command("set", help="Change a setting. Separate a list by spaces; put '--' before values that begin with '-'.")
 @click.argument("name")
 @click.argument("words", metavar="VALUE…", nargs=-1)
-@click.option("--default", "reset", is_flag=True, help="Go back to the default.")
-@click.option("--this-account", is_flag=True, help="For the account of --account alone.")
+@click.option("--default", "reset", is_flag=True, help="Restore the default.")
+@click.option("--this-account", is_flag=True, help="Change it only for the account of --account.")
 def set_(context: CommandContext, name: str, words: tuple[str, ...], reset: bool, this_account: bool) -> Result:
     from fortctl.config.file import save_config
 

@@ -22,10 +22,12 @@ PREFERRED = "XRPETH-trades-2019-10-11.csv"
 SYNTHETIC = "synthetic:7"
 
 
-@command("demo", help="Show the whole story on the paper exchange: real processes, every line with its proof.")
-@click.option("--fast", is_flag=True, help="Under a minute.")
+@command("demo", help="Demonstrate keys, trading, rotation, key loss and panic on the paper exchange, with proofs.")
+@click.option("--fast", is_flag=True, help="Finish in less than a minute.")
 @click.option(
-    "--market", metavar="FILE|synthetic:SEED", help="What trades (default: $FORTCTL_MARKET_DATA, else synthetic)."
+    "--market",
+    metavar="FILE|synthetic:SEED",
+    help="Market data to replay (default: $FORTCTL_MARKET_DATA, else synthetic).",
 )
 def demo(context: CommandContext, fast: bool, market: str | None) -> Result:
     from fortctl.bootstrap.container import Container

@@ -11,8 +11,10 @@ from fortctl.cli.result import Result
 from fortctl.errors import error_classes
 
 
-@command("doctor", help="Check home, vault, clock, exchange, keys and robot; each finding with its remedy; no effect.")
-@click.option("--fail-on", type=click.Choice(["warn", "fail"]), help="Exit with the gravest finding's code.")
+@command("doctor", help="Check home, vault, clock, exchange, keys and robot; change nothing.")
+@click.option(
+    "--fail-on", type=click.Choice(["warn", "fail"]), help="Exit with the code of the gravest finding of this level."
+)
 async def doctor(context: CommandContext, fail_on: str | None) -> Result:
     from fortctl.bootstrap.doctor import doctor_ports
     from fortctl.services.doctor import Doctor

@@ -25,7 +25,7 @@ class _TakesCodes(Command):
 @command(
     "explain",
     cls=_TakesCodes,
-    help="What a Binance code (-2015) or a fortctl code (KEY_POLICY) means; 'panic': what to do now.",
+    help="Explain a Binance code (-2015) or fortctl code (KEY_POLICY); 'panic': what to do after a panic.",
 )
 @click.argument("code")
 def explain(context: CommandContext, code: str) -> Result:

@@ -13,20 +13,27 @@ from fortctl.cli.result import Result
 from fortctl.errors import UsageError
 from fortctl.model import PERMISSIONS, Role
 
-issuer = group("issuer", "Who makes and deletes keys at the exchange.")
+issuer = group("issuer", "Set who creates and deletes keys at the exchange.")
 _EMAIL = re.compile(r"[^@\s]{1,64}@[^@\s]{1,128}")
 
 
-@issuer.command("set", help="A person on Binance's page (default), or a master account's key for its sub-account.")
+@issuer.command("set", help="Set the issuer: a person on Binance's page (default), or a master account's key.")
 @click.argument("kind", type=click.Choice(["person", "sub-account"]))
-@click.option("--email", metavar="E", help="What the master account knows the sub-account by.")
-@click.option("--input", "source", metavar="FILE", help="The master key, one JSON object ('-': stdin); else prompts.")
-@click.option("--name", help="The master key's name in the Binance account.")
-@click.option("--allow", multiple=True, type=click.Choice(PERMISSIONS), help="A right to accept although too much.")
+@click.option("--email", metavar="E", help="E-mail address of the sub-account, as the master account shows it.")
+@click.option(
+    "--input", "source", metavar="FILE", help="Read the master key from FILE, a JSON object ('-': stdin); else prompt."
+)
+@click.option("--name", help="Name of the master key in the Binance account.")
+@click.option(
+    "--allow",
+    multiple=True,
+    type=click.Choice(PERMISSIONS),
+    help="Accept this permission even though the issuer does not need it (repeatable).",
+)
 @click.option(
     "--slot",
     type=click.Choice(["passphrase", "keyfile", "keyring"]),
-    help="What unlocks the issuer's vault, when it is made (default: as the home).",
+    help="What unlocks a new issuer vault (default: as the home).",
 )
 async def set_issuer(
     context: CommandContext,
@@ -45,7 +52,7 @@ async def set_issuer(
     container = context.container
     if kind == PERSON:
         if email or source:
-            raise UsageError("--email and --input go with 'sub-account'")
+            raise UsageError("--email and --input require 'sub-account'")
         container.require_account()
         require_no_rotation(context.container)
         there = issuer_kind(container.home, container.account) != PERSON
@@ -53,9 +60,9 @@ async def set_issuer(
             context.prompts.confirm(f"Destroy the master key that issues the keys of account {container.account}?")
         with key_write_lock(context.container, context.command):
             changed = there and issuer_service(context.container).dismiss()
-        return Result({"issuer": NOBODY}, changed, text="a person makes and deletes the keys on Binance's page")
+        return Result({"issuer": NOBODY}, changed, text="a person creates and deletes the keys on Binance's page")
     if email is None or not _EMAIL.fullmatch(email):
-        raise UsageError("--email is the sub-account's e-mail address, as the master account shows it")
+        raise UsageError("--email must be the sub-account's e-mail address, as the master account shows it")
     pair = read_key(context, KeyInput(Role.SITE, name=name, source=source), "master key")
     container.require_account()
     require_no_rotation(context.container)
@@ -63,11 +70,11 @@ async def set_issuer(
     context.progress("asking the exchange about the master key")
     with key_write_lock(context.container, context.command):
         master, warnings = await service.appoint(pair, email, allow)
-    text = f"the master key '{pair.name}' makes and deletes the keys of {email}"
+    text = f"the master key '{pair.name}' creates and deletes the keys of {email}"
     return Result({"issuer": master.as_json()}, True, warnings, text)
 
 
-@issuer.command("status", help="Who it is.")
+@issuer.command("status", help="Show the issuer.")
 def status(context: CommandContext) -> Result:
     from fortctl.bootstrap.issuer import issuer_kind, issuer_service
     from fortctl.services.keys.issuer import NOBODY, PERSON

@@ -7,10 +7,10 @@ from fortctl.cli.context import CommandContext
 from fortctl.cli.render import table
 from fortctl.cli.result import Result
 
-plugins = group("plugins", "Commands from other distributions.")
+plugins = group("plugins", "Show commands and strategies of other packages.")
 
 
-@plugins.command("list", help="Every plugin, with its state; a broken one stops nothing.")
+@plugins.command("list", help="List the plugins and their state.")
 def list_plugins(context: CommandContext) -> Result:
     from fortctl.cli.plugins import inspect
 

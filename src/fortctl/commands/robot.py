@@ -17,11 +17,11 @@ from fortctl.cli.result import Result
 from fortctl.commands.robot_service import add_service
 from fortctl.errors import ActionRequiredError, BadInputError, UsageError
 
-robot = group("robot", "The robot that trades with the robot key.")
+robot = group("robot", "Run, steer and watch the robot that trades with the robot key.")
 add_service(robot)
 
 
-@robot.command("run", help="The robot process in the foreground (what a service manager runs).")
+@robot.command("run", help="Run the robot in the foreground, as a service manager does.")
 @click.option("--brought-up", is_flag=True, hidden=True)
 def run(context: CommandContext, brought_up: bool) -> int:
     from fortctl.bootstrap.robot import run_robot
@@ -36,12 +36,12 @@ def start(context: CommandContext) -> Result:
     return _shown(context.container.robot_service.start(), changed=True)
 
 
-@robot.command("stop", help="Stop trading: open no new cycles and finish the open ones (--drain), or at once (--now).")
-@click.option("--drain", is_flag=True, help="Finish the open cycles first (default).")
+@robot.command("stop", help="Stop trading: after the open cycles are finished (--drain), or at once (--now).")
+@click.option("--drain", is_flag=True, help="Open no new cycles, and finish the open ones (default).")
 @click.option("--now", is_flag=True, help="Stop at once.")
 @click.option("--cancel-orders", is_flag=True, help="With --now: cancel the robot's open orders.")
-@click.option("--keep-orders", is_flag=True, help="With --now: leave them (default).")
-@click.option("--timeout", type=Seconds(0), default=600.0, show_default=True, help="Seconds to wait.")
+@click.option("--keep-orders", is_flag=True, help="With --now: keep the robot's open orders (default).")
+@click.option("--timeout", type=Seconds(0), default=600.0, show_default=True, help="Seconds to wait for the drain.")
 def stop(
     context: CommandContext, drain: bool, now: bool, cancel_orders: bool, keep_orders: bool, timeout: float
 ) -> Result:
@@ -50,7 +50,7 @@ def stop(
     if cancel_orders and keep_orders:
         raise UsageError("--cancel-orders and --keep-orders exclude each other")
     if (cancel_orders or keep_orders) and not now:
-        raise UsageError("--cancel-orders and --keep-orders go with --now")
+        raise UsageError("--cancel-orders and --keep-orders require --now")
     context.container.require_account()
     context.container.accept_any_generation = True
     if now:
@@ -71,9 +71,11 @@ def stop(
     return _shown(status, changed=changed)
 
 
-@robot.command("status", help="What the robot does; never starts a process.")
-@click.option("--watch", is_flag=True, help="Go on printing it, once a second.")
-@click.option("--interval", type=Seconds(0.05, 3600), default=1.0, help="Seconds between looks.")
+@robot.command("status", help="Show the state of the robot. Never starts a process.")
+@click.option("--watch", is_flag=True, help="Print it again and again.")
+@click.option(
+    "--interval", type=Seconds(0.05, 3600), default=1.0, show_default=True, help="Seconds between two prints."
+)
 def status(context: CommandContext, watch: bool, interval: float) -> Result:
     context.container.require_account()
     if not watch:
@@ -92,7 +94,7 @@ def status(context: CommandContext, watch: bool, interval: float) -> Result:
         time.sleep(interval)
 
 
-@robot.command("cycles", help="Its buy-sell cycles.")
+@robot.command("cycles", help="List the robot's cycles.")
 def cycles(context: CommandContext) -> Result:
     context.container.require_account()
     rows = context.container.status_reader.cycles()
@@ -103,8 +105,10 @@ def cycles(context: CommandContext) -> Result:
     return Result({"cycles": rows}, text=table(["cycle", "level", "state", "buy", "sell", "profit"], shown))
 
 
-@robot.command("report", help="What it earned, from its journal alone; no robot needs to run.")
-@click.option("--by", type=click.Choice(["cycle", "day", "symbol"]), default="symbol", show_default=True)
+@robot.command("report", help="Report the profit, from the robot's journal; the robot need not run.")
+@click.option(
+    "--by", type=click.Choice(["cycle", "day", "symbol"]), default="symbol", show_default=True, help="How to group."
+)
 @click.option(
     "--format", "form", type=click.Choice(["json", "csv"]), help="Print the report as JSON, or its rows as CSV."
 )
@@ -121,27 +125,37 @@ def report(context: CommandContext, by: str, form: str | None) -> Result:
     return Result(found, text=lambda: render_data({by: found["rows"], **found["totals"]}))
 
 
-@robot.command("resume", help="Let a held robot go on after a person has looked.")
+@robot.command("resume", help="Let a held robot trade again.")
 def resume(context: CommandContext) -> Result:
     context.container.require_account()
     return _shown(context.container.robot_service.resume(), changed=True)
 
 
-@robot.command("configure", help="What to trade, and how.")
-@click.option("--symbol", required=True, help="For example BTCUSDT.")
+@robot.command("configure", help="Set what the robot trades, and how.")
+@click.option("--symbol", required=True, help="Symbol, for example BTCUSDT.")
 @click.option("--levels", type=click.IntRange(1, 500), help="Number of grid levels.")
-@click.option("--step", help="Per cent between levels.")
-@click.option("--take-profit", required=True, help="Per cent per cycle, net of commissions.")
-@click.option("--order-quote", required=True, help="Quote amount of one buy.")
-@click.option("--max-quote", help="Budget: open buys and inventory never exceed it.")
-@click.option("--price-floor", help="No buy below this price.")
-@click.option("--price-ceiling", help="No buy above this price.")
-@click.option("--trail-up/--no-trail-up", default=None, help="Follow a rising market (default on).")
-@click.option("--spacing", type=click.Choice(["geometric", "arithmetic"]), help="Of the levels (default geometric).")
-@click.option("--maker-only", is_flag=True, help="Only orders that rest (LIMIT_MAKER).")
+@click.option("--step", help="Distance between levels, in per cent.")
+@click.option("--take-profit", required=True, help="Profit of a cycle, in per cent net of commissions.")
+@click.option("--order-quote", required=True, help="Amount of one buy, in the quote asset.")
+@click.option("--max-quote", help="Budget for open buys and inventory, in the quote asset.")
+@click.option("--price-floor", help="Never buy below this price.")
+@click.option("--price-ceiling", help="Never buy above this price.")
+@click.option("--trail-up/--no-trail-up", default=None, help="Whether the grid follows a rising price (default: yes).")
+@click.option(
+    "--spacing", type=click.Choice(["geometric", "arithmetic"]), help="Spacing of the levels (default: geometric)."
+)
+@click.option("--maker-only", is_flag=True, help="Place only orders that rest in the book (LIMIT_MAKER).")
 @click.option("--stp", metavar="MODE", help="Self-trade prevention mode.")
-@click.option("--strategy", metavar="NAME", default="grid", show_default=True, help="Another strategy (a plugin).")
-@click.option("--set", "chosen", metavar="NAME=VALUE", multiple=True, help="An option of that strategy; repeatable.")
+@click.option(
+    "--strategy",
+    metavar="NAME",
+    default="grid",
+    show_default=True,
+    help="Strategy to use; others than grid come from plugins.",
+)
+@click.option(
+    "--set", "chosen", metavar="NAME=VALUE", multiple=True, help="Option of a plugin's strategy (repeatable)."
+)
 def configure(context: CommandContext, strategy: str, chosen: tuple[str, ...], **options: Any) -> Result:
     from fortctl.robot.core.settings import parse_settings
 
@@ -166,7 +180,7 @@ _GRID_ONLY = ("levels", "step", "trail_up", "spacing")
 
 def _grid_options(given: dict[str, Any], chosen: tuple[str, ...]) -> None:
     if chosen:
-        raise UsageError("--set goes with --strategy: the grid has options of its own")
+        raise UsageError("--set requires --strategy: the grid has options of its own")
     for name in ("levels", "step"):
         if name not in given:
             raise UsageError(f"missing option '--{name}'")
@@ -187,13 +201,15 @@ def _plugin_options(given: dict[str, Any], chosen: tuple[str, ...]) -> dict[str,
     return options
 
 
-@robot.command("pair", help="Trust between an operator and a robot on another host: run it on both, compare the codes.")
-@click.option("--confirm", metavar="CODE", help="The code that the other side shows.")
-@click.option(
-    "--mailbox", metavar="URL", help="Where both sides meet, for example sqlite:///srv/fortctl/mailbox.sqlite."
+@robot.command(
+    "pair", help="Pair an operator with a robot on another host: run it on both hosts and compare the codes."
 )
-@click.option("--revoke", metavar="OPERATOR", help="Have the robot obey this operator no longer.")
-@click.option("--timeout", type=Seconds(0, 3600), default=300.0, show_default=True, help="Seconds to wait.")
+@click.option("--confirm", metavar="CODE", help="Confirm with the code that the other side shows.")
+@click.option("--mailbox", metavar="URL", help="Shared mailbox, for example sqlite:///srv/fortctl/mailbox.sqlite.")
+@click.option("--revoke", metavar="OPERATOR", help="Revoke the trust in this operator.")
+@click.option(
+    "--timeout", type=Seconds(0, 3600), default=300.0, show_default=True, help="Seconds to wait for the other side."
+)
 def pair(
     context: CommandContext, confirm: str | None, mailbox: str | None, revoke: str | None, timeout: float
 ) -> Result:
@@ -203,7 +219,7 @@ def pair(
         container.set_mailbox(mailbox)
     service = container.pairing_service
     if revoke is not None:
-        context.prompts.confirm(f"Have the robot obey operator {revoke} no longer?")
+        context.prompts.confirm(f"Revoke the trust of the robot in operator {revoke}?")
         service.revoke(revoke)
         return Result({"revoked": revoke}, True, text=f"operator {revoke} revoked")
     if confirm is None:
@@ -221,7 +237,7 @@ def pair(
     found = service.pending()
     if confirm.strip().upper() != found.code:
         raise BadInputError(
-            "the codes differ: do not trust this mailbox, somebody may have changed it", hint="begin again"
+            "the codes differ: do not trust this mailbox, it may have been changed", hint="start the pairing again"
         )
     context.progress("waiting for the robot")
     if found.side == "operator":
@@ -233,9 +249,16 @@ def pair(
     return Result(data, True, text=f"paired with {who} {found.other_id}")
 
 
-@robot.command("logs", help="Its log.")
-@click.option("--follow", "-f", is_flag=True, help="Go on printing new lines.")
-@click.option("--lines", "-n", type=click.IntRange(0, 100_000), default=200, help="How many to begin with.")
+@robot.command("logs", help="Print the robot's log.")
+@click.option("--follow", "-f", is_flag=True, help="Keep printing new lines.")
+@click.option(
+    "--lines",
+    "-n",
+    type=click.IntRange(0, 100_000),
+    default=200,
+    show_default=True,
+    help="Number of lines to begin with.",
+)
 def logs(context: CommandContext, follow: bool, lines: int) -> Result:
     from fortctl.robot.process.log_reader import LogReader
     from fortctl.robot.process.log_reader import follow as following

@@ -20,15 +20,15 @@ if TYPE_CHECKING:
 
 def add_service(robot: Group) -> None:
     """Add the group to ``fortctl robot``."""
-    service = robot.subgroup("service", "The robot as a systemd service.")
+    service = robot.subgroup("service", "Install the robot as a systemd service.")
 
-    @service.command("install", help="Write the account's unit, have systemd check it, load it.")
+    @service.command("install", help="Write the account's systemd unit, verify it and load it.")
     @click.option(
-        "--system/--user", "system", default=None, help="Whose service manager (default: the system's for root)."
+        "--system/--user", "system", default=None, help="Service manager to use (default: system for root, else user)."
     )
-    @click.option("--credential", metavar="FILE", help="The passphrase file of the robot's vault (.cred: encrypted).")
-    @click.option("--now", is_flag=True, help="Also start it, now and at each boot.")
-    @click.option("--print", "only_print", is_flag=True, help="Show the unit; install nothing.")
+    @click.option("--credential", metavar="FILE", help="Passphrase file of the robot's vault (.cred: encrypted).")
+    @click.option("--now", is_flag=True, help="Start the service now and at each boot.")
+    @click.option("--print", "only_print", is_flag=True, help="Print the unit, and install nothing.")
     def install(
         context: CommandContext, system: bool | None, credential: str | None, now: bool, only_print: bool
     ) -> Result:
@@ -36,7 +36,7 @@ def add_service(robot: Group) -> None:
 
     @service.command("uninstall", help="Stop the service and remove the unit.")
     @click.option(
-        "--system/--user", "system", default=None, help="Whose service manager (default: the system's for root)."
+        "--system/--user", "system", default=None, help="Service manager to use (default: system for root, else user)."
     )
     def uninstall(context: CommandContext, system: bool | None) -> Result:
         context.container.require_account()
@@ -68,9 +68,7 @@ def _install(
     if now:
         pid = give_way(context.container.robot_home.path)
         if pid is not None:
-            context.progress(
-                f"the robot that a command brought up (pid {pid}) has ended; the service goes on from there"
-            )
+            context.progress(f"the robot that a command brought up (pid {pid}) has ended; the service takes over")
         manager.enable(name)
     flag = "" if manager.system else " --user"
     lines = [f"{path} {'written' if changed else 'is as it should be'}"]
@@ -79,7 +77,7 @@ def _install(
     elif not now:
         lines.append(f"start it with: systemctl{flag} enable --now {name}")
     if not manager.system:
-        lines.append("it ends with the last session unless: loginctl enable-linger")
+        lines.append("the service ends with the last session unless you run: loginctl enable-linger")
     return Result(data, changed, text="\n".join(lines))
 
 
@@ -102,7 +100,7 @@ def _facts(context: CommandContext, manager: Systemd, credential: str | None) ->
     if credential is not None:
         credential = str(Path(credential).expanduser().absolute())
         if not Path(credential).is_file():
-            raise UsageError("--credential is no file")
+            raise UsageError("--credential must name a file")
     elif _needs_passphrase(context):
         context.warn("NO_CREDENTIAL", "only a passphrase opens the robot's vault: give --credential FILE")
     writable = [str(home)]

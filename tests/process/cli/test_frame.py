@@ -269,7 +269,10 @@ FRAME = {
         "system.clock",
         "system.files",
     ),
-    *(f"cli.{name}" for name in ("app", "commands", "context", "options", "output", "prompts", "registry", "render")),
+    *(
+        f"cli.{name}"
+        for name in ("app", "commands", "context", "options", "output", "printable", "prompts", "registry", "render")
+    ),
     *("cli.result", "services", "services.accounts", "services.keys", "services.keys.listing", "services.robot"),
     *("keys", "keys.serialization", "mailbox", "mailbox.sqlite", "model", "model.keys", "ports", "ports.mailbox"),
     *("store", "store.sqlite"),

@@ -1,4 +1,4 @@
-"""What a robot that broke leaves behind: a small file that says what, where and in which state (adapter).
+"""Crash reports: a small file that says what failed, where, and in which state the robot was (adapter).
 
 Nothing secret is in it: frames are file, line and function without values, the state is a list of names that are
 known to be harmless, and the whole text passes the redaction that logs pass. A crash in native code, or the

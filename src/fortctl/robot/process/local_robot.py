@@ -1,9 +1,4 @@
-"""The robot as a process: who owns an account, how it is brought up, how it is spoken to (adapter).
-
-The owner holds ``robot.lock`` (flock) for its whole life: once the kernel has released it, the owner is dead
-(robot.md, rule 5). The socket answers questions (status) and takes wake-ups and the halt of panic; every command that
-steers money goes through the signed mailbox instead.
-"""
+"""Start the robot on this machine, reach it over its socket, and kill it in a panic (adapter)."""
 
 from __future__ import annotations
 
@@ -53,7 +48,7 @@ def short_socket_path(folder: Path) -> Iterator[str]:
 
 
 def query(folder: Path, request: Mapping[str, Any], *, timeout_s: float) -> dict[str, Any]:
-    """Ask the running robot one thing over its socket.
+    """Send one request to the running robot over its socket, and return its answer.
 
     Args:
         folder: the robot's folder.
@@ -61,8 +56,8 @@ def query(folder: Path, request: Mapping[str, Any], *, timeout_s: float) -> dict
         timeout_s: seconds for the whole exchange.
 
     Raises:
-        RobotUnreachableError: nobody answers in time.
-        FortctlError: the robot's own refusal, as its class.
+        RobotUnreachableError: no robot answers in time.
+        FortctlError: the error that the robot returned, as its class.
     """
     import socket
 
@@ -85,14 +80,14 @@ def query(folder: Path, request: Mapping[str, Any], *, timeout_s: float) -> dict
     except OSError as error:
         raise RobotUnreachableError(f"the robot does not answer on its socket ({type(error).__name__})") from None
     if not received.endswith(b"\n"):
-        raise RobotUnreachableError("the robot hung up in the middle of its answer")
+        raise RobotUnreachableError("the robot closed the connection in the middle of its answer")
     try:
         answer: dict[str, Any] = json.loads(received)
         if answer.get("ok"):
             return dict(answer.get("data") or {})
         refusal = error_from_json(answer.get("error") or {})
     except (ValueError, TypeError, AttributeError, RecursionError):
-        raise RobotUnreachableError("what answers on the robot's socket is no robot") from None
+        raise RobotUnreachableError("the process that answers on the robot's socket is not a robot") from None
     raise refusal
 
 
@@ -119,7 +114,7 @@ class LocalRobot:
         return query(self.folder, request, timeout_s=timeout_s)
 
     def wake(self) -> bool:
-        """Tell the robot to look into its mailbox now. False when nobody listens (it polls anyway)."""
+        """Have the robot read its mailbox now; return False if no robot listens (it polls anyway)."""
         try:
             self.query({"op": "wake"}, timeout_s=1.0)
         except FortctlError:

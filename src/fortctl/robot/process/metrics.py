@@ -1,4 +1,4 @@
-"""What Prometheus may know of a robot: names, kinds, and the text they are told in. Pure but for the counting.
+"""A robot's metrics: their names and kinds, and Prometheus' text format. Pure, except for the counters.
 
 Source: Prometheus, "Exposition formats", text format 0.0.4. A library of its own would cost 9 MiB and 50 ms for these
 hundred lines (decision 0013).

@@ -1,4 +1,4 @@
-"""Where Prometheus asks: one page over HTTP/1.1, off unless the configuration names an address (adapter).
+"""Serve the metrics page to Prometheus over HTTP/1.1, if the configuration names an address (adapter).
 
 It says nothing secret, takes nothing in, and answers one request a connection; one that is not for it, too long or
 too slow is hung up on.

@@ -1,9 +1,4 @@
-"""The robot as a process: who owns an account, how it is brought up, how it is spoken to (adapter).
-
-The owner holds ``robot.lock`` (flock) for its whole life: once the kernel has released it, the owner is dead
-(robot.md, rule 5). The socket answers questions (status) and takes wake-ups and the halt of panic; every command that
-steers money goes through the signed mailbox instead.
-"""
+"""The lock that makes one process the owner of an account, and who holds it (adapter)."""
 
 from __future__ import annotations
 
@@ -13,15 +8,10 @@ import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from fortctl.errors import ConflictError
-from fortctl.system.files import open_regular
-
-if TYPE_CHECKING:
-    pass
-
 from fortctl.robot.process.proc import _real_uid, process_start_time
+from fortctl.system.files import open_regular
 
 LOCK_NAME = "robot.lock"
 
@@ -73,7 +63,7 @@ def _read_owner(descriptor: int) -> Owner | None:
 
 
 def owner_of(folder: Path) -> Owner | None:
-    """Return who holds the account's lock, or None when nobody does."""
+    """Return the process that holds the account's lock, or None."""
     try:
         # For reading alone: a panic finds the owner in a read-only home, too.
         descriptor = open_regular(folder / LOCK_NAME, os.O_RDONLY)
@@ -90,7 +80,7 @@ def owner_of(folder: Path) -> Owner | None:
 
 
 def _last_owner(folder: Path) -> Owner | None:
-    """Return who has held the lock last, or does; None where the file is gone, or tells of nobody."""
+    """Return the process that holds the lock or held it last; None if the file is missing or unreadable."""
     try:
         descriptor = open_regular(folder / LOCK_NAME, os.O_RDONLY)
     except OSError:

@@ -1,9 +1,4 @@
-"""The robot as a process: who owns an account, how it is brought up, how it is spoken to (adapter).
-
-The owner holds ``robot.lock`` (flock) for its whole life: once the kernel has released it, the owner is dead
-(robot.md, rule 5). The socket answers questions (status) and takes wake-ups and the halt of panic; every command that
-steers money goes through the signed mailbox instead.
-"""
+"""What the kernel says about processes and peers: ``/proc``, start times, socket credentials (adapter)."""
 
 from __future__ import annotations
 
