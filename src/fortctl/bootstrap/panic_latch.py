@@ -27,8 +27,8 @@ def affected_accounts(home: Home, account: str, every: bool) -> list[str]:
     """Return the accounts that a panic is about.
 
     An account exists when anything in the home names it: its robot's folder, its erasure keys, the site's vault, the
-    configuration. The configuration is read last, and only where it matters: one that hangs or is broken stops no
-    panic.
+    configuration. The configuration is read last, and only where it matters: one that hangs or is broken does not stop
+    a panic.
 
     Args:
         every: all accounts of the home, not *account* alone.

@@ -42,7 +42,7 @@ class KeyDeletion:
         self._deleted: list[str] = []
 
     async def run(self, orders_settled: Callable[[], Awaitable[object]]) -> str:
-        """Delete every key; return what was deleted, in words.
+        """Delete every key; return what was deleted, as text.
 
         The key that cancels orders is deleted last: once deleted it cancels nothing.
 

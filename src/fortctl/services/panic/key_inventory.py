@@ -138,7 +138,7 @@ class KeyInventory:
         return [role for role in ROLES if role in self.unknown and all(key.role != role for key in self.keys)]
 
     def unprovable(self) -> list[str]:
-        """Return, in words, what may live and cannot be asked about."""
+        """Return, as text, what may live and cannot be asked about."""
         named = {key.name for key in self.alive()}
         return [
             *(f"the {role} key, which nothing names" for role in self.unnamed_roles()),

@@ -61,7 +61,7 @@ class StepKind:
         limit: how long it may work.
         at_limit: what follows when it has not ended by then; it counts as failed.
         then_after: the steps that it may wait for in the middle of its work.
-        remedy: what a person is told to do when it failed (``{account}`` is filled in); empty: nothing of its own.
+        remedy: what a person must do when it failed (``{account}`` is filled in); empty: nothing of its own.
         reported: it is an entry of ``steps[]`` under this name.
     """
 
@@ -76,17 +76,17 @@ class StepKind:
     reported: bool = True
 
 
-_TOLD = "a person is told what to do; the other steps are done all the same"
+_REPORTED = "the report says what a person must do; the other steps are done all the same"
 
 PLAN: tuple[StepKind, ...] = (
     StepKind(
         LATCH,
         (),
-        "writes the latch before the rest of the command is loaded: from here on the robot sends no order, over"
-        " restarts and reboots",
-        _TOLD,
+        "writes the latch before the rest of the command is loaded: from here on the robot sends no order, even after a"
+        " restart or a reboot",
+        _REPORTED,
         TimeLimit(3.0),
-        "the robot is halted without it; the write goes on in the background",
+        "the robot is halted without it; the write continues in the background",
         remedy="the latch of account {account} could not be written: stop the robot's service, make the home writable,"
         " and run this again",
     ),
@@ -129,9 +129,9 @@ PLAN: tuple[StepKind, ...] = (
         DESTROY_KEYS,
         (READ_KEYS,),
         "overwrites the erasure keys of every copy",
-        _TOLD,
+        _REPORTED,
         TimeLimit(5.0),
-        "as when it fails; the writing goes on in the background",
+        "as when it fails; the writing continues in the background",
         remedy="the key copies of account {account} could not all be destroyed: make the home writable (or do it"
         " as its user), and run this again",
     ),
@@ -139,7 +139,7 @@ PLAN: tuple[StepKind, ...] = (
         EMPTY_MAILBOX,
         (READ_KEYS,),
         "notes which keys were on their way to the robot, then erases the sealed deliveries and the robot's card",
-        "a person is told, where it could not be read whether a key was on its way",
+        "the report says so, where it could not be read whether a key was on its way",
         TimeLimit(8.0),
         "as when it fails; deliveries are sealed to a key that is destroyed",
     ),
@@ -155,7 +155,7 @@ PLAN: tuple[StepKind, ...] = (
         CANCEL_ORDERS,
         (HALT, ORDER, READ_KEYS),
         "cancels the robot's own open orders until none that it sent before the latch can arrive any more",
-        "a person is told to look for its orders on Binance's page",
+        "the report asks a person to look for its orders on Binance's page",
         TimeLimit(6.0, timeouts=2),
         "as when it fails",
     ),
@@ -163,7 +163,7 @@ PLAN: tuple[StepKind, ...] = (
         DELETE_AT_EXCHANGE,
         (READ_KEYS,),
         "has the issuer, where there is one, delete the keys: the one that cancels orders last",
-        _TOLD,
+        _REPORTED,
         TimeLimit(12.0, timeouts=3),
         "as when it fails",
         then_after=(CANCEL_ORDERS, ABORT_OPERATION),
@@ -173,7 +173,7 @@ PLAN: tuple[StepKind, ...] = (
         LOOK_AGAIN,
         (HALT, ORDER, DESTROY_KEYS, EMPTY_MAILBOX, ABORT_OPERATION, CANCEL_ORDERS, DELETE_AT_EXCHANGE),
         "kills a robot that came up meanwhile, and destroys a copy that another command wrote meanwhile",
-        f"{_TOLD}; with 9 where a robot of this machine may still run",
+        f"{_REPORTED}; with 9 where a robot of this machine may still run",
         TimeLimit(8.0),
         "as when it fails",
         remedy="check whether a robot of account {account} still runs, and run this again",
@@ -182,7 +182,7 @@ PLAN: tuple[StepKind, ...] = (
         ABORT_AGAIN,
         (LOOK_AGAIN,),
         "ends the rotation, where the first attempt failed",
-        _TOLD,
+        _REPORTED,
         TimeLimit(5.0),
         "as when it fails",
         remedy="the rotation of account {account} could not be ended: run this again once nothing holds its store",
@@ -191,7 +191,7 @@ PLAN: tuple[StepKind, ...] = (
         DELETE_AGAIN,
         (ABORT_AGAIN,),
         "has the issuer delete the keys of that rotation",
-        _TOLD,
+        _REPORTED,
         TimeLimit(12.0, timeouts=3),
         "as when it fails",
         remedy="the rotation's keys of account {account} could not be deleted by the issuer: delete them on Binance's"
@@ -211,7 +211,7 @@ PLAN: tuple[StepKind, ...] = (
         "runs the `on-panic` hook, and `post-rotate` for a rotation that was ended; each is an entry `hook NAME`",
         "a warning (`HOOK_FAILED`)",
         TimeLimit(4.0),
-        "a warning; the hooks go on without the command",
+        "a warning; the hooks continue without the command",
         reported=False,
     ),
     StepKind(

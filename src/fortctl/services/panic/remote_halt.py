@@ -143,20 +143,32 @@ class _Answer:
     Attributes:
         outcome: ``latched``, ``halted`` or ``refused``.
         at_ms: when, by the robot's clock (ms).
-        data: what it says of a halt: ``cancelled``, ``left`` (numbers), ``key``.
+        cancelled: how many orders it cancelled.
+        left: how many it left open, or None where it does not know.
+        key: the key that it traded with.
     """
 
     outcome: str
     at_ms: int
-    data: Mapping[str, Any]
+    cancelled: int = 0
+    left: int | None = None
+    key: KnownKey | None = None
 
-    def as_result(self) -> HaltResult:
-        key, left = self.data.get("key"), self.data.get("left")
-        return HaltResult(
-            f"the robot obeyed, cancelled {self.data['cancelled']} orders and ended",
+    @classmethod
+    def from_json(cls, facts: Mapping[str, Any]) -> _Answer:
+        data = facts.get("data") or {}
+        key, left = data.get("key"), data.get("left")
+        return cls(
+            facts["outcome"],
+            int(facts["at"]),
+            int(data.get("cancelled") or 0),
             left if isinstance(left, int) else None,
             KnownKey.from_json(key) if key else None,
         )
+
+    def as_result(self) -> HaltResult:
+        detail = f"the robot obeyed, cancelled {self.cancelled} orders and ended"
+        return HaltResult(detail, self.left, self.key)
 
 
 class _OrderUsedError(Exception):
@@ -179,4 +191,4 @@ def _answer_of(board: PanicBoard, order: PanicOrderFile) -> _Answer | None:
     if row is None or row.answer is None or row.answer_signature is None:
         return None
     facts = read_answer(row.answer, row.answer_signature, order)
-    return _Answer(facts["outcome"], int(facts["at"]), facts.get("data") or {}) if facts is not None else None
+    return _Answer.from_json(facts) if facts is not None else None

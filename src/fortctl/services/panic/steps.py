@@ -1,6 +1,6 @@
 """The steps of a panic: one function for each row of :data:`fortctl.services.panic.plan.PLAN`.
 
-A step returns what it did, in words, or raises: ``StepSkippedError`` where there was nothing to do, ``StepEndedError``
+A step returns what it did, as text, or raises: ``StepSkippedError`` where there was nothing to do, ``StepEndedError``
 where it ended otherwise, ``StepNotNeededError`` where it does not belong to this panic; anything else is a failure. It
 reads and writes :class:`fortctl.services.panic.state.PanicState`, and touches the machine in daemon threads alone, so
 that a disk that hangs keeps no other step waiting. What one step alone needs is imported in it: the robot is halted
