@@ -180,6 +180,7 @@ class Bench:
         self.latch = LatchFile(self.folder)
         self.destroyed: tuple[str, ...] = ("default/key-0011223344556677",)
         self.audited: list[Mapping[str, Any]] = []
+        self.published: list[PanicReport] = []
 
     def ports(self) -> PanicPorts:
         def destroy() -> tuple[str, ...]:
@@ -211,7 +212,8 @@ class Bench:
         return replace(made, **self.changes)
 
     def made(self, *, wait_dead_s: float = 0.0, plan: Sequence[StepKind] = PLAN) -> Panic:
-        return Panic(self.ports(), PanicOptions(timeout_s=5.0, wait_dead_s=wait_dead_s), plan=plan)
+        options = PanicOptions(timeout_s=5.0, wait_dead_s=wait_dead_s)
+        return Panic(self.ports(), options, plan=plan, publish=self.published.append)
 
     async def panic(self) -> PanicReport:
         return await self.made().run()

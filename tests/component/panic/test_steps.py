@@ -138,6 +138,16 @@ async def test_waiting_for_other_steps_does_not_count_against_the_limit(
     assert step(report, plan.DELETE_AT_EXCHANGE).state == "done"
 
 
+async def test_what_was_done_is_published_before_the_wait_for_the_keys_begins(tmp_path: Path) -> None:
+    bench = Bench(tmp_path / "robot")
+    report = await bench.made(wait_dead_s=1.0).run()
+    (published,) = bench.published
+    assert [one.name for one in published.steps] == [one.name for one in report.steps][:-1]
+    assert report.steps[-1].name == plan.WAIT_DEAD and {one.state for one in published.steps} <= {"done", "skipped"}
+    await bench.panic()
+    assert len(bench.published) == 1, "without --wait-dead there is one report, at the end"
+
+
 # -- a disk that hangs -------------------------------------------------------------------------------------------------
 
 

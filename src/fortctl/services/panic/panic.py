@@ -16,6 +16,7 @@ from fortctl.services.panic.key_inventory import KeyInventory
 from fortctl.services.panic.plan import HOOKS, LATCH, PLAN, StepKind
 from fortctl.services.panic.ports import PanicPorts
 from fortctl.services.panic.report import (
+    RUNNING,
     PanicReport,
     PanicStep,
     StepEndedError,
@@ -131,13 +132,14 @@ class Panic:
         )
 
     def _report(self) -> PanicReport:
-        """Return what was done so far, in the table's order."""
+        """Return what was done so far, in the table's order, without the steps that are at work."""
         steps: list[PanicStep] = []
         for kind in self._plan:
+            step = self._steps.get(kind.name)
             if kind.name == HOOKS:
                 steps += self._state.hook_steps
-            elif kind.reported and kind.name in self._steps:
-                steps.append(self._steps[kind.name])
+            elif kind.reported and step is not None and step.state != RUNNING:
+                steps.append(step)
         elapsed = (self._ports.clock.monotonic() - self._began) * 1000
         return PanicReport(self._ports.account, tuple(steps), elapsed, self._state.all_actions())
 

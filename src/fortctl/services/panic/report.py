@@ -27,6 +27,9 @@ class StepNotNeededError(Exception):
     """A step does not belong to this panic: the report does not name it."""
 
 
+RUNNING = "running"
+
+
 @dataclass
 class PanicStep:
     """How one step of the panic ended, after how many milliseconds.
@@ -36,7 +39,7 @@ class PanicStep:
     """
 
     name: str
-    state: str = "running"
+    state: str = RUNNING
     elapsed_ms: float = 0.0
     detail: str = ""
 
