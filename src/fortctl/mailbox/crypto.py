@@ -1,4 +1,4 @@
-"""Sealing to a recipient (HPKE, RFC 9180, hybrid ML-KEM-768 + X25519) and signing (Ed25519, RFC 8032)."""
+"""Encrypt to a recipient (HPKE, RFC 9180, hybrid ML-KEM-768 + X25519), and sign (Ed25519, RFC 8032)."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ _SEED_BYTES, _X25519_BYTES, _MLKEM_PUBLIC_BYTES = 64, 32, 1184
 
 
 class SealError(Exception):
-    """A sealed box does not open with this key and context."""
+    """A sealed box cannot be opened with this key and context, or a key is malformed."""
 
 
 class RecipientKey:
-    """A hybrid key pair that deliveries are sealed to.
+    """A robot's hybrid key pair, to which commands are encrypted.
 
-    The library does not serialise hybrid private keys, so the ML-KEM seed (64 bytes, FIPS 203) and the X25519 scalar
-    (32 bytes, RFC 7748) are kept side by side.
+    The library does not serialise hybrid private keys, so a private key is stored as the ML-KEM seed (64 bytes,
+    FIPS 203) followed by the X25519 scalar (32 bytes, RFC 7748).
     """
 
     def __init__(self, private: bytes) -> None:
@@ -62,7 +62,7 @@ class RecipientKey:
         try:
             return Secret(_suite().decrypt(sealed, self._key, context))
         except (InvalidTag, ValueError):
-            raise SealError("the sealed box does not open") from None
+            raise SealError("the sealed box cannot be opened") from None
 
 
 def key_id_of(public: bytes) -> str:
@@ -71,10 +71,10 @@ def key_id_of(public: bytes) -> str:
 
 
 def seal(plaintext: Secret, recipient_public: bytes, context: bytes) -> bytes:
-    """Seal to a recipient; the context goes into HPKE's ``info`` and must be repeated to open it.
+    """Encrypt to a recipient; *context* becomes HPKE's ``info``, and the same context is needed to open the box.
 
     Raises:
-        SealError: the public key is none.
+        SealError: the public key is malformed.
     """
     from cryptography.hazmat.primitives.asymmetric.mlkem import MLKEM768PublicKey
     from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PublicKey
@@ -89,7 +89,7 @@ def seal(plaintext: Secret, recipient_public: bytes, context: bytes) -> bytes:
         )
         sealed: bytes = _suite().encrypt(plaintext.reveal_bytes(), public, context)
     except ValueError:
-        raise SealError("a recipient's public key is none") from None
+        raise SealError("a recipient's public key is malformed") from None
     return sealed
 
 
@@ -135,7 +135,7 @@ class Identity:
         return self._key.public_key().public_bytes_raw()
 
     def sign(self, purpose: str, body: bytes) -> bytes:
-        """Sign a body for one purpose; a signature for one purpose never passes for another."""
+        """Sign a body for one purpose; the signature is not valid for any other purpose."""
         return self._key.sign(_domain(purpose, body))
 
 
@@ -145,7 +145,7 @@ def identity_id(public: bytes) -> str:
 
 
 def verify(public: bytes, purpose: str, body: bytes, signature: bytes) -> bool:
-    """Return whether a signature is that identity's, for that purpose, over that body."""
+    """Return whether a signature over *body* for *purpose* was made by the identity *public*."""
     from cryptography.exceptions import InvalidSignature
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
@@ -158,8 +158,8 @@ def verify(public: bytes, purpose: str, body: bytes, signature: bytes) -> bool:
     return True
 
 
-# The prime of Curve25519, and the y of its points of order 1, 2, 4 and 8: under such a "public key" one signature fits
-# every message (RFC 8032, section 8.9, leaves them to the verifier).
+# The prime of Curve25519, and the y of its points of order 1, 2, 4 and 8. Under such a "public key" one signature is
+# valid for every message; RFC 8032, section 8.9, leaves their rejection to the verifier.
 _P = 2**255 - 19
 _LOW_ORDER_Y = frozenset(
     (
@@ -171,7 +171,7 @@ _LOW_ORDER_Y = frozenset(
 
 
 def low_order(public: bytes) -> bool:
-    """Return whether an Ed25519 public key is none that anybody can hold alone."""
+    """Return whether an Ed25519 public key is a point of low order, which must be rejected."""
     return int.from_bytes(public, "little") % 2**255 % _P in _LOW_ORDER_Y
 
 

@@ -1,9 +1,9 @@
-"""Exchange identities over a mailbox that nobody trusts, with a short code that a person compares. Pure.
+"""Exchange identities over an untrusted mailbox, confirmed by a short code that a person compares. Pure.
 
 The operator commits to its identity and a random number before it sees the robot's, and reveals them afterwards; the
-code covers both identities, both numbers, the account and the exchange. Whoever swaps an identity on the way has one
-try, and passes with a chance of 2⁻⁴⁰ (the commitment scheme of ZRTP, RFC 6189 section 4.4, and of Bluetooth's numeric
-comparison). Specified in docs/sealed-mailbox.md, "Pairing".
+code covers both identities, both numbers, the account and the exchange. An attacker who swaps an identity has one try,
+which succeeds with a probability of 2⁻⁴⁰ (the commitment scheme of ZRTP, RFC 6189 section 4.4, and of Bluetooth's
+numeric comparison). Specified in docs/sealed-mailbox.md, "Pairing".
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ _CODE_BITS = 40
 
 @dataclass(frozen=True)
 class PairingShare:
-    """One side's part.
+    """What one side contributes to a pairing.
 
     Attributes:
-        session: names this pairing among others that were begun.
+        session: distinguishes this pairing from others.
         public: the identity's public key (32 bytes, Ed25519).
         nonce: 32 random bytes.
     """
@@ -37,6 +37,7 @@ class PairingShare:
     nonce: bytes
 
     def as_bytes(self) -> bytes:
+        """Return the share as canonical JSON."""
         return canonical_json(
             {
                 "session": self.session,
@@ -47,13 +48,13 @@ class PairingShare:
 
 
 def commitment(operator: PairingShare) -> bytes:
-    """Return what the operator says first: it can reveal nothing else afterwards."""
+    """Return the operator's first message, which commits it to its share."""
     digest = hashlib.sha256(b"fortctl/1/pairing commitment\0" + operator.as_bytes()).hexdigest()
     return canonical_json({"session": operator.session, "commitment": digest})
 
 
 def read_commitment(body: bytes) -> tuple[str, str]:
-    """Return the session and the commitment. Raises ``ConflictError``: malformed."""
+    """Return the session and the commitment. Raises ``ConflictError`` if the message is malformed."""
     fields = _fields(body)
     try:
         return str(fields["session"]), str(fields["commitment"])
@@ -62,7 +63,7 @@ def read_commitment(body: bytes) -> tuple[str, str]:
 
 
 def read_share(body: bytes) -> PairingShare:
-    """Return the other side's part. Raises ``ConflictError``: malformed."""
+    """Return the other side's share. Raises ``ConflictError`` if it is malformed."""
     fields = _fields(body)
     try:
         half = PairingShare(
@@ -78,12 +79,12 @@ def read_share(body: bytes) -> PairingShare:
 
 
 def matches_commitment(operator: PairingShare, committed: str) -> bool:
-    """Return whether what the operator reveals is what it committed to."""
+    """Return whether the operator's share is the one that it committed to."""
     return read_commitment(commitment(operator))[1] == committed
 
 
 def comparison_code(account: str, exchange: str, operator: PairingShare, robot: PairingShare) -> str:
-    """Return the code that both sides show: eight letters and digits that are hard to mistake (RFC 4648 base32)."""
+    """Return the code that both sides show: eight characters of base32 (RFC 4648)."""
     covered = canonical_json([account, exchange, operator.as_bytes().decode(), robot.as_bytes().decode()])
     digest = hashlib.sha256(b"fortctl/1/pairing code\0" + covered).digest()
     text = base64.b32encode(digest[: _CODE_BITS // 8]).decode()
@@ -93,7 +94,7 @@ def comparison_code(account: str, exchange: str, operator: PairingShare, robot: 
 def _fields(body: bytes) -> dict[str, Any]:
     try:
         fields = json.loads(body)
-        json.dumps(fields, ensure_ascii=False).encode()  # half a surrogate pair has no UTF-8
+        json.dumps(fields, ensure_ascii=False).encode()  # rejects lone surrogates, which UTF-8 cannot encode
     except (ValueError, RecursionError):
         raise _malformed() from None
     if not isinstance(fields, dict):
@@ -103,5 +104,5 @@ def _fields(body: bytes) -> dict[str, Any]:
 
 def _malformed() -> ConflictError:
     return ConflictError(
-        "what lies in the mailbox for this pairing is malformed", hint="begin again: 'fortctl robot pair'"
+        "the pairing message in the mailbox is malformed", hint="start again with 'fortctl robot pair'"
     )

@@ -1,8 +1,8 @@
-"""Pre-signed panic orders: what stops a robot on another host without anything being unlocked. Pure.
+"""Pre-signed panic orders, which stop a robot on another host without unlocking anything. Pure.
 
-An operator signs one when it is paired and again after each use. It lies in clear: whoever steals it can stop the robot
-once, and nothing else. It has no end; its nonce is good for one use. Specified in docs/sealed-mailbox.md, "Panic
-orders".
+An operator signs an order when it is paired, and again after each use. The order is stored unencrypted: a thief can
+stop the robot once, and nothing else. It does not expire; its nonce is valid once (docs/sealed-mailbox.md, "Panic
+orders").
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _TYPES: dict[str, type] = {
 
 @dataclass(frozen=True)
 class SignedMessage:
-    """One order as it is sent."""
+    """A body and its signature, as they are sent: an order, or the answer to one."""
 
     body: bytes
     signature: bytes
@@ -42,7 +42,7 @@ class SignedMessage:
 
 @dataclass(frozen=True)
 class PanicOrder:
-    """What an order says, once it was checked."""
+    """The content of an authenticated order."""
 
     operator_id: str
     nonce: str
@@ -51,15 +51,15 @@ class PanicOrder:
 
 @dataclass(frozen=True)
 class PanicOrderFile:
-    """A pre-signed order with all that is needed to send it: neither vault nor configuration.
+    """A pre-signed order with everything needed to send it, without vault and configuration.
 
     Attributes:
-        account, robot_id: whom it stops.
-        robot_public: checks the robot's answer.
+        account, robot_id: the robot to stop.
+        robot_public: verifies the robot's answer.
         mailbox: the mailbox's URL; a database's password is in a 0600 file of its own.
-        nonce: names the order; both of its forms share it, so that only one of them is ever obeyed.
-        cancel, keep: with the robot's orders cancelled, and with them left.
-        used: it was sent.
+        nonce: identifies the order; both of its forms have it, so the robot obeys only one of them.
+        cancel, keep: the form that cancels the robot's orders, and the form that keeps them.
+        used: the order was sent.
     """
 
     account: str
@@ -102,12 +102,12 @@ class PanicOrderFile:
             return cls(robot_public=_bytes(fields.pop("robot_public")), cancel=cancel, keep=keep, **fields)
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             raise VaultDamagedError(
-                "the pre-signed panic order cannot be read", hint="any command that unlocks the vault signs it anew"
+                "the pre-signed panic order cannot be read", hint="any command that unlocks the vault signs a new one"
             ) from None
 
 
 def sign_orders(operator: Identity, account: str, robot_id: str, robot_public: bytes, mailbox: str) -> PanicOrderFile:
-    """Sign a fresh order, in both forms."""
+    """Sign a new order in both forms."""
     nonce = os.urandom(NONCE_BYTES).hex()
 
     def signed(cancel_orders: bool) -> SignedMessage:
@@ -135,14 +135,15 @@ def check_order(
     robot_id: str,
     used: Collection[str],
 ) -> PanicOrder:
-    """Check an order out of the mailbox in the order of trust.
+    """Authenticate an order from the mailbox, and return its content.
 
     Args:
         operators: the paired operators' public keys by id.
-        used: the nonces that were obeyed before.
+        used: the nonces of orders that the robot has obeyed.
 
     Raises:
-        Refused: ``malformed``, ``unpaired``, ``bad_signature``, ``other_account``, ``other_robot`` or ``replayed``.
+        CommandRejectedError: ``malformed``, ``unpaired``, ``bad_signature``, ``other_account``, ``other_robot`` or
+            ``replayed``.
     """
     facts = _read(body)
     public = operators.get(facts["operator_id"])
@@ -204,7 +205,7 @@ def sign_answer(
 
 
 def read_answer(body: bytes, signature: bytes, order: PanicOrderFile) -> dict[str, Any] | None:
-    """Return a robot's answer to an order, or None where it is not that robot's answer to that order."""
+    """Return the robot's answer to an order, or None if it is not that robot's answer to that order."""
     if not verify(order.robot_public, "panic-answer", body, signature):
         return None
     facts: dict[str, Any] = json.loads(body)

@@ -1,6 +1,6 @@
 """The mailbox in PostgreSQL, for operators and robots on different hosts (adapter).
 
-Whoever administers the database is not trusted: it holds sealed and signed bytes, and nothing is believed of it.
+The database's administrator is not trusted: it stores sealed and signed bytes, and every row is authenticated.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from fortctl.ports import MailboxRow, PanicRow
 if TYPE_CHECKING:
     import psycopg
 
-# A robot trades on the thread that looks into the mailbox: it waits this long, and not at all for a while afterwards.
-CONNECT_S, STATEMENT_MS, REST_S = 2, 2000, 5.0
+# The robot trades on the thread that reads the mailbox, so waits are short, and there is a pause after a failure.
+CONNECT_S, STATEMENT_MS, PAUSE_S = 2, 2000, 5.0
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS fortctl_command (
     account TEXT NOT NULL,
@@ -54,7 +54,7 @@ CREATE TABLE IF NOT EXISTS fortctl_panic (
     PRIMARY KEY (account, nonce)
 );
 """
-# Two first users at once: CREATE TABLE IF NOT EXISTS alone may fail for one of them.
+# CREATE TABLE IF NOT EXISTS may fail when two processes run it at once.
 _SCHEMA_LOCK = 0x666F727463746C
 _COLUMNS = bounded_columns("''::bytea")
 _PANIC_COLUMNS = "nonce, body, signature, answer, answer_signature"
@@ -62,22 +62,22 @@ T = TypeVar("T")
 
 
 def check_url(url: str) -> None:
-    """Refuse a URL that would give the password or the connection away.
+    """Refuse a URL that would reveal the password or allow an unprotected connection.
 
     Raises:
-        ConfigError: it holds a password, or a remote host without a verified TLS connection.
+        ConfigError: the URL contains a password, or names a remote host without verified TLS.
     """
     parts = urlsplit(url)
-    asked = parse_qs(parts.query)
-    host = parts.hostname or asked.get("host", [""])[0]
-    if parts.password or "password" in asked:
+    options = parse_qs(parts.query)
+    host = parts.hostname or options.get("host", [""])[0]
+    if parts.password or "password" in options:
         raise ConfigError(
-            "the mailbox's URL holds a password", hint="put it into ~/.pgpass (0600), or use a client certificate"
+            "the mailbox's URL contains a password", hint="put it into ~/.pgpass (0600), or use a client certificate"
         )
-    near = not host or host.startswith("/") or host in ("localhost", "127.0.0.1", "::1")
-    if not near and asked.get("sslmode", [""])[0] not in ("verify-full", "verify-ca"):
+    is_local = not host or host.startswith("/") or host in ("localhost", "127.0.0.1", "::1")
+    if not is_local and options.get("sslmode", [""])[0] not in ("verify-full", "verify-ca"):
         raise ConfigError(
-            "the mailbox is on another host, and its URL does not ask for a verified connection",
+            "the mailbox is on another host, but its URL does not require a verified TLS connection",
             hint="add sslmode=verify-full",
         )
 
@@ -86,7 +86,7 @@ class PostgresMailbox:
     """The command queue of robots; implements :class:`fortctl.ports.Mailbox` and the pairing board.
 
     Args:
-        url: ``postgresql://…`` as libpq takes it.
+        url: ``postgresql://…``, as libpq accepts it.
         clock: monotonic seconds.
     """
 
@@ -95,22 +95,22 @@ class PostgresMailbox:
         self._url = url
         self._clock = clock
         self._connection: psycopg.Connection[Any] | None = None
-        self._rests_until = 0.0
+        self._paused_until = 0.0
 
     # -- commands --------------------------------------------------------------------------------------------------
 
     def append(self, row: MailboxRow) -> None:
         from psycopg.errors import UniqueViolation
 
-        words = (
+        statement = (
             "INSERT INTO fortctl_command (account, number, envelope, sealed, signature) VALUES (%s, %s, %s, %s, %s)",
             (row.account, row.number, row.envelope, row.sealed, row.signature),
         )
         try:
-            # Never tried again: it may have been stored, and a command is sent once.
-            self._do(lambda connection: connection.execute(*words), again=False)
+            # Not retried: the first attempt may have stored it, and a command is sent once.
+            self._execute(lambda connection: connection.execute(*statement), retry=False)
         except UniqueViolation:
-            raise ConflictError(f"command {row.number} of account {row.account} is taken") from None
+            raise ConflictError(f"command {row.number} of account {row.account} exists already") from None
 
     def last_number(self, account: str) -> int:
         found = self._one(
@@ -119,11 +119,11 @@ class PostgresMailbox:
         return int(found[0] or 0) if found else 0
 
     def pending(self, account: str) -> tuple[MailboxRow, ...]:
-        words = (
+        statement = (
             f"SELECT {_COLUMNS} FROM fortctl_command WHERE account = %s AND result IS NULL"
             f" AND number BETWEEN 0 AND {NUMBER_LIMIT} ORDER BY number LIMIT {AT_ONCE}"
         )
-        rows = self._do(lambda connection: connection.execute(words, (account,)).fetchall())
+        rows = self._execute(lambda connection: connection.execute(statement, (account,)).fetchall())
         return tuple(MailboxRow(*row) for row in rows)
 
     def row(self, account: str, number: int) -> MailboxRow | None:
@@ -145,7 +145,7 @@ class PostgresMailbox:
         return [(row.number, created_at(row)) for row in self.pending(account)]
 
     def withdraw(self, account: str, at: int, *, keep_card: bool = False) -> None:
-        """Take the robot's card away and erase every sealed payload (panic)."""
+        """Delete the robot's card and erase every sealed payload (panic)."""
         if not keep_card:
             self._run("DELETE FROM fortctl_card WHERE account = %s", account)
         self._run(
@@ -164,13 +164,13 @@ class PostgresMailbox:
         )
 
     def open_panics(self, account: str) -> tuple[PanicRow, ...]:
-        words = f"SELECT {_PANIC_COLUMNS} FROM fortctl_panic WHERE account = %s AND answer IS NULL"
-        rows = self._do(lambda connection: connection.execute(words, (account,)).fetchall())
+        statement = f"SELECT {_PANIC_COLUMNS} FROM fortctl_panic WHERE account = %s AND answer IS NULL"
+        rows = self._execute(lambda connection: connection.execute(statement, (account,)).fetchall())
         return tuple(PanicRow(*row) for row in rows)
 
     def panic(self, account: str, nonce: str) -> PanicRow | None:
-        words = f"SELECT {_PANIC_COLUMNS} FROM fortctl_panic WHERE account = %s AND nonce = %s"
-        found = self._one(words, account, nonce)
+        statement = f"SELECT {_PANIC_COLUMNS} FROM fortctl_panic WHERE account = %s AND nonce = %s"
+        found = self._one(statement, account, nonce)
         return PanicRow(*found) if found else None
 
     def answer_panic(self, account: str, nonce: str, answer: bytes, signature: bytes) -> None:
@@ -214,30 +214,30 @@ class PostgresMailbox:
 
     # -- connecting ------------------------------------------------------------------------------------------------
 
-    def _run(self, words: str, *values: Any) -> None:
-        self._do(lambda connection: connection.execute(words.encode(), values))
+    def _run(self, sql: str, *values: Any) -> None:
+        self._execute(lambda connection: connection.execute(sql.encode(), values))
 
-    def _one(self, words: str, *values: Any) -> Any:
-        return self._do(lambda connection: connection.execute(words.encode(), values).fetchone())
+    def _one(self, sql: str, *values: Any) -> Any:
+        return self._execute(lambda connection: connection.execute(sql.encode(), values).fetchone())
 
-    def _do(self, work: Callable[[Any], T], *, again: bool = True) -> T:
-        """Do one statement; a connection that broke is made anew, once."""
+    def _execute(self, work: Callable[[Any], T], *, retry: bool = True) -> T:
+        """Run one statement; if the connection is broken, connect again once."""
         import_driver()
         import psycopg
 
-        if self._clock() < self._rests_until:
-            raise _unreachable("it could not be reached just now")
+        if self._clock() < self._paused_until:
+            raise _unreachable("it was not reachable a moment ago")
         for last in (False, True):
             try:
-                return work(self._made())
+                return work(self._connect())
             except (psycopg.OperationalError, psycopg.InterfaceError) as error:
                 self.close()
-                if last or not again or isinstance(error, psycopg.errors.QueryCanceled):
-                    self._rests_until = self._clock() + REST_S
+                if last or not retry or isinstance(error, psycopg.errors.QueryCanceled):
+                    self._paused_until = self._clock() + PAUSE_S
                     raise _unreachable(type(error).__name__) from None
         raise AssertionError("unreachable")
 
-    def _made(self) -> Any:
+    def _connect(self) -> Any:
         import psycopg
 
         if self._connection is None or self._connection.closed:
@@ -253,7 +253,7 @@ class PostgresMailbox:
 
 
 def import_driver() -> None:
-    """Raise ``ConfigError`` where the driver is not installed."""
+    """Raise ``ConfigError`` if the driver is not installed."""
     try:
         import psycopg  # noqa: F401
     except ImportError:
@@ -263,7 +263,8 @@ def import_driver() -> None:
 
 
 def _unreachable(why: str) -> RobotUnreachableError:
-    # The driver's own text may quote the URL.
+    # Without the driver's own text, because it may quote the URL.
     return RobotUnreachableError(
-        f"the mailbox's database cannot be used: {why}", hint="see that it runs, and that the URL, TLS and rights fit"
+        f"the mailbox's database cannot be used: {why}",
+        hint="check that it runs, and that URL, TLS and permissions are right",
     )

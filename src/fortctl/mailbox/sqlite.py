@@ -1,4 +1,4 @@
-"""The mailbox in SQLite: a store of its own (adapter). Its schema is plain enough for PostgreSQL to take over."""
+"""The mailbox in SQLite (adapter). Its schema is simple enough to be the same in PostgreSQL."""
 
 from __future__ import annotations
 
@@ -54,16 +54,16 @@ MIGRATIONS = (
     );
     """,
 )
-# How many commands are looked at in one turn, and what a number may be.
+# How many commands are read at once, and the highest number of a command.
 AT_ONCE, NUMBER_LIMIT = 100, 2**53
 _NUMBERED = f"typeof(number) = 'integer' AND number BETWEEN 0 AND {NUMBER_LIMIT}"
-# What no command, receipt or card comes near is not read into memory.
+# Larger values are not read into memory; no command, receipt or card comes near.
 MESSAGE_LIMIT = 1 << 20
 _BLOBS = ("envelope", "sealed", "signature", "result", "result_signature")
 
 
 def bounded_columns(empty: str) -> str:
-    """Return the columns of a command for a SELECT; what is too long reads as ``empty``."""
+    """Return the columns of a command for a SELECT; a value that is too long reads as *empty*."""
     names = ("account", "number", *_BLOBS[:3], "claimed_at", "finished_at", *_BLOBS[3:])
     return ", ".join(
         f"CASE WHEN length({name}) > {MESSAGE_LIMIT} THEN {empty} ELSE {name} END" if name in _BLOBS else name
@@ -84,13 +84,13 @@ class SqliteMailbox:
         """
         Args:
             path: the store.
-            shared: it lies in a folder that both an operator's and a robot's OS user may write.
-            busy_timeout_ms: how long a writer waits for another one.
-            any_thread: the caller sees to it that one thread at a time uses it.
+            shared: the users of operator and robot both may write to its folder.
+            busy_timeout_ms: how long a writer waits for another writer.
+            any_thread: several threads use it; the caller ensures that it is one at a time.
         """
         mode = 0o660 if shared else 0o600
-        made = connect(path, MIGRATIONS, mode=mode, busy_timeout_ms=busy_timeout_ms, any_thread=any_thread)
-        self._connection = _Told(made)
+        connection = connect(path, MIGRATIONS, mode=mode, busy_timeout_ms=busy_timeout_ms, any_thread=any_thread)
+        self._connection = _TranslatingConnection(connection)
 
     def append(self, row: MailboxRow) -> None:
         try:
@@ -100,7 +100,7 @@ class SqliteMailbox:
                     (row.account, row.number, row.envelope, row.sealed, row.signature),
                 )
         except sqlite3.IntegrityError:
-            raise ConflictError(f"command {row.number} of account {row.account} is taken") from None
+            raise ConflictError(f"command {row.number} of account {row.account} exists already") from None
 
     def last_number(self, account: str) -> int:
         found = self._connection.execute(
@@ -135,7 +135,7 @@ class SqliteMailbox:
                 " WHERE account = ? AND number = ?",
                 (result, signature, at, account, number),
             )
-        self._forget_log()
+        self._truncate_wal()
 
     def publish_card(self, account: str, body: bytes, signature: bytes, at: int) -> None:
         with transaction(self._connection):
@@ -176,12 +176,14 @@ class SqliteMailbox:
             )
 
     def open_panics(self, account: str) -> tuple[PanicRow, ...]:
-        words = f"SELECT {_PANIC_COLUMNS} FROM panic WHERE account = ? AND answer IS NULL"
-        return tuple(PanicRow(str(row[0]), *map(_blob, row[1:])) for row in self._connection.execute(words, (account,)))
+        statement = f"SELECT {_PANIC_COLUMNS} FROM panic WHERE account = ? AND answer IS NULL"
+        return tuple(
+            PanicRow(str(row[0]), *map(_blob, row[1:])) for row in self._connection.execute(statement, (account,))
+        )
 
     def panic(self, account: str, nonce: str) -> PanicRow | None:
-        words = f"SELECT {_PANIC_COLUMNS} FROM panic WHERE account = ? AND nonce = ?"
-        found = self._connection.execute(words, (account, nonce)).fetchone()
+        statement = f"SELECT {_PANIC_COLUMNS} FROM panic WHERE account = ? AND nonce = ?"
+        found = self._connection.execute(statement, (account, nonce)).fetchone()
         return PanicRow(str(found[0]), *map(_blob, found[1:])) if found else None
 
     def answer_panic(self, account: str, nonce: str, answer: bytes, signature: bytes) -> None:
@@ -196,7 +198,7 @@ class SqliteMailbox:
         return [(row.number, created_at(row)) for row in self.pending(account)]
 
     def withdraw(self, account: str, at: int, *, keep_card: bool = False) -> None:
-        """Take the robot's card away and erase every sealed payload (panic)."""
+        """Delete the robot's card and erase every sealed payload (panic)."""
         with transaction(self._connection):
             if not keep_card:
                 self._connection.execute("DELETE FROM card WHERE account = ?", (account,))
@@ -205,31 +207,31 @@ class SqliteMailbox:
                 " result = COALESCE(result, x'') WHERE account = ?",
                 (at, account),
             )
-        self._forget_log()
+        self._truncate_wal()
 
     def close(self) -> None:
         self._connection.close()
 
-    def _forget_log(self) -> None:
-        # secure_delete overwrites pages; the write-ahead log would still hold the sealed bytes.
+    def _truncate_wal(self) -> None:
+        # secure_delete overwrites pages only; the write-ahead log would still contain the sealed bytes.
         self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
 
-class _Told:
-    """A connection whose refusals are errors of fortctl's own: whoever can write the store may also spoil it."""
+class _TranslatingConnection:
+    """A connection that raises fortctl's errors: other users may write to the store, and may damage it."""
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
 
-    def execute(self, words: str, values: Sequence[Any] = ()) -> _Rows:
+    def execute(self, sql: str, values: Sequence[Any] = ()) -> _Rows:
         try:
-            return _Rows(self._connection.execute(words, values).fetchall())
+            return _Rows(self._connection.execute(sql, values).fetchall())
         except sqlite3.IntegrityError:
             raise
         except (sqlite3.Error, OverflowError, UnicodeDecodeError) as error:
             raise RobotUnreachableError(
                 f"the mailbox cannot be used: {error}",
-                hint="another process holds it, its disk is full or read-only, or somebody spoilt it",
+                hint="another process holds it, its disk is full or read-only, or the file is damaged",
             ) from None
 
     def close(self) -> None:
@@ -257,12 +259,12 @@ def _row(found: Any) -> MailboxRow:
 
 
 def _blob(value: object) -> Any:
-    """Return a column's bytes; SQLite lets a stranger put anything there."""
+    """Return a column's bytes; SQLite allows any type in any column."""
     return value if isinstance(value, bytes) or value is None else b""
 
 
 def created_at(row: MailboxRow) -> int:
-    """Return when a command says that it was made (ms since the epoch); 0 where it is malformed."""
+    """Return a command's stated creation time (ms since the epoch); 0 if it is malformed."""
     try:
         return int(json.loads(row.envelope)["created_at"])
     except (ValueError, LookupError, TypeError, RecursionError):
@@ -270,7 +272,7 @@ def created_at(row: MailboxRow) -> int:
 
 
 def is_delivery(row: MailboxRow) -> bool:
-    """Return whether a command says that it brings a key."""
+    """Return whether a command claims to deliver a key."""
     try:
         return bool(json.loads(row.envelope)["kind"] == "deliver-key")
     except (ValueError, LookupError, TypeError, RecursionError):

@@ -1,7 +1,7 @@
 """The audit log: append-only JSON lines, each with the hash of the one before (adapter).
 
-A writer that has the vault open seals its entries with an HMAC under a key that is a vault record; entries written
-locked (panic) stay unsealed for ever.
+A process with an unlocked vault seals its entries with an HMAC, whose key is a vault record. Entries that are written
+without unlocking (panic) stay unsealed.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ _BEGIN_AGAIN = "see 'fortctl doctor'; move audit.jsonl aside to begin a new chai
 
 @dataclass(frozen=True)
 class AuditCheck:
-    """An audit log that is intact.
+    """The result of checking an intact audit log.
 
     Attributes:
-        entries: how many there are.
-        sealed: how many bear this home's seal; 0 where the vault was not unlocked.
+        entries: the number of entries.
+        sealed: the number of entries with this home's seal; 0 if the vault was not unlocked.
         head: the last entry's hash.
     """
 
@@ -48,36 +48,36 @@ class AuditLogFile:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._key: bytes | None = None
+        self._key: Secret | None = None
 
     def seal_with(self, key: Secret) -> None:
-        """Seal the entries of this process from here on."""
-        self._key = key.reveal_bytes()
+        """Seal this process's entries with a key from now on."""
+        self._key = Secret(key.reveal_bytes())
 
     def append(self, what: str, *, account: str, result: str, best_effort: bool = False, **facts: Any) -> None:
         """Append one entry, durably.
 
         Args:
             what: the operation.
-            account: the account it is about.
+            account: the account that it concerns.
             result: ``intent``, ``result``, ``done``, or an error code.
-            best_effort: write what can be written, and never raise (panic).
-            facts: more JSON values, nothing secret.
+            best_effort: write what is possible, and never raise (panic).
+            facts: more fields: JSON values without secrets.
 
         Raises:
-            VaultDamagedError: the log's end is not an entry, or one that was changed; or the log is no plain file.
-            ConflictError: the disk does not take the entry; the log is as it was.
+            VaultDamagedError: the last entry is malformed or was changed, or the log is not a regular file.
+            ConflictError: the disk refuses the entry; the log is unchanged.
         """
         try:
             self._append({"what": what, "account": account, "result": result, **facts}, strict=not best_effort)
         except NotARegularFileError:
             if not best_effort:
-                raise _no_file() from None
+                raise _not_a_file() from None
         except OSError as error:
             if not best_effort:
                 raise ConflictError(
                     f"the audit log cannot be written: {error.strerror}",
-                    hint="make room or mend the disk, then try again",
+                    hint="free disk space or check the disk, then try again",
                     details={"errno": error.errno},
                 ) from error
         except (ValueError, KeyError, TypeError, RecursionError) as error:
@@ -97,29 +97,29 @@ class AuditLogFile:
             if strict and before is not None and not _is_entry(before, last):
                 raise VaultDamagedError("the last entry of the audit log was changed", hint=_BEGIN_AGAIN)
             if end < size:
-                # A crash or a full disk left half an entry, whose operation never went on.
+                # A crash or a full disk left half an entry; its operation was not carried out.
                 os.ftruncate(descriptor, end)
                 torn = {"what": "torn end removed", "account": "", "result": "done", "bytes": size - end}
-                before, end = self._written(descriptor, end, before, torn)
-            self._written(descriptor, end, before, facts)
+                before, end = self._write_entry(descriptor, end, before, torn)
+            self._write_entry(descriptor, end, before, facts)
         finally:
             os.close(descriptor)
 
-    def _written(
+    def _write_entry(
         self, descriptor: int, end: int, before: dict[str, Any] | None, facts: dict[str, Any]
     ) -> tuple[dict[str, Any], int]:
-        """Write one entry at the end; return it and the new end. What the disk does not take leaves nothing behind."""
+        """Write one entry at the end; return it and the new end. If the disk refuses it, the log is unchanged."""
         entry = {
             "seq": before["seq"] + 1 if before else 1,
             "time": rfc3339(SystemClock().now_ms()),
             "who": {"user": _user(), "host": os.uname().nodename, "pid": os.getpid()},
             **facts,
             "prev": before["hash"] if before else GENESIS,
-            # Under the hash, so that nobody takes a seal away and leaves the rest as it is.
+            # Covered by the hash, so that removing a seal breaks the chain.
             "sealed": self._key is not None,
         }
         entry["hash"] = _hash(entry)
-        entry["seal"] = hmac.digest(self._key, entry["hash"].encode(), "sha256").hex() if self._key else None
+        entry["seal"] = _seal(self._key, entry["hash"]) if self._key is not None else None
         line = _line(redact_values(entry))
         try:
             os.lseek(descriptor, end, os.SEEK_SET)
@@ -135,7 +135,7 @@ class AuditLogFile:
         """Yield every entry, oldest first.
 
         Raises:
-            VaultDamagedError: at a line that is not as an entry is written; or the log is no plain file.
+            VaultDamagedError: a line is malformed, or the log is not a regular file.
         """
         if not self._path.exists():
             return
@@ -149,16 +149,18 @@ class AuditLogFile:
                 if not whole:
                     torn = not line.endswith(b"\n")
                     raise VaultDamagedError(
-                        f"line {number} of the audit log is {'half an' if torn else 'no'} entry",
-                        hint="a crash may leave it so: the next command that writes takes it away" if torn else None,
+                        f"line {number} of the audit log is {'half an' if torn else 'not an'} entry",
+                        hint="a crash can leave half an entry; the next command that writes removes it"
+                        if torn
+                        else None,
                         details={"entry": number, "reason": "torn_end" if torn else "no_entry"},
                     )
                 yield entry
 
     def generations(self) -> tuple[int, int] | None:
-        """Return the highest generation of the site's vault that was intended, and the last one that was reached.
+        """Return the highest intended generation of the site vault, and the last one that was reached.
 
-        Reads from the end only as far as it must. None: no entry tells of one.
+        Reads backwards, only as far as necessary. None: no entry has a generation.
 
         Raises:
             VaultDamagedError: the log's end cannot be read.
@@ -174,13 +176,13 @@ class AuditLogFile:
                 if generation and entry["result"] in ("result", "accepted"):
                     return intended, generation
         except NotARegularFileError:
-            raise _no_file() from None
+            raise _not_a_file() from None
         except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
-            raise VaultDamagedError("the audit log's end is no entry", hint=_BEGIN_AGAIN) from None
+            raise VaultDamagedError("the end of the audit log is malformed", hint=_BEGIN_AGAIN) from None
         return (intended, 0) if intended else None
 
     def head(self) -> tuple[int, str] | None:
-        """Return the last entry's number and hash, or None where there is none to be read."""
+        """Return the last entry's number and hash, or None if no entry can be read."""
         try:
             last = json.loads(next(_whole_lines(self._path)))
             return int(last["seq"]), str(last["hash"])
@@ -188,13 +190,13 @@ class AuditLogFile:
             return None
 
     def check(self, anchor: tuple[int, str] | None = None) -> AuditCheck:
-        """Check the whole chain, and the seals where the key is at hand.
+        """Check the whole chain, and the seals if the key is known.
 
         Args:
-            anchor: the number and hash of an entry that somebody else remembers (a paired robot).
+            anchor: the number and hash of an entry that a paired robot remembers.
 
         Raises:
-            VaultDamagedError: an entry was changed, cut or moved; ``details.entry`` says where.
+            VaultDamagedError: an entry was changed, cut or moved (``details.entry``).
         """
         before, count, sealed = GENESIS, 0, 0
         for entry in self.entries():
@@ -204,53 +206,62 @@ class AuditLogFile:
             if entry.get("seq") != count or entry.get("prev") != before or _hash(entry) != claimed:
                 raise VaultDamagedError(
                     f"the audit log was changed at entry {count}",
-                    hint="compare it with a backup; the chain breaks there",
+                    hint="compare it with a backup; the chain breaks at this entry",
                     details={"entry": count},
                 )
             if self._key is not None:
-                sealed += self._seal_fits(entry, str(claimed), seal, count)
+                sealed += self._has_valid_seal(entry, str(claimed), seal, count)
             before = str(claimed)
             if anchor is not None and anchor[0] == count and anchor[1] != before:
                 raise VaultDamagedError(
-                    f"audit entry {count} is not the one that the robot saw", details={"entry": count}
+                    f"audit entry {count} is not the one that the robot remembers", details={"entry": count}
                 )
         if anchor is not None and anchor[0] > count:
             raise VaultDamagedError(
-                f"the audit log ends at entry {count}, but the robot has seen entry {anchor[0]}: it was cut",
+                f"the audit log ends at entry {count}, but the robot remembers entry {anchor[0]}: the log was cut",
                 details={"entry": count},
             )
         return AuditCheck(count, sealed, before)
 
-    def _seal_fits(self, entry: Mapping[str, Any], claimed: str, seal: object, count: int) -> bool:
-        """Return whether an entry bears a seal. Raises ``VaultDamagedError``: a wrong one, or none where there must
-        be one.
+    def _has_valid_seal(self, entry: Mapping[str, Any], claimed: str, seal: object, count: int) -> bool:
+        """Return whether an entry has a seal.
 
-        A change of the vault is told by whoever has unlocked it, and the vault's generation asks for that entry: so
-        nobody can strip the seals of a log that he has written anew.
+        A change of the vault is logged by a process that has unlocked it, and its entry has a generation. So an entry
+        with a generation must be sealed, and a forged log cannot simply omit the seals.
+
+        Raises:
+            VaultDamagedError: the seal is wrong, or missing where there must be one.
         """
         if seal is None:
             if entry.get("generation") or entry.get("sealed"):
-                raise VaultDamagedError(f"audit entry {count} bears no seal, though it must", details={"entry": count})
+                raise VaultDamagedError(f"audit entry {count} has no seal, but must have one", details={"entry": count})
             return False
-        expected = hmac.digest(self._key or b"", claimed.encode(), "sha256").hex()
+        assert self._key is not None
+        expected = _seal(self._key, claimed)
         if not hmac.compare_digest(expected.encode(), str(seal).encode()):
             raise VaultDamagedError(f"the seal of audit entry {count} is not this home's", details={"entry": count})
         return True
 
 
-def _no_file() -> VaultDamagedError:
-    return VaultDamagedError("the audit log is no plain file", hint=f"see what was put in its place; {_BEGIN_AGAIN}")
+def _seal(key: Secret, digest: str) -> str:
+    return hmac.digest(key.reveal_bytes(), digest.encode(), "sha256").hex()
+
+
+def _not_a_file() -> VaultDamagedError:
+    return VaultDamagedError(
+        "the audit log is not a regular file", hint=f"check what was put in its place; {_BEGIN_AGAIN}"
+    )
 
 
 def _reading(path: Path) -> IO[bytes]:
     try:
         return open(path, "rb", opener=open_regular)
     except NotARegularFileError:
-        raise _no_file() from None
+        raise _not_a_file() from None
 
 
 def redact_values(entry: dict[str, Any]) -> dict[str, Any]:
-    """Mask what looks like key material in the free texts (the hashes of the chain are left alone)."""
+    """Mask what looks like key material in all values except the hashes of the chain."""
     return {name: value if name in ("prev", "hash", "seal") else _masked(value) for name, value in entry.items()}
 
 
@@ -273,12 +284,12 @@ def _hash(entry: dict[str, Any]) -> str:
 
 
 def _is_entry(entry: dict[str, Any], line: bytes) -> bool:
-    """Return whether a line is an entry as it is written, with the hash that it must have."""
+    """Return whether a line is exactly an entry, with the right hash."""
     return _line(entry) == line + b"\n" and entry["hash"] == _hash(entry)
 
 
 def _last_line(descriptor: int, size: int) -> tuple[int, bytes]:
-    """Return where the last whole line ends, and the line; what follows it is half an entry."""
+    """Return the end of the last complete line, and the line; anything after it is half an entry."""
     tail, start, end = b"", size, -1
     while start > 0:
         step = min(_BLOCK, start)
@@ -292,7 +303,7 @@ def _last_line(descriptor: int, size: int) -> tuple[int, bytes]:
 
 
 def _whole_lines(path: Path) -> Iterator[bytes]:
-    """Yield a file's lines, the last one first, without what a crash left of an entry behind them."""
+    """Yield a file's complete lines, last one first."""
     lines = _backwards(path)
     first = next(lines, None)
     if first is None:
@@ -305,7 +316,7 @@ def _whole_lines(path: Path) -> Iterator[bytes]:
 
 
 def _backwards(path: Path) -> Iterator[bytes]:
-    """Yield a file's lines, the last one first."""
+    """Yield a file's lines, last one first."""
     with open(path, "rb", opener=open_regular) as stream:
         position, rest = stream.seek(0, os.SEEK_END), b""
         while position > 0:

@@ -1,4 +1,7 @@
-"""The journal of long operations in SQLite, and the lock of who works on them (adapter). No secret is kept here."""
+"""The journal of long operations, and the locks of the processes that run them, in SQLite (adapter).
+
+The store contains no secrets.
+"""
 
 from __future__ import annotations
 
@@ -55,8 +58,8 @@ class SqliteOperations:
         return self._one("account = ? ORDER BY started_at DESC, rowid DESC LIMIT 1", account)
 
     def all(self, account: str) -> tuple[OperationRow, ...]:
-        asked = f"SELECT {_ROW} FROM operations WHERE account = ? ORDER BY started_at DESC, rowid DESC"
-        return tuple(OperationRow(*found) for found in self._connection.execute(asked, (account,)))
+        query = f"SELECT {_ROW} FROM operations WHERE account = ? ORDER BY started_at DESC, rowid DESC"
+        return tuple(OperationRow(*found) for found in self._connection.execute(query, (account,)))
 
     def _one(self, where: str, account: str) -> OperationRow | None:
         found = self._connection.execute(f"SELECT {_ROW} FROM operations WHERE {where}", (account,)).fetchone()
@@ -69,7 +72,8 @@ class SqliteOperations:
                 yield
         except sqlite3.OperationalError as error:
             raise ConflictError(
-                f"the operation store cannot be written: {error}", hint="another process holds it, or the disk is full"
+                f"the operation store cannot be written: {error}",
+                hint="another process holds the store, or the disk is full",
             ) from None
 
     # -- the lock --------------------------------------------------------------------------------------------------
@@ -91,7 +95,7 @@ class SqliteOperations:
                 raise ConflictError(
                     f"another command works on the keys of account {account}: {holder.what} ({rotation}pid {holder.pid}"
                     f" on {holder.host}, since {rfc3339(holder.acquired_at)})",
-                    hint="wait for it; 'fortctl keys rotate --status' tells where a rotation stands",
+                    hint="wait until it ends; 'fortctl keys rotate --status' shows the state of a rotation",
                     details={
                         "operation_id": found.id if found is not None else None,
                         "owner": {
@@ -124,7 +128,7 @@ class SqliteOperations:
         holder = self.owner(account)
         if holder is None or not _same(holder, me):
             raise ConflictError(
-                "the rotation was taken out of this command's hands: by a panic, or by another command",
+                "another command or a panic took over the rotation",
                 hint="see 'fortctl keys rotate --status'",
                 details={"reason": "preempted"},
             )
@@ -142,7 +146,7 @@ class SqliteOperations:
                     (row.id, row.account, row.kind, row.state, row.body, row.started_at, row.updated_at),
                 )
                 if written.rowcount != 1:
-                    raise ConflictError("the rotation is over already", hint="see 'fortctl keys rotate --status'")
+                    raise ConflictError("the rotation is already over", hint="see 'fortctl keys rotate --status'")
         except sqlite3.IntegrityError:
             raise ConflictError(f"another rotation of account {row.account} is open") from None
 

@@ -1,6 +1,7 @@
-"""The request weights of this home's processes, in ``HOME/weights.sqlite`` (adapter).
+"""The request weight used by this home's processes, in ``HOME/weights.sqlite`` (adapter).
 
-What is lost here costs a refusal at the most: no commit waits for the disk, and a damaged file is made anew.
+Losing the numbers costs one refused request at most. So commits do not wait for the disk, and a damaged file is
+replaced.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ MIGRATIONS = (
         stopped_until BIGINT NOT NULL
     );
     """,
-    # What the exchange states: -1 nothing yet, 0 no limit.
+    # The limit that the exchange states: -1 none stated yet, 0 no limit.
     "ALTER TABLE weight ADD COLUMN most BIGINT NOT NULL DEFAULT -1;",
 )
 
@@ -47,14 +48,14 @@ class RequestWeightStore:
         Raises ``ConflictError`` when the store cannot be used.
         """
         try:
-            return self._row(self._opened(), target)
+            return self._row(self._open(), target)
         except sqlite3.Error as error:
             raise _unusable(error) from None
 
     def change(self, target: str, change: Callable[[Row], Row]) -> None:
-        """Replace the numbers of a target, in one transaction. Raises ``ConflictError``."""
+        """Change the numbers of a target in one transaction. Raises ``ConflictError`` if the store fails."""
         try:
-            connection = self._opened()
+            connection = self._open()
             with transaction(connection):
                 connection.execute(
                     "INSERT INTO weight (target, minute, used, stopped_until, most) VALUES (?, ?, ?, ?, ?)"
@@ -75,7 +76,7 @@ class RequestWeightStore:
         found = connection.execute(query, (target,)).fetchone()
         return (int(found[0]), int(found[1]), int(found[2]), int(found[3])) if found else UNKNOWN
 
-    def _opened(self) -> sqlite3.Connection:
+    def _open(self) -> sqlite3.Connection:
         if self._connection is None:
             try:
                 self._connection = connect(self._path, MIGRATIONS, busy_timeout_ms=BUSY_MS)
@@ -90,5 +91,5 @@ class RequestWeightStore:
 
 def _unusable(error: Exception) -> ConflictError:
     return ConflictError(
-        f"the store of request weights cannot be used ({type(error).__name__})", hint="see 'fortctl doctor'"
+        f"the store of request weight cannot be used ({type(error).__name__})", hint="see 'fortctl doctor'"
     )

@@ -1,4 +1,4 @@
-"""Open a SQLite store the one way that fortctl uses: WAL, every commit on disk, deleted content overwritten."""
+"""Open SQLite stores: write-ahead log, every commit on disk, deleted content overwritten (adapter)."""
 
 from __future__ import annotations
 
@@ -29,19 +29,19 @@ def connect(
     Args:
         path: the database file; its folder must exist.
         migrations: scripts in order; ``PRAGMA user_version`` counts those that were applied.
-        busy_timeout_ms: how long a writer waits for another one.
-        any_thread: the connection goes from thread to thread; the caller sees to it that one at a time uses it.
-        mode: the file's mode when it is made.
-        exclusive: nobody else may open the store while this connection lasts.
+        busy_timeout_ms: how long a writer waits for another writer.
+        any_thread: several threads use the connection; the caller ensures that it is one at a time.
+        mode: the mode of a new file.
+        exclusive: no other process may open the store while this connection is open.
 
     Raises:
         ConflictError: the store stays locked by another process.
-        VaultDamagedError: the file is no SQLite database, or was written by a later fortctl.
+        VaultDamagedError: the file is not a SQLite database, or was written by a later fortctl.
     """
     if not path.exists():
         descriptor = os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, mode)
         if mode != 0o600:
-            # The process's umask takes the group's right away.
+            # The umask removes the group's permissions.
             os.fchmod(descriptor, mode)
         os.close(descriptor)
     try:
@@ -62,7 +62,7 @@ def connect(
     except sqlite3.OperationalError as error:
         raise ConflictError(
             f"the store {path.name} cannot be opened: {error}",
-            hint="another process holds it, or the folder cannot be written; see 'fortctl doctor'",
+            hint="another process holds it, or the folder is read-only; see 'fortctl doctor'",
         ) from error
     except sqlite3.DatabaseError as error:
         raise damaged(path, error) from error
@@ -70,32 +70,32 @@ def connect(
 
 
 def check_integrity(connection: sqlite3.Connection, path: Path) -> None:
-    """Raise ``VaultDamagedError`` when the store's pages are not all there."""
+    """Raise ``VaultDamagedError`` if a page of the store is missing or damaged."""
     answer = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
     if answer != "ok":
         raise damaged(path, sqlite3.DatabaseError(answer))
 
 
 def damaged(path: Path, error: Exception) -> VaultDamagedError:
-    """Return what to say of a store that is no SQLite database, or not the one that was written."""
+    """Return the error for a store that is not a SQLite database, or not the one that fortctl wrote."""
     hint = RESTORE
     if path.name == "journal.sqlite":
         hint += (
-            "; where there is none, cancel the robot's orders ('fc…') at Binance and move the file away: the robot then"
-            " holds, with empty books, until 'fortctl robot resume'"
+            "; if there is none, cancel the robot's orders ('fc…') at Binance and move the file away; the robot then"
+            " starts with empty books and holds until 'fortctl robot resume'"
         )
-    text = str(error) if isinstance(error, sqlite3.Error) else f"it holds what nobody wrote ({type(error).__name__})"
+    text = str(error) if isinstance(error, sqlite3.Error) else f"it has invalid content ({type(error).__name__})"
     return VaultDamagedError(f"the store {path} is damaged: {text}", hint=hint, details={"path": str(path)})
 
 
 @contextmanager
 def open_readonly(path: Path) -> Iterator[sqlite3.Connection]:
-    """Read a store that is there; nothing is written.
+    """Open an existing store for reading only.
 
     Raises:
-        NotARegularFileError: a pipe or a device lies in its place.
-        ConflictError: it cannot be read just now.
-        VaultDamagedError: the file is no SQLite database, or has lost its tables.
+        NotARegularFileError: *path* is a pipe or a device.
+        ConflictError: the store cannot be read at present.
+        VaultDamagedError: the file is not a SQLite database, or its tables are missing.
     """
     for file in (path, path.with_name(f"{path.name}-wal"), path.with_name(f"{path.name}-shm")):
         if file.exists() and not file.is_file():
@@ -106,9 +106,11 @@ def open_readonly(path: Path) -> Iterator[sqlite3.Connection]:
         yield connection
     except sqlite3.OperationalError as error:
         if str(error).startswith("no such table"):
-            # Cut to nothing, or another program's.
+            # The file was truncated, or belongs to another program.
             raise damaged(path, error) from error
-        hint = "another process holds it, or the folder cannot be written (SQLite needs that to read); 'fortctl doctor'"
+        hint = (
+            "another process holds it, or the folder is read-only (SQLite needs to write there); see 'fortctl doctor'"
+        )
         raise ConflictError(f"the store {path} cannot be read: {error}", hint=hint) from error
     except sqlite3.DatabaseError as error:
         raise damaged(path, error) from error

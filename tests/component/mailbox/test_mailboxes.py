@@ -112,7 +112,7 @@ def test_a_locked_table_does_not_hold_a_robot_up(postgres: str) -> None:
         admin.execute("LOCK TABLE fortctl_command")
         with pytest.raises(RobotUnreachableError):
             mailbox.pending("a")
-        with pytest.raises(RobotUnreachableError, match="just now"):
+        with pytest.raises(RobotUnreachableError, match="a moment ago"):
             mailbox.pending("a")
 
 

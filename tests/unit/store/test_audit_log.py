@@ -126,12 +126,12 @@ def test_a_log_that_is_no_plain_file_is_refused(tmp_path: Path, what: str) -> No
     else:
         path = Path("/dev/zero")
     log = AuditLogFile(path)
-    with pytest.raises(VaultDamagedError, match="no plain file"):
+    with pytest.raises(VaultDamagedError, match="not a regular file"):
         log.append("next", account="a", result="done")
     log.append("panic", account="a", result="done", best_effort=True)
     if what != "link":
         for read in (log.check, log.generations):
-            with pytest.raises(VaultDamagedError, match="no plain file"):
+            with pytest.raises(VaultDamagedError, match="not a regular file"):
                 read()
         assert log.head() is None
 
