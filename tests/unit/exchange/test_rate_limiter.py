@@ -216,3 +216,15 @@ async def test_too_many_orders_stop_orders_and_not_the_address(
         await exchange.cancel("XRPETH", "mine")
     assert await exchange.server_time() == 7
     await exchange.close()
+
+
+def test_a_shorter_retry_after_does_not_lift_a_longer_one() -> None:
+    """A ban of two minutes stands, whatever another process is answered in the meantime."""
+    watch = Watch()
+    limiter = RateLimiter(None, "x", watch)
+    limiter.stop(120)
+    limiter.stop(1)
+    watch.ms += 119_000
+    assert limiter.reserve(0, urgent=True) == 1
+    watch.ms += 1_000
+    assert limiter.reserve(0, urgent=True) == 0

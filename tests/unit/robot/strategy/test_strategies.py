@@ -143,3 +143,17 @@ def test_the_guard_lets_through_nothing_but_what_the_robot_may_do() -> None:
         one = Plan(events=(intent,)) if isinstance(intent, ModeChanged) else Plan(intents=(intent,))
         plan, complaints = apply_limits(one, played.book, played.view())
         assert not plan.intents and not plan.events and complaints, text
+
+
+def test_the_guard_counts_the_small_buys_of_one_plan_together() -> None:
+    """Each buy alone is within the budget; together they must be too."""
+    budget = Decimal("0.2")
+    played = StrategySimulator(Grid(), replace(PLAIN, max_quote=budget))
+    played.step(SimulatedStep("start"))
+    price, bound = Decimal("0.00130000"), played.book.committed_quote()
+    buys = [Place(None, 77 + n, "buy", price, Decimal(30), sell_price=Decimal("0.00140000")) for n in range(20)]
+    plan, complaints = apply_limits(Plan(intents=tuple(buys)), played.book, played.view())
+    spent = sum((buy.price * buy.quantity for buy in plan.intents if isinstance(buy, Place)), Decimal(0))
+    cost = price * 30
+    assert bound + spent <= budget < bound + spent + cost
+    assert any("over the budget" in text for text in complaints)
