@@ -1,10 +1,11 @@
-"""What else a panic reads: the operation store, a mailbox that is not the home's own, the configuration in time."""
+"""End a rotation for a panic: its store may be locked, and its row may be unreadable."""
 
 from __future__ import annotations
 
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from fortctl.bootstrap.deadline import BUSY_MS
 from fortctl.errors import FortctlError
 
 if TYPE_CHECKING:
@@ -13,11 +14,9 @@ if TYPE_CHECKING:
     from fortctl.services.panic.ports import AbortedOperation
     from fortctl.services.rotation.plan import Operation
 
-from fortctl.bootstrap.deadline import BUSY_MS
-
 
 def open_operation(home: Home, account: str) -> str | None:
-    """Tell which rotation is open, or None; nothing is done. Raises ``FortctlError``, ``OSError``."""
+    """Return which rotation is open, or None; change nothing. Raises ``FortctlError``, ``OSError``."""
     from fortctl.store.operations import SqliteOperations
 
     if not home.operations.exists():
@@ -31,7 +30,9 @@ def open_operation(home: Home, account: str) -> str | None:
 
 
 def abort_operation(home: Home, account: str, now_ms: int) -> AbortedOperation | None:
-    """End the account's open rotation, and tell what it may have had made; also of one that a panic has ended before.
+    """End the account's open rotation; return under which names it may have had keys made.
+
+    A rotation that an earlier panic ended is returned as well.
 
     Raises:
         FortctlError, OSError: the store cannot even be read.
@@ -75,7 +76,7 @@ def abort_operation(home: Home, account: str, now_ms: int) -> AbortedOperation |
 
 
 def close_for_panic(operations: OperationStore, account: str, now_ms: int) -> Operation | None:
-    """End the account's open rotation, whoever works on it; return how it ended, or None. Raises ``ConflictError``."""
+    """End the account's open rotation, also while a command works on it; return it. Raises ``ConflictError``."""
     return _ended(operations.abort_for_panic(account, now_ms), now_ms)
 
 
