@@ -148,3 +148,21 @@ def test_what_looks_like_a_key_is_masked(tmp_path: Path) -> None:
     log.append("oops", account="a", result="done", note="K" * 64, more=[{"deep": "K" * 64}])
     assert "K" * 64 not in (tmp_path / "a.jsonl").read_text()
     assert log.check().entries == 1
+
+
+@pytest.mark.parametrize("cut", [0, 1, 2])
+def test_entries_cut_off_the_end_are_missed_if_the_robot_remembers_them(path: Path, cut: int) -> None:
+    anchor = AuditLogFile(path).head()
+    lines = path.read_text().splitlines(keepends=True)
+    path.write_text("".join(lines[: len(lines) - cut]))
+    if not cut:
+        assert AuditLogFile(path).check(anchor).entries == 5
+        return
+    with pytest.raises(VaultDamagedError, match="the log was cut") as found:
+        AuditLogFile(path).check(anchor)
+    assert found.value.details["entry"] == 5 - cut
+
+
+def test_another_entry_in_the_place_of_the_remembered_one_is_found(path: Path) -> None:
+    with pytest.raises(VaultDamagedError, match="entry 5 is not the one"):
+        AuditLogFile(path).check((5, "0" * 64))
