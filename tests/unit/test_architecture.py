@@ -29,13 +29,10 @@ SHARED_CLASS_NAMES = {
 
 # Packages that still lack a theory of operation.
 UNEXPLAINED = {
-    "fortctl.mailbox",
     "fortctl.robot.control",
     "fortctl.services.keys",
     "fortctl.services.robot",
     "fortctl.services.rotation",
-    "fortctl.store",
-    "fortctl.vault",
 }
 
 
