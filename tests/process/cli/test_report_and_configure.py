@@ -86,7 +86,7 @@ def test_a_report_works_offline_in_every_form(home: Path) -> None:
     [
         (["--levels", "4"], "missing option '--step'"),
         (["--step", "0.3"], "missing option '--levels'"),
-        (["--levels", "4", "--step", "0.3", "--set", "every=1h"], "--set goes with --strategy"),
+        (["--levels", "4", "--step", "0.3", "--set", "every=1h"], "--set requires --strategy"),
         (["--strategy", "dca", "--levels", "4"], "--levels is the grid's"),
         (["--strategy", "dca", "--no-trail-up"], "--trail-up is the grid's"),
         (["--strategy", "dca", "--set", "every"], "--set takes NAME=VALUE"),
