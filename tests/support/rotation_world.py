@@ -13,6 +13,7 @@ import json
 import logging
 import os
 import secrets
+import threading
 from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -280,6 +281,7 @@ class Robot:
             self._thread.submit(self._come_up).result()
 
     def _come_up(self) -> None:
+        self._thread_id = threading.get_ident()
         stage, place = self._stage, self._stage.home.robot("default")
         file = VaultFile(place.vault, place.erasure)
         if file.exists():
@@ -329,8 +331,8 @@ class Robot:
             self._task.result()
 
     def move(self) -> None:
-        """Let it do what it can now."""
-        if self.runner is not None:
+        """Let it do what it can now; where the robot itself waits, only time passes."""
+        if self.runner is not None and threading.get_ident() != self._thread_id:
             self._thread.submit(lambda: self._loop.run_until_complete(self._spin())).result()
 
     def kill(self, owner: Any = None) -> bool:

@@ -141,9 +141,11 @@ class VaultService:
         return vault.add_slot(source, self.cost(kind), audit=self._audited("vault slot added", {"slot": kind}))
 
     def remove_slot(self, vault: ManagedVault, slot_id: str, source: Unlocker | None = None) -> SlotMeta:
-        """Take a slot away, and what the keyring held for it.
+        """Remove a slot, and what the keyring held for it.
 
-        Raises ``NotFoundError``, ``ConflictError``: it is the last.
+        Raises:
+            NotFoundError: there is no such slot.
+            ConflictError: it is the last one.
         """
         removed = vault.remove_slot(slot_id, audit=self._audited("vault slot removed", {"slot": slot_id}))
         if isinstance(source, Keyring) and removed.kind == "keyring":
@@ -172,8 +174,9 @@ class VaultService:
             The vault, the records that come back to life, and the configuration that was backed up.
 
         Raises:
-            BadInputError: it is no backup. VaultLockedError, VaultDamagedError: it does not open. ConflictError: see
-            ``VaultFile.restore``.
+            BadInputError: the data is not a backup.
+            VaultLockedError, VaultDamagedError: the backup does not open.
+            ConflictError: as ``VaultFile.restore``.
         """
         from fortctl.vault.backup import read_backup
 

@@ -125,9 +125,8 @@ class RobotService:
         """Stop at once; say exactly which orders were cancelled and which stay at the exchange.
 
         Raises:
-            KeyRejectedError, NotFoundError, ExchangeUnreachableError, ExchangeBusyError, ClockSkewError: the robot
-            stands still, but not every
-                order could be cancelled; ``data`` says what is left.
+            KeyRejectedError, NotFoundError, ExchangeUnreachableError, ExchangeBusyError, ClockSkewError: the robot has
+                stopped, but not every order could be cancelled; ``data`` says what is left.
         """
         self._client.bring_up()
         was = _configured(self._status_reader.status())
@@ -153,10 +152,7 @@ class RobotService:
         return status, told, error
 
     def resume(self) -> Status:
-        """Let a held robot go on after a person has looked.
-
-        Raises ``ConflictError`` when it is not held, or stays so.
-        """
+        """Lift the hold, after a person checked its reasons. Raises ``ConflictError`` if it stays, or there is none."""
         self._client.execute(ResumeTrading())
         status = self.settled()
         if status["state"] == "held":

@@ -1,4 +1,4 @@
-"""What the steps of a rotation use, and the work that they share: where it stands, and how that is written down."""
+"""What the steps of a rotation use, and what they share: the rotation, and how its progress is journaled."""
 
 from __future__ import annotations
 
@@ -33,23 +33,23 @@ class Guide(Protocol):
     """The person at the keyboard, if there is one."""
 
     def progress(self, line: str) -> None:
-        """Tell what goes on."""
+        """Report progress."""
 
     def keys(self, todo: list[actions.Action], roles: Collection[Role]) -> Mapping[Role, KeyPair] | None:
-        """Show what to do at Binance and ask for the new keys; None: nobody can be asked."""
+        """Show what to do at Binance and ask for the new keys; return None if there is nobody to ask."""
 
     def refused(self, error: FortctlError) -> bool:
-        """Show why a key was refused; True: another one will be entered."""
+        """Show why a key was refused; return whether another one will be entered."""
 
     def on_timeout(self, cycles_open: int) -> str:
-        """Return ``wait``, ``keep``, ``cancel`` or ``abort``: what to do about a drain that takes too long."""
+        """Return what to do about a drain that takes too long: ``wait``, ``keep``, ``cancel`` or ``abort``."""
 
     def deleted(self, todo: list[actions.Action]) -> bool:
-        """Show which keys to delete and wait; True: the person says that it is done."""
+        """Show which keys to delete and wait; return whether the person says that it is done."""
 
 
 class Journal(Protocol):
-    """Where each step is written down (see :class:`fortctl.services.rotation.RotationJournal`)."""
+    """Where each step is journaled (see :class:`fortctl.services.rotation.journal.RotationJournal`)."""
 
     def put(self, operation: Operation) -> Operation: ...
 
@@ -64,7 +64,7 @@ class RotationDeps:
 
     Attributes:
         issuer: opens the issuer's adapter, where it is not a person.
-        address: tells from which address the host of a role's key reaches the exchange; None where that is not known.
+        address: returns the address from which the host of a role's key reaches the exchange, or None if unknown.
         timeout_s: how long a drain may take (s).
     """
 
@@ -83,7 +83,7 @@ class RotationDeps:
 
 
 class DrainTimeoutError(Exception):
-    """The drain took too long, and the rotation is to be aborted."""
+    """The drain took too long, and the rotation must be aborted."""
 
     def __init__(self, cycles_open: int) -> None:
         super().__init__()
@@ -132,12 +132,7 @@ class RotationContext:
 
     @asynccontextmanager
     async def issuer(self) -> AsyncIterator[Issuer]:
-        """Give the issuer that this rotation was begun with; who that is, is journaled at the first call.
-
-        Raises:
-            ConflictError: the keys are another sub-account's by now.
-            VaultLockedError, NotFoundError: the issuer's key cannot be had.
-        """
+        """Open the issuer (see :func:`open_issuer`); the first time, journal of which sub-account it is."""
         async with open_issuer(self.deps, self.operation) as issuer:
             if self.facts.issued_for is None:
                 self.note(replace(self.facts, issued_for=_email_fingerprint(self.deps, issuer)))
@@ -155,7 +150,7 @@ class RotationContext:
         return self.deps.clock.now_ms()
 
     def wait(self, seconds: float, over: Callable[[], bool]) -> bool:
-        """Wait until something is so, saying now and then that this process lives; False when time runs out."""
+        """Wait until ``over`` returns True, renewing the lease meanwhile; return False if that takes too long."""
         clock = self.deps.clock
         deadline, beat = clock.monotonic() + seconds, clock.monotonic() + BEAT_EVERY_S
         while not over():
@@ -180,9 +175,11 @@ class RotationContext:
 
 @asynccontextmanager
 async def open_issuer(deps: RotationDeps, operation: Operation) -> AsyncIterator[Issuer]:
-    """Give the issuer, if it is of the sub-account that a rotation was begun with.
+    """Open the issuer that a rotation was begun with; close it afterwards.
 
-    Raises as :meth:`RotationContext.issuer`.
+    Raises:
+        ConflictError: the issuer is now that of another sub-account.
+        VaultLockedError, NotFoundError: the issuer's key cannot be had.
     """
     issuer = deps.issuer()
     try:
@@ -203,7 +200,7 @@ def _email_fingerprint(deps: RotationDeps, issuer: Issuer) -> str:
 
 
 def start_again(deps: RotationDeps) -> None:
-    """Have the robot trade, unless it does."""
+    """Start the robot unless it trades already."""
     if deps.status_reader.status()["state"] in AT_WORK:
         return
     try:

@@ -1,8 +1,4 @@
-"""Rotate the keys of an account: a journaled sequence that goes on from wherever it was killed (robot.md, "Rotation").
-
-The steps are in :mod:`rotation_plan`, what each does in :mod:`rotation_steps`. Here: who may begin, who goes on, how it
-ends.
-"""
+"""The journal of an account's rotations, and the lock of the process that works on one."""
 
 from __future__ import annotations
 
@@ -27,18 +23,18 @@ from fortctl.services.rotation.plan import (
     to_row,
 )
 
-# Those who hold the same lock while they write a key, and work on no rotation.
+# Commands that hold the same lock while they write a key; none of them is a rotation.
 WRITERS = ("keys add", "keys change", "keys delete", "keys generate", "issuer set")
 
 
 class RotationJournal:
-    """One account's rotations in the store, and the lock of the one who works on them. Nothing here is unlocked.
+    """One account's rotations in the store, and their lock. No vault is needed.
 
     Args:
         account: the account.
         store: the operation store.
         me: this process.
-        alive: whether another owner still lives.
+        alive: returns whether another owner's process still lives.
         clock: the clock.
     """
 
@@ -73,7 +69,7 @@ class RotationJournal:
         return None
 
     def owner(self) -> OperationOwner | None:
-        """Return the living process that works on it, or None."""
+        """Return the living process that works on the rotation, or None."""
         found = self._store.owner(self.account)
         return found if found is not None and found.what not in WRITERS and self._alive(found) else None
 
@@ -97,7 +93,7 @@ class RotationJournal:
         self._store.renew(self.account, self._me, self._clock.now_ms())
 
     def put(self, operation: Operation) -> Operation:
-        """Make where it stands durable; return it. Raises ``ConflictError`` when it was closed meanwhile."""
+        """Make the rotation's progress durable; return it. Raises ``ConflictError`` if it was closed meanwhile."""
         self._store.put(to_row(operation), self._me)
         return operation
 
@@ -131,7 +127,7 @@ class RotationJournal:
         raise ConflictError(
             f"another rotation of account {self.account} is open: {found.id} ({found.mode}, {found.scope}), at"
             f" '{found.step}'",
-            hint="'fortctl keys rotate --resume' goes on with it, '--abort' ends it",
+            hint="'fortctl keys rotate --resume' continues it, '--abort' ends it",
             details={"operation": found.as_json()},
         )
 
@@ -141,21 +137,19 @@ def _from_row(row: OperationRow | None) -> Operation | None:
 
 
 def require_none_open(operation: Operation | None, role: Role | None = None) -> None:
-    """Raise ``ConflictError`` where a rotation is open: of a role, or of any role."""
+    """Raise ``ConflictError`` if the rotation is open and of this role (None: of any)."""
     if operation is None or (role is not None and role not in operation.scope.roles):
         return
     whose = f"the {role} key" if role is not None else f"account {operation.account}"
     raise ConflictError(
         f"a rotation of {whose} is open: {operation.id} ({operation.mode}, {operation.scope}), at '{operation.step}'",
-        hint="'fortctl keys rotate --resume' goes on with it, '--abort' ends it; 'panic-disconnect' cuts it off",
+        hint="'fortctl keys rotate --resume' continues it, '--abort' ends it; 'panic-disconnect' cuts it off",
         details={"operation": operation.as_json()},
     )
 
 
 def aborted_by_deletion(operation: Operation, role: Role, now: int) -> Operation:
-    """Return a rotation aborted because fortctl destroyed a role's keys; its actions name those left at the
-    exchange.
-    """
+    """Return a rotation, aborted because fortctl destroyed a role's keys; its actions name the keys left at Binance."""
     facts = operation.facts
     todo = actions.to_delete(operation, [role] if role in facts.old and role not in facts.dead else [])
     todo += [actions.delete_new(operation, role, key) for key in actions.unused_keys(operation).get(role, ())]
@@ -165,14 +159,14 @@ def aborted_by_deletion(operation: Operation, role: Role, now: int) -> Operation
 
 
 def no_operation(account: str) -> NotFoundError:
-    """Return the error where none is open."""
+    """Return the error of a command that needs an open rotation."""
     return NotFoundError(
         f"no rotation of account {account} is open", hint="'fortctl keys rotate --role site|robot|both' begins one"
     )
 
 
 def status_of(operation: Operation, owner: OperationOwner | None, now: int) -> dict[str, Any]:
-    """Return the contract's ``operation{…}`` with who works on it and what a person must do."""
+    """Return the contract's ``operation{…}`` with the process that works on it, and what a person must do."""
     data: dict[str, Any] = {"operation": operation.as_json(), "actions": []}
     data["operation"]["owner"] = (
         {"pid": owner.pid, "host": owner.host, "age_s": (now - owner.acquired_at) // 1000} if owner else None

@@ -1,4 +1,4 @@
-"""The steps of a rotation that are about keys: new ones into their places, old ones out of the world."""
+"""The steps of a rotation that are about keys: put the new ones in use, have the old ones deleted, prove them dead."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from fortctl.services.rotation.facts import IssueAttempts, KeyReference, Rotatio
 from fortctl.services.rotation.issue_key import KeyIssuer
 from fortctl.services.rotation.plan import Operation, RotationMode
 
-# How long the old key is left alive for its stream to be handed over; and the states in which that matters.
+# How long to wait for the new key's user stream before the old key is deleted (s).
 HANDED_OVER_WITHIN_S = 5.0
 # How fast a new key is known everywhere is not documented (binance.md, section 12); a robot may stand still meanwhile.
 KNOWN_TRIES, KNOWN_PAUSE_S = 10, 1.0
@@ -126,7 +126,7 @@ class NewKeys:
         if resumed and not self._deps.client.wait_until_idle(SETTLES_WITHIN_S):
             raise ConflictError(
                 "the robot has not answered yet what became of the new key",
-                hint="see 'fortctl robot status' and 'fortctl robot logs', then 'fortctl keys rotate --resume'",
+                hint="see 'fortctl robot status' and 'fortctl robot logs', then run 'fortctl keys rotate --resume'",
             )
         slot = RobotSlot(self._context)
         await self._put_in_use(slot)
@@ -263,7 +263,7 @@ def note_listed(context: RotationContext, roles: Collection[Role]) -> None:
 
 
 class OldKeys:
-    """Has the old keys deleted at the exchange, and proves them dead.
+    """The steps that have the old keys deleted at the exchange and prove them dead.
 
     Args:
         context: the rotation.
@@ -287,7 +287,7 @@ class OldKeys:
         return self._context.facts
 
     def _handed_over(self) -> bool:
-        """Whether the robot hears its orders with the new key: the log-on is no part of the trading gap then."""
+        """Return whether the robot receives its orders' events with the new key, so that the log-on adds no gap."""
         if Role.ROBOT not in self._context.roles or self._context.operation.mode is not RotationMode.OVERLAP:
             return True
         status = self._deps.status_reader.status()

@@ -1,4 +1,4 @@
-"""What is looked at before a rotation changes anything: the robot stands still for nothing that could be known then."""
+"""What is checked before a rotation changes anything, so that the robot does not stop for nothing."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from fortctl.services.rotation.plan import RotationMode
 
 
 async def ask_issuer(context: RotationContext) -> None:
-    """See that the issuer can be had and that its list names the keys in use; journal that it does.
+    """Check that the issuer answers and that its list names the keys in use; journal that it does.
 
     Raises:
         VaultLockedError, VaultDamagedError, KeyRejectedError, ExchangeUnreachableError: the issuer makes no key now.
@@ -40,11 +40,10 @@ async def ask_issuer(context: RotationContext) -> None:
 
 
 async def _note_addresses(context: RotationContext, issuer: Issuer) -> None:
-    """Journal the IP list that each new key is born with: the old one's, also where that key is dead already.
+    """Journal the IP list that each new key gets: the old key's, even if that key is dead already.
 
     Raises:
-        ConflictError: the old key had one, and nobody knows it any more: none that trades from anywhere is made
-        unasked.
+        ConflictError: the old key's list is not known any more: fortctl makes no unrestricted key unasked.
     """
     cards = {card.role: card for card in context.deps.keys.listed()}
     old_addresses = {}
@@ -64,7 +63,7 @@ async def _note_addresses(context: RotationContext, issuer: Issuer) -> None:
 
 
 async def verify_given(context: RotationContext, given: Mapping[Role, KeyPair]) -> None:
-    """Have the keys that were entered already verified by those who will use them; nothing is stored.
+    """Have the entered keys verified where they will be used; store nothing.
 
     Raises:
         KeyRejectedError, KeyPolicyError, …: as when they are put in place.
