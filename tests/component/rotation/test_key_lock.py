@@ -79,7 +79,7 @@ def test_the_brake_ends_a_rotation_that_somebody_is_at_work_on(
     ended = wiring_rotation.abort_for_deleted_key(writer, Role.SITE)
     assert ended is not None and (ended.state, ended.reason) == ("aborted", "key_destroyed")
     assert rotation.current() is None and rotation.owner() is None
-    with pytest.raises(ConflictError, match="taken out of this command's hands"):
+    with pytest.raises(ConflictError, match="another command or a panic took over the rotation"):
         rotation.put(operation.begun("check", 1))
 
 
