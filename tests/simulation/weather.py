@@ -1,4 +1,4 @@
-"""What can go wrong between a robot and the exchange, drawn from one seed. Each fault is Binance's own (binance.md)."""
+"""What can go wrong between a robot and the exchange, drawn from one seed. Each fault is Binance's own."""
 
 from __future__ import annotations
 

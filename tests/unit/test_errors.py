@@ -1,4 +1,4 @@
-"""The error tree is the contract's table of exit codes."""
+"""The error tree has the codes and exit codes that scripts rely on."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from fortctl.errors import (
     error_from_json,
 )
 
-# contract.md, "Exit codes", word by word.
+# What scripts rely on: neither a code nor its exit code may change.
 CONTRACT = {
     "INTERNAL": 1,
     "USAGE": 2,

@@ -1,4 +1,4 @@
-"""Find what unlocks a vault, in the order of contract.md, and what unlocks a new one."""
+"""Find what unlocks a vault, first match first, and what unlocks a new one."""
 
 from __future__ import annotations
 

@@ -117,7 +117,7 @@ def run(words: Sequence[str]) -> int:
         words: the arguments after the program's name.
 
     Returns:
-        The exit code of contract.md.
+        The exit code: that of the error (``errors.py``), or 0.
     """
     invocation = Invocation()
     as_json = "--json" in words or os.environ.get("FORTCTL_JSON") == "1"

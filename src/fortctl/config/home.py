@@ -59,7 +59,7 @@ class _VaultFolder:
 
 @dataclass(frozen=True)
 class Home(_VaultFolder):
-    """The files of one home (contract.md, "home")."""
+    """The files of one home (docs/architecture.md, "Where state lives")."""
 
     @property
     def config(self) -> Path:

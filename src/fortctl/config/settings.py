@@ -165,7 +165,7 @@ def _file() -> Kind[str]:
 
 
 def _arguments() -> Kind[tuple[str, ...]]:
-    """An argument list: never a shell string (security.md, "Plugins, hooks, formats")."""
+    """An argument list: never a shell string (docs/hooks.md)."""
 
     def read(raw: Any) -> tuple[str, ...]:
         if isinstance(raw, str):

@@ -105,7 +105,7 @@ class SubAccountIssuer:
 
     async def addresses(self, api_key: Secret) -> tuple[str, ...]:
         answer = await self._call("GET", f"/sapi/v1{KEYS}/ipRestriction", self._key_fields(api_key))
-        # A text or a boolean, depending on the call (binance.md, section 9).
+        # A text or a boolean, depending on the call (Binance, sub-account API, ``ipRestriction``).
         restricted = str(answer.get("ipRestrict")).lower()
         if restricted not in ("true", "false"):
             raise ExchangeError(

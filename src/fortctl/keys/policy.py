@@ -67,7 +67,7 @@ def check_policy(
 
 
 # Binance requires the master key's trading permission to create, delete or restrict a sub-account's keys
-# (binance.md, section 9).
+# (Binance, sub-account API).
 ISSUER_REQUIRED = ("reading", "spot_trading")
 
 

@@ -1,6 +1,6 @@
 """Why the exchange rejects a key, and how certain that is. Pure.
 
-Binance answers -2015 for several causes. Two calls without effect distinguish most of them (binance.md, section 3): the
+Binance answers -2015 for several causes. Two calls without effect distinguish most of them (errors.md): the
 account (``/api``), and the key's own restrictions (``/sapi``, which answers -2008 for a key that does not exist).
 """
 

@@ -201,7 +201,7 @@ PROOF_PAUSE_S = 2.0
 
 
 async def check_deleted(old: Exchange, new: Exchange | None, clock: Clock) -> DeletionStatus:
-    """Query whether the exchange still knows a key (robot.md, "Rotation").
+    """Query whether the exchange still knows a key (rotation.md, "What counts as deleted").
 
     A single -2008 proves nothing, because Binance has answered so about keys that worked. It must come twice, some
     seconds apart, and the account call must be refused too; anything less is ``refused``.

@@ -79,7 +79,7 @@ class PendingPair:
 
 @dataclass(frozen=True)
 class KeyCard:
-    """All of a key that is ever shown (the ``key{…}`` object of the contract).
+    """All of a key that is ever shown (the ``key{…}`` object of ``--json``).
 
     Attributes:
         tail: the last four characters of the API key.

@@ -113,7 +113,7 @@ def _explained(error: FortctlError, vault: SiteVault, used: StoredKey) -> Fortct
 
 
 def order_json(order: OrderState) -> dict[str, Any]:
-    """Return one entry of the contract's ``orders[]``."""
+    """Return one entry of ``orders[]`` as JSON."""
     return {
         "client_order_id": order.client_order_id,
         "order_id": order.order_id,

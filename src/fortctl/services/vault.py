@@ -99,7 +99,7 @@ class VaultService:
             return 0  # checking tells
 
     def check_generation(self, generation: int, reached: int) -> None:
-        """Hold the vault against the audit log (security.md, "Whole-vault tag").
+        """Hold the vault against the audit log (security.md, "How it holds").
 
         Args:
             generation: the vault's.

@@ -113,7 +113,7 @@ def test_killed_and_gone_on_with(
     assert len(there(issuing) - before) == len(scope.roles), "the new keys, and no other"
     assert len(there(issuing)) == 2
     if issuing.status()["state"] == "stopped":
-        # A robot that a command brought up waits for its person after a SIGKILL (contract.md, "local robot"); killed at
+        # A robot that a command brought up waits for its person after a SIGKILL (robot.md); killed at
         # the last write, it was not even needed any more.
         assert issuing.status()["reason"] in ("was_running", "drained", "stopped", "no process; mode: running")
         issuing.ok("robot", "start")

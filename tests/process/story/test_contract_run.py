@@ -1,4 +1,4 @@
-"""The run of contract.md, line by line, as somebody would type it."""
+"""A whole run of the command line, line by line, as somebody would type it."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Authentication and authorization: key, address, timestamp, signature, permission. Pure but for cryptography.
 
-Binance does not document the order of its checks (binance.md section 12). Ours (decision 0005): the key's format, the
+Binance does not document the order of its checks. Ours (decision 0005): the key's format, the
 key, the address, the timestamp, the signature, the permission; so no refusal discloses more than the one before it.
 Sources: rest-api.md "Signed endpoint security", web-socket-api.md, faqs/api_key_types.md.
 """

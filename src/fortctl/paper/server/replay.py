@@ -18,7 +18,7 @@ from fortctl.paper.engine.exchange import Engine
 from fortctl.paper.engine.market_data import Recording, Trade
 from fortctl.paper.server.subscriptions import SubscriptionHub
 
-# contract.md, "--speed max".
+# What ``--speed max`` plays at most (docs/paper-exchange.md).
 TRADES_PER_SECOND = 1_000
 WAIT_FOR_REQUEST_S = 0.1
 BATCH = 50

@@ -273,7 +273,7 @@ class PaperServer:
     # -- serving -----------------------------------------------------------------------------------------------------
 
     def default_deposits(self) -> dict[str, Decimal]:
-        """Return the deposits of the account ``default`` (contract.md): ≥ 1 BTC and 10,000 USDT, or their value."""
+        """Return the deposits of the account ``default``: ≥ 1 BTC and 10,000 USDT, or their value."""
         deposits: dict[str, Decimal] = {}
         worth = {"BTC": Decimal(1), "ETH": Decimal(30), "BNB": Decimal(100)}
         for name, symbol in self.engine.state.symbols.items():

@@ -342,7 +342,7 @@ class Book:
     # -- what people see -------------------------------------------------------------------------------------------
 
     def counts(self) -> dict[str, int]:
-        """Return the contract's ``cycles{open, closed, held}``: held ones have inventory and no sell on the market."""
+        """Return ``cycles{open, closed, held}`` as JSON: held ones have inventory and no sell on the market."""
         live = self.live_cycles()
         return {
             "open": sum(1 for cycle in live if cycle.held_quantity > 0),
@@ -351,7 +351,7 @@ class Book:
         }
 
     def cycle_rows(self) -> list[dict[str, Any]]:
-        """Return the contract's ``cycles[]``."""
+        """Return ``cycles[]`` as JSON."""
         rows = []
         for _number, cycle in sorted(self.cycles.items()):
             rows.append(

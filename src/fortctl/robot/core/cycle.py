@@ -182,7 +182,7 @@ class Cycle:
 
 
 def order_row(order: Order) -> dict[str, Any]:
-    """Return an order as a row of the contract."""
+    """Return an order as a row of the JSON output."""
     return {
         "client_order_id": order.client_order_id,
         "order_id": order.order_id,

@@ -29,7 +29,7 @@ class HoldCode(StrEnum):
     OTHER_ROBOT = "OTHER_ROBOT"  # another robot's orders are open
     JOURNAL_BEHIND = "JOURNAL_BEHIND"  # the journal is older than what the robot wrote last
     BOOKS = "BOOKS"  # the exchange reports what the book cannot follow
-    STRATEGY = "STRATEGY"  # the strategy broke or cannot be loaded
+    STRATEGY = "STRATEGY"  # the strategy failed or cannot be loaded
     PANIC = "PANIC"  # a panic stopped it
     # Pauses: nothing is placed until they end by themselves.
     DEADMAN = "DEADMAN"  # the mailbox was not reached for too long
@@ -37,7 +37,7 @@ class HoldCode(StrEnum):
     DISK = "DISK"  # the disk is nearly full
 
 
-# A break is over when a person starts the robot and no cycle had to live through it (robot.md, "held").
+# A break is over when a person starts the robot and no cycle had to live through it (robot.md, "Behaviour").
 _CLEARED_BY_START = frozenset({HoldCode.GAP, HoldCode.DRIFT})
 # What a person may accept. A break is another one each time; a wrong account or symbol stays wrong although a person
 # accepts it.

@@ -88,7 +88,7 @@ class LifecycleFacts:
     latched: bool = False
 
 
-# First match wins (robot.md, "Lifecycle").
+# First match wins (robot.md, "What people see").
 DERIVED: tuple[tuple[str, Callable[[LifecycleFacts], bool]], ...] = (
     ("latched", lambda facts: facts.latched),
     ("verifying", lambda facts: facts.candidate and facts.key is not Key.LOADED),

@@ -1,4 +1,4 @@
-"""What ``robot status`` shows of a book: the contract's ``robot{…}``. Pure."""
+"""What ``robot status`` shows of a book: the JSON object ``robot{…}``. Pure."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ TRADING = ("running", "draining", "reconciling")
 def robot_status(
     book: Book, state: str, price: Decimal | None = None, waits: Sequence[str] = (), *, silent_s: float = 0.0
 ) -> dict[str, Any]:
-    """Return the contract's ``robot{…}`` of a book in a given state.
+    """Return the ``robot{…}`` of ``robot status --json`` from a book in a given state.
 
     Args:
         price: the last price.

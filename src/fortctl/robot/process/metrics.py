@@ -112,7 +112,7 @@ class Reading:
     """What is read from a robot at one moment; times in seconds.
 
     Attributes:
-        status: the contract's ``robot{…}``.
+        status: the ``robot{…}`` of ``robot status --json``.
         key_age, last_event_age: None where there is none.
         weight: None before the exchange told one.
         process: resident bytes, processor seconds, Unix time of the start.

@@ -86,7 +86,7 @@ class Strategy(Protocol):
 
 
 def sell_price(take_profit: Decimal, unit: Decimal, rate: Decimal, tick: Decimal) -> Decimal:
-    """Return the price at which a unit bought for ``unit`` is sold (robot.md, "A cycle"), rounded up to the tick.
+    """Return the price at which a unit bought for ``unit`` is sold (robot.md, "Trading"), rounded up to the tick.
 
     Args:
         take_profit: per cent, net of both commissions.

@@ -335,7 +335,7 @@ class StrategySimulator:
             raise InvariantViolationError(f"{place}: {', '.join(wrong)} (market at {self.price})")
 
     def check(self) -> None:
-        """Check what must always hold (robot.md)."""
+        """Check what must always hold (robot.md, "Eight invariants")."""
         book = self.book
         if {asset: amount for asset, amount in book.moved.items() if amount} != {
             asset: amount for asset, amount in self.moved.items() if amount

@@ -1,4 +1,4 @@
-"""Decide whether a refusal means that the key is lost, and follow the market since then (robot.md, "key_lost")."""
+"""Decide whether a refusal means that the key is lost, and follow the market since then (robot.md, "Behaviour")."""
 
 from __future__ import annotations
 

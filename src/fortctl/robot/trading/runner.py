@@ -266,15 +266,15 @@ class Runner:
     # -- what commands ask: status -----------------------------------------------------------------------------------
 
     def open_orders(self) -> list[dict[str, Any]]:
-        """Return our orders that are not final, as rows of the contract."""
+        """Return our orders that are not final, as rows of the JSON output."""
         return [order_row(order) for order in self.book.unsettled() if not order.final]
 
     def cycles(self) -> list[dict[str, Any]]:
-        """Return the cycles, as rows of the contract."""
+        """Return the cycles, as rows of the JSON output."""
         return self.book.cycle_rows()
 
     def status(self) -> dict[str, Any]:
-        """Return the contract's ``robot{…}`` as far as the robot knows it."""
+        """Return the ``robot{…}`` of ``robot status --json`` as far as the robot knows it."""
         robot, state = self.robot, self.robot.name
         silent_s = robot.silent_for() if robot.exchange is not None else 0.0
         blocked = self.strategy.blocked_reasons

@@ -55,7 +55,7 @@ class MasterKey:
     allow: tuple[str, ...] = ()
 
     def as_json(self) -> dict[str, Any]:
-        """Return the contract's ``issuer{kind, email, key{…}}``."""
+        """Return ``issuer{kind, email, key{…}}`` as JSON."""
         rights = self.restrictions
         key = {
             "name": self.pair.name,

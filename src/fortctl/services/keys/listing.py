@@ -1,4 +1,4 @@
-"""List the keys of an account, from the site's vault and the robot's published card, as the contract shows them."""
+"""List the keys of an account, from the site's vault and the robot's published card, as ``keys list`` shows them."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def list_keys(site_vault: SiteVault, robot_key: KeyCard | None) -> tuple[KeyCard
 
 
 def card_json(card: KeyCard, now_ms: int) -> dict[str, Any]:
-    """Return the contract's ``key{…}``."""
+    """Return ``key{…}`` as JSON."""
     fields = key_card_to_json(card)
     times = {name: rfc3339(fields[name]) for name in ("created_at", "verified_at", "expires_at", "rejected_since")}
     return {**fields, **times, "age_days": age_days(card.created_at, now_ms)}

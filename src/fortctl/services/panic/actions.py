@@ -11,7 +11,7 @@ from fortctl.services.panic.known_key import ROLES, KnownKey
 
 
 class ActionKind(StrEnum):
-    """What is left to do: the ``what`` of ``actions[]`` (contract.md)."""
+    """What is left to do: the ``what`` of ``actions[]`` in the JSON output."""
 
     ROBOT_UNREACHED = "robot_unreached"
     DELETE_KEY = "delete_key_at_exchange"
@@ -43,7 +43,7 @@ class Action:
     queued_at: str | None = None
 
     def as_json(self) -> dict[str, Any]:
-        """Return the contract's entry of ``actions[]``."""
+        """Return an entry of ``actions[]`` as JSON."""
         optional = {
             "step": self.step,
             "queued": self.queued,

@@ -1,4 +1,7 @@
-"""Ask until old keys are *proved* deleted (robot.md, "Dead"): by -2008 of apiRestrictions, or by the issuer's list."""
+"""Ask until old keys are *proved* deleted, by -2008 of apiRestrictions or by the issuer's list.
+
+Source: docs/rotation.md, "What counts as deleted".
+"""
 
 from __future__ import annotations
 

@@ -44,7 +44,7 @@ class PanicStep:
     detail: str = ""
 
     def as_json(self) -> dict[str, Any]:
-        """Return the contract's entry of ``steps[]``."""
+        """Return an entry of ``steps[]`` as JSON."""
         return {
             "name": self.name,
             "state": self.state,
@@ -63,7 +63,7 @@ class PanicReport:
     actions: tuple[Action, ...]
 
     def as_json(self) -> dict[str, Any]:
-        """Return the contract's ``steps[], elapsed_ms, actions[]`` with the account's name."""
+        """Return ``steps[], elapsed_ms, actions[]`` as JSON, with the account's name."""
         return {
             "account": self.account,
             "steps": [step.as_json() for step in self.steps],
@@ -73,7 +73,7 @@ class PanicReport:
 
 
 def reports_as_json(reports: Sequence[PanicReport]) -> dict[str, Any]:
-    """Return the contract's ``steps[], elapsed_ms, actions[]``; with several accounts, ``accounts[]`` as well."""
+    """Return ``steps[], elapsed_ms, actions[]`` as JSON; with several accounts, ``accounts[]`` as well."""
     several = len(reports) > 1
     steps = [
         {**step.as_json(), **({"account": report.account} if several else {})}
@@ -93,7 +93,8 @@ def reports_as_json(reports: Sequence[PanicReport]) -> dict[str, Any]:
 def failure_of(reports: Sequence[PanicReport], text: str) -> FortctlError | None:
     """Return the error that the command ends with, the gravest first, or None when nothing is left to do.
 
-    A robot that may still trade (9) outranks what a person must do at Binance (12; contract.md, "Exit codes").
+    A robot that may still trade (9) outranks what a person must do at Binance (12).
+    Source: docs/emergency.md, "Read what it says".
     """
     actions = [action for report in reports for action in report.actions]
     if not actions:

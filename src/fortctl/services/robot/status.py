@@ -40,7 +40,7 @@ class RobotStatusReader:
         self._report = report
 
     def status(self) -> Status:
-        """Return the contract's ``robot{…}``; ``pid`` is None when no robot runs."""
+        """Return the ``robot{…}`` of ``robot status --json``; ``pid`` is None when no robot runs."""
         owner = self._process.owner()
         if owner is not None:
             try:

@@ -1,4 +1,4 @@
-"""Delete the old keys through the issuer, and prove them dead (robot.md, "Rotation")."""
+"""Delete the old keys through the issuer, and prove them dead (docs/rotation.md, "What counts as deleted")."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from fortctl.services.robot.client import RobotClient
 from fortctl.services.rotation.plan import Operation
 from fortctl.services.site_vault import SiteVault
 
-# How fast a deletion bites is not documented (binance.md, section 12).
+# Binance does not document how fast a deletion takes effect.
 TRIES, PAUSE_S = 10, 0.5
 # Where no retiring copy is left nothing was proved: somebody else may have destroyed it.
 PROVED = ("dead", "dead_by_refusal")

@@ -93,7 +93,7 @@ class RotationFacts:
         dropped: roles whose retiring copy is destroyed.
         trading_gap_s: how long the robot did not trade (s).
         left: after an abort, what it left, in words.
-        actions: after an abort, what a person must still do (the contract's ``actions[]``).
+        actions: after an abort, what a person must still do (``actions[]`` of the JSON output).
     """
 
     issuer: str | None = None

@@ -166,7 +166,7 @@ def no_operation(account: str) -> NotFoundError:
 
 
 def status_of(operation: Operation, owner: OperationOwner | None, now: int) -> dict[str, Any]:
-    """Return the contract's ``operation{…}`` with the process that works on it, and what a person must do."""
+    """Return ``operation{…}`` as JSON, with the process that works on it, and what a person must do."""
     data: dict[str, Any] = {"operation": operation.as_json(), "actions": []}
     data["operation"]["owner"] = (
         {"pid": owner.pid, "host": owner.host, "age_s": (now - owner.acquired_at) // 1000} if owner else None

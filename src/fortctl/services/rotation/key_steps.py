@@ -25,7 +25,7 @@ from fortctl.services.rotation.plan import Operation, RotationMode
 
 # How long to wait for the new key's user stream before the old key is deleted (s).
 HANDED_OVER_WITHIN_S = 5.0
-# How fast a new key is known everywhere is not documented (binance.md, section 12); a robot may stand still meanwhile.
+# Binance does not document how soon it knows a new key everywhere; a robot may stand still meanwhile.
 KNOWN_TRIES, KNOWN_PAUSE_S = 10, 1.0
 # Why a key is refused that is in use elsewhere: nobody is told to delete it.
 NOT_OURS_TO_DELETE = ("other_account", "shared_between_roles")

@@ -219,7 +219,7 @@ class Operation:
         return any(self.is_done(name) for name in ("store", "deliver"))
 
     def as_json(self) -> dict[str, Any]:
-        """Return the contract's ``operation{…}``, and more."""
+        """Return ``operation{…}`` as JSON, and more."""
         kind = KINDS.get(self.step)
         waits_for = kind.waits_for or None if kind else None
         if self.step in ("store", "deliver") and self.facts.wanted:

@@ -1,7 +1,7 @@
-"""Rotate the keys of an account: a journaled sequence that goes on from wherever it was killed (robot.md, "Rotation").
+"""Rotate the keys of an account: a journaled sequence that resumes wherever it was killed (docs/rotation.md).
 
-The steps are in :mod:`rotation_plan`, what each does in :mod:`rotation_steps`. Here: who may begin, who goes on, how it
-ends.
+The steps are in :mod:`.plan`, what each does in :mod:`.steps` and :mod:`.key_steps`, and the store in :mod:`.journal`.
+Here: the calls that begin, resume and abort a rotation, and how each ends.
 """
 
 from __future__ import annotations
