@@ -13,6 +13,9 @@ from typing import Any, ClassVar, Self
 
 from fortctl.robot.core.hold_reasons import HoldReason, read_sentence
 
+# A field's type is its annotation's text.
+_DECIMAL_TYPES = ("Decimal", "Decimal | None")
+
 
 @dataclass(frozen=True)
 class Event:
@@ -32,7 +35,8 @@ class Event:
         for part in fields(cls):
             if part.name in body:
                 value = body[part.name]
-                values[part.name] = Decimal(value) if part.type == "Decimal" else value
+                is_decimal = part.type in _DECIMAL_TYPES and value is not None
+                values[part.name] = Decimal(value) if is_decimal else value
         return cls(**values)
 
 
