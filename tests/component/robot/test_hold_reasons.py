@@ -12,7 +12,7 @@ import pytest
 
 from fortctl.ports import ExchangeError, Outcome
 from fortctl.robot.core.events import Held, event_from_json
-from fortctl.robot.core.hold_reasons import Acknowledged, HoldCode, left_by_start, read_sentence
+from fortctl.robot.core.hold_reasons import Acknowledged, HoldCode, HoldReason, left_by_start, read_sentence
 from simulation.loop import simulated
 from support.robot_scenes import DEEP, again, codes, ours, person, trading
 from support.robot_world import Robot, World
@@ -157,10 +157,12 @@ def test_what_a_person_has_seen_is_told_by_its_code_and_by_what_stays_true_of_it
     assert seen.with_reasons([read_sentence("UNKNOWN_ORDER: fc-9; 1")]).covers(read_sentence(later)) is passes
 
 
-def test_a_start_clears_a_break_alone() -> None:
-    kept = ["UNKNOWN_ORDER: a", "BALANCE: 5 XRP are missing; 2", "PANIC: x", "ROLLED_BACK: y", "BOOKS: z"]
-    held = left_by_start(map(read_sentence, ["GAP: long", *kept, "DRIFT: far"]))
-    assert [str(reason) for reason in held] == kept
+@pytest.mark.parametrize("code", list(HoldCode))
+def test_a_start_clears_only_gap_and_drift(code: HoldCode) -> None:
+    kept = ["UNKNOWN_ORDER: a", "BALANCE: 5 XRP are missing; 2", "PANIC: x"]
+    held = left_by_start([*map(read_sentence, kept), HoldReason(code, "why")])
+    cleared = code in {HoldCode.GAP, HoldCode.DRIFT}
+    assert [str(reason) for reason in held] == (kept if cleared else [*kept, f"{code}: why"])
 
 
 def test_sentences_of_an_older_journal_are_read_and_typed_reasons_are_written_beside_them() -> None:

@@ -1,4 +1,4 @@
-"""The words with which a robot tells why it does not trade: reasons to hold, to wait, and its states."""
+"""What each reason to hold, reason to wait and state of a robot means, and what to do about it."""
 
 from __future__ import annotations
 
@@ -16,13 +16,19 @@ STATE_MESSAGES: dict[str, tuple[str, str]] = {
     ),
     "BALANCE": ("the account has less of the base asset than the robot's cycles bought", f"put it back; {_LOOK}"),
     "ROLLED_BACK": ("the exchange has lost what it had told the robot", _LOOK),
-    "ACCOUNT": ("the key belongs to another account than the robot's first key", "give the robot a key of its account"),
+    "ACCOUNT": (
+        "the key belongs to another account than the robot's first key",
+        f"give the robot a key of its account; {_LOOK}",
+    ),
     "SYMBOL": (
         "the exchange does not trade the symbol any more",
-        "sell by hand what is left, configure another",
+        f"sell by hand what is left, configure another ('fortctl robot configure'); {_LOOK}",
     ),
     "BOOKS": ("the journal holds an event that the books could not follow", f"send a support bundle; {_LOOK}"),
-    "STRATEGY": ("the strategy cannot be had, or broke", "see 'fortctl plugins list' and 'fortctl robot logs'"),
+    "STRATEGY": (
+        "the strategy cannot be loaded, or failed",
+        "see 'fortctl plugins list' and 'fortctl robot logs', then 'fortctl robot resume'",
+    ),
     "PANIC": ("the robot was latched by a panic, and the latch was cleared", _LOOK),
     "OTHER_ROBOT": (
         "another robot's orders are open on this account: two robots must not trade on one account",
