@@ -208,7 +208,7 @@ def rejection_error(verdict: KeyVerdict, role: Role) -> KeyRejectedError:
 
 
 def describe_rejection(reason: str) -> str:
-    """Return the text of a reason code."""
+    """Return the text of a reason code (:data:`REASONS`)."""
     return _DESCRIPTIONS.get(reason, reason.replace("_", " "))
 
 
@@ -226,6 +226,14 @@ _DESCRIPTIONS = {
     "swapped": "the API key and the secret were swapped",
     "other_exchange": "the key belongs to another exchange",
     "refused": "the key does not exist, or its IP list lacks this address, or it lacks a permission",
+    "other_account": "the key belongs to another Binance account",
+    "policy": "the key's permissions do not match its role",
+    "expired": f"the key's {LAPSED}",
+    "rights_unknown": "the exchange accepts the key and does not say what it may do",
+    "shared_between_roles": "the key is in use for the other role: each role needs a key of its own",
+    "same_key": "the key that was entered is the one that is in use",
+    "trading_right_removed": "the robot's key may not trade spot any more",
+    "trading_disabled": "the account may not trade",
 }
 _REMEDIES = {
     "unknown_key": "create a new key on Binance's API management page; a testnet key works on the testnet only",
@@ -236,4 +244,14 @@ _REMEDIES = {
     "wrong_secret": "the API key is right, but its secret is not; enter both again, or create a new key",
     "malformed_key": "the API key is not complete; copy it again from Binance's API management page",
     "refused": "check on Binance's API management page that the key exists, lists this address and has the permission",
+    "other_account": "enter a key of the same account, or add an account ('fortctl accounts add')",
+    "policy": "tick what 'fortctl keys verify' calls missing and untick what it calls excess, on Binance's page",
+    "expired": LAPSED_REMEDY,
+    "rights_unknown": "try again later; 'keys add --allow unknown_rights' accepts the key although it may withdraw",
+    "shared_between_roles": "create another key on Binance's API management page and enter that one",
+    "same_key": "create a new key on Binance's API management page and enter that one",
+    "trading_right_removed": "tick 'Enable Spot & Margin Trading' on Binance's API management page, or change the key",
+    "trading_disabled": "see on Binance's page why the account may not trade",
 }
+# Every reason why a key is refused; each has a description and a remedy.
+REASONS = frozenset(_DESCRIPTIONS)

@@ -1,4 +1,4 @@
-"""What a code means and what to do: Binance's codes and fortctl's own."""
+"""What a code means and what to do: Binance's codes, fortctl's own, and the reasons why a key is refused."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any
 
 from fortctl.errors import FortctlError, InternalError, NotFoundError, error_classes
 from fortctl.exchange.error_codes import CODES
+from fortctl.keys.policy import REASONS, describe_rejection, remedy_for
 from fortctl.services.robot.messages import STATE_MESSAGES
 
 
@@ -26,6 +27,14 @@ def explain(code: str) -> dict[str, Any]:
     if text in STATE_MESSAGES:
         meaning, remedy = STATE_MESSAGES[text]
         return {"code": text, "meaning": meaning, "remedy": remedy, "source": "fortctl"}
+    reason = text.lower()
+    if reason in REASONS:
+        return {
+            "code": reason,
+            "meaning": describe_rejection(reason),
+            "remedy": remedy_for(reason),
+            "source": "fortctl",
+        }
     number = text if text.startswith("-") else f"-{text}"
     if number[1:].isdigit() and int(number) in CODES:
         found = CODES[int(number)]
