@@ -47,8 +47,9 @@ class ExchangeHost:
         given, loop = list(words), "--loop" in words
         if loop:
             given.remove("--loop")
-        named = dict(zip(given[::2], given[1::2], strict=True))
-        recording = market(named.pop("--market", "synthetic:1"))
+        pairs = list(zip(given[::2], given[1::2], strict=True))
+        recordings = [market(value) for name, value in pairs if name == "--market"] or [market("synthetic:1")]
+        named = {name: value for name, value in pairs if name != "--market"}
         pace = named.pop("--speed", "1")
         speed = None if pace == "max" else float(pace)
         limits = named.pop("--limits", "off" if speed is None else "real" if speed == 1 else "scaled")
@@ -57,7 +58,7 @@ class ExchangeHost:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         home.chmod(0o700)
         options = ServerOptions(
-            {recording.symbol.name: replace(recording, symbol=deepcopy(recording.symbol))},
+            {one.symbol.name: replace(one, symbol=deepcopy(one.symbol)) for one in recordings},
             folder,
             "127.0.0.1",
             0,
