@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
 
 from fortctl.model.keys import PERMISSIONS
 
@@ -35,6 +37,18 @@ class KeyRestrictions:
     def permissions(self) -> tuple[str, ...]:
         """Return the permissions that are switched on, in the order of :data:`PERMISSIONS`, then the unknown ones."""
         return (*(name for name in PERMISSIONS if getattr(self, name)), *self.unknown)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what vault records and receipts hold."""
+        fields = asdict(self)
+        # An older fortctl, which shares the vault or reads the receipt, refuses a field that it does not know.
+        unknown = fields.pop("unknown")
+        return fields | ({"unknown": list(unknown)} if unknown else {})
+
+    @classmethod
+    def from_json(cls, fields: Mapping[str, Any]) -> KeyRestrictions:
+        """Read what :meth:`to_json` wrote. Raises TypeError for another field."""
+        return cls(**{**fields, "unknown": tuple(fields.get("unknown", ()))})
 
 
 @dataclass(frozen=True)

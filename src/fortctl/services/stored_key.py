@@ -56,9 +56,6 @@ class StoredKey:
 
 def encode_key(key: StoredKey) -> Secret:
     """Serialise a key for its vault record."""
-    restrictions = None
-    if key.restrictions is not None:
-        restrictions = {name: getattr(key.restrictions, name) for name in key.restrictions.__dataclass_fields__}
     body = {
         "name": key.pair.name,
         "type": key.pair.type.value,
@@ -68,7 +65,7 @@ def encode_key(key: StoredKey) -> Secret:
         "verified_at": key.verified_at,
         "rejected_since": key.rejected_since,
         "uid": key.uid,
-        "restrictions": restrictions,
+        "restrictions": key.restrictions.to_json() if key.restrictions is not None else None,
         "allow": list(key.allow),
     }
     return Secret(json.dumps(body, sort_keys=True))
@@ -78,7 +75,7 @@ def decode_key(record: Secret) -> StoredKey:
     """Read back what :func:`encode_key` wrote."""
     body = json.loads(record.reveal_bytes())
     pair = KeyPair(body["name"], KeyType(body["type"]), Secret(body["api_key"]), Secret(body["secret"]))
-    restrictions = KeyRestrictions(**body["restrictions"]) if body["restrictions"] else None
+    restrictions = KeyRestrictions.from_json(body["restrictions"]) if body["restrictions"] else None
     return StoredKey(
         pair=pair,
         added_at=body["added_at"],

@@ -203,7 +203,7 @@ class CommandHandlers:
             "unchanged": same,
             "key": key_card_to_json(card),
             "uid": verdict.uid,
-            "restrictions": dict(verdict.restrictions.__dict__) if verdict.restrictions else None,
+            "restrictions": verdict.restrictions.to_json() if verdict.restrictions else None,
             "warnings": _warnings(verdict),
         }
         retire = installed if delivery.retire else None

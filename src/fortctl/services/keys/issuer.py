@@ -319,7 +319,7 @@ def read_master(vault: VaultPort, account: str, exchange: str | None) -> MasterK
     except NotFoundError:
         return None
     pair = KeyPair(body["name"], KeyType(body["type"]), Secret(body["api_key"]), Secret(body["secret"]))
-    rights = KeyRestrictions(**body["restrictions"]) if body["restrictions"] else None
+    rights = KeyRestrictions.from_json(body["restrictions"]) if body["restrictions"] else None
     return MasterKey(pair, body["email"], body["fingerprint"], body["verified_at"], rights, tuple(body["allow"]))
 
 
@@ -333,7 +333,7 @@ def _record(master: MasterKey, account: str, exchange: str) -> NewRecord:
         "email": master.email,
         "fingerprint": master.shown,
         "verified_at": master.verified_at,
-        "restrictions": {name: getattr(rights, name) for name in rights.__dataclass_fields__} if rights else None,
+        "restrictions": rights.to_json() if rights else None,
         "allow": list(master.allow),
     }
     return NewRecord(

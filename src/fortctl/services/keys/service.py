@@ -271,7 +271,7 @@ class KeyService:
         if not pair.secret:
             return (NO_COPY_WARNING,)
         now = self._clock.now_ms()
-        restrictions = KeyRestrictions(**data["restrictions"]) if data.get("restrictions") else None
+        restrictions = KeyRestrictions.from_json(data["restrictions"]) if data.get("restrictions") else None
         self._vault.store_robot_copy(StoredKey(pair, now, now, None, int(data["uid"]), restrictions, tuple(allow)))
         self._rollback_if_latched(self._vault.destroy_robot_copy)
         return (COPY_WARNING,)
