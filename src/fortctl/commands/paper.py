@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -355,7 +356,8 @@ fault = paper.subgroup("fault", "Inject faults into requests, events and the ser
 
 @fault.command(
     "set",
-    help="Set a fault (kinds: docs/paper-exchange.md). --match takes POST PATH, WS order.place, EVENT executionReport.",
+    help="Set a fault (kinds: docs/paper-exchange.md). --match takes POST PATH, WS order.place, EVENT executionReport. "
+    "--merge, --drop, --body and --status belong to the kind 'answer'.",
 )
 @click.argument("kind")
 @click.option(
@@ -364,6 +366,10 @@ fault = paper.subgroup("fault", "Inject faults into requests, events and the ser
 @click.option("--after", type=click.IntRange(0), default=0, help="Number of matches to let through first.")
 @click.option("--count", type=click.IntRange(1), help="Number of requests to affect (default: all).")
 @click.option("--for", "seconds", type=Seconds(0), help="Seconds until the fault ends (default: until cleared).")
+@click.option("--merge", metavar="JSON", help="Fields that an answer, or each row of a list, gets.")
+@click.option("--drop", metavar="FIELD,…", help="Fields that an answer, or each row of a list, loses.")
+@click.option("--body", metavar="TEXT", help="Text that replaces the answer.")
+@click.option("--status", type=click.IntRange(200, 599), help="HTTP status of the answer.")
 def set_fault(
     context: CommandContext,
     kind: str,
@@ -371,10 +377,30 @@ def set_fault(
     after: int,
     count: int | None,
     seconds: float | None,
+    merge: str | None,
+    drop: str | None,
+    body: str | None,
+    status: int | None,
 ) -> Result:
     method, path = match or ("*", "*")
-    body = {"kind": kind, "method": method, "path": path, "after": after, "count": count, "for": seconds}
-    return Result(_ask(context, "fault/set", **body), True)
+    request = {"kind": kind, "method": method, "path": path, "after": after, "count": count, "for": seconds}
+    if merge is not None:
+        request["merge"] = _fields(merge)
+    if drop is not None:
+        request["drop"] = [name for name in drop.split(",") if name]
+    request |= {name: value for name, value in (("body", body), ("status", status)) if value is not None}
+    return Result(_ask(context, "fault/set", **request), True)
+
+
+def _fields(text: str) -> dict[str, Any]:
+    """Return the object of ``--merge``. Raises :class:`UsageError`."""
+    try:
+        fields = json.loads(text)
+    except (ValueError, RecursionError):
+        fields = None
+    if not isinstance(fields, dict):
+        raise UsageError("--merge needs a JSON object", hint="""for example '{"status": "PENDING_REVIEW"}'""")
+    return fields
 
 
 @fault.command("clear", help="Clear the fault of this id, or all faults.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,7 +25,14 @@ CODES = {
 HTTP = (403, 404, 418, 429, 500, 502, 503)
 SILENT, AT_ONCE, LATE_S = -1.0, 0.0, 30.0
 WORDS = {"at-once": AT_ONCE, "late": LATE_S, "silent": SILENT}
-# family → name → what it does. At most one fault of each family applies to a request, and one of EVENT to an event.
+# What ``endless`` sends at most: as the body of an answer, and as one frame of a WebSocket.
+ENDLESS_BYTES, ENDLESS_FRAME_BYTES = 64 * 1024 * 1024, 8 * 1024 * 1024
+DEEP_LEVELS = 100_000
+_ADDRESS = re.compile(r"https?://[!-~]{1,2000}", re.ASCII)
+# The server's encoder writes at most 254 levels; a row of an answer stands some levels deep.
+MERGE_LEVELS = 200
+# family → name → what it does. At most one fault of each family applies to a request, and one of EVENT and one of
+# ANSWER to an event.
 REQUEST = {
     **{f"http-{status}": f"answer HTTP {status}" for status in HTTP},
     **{f"code{code}": text for code, (text, _status) in CODES.items()},
@@ -36,6 +44,12 @@ REQUEST = {
     "wrong-type": "answer as text/html",
     "truncated": "answer half of the JSON",
     "maintenance": "answer every request with 503",
+}
+HTTP_REQUEST = {"redirect": "redirect to another address with 307 and execute nothing (redirect:http://127.0.0.1:9000)"}
+ANSWER = {
+    "answer": "change what is answered or sent: merge fields, drop fields, replace the body or the status",
+    "endless": f"answer with a body that does not end (it is cut after {ENDLESS_BYTES >> 20} MiB)",
+    "deep": f"answer with JSON of {DEEP_LEVELS:,} levels",
 }
 KEY = {
     "key-deleted": "refuse the key as if it were deleted",
@@ -59,8 +73,51 @@ SERVER = {
     "disk-full": "fail every write of the state file",
     "revoked-stream": "end the open user streams of a deleted key at-once, late (or after N s), or never (silent)",
 }
-FAMILIES = {"request": REQUEST, "key": KEY, "event": EVENT, "server": SERVER}
+FAMILIES = {
+    "request": REQUEST,
+    "http": HTTP_REQUEST,
+    "answer": ANSWER,
+    "key": KEY,
+    "event": EVENT,
+    "server": SERVER,
+}
 KINDS = {name: text for family in FAMILIES.values() for name, text in family.items()}
+
+
+@dataclass(frozen=True)
+class AnswerChange:
+    """What the fault ``answer`` does to an answer or an event.
+
+    Attributes:
+        merge: fields that an object, or each object of a list, gets.
+        drop: fields that it loses.
+        body: what replaces the whole document, whether it is JSON or not.
+        status: what replaces the HTTP status.
+    """
+
+    merge: dict[str, Any]
+    drop: tuple[str, ...] = ()
+    body: str | None = None
+    status: int | None = None
+
+    def __bool__(self) -> bool:
+        return bool(self.merge or self.drop) or self.body is not None or self.status is not None
+
+    def apply(self, document: Any) -> Any:
+        """Return the changed document; bytes where a body replaces it, which is sent as it is."""
+        if self.body is not None:
+            return self.body.encode()
+        if isinstance(document, list):
+            return [self._changed(row) for row in document]
+        return self._changed(document)
+
+    def _changed(self, row: Any) -> Any:
+        if not isinstance(row, dict):
+            return row
+        return {name: value for name, value in row.items() if name not in self.drop} | self.merge
+
+    def as_json(self) -> dict[str, Any]:
+        return {"merge": self.merge, "drop": list(self.drop), "body": self.body, "status": self.status}
 
 
 @dataclass
@@ -77,6 +134,8 @@ class Fault:
         since: when it was set (monotonic seconds).
         hits: how many matches it has applied to.
         last: the last of them.
+        location: where ``redirect`` sends a client.
+        change: what ``answer`` changes.
     """
 
     id: int
@@ -90,10 +149,17 @@ class Fault:
     since: float = 0.0
     hits: int = 0
     last: str = ""
+    location: str = ""
+    change: AnswerChange | None = None
 
     def as_json(self) -> dict[str, Any]:
         names = ("id", "kind", "value", "method", "path", "after", "left", "hits", "last")
-        return {name: getattr(self, name) for name in names}
+        document = {name: getattr(self, name) for name in names}
+        if self.location:
+            document["location"] = self.location
+        if self.change is not None:
+            document["change"] = self.change.as_json()
+        return document
 
 
 class Faults:
@@ -117,11 +183,18 @@ class Faults:
         count: int | None = None,
         until: float | None = None,
         since: float = 0.0,
+        change: AnswerChange | None = None,
     ) -> Fault:
-        """Set a fault. Raises ``BadInputError`` for an unknown kind."""
+        """Set a fault. Raises ``BadInputError`` for an unknown kind, and for a value or a change that does not fit."""
         name, _colon, value = kind.partition(":")
         if name not in KINDS:
             raise BadInputError("there is no such fault", hint=f"choose from {', '.join(KINDS)}")
+        _check_change(name, change)
+        location = ""
+        if name == "redirect":
+            if not _ADDRESS.fullmatch(value):
+                raise BadInputError("a redirect needs an address", hint="for example redirect:http://127.0.0.1:9000")
+            location, value = value, ""
         try:
             number = WORDS[value] if name == "revoked-stream" and value in WORDS else float(value or 1.0)
         except ValueError:
@@ -131,7 +204,11 @@ class Faults:
         if name == "revoked-stream":
             # It is a choice, not a sum: the last one counts.
             self.entries = [fault for fault in self.entries if fault.kind != name]
-        fault = Fault(self._next, name, number, method.upper(), path, after, count, until, since)
+        fault = Fault(
+            *(self._next, name, number, method.upper(), path, after, count, until, since),
+            location=location,
+            change=change if name == "answer" else None,
+        )
         self._next += 1
         self.entries.append(fault)
         return fault
@@ -184,6 +261,34 @@ class Faults:
             elif fault.kind == "clock-drift" and _is_active(fault, now):
                 offset += fault.value * (now - fault.since)
         return int(offset)
+
+
+def deep_body() -> bytes:
+    """Return the JSON that ``deep`` answers."""
+    return b"[" * DEEP_LEVELS + b"]" * DEEP_LEVELS
+
+
+def _check_change(name: str, change: AnswerChange | None) -> None:
+    if name != "answer":
+        if change:
+            raise BadInputError(
+                "only the fault answer changes an answer", hint="without --merge, --drop, --body, --status"
+            )
+        return
+    if not change:
+        raise BadInputError("the fault answer needs a change", hint="give --merge, --drop, --body or --status")
+    levels, values = 0, list[Any]([change.merge])
+    while values:
+        levels += 1
+        values = [child for value in values for child in _children(value)]
+    if levels > MERGE_LEVELS:
+        raise BadInputError(f"the fields to merge have more than {MERGE_LEVELS} levels")
+
+
+def _children(value: Any) -> list[Any]:
+    if isinstance(value, dict):
+        return list(value.values())
+    return value if isinstance(value, list) else []
 
 
 def _matches(fault: Fault, method: str, path: str, now: float) -> bool:

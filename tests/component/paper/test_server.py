@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import itertools
 import json
+import socket as sockets
 import time
+import urllib.request
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,7 @@ import aiohttp
 import pytest
 
 from fortctl.errors import BadInputError
+from fortctl.paper.faults import DEEP_LEVELS, ENDLESS_BYTES
 from fortctl.paper.testing import PaperExchange, in_process
 from support.paper_client import SignedClient
 
@@ -234,6 +237,99 @@ def test_a_fault_shows_in_the_keys_restrictions(exchange: PaperExchange) -> None
     assert client.ok("GET", "account")["canTrade"] is False
 
 
+def fetched(exchange: PaperExchange, path: str) -> bytes:
+    with urllib.request.urlopen(f"{exchange.url}{path}") as answer:
+        data: bytes = answer.read()
+        return data
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ({"merge": {"status": "PENDING_REVIEW"}}, {"status": "PENDING_REVIEW", "symbol": SYMBOL}),
+        ({"drop": ["status", "price"]}, {"status": None, "price": None, "symbol": SYMBOL}),
+        ({"merge": {"price": None}, "drop": ["status"]}, {"status": None, "price": None, "symbol": SYMBOL}),
+    ],
+)
+def test_an_answer_is_changed_by_a_rule(
+    exchange: PaperExchange, change: dict[str, Any], expected: dict[str, Any]
+) -> None:
+    exchange.pause()
+    client = trader(exchange)
+    exchange.fault("answer", method="POST", path="/api/v3/order", count=1, **change)
+    placed = client.ok("POST", "order", **limit(exchange))
+    assert {name: placed.get(name) for name in expected} == expected
+    exchange.fault("answer", method="GET", path="/api/v3/openOrders", after=1, count=1, **change)
+    rows = [client.ok("GET", "openOrders", symbol=SYMBOL) for _ in range(3)]
+    assert {name: rows[1][0].get(name) for name in expected} == expected, "each row of a list"
+    assert rows[0] == rows[2] and rows[0][0]["status"] == "NEW", "only the answer is changed"
+    assert [fault["hits"] for fault in exchange.faults()] == [1, 1]
+
+
+@pytest.mark.parametrize(("body", "read"), [("{}", {}), ("[]", []), ("null", None)])
+def test_a_body_and_a_status_are_replaced(exchange: PaperExchange, body: str, read: Any) -> None:
+    client = trader(exchange)
+    exchange.fault("answer", method="POST", path="/api/v3/order", body=body, status=202, count=1)
+    answer = client.ask("POST", "order", **MARKET)
+    assert (answer.status, answer.body) == (202, read)
+    assert len(client.ok("GET", "allOrders", symbol=SYMBOL)) == 1, "it was executed"
+    assert [row["fault"] for row in exchange.requests() if "fault" in row] == ["answer"]
+
+
+@pytest.mark.parametrize("body", ["", "<html>", '{"id":'])
+def test_a_body_that_is_no_json_replaces_an_answer(exchange: PaperExchange, body: str) -> None:
+    exchange.fault("answer", method="GET", path="/api/v3/time", body=body)
+    assert fetched(exchange, "/api/v3/time") == body.encode()
+
+
+@pytest.mark.parametrize(
+    ("address", "location"),
+    [
+        ("http://127.0.0.1:9", "http://127.0.0.1:9/api/v3/order?symbol=X"),
+        ("https://other.example/trap", "https://other.example/trap"),
+    ],
+)
+def test_a_redirect_executes_nothing(exchange: PaperExchange, address: str, location: str) -> None:
+    client = trader(exchange)
+    exchange.fault(f"redirect:{address}", method="POST", path="/api/v3/order", count=1)
+    answer = client.raw("POST", "/api/v3/order?symbol=X")
+    assert (answer.status, answer.headers["location"]) == (307, location)
+    assert client.ok("GET", "allOrders", symbol=SYMBOL) == []
+
+
+def test_an_endless_body_is_cut_at_its_bound_and_a_deep_one_is_deep(exchange: PaperExchange) -> None:
+    client = trader(exchange)
+    exchange.fault("endless", method="GET", path="/api/v3/time", count=1)
+    received = 0
+    with sockets.create_connection(("127.0.0.1", int(exchange.url.rpartition(":")[2])), 10) as connection:
+        connection.sendall(b"GET /api/v3/time HTTP/1.1\r\nHost: x\r\n\r\n")
+        with suppress(ConnectionError):
+            while data := connection.recv(1 << 20):
+                received += len(data)
+    assert ENDLESS_BYTES // 2 < received < ENDLESS_BYTES * 1.01
+    exchange.fault("deep", method="GET", path="/api/v3/time", count=1)
+    assert fetched(exchange, "/api/v3/time") == b"[" * DEEP_LEVELS + b"]" * DEEP_LEVELS
+    assert client.ok("GET", "time", signed=False)["serverTime"]
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        {"kind": "answer"},
+        {"kind": "slow:1", "body": "{}"},
+        {"kind": "redirect"},
+        {"kind": "redirect:ftp://127.0.0.1"},
+        {"kind": "redirect:http://a\r\nX: y"},
+        {"kind": "answer", "status": 99},
+        {"kind": "answer", "merge": json.loads('{"a":' * 250 + "1" + "}" * 250)},
+    ],
+)
+def test_a_change_that_does_not_fit_is_refused(exchange: PaperExchange, fault: dict[str, Any]) -> None:
+    with pytest.raises(BadInputError):
+        exchange.fault(**fault)
+    assert exchange.faults() == []
+
+
 def test_a_drifting_clock(exchange: PaperExchange) -> None:
     client = trader(exchange)
     exchange.fault("clock-drift:100000")
@@ -312,6 +408,19 @@ async def test_faults_of_events(exchange: PaperExchange, fault: str, expected: l
         await asyncio.to_thread(client.ok, "POST", "order", **MARKET)
         told = [event["x"] for event in await events(socket) if event["e"] == "executionReport"]
     assert told == expected
+
+
+async def test_events_are_changed_by_a_rule(exchange: PaperExchange) -> None:
+    client = trader(exchange)
+    async with connected(exchange.ws_api_url) as socket:
+        await follow(client, socket)
+        change = {"merge": {"X": "PENDING_REVIEW"}, "drop": ["Y"]}
+        await asyncio.to_thread(
+            exchange.fault, "answer", method="EVENT", path="executionReport", after=1, count=1, **change
+        )
+        await asyncio.to_thread(client.ok, "POST", "order", **MARKET)
+        told = [event for event in await events(socket) if event["e"] == "executionReport"]
+    assert [(event["X"], "Y" in event) for event in told] == [("NEW", True), ("PENDING_REVIEW", False)]
 
 
 async def test_a_stalled_socket_says_nothing_and_then_everything(exchange: PaperExchange) -> None:
@@ -412,6 +521,23 @@ async def test_faults_of_the_websocket_api(exchange: PaperExchange) -> None:
         await socket.send_json({"id": 1, "method": "order.place", "params": client.signed_params(**MARKET)})
         async with asyncio.timeout(5):
             assert (await socket.receive()).type in (aiohttp.WSMsgType.CLOSE, aiohttp.WSMsgType.CLOSED)
+    assert len(await asyncio.to_thread(client.ok, "GET", "allOrders", symbol=SYMBOL)) == 2
+
+
+async def test_answers_of_the_websocket_api_are_changed_by_a_rule(exchange: PaperExchange) -> None:
+    client = trader(exchange)
+    async with connected(exchange.ws_api_url) as socket:
+        match = {"method": "WS", "path": "order.place", "count": 1}
+        await asyncio.to_thread(exchange.fault, "answer", **match, merge={"status": "ODD"}, status=202)
+        answer = await said(socket, {"id": 1, "method": "order.place", "params": client.signed_params(**MARKET)})
+        assert (answer["id"], answer["status"], answer["result"]["status"]) == (1, 202, "ODD")
+        await asyncio.to_thread(exchange.fault, "answer", **match, body="null")
+        answer = await said(socket, {"id": 2, "method": "order.place", "params": client.signed_params(**MARKET)})
+        assert (answer["id"], answer["status"], answer["result"]) == (2, 200, None)
+        await asyncio.to_thread(exchange.fault, "deep", method="WS", path="time", count=1)
+        await socket.send_json({"id": 3, "method": "time"})
+        async with asyncio.timeout(5):
+            assert (await socket.receive()).data.startswith("[[[[")
     assert len(await asyncio.to_thread(client.ok, "GET", "allOrders", symbol=SYMBOL)) == 2
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from fortctl.exchange.error_codes import classify
 from fortctl.model import OrderUpdate, StreamDown
-from fortctl.paper.faults import CODES, EVENT, KEY, KINDS, REQUEST, SERVER
+from fortctl.paper.faults import ANSWER, CODES, EVENT, HTTP_REQUEST, KEY, KINDS, REQUEST, SERVER
 from fortctl.ports import ExchangeError, Outcome
 from fortctl.robot.storage.offline_status import offline_status
 from simulation.loop import simulated
@@ -64,7 +64,7 @@ def fault_of(kind: str) -> tuple[str, ExchangeError | None]:
         return "before", ExchangeError(classify(503, -1016, ""), kind, code=-1016, http_status=503)
     if kind == "slow":
         return "before", None
-    when = "before" if kind == "cut-before" else "after"
+    when = "before" if kind in ("cut-before", "redirect") else "after"
     return when, ExchangeError(Outcome.UNKNOWN, f"the connection broke ({kind})")
 
 
@@ -79,7 +79,7 @@ async def trading(tmp_path: Path, world: World) -> Robot:
 
 def test_the_tables_name_every_fault_of_the_paper_exchange() -> None:
     assert set(DEADLY) == set(KEY)
-    assert set(KINDS) == set(REQUEST) | set(KEY) | set(EVENT) | set(SERVER)
+    assert set(KINDS) == set(REQUEST) | set(HTTP_REQUEST) | set(ANSWER) | set(KEY) | set(EVENT) | set(SERVER)
     assert set(REQUEST) >= CRIES_WOLF and set(SERVER) >= NOT_THE_ROBOTS
 
 
@@ -213,7 +213,7 @@ async def test_a_look_that_tells_nothing_is_taken_again(tmp_path: Path, kind: st
 
 
 @pytest.mark.parametrize("where", ["once", "everything for a while"])
-@pytest.mark.parametrize("kind", sorted(REQUEST))
+@pytest.mark.parametrize("kind", sorted({**REQUEST, **HTTP_REQUEST, **ANSWER}))
 @simulated
 async def test_what_passes_is_no_lost_key(tmp_path: Path, kind: str, where: str) -> None:
     world = World()

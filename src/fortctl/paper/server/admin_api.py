@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, IPvAnyAddress, ValidationErro
 from fortctl.errors import BadInputError, FortctlError
 from fortctl.paper.engine.accounts import ApiKey, check_permissions, read_public_key
 from fortctl.paper.engine.errors import BinanceError
-from fortctl.paper.faults import KINDS
+from fortctl.paper.faults import KINDS, AnswerChange
 from fortctl.paper.server.admin_page import refuse_strangers
 from fortctl.paper.server.router import Router
 from fortctl.paper.server.server import DEFAULT_ACCOUNT, PaperServer, new_api_key
@@ -96,6 +96,10 @@ class NewFault(_Strict):
     after: int = Field(default=0, ge=0, le=MANY)
     count: int | None = Field(default=None, ge=1, le=MANY)
     lasts: float | None = Field(default=None, ge=0, le=LONG_S, allow_inf_nan=False, alias="for")
+    merge: dict[str, Any] = {}
+    drop: list[str] = []
+    body: str | None = None
+    status: int | None = Field(default=None, ge=200, le=599)
 
 
 class WhichFault(_Strict):
@@ -281,6 +285,7 @@ class Admin:
 
     async def _set_fault(self, request: NewFault) -> Body:
         server = self._server
+        change = AnswerChange(request.merge, tuple(request.drop), request.body, request.status)
         fault = server.faults.set(
             request.kind,
             method=request.method,
@@ -289,6 +294,7 @@ class Admin:
             count=request.count,
             until=server.clock.monotonic() + request.lasts if request.lasts is not None else None,
             since=server.clock.monotonic(),
+            change=change,
         )
         if fault.kind == "ws-cut":
             fault.hits = server.hub.cut_all()

@@ -11,8 +11,8 @@ import random
 import re
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
-from urllib.parse import parse_qsl
+from typing import Any, NoReturn
+from urllib.parse import parse_qsl, urlsplit
 
 import orjson
 from aiohttp import web
@@ -24,7 +24,7 @@ from fortctl.paper.api.registry import CALLS
 from fortctl.paper.api.time_units import answer_in_micros, unit_of
 from fortctl.paper.engine import errors
 from fortctl.paper.engine.rate_limits import RateLimitedError, ban_text
-from fortctl.paper.faults import CODES, Fault
+from fortctl.paper.faults import CODES, ENDLESS_BYTES, Fault, deep_body
 from fortctl.paper.server import router
 from fortctl.paper.server.server import PaperServer
 
@@ -32,6 +32,7 @@ JSON = "application/json;charset=UTF-8"
 LISTEN_KEYS = ("/api/v3/userDataStream", "/api/v1/userDataStream")
 UID_WEIGHT = 3000
 LOGGED = 200
+ENDLESS_S = 60.0
 PLAIN = re.compile(r"[A-Za-z0-9_.=&-]*")
 # A body that does not match its headers, or that ends early.
 UNREADABLE = (web.RequestPayloadError, HttpProcessingError)
@@ -87,7 +88,8 @@ class Rest:
         request = HttpRequest(method, path, query, "", api_key, unit, http.remote or "", entry)
         fault = None
         if server.faults.entries:
-            fault = server.faults.match("request", method, path, server.clock.monotonic())
+            now = server.clock.monotonic()
+            fault = server.faults.match("request", method, path, now) or server.faults.match("http", method, path, now)
         try:
             if fault is not None and fault.kind == "cut-before":
                 entry["fault"] = fault.kind
@@ -114,6 +116,10 @@ class Rest:
             request.entry["fault"] = kind
         if kind == "slow" and fault is not None:
             await asyncio.sleep(fault.value)
+        if kind == "redirect" and fault is not None:
+            with suppress(errors.BinanceError):
+                _describe(request)
+            return _redirect(request, fault.location)
         early = early_answer(kind, self._server.now())
         if early is not None:
             with suppress(errors.BinanceError):
@@ -140,6 +146,15 @@ class Rest:
             response.body = response.body[: len(response.body) // 2]
         if kind == "cut-body":
             return await _send_half(http, response.body)
+        changed = None
+        if self._server.faults.entries:
+            now = self._server.clock.monotonic()
+            changed = self._server.faults.match("answer", request.method, request.path, now)
+        if changed is not None:
+            request.entry["fault"] = changed.kind
+            if changed.kind == "endless":
+                await _send_endless(http)
+            change_answer(response, changed)
         return _response(response)
 
     def answer(self, request: HttpRequest) -> HttpResponse:
@@ -315,6 +330,39 @@ def early_answer(kind: str, now: int) -> HttpResponse | None:
     if kind == "maintenance":
         return _json({"code": -1016, "msg": "This service is under maintenance."}, 503)
     return None
+
+
+def change_answer(response: HttpResponse, fault: Fault) -> None:
+    """Change a response as a fault of the family ``answer`` says."""
+    if fault.kind == "deep":
+        response.body = deep_body()
+    if fault.change is not None:
+        document = fault.change.apply(orjson.loads(response.body))
+        response.body = document if isinstance(document, bytes) else orjson.dumps(document)
+        response.status = fault.change.status or response.status
+
+
+def _redirect(request: HttpRequest, address: str) -> web.Response:
+    """Return a 307 to the same path and query of another host, or to an address with a path of its own."""
+    parts = urlsplit(address)
+    if not parts.path and not parts.query:
+        query = f"?{request.query}" if request.query else ""
+        address = f"{parts.scheme}://{parts.netloc}{request.path}{query}"
+    return web.Response(status=307, headers={"Location": address, "Server": router.NAME})
+
+
+async def _send_endless(http: web.BaseRequest) -> NoReturn:
+    """Send a list that does not end, until the client leaves or the bound is reached; then cut."""
+    response = web.StreamResponse(headers={"Content-Type": JSON, "Server": router.NAME})
+    response.enable_chunked_encoding()
+    chunk = b"0," * 32_768
+    with suppress(OSError, TimeoutError):
+        async with asyncio.timeout(ENDLESS_S):
+            await response.prepare(http)
+            await response.write(b"[")
+            for _ in range(ENDLESS_BYTES // len(chunk)):
+                await response.write(chunk)
+    raise ConnectionCutError
 
 
 async def _send_half(http: web.BaseRequest, whole: bytes) -> web.StreamResponse:

@@ -15,7 +15,7 @@ import orjson
 from aiohttp import WSCloseCode, web
 
 from fortctl.paper.api.time_units import event_in_micros
-from fortctl.paper.faults import AT_ONCE, SILENT, Faults
+from fortctl.paper.faults import AT_ONCE, ENDLESS_FRAME_BYTES, SILENT, Fault, Faults, deep_body
 
 QUEUE_LIMIT = 20_000
 MOST_SUBSCRIPTIONS = 1000
@@ -138,6 +138,22 @@ def framed(data: bytes) -> bytes:
     return b"\x81\x7f" + size.to_bytes(8, "big") + data
 
 
+def odd_data(kind: str) -> bytes:
+    """Return the message that ``endless`` or ``deep`` sends on a WebSocket."""
+    return deep_body() if kind == "deep" else b"[" + b"0," * (ENDLESS_FRAME_BYTES // 2)
+
+
+def _event_data(fault: Fault | None, envelope: dict[str, Any] | None, field: str, event: Any) -> bytes:
+    """Return an event as it is sent, in a field of its envelope if it has one, and changed by a fault."""
+    if fault is not None:
+        if fault.change is None:
+            return odd_data(fault.kind)
+        event = fault.change.apply(event)
+        if isinstance(event, bytes):
+            event = orjson.Fragment(event)
+    return orjson.dumps({**envelope, field: event} if envelope is not None else event)
+
+
 class SubscriptionHub:
     """Every connection of one server.
 
@@ -193,10 +209,11 @@ class SubscriptionHub:
         return bool(self.users.get(account)) if account is not None else any(self.users.values())
 
     def send_to_user(self, account: str, event: dict[str, Any]) -> None:
+        fault = self._answer_fault(event["e"]) if self.connected(account) else None
         for peer, number in list(self.users.get(account, ())):
             converted = event_in_micros(event) if peer.micros else event
-            frame = framed(orjson.dumps({"subscriptionId": number, "event": converted}))
-            self._deliver(peer, frame, event["e"])
+            data = _event_data(fault, {"subscriptionId": number}, "event", converted)
+            self._deliver(peer, framed(data), event["e"])
 
     # -- market streams ----------------------------------------------------------------------------------------------
 
@@ -217,15 +234,19 @@ class SubscriptionHub:
         peers = self.markets.get(name)
         if not peers:
             return
+        fault = self._answer_fault(name)
         # (combined, micros) → frame
         frames: dict[tuple[bool, bool], bytes] = {}
         for peer in list(peers):
             kind = (peer.combined, peer.micros)
             if kind not in frames:
                 converted = event_in_micros(event) if peer.micros else event
-                document = {"stream": name, "data": converted} if peer.combined else converted
-                frames[kind] = framed(orjson.dumps(document))
+                envelope = {"stream": name} if peer.combined else None
+                frames[kind] = framed(_event_data(fault, envelope, "data", converted))
             self._deliver(peer, frames[kind], name)
+
+    def _answer_fault(self, what: str) -> Fault | None:
+        return self._faults.match("answer", "EVENT", what, self._clock()) if self._faults.entries else None
 
     # -- delivery ----------------------------------------------------------------------------------------------------
 

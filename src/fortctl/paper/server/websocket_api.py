@@ -17,7 +17,13 @@ from fortctl.paper.engine.accounts import ApiKey
 from fortctl.paper.engine.rate_limits import RateLimitedError
 from fortctl.paper.faults import CODES, Fault
 from fortctl.paper.server.server import PaperServer
-from fortctl.paper.server.subscriptions import ALL_SUBSCRIPTIONS, MOST_SUBSCRIPTIONS, WebSocketPeer, framed
+from fortctl.paper.server.subscriptions import (
+    ALL_SUBSCRIPTIONS,
+    MOST_SUBSCRIPTIONS,
+    WebSocketPeer,
+    framed,
+    odd_data,
+)
 
 CONNECT_WEIGHT = SESSION_WEIGHT = 2
 # A logon or a subscription needs a key, its signature, and the right to read.
@@ -95,15 +101,33 @@ class WebSocketApi:
         if request.shows_limits:
             account = entry.get("account") if entry.get("counted") else None
             response["rateLimits"] = self._rate_limits(peer, account)
-        self._server.log.add({**entry, "status": response["status"]})
         if request.fault == "cut-after-execute":
+            self._server.log.add({**entry, "status": response["status"]})
             peer.cut()
             return
-        data = orjson.dumps(response)
+        data = self._changed(request, response)
+        self._server.log.add({**entry, "status": response["status"]})
         half = request.fault in ("truncated", "cut-body")
         peer.send_frame(framed(data[: len(data) // 2] if half else data))
         if request.fault == "cut-body":
             peer.cut()
+
+    def _changed(self, request: SocketRequest, response: dict[str, Any]) -> bytes:
+        """Return the response as it is sent: changed if a fault of the family ``answer`` applies."""
+        fault = None
+        if self._server.faults.entries and not request.fault:
+            fault = self._server.faults.match("answer", "WS", request.method, self._server.clock.monotonic())
+        if fault is None:
+            return orjson.dumps(response)
+        request.entry["fault"] = fault.kind
+        if fault.change is None:
+            return odd_data(fault.kind)
+        part = "result" if "result" in response else "error"
+        document = fault.change.apply(response.pop(part))
+        if isinstance(document, bytes):
+            document = orjson.Fragment(document)
+        status = fault.change.status or response["status"]
+        return orjson.dumps({**response, "status": status, part: document})
 
     async def _answer(self, peer: WebSocketPeer, request: SocketRequest, document: Any) -> dict[str, Any]:
         """Return the response to a request, whether it is executed or refused."""

@@ -1,0 +1,133 @@
+"""A robot, and the commands, whose exchange answers in a shape that nobody expected: real processes."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from fortctl.paper.admin_client import ask
+from support.harness import Shell
+from support.hosted_exchange import HostedExchange
+from support.paper_client import SignedClient
+
+LEVELS = 4
+BY_HAND = "by-hand"
+CONFIGURE = (
+    *("robot", "configure", "--symbol", "BTCUSDT", "--levels", str(LEVELS), "--step", "0.3"),
+    *("--take-profit", "0.3", "--order-quote", "50"),
+)
+ORDER = ("POST", "/api/v3/order")
+OPEN_ORDERS = ("GET", "/api/v3/openOrders")
+ACCOUNT = ("GET", "/api/v3/account")
+
+
+@dataclass
+class Desk:
+    """A keyed home, its exchange, and what the exchange itself knows."""
+
+    shell: Shell
+
+    def fault(self, kind: str, match: tuple[str, str], **more: Any) -> None:
+        ask(self.shell.home / "paper", "fault/set", {"kind": kind, "method": match[0], "path": match[1], **more})
+
+    def clear(self) -> None:
+        ask(self.shell.home / "paper", "fault/clear", {})
+
+    def hits(self) -> int:
+        return sum(fault["hits"] for fault in ask(self.shell.home / "paper", "fault/list", {})["faults"])
+
+    def orders(self) -> list[dict[str, Any]]:
+        """Return every order that the exchange accepted."""
+        orders: list[dict[str, Any]] = ask(self.shell.home / "paper", "orders/list", {"limit": 500})["orders"]
+        return orders
+
+    def start(self) -> int:
+        """Configure and start the robot; return its process."""
+        self.shell.ok(*CONFIGURE)
+        self.shell.run("robot", "start")
+        pid: int = self.shell.await_status(lambda status: status["pid"] is not None)["pid"]
+        return pid
+
+    def await_the_grid(self, pid: int) -> None:
+        """Wait for a robot that trades, in the same process, with one order of each level on the exchange."""
+
+        def whole(status: dict[str, Any]) -> bool:
+            placed = [order for order in self.orders() if order["status"] == "NEW"]
+            return (status["state"], status["orders_open"]) == ("running", LEVELS) and len(placed) >= LEVELS
+
+        assert self.shell.await_status(whole, 60, "the whole grid")["pid"] == pid, "no answer ended the process"
+        orders = [order for order in self.orders() if order["client_order_id"] != BY_HAND]
+        assert len(orders) == len({order["client_order_id"] for order in orders}) == LEVELS, "nothing was placed twice"
+        assert len({order["price"] for order in orders}) == LEVELS
+
+
+@pytest.fixture
+def desk(keyed: Shell) -> Desk:
+    return Desk(keyed)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"body": "{}"},
+        {"body": "null"},
+        {"body": ""},
+        {"body": '{"code": -1001}'},
+        {"merge": {"status": "PENDING_REVIEW"}},
+        {"merge": {"price": None}},
+        {"drop": ["orderId", "status"]},
+    ],
+    ids=json.dumps,
+)
+def test_an_odd_answer_to_an_order_is_looked_up_and_doubles_nothing(desk: Desk, change: dict[str, Any]) -> None:
+    desk.fault("answer", ORDER, count=2, **change)
+    pid = desk.start()
+    desk.await_the_grid(pid)
+    assert desk.hits() == 2
+
+
+@pytest.mark.parametrize("kind", ["endless", "deep", "redirect:http://127.0.0.1:9"])
+def test_an_answer_without_end_or_a_redirect_doubles_nothing(desk: Desk, kind: str) -> None:
+    desk.fault(kind, ORDER, count=1)
+    pid = desk.start()
+    desk.await_the_grid(pid)
+    assert desk.hits() == 1
+
+
+def test_a_persons_order_of_an_unknown_status_ends_no_robot(desk: Desk, paper: HostedExchange) -> None:
+    key = ask(desk.shell.home / "paper", "keys/create", {"name": "person", "permissions": ["reading", "spot_trading"]})
+    person = SignedClient(paper.ready["url"], key)
+    order = {"symbol": "BTCUSDT", "side": "BUY", "type": "LIMIT", "timeInForce": "GTC", "quantity": "0.01"}
+    person.ok("POST", "order", **order, price="20000.00", newClientOrderId=BY_HAND)
+    desk.fault("answer", OPEN_ORDERS, merge={"status": "PENDING_REVIEW"})
+    pid = desk.start()
+    desk.shell.await_status(lambda _status: desk.hits() > 0, what="an answer with the unknown status")
+    assert desk.shell.status()["pid"] == pid
+    desk.clear()
+    desk.await_the_grid(pid)
+
+
+def test_an_event_of_an_unknown_shape_ends_no_stream(desk: Desk) -> None:
+    desk.fault("answer", ("EVENT", "executionReport"), count=2, merge={"Z": None}, drop=["Y"])
+    pid = desk.start()
+    desk.await_the_grid(pid)
+
+
+@pytest.mark.parametrize("body", ["{}", "null", "", "[]"])
+def test_doctor_reads_an_odd_account_without_an_internal_error(desk: Desk, body: str) -> None:
+    desk.fault("answer", ACCOUNT, body=body)
+    ran = desk.shell.run("doctor")
+    assert ran.code != 1 and '"INTERNAL"' not in ran.out and desk.hits() > 0
+    for words in (("account", "balances"), ("keys", "verify", "--role", "site")):
+        ran = desk.shell.run(*words)
+        assert ran.code not in (0, 1) and ran.error["code"] != "INTERNAL", ran.out
+
+
+def test_the_command_sets_an_answer(desk: Desk) -> None:
+    words = ("paper", "fault", "set", "answer", "--match", *OPEN_ORDERS)
+    fault = desk.shell.ok(*words, "--merge", '{"status": "ODD"}', "--drop", "price,side", "--status", "202")["fault"]
+    assert fault["change"] == {"merge": {"status": "ODD"}, "drop": ["price", "side"], "body": None, "status": 202}
+    assert desk.shell.run(*words, "--merge", "[]").code == 2 and desk.shell.run(*words).code == 2
