@@ -85,13 +85,13 @@ def main() -> int:
                 (
                     "`fortctl --version`",
                     '`python -c "import click"`',
-                    "≤ 0.8 ×",
+                    "≤ 0.45 ×",
                     *compare(rounds, [*fortctl, "--version"], [sys.executable, "-c", "import click"], environment),
                 ),
                 (
                     "`fortctl keys list --json` (key-file slot)",
                     "Typer hello, two commands",
-                    "≤ 0.8 ×",
+                    "≤ 0.6 ×",
                     *compare(
                         rounds, [*fortctl, "keys", "list", "--json"], [sys.executable, str(hello), "hello"], environment
                     ),

@@ -7,12 +7,10 @@ logged: no API key and no secret may be passed to a class of this module.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 
-@dataclass(frozen=True)
-class ExchangeAnswer:
+class ExchangeAnswer(NamedTuple):
     """The exchange's own answer to a refused request.
 
     Attributes:

@@ -57,7 +57,6 @@ class _VaultFolder:
         return self.path / "erasure"
 
 
-@dataclass(frozen=True)
 class Home(_VaultFolder):
     """The files of one home (docs/architecture.md, "Where state lives")."""
 
@@ -113,12 +112,10 @@ class Home(_VaultFolder):
         return problems
 
 
-@dataclass(frozen=True)
 class IssuerHome(_VaultFolder):
     """The folder of the issuer vault, which holds the master accounts' keys and has unlock slots of its own."""
 
 
-@dataclass(frozen=True)
 class RobotHome(_VaultFolder):
     """The folder of one account's local robot."""
 

@@ -1,7 +1,7 @@
 """The values that all packages share: frozen dataclasses and enums without behaviour beyond arithmetic.
 
-- :mod:`.keys`: roles, key pairs, the card of a key; :mod:`.verdicts`: permissions at the exchange, and verdicts on
-keys.
+- :mod:`.keys`: roles, key pairs, the card of a key; :mod:`.restrictions`: permissions at the exchange;
+  :mod:`.verdicts`: verdicts on keys.
 - :mod:`.trading`: orders, fills, balances, symbol rules.
 - :mod:`.streams`: the events of user data streams and market streams.
 
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
         PendingPair,
         Role,
     )
+    from fortctl.model.restrictions import KeyRestrictions
     from fortctl.model.streams import (
         BalanceUpdate,
         MarketEvent,
@@ -49,13 +50,13 @@ if TYPE_CHECKING:
         SymbolRules,
     )
     from fortctl.model.verdicts import (
-        KeyRestrictions,
         KeyVerdict,
         PolicyVerdict,
     )
 
 _MODULES = {
     "keys": ("KeyCard", "KeyPair", "KeyType", "PERMISSIONS", "PendingPair", "Role", "UNKNOWN_RIGHTS"),
+    "restrictions": ("KeyRestrictions",),
     "streams": ("BalanceUpdate", "MarketEvent", "OrderUpdate", "PublicTrade", "StreamDown", "StreamUp", "UserEvent"),
     "trading": (
         "AccountState",
@@ -69,7 +70,7 @@ _MODULES = {
         "Side",
         "SymbolRules",
     ),
-    "verdicts": ("KeyRestrictions", "KeyVerdict", "PolicyVerdict"),
+    "verdicts": ("KeyVerdict", "PolicyVerdict"),
 }
 _MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
 

@@ -3,7 +3,7 @@
 - :mod:`.exchange`: an exchange seen with one key, and the issuer of a sub-account's keys.
 - :mod:`.vault`, :mod:`.mailbox`, :mod:`.operations`: the stores.
 - :mod:`.robot`: the process of an account's robot, and its panic latch.
-- :mod:`.host`: clock, audit log, hooks.
+- :mod:`.host`: clock, audit log; :mod:`.hooks`: the operator's hooks.
 
 Each adapter translates the exceptions of its library: only ``ExchangeError``, ``FortctlError`` and what a method's
 docstring names leave it. Tests implement the same Protocols with fakes that keep the same promises. Import from here:
@@ -23,14 +23,16 @@ if TYPE_CHECKING:
         Issuer,
         Outcome,
     )
-    from fortctl.ports.host import (
-        AuditLog,
-        Clock,
+    from fortctl.ports.hooks import (
         HookOutcome,
         HookReport,
         HookRunner,
         HooksPort,
         RunningHook,
+    )
+    from fortctl.ports.host import (
+        AuditLog,
+        Clock,
     )
     from fortctl.ports.mailbox import (
         Mailbox,
@@ -57,7 +59,8 @@ if TYPE_CHECKING:
 
 _MODULES = {
     "exchange": ("Exchange", "ExchangeError", "IssuedKey", "Issuer", "Outcome"),
-    "host": ("AuditLog", "Clock", "HookOutcome", "HookReport", "HookRunner", "HooksPort", "RunningHook"),
+    "hooks": ("HookOutcome", "HookReport", "HookRunner", "HooksPort", "RunningHook"),
+    "host": ("AuditLog", "Clock"),
     "mailbox": ("Mailbox", "MailboxRow", "PanicBoard", "PanicRow"),
     "operations": ("OperationOwner", "OperationRow", "OperationStore"),
     "robot": ("Latch", "LatchGuard", "RobotOwner", "RobotProcess"),

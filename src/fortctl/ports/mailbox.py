@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 
-@dataclass(frozen=True)
-class MailboxRow:
+class MailboxRow(NamedTuple):
     """One stored command (docs/sealed-mailbox.md).
 
     Attributes:
@@ -56,8 +54,7 @@ class Mailbox(Protocol):
         """Return the robot's card and its signature, or None."""
 
 
-@dataclass(frozen=True)
-class PanicRow:
+class PanicRow(NamedTuple):
     """A stored panic order and the robot's signed answer, if there is one."""
 
     nonce: str

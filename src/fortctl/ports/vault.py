@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from fortctl.secret import Secret
 
 
-@dataclass(frozen=True)
-class RecordMeta:
+class RecordMeta(NamedTuple):
     """What is visible of a vault record without unlocking; it is authenticated together with the ciphertext."""
 
     record_id: str

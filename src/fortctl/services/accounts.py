@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from fortctl.errors import ConflictError, NotFoundError
 
@@ -15,8 +14,7 @@ if TYPE_CHECKING:
     from fortctl.services.site_vault import SiteVault
 
 
-@dataclass(frozen=True)
-class AccountEntry:
+class AccountEntry(NamedTuple):
     """An account as the configuration names it.
 
     Attributes:

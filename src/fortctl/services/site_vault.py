@@ -12,8 +12,8 @@ import json
 import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from fortctl.errors import ConfigError, NotFoundError
 from fortctl.keys.fingerprint import fingerprint
@@ -34,8 +34,7 @@ FINGERPRINT_KEY = "fingerprint-key"
 AUDIT_KEY = "audit-key"
 
 
-@dataclass(frozen=True)
-class RobotPin:
+class RobotPin(NamedTuple):
     """The robot that this operator trusts for an account. ``generation`` is the highest it has shown."""
 
     robot_id: str

@@ -13,9 +13,8 @@ import json
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, NamedTuple
 
 from fortctl.errors import ConflictError, VaultDamagedError
 from fortctl.secret import Secret, redact
@@ -28,8 +27,7 @@ _BLOCK = 64 * 1024
 _BEGIN_AGAIN = "see 'fortctl doctor'; move audit.jsonl aside to begin a new chain, then 'fortctl vault accept'"
 
 
-@dataclass(frozen=True)
-class AuditCheck:
+class AuditCheck(NamedTuple):
     """The result of checking an intact audit log.
 
     Attributes:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from fortctl.errors import ConflictError, FortctlError, NotFoundError, VaultDamagedError, VaultLockedError
 from fortctl.secret import Secret
@@ -28,8 +28,7 @@ __all__ = ["OpenVault", "Restored", "VaultFile", "VaultHeader", "unlock_document
 AuditCallback = Callable[[str, int], None]
 
 
-@dataclass(frozen=True)
-class Restored:
+class Restored(NamedTuple):
     """The result of a restore: the unlocked vault, and the records that the vault before it no longer had."""
 
     vault: OpenVault

@@ -5,9 +5,8 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from fortctl.errors import ConfigError, ConflictError, VaultDamagedError
 from fortctl.ports import RecordMeta
@@ -20,8 +19,7 @@ if TYPE_CHECKING:
     from fortctl.vault.format import Document, Record, Slot
 
 
-@dataclass(frozen=True)
-class VaultHeader:
+class VaultHeader(NamedTuple):
     """What is visible of a vault without unlocking it.
 
     Attributes:

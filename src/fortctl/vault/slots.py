@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from fortctl.errors import ConfigError, VaultDamagedError, VaultLockedError
 from fortctl.secret import Secret
@@ -15,8 +15,7 @@ from fortctl.system.files import create_file, read_file
 KEY_BYTES = 32
 
 
-@dataclass(frozen=True)
-class KdfCost:
+class KdfCost(NamedTuple):
     """The cost of Argon2id (RFC 9106, section 4).
 
     Attributes:
@@ -35,8 +34,7 @@ FLOOR = KdfCost()
 CEILING = KdfCost(memory_kib=1024 * 1024, iterations=32, lanes=16)
 
 
-@dataclass(frozen=True)
-class SlotMeta:
+class SlotMeta(NamedTuple):
     """What is visible of a slot: how it is unlocked, and at which cost."""
 
     id: str
@@ -101,7 +99,7 @@ def calibrate(target_s: float, clock: Callable[[], float]) -> KdfCost:
     stretch(Secret("calibration"), bytes(16), FLOOR)
     seconds_a_pass = max(clock() - before, 1e-6) / FLOOR.iterations
     passes = int(target_s / seconds_a_pass)
-    return replace(FLOOR, iterations=max(FLOOR.iterations, min(passes, CEILING.iterations)))
+    return FLOOR._replace(iterations=max(FLOOR.iterations, min(passes, CEILING.iterations)))
 
 
 def stretch(passphrase: Secret, salt: bytes, cost: KdfCost) -> bytes:

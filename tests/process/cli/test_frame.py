@@ -278,8 +278,16 @@ FRAME = {
     *("store", "store.sqlite"),
 }
 UNLOCKING = {
-    *("bootstrap.unlock", "canonical_json", "keys.fingerprint", "keys.generation", "mailbox.crypto", "model.verdicts"),
-    *("ports.host", "ports.vault", "services.site_vault", "services.stored_key", "services.vault", "store.audit_log"),
+    *("bootstrap.unlock", "canonical_json", "keys.fingerprint", "keys.generation", "mailbox.crypto"),
+    *(
+        "model.restrictions",
+        "ports.host",
+        "ports.vault",
+        "services.site_vault",
+        "services.stored_key",
+        "services.vault",
+        "store.audit_log",
+    ),
     *("system.memory", "system.threads", "vault"),
     *(f"vault.{name}" for name in ("envelope", "erasure", "file", "format", "location", "slots")),
 }

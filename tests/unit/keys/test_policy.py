@@ -11,7 +11,8 @@ from fortctl.errors import KeyPolicyError
 from fortctl.exchange.parsing import restrictions
 from fortctl.keys.policy import check_issuer_policy, check_policy, require_acceptable_key
 from fortctl.model import Role
-from fortctl.model.verdicts import KeyRestrictions, KeyVerdict
+from fortctl.model.restrictions import KeyRestrictions
+from fortctl.model.verdicts import KeyVerdict
 
 NOW = 1_700_000_000_000
 TRADING = KeyRestrictions(

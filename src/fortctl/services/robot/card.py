@@ -9,9 +9,8 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from fortctl.errors import VaultDamagedError
 from fortctl.keys.serialization import key_card_from_json
@@ -29,8 +28,7 @@ if TYPE_CHECKING:
 IDENTITY_FILE = "identity.json"
 
 
-@dataclass(frozen=True)
-class RobotCard:
+class RobotCard(NamedTuple):
     """What the robot publishes of itself, checked against its pinned identity.
 
     Attributes:
