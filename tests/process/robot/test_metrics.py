@@ -175,10 +175,10 @@ def test_prometheus_accepts_metrics_and_alerts(tmp_path: Path) -> None:
     assert checked.returncode == 0, checked.stderr
 
 
-def test_a_robot_is_asked_over_http_and_the_address_changes_with_the_setting(keyed: Shell) -> None:
-    assert keyed.status()["pid"], "it runs since it took its key"
+def test_a_robot_is_asked_over_http_and_the_address_changes_with_the_setting(running: Shell) -> None:
+    assert running.status()["pid"], "it runs since it took its key"
     port = free_port()
-    assert keyed.ok("config", "set", "metrics.listen", str(port))["robots"] == ["default"]
+    assert running.ok("config", "set", "metrics.listen", str(port))["robots"] == ["default"]
     found = samples(fetch(port))
     assert found['fortctl_robot_state{account="default",state="stopped"}'] == "1"
     assert float(found['fortctl_robot_key_age_seconds{account="default"}']) >= 0
