@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 # A text that a person reads; longer ones are pages of a proxy.
 MAX_MESSAGE = 400
+# What an exchange may ask for at most; a ban lasts three days at the most (rest-api.md, "IP Limits").
+LONGEST_WAIT_S = 7 * 86_400.0
 # gzip and zlib, told apart by their header (zlib's manual, "inflateInit2").
 _ANY_DEFLATE = 47
 _MARKUP = re.compile(r"<[^>]*>|\s+")
@@ -116,4 +118,4 @@ def seconds(header: str | None) -> float | None:
     """Return a ``Retry-After`` in seconds, at most a week; None where it is missing or not a number of seconds."""
     if header is None or not re.fullmatch(r"\d{1,9}(\.\d{1,6})?", header.strip(), re.ASCII):
         return None
-    return min(float(header), 7 * 86_400.0)
+    return min(float(header), LONGEST_WAIT_S)

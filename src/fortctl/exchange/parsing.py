@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from decimal import Decimal
 from typing import Any, TypeVar
 
-from fortctl.exchange.decoding import MAX_TIME_MS, Answer, UnreadableAnswerError, answers, rows
+from fortctl.exchange.decoding import Answer, UnreadableAnswerError, answers, rows
 from fortctl.model import (
     AccountState,
     Balance,
@@ -245,9 +245,6 @@ def symbol_rules(value: object) -> SymbolRules:
     filters = {one.optional_text("filterType"): one for one in row.answers("filters", "filter")}
     none = Answer({}, "filter")
 
-    def number(filter_: Answer, name: str) -> Decimal:
-        return filter_.optional_decimal(name)
-
     price, lot = filters.get("PRICE_FILTER", none), filters.get("LOT_SIZE", none)
     notional = filters.get("NOTIONAL") or filters.get("MIN_NOTIONAL") or none
     sided, plain = filters.get("PERCENT_PRICE_BY_SIDE", none), filters.get("PERCENT_PRICE", none)
@@ -258,17 +255,17 @@ def symbol_rules(value: object) -> SymbolRules:
         quote=row.text("quoteAsset"),
         status=row.text("status"),
         tick_size=price.amount("tickSize") if price is not none else ZERO,
-        min_price=number(price, "minPrice"),
-        max_price=number(price, "maxPrice"),
+        min_price=price.optional_decimal("minPrice"),
+        max_price=price.optional_decimal("maxPrice"),
         step_size=lot.amount("stepSize") if lot is not none else ZERO,
-        min_quantity=number(lot, "minQty"),
-        max_quantity=number(lot, "maxQty"),
-        min_notional=number(notional, "minNotional"),
-        max_notional=number(notional, "maxNotional"),
-        bid_multiplier_up=number(sided, "bidMultiplierUp") or number(plain, "multiplierUp"),
-        bid_multiplier_down=number(sided, "bidMultiplierDown") or number(plain, "multiplierDown"),
-        ask_multiplier_up=number(sided, "askMultiplierUp") or number(plain, "multiplierUp"),
-        ask_multiplier_down=number(sided, "askMultiplierDown") or number(plain, "multiplierDown"),
+        min_quantity=lot.optional_decimal("minQty"),
+        max_quantity=lot.optional_decimal("maxQty"),
+        min_notional=notional.optional_decimal("minNotional"),
+        max_notional=notional.optional_decimal("maxNotional"),
+        bid_multiplier_up=sided.optional_decimal("bidMultiplierUp") or plain.optional_decimal("multiplierUp"),
+        bid_multiplier_down=sided.optional_decimal("bidMultiplierDown") or plain.optional_decimal("multiplierDown"),
+        ask_multiplier_up=sided.optional_decimal("askMultiplierUp") or plain.optional_decimal("multiplierUp"),
+        ask_multiplier_down=sided.optional_decimal("askMultiplierDown") or plain.optional_decimal("multiplierDown"),
         max_orders=most.integer("maxNumOrders") if "maxNumOrders" in most else 0,
         order_types=row.texts("orderTypes"),
         stp_modes=row.texts("allowedSelfTradePreventionModes"),
@@ -343,7 +340,7 @@ def order_update(value: object) -> OrderUpdate:
             is_maker=event.flag("m"),
             client_order_id=name,
         )
-    return OrderUpdate(order, done, execution, event.integer("E", most=MAX_TIME_MS))
+    return OrderUpdate(order, done, execution, event.time("E"))
 
 
 def balance_update(value: object) -> BalanceUpdate:

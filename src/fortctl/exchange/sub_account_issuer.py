@@ -114,7 +114,7 @@ class SubAccountIssuer:
         try:
             return Answer(answer, "ipRestriction").texts("ipList") if restricted == "true" else ()
         except UnreadableAnswerError as error:
-            raise ExchangeError(Outcome.UNREACHABLE, f"the exchange's answer cannot be read: {error}") from None
+            raise parsing.unreadable(error) from None
 
     async def delete(self, api_key: Secret) -> None:
         await self._call("DELETE", f"/sapi/v1{KEYS}", self._key_fields(api_key))
@@ -158,7 +158,7 @@ class SubAccountIssuer:
         try:
             server_time = parsing.server_time(await self._send("GET", "/api/v3/time", ""))
         except UnreadableAnswerError as error:
-            raise ExchangeError(Outcome.UNREACHABLE, f"the exchange's answer cannot be read: {error}") from None
+            raise parsing.unreadable(error) from None
         self._offset_ms = server_time - (before + self._clock.now_ms()) // 2
         return await self._send(method, path, self._signed_payload(fields))
 
@@ -213,4 +213,4 @@ def _key(row: object, field: str) -> IssuedKey:
         rights = ("reading", *(right for right, flag in FLAGS.items() if flag in fields and fields.flag(flag)))
         return IssuedKey(fields.text("apiName"), Secret(fields.text(field)), rights, fields.optional_time("timestamp"))
     except UnreadableAnswerError as error:
-        raise ExchangeError(Outcome.UNKNOWN, f"the exchange's answer cannot be read: {error}") from None
+        raise parsing.unreadable(error, Outcome.UNKNOWN) from None

@@ -11,12 +11,10 @@ from typing import Any
 import aiohttp
 
 from fortctl.exchange.decoding import MAX_FRAME_BYTES, UnreadableAnswerError, decode_json
-from fortctl.exchange.http_answer import MAX_MESSAGE, seconds
+from fortctl.exchange.http_answer import LONGEST_WAIT_S, MAX_MESSAGE, seconds
 from fortctl.secret import redact
 
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.1, 30.0
-# What an exchange may ask for at most: a ban lasts three days at the most (rest-api.md, "IP Limits").
-LONGEST_WAIT_S = 7 * 86_400.0
 # Binance refuses more than 300 connections in 5 minutes from one address (web-socket-api.md, "IP limits").
 BUSY = (418, 429)
 CONNECTION_ERRORS = (aiohttp.ClientError, OSError, TimeoutError, ValueError, asyncio.TimeoutError)
