@@ -276,12 +276,15 @@ def restarts(orders: int) -> list[str]:
 async def _restart(folder: Path, orders: int, filled: int) -> tuple[list[str], int]:
     from fortctl.robot.core.events import OrderIntended, OrderStatusReported
     from fortctl.robot.core.order_ids import client_order_id
+    from simulation.exchange import EngineExchange
     from support.robot_world import SYMBOL, Robot, World
 
     world = World()
     world.engine.edit_symbol(SYMBOL, {"MAX_NUM_ORDERS.maxNumOrders": "2000"})
     robot = Robot(world, folder, world.key("a"))
     await robot.up()
+    exchange = robot.runner.robot.exchange
+    assert isinstance(exchange, EngineExchange)
     price, nothing = Decimal("0.00139000"), Decimal(0)
     for number in range(1, orders + 1):
         name = client_order_id(robot.runner.robot.robot_id, number, "buy", 1)
@@ -291,7 +294,7 @@ async def _restart(folder: Path, orders: int, filled: int) -> tuple[list[str], i
             OrderIntended(number, number, "buy", 1, name, level, Decimal(10), nothing, at, *promise)
         )
         values = {"side": "BUY", "type": "LIMIT", "timeInForce": "GTC", "price": f"{level:f}", "quantity": "10"}
-        told = await robot.runner.robot.exchange._ask(
+        told = await exchange._ask(
             "POST", "/api/v3/order", symbol=SYMBOL, newClientOrderId=name, newOrderRespType="RESULT", **values
         )
         robot.runner.robot.record(OrderStatusReported(name, told["orderId"], told["status"], nothing))

@@ -172,6 +172,7 @@ def _write(found: list[Day], took: float, replayed_s: float, more: float) -> Non
             "| --- | --- | --- | --- | --- | --- | --- |",
             *rows,
         ],
+        quick=False,
     )
 
 

@@ -47,7 +47,9 @@ def fuzz(minutes: float) -> int:
     from support.fuzz_targets import TARGETS, mutated
 
     path = FOLDER / "fuzz.json"
-    done = json.loads(path.read_text()) if path.exists() else {"rounds": 0, "inputs": 0, "seconds": 0.0, "failures": []}
+    done: dict[str, Any] = (
+        json.loads(path.read_text()) if path.exists() else {"rounds": 0, "inputs": 0, "seconds": 0.0, "failures": []}
+    )
     limits = settings(
         max_examples=2000,
         deadline=None,
@@ -78,7 +80,9 @@ def machine(wanted: int) -> int:
     from support.paper_machine import Market
 
     path = FOLDER / "paper.json"
-    done = json.loads(path.read_text()) if path.exists() else {"rounds": 0, "steps": 0, "seconds": 0.0, "failures": []}
+    done: dict[str, Any] = (
+        json.loads(path.read_text()) if path.exists() else {"rounds": 0, "steps": 0, "seconds": 0.0, "failures": []}
+    )
     limits = settings(
         max_examples=EXAMPLES,
         stateful_step_count=STEPS,

@@ -429,7 +429,7 @@ class Stage:
     def __init__(self, folder: Path, issuer: str = PERSON) -> None:
         self.home, self.issuer = Home(folder), issuer
         self.has_sapi, self.stream_takes_ms = True, 0
-        self._traces, command_processor.SecretScrubber = command_processor.SecretScrubber, NoTraces  # type: ignore[misc,assignment]
+        self._traces, command_processor.SecretScrubber = command_processor.SecretScrubber, NoTraces  # type: ignore[attr-defined,misc,assignment]
         self._fsync, os.fsync = os.fsync, lambda descriptor: None
         make_private_folder(folder / "robots" / "default")
         self.clock = StageClock()
@@ -599,7 +599,7 @@ class Stage:
 
     def end(self) -> None:
         self.robot.end()
-        command_processor.SecretScrubber = self._traces  # type: ignore[misc]
+        command_processor.SecretScrubber = self._traces  # type: ignore[attr-defined,misc]
         os.fsync = self._fsync
 
 

@@ -17,9 +17,10 @@ from fortctl.canonical_json import canonical_json
 from fortctl.errors import RobotUnreachableError, VaultDamagedError
 from fortctl.keys.generation import generate_pending_key
 from fortctl.mailbox.crypto import Identity
+from fortctl.mailbox.home_anchor import HomeAnchor
 from fortctl.mailbox.messages import Command, CommandRejectedError, open_command
 from fortctl.mailbox.panic_order import PanicOrderFile, check_order, read_answer, sign_orders
-from fortctl.mailbox.payloads import CommandPayload, DeliverKey, GenerateKey, HomeAnchor, VerifyKey, encode_payload
+from fortctl.mailbox.payloads import CommandPayload, DeliverKey, GenerateKey, VerifyKey, encode_payload
 from fortctl.mailbox.shared import open_shared
 from fortctl.mailbox.sqlite import SqliteMailbox
 from fortctl.model import KeyCard, KeyPair, KeyType, Role

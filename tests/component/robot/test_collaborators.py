@@ -125,7 +125,8 @@ async def test_key_monitor_deleted_key_is_lost(tmp_path: Path) -> None:
     world.delete_key("a")
     await KeyMonitor(robot, end_user_stream).on_stream_down(StreamDown("refused", -2015))
     assert robot.key is Key.LOST and robot.loss is not None and ended == [True]
-    assert state_of(world, tmp_path).book.key_status.what == "lost", "the loss is durable"
+    kept = state_of(world, tmp_path).book.key_status
+    assert kept is not None and kept.what == "lost", "the loss is durable"
 
 
 @simulated

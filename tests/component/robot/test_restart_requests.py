@@ -10,6 +10,7 @@ import pytest
 
 from fortctl.robot.core.events import OrderIntended, OrderStatusReported
 from fortctl.robot.core.order_ids import client_order_id
+from simulation.exchange import EngineExchange
 from simulation.loop import simulated
 from support.robot_world import SETTINGS, SYMBOL, Robot, World
 
@@ -25,7 +26,7 @@ async def left_behind(world: World, folder: Path) -> Robot:
     robot = Robot(world, folder, world.key("a"))
     await robot.up()
     exchange = robot.runner.robot.exchange
-    assert exchange is not None
+    assert isinstance(exchange, EngineExchange)
     for number in range(1, ORDERS + 1):
         name = client_order_id(robot.runner.robot.robot_id, number, "buy", 1)
         price, nothing = TOP - number * STEP, Decimal(0)

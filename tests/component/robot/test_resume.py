@@ -140,7 +140,8 @@ async def test_orders_cancelled_filled_in_part_and_amended_meanwhile(tmp_path: P
     book = robot.runner.book
     assert robot.runner.state == "running" and book.orders[first.client_order_id].booked == 7
     assert str(book.orders[world.numbers[third.id]].status) == "NEW", "it goes by another name now, and is still ours"
-    assert world.engine.state.find_order("default", SYMBOL, None, "p").open
+    persons = world.engine.state.find_order("default", SYMBOL, None, "p")
+    assert persons is not None and persons.open
     world.trade("0.00136000", "100000")
     await robot.wait(5)
     assert book.orders[world.numbers[third.id]].executed == third.quantity
@@ -197,7 +198,8 @@ async def test_an_order_amended_before_its_answer_was_known_is_found(tmp_path: P
     known = robot.runner.book.orders[name]
     assert not known.absent and known.order_id == lost[0].id
     assert known.executed == (lost[0].quantity if filled else 0)
-    assert world.engine.state.find_order("default", SYMBOL, None, "alike").client_order_id == "alike"
+    other = world.engine.state.find_order("default", SYMBOL, None, "alike")
+    assert other is not None and other.client_order_id == "alike"
     agree(world, robot.runner.book, before)
     assert not world.broken
     await robot.down()

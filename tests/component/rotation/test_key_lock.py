@@ -30,7 +30,7 @@ def writer(tmp_path: Path) -> Container:
 def another(home: Path, monkeypatch: pytest.MonkeyPatch, what: str) -> RotationJournal:
     """The journal in the hands of another living process."""
     with monkeypatch.context() as there:
-        there.setattr(wiring_rotation.os, "getpid", os.getppid)
+        there.setattr(os, "getpid", os.getppid)
         return rotation_journal(CommandContext(Globals(home, "default"), "keys rotate").container, what)
 
 

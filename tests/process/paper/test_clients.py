@@ -64,7 +64,7 @@ def key(shell: Shell, name: str, permissions: str, kind: str = "hmac", **more: A
     return page(shell, "keys/create", name=name, permissions=rights, type=kind, account=account, **more)
 
 
-def redirected(base: type, url: str) -> type:
+def redirected(base: type, url: str) -> Any:
     return type(
         base.__name__,
         (base,),

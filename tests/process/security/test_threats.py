@@ -27,8 +27,9 @@ from fortctl.canonical_json import canonical_json
 from fortctl.demo.checks import traces
 from fortctl.errors import FortctlError
 from fortctl.mailbox.crypto import Identity, RecipientKey
+from fortctl.mailbox.home_anchor import HomeAnchor
 from fortctl.mailbox.messages import Command, seal_command
-from fortctl.mailbox.payloads import HomeAnchor, StopTrading, encode_payload
+from fortctl.mailbox.payloads import StopTrading, encode_payload
 from fortctl.secret import Secret
 from fortctl.vault.backup import read_backup
 from fortctl.vault.envelope import open_record

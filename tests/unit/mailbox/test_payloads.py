@@ -8,6 +8,7 @@ import json
 import pytest
 
 from fortctl.errors import BadInputError, UsageError
+from fortctl.mailbox.home_anchor import HomeAnchor
 from fortctl.mailbox.payloads import (
     PAYLOADS,
     CommandPayload,
@@ -17,7 +18,6 @@ from fortctl.mailbox.payloads import (
     ForgetKey,
     GenerateKey,
     Hello,
-    HomeAnchor,
     PairOperator,
     ProveRetired,
     ResumeTrading,

@@ -16,7 +16,7 @@ from fortctl.services.panic import plan as panic
 from fortctl.services.rotation import plan as rotation
 
 GLOSSARY = Path(__file__).resolve().parents[3] / "docs" / "glossary.md"
-WORDS = {
+WORDS: dict[str, list[str]] = {
     "hold reason": list(HoldCode),
     "state of a robot": [name for name, _holds in DERIVED],
     "state of a cycle": list(CycleState),
