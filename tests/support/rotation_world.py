@@ -53,6 +53,7 @@ from fortctl.services.robot.service import RobotService
 from fortctl.services.robot.status import RobotStatusReader
 from fortctl.services.rotation.context import RotationDeps
 from fortctl.services.rotation.deletion_proof import DeletionProof
+from fortctl.services.rotation.facts import OperatorAction
 from fortctl.services.rotation.journal import RotationJournal
 from fortctl.services.rotation.plan import Operation, RotationMode, Scope
 from fortctl.services.rotation.service import RotationResult, RotationService
@@ -361,7 +362,7 @@ def _settings(values: Mapping[str, Any]) -> GridSettings:
 
 
 class Person:
-    """Somebody who does on Binance's page what the rotation asks for. Implements ``rotation_tools.Guide``."""
+    """Somebody who does on Binance's page what the rotation asks for. Implements ``rotation.context.Guide``."""
 
     def __init__(self, stage: Stage) -> None:
         self._stage = stage
@@ -370,7 +371,7 @@ class Person:
     def progress(self, line: str) -> None:
         return
 
-    def keys(self, todo: list[dict[str, Any]], roles: Collection[Role]) -> dict[Role, KeyPair]:
+    def keys(self, todo: Sequence[OperatorAction], roles: Collection[Role]) -> dict[Role, KeyPair]:
         for role in roles:
             if role not in self._made:
                 self._made[role] = self._stage.make_key(f"{role}-new", role)
@@ -382,10 +383,10 @@ class Person:
     def on_timeout(self, cycles_open: int) -> str:
         return "abort"
 
-    def deleted(self, todo: list[dict[str, Any]]) -> bool:
-        for one in todo:
-            if any(key.name == one["name"] for key in self._stage.engine.state.keys.values()):
-                self._stage.engine.delete_key(one["name"])
+    def deleted(self, todo: Sequence[OperatorAction]) -> bool:
+        for name in [action.key.name for action in todo if action.key is not None]:
+            if any(key.name == name for key in self._stage.engine.state.keys.values()):
+                self._stage.engine.delete_key(name)
         return True
 
 

@@ -317,9 +317,9 @@ def _delete_without_unlocking(context: CommandContext, role: Role) -> Result:
     data: dict[str, Any] = {"deleted": {"role": role.value, "fingerprint": None}, "destroyed": list(destroyed)}
     lines = [f"{role} key destroyed; {_IN_BACKUPS}"]
     if aborted is not None:
-        data |= {"operation": aborted.as_json(), "actions": list(aborted.facts.actions)}
+        data |= {"operation": aborted.as_json(), "actions": [action.to_json() for action in aborted.facts.actions]}
         lines += [f"the rotation {aborted.id} was aborted: {aborted.facts.left}"]
-        lines += [f"- {action['text']}" for action in aborted.facts.actions]
+        lines += [f"- {action.text}" for action in aborted.facts.actions]
     return Result(data, True, text="\n".join(lines))
 
 

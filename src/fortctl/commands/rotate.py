@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -23,6 +23,7 @@ from fortctl.model import KeyPair, KeyType, Role
 from fortctl.services.rotation.plan import FINISHED, ROTATIONS, Operation, RotationMode, Scope
 
 if TYPE_CHECKING:
+    from fortctl.services.rotation.facts import OperatorAction
     from fortctl.services.rotation.service import RotationResult, RotationService
 
 TIMEOUT_ACTIONS = ("wait", "keep", "cancel", "abort")
@@ -222,14 +223,14 @@ class _Rotation:
         return _result(RotationResult(last, changed=False))
 
     def _status(self) -> Result:
-        from fortctl.services.rotation.journal import no_operation, status_of
+        from fortctl.services.rotation.journal import RotationStatus, no_operation
 
         last = self._journal.current() or self._journal.last()
         if last is None:
             raise no_operation(self._journal.account)
-        data = status_of(last, self._journal.owner(), self._container.clock.now_ms())
-        actions = "\n".join(f"- {action['text']}" for action in data["actions"])
-        return Result(data, text=lambda: "\n".join(filter(None, (_steps_text(last), actions))))
+        status = RotationStatus.of(last, self._journal.owner(), self._container.clock.now_ms())
+        actions = [f"- {action.text}" for action in status.actions]
+        return Result(status.as_json(), text=lambda: "\n".join([_steps_text(last), *actions]))
 
 
 def _result(rotation: RotationResult) -> Result:
@@ -237,7 +238,7 @@ def _result(rotation: RotationResult) -> Result:
         lines = [_steps_text(rotation.operation)]
         if rotation.left:
             lines.append(f"left: {rotation.left}")
-        return "\n".join([*lines, *(f"- {action['text']}" for action in rotation.actions)])
+        return "\n".join([*lines, *(f"- {action.text}" for action in rotation.actions)])
 
     return Result(rotation.as_json(), rotation.changed, rotation.warnings, text)
 
@@ -304,10 +305,10 @@ class TerminalGuide:
     def progress(self, line: str) -> None:
         self._context.progress(line)
 
-    def keys(self, todo: list[dict[str, Any]], roles: Collection[Role]) -> dict[Role, KeyPair] | None:
+    def keys(self, todo: Sequence[OperatorAction], roles: Collection[Role]) -> dict[Role, KeyPair] | None:
         if not self._prompts.available:
             return None
-        _print_actions(action for action in todo if action["what"] != "enter_key")
+        _print_actions(action for action in todo if action.command is None)
         return {role: self._read_key(role) for role in roles}
 
     def _read_key(self, role: Role) -> KeyPair:
@@ -355,13 +356,13 @@ class TerminalGuide:
         )
         return answer if answer in TIMEOUT_ACTIONS else "wait"
 
-    def deleted(self, todo: list[dict[str, Any]]) -> bool:
+    def deleted(self, todo: Sequence[OperatorAction]) -> bool:
         if not self._prompts.available:
             return False
         _print_actions(todo)
         return self._prompts.read_line("Press Enter when that is done ('later' ends here): ").lower() != "later"
 
 
-def _print_actions(actions: Iterable[Mapping[str, Any]]) -> None:
+def _print_actions(actions: Iterable[OperatorAction]) -> None:
     for number, action in enumerate(actions, 1):
-        print(printable(f"{number}. {action['text']}"), file=sys.stderr, flush=True)
+        print(printable(f"{number}. {action.text}"), file=sys.stderr, flush=True)

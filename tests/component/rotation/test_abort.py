@@ -15,7 +15,7 @@ from fortctl.cli.options import Globals
 from fortctl.config.home import make_private_folder
 from fortctl.errors import ActionRequiredError, KeyPolicyError, RobotTimeoutError
 from fortctl.model import Role
-from fortctl.services.rotation.journal import status_of
+from fortctl.services.rotation.journal import RotationStatus
 from fortctl.services.rotation.plan import RotationMode, Scope
 from fortctl.vault.file import VaultFile
 from fortctl.vault.slots import KeyFile
@@ -91,7 +91,7 @@ def test_an_issuer_whose_vault_is_gone_keeps_nobody(
         ended = stage.abort()
         for name in made:
             assert f"the issuer's key '{name}' may live: the issuer could not be asked" in ended.left
-        assert {one["name"] for one in ended.actions} == made and len(made) == 2
+        assert {action.key and action.key.name for action in ended.actions} == made and len(made) == 2
         assert ended.left.count("the old one, as before") == 2 and "the robot is running" in ended.left
         assert made <= {key.name for key in stage.engine.state.keys.values()}, "nobody could delete them"
         left = stage.end_state()
@@ -144,11 +144,11 @@ def test_a_key_that_was_handed_over_and_refused_is_named(stage: Stage) -> None:
     assert "delete 'fat'" in refused.value.hint
     operation = stage.open_operation()
     assert operation is not None
-    told = status_of(operation, None, stage.clock.ms)
-    assert told["operation"]["waits_for"] == "another new robot key (a person)"
-    assert [one["what"] for one in told["actions"]] == ["create_key_at_exchange", "enter_key"]
+    status = RotationStatus.of(operation, None, stage.clock.ms)
+    assert status.as_json()["operation"]["waits_for"] == "another new robot key (a person)"
+    assert [action.kind for action in status.actions] == ["create_key_at_exchange", "enter_key"]
     ended = stage.abort()
-    assert [(one["name"], one["role"]) for one in ended.actions] == [("fat", "robot")]
+    assert [(action.key and action.key.name, action.role) for action in ended.actions] == [("fat", "robot")]
     assert "the new robot key 'fat' is not in use" in ended.left
 
 
@@ -157,7 +157,7 @@ def test_nobody_is_told_to_delete_the_other_roles_key(stage: Stage) -> None:
     assert site is not None
     with pytest.raises(KeyPolicyError):
         stage.rotate(RotationMode.URGENT, Scope.ROBOT, {Role.ROBOT: site.pair})
-    assert stage.abort().actions == []
+    assert stage.abort().actions == ()
 
 
 def test_one_key_of_two_is_not_kept(stage: Stage) -> None:

@@ -84,7 +84,7 @@ def test_what_fails_while_the_robot_stands_still_says_so(trading: Stage) -> None
         trading.rotate(RotationMode.DRAIN, Scope.ROBOT)
     error = ended.value
     assert "the robot stands still: it was running before, and is stopped now" in error.message
-    assert "'fortctl keys rotate --resume' goes on" in error.hint and "--abort" in error.hint
+    assert "'fortctl keys rotate --resume' continues" in error.hint and "--abort" in error.hint
     assert error.details["robot"] == {"was": "running", "state": "stopped", "reason": "drained"}
     assert [code for code, _text in error.warnings] == ["ROBOT_STANDS_STILL"]
 

@@ -9,8 +9,14 @@ from fortctl.errors import ConflictError, FortctlError, RobotTimeoutError
 from fortctl.model import Role
 from fortctl.services.keys.issuer import SUB_ACCOUNT
 from fortctl.services.robot.client import VALID_FOR_S
-from fortctl.services.rotation import operator_actions as actions
 from fortctl.services.rotation.context import AT_WORK, SETTLES_WITHIN_S, RotationDeps, open_issuer, start_again
+from fortctl.services.rotation.facts import OperatorAction
+from fortctl.services.rotation.operator_actions import (
+    delete_named_action,
+    delete_new_action,
+    delete_old_actions,
+    unused_keys,
+)
 from fortctl.services.rotation.plan import Operation, RotationMode
 from fortctl.timestamps import rfc3339
 
@@ -23,12 +29,12 @@ class AbortReport:
     """What an abort leaves.
 
     Attributes:
-        text: in words.
+        text: what a person reads.
         actions: what a person must still do.
     """
 
     text: str
-    actions: list[actions.Action]
+    actions: tuple[OperatorAction, ...]
 
 
 @dataclass(frozen=True)
@@ -171,7 +177,7 @@ class RotationAbort:
         first_keys = operation.mode is RotationMode.ISSUE
         alive = [role for role in plan.placed if not first_keys and role not in operation.facts.dead]
         unasked = sorted(plan.issued) if deleted is None else []
-        unused = actions.unused_keys(operation, plan.placed)
+        unused = unused_keys(operation, plan.placed)
         parts = [f"the {role} key is {self._describe_kept(role)}" for role in plan.kept]
         parts += [
             f"the {role} key is the new one{'; the old one is not proved dead' if role in alive else ''}"
@@ -181,10 +187,10 @@ class RotationAbort:
         parts += [f"the issuer's key '{name}' may live: the issuer could not be asked" for name in unasked]
         parts += [f"the robot is {self._deps.robot.settled()['state']}"] if Role.ROBOT in self._roles else []
         parts += [f"the new {role} key '{key.name}' is not in use" for role, keys in unused.items() for key in keys]
-        todo = actions.to_delete(operation, alive)
-        todo += [actions.to_delete_named(operation, plan.issued[name], name) for name in unasked]
-        todo += [actions.delete_new(operation, role, key) for role, keys in unused.items() for key in keys]
-        return AbortReport("; ".join(parts), todo)
+        todo = delete_old_actions(operation, alive)
+        todo += [delete_named_action(operation, plan.issued[name], name) for name in unasked]
+        todo += [delete_new_action(operation, role, key) for role, keys in unused.items() for key in keys]
+        return AbortReport("; ".join(parts), tuple(todo))
 
     def _describe_kept(self, role: Role) -> str:
         """Say which key a role has that did not get the new one."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Collection, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
@@ -17,9 +17,8 @@ from fortctl.services.keys.service import KeyService
 from fortctl.services.robot.client import RobotClient
 from fortctl.services.robot.service import RobotService
 from fortctl.services.robot.status import RobotStatusReader
-from fortctl.services.rotation import operator_actions as actions
 from fortctl.services.rotation.deletion_proof import DeletionProof
-from fortctl.services.rotation.facts import RotationFacts
+from fortctl.services.rotation.facts import OperatorAction, RotationFacts
 from fortctl.services.rotation.plan import Operation, RotationMode
 from fortctl.services.site_vault import SiteVault
 from fortctl.timestamps import parse_rfc3339
@@ -35,7 +34,7 @@ class Guide(Protocol):
     def progress(self, line: str) -> None:
         """Report progress."""
 
-    def keys(self, todo: list[actions.Action], roles: Collection[Role]) -> Mapping[Role, KeyPair] | None:
+    def keys(self, todo: Sequence[OperatorAction], roles: Collection[Role]) -> Mapping[Role, KeyPair] | None:
         """Show what to do at Binance and ask for the new keys; return None if there is nobody to ask."""
 
     def refused(self, error: FortctlError) -> bool:
@@ -44,7 +43,7 @@ class Guide(Protocol):
     def on_timeout(self, cycles_open: int) -> str:
         """Return what to do about a drain that takes too long: ``wait``, ``keep``, ``cancel`` or ``abort``."""
 
-    def deleted(self, todo: list[actions.Action]) -> bool:
+    def deleted(self, todo: Sequence[OperatorAction]) -> bool:
         """Show which keys to delete and wait; return whether the person says that it is done."""
 
 

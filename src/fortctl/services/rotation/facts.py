@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import Any
 
 from fortctl.model import Role
@@ -34,6 +35,88 @@ class KeyReference:
     @classmethod
     def from_json(cls, fields: Mapping[str, Any]) -> KeyReference:
         return cls(str(fields["name"]), str(fields["tail"]), str(fields["fingerprint"]))
+
+
+class OperatorActionKind(StrEnum):
+    """What a person must do: the ``what`` of ``actions[]`` in the JSON output."""
+
+    CREATE_KEY = "create_key_at_exchange"
+    ENTER_KEY = "enter_key"
+    DELETE_KEY = "delete_key_at_exchange"
+
+
+@dataclass(frozen=True)
+class KeyRequirements:
+    """What a new key must be like.
+
+    Attributes:
+        permissions: the permissions that it needs, by their names in Binance's API.
+        tick: the same as Binance's page labels them.
+        addresses: the addresses for its IP list, as far as they are known.
+        ip: what to enter as its IP list, for a person.
+    """
+
+    permissions: tuple[str, ...]
+    tick: tuple[str, ...]
+    addresses: tuple[str, ...]
+    ip: str
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "permissions": list(self.permissions),
+            "tick": list(self.tick),
+            "addresses": list(self.addresses),
+            "ip": self.ip,
+        }
+
+    @classmethod
+    def from_json(cls, fields: Mapping[str, Any]) -> KeyRequirements:
+        return cls(tuple(fields["permissions"]), tuple(fields["tick"]), tuple(fields["addresses"]), str(fields["ip"]))
+
+
+@dataclass(frozen=True)
+class OperatorAction:
+    """One thing that a person must do.
+
+    Attributes:
+        role: whose key it is about; several roles are joined by ``|``.
+        text: the sentence that the person reads.
+        key: the key to delete.
+        requirements: what the key to create must be like.
+        command: the command that accepts the new key.
+    """
+
+    kind: OperatorActionKind
+    account: str
+    role: str
+    text: str
+    key: KeyReference | None = None
+    requirements: KeyRequirements | None = None
+    command: str | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """Return an entry of ``actions[]`` as JSON."""
+        return {
+            "what": self.kind.value,
+            "account": self.account,
+            "role": self.role,
+            **(self.key.to_json() if self.key is not None else {}),
+            **(self.requirements.to_json() if self.requirements is not None else {}),
+            **({"command": self.command} if self.command is not None else {}),
+            "text": self.text,
+        }
+
+    @classmethod
+    def from_json(cls, fields: Mapping[str, Any]) -> OperatorAction:
+        return cls(
+            kind=OperatorActionKind(fields["what"]),
+            account=str(fields["account"]),
+            role=str(fields["role"]),
+            text=str(fields["text"]),
+            key=KeyReference.from_json(fields) if "fingerprint" in fields else None,
+            requirements=KeyRequirements.from_json(fields) if "permissions" in fields else None,
+            command=fields.get("command"),
+        )
 
 
 @dataclass(frozen=True)
@@ -117,7 +200,7 @@ class RotationFacts:
     dropped: tuple[Role, ...] = ()
     trading_gap_s: float | None = None
     left: str | None = None
-    actions: tuple[Mapping[str, Any], ...] = ()
+    actions: tuple[OperatorAction, ...] = ()
 
     def issued_names(self, role: Role) -> tuple[str, ...]:
         """Return the unique names under which the issuer was asked for a role's key, oldest first."""
@@ -137,7 +220,7 @@ class RotationFacts:
             "made": _by_role(self.made, KeyReference.to_json) if self.made is not None else None,
             "trading_gap_s": self.trading_gap_s,
             "left": self.left,
-            "actions": [dict(action) for action in self.actions] if self.left is not None else None,
+            "actions": [action.to_json() for action in self.actions] if self.left is not None else None,
         }
         several: dict[str, Any] = {
             "old": _by_role(self.old, KeyReference.to_json),
@@ -181,7 +264,7 @@ class RotationFacts:
             dropped=tuple(map(Role, fields.get("dropped", ()))),
             trading_gap_s=fields.get("trading_gap_s"),
             left=fields.get("left"),
-            actions=tuple(fields.get("actions", ())),
+            actions=tuple(map(OperatorAction.from_json, fields.get("actions", ()))),
         )
 
 

@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from fortctl.errors import ConflictError, NotFoundError
 from fortctl.model import Role
 from fortctl.ports import Clock, OperationOwner, OperationRow, OperationStore
-from fortctl.services.rotation import operator_actions as actions
-from fortctl.services.rotation.facts import RotationFacts
+from fortctl.services.rotation.facts import OperatorAction, RotationFacts
+from fortctl.services.rotation.operator_actions import (
+    delete_named_action,
+    delete_new_action,
+    delete_old_actions,
+    pending_actions,
+    unused_keys,
+)
 from fortctl.services.rotation.plan import (
     ABORTED,
     OPEN,
@@ -151,9 +157,9 @@ def require_none_open(operation: Operation | None, role: Role | None = None) -> 
 def aborted_by_deletion(operation: Operation, role: Role, now: int) -> Operation:
     """Return a rotation, aborted because fortctl destroyed a role's keys; its actions name the keys left at Binance."""
     facts = operation.facts
-    todo = actions.to_delete(operation, [role] if role in facts.old and role not in facts.dead else [])
-    todo += [actions.delete_new(operation, role, key) for key in actions.unused_keys(operation).get(role, ())]
-    todo += [actions.to_delete_named(operation, role, name) for name in facts.issued_names(role)]
+    todo = delete_old_actions(operation, [role] if role in facts.old and role not in facts.dead else [])
+    todo += [delete_new_action(operation, role, key) for key in unused_keys(operation).get(role, ())]
+    todo += [delete_named_action(operation, role, name) for name in facts.issued_names(role)]
     left = f"the {role} keys were destroyed here; at the exchange the old one and the new one may live"
     return operation.aborted(now, "key_destroyed", replace(facts, left=left, actions=tuple(todo)))
 
@@ -165,14 +171,39 @@ def no_operation(account: str) -> NotFoundError:
     )
 
 
-def status_of(operation: Operation, owner: OperationOwner | None, now: int) -> dict[str, Any]:
-    """Return ``operation{…}`` as JSON, with the process that works on it, and what a person must do."""
-    data: dict[str, Any] = {"operation": operation.as_json(), "actions": []}
-    data["operation"]["owner"] = (
-        {"pid": owner.pid, "host": owner.host, "age_s": (now - owner.acquired_at) // 1000} if owner else None
-    )
-    if operation.state == OPEN:
-        data["actions"] = actions.waited_for(operation)
-    if operation.state == ABORTED:
-        data["left"], data["actions"] = operation.facts.left, list(operation.facts.actions)
-    return data
+@dataclass(frozen=True)
+class RotationStatus:
+    """Where a rotation stands.
+
+    Attributes:
+        owner: the process that works on it, or None.
+        owner_age_s: for how long that process has worked on it (s).
+        actions: what a person must do.
+    """
+
+    operation: Operation
+    owner: OperationOwner | None
+    owner_age_s: int
+    actions: tuple[OperatorAction, ...]
+
+    @classmethod
+    def of(cls, operation: Operation, owner: OperationOwner | None, now: int) -> RotationStatus:
+        """Return the status of *operation* at *now* (ms)."""
+        actions: tuple[OperatorAction, ...] = ()
+        if operation.state == OPEN:
+            actions = tuple(pending_actions(operation))
+        elif operation.state == ABORTED:
+            actions = operation.facts.actions
+        return cls(operation, owner, (now - owner.acquired_at) // 1000 if owner is not None else 0, actions)
+
+    def as_json(self) -> dict[str, Any]:
+        """Return ``operation{…}`` with its owner, ``actions[]`` and what an abort left, as JSON."""
+        owner = self.owner
+        working = {"pid": owner.pid, "host": owner.host, "age_s": self.owner_age_s} if owner is not None else None
+        data: dict[str, Any] = {
+            "operation": {**self.operation.as_json(), "owner": working},
+            "actions": [action.to_json() for action in self.actions],
+        }
+        if self.operation.state == ABORTED:
+            data["left"] = self.operation.facts.left
+        return data

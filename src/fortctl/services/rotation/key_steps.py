@@ -17,10 +17,10 @@ from fortctl.errors import (
 )
 from fortctl.model import KeyPair, Role
 from fortctl.services.keys.results import NO_COPY_WARNING, Warnings, same_key
-from fortctl.services.rotation import operator_actions as actions
 from fortctl.services.rotation.context import SETTLES_WITHIN_S, RotationContext
 from fortctl.services.rotation.facts import IssueAttempts, KeyReference, RotationFacts
 from fortctl.services.rotation.issue_key import KeyIssuer
+from fortctl.services.rotation.operator_actions import create_actions, delete_old_actions
 from fortctl.services.rotation.plan import Operation, RotationMode
 
 # How long to wait for the new key's user stream before the old key is deleted (s).
@@ -146,16 +146,16 @@ class NewKeys:
                         issuer, self._context.operation, role, self._note_issue, self._context.renew_lease
                     )
             return
-        todo = actions.to_create(self._context.operation, missing)
+        todo = create_actions(self._context.operation, missing)
         entered = self._deps.guide.keys(todo, missing) if self._ask else None
         if entered is None:
             if self._context.operation.step != "create":
                 self._context.note(replace(self._context.facts, wanted=tuple(missing)))
             raise ActionRequiredError(
                 f"the rotation waits for a person: create the new {' and '.join(missing)} key at Binance",
-                hint=todo[0]["text"],
-                details={"actions": todo},
-                text="\n".join(f"- {action['text']}" for action in todo),
+                hint=todo[0].text,
+                details={"actions": [action.to_json() for action in todo]},
+                text="\n".join(f"- {action.text}" for action in todo),
             )
         self._pairs.update(entered)
 
@@ -316,7 +316,7 @@ class OldKeys:
             )
             if not alive:
                 return
-            if not self._deps.guide.deleted(actions.to_delete(self._context.operation, alive)):
+            if not self._deps.guide.deleted(delete_old_actions(self._context.operation, alive)):
                 raise self._action_required(alive)
             asked = True
 
@@ -332,10 +332,13 @@ class OldKeys:
         return self._context.operation
 
     def _action_required(self, alive: Collection[Role]) -> ActionRequiredError:
-        todo = actions.to_delete(self._context.operation, alive)
+        todo = delete_old_actions(self._context.operation, alive)
         return ActionRequiredError(
             f"the new key is in use, but the old {' and '.join(alive)} key is not proved dead",
-            hint=f"{todo[0]['text']}, then 'fortctl keys rotate --resume'",
-            details={"actions": todo, "unproved": [role.value for role in alive]},
-            text="\n".join(f"- {one['text']}" for one in todo),
+            hint=f"{todo[0].text}, then 'fortctl keys rotate --resume'",
+            details={
+                "actions": [action.to_json() for action in todo],
+                "unproved": [role.value for role in alive],
+            },
+            text="\n".join(f"- {action.text}" for action in todo),
         )

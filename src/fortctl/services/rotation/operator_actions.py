@@ -1,21 +1,19 @@
-"""What a person must do at Binance in the middle of a rotation, as data and in words. Pure."""
+"""What a person must do at Binance in the middle of a rotation, as data and as text. Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Collection
 from ipaddress import ip_address
-from typing import Any
 
 from fortctl.keys.policy import REQUIRED, permission_label
 from fortctl.model import Role
-from fortctl.services.rotation.facts import KeyReference
+from fortctl.services.rotation.facts import KeyReference, KeyRequirements, OperatorAction, OperatorActionKind
 from fortctl.services.rotation.plan import Operation, RotationMode
 
-Action = dict[str, Any]
 PAGE = "Binance's API management page"
 
 
-def to_create(operation: Operation, roles: Collection[Role]) -> list[Action]:
+def create_actions(operation: Operation, roles: Collection[Role]) -> list[OperatorAction]:
     """Return what is to be done before the new keys can be entered."""
     actions = []
     for role in roles:
@@ -32,23 +30,23 @@ def to_create(operation: Operation, roles: Collection[Role]) -> list[Action]:
     if len(operation.scope.roles) > 1:
         shape = "{" + ", ".join(f'"{role.value}": {shape}' for role in together) + "}"
     actions.append(
-        {
-            "what": "enter_key",
-            "account": operation.account,
-            "role": roles_given,
-            "command": command,
-            "text": f"hand the new key over: {command}, with {shape} on its standard input",
-        }
+        OperatorAction(
+            OperatorActionKind.ENTER_KEY,
+            operation.account,
+            roles_given,
+            f"enter the new key: {command}, with {shape} on its standard input",
+            command=command,
+        )
     )
     return actions
 
 
-def to_delete(operation: Operation, roles: Collection[Role]) -> list[Action]:
+def delete_old_actions(operation: Operation, roles: Collection[Role]) -> list[OperatorAction]:
     """Return that the old keys of some roles must still be deleted at the exchange."""
     return [_delete(operation, role, operation.facts.old.get(role, KeyReference()), "old") for role in roles]
 
 
-def delete_new(operation: Operation, role: Role, key: KeyReference) -> Action:
+def delete_new_action(operation: Operation, role: Role, key: KeyReference) -> OperatorAction:
     """Return that a new key which is not in use must be deleted at the exchange."""
     return _delete(operation, role, key, "new")
 
@@ -71,70 +69,54 @@ def unused_keys(operation: Operation, placed: Collection[Role] = ()) -> dict[Rol
     return unused
 
 
-def waited_for(operation: Operation) -> list[Action]:
+def pending_actions(operation: Operation) -> list[OperatorAction]:
     """Return what an open rotation waits for a person to do; empty if it waits for nobody."""
     facts, roles = operation.facts, operation.scope.roles
     if facts.issuer != "person":
         return []
     if operation.step == "create":
-        return to_create(operation, roles)
+        return create_actions(operation, roles)
     if operation.step in ("store", "deliver"):
-        wanted = [role for role in roles if role in (facts.wanted or ())]
-        return to_create(operation, wanted) if wanted else []
+        missing = [role for role in roles if role in (facts.wanted or ())]
+        return create_actions(operation, missing) if missing else []
     if operation.step in ("delete", "prove"):
-        return to_delete(operation, [role for role in roles if role not in facts.dead])
+        return delete_old_actions(operation, [role for role in roles if role not in facts.dead])
     return []
 
 
-def to_delete_named(operation: Operation, role: Role, name: str) -> Action:
+def delete_named_action(operation: Operation, role: Role, name: str) -> OperatorAction:
     """Return that a key which the issuer may have made under a name of this rotation must be deleted."""
-    return {
-        "what": "delete_key_at_exchange",
-        "account": operation.account,
-        "role": role.value,
-        "name": name,
-        "tail": "",
-        "fingerprint": "",
-        "text": f"delete the key '{name}' of the sub-account on {PAGE}, if it is there",
-    }
+    text = f"delete the key '{name}' of the sub-account on {PAGE}, if it is there"
+    return OperatorAction(OperatorActionKind.DELETE_KEY, operation.account, role.value, text, key=KeyReference(name))
 
 
-def _create(operation: Operation, role: Role, old: KeyReference | None) -> Action:
-    tick = [permission_label(right) for right in REQUIRED[role]]
+def _create(operation: Operation, role: Role, old: KeyReference | None) -> OperatorAction:
+    tick = tuple(permission_label(right) for right in REQUIRED[role])
     where, addresses = _where(role, operation.facts.reached_from.get(role))
     as_before = f", the addresses of '{old.name}'" if old is not None and old.name else ""
-    return {
-        "what": "create_key_at_exchange",
-        "account": operation.account,
-        "role": role.value,
-        "permissions": list(REQUIRED[role]),
-        "tick": tick,
-        "addresses": addresses,
-        "ip": f"restrict to trusted IPs: {where}{as_before}",
-        "text": f"on {PAGE} create a new {role} key (self-generated Ed25519, or HMAC): tick {', '.join(tick)} and"
-        f" nothing else, and restrict it to trusted IPs: {where}{as_before}",
-    }
+    ip = f"trusted IPs: {where}{as_before}"
+    return OperatorAction(
+        OperatorActionKind.CREATE_KEY,
+        operation.account,
+        role.value,
+        f"on {PAGE} create a new {role} key (self-generated Ed25519, or HMAC): tick {', '.join(tick)} and nothing"
+        f" else, and restrict it to {ip}",
+        requirements=KeyRequirements(REQUIRED[role], tick, addresses, f"restrict to {ip}"),
+    )
 
 
-def _where(role: Role, address: str | None) -> tuple[str, list[str]]:
-    """Return from where a role's key is used, in words, and the addresses of it that the exchange can see."""
+def _where(role: Role, address: str | None) -> tuple[str, tuple[str, ...]]:
+    """Return, as text, from where a role's key is used, and the addresses of it that the exchange can see."""
     where = "the robot's host" if role is Role.ROBOT else "the host that reads the account"
     if address is None:
-        return where, []
-    seen = ip_address(address)
-    if seen.is_global or seen.is_loopback:
-        return f"{where} ({address})", [address]
-    return f"{where} ({address} in its own network: list the address that this network shows to the internet)", []
+        return where, ()
+    parsed = ip_address(address)
+    if parsed.is_global or parsed.is_loopback:
+        return f"{where} ({address})", (address,)
+    return f"{where} ({address} in its own network: list the address that this network shows to the internet)", ()
 
 
-def _delete(operation: Operation, role: Role, key: KeyReference, which: str) -> Action:
+def _delete(operation: Operation, role: Role, key: KeyReference, which: str) -> OperatorAction:
     tail = f" (…{key.tail})" if key.tail else ""
-    return {
-        "what": "delete_key_at_exchange",
-        "account": operation.account,
-        "role": role.value,
-        "name": key.name,
-        "tail": key.tail,
-        "fingerprint": key.fingerprint,
-        "text": f"delete the {which} {role} key '{key.name}'{tail} on {PAGE}",
-    }
+    text = f"delete the {which} {role} key '{key.name}'{tail} on {PAGE}"
+    return OperatorAction(OperatorActionKind.DELETE_KEY, operation.account, role.value, text, key=key)

@@ -1,25 +1,26 @@
-"""Rotate the keys of an account: a journaled sequence that resumes wherever it was killed (docs/rotation.md).
+"""Rotate the keys of an account: journaled steps that resume wherever the process was killed (docs/rotation.md).
 
 The steps are in :mod:`.plan`, what each does in :mod:`.steps` and :mod:`.key_steps`, and the store in :mod:`.journal`.
-Here: the calls that begin, resume and abort a rotation, and how each ends.
+This module has the calls that run and abort a rotation, and decides how each ends.
 """
 
 from __future__ import annotations
 
 import contextlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any, NoReturn
 
 from fortctl.errors import ActionRequiredError, ConflictError, FortctlError
 from fortctl.model import KeyPair, Role
 from fortctl.ports import AuditLog, Clock, HooksPort
-from fortctl.services.rotation import operator_actions as actions
 from fortctl.services.rotation.abort import RotationAbort
 from fortctl.services.rotation.context import AT_WORK, DrainTimeoutError, RotationDeps, open_issuer
+from fortctl.services.rotation.facts import OperatorAction
 from fortctl.services.rotation.hooks import fire_post_rotate, fire_pre_rotate, must_announce
 from fortctl.services.rotation.journal import RotationJournal
 from fortctl.services.rotation.key_steps import refuse_late_keys
+from fortctl.services.rotation.operator_actions import delete_named_action
 from fortctl.services.rotation.plan import (
     ABORTED,
     FINISHED,
@@ -29,17 +30,45 @@ from fortctl.services.rotation.plan import (
 from fortctl.services.rotation.steps import Steps
 
 Warnings = tuple[tuple[str, str], ...]
-# What a robot was at, and in which state it is instead, and why.
-Standing = Mapping[str, str | None]
 
 
-@dataclass
+@dataclass(frozen=True)
+class IdleRobot:
+    """A robot that does not trade although it did before the rotation, or that waits for a person.
+
+    Attributes:
+        before: the state that it was in before the rotation.
+        state: the state that it is in now.
+        reason: why, or None if the robot gives no reason.
+    """
+
+    before: str
+    state: str
+    reason: str | None
+
+    @property
+    def warning(self) -> tuple[str, str]:
+        """The warning, as ``(code, message)``."""
+        why = self.reason or "no reason given"
+        text = f"the robot was {self.before} before, and is {self.state} now ({why}): see 'fortctl robot status'"
+        return ("ROBOT_STANDS_STILL", text)
+
+    def add_to(self, error: FortctlError) -> None:
+        """Add to an error that the robot does not trade, and what makes it trade again."""
+        doing = "begins no new cycle" if self.state == "draining" else "stands still"
+        error.message += f"; the robot {doing}: it was {self.before} before, and is {self.state} now"
+        error.hint += "; 'fortctl keys rotate --resume' continues the rotation, '--abort' has the robot trade as before"
+        error.hint += " where it still has a key that works"
+        error.details["robot"] = {"was": self.before, "state": self.state, "reason": self.reason}
+
+
+@dataclass(frozen=True)
 class RotationResult:
     """How far a rotation came.
 
     Attributes:
         changed: something was done.
-        left: what an abort leaves, in words.
+        left: what an abort left, as text.
         actions: what a person must still do.
     """
 
@@ -47,12 +76,12 @@ class RotationResult:
     changed: bool = True
     warnings: Warnings = ()
     left: str = ""
-    actions: list[dict[str, Any]] = field(default_factory=list)
+    actions: tuple[OperatorAction, ...] = ()
 
     def as_json(self) -> dict[str, Any]:
         data: dict[str, Any] = {"operation": self.operation.as_json()}
         if self.operation.state == ABORTED:
-            data |= {"left": self.left, "actions": self.actions}
+            data |= {"left": self.left, "actions": [action.to_json() for action in self.actions]}
         return data
 
 
@@ -79,16 +108,16 @@ class RotationService:
     async def run(
         self, operation: Operation, given: Mapping[Role, KeyPair], *, until: str | None = None
     ) -> RotationResult:
-        """Go on from where it stands.
+        """Continue a rotation from the step that it has reached.
 
         Args:
             given: keys that were entered already.
-            until: the step at which a person takes over (``--begin``), whatever could be asked here.
+            until: the step at which the rotation stops for a person (``--begin``), even at a terminal.
 
         Raises:
-            ActionRequiredError: a person must act first; ``details.actions`` says what. It stays open.
-            ConflictError: a key was entered whose place another new one has taken.
-            FortctlError: a step failed; it stays open, unless nothing had been changed yet.
+            ActionRequiredError: a person must act first; ``details.actions`` says what. The rotation stays open.
+            ConflictError: another new key is already in use in the place of the entered one.
+            FortctlError: a step failed; the rotation stays open, unless nothing had been changed yet.
         """
         refuse_late_keys(operation, given, self._deps.vault.fingerprint)
         if must_announce(operation):
@@ -104,27 +133,27 @@ class RotationService:
             await self._drain_timed_out(steps.operation, unfinished)
         except ActionRequiredError as error:
             error.data = {"operation": steps.operation.as_json()}
-            still = self._standing(steps.operation)
-            # A drain has the robot stand still until the person is done: that is told, and is no warning.
-            unasked = still if steps.operation.mode is not RotationMode.DRAIN else None
-            error.warnings = (*self._warnings, *steps.warnings, *_warned(unasked), *error.warnings)
-            _tell_standing(error, still)
+            # A drain stops the robot until the person is done: the error mentions it, and needs no warning.
+            idle = self._mention_idle_robot(error, steps.operation)
+            warn = idle if steps.operation.mode is not RotationMode.DRAIN else None
+            error.warnings = (*self._warnings, *steps.warnings, *_warnings_of(warn), *error.warnings)
             raise
         except FortctlError as error:
             if self._deps.client.latched:
-                await self._take_back(steps.operation, error)
-                # Unless the panic has done it: where it could not, nothing else would.
+                await self._delete_issued_keys(steps.operation, error)
+                # The panic has usually closed it; where it could not, nothing else would.
                 with contextlib.suppress(ConflictError):
                     self._close(steps.operation.aborted(self._clock.now_ms(), "panic"))
-            self._failed(steps, error)
+            self._close_if_unchanged(steps, error)
             raise
         done = self._close(steps.operation.finished(self._clock.now_ms()), "done")
-        still = self._standing(done) or self._held_after_loss(done)
-        return RotationResult(done, True, (*self._warnings, *steps.warnings, *_warned(still)))
+        idle = self._idle_robot(done) or self._held_after_loss(done)
+        return RotationResult(done, True, (*self._warnings, *steps.warnings, *_warnings_of(idle)))
 
-    def _standing(self, operation: Operation) -> Standing | None:
-        """Tell of a robot that was at work before and does not trade any more; None where there is none."""
-        if operation.facts.robot_was not in AT_WORK:
+    def _idle_robot(self, operation: Operation) -> IdleRobot | None:
+        """Return the robot if it traded before and does not now; else None."""
+        before = operation.facts.robot_was
+        if before is None or before not in AT_WORK:
             return None
         try:
             status = self._deps.status_reader.status()
@@ -132,46 +161,52 @@ class RotationService:
             status = {"state": "unreachable", "reason": error.message}
         if status["state"] in (*AT_WORK, "latched"):
             return None
-        return {"was": operation.facts.robot_was, "state": status["state"], "reason": status.get("reason")}
+        return IdleRobot(before, status["state"], status.get("reason"))
 
-    def _held_after_loss(self, operation: Operation) -> Standing | None:
-        """Tell of a robot that has its key again, and waits for a person all the same."""
-        was = operation.facts.robot_was
-        if was is None or was == "held":
+    def _held_after_loss(self, operation: Operation) -> IdleRobot | None:
+        """Return the robot if it has a key again and waits for a person all the same; else None."""
+        before = operation.facts.robot_was
+        if before is None or before == "held":
             return None
-        # Whether it goes on is known once its books agree.
+        # Whether it trades is known once its book agrees with the exchange.
         status = self._deps.robot.settled()
-        return {"was": was, "state": "held", "reason": status.get("reason")} if status["state"] == "held" else None
+        return IdleRobot(before, "held", status.get("reason")) if status["state"] == "held" else None
 
-    async def _take_back(self, operation: Operation, error: FortctlError) -> None:
-        """After a panic: delete what the issuer made for this rotation, for the panic may have looked too early."""
+    async def _delete_issued_keys(self, operation: Operation, error: FortctlError) -> None:
+        """After a panic: delete what the issuer made for this rotation, since the panic may have listed too early."""
         names = {name: role for role in operation.facts.issue for name in operation.facts.issued_names(role)}
         if not names or operation.is_done("create"):
-            # The panic knows of it, and may still cancel orders with it.
+            # The panic knows this key, and may still cancel orders with it.
             return
         try:
             async with open_issuer(self._deps, operation) as issuer:
-                gone = await self._deps.proofs.delete_named(issuer, names)
+                deleted = await self._deps.proofs.delete_named(issuer, names)
         except FortctlError as problem:
-            todo = [actions.to_delete_named(operation, role, name) for name, role in names.items()]
-            error.details["actions"] = todo
-            error.hint = f"{'; '.join(one['text'] for one in todo)} (the issuer could not: {problem.message})"
+            todo = [delete_named_action(operation, role, name) for name, role in names.items()]
+            error.details["actions"] = [action.to_json() for action in todo]
+            error.hint = f"{'; '.join(action.text for action in todo)} (the issuer could not: {problem.message})"
             return
-        if gone:
-            error.details["deleted"] = list(gone)
-            error.hint = f"the key that was made for it was deleted: {', '.join(gone)}. {error.hint}"
+        if deleted:
+            error.details["deleted"] = list(deleted)
+            error.hint = f"the key that was made for it was deleted: {', '.join(deleted)}. {error.hint}"
 
-    def _failed(self, steps: Steps, error: FortctlError) -> None:
-        """Leave it open to be gone on with, but close one that failed before it changed anything."""
+    def _close_if_unchanged(self, steps: Steps, error: FortctlError) -> None:
+        """Close a rotation that failed before it changed anything; leave every other one open to be resumed."""
         operation = steps.operation
         if operation.step == "check":
             # Where a panic has closed it meanwhile, it stays as the panic left it.
             with contextlib.suppress(ConflictError):
                 operation = self._close(operation.aborted(self._clock.now_ms(), error.code.lower()), "refused")
         error.data = {**(error.data or {}), "operation": operation.as_json()}
-        still = self._standing(operation)
-        error.warnings = (*self._warnings, *steps.warnings, *_warned(still), *error.warnings)
-        _tell_standing(error, still)
+        idle = self._mention_idle_robot(error, operation)
+        error.warnings = (*self._warnings, *steps.warnings, *_warnings_of(idle), *error.warnings)
+
+    def _mention_idle_robot(self, error: FortctlError, operation: Operation) -> IdleRobot | None:
+        """Add to an error that the robot does not trade any more, if so; return that robot, or None."""
+        idle = self._idle_robot(operation)
+        if idle is not None:
+            idle.add_to(error)
+        return idle
 
     async def _drain_timed_out(self, operation: Operation, unfinished: DrainTimeoutError) -> NoReturn:
         ended = await self.abort(operation, "drain_timed_out")
@@ -185,18 +220,18 @@ class RotationService:
         )
 
     async def abort(self, operation: Operation, reason: str = "aborted") -> RotationResult:
-        """End it where it stands; say exactly what that leaves.
+        """End a rotation at the step that it has reached; report exactly what that leaves.
 
         Raises:
-            ConflictError: the old key is dead and no new one is in use: aborting would leave the account without a key.
+            ConflictError: the old key is deleted and no new one is in use: the account would be left without a key.
         """
         left = await RotationAbort(self._deps, operation).run()
-        facts = replace(operation.facts, left=left.text, actions=tuple(left.actions))
+        facts = replace(operation.facts, left=left.text, actions=left.actions)
         closed = self._close(operation.aborted(self._clock.now_ms(), reason, facts), "aborted")
         return RotationResult(closed, True, self._warnings, left.text, left.actions)
 
     def _close(self, operation: Operation, result: str | None = None) -> Operation:
-        """Make its end durable, and tell of it. Raises ``ConflictError`` where somebody else has closed it."""
+        """Make its end durable, audit it and run ``post-rotate``. Raises ``ConflictError``: it was closed before."""
         closed = self._journal.put(operation)
         if result is not None:
             self._audit.append(
@@ -211,20 +246,5 @@ class RotationService:
         return closed
 
 
-def _warned(still: Standing | None) -> Warnings:
-    if still is None:
-        return ()
-    why = still["reason"] or "no reason given"
-    text = f"the robot was {still['was']} before, and is {still['state']} now ({why}): see 'fortctl robot status'"
-    return (("ROBOT_STANDS_STILL", text),)
-
-
-def _tell_standing(error: FortctlError, still: Standing | None) -> None:
-    """Have an error say that the robot does not trade, and what makes it trade again."""
-    if still is None:
-        return
-    what = "begins no new cycle" if still["state"] == "draining" else "stands still"
-    error.message += f"; the robot {what}: it was {still['was']} before, and is {still['state']} now"
-    error.hint += "; 'fortctl keys rotate --resume' goes on with the rotation, '--abort' has the robot trade as before"
-    error.hint += " where it still has a key that works"
-    error.details["robot"] = dict(still)
+def _warnings_of(idle: IdleRobot | None) -> Warnings:
+    return (idle.warning,) if idle is not None else ()
