@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from fortctl.model import KeyPair, KeyRestrictions, KeyType
 from fortctl.secret import Secret
@@ -13,8 +12,7 @@ if TYPE_CHECKING:
     from fortctl.model import KeyVerdict
 
 
-@dataclass(frozen=True)
-class StoredKey:
+class StoredKey(NamedTuple):
     """A key as the site's vault holds it.
 
     Attributes:
@@ -44,9 +42,8 @@ class StoredKey:
     def with_verdict(self, verdict: KeyVerdict, now: int) -> StoredKey:
         """Return the key as it stands after the exchange was asked."""
         if not verdict.accepted:
-            return replace(self, rejected_since=self.rejected_since or now)
-        return replace(
-            self,
+            return self._replace(rejected_since=self.rejected_since or now)
+        return self._replace(
             verified_at=now,
             rejected_since=None,
             uid=verdict.uid if verdict.uid is not None else self.uid,

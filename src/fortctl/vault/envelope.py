@@ -8,7 +8,6 @@ from __future__ import annotations
 import base64
 import hmac
 import os
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from fortctl.errors import NotFoundError, VaultDamagedError, VaultLockedError
@@ -58,7 +57,7 @@ def wrap(dek: bytes, vault_id: str, source: Unlocker, cost: KdfCost) -> Slot:
         kek = stretch(source.secret, salt, cost)
     nonce = os.urandom(NONCE_BYTES)
     sealed = _aead(kek).encrypt(nonce, dek, _slot_context(vault_id, slot))
-    return replace(slot, nonce=_b64(nonce), wrapped=_b64(sealed))
+    return slot._replace(nonce=_b64(nonce), wrapped=_b64(sealed))
 
 
 def unwrap(slot: Slot, vault_id: str, source: Unlocker) -> bytes:
@@ -94,7 +93,7 @@ def seal_record(dek: bytes, vault_id: str, record: Record, plaintext: Secret, er
     padded += bytes(-len(padded) % PAD_BLOCK)
     key = _record_key(dek, record, erasure_key)
     sealed = _aead(key).encrypt(nonce, padded, _record_context(vault_id, record))
-    return replace(record, nonce=_b64(nonce), data=_b64(sealed))
+    return record._replace(nonce=_b64(nonce), data=_b64(sealed))
 
 
 def open_record(dek: bytes, vault_id: str, record: Record, erasure_key: bytes | None) -> Secret:
@@ -124,7 +123,7 @@ def open_record(dek: bytes, vault_id: str, record: Record, erasure_key: bytes | 
 
 def tagged(dek: bytes, document: Document) -> Document:
     """Return the document with its whole-vault tag."""
-    return replace(document, tag=_tag(dek, document))
+    return document._replace(tag=_tag(dek, document))
 
 
 def check_tag(dek: bytes, document: Document) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -100,7 +99,7 @@ class VaultFile(VaultLocation):
             for name, key in keys.items():
                 erasure.restore(self.erasure_root, name, key)
             generation = max(above, backup.document.generation, present.generation if present else 0) + 1
-            document = tagged(dek, replace(backup.document, generation=generation))
+            document = tagged(dek, backup.document._replace(generation=generation))
             self.write(document)
             erase_unreferenced_keys(self.erasure_root, document)
         return Restored(OpenVault(self, dek, document), revived)
@@ -178,7 +177,7 @@ class OpenVault:
             kept = {record.id: record for record in old.records if record.id not in delete}
             for new in put:
                 kept[new.record_id] = self._seal_new(new, kept.get(new.record_id), old)
-            return replace(old, records=tuple(kept[key] for key in sorted(kept)))
+            return old._replace(records=tuple(kept[key] for key in sorted(kept)))
 
         return self._change(changed, audit)
 
@@ -194,7 +193,7 @@ class OpenVault:
             raise ConflictError(f"a vault has at most {MAX_SLOTS} slots", hint="remove one first")
         with translate_write_errors():
             slot = wrap(self._dek, self.vault_id, source, cost)
-        self._change(lambda old: replace(old, slots=(*old.slots, slot)), audit)
+        self._change(lambda old: old._replace(slots=(*old.slots, slot)), audit)
         return slot_meta(slot)
 
     def remove_slot(self, slot_id: str, *, audit: AuditCallback | None = None) -> SlotMeta:
@@ -215,7 +214,7 @@ class OpenVault:
                     "this is the vault's last slot; without it the vault could not be unlocked",
                     hint="add another slot first ('fortctl vault slot add')",
                 )
-            return replace(old, slots=kept)
+            return old._replace(slots=kept)
 
         self._change(without, audit)
         return slot_meta(removed)
@@ -225,7 +224,7 @@ class OpenVault:
         with translate_write_errors():
             slot = wrap(self._dek, self.vault_id, source, cost)
         self._change(
-            lambda old: replace(old, slots=(*(kept for kept in old.slots if kept.kind != "passphrase"), slot)), audit
+            lambda old: old._replace(slots=(*(kept for kept in old.slots if kept.kind != "passphrase"), slot)), audit
         )
         return slot_meta(slot)
 
@@ -255,7 +254,7 @@ class OpenVault:
             generation = max(self._document.generation, above) + 1
             if audit is not None:
                 audit("intent", generation)
-            document = tagged(self._dek, replace(change(self._document), generation=generation))
+            document = tagged(self._dek, change(self._document)._replace(generation=generation))
             self._file.write(document)
             self._document = document
             erase_unreferenced_keys(self._file.erasure_root, document)

@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from dataclasses import dataclass, fields
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from fortctl.errors import VaultDamagedError
 
@@ -21,8 +20,7 @@ MAX_SLOTS = 8
 _INT_LIMIT = 2**53
 
 
-@dataclass(frozen=True)
-class Slot:
+class Slot(NamedTuple):
     """One wrapping of the data-encryption key.
 
     Attributes:
@@ -44,8 +42,7 @@ class Slot:
     wrapped: str
 
 
-@dataclass(frozen=True)
-class Record:
+class Record(NamedTuple):
     """One encrypted record with everything that is bound to it as associated data.
 
     Attributes:
@@ -66,8 +63,7 @@ class Record:
     data: str
 
 
-@dataclass(frozen=True)
-class Document:
+class Document(NamedTuple):
     """A whole vault as text. ``tag`` is the whole-vault HMAC in hex, over :func:`body`."""
 
     vault_id: str
@@ -125,6 +121,7 @@ _LINE = re.compile(r'([a-z0-9_]+) = (?:"((?:[^"\\\x00-\x1f\x7f]|\\["\\]|\\u[0-9a
 _SPECIAL = re.compile(r'["\\\x00-\x1f\x7f]')
 _ESCAPE = re.compile(r'\\(?:(["\\])|u([0-9a-f]{4}))')
 T = TypeVar("T", Slot, Record)
+_NUMBERS = {"memory_kib", "iterations", "lanes", "version", "created"}
 
 
 def _quote(text: str) -> str:
@@ -143,9 +140,8 @@ def _quote(text: str) -> str:
 
 def _lines(item: Slot | Record) -> list[str]:
     rows = []
-    for part in fields(item):
-        value = getattr(item, part.name)
-        rows.append(f"{part.name} = {value if isinstance(value, int) else _quote(value)}")
+    for name, value in item._asdict().items():
+        rows.append(f"{name} = {value if isinstance(value, int) else _quote(value)}")
     return rows
 
 
@@ -174,10 +170,7 @@ def _parse(text: str) -> Document:
 
 
 def _item(cls: type[T], values: dict[str, Any]) -> T:
-    checked: dict[str, Any] = {
-        part.name: (_number if part.type == "int" else _text)(values[part.name])  # annotations are text (PEP 563)
-        for part in fields(cls)
-    }
+    checked: dict[str, Any] = {name: (_number if name in _NUMBERS else _text)(values[name]) for name in cls._fields}
     return cls(**checked)
 
 

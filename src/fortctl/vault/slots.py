@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
@@ -43,15 +42,13 @@ class SlotMeta(NamedTuple):
     cost: KdfCost | None
 
 
-@dataclass(frozen=True)
-class Passphrase:
+class Passphrase(NamedTuple):
     """A passphrase, stretched by Argon2id."""
 
     secret: Secret
 
 
-@dataclass(frozen=True)
-class KeyFile:
+class KeyFile(NamedTuple):
     """A file of 32 random bytes, 0600."""
 
     path: Path
@@ -70,8 +67,7 @@ class KeyStore(Protocol):
         """Delete a key; a missing key is no error."""
 
 
-@dataclass(frozen=True)
-class Keyring:
+class Keyring(NamedTuple):
     """32 random bytes in the operating system's keyring, under the slot's id."""
 
     store: KeyStore

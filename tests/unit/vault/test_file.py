@@ -116,7 +116,7 @@ def test_parts_swapped_between_vaults_and_generations_are_refused(
     for source in (decode(other.path.read_bytes()), older):
         if getattr(source, part) == getattr(good, part):
             continue
-        file.path.write_bytes(encode(replace(good, **{part: getattr(source, part)})))
+        file.path.write_bytes(encode(good._replace(**{part: getattr(source, part)})))
         with pytest.raises((VaultDamagedError, VaultLockedError)):
             reopened(file)
 
@@ -126,8 +126,8 @@ def test_every_field_swapped_between_two_slots_is_refused(file: VaultFile, vault
     vault.add_slot(Passphrase(Secret("a passphrase")), FLOOR)
     document = decode(file.path.read_bytes())
     first, second = document.slots
-    swapped = (replace(first, **{field: getattr(second, field)}), replace(second, **{field: getattr(first, field)}))
-    file.path.write_bytes(encode(replace(document, slots=swapped)))
+    swapped = (first._replace(**{field: getattr(second, field)}), second._replace(**{field: getattr(first, field)}))
+    file.path.write_bytes(encode(document._replace(slots=swapped)))
     for source in (KeyFile(file.path.with_name("vault.key")), Passphrase(Secret("a passphrase"))):
         with pytest.raises((VaultDamagedError, VaultLockedError)):
             file.unlock([source])
@@ -145,18 +145,18 @@ def test_every_field_swapped_between_two_records_is_refused(file: VaultFile, vau
     first, second = document.records[0], document.records[1]
     assert getattr(first, field) != getattr(second, field)
     swapped = [
-        replace(first, **{field: getattr(second, field)}),
-        replace(second, **{field: getattr(first, field)}),
+        first._replace(**{field: getattr(second, field)}),
+        second._replace(**{field: getattr(first, field)}),
         *document.records[2:],
     ]
-    file.path.write_bytes(encode(replace(document, records=tuple(swapped))))
+    file.path.write_bytes(encode(document._replace(records=tuple(swapped))))
     with pytest.raises(VaultDamagedError):
         reopened(file)
 
 
 def test_a_record_cut_out_is_noticed(file: VaultFile, vault: OpenVault) -> None:
     document = decode(file.path.read_bytes())
-    file.path.write_bytes(encode(replace(document, records=document.records[1:])))
+    file.path.write_bytes(encode(document._replace(records=document.records[1:])))
     with pytest.raises(VaultDamagedError):
         reopened(file)
 
