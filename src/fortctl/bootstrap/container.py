@@ -21,8 +21,6 @@ from fortctl.timestamps import rfc3339
 
 if TYPE_CHECKING:
     from fortctl.bootstrap.unlock import UnlockSources, Warn
-    from fortctl.cli.options import Globals
-    from fortctl.cli.prompts import Prompts
     from fortctl.config.settings import HomeSettings
     from fortctl.exchange.connection_pool import ConnectionPool
     from fortctl.exchange.targets import ExchangeTarget
@@ -30,6 +28,7 @@ if TYPE_CHECKING:
     from fortctl.mailbox.sqlite import SqliteMailbox
     from fortctl.model import KeyCard, KeyPair, Role
     from fortctl.ports import Exchange, Latch, RobotProcess
+    from fortctl.robot.process.log_reader import LogReader
     from fortctl.services.account_views import AccountViews
     from fortctl.services.accounts import AccountEntry, AccountService
     from fortctl.services.hooks import Hooks
@@ -44,6 +43,8 @@ if TYPE_CHECKING:
     from fortctl.store.audit_log import AuditLogFile
     from fortctl.store.operations import SqliteOperations
     from fortctl.store.request_weight import RequestWeightStore
+    from fortctl.terminal.global_options import Globals
+    from fortctl.terminal.prompts import Prompts
     from fortctl.vault.file import OpenVault, VaultFile
 
 
@@ -68,11 +69,11 @@ class Container:
 
     def for_account(self, account: str) -> Container:
         """Return a container for another account of the same home."""
-        return Container(replace(self._given, account=account), self._prompts, self.warn)
+        return Container(self._given._replace(account=account), self._prompts, self.warn)
 
     def without_prompts(self) -> Container:
         """Return a container for the same account that never asks the operator."""
-        from fortctl.cli.prompts import Prompts
+        from fortctl.terminal.prompts import Prompts
 
         return Container(self._given, Prompts(no_input=True), self.warn)
 
@@ -114,6 +115,12 @@ class Container:
     def require_account(self) -> None:
         """Raise ``NotFoundError`` unless the account is configured: commands check it before they unlock or ask."""
         _ = self.account_entry
+
+    @property
+    def robot_log(self) -> LogReader:
+        from fortctl.robot.process.log_reader import LogReader
+
+        return LogReader(self.robot_home.log)
 
     @property
     def robot_home(self) -> RobotHome:

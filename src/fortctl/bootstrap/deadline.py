@@ -8,8 +8,8 @@ from contextlib import suppress
 from functools import cached_property
 from typing import TYPE_CHECKING, TypeVar
 
-from fortctl.cli.prompts import INPUT_LIMIT, Prompts
 from fortctl.errors import BadInputError, FortctlError, VaultLockedError
+from fortctl.terminal.prompts import INPUT_LIMIT, Prompts
 
 if TYPE_CHECKING:
     from collections.abc import Callable

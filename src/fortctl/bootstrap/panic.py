@@ -23,11 +23,11 @@ from fortctl.services.panic.ports import JournaledOrder, PanicPorts
 from fortctl.system.clock import SystemClock
 
 if TYPE_CHECKING:
-    from fortctl.cli.options import Globals
     from fortctl.exchange.targets import ExchangeTarget
     from fortctl.ports import Exchange, Issuer
     from fortctl.services.hooks import Hooks
     from fortctl.services.panic.remote_halt import RemoteHalt
+    from fortctl.terminal.global_options import Globals
 
 
 def panic_ports(given: Globals, account: str) -> PanicPorts:

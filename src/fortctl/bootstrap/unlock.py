@@ -12,8 +12,8 @@ from fortctl.errors import BadInputError, ConfirmationNeededError, VaultLockedEr
 from fortctl.secret import Secret
 
 if TYPE_CHECKING:
-    from fortctl.cli.options import Globals
-    from fortctl.cli.prompts import Prompts
+    from fortctl.terminal.global_options import Globals
+    from fortctl.terminal.prompts import Prompts
     from fortctl.vault.slots import Unlocker
 
 VaultName = Literal["site", "robot", "issuer"]

@@ -9,9 +9,9 @@ The few ideas:
 
 - **One error boundary.** Only :mod:`.app` catches errors. A command never prints an error or exits.
 - **Global options** (:mod:`.options`) are accepted before and after the command's name, and merged into one frozen
-  :class:`.options.Globals`.
+  :class:`fortctl.terminal.global_options.Globals`.
 - **Results on stdout, everything else on stderr.** Prompts, progress and warnings never mix with a result. Text that
-  others wrote is made safe for a terminal (:mod:`.printable`).
+  others wrote is made safe for a terminal (:mod:`fortctl.terminal.printable`).
 - **Plugins** (:mod:`.plugins`) are known by name from their distribution's metadata, imported only when they are
   called, and never replace a core command.
 """

@@ -8,14 +8,14 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from fortctl.cli.output import encode
-from fortctl.cli.printable import printable
-from fortctl.cli.prompts import Prompts
 from fortctl.cli.result import OutputClosedError
+from fortctl.terminal.printable import printable
+from fortctl.terminal.prompts import Prompts
 
 if TYPE_CHECKING:
     from fortctl.bootstrap.container import Container
-    from fortctl.cli.options import Globals
     from fortctl.errors import FortctlError
+    from fortctl.terminal.global_options import Globals
 
 # Failures of commands that change something are recorded in the audit log: the groups, and their reading commands.
 _CHANGING = ("accounts", "issuer", "keys", "panic-clear", "panic-disconnect", "robot", "vault")

@@ -14,6 +14,7 @@ import click
 
 from fortctl.config.home import check_account_name, default_home
 from fortctl.errors import UsageError
+from fortctl.terminal.global_options import Globals
 
 
 class Seconds(click.FloatRange):
@@ -24,21 +25,6 @@ class Seconds(click.FloatRange):
         if not math.isfinite(seconds):
             self.fail(f"'{value}' is not a number of seconds", param, ctx)
         return seconds
-
-
-@dataclass(frozen=True)
-class Globals:
-    """The values of the global options."""
-
-    home: Path
-    account: str = "default"
-    json: bool = False
-    yes: bool = False
-    quiet: bool = False
-    verbose: int = 0
-    no_input: bool = False
-    passphrase_file: str | None = None
-    robot_passphrase_file: str | None = None
 
 
 @dataclass

@@ -8,9 +8,9 @@ import sys
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from fortctl.cli.printable import printable, printable_json
 from fortctl.cli.render import render_data
 from fortctl.secret import redact
+from fortctl.terminal.printable import printable, printable_json
 
 if TYPE_CHECKING:
     from fortctl.cli.options import Invocation

@@ -11,11 +11,11 @@ from collections.abc import Callable, Collection, Sequence
 from contextlib import redirect_stdout
 from typing import Any
 
-from fortctl.cli.printable import printable
 from fortctl.cli.registry import COMMANDS
 from fortctl.errors import FortctlError, InternalError
 from fortctl.secret import redact
 from fortctl.system.entry_points import Plugin, discover, import_plugin
+from fortctl.terminal.printable import printable
 
 GROUP = "fortctl.commands"
 

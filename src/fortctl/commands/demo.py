@@ -6,7 +6,6 @@ import os
 import shutil
 import sys
 import time
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +36,7 @@ def demo(context: CommandContext, fast: bool, market: str | None) -> Result:
     started = time.monotonic()
     shell = DemoShell()
     try:
-        own = Container(replace(context.globals, home=shell.home, account="default"), context.prompts, context.warn)
+        own = Container(context.globals._replace(home=shell.home, account="default"), context.prompts, context.warn)
         view = _LiveView(context)
         story = Story(shell, market or _market(), FAST if fast else FULL, view.say, view.show, own.connect)
         shown = story.play()

@@ -260,20 +260,17 @@ def pair(
     help="Number of lines to begin with.",
 )
 def logs(context: CommandContext, follow: bool, lines: int) -> Result:
-    from fortctl.robot.process.log_reader import LogReader
-    from fortctl.robot.process.log_reader import follow as following
-
     context.container.require_account()
-    reader = LogReader(context.container.robot_home.log)
-    found = reader.last(lines)
+    reader = context.container.robot_log
+    last = reader.last(lines)
     if not follow:
         reader.close()
-        return Result({"lines": found}, text="\n".join(_log_line(entry) for entry in found))
-    for entry in found:
+        return Result({"lines": last}, text="\n".join(_log_line(entry) for entry in last))
+    for entry in last:
         context.stream(entry, _log_line(entry))
-    for entry in following(reader):
+    for entry in reader.follow():
         context.stream(entry, _log_line(entry))
-    raise AssertionError("following ends only when it is interrupted")
+    raise AssertionError("the log is followed until the command is interrupted")
 
 
 def _log_line(entry: dict[str, Any]) -> str:

@@ -15,12 +15,12 @@ from fortctl.bootstrap.rotation import rotation_journal, rotation_service
 from fortctl.cli.commands import command
 from fortctl.cli.context import CommandContext
 from fortctl.cli.options import Seconds
-from fortctl.cli.printable import printable
 from fortctl.cli.result import Result
 from fortctl.commands.key_entry import private_key_passphrase
 from fortctl.errors import BadInputError, ConflictError, FortctlError, UsageError
 from fortctl.model import KeyPair, KeyType, Role
 from fortctl.services.rotation.plan import FINISHED, ROTATIONS, Operation, RotationMode, Scope
+from fortctl.terminal.printable import printable
 
 if TYPE_CHECKING:
     from fortctl.services.rotation.facts import OperatorAction

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import sys
 
-from fortctl.cli.printable import printable
 from fortctl.errors import BadInputError, ConfirmationNeededError, UsageError
 from fortctl.secret import Secret
+from fortctl.terminal.printable import printable
 
 INPUT_LIMIT = 256 * 1024
 

@@ -28,8 +28,8 @@ ALLOWED = {
     *("fortctl.cli", "fortctl.cli.app", "fortctl.cli.commands", "fortctl.cli.context", "fortctl.cli.options"),
     *(
         "fortctl.cli.output",
-        "fortctl.cli.printable",
-        "fortctl.cli.prompts",
+        "fortctl.terminal.printable",
+        "fortctl.terminal.prompts",
         "fortctl.cli.registry",
         "fortctl.cli.render",
         "fortctl.cli.result",

@@ -17,7 +17,6 @@ from fortctl.bootstrap.emergency_config import EmergencyConfig
 from fortctl.bootstrap.emergency_vaults import EmergencyVaults
 from fortctl.bootstrap.panic import panic_ports
 from fortctl.bootstrap.unlock import UnlockSources
-from fortctl.cli.options import Globals
 from fortctl.config.home import Home
 from fortctl.errors import FortctlError
 from fortctl.keys.fingerprint import fingerprint
@@ -30,6 +29,7 @@ from fortctl.services.panic.known_key import KeysRead
 from fortctl.services.panic.read_keys import read_all_keys
 from fortctl.services.site_vault import FINGERPRINT_KEY, SiteVault
 from fortctl.store.audit_log import AuditLogFile
+from fortctl.terminal.global_options import Globals
 from fortctl.vault import erasure
 from fortctl.vault.file import VaultFile
 from fortctl.vault.slots import KeyFile

@@ -11,12 +11,12 @@ import pytest
 
 from fortctl.bootstrap.issuer import issuer_service
 from fortctl.cli.context import CommandContext
-from fortctl.cli.options import Globals
 from fortctl.config.home import make_private_folder
 from fortctl.errors import ActionRequiredError, KeyPolicyError, RobotTimeoutError
 from fortctl.model import Role
 from fortctl.services.rotation.journal import RotationStatus
 from fortctl.services.rotation.plan import RotationMode, Scope
+from fortctl.terminal.global_options import Globals
 from fortctl.vault.file import VaultFile
 from fortctl.vault.slots import KeyFile
 from support.rotation_world import SUB_ACCOUNT, Killed, Robot, Stage

@@ -13,12 +13,12 @@ from fortctl.bootstrap.container import Container
 from fortctl.bootstrap.key_lock import key_write_lock
 from fortctl.bootstrap.rotation import rotation_journal
 from fortctl.cli.context import CommandContext
-from fortctl.cli.options import Globals
 from fortctl.errors import ConflictError
 from fortctl.model import Role
 from fortctl.robot.process.proc import process_start_time
 from fortctl.services.rotation.journal import RotationJournal
 from fortctl.services.rotation.plan import RotationMode, Scope
+from fortctl.terminal.global_options import Globals
 from support.rotation_world import Robot, Stage
 
 

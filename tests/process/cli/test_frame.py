@@ -269,10 +269,8 @@ FRAME = {
         "system.clock",
         "system.files",
     ),
-    *(
-        f"cli.{name}"
-        for name in ("app", "commands", "context", "options", "output", "printable", "prompts", "registry", "render")
-    ),
+    *(f"cli.{name}" for name in ("app", "commands", "context", "options", "output", "registry", "render")),
+    *("terminal", "terminal.global_options", "terminal.printable", "terminal.prompts"),
     *("cli.result", "services", "services.accounts", "services.keys", "services.keys.listing", "services.robot"),
     *("keys", "keys.serialization", "mailbox", "mailbox.sqlite", "model", "model.keys", "ports", "ports.mailbox"),
     *("store", "store.sqlite"),

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from fortctl.cli.options import Invocation
 from fortctl.cli.output import encode, print_error
-from fortctl.cli.printable import printable
 from fortctl.cli.render import table
 from fortctl.errors import ExchangeUnreachableError
+from fortctl.terminal.printable import printable
 
 HOSTILE = "\x1b]0;owned\x07\x1b[2J\r\x9b31m\u202eevil\u2066\x7f\u2028"
 

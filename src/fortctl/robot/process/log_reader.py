@@ -19,7 +19,7 @@ Entry = dict[str, Any]
 
 
 class LogReader:
-    """Reads a log from its last lines on; nothing is lost or told twice where it is rotated meanwhile.
+    """Reads a log from its last lines on; no line is lost or repeated when the log is rotated meanwhile.
 
     Args:
         path: the newest file; ``PATH.1`` is the one before.
@@ -40,22 +40,28 @@ class LogReader:
         if len(lines) < count:
             with suppress(OSError), open(before, "rb", opener=open_regular) as stream:
                 lines = [*self._tail(stream), *lines]
-        # What is not ended yet is told once it is.
+        # A line that is not complete yet follows with `more`.
         return [_parsed(line) for line in lines[max(0, len(lines) - count) :]]
 
     def more(self) -> list[Entry]:
         """Return what was appended since; a rotated log is read to its end first."""
-        found: list[bytes] = []
+        lines: list[bytes] = []
         while True:
             if self._stream is None and not self._open():
-                return [_parsed(line) for line in found]
+                return [_parsed(line) for line in lines]
             assert self._stream is not None
-            found += self._lines(self._stream.read())
+            lines += self._lines(self._stream.read())
             if not self._rotated(self._stream):
-                return [_parsed(line) for line in found]
-            found += self._lines(self._stream.read())
+                return [_parsed(line) for line in lines]
+            lines += self._lines(self._stream.read())
             self._stream.close()
             self._stream, self._rest = None, b""
+
+    def follow(self, sleep: Callable[[float], None] = time.sleep) -> Iterator[Entry]:
+        """Yield entries as they are appended, for ever."""
+        while True:
+            yield from self.more()
+            sleep(_POLL_S)
 
     def close(self) -> None:
         if self._stream is not None:
@@ -93,13 +99,6 @@ class LogReader:
         except FileNotFoundError:
             return False
         return (here.st_dev, here.st_ino) != (newest.st_dev, newest.st_ino) or newest.st_size < stream.tell()
-
-
-def follow(reader: LogReader, sleep: Callable[[float], None] = time.sleep) -> Iterator[Entry]:
-    """Yield entries as they are appended, for ever."""
-    while True:
-        yield from reader.more()
-        sleep(_POLL_S)
 
 
 def _parsed(line: bytes) -> Entry:

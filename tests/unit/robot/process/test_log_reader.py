@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fortctl.robot.process import log_reader
-from fortctl.robot.process.log_reader import LogReader, follow
+from fortctl.robot.process.log_reader import LogReader
 
 
 class Log:
@@ -82,7 +82,7 @@ def test_lines_that_are_cut_or_no_json(tmp_path: Path, monkeypatch: Any) -> None
     assert LogReader(path).last(9) == [{"n": 4}], "a line whose beginning is not read is not told"
 
 
-def test_following_goes_on(tmp_path: Path) -> None:
+def test_log_follow_yields_lines_appended_later(tmp_path: Path) -> None:
     log = Log(tmp_path / "robot.log")
-    following = follow(LogReader(log.path), lambda _seconds: log.write())
+    following = LogReader(log.path).follow(lambda _seconds: log.write())
     assert [next(following)["n"] for _ in range(3)] == [0, 1, 2]
