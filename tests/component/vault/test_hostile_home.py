@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import os
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -67,7 +66,7 @@ def the_key(file: VaultFile) -> Path:
 def test_a_record_leads_to_no_file_outside_the_erasure_keys(
     file: VaultFile, vault: OpenVault, victim: Path, target: str
 ) -> None:
-    rewritten(file, lambda old: replace(old, records=tuple(replace(one, erasure=target) for one in old.records)))
+    rewritten(file, lambda old: old._replace(records=tuple(one._replace(erasure=target) for one in old.records)))
     try:
         file.header()
     except FortctlError as refused:
@@ -175,7 +174,7 @@ def test_a_flood_of_slots_is_refused_before_anything_is_stretched(
     spare = wrap(bytes(32), "0" * 32, Passphrase(Secret("x")), KdfCost())
     stretched = []
     monkeypatch.setattr("fortctl.vault.envelope.stretch", lambda *given: stretched.append(given))
-    rewritten(file, lambda old: replace(old, slots=(*old.slots, *(spare for _ in range(MAX_SLOTS)))))
+    rewritten(file, lambda old: old._replace(slots=(*old.slots, *(spare for _ in range(MAX_SLOTS)))))
     with pytest.raises(VaultDamagedError):
         file.unlock([Passphrase(Secret("x"))])
     assert not stretched
@@ -184,7 +183,7 @@ def test_a_flood_of_slots_is_refused_before_anything_is_stretched(
 @pytest.mark.parametrize("field", ["memory_kib", "iterations", "lanes"])
 def test_a_slot_that_asks_for_too_much_is_refused_before_it_is_paid(file: VaultFile, field: str) -> None:
     file.create([Passphrase(Secret("x"))])
-    rewritten(file, lambda old: replace(old, slots=(replace(old.slots[0], **{field: 2**40}),)))
+    rewritten(file, lambda old: old._replace(slots=(old.slots[0]._replace(**{field: 2**40}),)))
     with pytest.raises(VaultDamagedError, match="outside the allowed bounds"):
         file.unlock([Passphrase(Secret("x"))])
 
@@ -204,7 +203,7 @@ def test_more_memory_than_there_is_is_no_traceback(monkeypatch: pytest.MonkeyPat
 def test_a_record_swapped_in_from_an_older_vault_is_refused(file: VaultFile, vault: OpenVault) -> None:
     older = decode(file.path.read_bytes()).records[0]
     vault.update([site_key("another")])
-    rewritten(file, lambda old: replace(old, records=(older,)))
+    rewritten(file, lambda old: old._replace(records=(older,)))
     with pytest.raises(VaultDamagedError):
         reopened(file)
 
@@ -218,6 +217,6 @@ def test_a_salt_written_another_way_is_refused(file: VaultFile, vault: OpenVault
         assert base64.b64decode(changed) == base64.b64decode(text) and changed != text
         return changed
 
-    rewritten(file, lambda old: replace(old, slots=(replace(old.slots[0], salt=other(old.slots[0].salt)),)))
+    rewritten(file, lambda old: old._replace(slots=(old.slots[0]._replace(salt=other(old.slots[0].salt)),)))
     with pytest.raises(FortctlError):
         reopened(file)

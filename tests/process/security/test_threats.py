@@ -121,8 +121,8 @@ def test_thief_of_a_disk_or_a_backup(tmp_path: Path) -> None:
             assert (slot.memory_kib, slot.iterations) >= (FLOOR.memory_kib, FLOOR.iterations)
             # A cheaper guess: the same slot, with its cost written down.
             with pytest.raises(FortctlError):
-                cheap = replace(slot, iterations=FLOOR.iterations, memory_kib=8)
-                unlock_document(replace(document, slots=(cheap,)), [Passphrase(Secret("correct horse battery staple"))])
+                cheap = slot._replace(iterations=FLOOR.iterations, memory_kib=8)
+                unlock_document(document._replace(slots=(cheap,)), [Passphrase(Secret("correct horse battery staple"))])
         with pytest.raises(FortctlError):
             unlock_document(document, [Passphrase(Secret("a guess"))])
         for record in document.records:
@@ -367,10 +367,10 @@ def test_whoever_edits_files_of_the_home(trading: Victim, rogue: str) -> None:
     for records in (
         tuple(others),
         (*others, first),
-        (replace(first, data=others[0].data, nonce=others[0].nonce), *others),
-        (replace(first, exchange="live"), *others),
+        (first._replace(data=others[0].data, nonce=others[0].nonce), *others),
+        (first._replace(exchange="live"), *others),
     ):
-        put("vault.toml", encode(replace(document, records=records)))
+        put("vault.toml", encode(document._replace(records=records)))
         refused()
     put("vault.toml", kept["vault.toml"][:-20])
     refused()

@@ -39,10 +39,10 @@ def test_an_older_fortctl_reads_the_record() -> None:
 
 @pytest.mark.parametrize("unknown", [(), ("enableNewThing",)])
 def test_a_record_is_read_back(unknown: tuple[str, ...]) -> None:
-    key = replace(KEY, restrictions=replace(RIGHTS, unknown=unknown))
+    key = KEY._replace(restrictions=replace(RIGHTS, unknown=unknown))
     assert decode_key(encode_key(key)) == key
 
 
 def test_a_record_without_restrictions() -> None:
-    key = replace(KEY, restrictions=None)
+    key = KEY._replace(restrictions=None)
     assert record_of(key)["restrictions"] is None and decode_key(encode_key(key)) == key
