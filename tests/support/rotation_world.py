@@ -528,7 +528,7 @@ class Stage:
         self.tools().client.execute(DrainCycles())
 
     def _offline(self) -> dict[str, Any]:
-        return offline_status(self.home.robot("default").journal)
+        return offline_status(self.home.robot("default").journal, self.clock.now_ms())
 
     def rotate(self, mode: RotationMode, scope: Scope, given: Mapping[Role, KeyPair] | None = None) -> RotationResult:
         """Run ``keys rotate`` as one process; a rotation that is open is gone on with."""

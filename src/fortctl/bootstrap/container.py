@@ -316,7 +316,7 @@ class Container:
     def _offline_status(self) -> dict[str, Any]:
         from fortctl.robot.storage.offline_status import offline_status
 
-        status = offline_status(self.robot_home.journal)
+        status = offline_status(self.robot_home.journal, self.clock.now_ms())
         if self.account_entry.robot == "remote":
             card = self._published()
             status.update(card.get("status") or {"state": "unknown", "reason": "not paired"})

@@ -14,6 +14,7 @@ def doctor_ports(container: Container) -> DoctorPorts:
     """Return the doctor's ports; the operator is never asked for a passphrase."""
     from fortctl.services.doctor import DoctorPorts
     from fortctl.services.vault import KEYFILE_BESIDE
+    from fortctl.system.files import disk_of
 
     unattended = container.without_prompts()
 
@@ -67,6 +68,9 @@ def doctor_ports(container: Container) -> DoctorPorts:
             return "it lies on the robot's host"
         return journal_summary(container.robot_home.journal)
 
+    def disk() -> tuple[str, int]:
+        return disk_of(container.robot_home.path)
+
     return DoctorPorts(
         home=str(container.home.path),
         account=container.account,
@@ -79,6 +83,7 @@ def doctor_ports(container: Container) -> DoctorPorts:
         status_reader=container.status_reader,
         pending=pending,
         journal=journal,
+        disk=disk,
         rotation=rotation,
         audit_intact=audit_intact,
         panic_order=panic_order,

@@ -33,7 +33,11 @@ def run(context: CommandContext, brought_up: bool) -> int:
 @robot.command("start", help="Start trading.")
 def start(context: CommandContext) -> Result:
     context.container.require_account()
-    return _shown(context.container.robot_service.start(), changed=True)
+    status = context.container.robot_service.start()
+    warnings: tuple[tuple[str, str], ...] = ()
+    if status["state"] == "held":
+        warnings = (("ROBOT_HELD", f"the robot started and places nothing: {status['reason'] or 'it is held'}"),)
+    return _shown(status, changed=True, warnings=warnings)
 
 
 @robot.command("stop", help="Stop trading: after the open cycles are finished (--drain), or at once (--now).")
@@ -286,7 +290,12 @@ def one_line(found: dict[str, Any]) -> str:
         f"{found['state']:<12} cycles {counts['open']} open, {counts['closed']} closed"
         f"  orders {found['orders_open']}  profit {found['realised_profit']}"
         f"  price {found.get('price') or '–'}"
+        f"  exchange {_ago(found.get('exchange_answered_ago_s'))}  market {_ago(found.get('market_moved_ago_s'))}"
     )
+
+
+def _ago(seconds: float | None) -> str:
+    return "–" if seconds is None else f"{seconds:.0f} s ago"
 
 
 def _shown(

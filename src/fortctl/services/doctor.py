@@ -6,18 +6,36 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
-from fortctl.errors import ClockSkewError, ConflictError, FortctlError, NotFoundError, error_classes
-from fortctl.keys.policy import permission_hint, rejection_error
+from fortctl.errors import (
+    ClockSkewError,
+    ConflictError,
+    FortctlError,
+    JournalUnwritableError,
+    NotFoundError,
+    error_classes,
+)
+from fortctl.keys.policy import permission_hint, rejection_error, remedy_for
 from fortctl.model import KeyPair, KeyVerdict, Role
 from fortctl.ports import Clock, Exchange, ExchangeError
 from fortctl.services.exchange_errors import to_command_error
 from fortctl.services.robot.status import RobotStatusReader
 from fortctl.services.site_vault import SiteVault
+from fortctl.timestamps import parse_rfc3339
 
 # Binance refuses a timestamp 1 s ahead of its clock and, at our recvWindow, one 5 s behind (rest-api.md).
 SKEW_WARN_MS = 500
 SKEW_FAIL_MS = 1000
 STALE_COMMAND_MS = 60_000
+# A symbol that is traded little may rest for minutes; a recording that is over rests for ever.
+STILL_S = 300.0
+MIB = 1024 * 1024
+# Below this a robot sends nothing, because its journal soon cannot be written (robot.md, "Behaviour").
+DISK_FAIL_MIB = 16
+DISK_WARN_MIB = 256
+# Why a key is refused that a person can undo on Binance's page; the robot asks again by itself, and continues.
+CURABLE = frozenset(
+    {"ip_not_listed", "right_missing", "refused", "expired", "trading_right_removed", "trading_disabled"}
+)
 
 
 @dataclass(frozen=True)
@@ -64,6 +82,7 @@ class DoctorPorts:
         connect: makes an exchange adapter.
         pending: ``(number, created_at)`` of the commands that the robot has not answered.
         journal: reads the robot's journal from end to end; returns one line.
+        disk: where the robot's disk is mounted, and how many bytes are free on it.
         rotation: where an open rotation stands and whether somebody works on it, or None.
         audit_intact: checks the audit log; returns one line.
         panic_order: ``ready``, ``used`` or ``missing``; empty where the robot is on this host, or there is none.
@@ -81,6 +100,7 @@ class DoctorPorts:
     status_reader: RobotStatusReader
     pending: Callable[[], list[tuple[int, int]]]
     journal: Callable[[], str]
+    disk: Callable[[], tuple[str, int]]
     rotation: Callable[[], str | None]
     audit_intact: Callable[[], str]
     panic_order: Callable[[], str]
@@ -107,6 +127,7 @@ class Doctor:
             ("robot key", self._robot_key),
             ("robot", self._robot),
             ("journal", self._journal),
+            ("disk", self._disk),
             ("pending commands", self._commands),
             ("rotation", self._rotation),
             ("panic order", self._panic_order),
@@ -193,7 +214,8 @@ class Doctor:
     async def _robot_key(self) -> Finding:
         if not self._ports.wants_robot:
             return Finding("robot key", "ok", "this account is only watched")
-        card = self._ports.status_reader.status()["key"]
+        status = self._ports.status_reader.status()
+        card = status["key"]
         if card is None:
             return Finding(
                 "robot key", "warn", "the robot has no key", "'fortctl keys add --role robot' gives it one", "NOT_FOUND"
@@ -203,7 +225,7 @@ class Doctor:
                 "robot key",
                 "fail",
                 f"the exchange refused the robot's key '{card['name']}'",
-                "create a new key at Binance, then 'fortctl keys change --role robot'",
+                _lost_key_remedy(status),
                 "KEY_REJECTED",
             )
         return Finding("robot key", "ok", f"'{card['name']}' was accepted when the robot last asked")
@@ -214,15 +236,32 @@ class Doctor:
         status = self._ports.status_reader.status()
         state = status["state"]
         if state in ("key_lost", "held", "latched", "unreachable", "awaiting_key"):
-            remedy = _ROBOT_REMEDY[state]
+            remedy = _lost_key_remedy(status) if state == "key_lost" else _ROBOT_REMEDY[state]
+            if state == "held" and _cured_by_room(status):
+                remedy = f"make room on the disk mounted at {self._ports.disk()[0]}; the robot continues by itself"
             code = "ROBOT_UNREACHABLE" if state == "unreachable" else ConflictError.code
             grave = "fail" if state in ("key_lost", "unreachable") else "warn"
             return Finding("robot", grave, f"{state}: {status.get('reason') or 'see robot status'}", remedy, code)
+        still_s = _market_still_s(status, self._ports.clock.now_ms())
+        if still_s >= STILL_S:
+            reason = f"{state}, but no trade of {status['config'].get('symbol')} arrived for {still_s / 60:.0f} min"
+            remedy = "see on Binance's page whether the symbol is traded; a paper exchange may have come to its end"
+            return Finding("robot", "warn", reason, remedy)
         running = f"pid {status['pid']}" if status["pid"] else "no process"
         return Finding("robot", "ok", f"{state} ({running})")
 
     async def _journal(self) -> Finding:
         return Finding("journal", "ok", self._ports.journal())
+
+    async def _disk(self) -> Finding:
+        mount, free = self._ports.disk()
+        left = f"{free // MIB} MiB are free on the disk mounted at {mount}"
+        if free < DISK_FAIL_MIB * MIB:
+            remedy = f"make room on {mount}; a robot that holds with JOURNAL or DISK continues by itself"
+            return Finding("disk", "fail", left, remedy, JournalUnwritableError.code)
+        if free < DISK_WARN_MIB * MIB:
+            return Finding("disk", "warn", left, f"make room on {mount}")
+        return Finding("disk", "ok", left)
 
     async def _rotation(self) -> Finding:
         open_one = self._ports.rotation()
@@ -267,13 +306,38 @@ class Doctor:
         )
 
 
+_NEW_KEY = "create a new key at Binance, then 'fortctl keys change --role robot'"
 _ROBOT_REMEDY = {
-    "key_lost": "create a new key at Binance, then 'fortctl keys change --role robot'",
     "awaiting_key": "'fortctl keys add --role robot' gives it a key",
     "held": "look at 'fortctl robot status', then 'fortctl robot resume'",
     "latched": "look at the account, then 'fortctl panic-clear'",
     "unreachable": "see 'fortctl robot logs'; end the process if it hangs",
 }
+
+
+def _lost_key_remedy(status: dict[str, Any]) -> str:
+    """Return what to do about a lost key: what its reason says; a key that can be cured is not replaced."""
+    reason = str((status.get("key_loss") or {}).get("reason") or "")
+    if reason in CURABLE:
+        return f"{remedy_for(reason)}; the robot asks again within 5 minutes and continues by itself"
+    if not reason or reason == "unknown_key":
+        return _NEW_KEY
+    return f"{remedy_for(reason) or _NEW_KEY}; 'fortctl keys change --role robot' gives the robot another key"
+
+
+def _market_still_s(status: dict[str, Any], now_ms: int) -> float:
+    """Return for how long a robot that trades has received no trade of the market; 0 for any other robot."""
+    if status["state"] not in ("running", "draining"):
+        return 0.0
+    if (ago := status.get("market_moved_ago_s")) is not None:
+        return float(ago)
+    return (now_ms - parse_rfc3339(status["since"])) / 1000 if status.get("since") else 0.0
+
+
+def _cured_by_room(status: dict[str, Any]) -> bool:
+    """Return whether a robot holds for its disk alone."""
+    codes = {row["code"] for row in status.get("reasons") or ()}
+    return bool(codes) and codes <= {"JOURNAL", "DISK"}
 
 
 def _key_finding(name: str, role: Role, verdict: KeyVerdict) -> Finding:

@@ -243,3 +243,11 @@ def file_lock(path: Path, what: str, timeout_s: float) -> Iterator[None]:
 def _read_pid(descriptor: int) -> str | None:
     text = os.pread(descriptor, 64, 0).decode("ascii", "replace").strip()
     return text if text.isdigit() else None
+
+
+def disk_of(path: Path) -> tuple[str, int]:
+    """Return where the disk is mounted that a file or folder lies on, or would lie on, and its free bytes."""
+    there = next(one for one in (path, *path.parents) if one.exists()).resolve()
+    free = os.statvfs(there)
+    mount = next(one for one in (there, *there.parents) if os.path.ismount(one))
+    return str(mount), free.f_bavail * free.f_frsize

@@ -62,7 +62,7 @@ def journal(tmp_path: Path) -> Path:
 
 
 def test_a_whole_journal_is_read_wherever_it_lies(journal: Path) -> None:
-    assert offline_status(journal)["config"]["symbol"] == SETTINGS.symbol
+    assert offline_status(journal, 0)["config"]["symbol"] == SETTINGS.symbol
     assert journal_summary(journal) == "201 events; all can be read"
     assert offline_report(journal, "symbol")["rows"] == []
 

@@ -319,7 +319,7 @@ async def test_a_restart_does_not_make_a_loss_younger(tmp_path: Path) -> None:
     await robot.wait(2)
     since = robot.runner.status()["key_loss"]["since"]
     await robot.down()
-    offline = offline_status(tmp_path / "journal.sqlite")["key_loss"]
+    offline = offline_status(tmp_path / "journal.sqlite", 0)["key_loss"]
     assert (offline["since"], offline["reason"]) == (since, "unknown_key"), "also while no robot answers"
     await asyncio.sleep(7200)
     again = Robot(world, tmp_path, pair)

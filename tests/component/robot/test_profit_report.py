@@ -153,7 +153,7 @@ async def test_settled_cycles_leave_the_memory_and_stay_in_the_report(
     await robot.down()
     found = offline_report(tmp_path / "journal.sqlite", "cycle")
     assert len([row for row in found["rows"] if row["state"] == "closed"]) == book.closed
-    shown = offline_status(tmp_path / "journal.sqlite")
+    shown = offline_status(tmp_path / "journal.sqlite", 0)
     assert Decimal(shown["realised_profit"]) == round(book.profit, 8)
     assert Decimal(found["totals"]["profit"]["ETH"]["realised"]) == round(book.profit, 8)
 

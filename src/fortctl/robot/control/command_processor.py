@@ -265,6 +265,7 @@ def _cursor(number: int, generation: int, receipt: SignedReceipt, anchors: Mappi
 _PUBLISHED_STATUS = (
     *("state", "reason", "since", "cycles", "orders_open", "realised_profit", "profit_asset", "last_event_at"),
     *("price", "config", "hold", "key_loss", "key_swap"),
+    *("orders_in_doubt", "waits", "exchange_answered_at", "market_moved_at"),
 )
 
 

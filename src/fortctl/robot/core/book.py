@@ -70,6 +70,8 @@ class Book:
         self.dust_cost = ZERO
         self.closed = 0
         self.hold: tuple[HoldReason, ...] = ()
+        # When the robot began to hold, or was released (this host's clock, ms); 0: unknown.
+        self.hold_changed_at = 0
         self.key_status: KeyStatusChanged | None = None
         self.last_loss: KeyStatusChanged | None = None
         self.moved: dict[str, Decimal] = {}
@@ -188,9 +190,11 @@ class Book:
             case AssetPriced():
                 self.prices[event.asset], self.priced_at[event.asset] = event.price, event.at
             case Held():
+                # A further reason does not begin another hold.
+                self.hold_changed_at = self.hold_changed_at if self.hold else event.at
                 self.hold = event.reasons
             case Released():
-                self.hold = ()
+                self.hold, self.hold_changed_at = (), event.at
             case KeyStatusChanged():
                 self.key_status = event
                 self.last_loss = event if event.what == "lost" else self.last_loss

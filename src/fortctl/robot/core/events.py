@@ -184,14 +184,20 @@ class AssetPriced(Event):
 
 @dataclass(frozen=True)
 class Held(Event):
-    """The robot waits for a person, for these reasons."""
+    """The robot waits for a person, for these reasons.
+
+    Attributes:
+        at: when (this host's clock, ms); 0 in journals of before 0.1.0.
+    """
 
     kind: ClassVar[str] = "held"
     reasons: tuple[HoldReason, ...]
+    at: int = 0
 
     def as_json(self) -> dict[str, Any]:
         # The sentences are what journals of before 0.1.0 hold, and what a person reads there.
         return {
+            "at": self.at,
             "reasons": [str(reason) for reason in self.reasons],
             "typed": [reason.as_json() for reason in self.reasons],
         }
@@ -200,15 +206,20 @@ class Held(Event):
     def from_json(cls, body: Mapping[str, Any]) -> Held:
         """Read what :meth:`as_json` wrote, or the sentences alone of an older journal."""
         if "typed" in body:
-            return cls(tuple(HoldReason.from_json(kept) for kept in body["typed"]))
+            return cls(tuple(HoldReason.from_json(kept) for kept in body["typed"]), int(body.get("at", 0)))
         return cls(tuple(read_sentence(sentence) for sentence in body["reasons"]))
 
 
 @dataclass(frozen=True)
 class Released(Event):
-    """A person has released the robot; nothing holds it any more."""
+    """A person has released the robot; nothing holds it any more.
+
+    Attributes:
+        at: when (this host's clock, ms); 0 in journals of before 0.1.0.
+    """
 
     kind: ClassVar[str] = "released"
+    at: int = 0
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
@@ -19,29 +20,88 @@ SILENT_S = 120.0
 TRADING = ("running", "draining", "reconciling")
 
 
+@dataclass(frozen=True)
+class Contact:
+    """When the exchange and the market last spoke, as this robot knows it.
+
+    Attributes:
+        now: this host's time (ms since the epoch).
+        exchange_at: when the exchange or the user stream last sent something (ms); 0: never.
+        market_at: when the market stream last brought a trade (ms); 0: never.
+        exchange_fault: why the last request, or the user stream, got no answer; empty where it got one.
+        market_fault: why the market stream is down; empty where it is up.
+    """
+
+    now: int
+    exchange_at: int = 0
+    market_at: int = 0
+    exchange_fault: str = ""
+    market_fault: str = ""
+
+    def waits(self, symbol: str) -> list[str]:
+        """Return why a robot that trades can place nothing, or does not see the market."""
+        waits, silent_s = [], (self.now - self.exchange_at) / 1000
+        if self.exchange_fault or (self.exchange_at and silent_s >= SILENT_S):
+            since = f"for {_duration(silent_s)}" if self.exchange_at else "yet"
+            why = f" ({self.exchange_fault})" if self.exchange_fault else ""
+            waits.append(f"EXCHANGE: it has not answered {since}{why}: nothing can be placed")
+        if self.market_fault:
+            waits.append(f"MARKET: the stream of {symbol}'s trades is down ({self.market_fault})")
+        return waits
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the fields of ``robot{…}``: when, and how many seconds ago."""
+        return {
+            "exchange_answered_at": rfc3339(self.exchange_at) if self.exchange_at else None,
+            "exchange_answered_ago_s": self._ago(self.exchange_at),
+            "market_moved_at": rfc3339(self.market_at) if self.market_at else None,
+            "market_moved_ago_s": self._ago(self.market_at),
+        }
+
+    def _ago(self, at: int) -> float | None:
+        return max(0.0, round((self.now - at) / 1000, 1)) if at else None
+
+
+def _duration(seconds: float) -> str:
+    return f"{int(seconds // 60)} min" if seconds >= 120 else f"{int(max(0.0, seconds))} s"
+
+
 def robot_status(
-    book: Book, state: str, price: Decimal | None = None, waits: Sequence[str] = (), *, silent_s: float = 0.0
+    book: Book,
+    state: str,
+    price: Decimal | None = None,
+    waits: Sequence[str] = (),
+    *,
+    since: int = 0,
+    contact: Contact | None = None,
+    in_doubt: Collection[str] = (),
 ) -> dict[str, Any]:
     """Return the ``robot{…}`` of ``robot status --json`` from a book in a given state.
 
     Args:
         price: the last price.
         waits: why planned orders are not placed; ``reason`` of a robot that trades.
-        silent_s: seconds since the exchange or its streams last sent something.
+        since: when it came into this state (this host's clock, ms); 0: unknown.
+        contact: when exchange and market last spoke.
+        in_doubt: the orders that are being looked up; so are those that the exchange has never reported.
     """
     settings, reason = book.settings, book.reason
-    if silent_s >= SILENT_S:
-        waits = (f"EXCHANGE: it has not answered for {int(silent_s // 60)} min: nothing can be placed", *waits)
-    waits = waits if state in TRADING else ()
+    if state not in TRADING:
+        waits = ()
+    elif contact is not None:
+        waits = (*contact.waits(book.symbol), *waits)
     if state == "held" or waits:
         reason = "; ".join(map(str, book.hold if state == "held" else waits))
     orders = [order for order in book.unsettled() if not order.final]
+    doubted = [order for order in orders if order.status is None or order.client_order_id in in_doubt]
     return {
         "state": state,
         "reason": reason,
-        "since": rfc3339(book.since) if book.since else None,
+        "since": rfc3339(since) if since else None,
+        **(contact or Contact(0)).as_json(),
         "cycles": book.counts(),
-        "orders_open": len(orders),
+        "orders_open": len(orders) - len(doubted),
+        "orders_in_doubt": len(doubted),
         "orders": [order_row(order) for order in orders],
         "realised_profit": format_money(book.profit),
         "profit_asset": book.quote or None,

@@ -6,11 +6,13 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+from fortctl.errors import VaultDamagedError
 from fortctl.robot.core.book import Book
 from fortctl.robot.core.cycle import IllegalTransitionError
 from fortctl.robot.core.profit_report import report
-from fortctl.robot.core.status import robot_status
+from fortctl.robot.core.status import Contact, robot_status
 from fortctl.robot.storage.journal import read_events
+from fortctl.robot.storage.journal_checkpoint import read_checkpoint
 from fortctl.store.sqlite import check_integrity, damaged, open_readonly
 from fortctl.timestamps import rfc3339
 
@@ -29,12 +31,33 @@ def offline_report(path: Path, by: str, price: str | None = None) -> dict[str, A
 
 
 def journal_summary(path: Path) -> str:
-    """Return one line about a journal, read from end to end. Raises as :func:`fortctl.store.sqlite.reading`."""
+    """Return one line about a journal, read from end to end and compared with its checkpoint.
+
+    Raises:
+        VaultDamagedError: it is damaged, or lacks events that the robot has written.
+        as :func:`fortctl.store.sqlite.open_readonly`.
+    """
+    checkpoint = read_checkpoint(path.with_suffix(".anchor"))
     if not path.exists():
+        if checkpoint is not None and checkpoint.seq:
+            raise _incomplete(f"{path.name} is gone, and had {checkpoint.seq} events")
         return "the robot has not written any yet"
     with open_readonly(path) as connection:
         check_integrity(connection, path)
+        identity = connection.execute("SELECT id FROM identity").fetchone()
+        last = int(connection.execute("SELECT COALESCE(MAX(seq), 0) FROM event").fetchone()[0])
+        missing = checkpoint.missing(str(identity[0]) if identity else "", last) if checkpoint is not None else ""
+        if missing:
+            raise _incomplete(missing)
         return f"{sum(1 for _event in read_events(connection))} events; all can be read"
+
+
+def _incomplete(what: str) -> VaultDamagedError:
+    return VaultDamagedError(
+        what,
+        hint="put the newest journal back; without it, cancel and sell by hand what it does not know, then"
+        " 'fortctl robot resume'",
+    )
 
 
 def _book(path: Path) -> Book:
@@ -57,13 +80,30 @@ def offline_orders(path: Path) -> list[tuple[str, str, int]]:
     return [(symbol, order.client_order_id, order.order_id) for order in book.unsettled() if not order.final]
 
 
-def offline_status(path: Path) -> dict[str, Any]:
-    """Return the status of a robot that does not run; nothing is written, not even a lease."""
+def _last_contact_at(path: Path) -> int:
+    """Return when the exchange last accepted a signed request (its clock, ms); 0: never."""
+    if not path.exists():
+        return 0
+    with open_readonly(path) as connection:
+        mark = connection.execute("SELECT at FROM mark").fetchone()
+    return int(mark[0]) if mark else 0
+
+
+def offline_status(path: Path, now_ms: int) -> dict[str, Any]:
+    """Return the status of a robot that does not run; nothing is written, not even a lease.
+
+    Args:
+        path: its journal.
+        now_ms: this host's time.
+    """
     book = _book(path)
-    status = robot_status(book, "held" if book.hold else book.mode.value)
+    state = "held" if book.hold else book.mode.value
+    since = book.hold_changed_at if book.hold else max(book.since, book.hold_changed_at)
+    status = robot_status(book, state, since=since, contact=Contact(now_ms, _last_contact_at(path)))
     # Nothing trades without a process; the mode is what a service manager would start it with.
-    if status["state"] in ("running", "draining"):
-        status["reason"], status["state"] = f"no process; mode: {status['state']}", "stopped"
+    if state in ("running", "draining"):
+        # The journal does not know when the process ended.
+        status |= {"reason": f"no process; mode: {state}", "state": "stopped", "since": None, "waits": []}
     status["cycle_list"] = book.cycle_rows()
     if book.key_status is not None and book.key_status.what == "lost":
         # What the journal knows; a robot that runs knows the market too.

@@ -165,8 +165,8 @@ def blocked_reasons(plan: Plan, book: Book, settings: Settings, view: View) -> t
         price = _price_of_sell(cycle, settings, view)
         quantity = capped_quantity(cycle.held_quantity, price, view.rules)
         broken = violated_filter(view.rules, "sell", price, quantity, view.price)
-        why = f"{broken} forbids it now" if broken else "the exchange refused it a moment ago"
-        if broken or cycle.id in view.blocked_sells:
+        if broken:
+            why = f"{broken} forbids it now"
             reasons.append(f"SELL_WAITS: cycle {cycle.id} does not sell {quantity:f} at {price:f}: {why}")
     return (*reasons, *plan.blocked_reasons)
 

@@ -9,7 +9,7 @@ from fortctl.model import SymbolRules
 from fortctl.robot.core.book import Book
 from fortctl.robot.core.cycle import CycleState
 from fortctl.robot.core.events import Anchored, Cancel, Event, Intent, Trailed
-from fortctl.robot.core.filters import floor_to, sellable
+from fortctl.robot.core.filters import floor_to, sellable, violated_filter
 from fortctl.robot.core.lifecycle import TradingMode
 from fortctl.robot.core.settings import GridSettings, Settings
 from fortctl.robot.strategy.api import (
@@ -165,7 +165,14 @@ def _quiet_below(book: Book, settings: GridSettings, view: View) -> Decimal | No
 
 
 def _waits(book: Book, settings: GridSettings, view: View) -> tuple[str, ...]:
-    """Return why nothing can be bought: every level that waits for a buy lies outside floor and ceiling."""
+    """Return why buys are not placed: filters forbid them, or every free level lies outside floor and ceiling."""
+    filtered = _filtered(book, settings, view)
+    if filtered:
+        return tuple(
+            f"BUY_WAITS: {name} forbids {len(prices)} buy{'s' if len(prices) != 1 else ''}"
+            f" ({max(prices):f} to {min(prices):f}) now"
+            for name, prices in sorted(filtered.items())
+        )
     live = book.live_cycles()
     free = book.levels - {cycle.level for cycle in live}
     if book.anchor is None or not free or any(cycle.state is CycleState.BUYING for cycle in live):
@@ -177,6 +184,25 @@ def _waits(book: Book, settings: GridSettings, view: View) -> tuple[str, ...]:
         f"BOUNDS: nothing is bought because every free level ({prices[0]:f} to {prices[-1]:f}) lies outside floor and"
         " ceiling; 'robot stop' and 'robot start' lay the grid again at the present price",
     )
+
+
+def _filtered(book: Book, settings: GridSettings, view: View) -> dict[str, list[Decimal]]:
+    """Return the prices of the buys that a filter of the symbol forbids now, by the filter's name."""
+    filtered: dict[str, list[Decimal]] = {}
+    rules, anchor = view.rules, book.anchor
+    if anchor is None:
+        return filtered
+    for level in book.levels - {cycle.level for cycle in book.live_cycles()}:
+        price = level_price(settings, anchor, level, rules.tick_size)
+        if not 0 < price < view.price or not within_bounds(settings, price):
+            continue
+        quantity = buy_quantity(settings.order_quote, price, rules)
+        name = violated_filter(rules, "buy", price, quantity, view.price)
+        if name is None and rules.max_orders and len(book.live) >= rules.max_orders:
+            name = "MAX_NUM_ORDERS"
+        if name is not None:
+            filtered.setdefault(name, []).append(price)
+    return filtered
 
 
 def _buys(book: Book, settings: GridSettings, view: View) -> list[Intent]:

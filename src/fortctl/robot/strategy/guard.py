@@ -35,6 +35,7 @@ def apply_limits(plan: Plan, book: Book, view: View) -> tuple[Plan, list[str]]:
     if len(events) < len(plan.events):
         complaints.append("an event that is not the strategy's to write")
     intents: list[Intent] = []
+    filtered: list[str] = []
     state = _Allowance(book, view)
     if book.settings is not None and book.mode is not TradingMode.STOPPED:
         for intent in plan.intents:
@@ -43,11 +44,13 @@ def apply_limits(plan: Plan, book: Book, view: View) -> tuple[Plan, list[str]]:
                 intents.append(intent)
             else:
                 complaints.append(f"{type(intent).__name__.lower()}: {why}")
+                if isinstance(intent, Place) and intent.leg == "buy" and why in state.filters:
+                    filtered.append(f"BUY_WAITS: {why.removeprefix('breaks ')} forbids the buy at {intent.price:f} now")
     if book.mode is TradingMode.RUNNING:
         intents += [cancel for cancel in disallowed_buys(book) if cancel not in intents]
     quiet = None if events or intents or complaints else plan.quiet_below
     waits = blocked_reasons(plan, book, book.settings, view) if book.settings is not None else ()
-    return Plan(tuple(events), tuple(intents), quiet, waits, plan.wake_at), complaints
+    return Plan(tuple(events), tuple(intents), quiet, (*waits, *filtered), plan.wake_at), complaints
 
 
 def _may_note(event: Event, book: Book, view: View) -> bool:
@@ -80,6 +83,8 @@ class _Allowance:
         self._selling: set[int] = set()
         # Each cycle has one order at a time: a buy leaves room for its sell.
         self._cycles = len(book.live)
+        # The refusals that are the symbol's filters, not the strategy's mistakes.
+        self.filters = {"MAX_NUM_ORDERS"}
 
     def refuses(self, intent: Intent) -> str | None:
         if isinstance(intent, Cancel):
@@ -87,6 +92,7 @@ class _Allowance:
             return None if order is not None and not order.final else "no open order of ours"
         broken = violated_filter(self._view.rules, intent.leg, intent.price, intent.quantity, self._view.price)
         if broken:
+            self.filters.add(f"breaks {broken}")
             return f"breaks {broken}"
         return self._buy(intent) if intent.leg == "buy" else self._sell(intent)
 

@@ -45,6 +45,8 @@ class Journal(Protocol):
 
 MIB = 1024 * 1024
 ROOM_BYTES = 16 * MIB
+# With less than this the next write may fail, and the one after it not: the journal counts as unwritable.
+FULL_BYTES = 1 * MIB
 
 
 class JournaledBook:
@@ -111,10 +113,18 @@ class JournaledBook:
 
     def check_space(self) -> None:
         """Note whether the disk is so full that the journal soon cannot be written."""
-        low, room, least = None, self._journal.free_bytes() // MIB, ROOM_BYTES // MIB
-        if room < least:
-            words = f"{room} MiB are left for the journal; no order leaves until there are {least}"
+        low, free, least = None, self._journal.free_bytes(), ROOM_BYTES // MIB
+        if free < FULL_BYTES:
+            low = HoldReason(HoldCode.JOURNAL, "its disk is full; no order leaves until it can be written")
+        elif free < ROOM_BYTES:
+            words = f"{free // MIB} MiB are left for the journal; no order leaves until there are {least}"
             low = HoldReason(HoldCode.DISK, words)
-        if (low is None) != (self.low_space is None):
+        before = self.low_space.code if self.low_space is not None else None
+        if (low.code if low is not None else None) != before:
             self._log.warning("%s", low or "there is room for the journal again")
         self.low_space = low
+
+    @property
+    def is_full(self) -> bool:
+        """Whether the disk was full when :meth:`check_space` was called."""
+        return self.low_space is not None and self.low_space.code == HoldCode.JOURNAL

@@ -10,13 +10,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from decimal import Decimal
 
 from fortctl.model import Fill, OrderRequest, OrderState, OrderStatus, OrderType, OrderUpdate, Side, SymbolRules
 from fortctl.ports import Exchange, ExchangeError, Outcome
-from fortctl.robot.core.cycle import Order
+from fortctl.robot.core.cycle import CycleState, Order
 from fortctl.robot.core.events import Cancel, Event, Intent, OrderIntended, OrderNotFound, Place
+from fortctl.robot.core.lifecycle import TradingMode
 from fortctl.robot.core.order_ids import client_order_id
 from fortctl.robot.core.reconciliation import fill_record, status_report
 from fortctl.robot.core.settings import Settings
@@ -34,7 +35,29 @@ NOT_SENT_S = 1.0
 # Before an order that failed is tried again: growing from this, and at most so long (by outcome).
 FIRST_PAUSE_S = 1.0
 LONGEST_PAUSE_S = {Outcome.UNKNOWN: 300.0, Outcome.REFUSED: 300.0, Outcome.UNREACHABLE: 60.0}
+# Why an order has not left or is not there, in the words of the status; the exchange's own words follow.
+NOT_PLACED = {
+    Outcome.NO_FUNDS: "the exchange refuses it",
+    Outcome.REFUSED: "the exchange refuses it",
+    Outcome.WOULD_TAKE: "the exchange refuses it",
+    Outcome.BUSY: "the exchange is busy",
+    Outcome.UNKNOWN: "its outcome was unknown, and it is not there",
+    Outcome.UNREACHABLE: "the exchange was not reached",
+}
 ENDED_BY_EXCHANGE = (OrderStatus.EXPIRED, OrderStatus.EXPIRED_IN_MATCH, OrderStatus.REJECTED)
+
+
+@dataclass(frozen=True)
+class UnplacedOrder:
+    """Why the last order of a level, or of a cycle's sell, was not placed.
+
+    Attributes:
+        price: the order's price.
+        why: what became of it, with the exchange's own words and code.
+    """
+
+    price: Decimal
+    why: str
 
 
 class OrderExecutor:
@@ -66,6 +89,9 @@ class OrderExecutor:
         # Orders whose outcome was unknown and is not judged yet, and how many tries in a row failed, by place.
         self._in_doubt: set[str] = set()
         self._failures: dict[str, dict[int, int]] = {"buy": {}, "sell": {}}
+        # By the same places: why the last order was not placed, until one is.
+        self._refusals: dict[str, dict[int, UnplacedOrder]] = {"buy": {}, "sell": {}}
+        self._doubted_because: dict[str, str] = {}
         self._busy_until = 0.0
         self._slots = asyncio.Semaphore(MAX_CONCURRENT_CALLS)
         self._in_flight = 0
@@ -93,6 +119,35 @@ class OrderExecutor:
             nudged=self._would_match_count["buy"],
             nudged_sells=self._would_match_count["sell"],
         )
+
+    def waits(self, blocked: Sequence[str]) -> tuple[str, ...]:
+        """Return why planned orders are not on the market.
+
+        Args:
+            blocked: the strategy's own reasons; they come first, and a sell that they explain is not explained again.
+        """
+        book, running = self._robot.book, self._robot.book.mode is TradingMode.RUNNING
+        occupied = {cycle.level for cycle in book.live_cycles() if cycle.state is not CycleState.BUYING}
+        levels = book.levels or self._refusals["buy"].keys()
+        self._refusals = {
+            "buy": {n: why for n, why in self._refusals["buy"].items() if n in levels and n not in occupied},
+            "sell": {n: why for n, why in self._refusals["sell"].items() if n in book.live},
+        }
+        by_words: dict[str, list[Decimal]] = {}
+        for refusal in self._refusals["buy"].values() if running else ():
+            by_words.setdefault(refusal.why, []).append(refusal.price)
+        buys = [f"BUY_WAITS: {_prices(prices)}: {why}" for why, prices in sorted(by_words.items())]
+        sells = [
+            f"SELL_WAITS: cycle {cycle} does not sell at {refusal.price:f}: {refusal.why}"
+            for cycle, refusal in sorted(self._refusals["sell"].items())
+            if not any(reason.startswith(f"SELL_WAITS: cycle {cycle} ") for reason in blocked)
+        ]
+        asked = [name for name in self._lookup.unknown if name in self._doubted_because and name in book.orders]
+        doubts = [
+            f"UNKNOWN: {name} is looked up, because its outcome is unknown ({self._doubted_because[name]})"
+            for name in asked
+        ]
+        return (*blocked, *sells, *doubts, *buys)
 
     async def execute(self, exchange: Exchange, intents: Sequence[Intent]) -> None:
         """Carry out intents side by side."""
@@ -272,6 +327,7 @@ class OrderExecutor:
         leg, place = robot.book.orders[name].leg, self._blocked_key(name)
         self._would_match_count[leg].pop(place, None)
         self._failures[leg].pop(place, None)
+        self._refusals[leg].pop(place, None)
         robot.record(status_report(order))
         self.note_exchange_ended(name)
         robot.accepted()
@@ -287,7 +343,14 @@ class OrderExecutor:
             self._lookup.mark_unknown(name)
             if fault.outcome is Outcome.UNKNOWN:
                 self._in_doubt.add(name)
+                self._doubted_because[name] = _words(fault)
+                robot.note_unanswered(fault.message)
             return
+        if fault.outcome is Outcome.UNREACHABLE:
+            robot.note_unanswered(fault.message)
+        if fault.outcome in NOT_PLACED:
+            why = f"{NOT_PLACED[fault.outcome]}: {_words(fault)}"
+            self._refusals[order.leg][self._blocked_key(name)] = UnplacedOrder(order.price, why)
         robot.record(OrderNotFound(name, f"{fault.outcome.value} {fault.code or ''}".strip()))
         wait = max(BACK_OFF_S.get(fault.outcome, fault.retry_after or 1.0), self._pause(order, fault.outcome))
         self._block(order, wait)
@@ -313,12 +376,16 @@ class OrderExecutor:
         unknown, orders = self._lookup.unknown, self._robot.book.orders
         for name in [name for name in self._in_doubt if name not in unknown]:
             self._in_doubt.discard(name)
+            words = self._doubted_because.pop(name, "")
             order = orders.get(name)
             if order is None:
                 continue
             if not order.absent:
                 self._failures[order.leg].pop(self._blocked_key(name), None)
+                self._refusals[order.leg].pop(self._blocked_key(name), None)
                 continue
+            why = f"{NOT_PLACED[Outcome.UNKNOWN]}: {words}"
+            self._refusals[order.leg][self._blocked_key(name)] = UnplacedOrder(order.price, why)
             pause = self._pause(order, Outcome.UNKNOWN)
             self._block(order, pause)
             asyncio.get_running_loop().call_later(pause, self._robot.wake)
@@ -408,6 +475,17 @@ class OrderExecutor:
                 faults.append(fault)
         cancelled = [name for name, cancel in cancels.items() if not cancel.cancelled() and cancel.result() is None]
         return cancelled, faults
+
+
+def _words(fault: ExchangeError) -> str:
+    """Return the exchange's own words, with its code."""
+    return f"{fault.message} ({fault.code})" if fault.code is not None else fault.message
+
+
+def _prices(prices: Sequence[Decimal]) -> str:
+    if len(prices) == 1:
+        return f"the buy at {prices[0]:f}"
+    return f"{len(prices)} buys ({max(prices):f} to {min(prices):f})"
 
 
 async def _place_or_error(exchange: Exchange, request: OrderRequest, at: int) -> OrderState | ExchangeError:

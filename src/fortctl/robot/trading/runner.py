@@ -172,7 +172,8 @@ class Runner:
     def _release(self, left: Sequence[HoldReason]) -> None:
         """Hold for these reasons alone."""
         if len(left) < len(self.book.hold):
-            self.robot.record(Held(tuple(left)) if left else Released())
+            now = self.robot.clock.now_ms()
+            self.robot.record(Held(tuple(left), now) if left else Released(now))
 
     async def drain(self) -> None:
         """Begin no new cycle, and stop when the open ones are finished."""
@@ -276,9 +277,13 @@ class Runner:
     def status(self) -> dict[str, Any]:
         """Return the ``robot{…}`` of ``robot status --json`` as far as the robot knows it."""
         robot, state = self.robot, self.robot.name
-        silent_s = robot.silent_for() if robot.exchange is not None else 0.0
-        blocked = self.strategy.blocked_reasons
-        status = robot_status(robot.book, state, robot.price, blocked, silent_s=silent_s)
+        waits = self.executor.waits(self.strategy.blocked_reasons)
+        status = robot_status(
+            *(robot.book, state, robot.price, waits),
+            since=robot.state_since(),
+            contact=robot.contact(),
+            in_doubt=self.lookup.unknown,
+        )
         hold = robot.lifecycle.hold
         if robot.pauses and state == "held":
             status["hold"] = [str(reason) for reason in hold]
@@ -320,6 +325,7 @@ class Runner:
         while True:
             robot.woken.clear()
             robot.beat()
+            robot.note_state()
             if robot.failure is not None:
                 raise robot.failure
             if robot.journaled.write_error is not None:
@@ -339,6 +345,7 @@ class Runner:
             # asyncio.timeout, not wait_for: that one can swallow a cancellation (fixed in Python 3.12).
             rest = self._rest()
             robot.beat(rest)
+            robot.note_state()
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(rest):
                     await robot.woken.wait()
@@ -392,6 +399,8 @@ class Runner:
             await self._monitor.confirm_loss(fault)
             return
         robot.log.warning("the exchange: %s", fault)
+        if fault.outcome in (Outcome.UNREACHABLE, Outcome.UNKNOWN):
+            robot.note_unanswered(fault.message)
         wait = fault.retry_after if fault.retry_after is not None else RETRY_S
         if fault.outcome is Outcome.REFUSED:
             # The symbol may be gone, which reconciling finds out. What is refused for another reason is tried ever less
@@ -452,6 +461,9 @@ class Runner:
         while True:
             robot.beat(RETRY_S)
             await asyncio.sleep(RETRY_S)
+            robot.journaled.check_space()
+            if robot.journaled.is_full:
+                continue
             try:
                 robot.journal.probe()
                 break

@@ -33,6 +33,7 @@ from fortctl.robot.core.lifecycle import (
     may_trade,
 )
 from fortctl.robot.core.reconciliation import LastContact, ResumeLimits
+from fortctl.robot.core.status import Contact
 from fortctl.robot.core.trading_gap import TradingGap
 from fortctl.robot.trading.exchange_clock import ExchangeClock
 from fortctl.robot.trading.journaled_book import Journal, JournaledBook
@@ -131,6 +132,11 @@ class RobotState:
         # Why nothing is placed for the moment, whatever the book says (deadman).
         self._suspended: HoldReason | None = None
         self._contact_at = clock.monotonic()
+        # What the status says of exchange and market; the market's is monotonic, None: no trade yet.
+        self._has_contact = False
+        self._exchange_fault = self.market_fault = ""
+        self._market_at: float | None = None
+        self._noted_state, self._noted_at = "", 0
         self._beat_at = clock.monotonic()
         self._tasks: set[asyncio.Task[None]] = set()
         if journal.behind():
@@ -161,6 +167,32 @@ class RobotState:
     def note_contact(self) -> None:
         """Note that the exchange or one of its streams sent something just now."""
         self._contact_at = self.clock.monotonic()
+        self._has_contact, self._exchange_fault = True, ""
+
+    def note_unanswered(self, why: str) -> None:
+        """Note that the exchange left a request unanswered, or that the user stream went down."""
+        self._exchange_fault = why
+
+    def note_trade(self) -> None:
+        """Note that the market stream brought a trade just now."""
+        self._market_at = self.clock.monotonic()
+
+    def note_another_market(self) -> None:
+        """Note that the market stream starts again: what is known of the one before does not count."""
+        self._market_at, self.market_fault = None, ""
+
+    def contact(self) -> Contact:
+        """Return when exchange and market last spoke, for the status."""
+        now, monotonic = self.clock.now_ms(), self.clock.monotonic()
+
+        def at(moment: float | None) -> int:
+            return now - round((monotonic - moment) * 1000) if moment is not None else 0
+
+        answered_at = at(self._contact_at) if self._has_contact else self.last_contact.at if self.last_contact else 0
+        asks = self.exchange is not None
+        return Contact(
+            *(now, answered_at, at(self._market_at)), self._exchange_fault if asks else "", self.market_fault
+        )
 
     def silent_for(self) -> float:
         """Return the seconds since the exchange or one of its streams last sent something."""
@@ -203,13 +235,32 @@ class RobotState:
     @property
     def pauses(self) -> tuple[HoldReason, ...]:
         """Why nothing is placed for the moment; each pause ends by itself."""
-        every = (self._suspended, self.journaled.write_error, self.journaled.low_space)
+        # A full disk is one reason, whether a write has failed yet or not.
+        every = (self._suspended, self.journaled.write_error or self.journaled.low_space)
         return tuple(pause for pause in every if pause is not None)
 
     @property
     def name(self) -> str:
         """The state that people see."""
         return derive_state(self.lifecycle)
+
+    def note_state(self) -> None:
+        """Note since when the robot is in its state, if that changed."""
+        name = self.name
+        if name != self._noted_state:
+            self._noted_state, self._noted_at = name, self.clock.now_ms()
+
+    def state_since(self) -> int:
+        """Return when the robot came into its state (this host's clock, ms), also where an earlier process did."""
+        self.note_state()
+        book = self.book
+        known = {
+            "stopped": max(book.since, book.hold_changed_at),
+            "draining": max(book.since, book.hold_changed_at),
+            "held": book.hold_changed_at if book.hold else 0,
+            "key_lost": self.loss.since if self.loss is not None else 0,
+        }
+        return known.get(self._noted_state) or self._noted_at
 
     @property
     def has_key(self) -> bool:
@@ -235,7 +286,7 @@ class RobotState:
     def hold(self, reasons: Sequence[HoldReason]) -> None:
         """Hold for these reasons alone."""
         if tuple(reasons) != self.book.hold:
-            held = Held(tuple(reasons))
+            held = Held(tuple(reasons), self.clock.now_ms())
             self.journaled.write([held])
             self.book.apply(held)
             sentences = [str(reason) for reason in reasons]

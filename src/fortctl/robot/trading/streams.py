@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable
 
-from fortctl.model import BalanceUpdate, OrderUpdate, PublicTrade, StreamDown, StreamUp
+from fortctl.model import BalanceUpdate, OrderUpdate, StreamDown, StreamUp
 from fortctl.ports import Exchange
 from fortctl.robot.trading.state import RobotState
 
@@ -53,14 +53,17 @@ class StreamFollower:
             self._market.cancel()
             self._market = None
         settings = self._robot.book.settings
+        self._robot.note_another_market()
         if settings is not None:
             self._market = self._robot.spawn(self._follow_market(settings.symbol), "market stream")
 
     async def _follow_market(self, symbol: str) -> None:
         robot = self._robot
         async for event in robot.watcher().market_events(symbol):
-            if not isinstance(event, PublicTrade):
+            if isinstance(event, StreamUp | StreamDown):
+                robot.market_fault = event.reason if isinstance(event, StreamDown) else ""
                 continue
+            robot.note_trade()
             robot.price_at = event.time
             if event.price != robot.price:
                 robot.price = event.price
@@ -80,7 +83,10 @@ class StreamFollower:
         async for event in exchange.user_events():
             if exchange is not robot.exchange and exchange is not self._outgoing:
                 return
-            robot.note_contact()
+            if isinstance(event, StreamDown) and event.code is None:
+                robot.note_unanswered(f"the user stream is down: {event.reason}")
+            else:
+                robot.note_contact()
             if isinstance(event, OrderUpdate):
                 self._on_order_update(event)
             elif isinstance(event, BalanceUpdate):

@@ -43,12 +43,18 @@ STATE_MESSAGES: dict[str, tuple[str, str]] = {
     "DEADMAN": ("the mailbox was not reached for longer than robot.deadman", f"see 'fortctl doctor'; {_ITSELF}"),
     # Why something waits while it trades
     "HALTED": ("the symbol does not trade now", _ITSELF),
-    "SELL_WAITS": ("a cycle's sell cannot be placed now: a filter forbids it, or it was refused a moment ago", _ITSELF),
+    "SELL_WAITS": ("a cycle's sell cannot be placed now: a filter forbids it, or the exchange refuses it", _ITSELF),
+    "BUY_WAITS": (
+        "a buy is not on the market: a filter forbids it, or the exchange refuses it (its own words are in the status)",
+        f"add funds, or change the settings ('fortctl robot configure'); {_ITSELF}",
+    ),
+    "UNKNOWN": ("an order's outcome is not known yet; the robot looks it up and never repeats it blindly", _ITSELF),
+    "MARKET": ("the market stream is down: the robot does not see at what price the symbol is traded", _ITSELF),
     "BOUNDS": (
         "every free level lies outside floor and ceiling: nothing is bought",
         "change them ('fortctl robot configure'), or stop and start: that lays the grid anew",
     ),
-    "EXCHANGE": ("the exchange has not answered for minutes", f"see 'fortctl doctor'; {_ITSELF}"),
+    "EXCHANGE": ("the exchange does not answer", f"see 'fortctl doctor'; {_ITSELF}"),
     # States
     "KEY_LOST": (
         "the exchange refuses the robot's key: no order call is made any more",

@@ -27,8 +27,9 @@ STATUS_POLL_S = 0.1
 
 
 def is_drained(status: Mapping[str, Any]) -> bool:
-    """Return whether a robot stands still with nothing left to finish: no order open, no cycle with inventory."""
-    return bool(status["state"] == "stopped" and not status["orders_open"] and not status["cycles"]["open"])
+    """Return whether a robot stands still with nothing left to finish: no order open or in doubt, no inventory."""
+    left = status["orders_open"] or status.get("orders_in_doubt") or status["cycles"]["open"]
+    return bool(status["state"] == "stopped" and not left)
 
 
 def counted(cycles: int) -> str:

@@ -52,7 +52,7 @@ class RobotStatusReader:
             return {**status, "pid": owner.pid, "host": owner.host, "key": self._key()}
         status = {**self._offline(), "pid": None, "host": None, "key": self._key()}
         if self._latch.is_latched():
-            status.update(state="latched", reason="panic")
+            status.update(state="latched", reason="panic", since=self._latch.read().get("at"))
         return status
 
     def report(self, by: str) -> dict[str, Any]:
