@@ -9,7 +9,7 @@ CLIENTS := sdk ccxt python_binance
 PYTHON := $(shell for p in $(FORTCTL_PYTHON) python3.13 python3.12 python3.11 python3; do \
 	$$p -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; break; }; done)
 
-.PHONY: help venv demo test soak compat compat-freqtrade compat-table lint generated bench sim planted crash nightly fuzz fuzz-guided audit sbom lock clean
+.PHONY: help venv demo test soak compat compat-freqtrade compat-table lint generated bench sim planted mutants crash nightly fuzz fuzz-guided audit sbom lock clean
 
 help: ## show this list
 	@grep -E '^[a-z-]+:.*##' Makefile | sed 's/:.*## /	/' | expand -t 18
@@ -58,6 +58,9 @@ soak: $(STAMP) ## a simulated month of one robot: its memory must not grow; writ
 planted: $(STAMP) ## plant each known bug in a copy of the source: the test that is named for it must fail
 	PYTHONPATH=tests:. $(BIN)/python -m planted.run
 
+mutants: $(STAMP) ## change one thing in a copy of the source, and see that a test fails; resumable (SAMPLE=40 a module, SEED=1, ONLY=book)
+	PYTHONPATH=tests:. $(BIN)/python -m mutants.run --sample $(or $(SAMPLE),40) --seed $(or $(SEED),1) $(if $(ONLY),--only $(ONLY))
+
 crash: $(STAMP) ## every row of the matrices with real processes, kills and broken disks; an hour and more
 	FORTCTL_CRASH=1 $(BIN)/python -m pytest -n 2 $(CRASH_TESTS)
 
@@ -100,4 +103,4 @@ lock: $(STAMP) ## renew the lock files
 		-o benchmarks/peers/nautilus/requirements.txt
 
 clean: ## remove what the targets created
-	rm -rf $(VENV) .compat .nightly .sim .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist
+	rm -rf $(VENV) .compat .nightly .sim .mutants .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist

@@ -7,7 +7,7 @@ import ast
 from support.harness import REPOSITORY
 
 TESTS = REPOSITORY / "tests"
-FOLDERS = {"unit", "component", "process", "simulation", "compat", "planted"}
+FOLDERS = {"unit", "component", "process", "simulation", "compat", "planted", "mutants"}
 
 
 def test_no_test_imports_from_another_test() -> None:
