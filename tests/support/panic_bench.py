@@ -86,7 +86,7 @@ class Process:
     def wake(self) -> bool:
         return False
 
-    def bring_up(self, passphrase: Secret | None, *, timeout_s: float = 20.0) -> None:
+    def ensure_running(self, passphrase: Secret | None, *, timeout_s: float = 20.0) -> None:
         raise AssertionError("a panic brings no robot up")
 
 

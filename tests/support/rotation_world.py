@@ -277,7 +277,7 @@ class Robot:
         self.move()
         return True
 
-    def bring_up(self, passphrase: Secret | None = None, *, timeout_s: float = 20.0) -> None:
+    def ensure_running(self, passphrase: Secret | None = None, *, timeout_s: float = 20.0) -> None:
         if self.runner is None:
             self._thread.submit(self._come_up).result()
 
@@ -579,7 +579,7 @@ class Stage:
     def end_state(self) -> dict[str, Any]:
         """What an undisturbed run and one that was killed must have in common."""
         tools = self.tools()
-        self.robot.bring_up()
+        self.robot.ensure_running()
         self.clock.wait(1)
         site, robot = tools.vault.site_key(), self.robot.box.key()
         assert site is not None and robot is not None and self.robot.runner is not None

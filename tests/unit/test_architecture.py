@@ -22,8 +22,6 @@ GRAPH = import_graph(MODULES)
 
 # Class names that stand twice, and why.
 SHARED_CLASS_NAMES = {
-    "Command": "a command of the command line, and one in a robot's mailbox",
-    "Journal": "the robot's journal, and the one of a rotation",
     "StepKind": "a step of a panic, and one of a rotation",
 }
 

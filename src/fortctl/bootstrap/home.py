@@ -106,5 +106,5 @@ def remove_account(container: Container) -> None:
     # Both vaults are unlocked before anything is destroyed.
     site_vault = container.site_vault
     if issuer_kind(container.home, container.account) == SUB_ACCOUNT:
-        issuer_service(container).dismiss()
+        issuer_service(container).remove_master_key()
     container.account_service.remove(container.account, site_vault, container.destroy_keys)

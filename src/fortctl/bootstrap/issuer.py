@@ -85,7 +85,7 @@ def _service(container: Container, vault: OpenVault) -> IssuerService:
         container.account,
         exchange,
         vault,
-        container.key_service.listed,
+        container.key_service.cards,
         container.connect,
         open_issuer,
         container.site_vault.fingerprint_key(),

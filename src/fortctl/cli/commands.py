@@ -14,7 +14,7 @@ from fortctl.cli.result import Result
 from fortctl.errors import FortctlError, InternalError
 
 
-class Command(GlobalOptionsCommand):
+class CliCommand(GlobalOptionsCommand):
     """A core command; its callback takes a context and options, and returns a :class:`Result` or a coroutine of one."""
 
     def invoke(self, ctx: click.Context) -> Any:
@@ -71,11 +71,11 @@ class Group(GlobalOptionsCommand, click.Group):
 
     def command(  # type: ignore[override]
         self, name: str, **more: Any
-    ) -> Callable[[Callable[..., Any]], Command]:
+    ) -> Callable[[Callable[..., Any]], CliCommand]:
         """Make a function ``(context, **options) -> Result`` a command of this group."""
 
-        def decorate(function: Callable[..., Any]) -> Command:
-            made: Command = click.command(name, cls=Command, **more)(function)
+        def decorate(function: Callable[..., Any]) -> CliCommand:
+            made: CliCommand = click.command(name, cls=CliCommand, **more)(function)
             self.add_command(made)
             return made
 
@@ -104,12 +104,12 @@ def group(name: str, help: str) -> Group:
     return Group(name, help=help)
 
 
-def command(name: str, **more: Any) -> Callable[[Callable[..., Any]], Command]:
+def command(name: str, **more: Any) -> Callable[[Callable[..., Any]], CliCommand]:
     """Make a function ``(context, **options) -> Result`` a top-level command."""
 
-    def decorate(function: Callable[..., Any]) -> Command:
-        kind: type[Command] = more.pop("cls", Command)
-        made: Command = click.command(name, cls=kind, **more)(function)
+    def decorate(function: Callable[..., Any]) -> CliCommand:
+        kind: type[CliCommand] = more.pop("cls", CliCommand)
+        made: CliCommand = click.command(name, cls=kind, **more)(function)
         return made
 
     return decorate

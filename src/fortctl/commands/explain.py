@@ -7,13 +7,13 @@ from pathlib import Path
 
 import click
 
-from fortctl.cli.commands import Command, command
+from fortctl.cli.commands import CliCommand, command
 from fortctl.cli.context import CommandContext
 from fortctl.cli.result import Result
 from fortctl.errors import NotFoundError
 
 
-class _TakesCodes(Command):
+class _TakesCodes(CliCommand):
     """Takes ``-2015`` as a code, not as options."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:

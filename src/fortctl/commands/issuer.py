@@ -59,7 +59,7 @@ async def set_issuer(
         if there:
             context.prompts.confirm(f"Destroy the master key that issues the keys of account {container.account}?")
         with key_write_lock(context.container, context.command):
-            changed = there and issuer_service(context.container).dismiss()
+            changed = there and issuer_service(context.container).remove_master_key()
         return Result({"issuer": NOBODY}, changed, text="a person creates and deletes the keys on Binance's page")
     if email is None or not _EMAIL.fullmatch(email):
         raise UsageError("--email must be the sub-account's e-mail address, as the master account shows it")
@@ -69,7 +69,7 @@ async def set_issuer(
     service = create_issuer_service(context.container, slot)
     context.progress("asking the exchange about the master key")
     with key_write_lock(context.container, context.command):
-        master, warnings = await service.appoint(pair, email, allow)
+        master, warnings = await service.set_master_key(pair, email, allow)
     text = f"the master key '{pair.name}' creates and deletes the keys of {email}"
     return Result({"issuer": master.as_json()}, True, warnings, text)
 

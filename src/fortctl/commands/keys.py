@@ -96,7 +96,7 @@ async def _issue(context: CommandContext, role: Role, addresses: str | None) -> 
     context.container.require_account()
     context.progress("having the issuer create the key")
     issued = await issue_key(context, role, ip_list)
-    card = next(card for card in context.container.key_service.listed() if card.role is role)
+    card = next(card for card in context.container.key_service.cards() if card.role is role)
     row = card_json(card, context.container.clock.now_ms())
     text = f"{role} key '{row['name']}' (…{row['tail']}) created by the issuer and added"
     return Result({"key": row, **issued.as_json()}, issued.changed, issued.warnings, text)
@@ -117,7 +117,7 @@ async def _add_or_change(context: CommandContext, key: KeyInput, *, replacing: b
     service = container.key_service
     with key_write_lock(container, context.command, role):
         if key.pending:
-            pair = service.pending(role, api_key, name)
+            pair = service.complete_pending(role, api_key, name)
         if role is Role.SITE:
             context.progress("asking the exchange about the key")
             added = await service.add_site_key(pair, allow=key.allow, replacing=replacing, force=force)

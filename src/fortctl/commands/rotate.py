@@ -315,7 +315,7 @@ class TerminalGuide:
         """Prompt until a valid key is entered: an HMAC pair, or the API key of the public key that is printed."""
         keys = self._context.container.key_service
         # Stored before it is printed: the key that the person creates works even if this command is killed.
-        public = keys.waiting(role) or keys.generate(role, KeyType.ED25519)[0]
+        public = keys.pending_public_key(role) or keys.generate(role, KeyType.ED25519)[0]
         where = "with the robot" if role is Role.ROBOT else "here"
         print(
             f"For a self-generated key paste this public key (its private half stays {where}):\n{public}",
@@ -336,7 +336,7 @@ class TerminalGuide:
         secret_key = self._prompts.read_hidden("Enter alone for the public key above, or an HMAC secret key")
         if not secret_key.reveal().strip():
             checked, key_name = check_api_key(EnteredKey(api_key=api_key), name=name, default_name=name)
-            return self._context.container.key_service.pending(role, checked, key_name)
+            return self._context.container.key_service.complete_pending(role, checked, key_name)
         entered = EnteredKey(api_key=api_key, secret_key=secret_key)
         return check_key(entered, name=name, key_type=None, default_name=name)
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 MAX_MESSAGE = 400
 # What an exchange may ask for at most; a ban lasts three days at the most (rest-api.md, "IP Limits").
 LONGEST_WAIT_S = 7 * 86_400.0
-# gzip and zlib, told apart by their header (zlib's manual, "inflateInit2").
+# gzip and zlib, distinguished by their header (zlib's manual, "inflateInit2").
 _ANY_DEFLATE = 47
 _MARKUP = re.compile(r"<[^>]*>|\s+")
 _PLACE = {

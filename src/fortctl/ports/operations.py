@@ -83,4 +83,4 @@ class OperationStore(Protocol):
         """
 
     def abort_for_panic(self, account: str, at: int) -> OperationRow | None:
-        """Abort the open operation, whoever owns it, and return its former state; needs no unlocking."""
+        """Abort the open operation, also of another process, and return its former state; needs no unlocking."""

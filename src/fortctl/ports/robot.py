@@ -70,7 +70,7 @@ class RobotProcess(Protocol):
     def wake(self) -> bool:
         """Make the robot read its mailbox now; return whether it was reached."""
 
-    def bring_up(self, passphrase: Secret | None, *, timeout_s: float = 20.0) -> None:
+    def ensure_running(self, passphrase: Secret | None, *, timeout_s: float = 20.0) -> None:
         """Start the robot unless one runs, and return once it answers; it does not trade yet."""
 
     def is_stopped(self, owner: Any) -> bool:

@@ -215,11 +215,11 @@ class SiteVault:
 
     def uids_elsewhere(self) -> dict[int, str]:
         """Return the pinned numbers of this home's other accounts at the same exchange, with the accounts' names."""
-        found = {}
+        accounts = {}
         for meta in self._vault.records():
             if meta.record_id.startswith("uid/") and meta.account != self.account and meta.exchange == self.exchange:
-                found[int(self._vault.get(meta.record_id).reveal())] = meta.account
-        return found
+                accounts[int(self._vault.get(meta.record_id).reveal())] = meta.account
+        return accounts
 
     def known_elsewhere(self, pair: KeyPair) -> str | None:
         """Return the account of this home, at another exchange, that has this very API key, or None."""
@@ -238,10 +238,10 @@ class SiteVault:
         key = self.site_key()
         if key is None:
             raise NotFoundError(f"account {self.account} has no site key", hint="see 'fortctl keys list'")
-        shown = self.fingerprint(key.pair)
+        destroyed = self.fingerprint(key.pair)
         gone = [self._site_id, *([self._retiring_id] if self.has(self._retiring_id) else [])]
-        self._write("key deleted", [], gone, {"role": "site", "fingerprint": shown})
-        return shown
+        self._write("key deleted", [], gone, {"role": "site", "fingerprint": destroyed})
+        return destroyed
 
     def destroy_retiring(self) -> bool:
         """Destroy the site key that a rotation replaced, if there is one; return whether there was."""

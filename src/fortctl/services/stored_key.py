@@ -17,7 +17,7 @@ class StoredKey(NamedTuple):
 
     Attributes:
         pair: the key itself.
-        added_at: when it was taken in (ms).
+        added_at: when it was stored (ms).
         verified_at: when the exchange last accepted it (ms), or None.
         rejected_since: when the exchange first refused it after that (ms), or None.
         uid: the account's number at the exchange.

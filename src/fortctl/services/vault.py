@@ -64,7 +64,7 @@ class RestoredVault(Protocol):
     def vault(self) -> ManagedVault: ...
 
     @property
-    def comes_back(self) -> tuple[RecordMeta, ...]: ...
+    def revived(self) -> tuple[RecordMeta, ...]: ...
 
 
 class RestorableFile(Protocol):
@@ -193,9 +193,9 @@ class VaultService:
             result="accepted",
             generation=restored.vault.generation,
             backup_of=backup.document.generation,
-            comes_back=[meta.record_id for meta in restored.comes_back],
+            comes_back=[meta.record_id for meta in restored.revived],
         )
-        return restored.vault, restored.comes_back, backup.config
+        return restored.vault, restored.revived, backup.config
 
     def _audited(self, what: str, facts: Mapping[str, Any]) -> Any:
         return audited(self._audit, what, self._account, facts)

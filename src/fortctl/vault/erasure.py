@@ -74,7 +74,7 @@ def read(root: Path, name: str) -> bytes | None:
 
 
 def erase(root: Path, name: str) -> None:
-    """Overwrite an erasure key with zeros, fsync, unlink; a missing key is no error.
+    """Overwrite an erasure key with zeros, fsync, unlink; it may be missing.
 
     Raises:
         OSError: the key can neither be overwritten nor unlinked (either suffices), or it was a symbolic link, which is

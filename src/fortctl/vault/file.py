@@ -31,7 +31,7 @@ class Restored(NamedTuple):
     """The result of a restore: the unlocked vault, and the records that the vault before it no longer had."""
 
     vault: OpenVault
-    comes_back: tuple[RecordMeta, ...]
+    revived: tuple[RecordMeta, ...]
 
 
 class VaultFile(VaultLocation):

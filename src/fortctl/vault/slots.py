@@ -64,7 +64,7 @@ class KeyStore(Protocol):
         """Store a key. Raises ``VaultLockedError``."""
 
     def drop(self, name: str) -> None:
-        """Delete a key; a missing key is no error."""
+        """Delete a key; it may be missing."""
 
 
 class Keyring(NamedTuple):

@@ -211,7 +211,7 @@ def test_a_latch_of_a_full_disk_is_lifted_twice(tmp_path: Path) -> None:
     with latch.placing():
         pass
     for _again in range(2):
-        latch._make_name()
+        latch._create_empty()
         assert latch.is_latched()
         latch.clear()
         assert not latch.is_latched() and latch.cleared() == {}

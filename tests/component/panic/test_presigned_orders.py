@@ -80,7 +80,7 @@ class World:
 
     def start(self) -> None:
         self.runner = Runner()
-        self.obedience = PanicListener(
+        self.listener = PanicListener(
             self.box,
             self.mailbox,
             self.runner,
@@ -129,9 +129,9 @@ def world(tmp_path: Path) -> World:
 @pytest.mark.parametrize("cancel_orders", [True, False])
 async def test_an_order_stops_the_robot_once(world: World, cancel_orders: bool) -> None:
     order = PanicOrderFile.from_bytes(world.sign().as_bytes())
-    assert not await world.obedience.look()
+    assert not await world.listener.poll()
     world.post(order, cancel_orders=cancel_orders)
-    assert await world.obedience.look()
+    assert await world.listener.poll()
     assert world.runner.told == ["place nothing more"] and world.halts == [cancel_orders] and world.destroyed == 1
     assert world.latch.is_latched() and world.latch.read()["cancel_orders"] is cancel_orders
     answer = world.answer(order)
@@ -140,7 +140,7 @@ async def test_an_order_stops_the_robot_once(world: World, cancel_orders: bool) 
     world.mailbox._connection.execute("UPDATE panic SET answer = NULL, answer_signature = NULL")
     world.latch.clear()
     world.start()
-    assert not await world.obedience.look()
+    assert not await world.listener.poll()
     assert world.answer(order)["data"] == {"reason": "replayed"}
 
 
@@ -149,7 +149,7 @@ async def test_whatever_fails_the_rest_is_done(world: World, broken: set[str]) -
     order = world.sign()
     world.fails = broken
     world.post(order)
-    assert await world.obedience.look()
+    assert await world.listener.poll()
     assert world.latch.is_latched() and world.halts == [True]
     data = world.answer(order)["data"]
     assert data["destroyed"] is ("destroy" not in broken) and (data["left"] is None) is ("halt" in broken)
@@ -162,19 +162,19 @@ async def test_a_latch_that_cannot_be_written_still_halts(world: World, monkeypa
     monkeypatch.setattr(world.latch, "set", fail)
     order = world.sign()
     world.post(order)
-    assert await world.obedience.look() and world.halts == [True] and world.destroyed == 1
+    assert await world.listener.poll() and world.halts == [True] and world.destroyed == 1
     assert world.answer(order)["data"]["latched"] is False
 
 
 async def test_a_clear_never_voids_another_operators_unused_order(world: World) -> None:
     mine, theirs = world.sign(0), world.sign(1)
     world.post(mine)
-    assert await world.obedience.look()
+    assert await world.listener.poll()
     world.latch.clear()
     world.start()
-    assert not await world.obedience.look()
+    assert not await world.listener.poll()
     world.post(theirs)
-    assert await world.obedience.look() and world.answer(theirs)["outcome"] == "halted"
+    assert await world.listener.poll() and world.answer(theirs)["outcome"] == "halted"
 
 
 async def test_two_orders_of_one_operator_are_obeyed_once(world: World) -> None:
@@ -182,11 +182,11 @@ async def test_two_orders_of_one_operator_are_obeyed_once(world: World) -> None:
     orders = [world.sign(), world.sign()]
     for order in orders:
         world.post(order)
-    assert await world.obedience.look() and world.halts == [True]
+    assert await world.listener.poll() and world.halts == [True]
     assert {world.answer(order)["outcome"] for order in orders} == {"halted"}
     world.latch.clear()
     world.start()
-    assert not await world.obedience.look()
+    assert not await world.listener.poll()
 
 
 class Shelf:
@@ -224,7 +224,7 @@ async def test_a_second_panic_finds_the_first_ones_answer(tmp_path: Path) -> Non
     assert not (await shelf.panic(begun)).reached, "the robot is away"
     assert not (await shelf.panic(begun)).reached and shelf.signed == [], "the order waits still: no other is signed"
     assert len(world.mailbox.open_panics("a")) == 1
-    assert await world.obedience.look()
+    assert await world.listener.poll()
     for _again in range(2):
         halted = await shelf.panic(begun)
         assert halted.reached and halted.left_nothing and shelf.signed == []
@@ -241,7 +241,7 @@ async def test_a_second_panic_finds_the_first_ones_answer(tmp_path: Path) -> Non
 async def test_a_clear_voids_what_the_same_operator_has_sent_beside_it(world: World) -> None:
     mine, again, theirs = world.sign(0), world.sign(0), world.sign(1)
     world.post(mine)
-    assert await world.obedience.look()
+    assert await world.listener.poll()
     for one in (again, theirs):
         world.post(one)
     facts = world.latch.read()
@@ -280,7 +280,7 @@ async def test_a_thief_of_the_order_can_only_stop_the_robot(world: World) -> Non
     }
     for number, body in enumerate(forged.values()):
         world.mailbox.post_panic("a", f"{number}", body, stolen.signature)
-    assert not await world.obedience.look()
+    assert not await world.listener.poll()
     assert world.halts == [] and not world.latch.is_latched() and world.mailbox.open_panics("a") == ()
     # Nor does it pass for a command, an operator's identity or a card.
     for envelope in (stolen.body, changed(stolen.body, kind="start")):
@@ -328,7 +328,7 @@ def test_an_answer_of_another_robot_is_none(world: World) -> None:
     impostor = replace(order, robot_public=Identity.generate().public_bytes())
     assert read_answer(b"{}", b"no signature", order) is None
     world.mailbox.post_panic("a", order.nonce, order.cancel.body, order.cancel.signature)
-    world.obedience._answer(world.mailbox.open_panics("a"), "halted", {})
+    world.listener._answer(world.mailbox.open_panics("a"), "halted", {})
     row = world.mailbox.panic("a", order.nonce)
     assert row is not None and row.answer is not None and row.answer_signature is not None
     assert read_answer(row.answer, row.answer_signature, impostor) is None
@@ -355,7 +355,7 @@ async def test_a_robot_that_hears_nothing_falls_silent_and_goes_on_alone(
 ) -> None:
     world = World(tmp_path, deadman_s=300.0)
     assert world.runner.silent == NOT_YET, "an order may lie there from before it came up"
-    assert not await world.obedience.look() and world.runner.silent is None
+    assert not await world.listener.poll() and world.runner.silent is None
 
     def gone(_account: str) -> None:
         raise RobotUnreachableError("the mailbox's database cannot be used")
@@ -365,25 +365,25 @@ async def test_a_robot_that_hears_nothing_falls_silent_and_goes_on_alone(
         for _ in range(3):
             world.clock.at += 100.0
             with pytest.raises(RobotUnreachableError):
-                await world.obedience.look()
-            world.obedience.check_deadman()
+                await world.listener.poll()
+            world.listener.check_deadman()
             assert world.runner.silent is None
         world.clock.at += 1.0
-        world.obedience.check_deadman()
+        world.listener.check_deadman()
         assert world.runner.silent is not None and world.runner.silent.code == "DEADMAN"
-    assert not await world.obedience.look() and world.runner.silent is None
+    assert not await world.listener.poll() and world.runner.silent is None
 
 
 async def test_the_deadman_never_lifts_over_a_waiting_order(tmp_path: Path) -> None:
     world = World(tmp_path, deadman_s=300.0)
     world.post(world.sign())
-    assert await world.obedience.look()
+    assert await world.listener.poll()
     assert world.runner.silent == NOT_YET and world.halts == [True]
 
 
 async def test_a_robot_without_a_deadman_never_falls_silent(world: World) -> None:
     world.clock.at += 1e6
-    world.obedience.check_deadman()
+    world.listener.check_deadman()
     assert world.runner.silent is None
 
 

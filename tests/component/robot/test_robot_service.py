@@ -30,7 +30,7 @@ def brought_up_again(stage: Stage) -> None:
     """Kill the robot; the next command brings it up, and it waits as ``stopped``."""
     stage.robot.kill()
     stage.robot.resumes = False
-    stage.robot.bring_up()
+    stage.robot.ensure_running()
     stage.clock.wait(1)
 
 
@@ -120,7 +120,7 @@ def test_a_resume_that_leaves_the_robot_held_is_no_success(stage: Stage, monkeyp
 
     monkeypatch.setattr(EngineExchange, "symbol_rules", delisted)
     stage.robot.kill()
-    stage.robot.bring_up()
+    stage.robot.ensure_running()
     stage.clock.wait(1)
     assert stage.tools().status_reader.status()["state"] == "held"
     with pytest.raises(ConflictError, match="stays held: SYMBOL") as refused:
@@ -221,13 +221,13 @@ def test_a_loss_is_believed_over_a_restart(stage: Stage) -> None:
     stage.clock.wait(3600)
     stage.robot.kill()
     stage.placed.clear()
-    stage.robot.bring_up()
+    stage.robot.ensure_running()
     stage.clock.wait(1)
     status = stage.tools().status_reader.status()
     assert status["state"] == "key_lost" and status["key_loss"]["since"] == since and not stage.placed
     assert shown_key(stage).status == "rejected"
     give_back()
     stage.robot.kill()
-    stage.robot.bring_up()
+    stage.robot.ensure_running()
     stage.clock.wait(1)
     assert stage.tools().status_reader.status()["state"] == "running" and stage.placed

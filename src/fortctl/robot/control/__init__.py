@@ -1,4 +1,4 @@
-"""How a robot is told what to do: by signed commands out of its mailbox, and by panic orders.
+"""What controls a robot: signed commands from its mailbox, and panic orders.
 
 - ``command_processor`` takes a row out of the mailbox, checks and opens it, handles it, and answers with a signed
   receipt. What a command changes, its number and its receipt are one write to the robot's vault: a command is applied

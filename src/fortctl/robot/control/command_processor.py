@@ -148,7 +148,7 @@ class CommandProcessor:
         """
         outcome = await self._handle(command)
         if outcome.keeps_key and self._latch.is_latched():
-            # A panic destroyed every copy meanwhile: write none anew.
+            # A panic destroyed every copy meanwhile: write no new one.
             outcome = _voided()
         anchors = self._vault.cursor().anchors
         cursor, receipt = self._commit(command, outcome)

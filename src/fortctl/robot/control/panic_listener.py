@@ -1,8 +1,7 @@
-"""The robot's side of panic: obeys orders out of the mailbox, and falls silent when it hears nothing for too long.
+"""The robot's side of panic: obey orders in the mailbox, and suspend trading while the mailbox cannot be reached.
 
-Where the mailbox is shared, a panic may lie in it from before the robot came up, so nothing is placed before it
-was looked into once. A robot that cannot look into it for longer than its deadman's time places nothing until it can
-again.
+In a shared mailbox a panic order may wait since before the robot started, so the robot places nothing until it has
+read the mailbox once. If it cannot read the mailbox for longer than the deadman's time, it places nothing until it can.
 """
 
 from __future__ import annotations
@@ -46,22 +45,22 @@ class Haltable(Protocol):
 
 
 class PanicListener:
-    """Looks for panic orders.
+    """Obeys panic orders.
 
     Args:
-        box: the robot's vault: who may command, which orders were obeyed.
+        vault: the robot's vault: who may command, which orders were obeyed.
         board: where orders wait.
         runner: the robot.
         latch: its latch.
         destroy: destroys every copy of its key; returns their names.
         halt: halts the robot and ends it; returns what the runner's ``halt`` says.
         clock, log: as named.
-        deadman_s: how long it may hear nothing (s), or None: as long as it likes.
+        deadman_s: how long the mailbox may stay unreachable before trading is suspended (s); None: for ever.
     """
 
     def __init__(
         self,
-        box: RobotVault,
+        vault: RobotVault,
         board: PanicBoard,
         runner: Haltable,
         latch: Latch,
@@ -71,7 +70,7 @@ class PanicListener:
         log: logging.Logger,
         deadman_s: float | None,
     ) -> None:
-        self._box = box
+        self._vault = vault
         self._board = board
         self._runner = runner
         self._latch = latch
@@ -80,16 +79,16 @@ class PanicListener:
         self._clock = clock
         self._log = log
         self._deadman_s = deadman_s
-        self._identity = box.identity()
-        self._heard_at: float | None = None
+        self._identity = vault.identity()
+        self._reached_at: float | None = None
         if deadman_s is not None:
             runner.suspend_trading(NOT_YET)
 
-    async def look(self) -> bool:
-        """Look for orders and obey the first that is valid; return whether one was obeyed.
+    async def poll(self) -> bool:
+        """Read the mailbox and obey the first valid order; return whether one was obeyed.
 
         Raises:
-            FortctlError: the mailbox cannot be looked into.
+            FortctlError: the mailbox cannot be read.
         """
         valid = [(row, order) for row, order in self._checked() if order is not None]
         if valid:
@@ -97,25 +96,25 @@ class PanicListener:
             # What the same operator has sent twice is obeyed once; another operator's order stays what it is.
             await self._obey([row for row, order in valid if order.operator_id == first.operator_id], first)
             return True
-        if self._heard_at is not None and self._deadman_s is not None and self._silent_for() > self._deadman_s:
-            self._log.warning("the mailbox is back and holds no panic order: the robot goes on")
-        self._heard_at = self._clock.monotonic()
+        if self._reached_at is not None and self._deadman_s is not None and self._unreachable_for() > self._deadman_s:
+            self._log.warning("the mailbox is back and holds no panic order: the robot resumes trading")
+        self._reached_at = self._clock.monotonic()
         if self._deadman_s is not None:
             self._runner.suspend_trading(None)
         return False
 
     def _checked(self) -> Iterator[tuple[PanicRow, PanicOrder | None]]:
-        for row in self._board.open_panics(self._box.account):
+        for row in self._board.open_panics(self._vault.account):
             try:
                 yield (
                     row,
                     check_order(
                         row.body,
                         row.signature,
-                        operators=self._box.operators(),
-                        account=self._box.account,
+                        operators=self._vault.operators(),
+                        account=self._vault.account,
                         robot_id=self._identity.id,
-                        used=self._box.used_orders(),
+                        used=self._vault.used_orders(),
                     ),
                 )
             except CommandRejectedError as refused:
@@ -124,44 +123,42 @@ class PanicListener:
                 yield row, None
 
     def set_deadman(self, deadman_s: float | None) -> None:
-        """Take another time for which nothing may be heard (s), or None: as long as it likes."""
+        """Set how long the mailbox may stay unreachable (s); None: for ever."""
         if deadman_s is None and self._deadman_s is not None:
             self._runner.suspend_trading(None)
         self._deadman_s = deadman_s
-        if deadman_s is not None and self._heard_at is None:
+        if deadman_s is not None and self._reached_at is None:
             self._runner.suspend_trading(NOT_YET)
 
     def check_deadman(self) -> None:
-        """Fall silent when the mailbox was not looked into for too long."""
-        if self._deadman_s is None or self._heard_at is None or self._silent_for() <= self._deadman_s:
+        """Suspend trading if the mailbox was not read for too long."""
+        if self._deadman_s is None or self._reached_at is None or self._unreachable_for() <= self._deadman_s:
             return
         words = f"the mailbox was not reached for more than {self._deadman_s:.0f} s"
         self._runner.suspend_trading(HoldReason(HoldCode.DEADMAN, words))
 
-    def _silent_for(self) -> float:
-        return self._clock.monotonic() - (self._heard_at or 0.0)
+    def _unreachable_for(self) -> float:
+        return self._clock.monotonic() - (self._reached_at or 0.0)
 
     async def _obey(self, rows: Sequence[PanicRow], order: PanicOrder) -> None:
-        """Latch, say so, destroy the key, cancel, say that too. Whatever fails, the rest is done."""
+        """Latch, answer, destroy the key, halt, answer again. A step that fails does not stop the others."""
         self._log.error("panic: obeying the order of operator %s", order.operator_id)
         self._runner.place_nothing_more()
         nonces = [row.nonce for row in rows]
         card = self._card()
-        shown = (
-            {"role": "robot", "name": card.name, "tail": card.tail, "fingerprint": card.fingerprint} if card else None
-        )
+        key = {"role": "robot", "name": card.name, "tail": card.tail, "fingerprint": card.fingerprint} if card else None
         facts = {
             "at": self._clock.now_ms(),
             "who": f"operator {order.operator_id}",
             "operator": order.operator_id,
             "orders": nonces,
-            "keys": [shown] if shown else [],
+            "keys": [key] if key else [],
             "cancel_orders": order.cancel_orders,
         }
         latched = self._try("the latch could not be written", lambda: self._latch.set(facts))
-        self._answer(rows, "latched", {"latched": latched, "key": shown})
+        self._answer(rows, "latched", {"latched": latched, "key": key})
         destroyed = self._try("the key could not be destroyed", self._destroy)
-        self._try("the order's use could not be noted", lambda: self._box.use_orders(nonces))
+        self._try("the order's use could not be noted", lambda: self._vault.use_orders(nonces))
         halted: Mapping[str, Any] = {}
         try:
             halted = await self._halt(order.cancel_orders)
@@ -172,13 +169,13 @@ class PanicListener:
             "destroyed": destroyed,
             "cancelled": len(halted.get("cancelled", ())),
             "left": len(halted.get("left", ())) if halted else None,
-            "key": shown,
+            "key": key,
         }
         self._answer(rows, "halted", done)
 
     def _card(self) -> KeyCard | None:
         try:
-            key = self._box.key()
+            key = self._vault.key()
         except Exception:
             self._log.exception("panic: the key cannot be named")
             return None
@@ -194,6 +191,6 @@ class PanicListener:
 
     def _answer(self, rows: Sequence[PanicRow], outcome: str, data: Mapping[str, Any]) -> None:
         for row in rows:
-            signed = sign_answer(self._identity, self._box.account, row.nonce, outcome, self._clock.now_ms(), data)
-            words = (self._box.account, row.nonce, signed.body, signed.signature)
+            signed = sign_answer(self._identity, self._vault.account, row.nonce, outcome, self._clock.now_ms(), data)
+            words = (self._vault.account, row.nonce, signed.body, signed.signature)
             self._try("the order could not be answered", partial(self._board.answer_panic, *words))

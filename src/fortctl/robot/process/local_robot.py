@@ -27,7 +27,7 @@ from fortctl.robot.process.owner_lock import _last_owner, owner_of, stray
 from fortctl.robot.process.proc import peer_uid, process_start_time, process_state
 
 SOCKET_NAME = "socket"
-BRING_UP_LOCK = "bringup.lock"
+START_LOCK = "bringup.lock"
 _ANSWER_LIMIT = 8 * 1024 * 1024
 # sun_path holds 108 bytes on Linux and 104 elsewhere, the final NUL included.
 _SOCKET_PATH_LIMIT = 100
@@ -106,9 +106,9 @@ class LocalRobot:
     folder: Path
 
     def owner(self) -> Owner | None:
-        found = owner_of(self.folder)
-        # A robot whose home was removed under it, or its lock spoilt, runs on, and no lock tells of it.
-        return found if found is not None or _last_owner(self.folder) else stray(self.home, self.account)
+        owner = owner_of(self.folder)
+        # A robot keeps running if its home is removed or its lock file is damaged; then no lock shows it.
+        return owner if owner is not None or _last_owner(self.folder) else stray(self.home, self.account)
 
     def query(self, request: Mapping[str, Any], *, timeout_s: float = 5.0) -> dict[str, Any]:
         return query(self.folder, request, timeout_s=timeout_s)
@@ -121,7 +121,7 @@ class LocalRobot:
             return False
         return True
 
-    def bring_up(self, passphrase: Secret | None, *, timeout_s: float = 20.0) -> None:
+    def ensure_running(self, passphrase: Secret | None, *, timeout_s: float = 20.0) -> None:
         """Start the robot, not trading, unless one runs; return once it answers.
 
         The child has its own session, no inherited descriptors, an environment without any passphrase; the passphrase
@@ -131,7 +131,7 @@ class LocalRobot:
             RobotUnreachableError: it did not come up in time.
             FortctlError: the child's own error, as its class (for example ``VaultLockedError``).
         """
-        with self._bring_up_lock(timeout_s):
+        with self._start_lock(timeout_s):
             if self.owner() is not None:
                 self._await_answer(timeout_s)
                 return
@@ -177,8 +177,8 @@ class LocalRobot:
         )
 
     @contextmanager
-    def _bring_up_lock(self, timeout_s: float) -> Iterator[None]:
-        descriptor = open_regular(self.folder / BRING_UP_LOCK, os.O_RDWR | os.O_CREAT)
+    def _start_lock(self, timeout_s: float) -> Iterator[None]:
+        descriptor = open_regular(self.folder / START_LOCK, os.O_RDWR | os.O_CREAT)
         try:
             deadline = time.monotonic() + timeout_s
             while True:

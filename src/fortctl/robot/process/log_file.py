@@ -21,7 +21,7 @@ _REMEMBERED = 50
 
 @dataclass(frozen=True)
 class LogShape:
-    """What is told, and how much of it is kept.
+    """What is logged, and how much of it is kept.
 
     Attributes:
         level: ``debug``, ``info``, ``warning`` or ``error``.

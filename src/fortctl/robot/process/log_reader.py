@@ -31,7 +31,7 @@ class LogReader:
         self._rest = b""
 
     def last(self, count: int) -> list[Entry]:
-        """Return the last entries, those of the file before included; from here on :meth:`more` goes on."""
+        """Return the last entries, those of the file before included; after it, :meth:`more` continues."""
         lines: list[bytes] = []
         if self._open():
             assert self._stream is not None

@@ -41,7 +41,7 @@ class Family:
 
 INFO = Family("info", "gauge", "1, with the version and what is traded.")
 STATE = Family("state", "gauge", "1 for the state that the robot is in, 0 for every other.")
-KEY_AGE = Family("key_age_seconds", "gauge", "Since the key was taken in; absent without a key.")
+KEY_AGE = Family("key_age_seconds", "gauge", "Since the key was stored; absent without a key.")
 LAST_EVENT = Family(
     "last_event_age_seconds", "gauge", "Since the last event of its own orders; absent before the first."
 )
@@ -54,7 +54,7 @@ EVENTS = Family("journal_events_total", "counter", "Events that it wrote into th
 CYCLES = Family("cycles", "gauge", "Cycles that are open (with inventory), and that are held (without a sell).")
 CLOSED = Family("cycles_closed", "gauge", "Cycles that were closed, ever.")
 PROFIT = Family("realised_profit", "gauge", "What its closed cycles earned, net of commissions.")
-WEIGHT = Family("request_weight_used", "gauge", "Request weight of this address in this minute, as last told.")
+WEIGHT = Family("request_weight_used", "gauge", "Request weight of this address in this minute, as last reported.")
 HOLD = Family("hold_reasons", "gauge", "Reasons that hold it for a person.")
 INCIDENTS = Family("incidents", "gauge", "Incident files that nobody has deleted yet.")
 JOURNAL = Family("journal_append_seconds", "histogram", "How long a durable write into the journal took.")
@@ -85,7 +85,7 @@ class MeteredJournal:
     """A journal whose writes are counted and timed; everything else is the journal's own.
 
     Args:
-        journal: as :class:`fortctl.robot.core.Journal`.
+        journal: as :class:`fortctl.robot.core.EventJournal`.
         meter: what counts.
         monotonic: seconds.
     """
@@ -114,7 +114,7 @@ class Reading:
     Attributes:
         status: the ``robot{…}`` of ``robot status --json``.
         key_age, last_event_age: None where there is none.
-        weight: None before the exchange told one.
+        weight: None before the exchange reported one.
         process: resident bytes, processor seconds, Unix time of the start.
     """
 

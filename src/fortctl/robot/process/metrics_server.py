@@ -80,7 +80,7 @@ class MetricsServer:
                     writer.write(self._answer(await reader.readuntil(b"\r\n\r\n")))
                     await writer.drain()
         except (TimeoutError, OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
-            pass  # whoever asked went away, or asked for something else
+            pass  # the client went away, or asked for something else
         finally:
             self._open -= 1
             with contextlib.suppress(OSError):

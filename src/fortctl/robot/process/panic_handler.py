@@ -88,7 +88,7 @@ class PanicHandler:
         Raises:
             FortctlError: the mailbox cannot be read.
         """
-        if self.halted or not (await self._obey_latch() or await self._listener.look()):
+        if self.halted or not (await self._obey_latch() or await self._listener.poll()):
             return False
         await self._hooks.fire_last("on-panic", {"by": "order"})
         return True

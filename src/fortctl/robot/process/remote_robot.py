@@ -26,7 +26,7 @@ class RemoteRobot:
         # It looks into the mailbox by itself.
         return False
 
-    def bring_up(self, passphrase: Secret | None, *, timeout_s: float = 20.0) -> None:
+    def ensure_running(self, passphrase: Secret | None, *, timeout_s: float = 20.0) -> None:
         """Nothing: a command waits in the mailbox until the robot looks."""
 
     def is_stopped(self, owner: Any) -> bool:
@@ -42,7 +42,7 @@ class NoRobot(RemoteRobot):
     def __init__(self, account: str) -> None:
         self._account = account
 
-    def bring_up(self, passphrase: Secret | None, *, timeout_s: float = 20.0) -> None:
+    def ensure_running(self, passphrase: Secret | None, *, timeout_s: float = 20.0) -> None:
         raise NotFoundError(
             f"account {self._account} is only watched: it has no robot",
             hint=f"'fortctl accounts set {self._account} --robot local' gives it one",

@@ -1,6 +1,6 @@
 """The systemd unit of one account's robot, as text. Pure. Source: systemd.unit(5), systemd.service(5), systemd.exec(5).
 
-Exit codes that a restart cannot mend (a wrong configuration, a vault that does not open or is damaged, no such account,
+Exit codes that a restart cannot fix (a wrong configuration, a vault that does not open or is damaged, no such account,
 a latch or another owner) end the service; everything else is tried again with growing pauses.
 """
 

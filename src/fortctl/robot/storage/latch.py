@@ -25,7 +25,7 @@ LOCK_NAME = "latch.lock"
 # A lifted latch leaves this file: the robot holds until a person resumes it, and remembers the panic orders that were
 # used.
 CLEARED_NAME = "latch.cleared"
-_ALONE_WITHIN_S = 0.3
+_LOCK_WITHIN_S = 0.3
 # Lists in the file, with the type of their items. Anything else is ignored, so that a spoiled file breaks no panic.
 _LISTS: Mapping[str, type] = {"keys": dict, "issued": dict, "unknown": str, "queued": str, "orders": str}
 
@@ -49,12 +49,12 @@ class LatchFile:
 
     def read(self) -> dict[str, Any]:
         """Return what panic wrote (who, when, the keys to delete); empty when unreadable or absent."""
-        return _facts(self._path)
+        return _read_facts(self._path)
 
     def cleared(self) -> dict[str, Any] | None:
         """Return what the latch said that was lifted since the robot last came up, or None."""
         path = self._folder / CLEARED_NAME
-        return _facts(path) if os.path.lexists(path) else None
+        return _read_facts(path) if os.path.lexists(path) else None
 
     def forget_cleared(self) -> None:
         """Remove what :meth:`cleared` returns, because the robot has journaled it."""
@@ -72,12 +72,12 @@ class LatchFile:
         try:
             self._write(facts)
         except (PermissionError, FileNotFoundError):
-            self._open_folder()
+            self._repair_folder()
             self._write(facts)
         except OSError as error:
             if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
                 raise
-            self._make_name()
+            self._create_empty()
 
     def update(self, change: Callable[[dict[str, Any]], Mapping[str, Any]]) -> None:
         """Change what the latch says; of several panics at once none loses what another wrote.
@@ -85,10 +85,10 @@ class LatchFile:
         Raises:
             OSError: as :meth:`set`.
         """
-        with self._alone():
+        with self._folder_lock():
             self.set(change(self.read()))
 
-    def _open_folder(self) -> None:
+    def _repair_folder(self) -> None:
         """Let the owner into the robot's folder again, or create it again in a home that is there."""
         if self._folder.is_dir():
             os.chmod(self._folder, 0o700)
@@ -117,7 +117,7 @@ class LatchFile:
             raise
         self._sync_folder()
 
-    def _make_name(self) -> None:
+    def _create_empty(self) -> None:
         """Make the latch without writing a byte: another name of the lock file, or a link that leads nowhere."""
         if self.is_latched():
             return
@@ -131,15 +131,15 @@ class LatchFile:
             self._sync_folder()
 
     @contextmanager
-    def _alone(self) -> Iterator[None]:
+    def _folder_lock(self) -> Iterator[None]:
         """Hold the folder's own lock, for a moment; without it the work is done all the same."""
         try:
             descriptor = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         except (PermissionError, FileNotFoundError):
-            self._open_folder()
+            self._repair_folder()
             descriptor = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
-            deadline = time.monotonic() + _ALONE_WITHIN_S
+            deadline = time.monotonic() + _LOCK_WITHIN_S
             while time.monotonic() < deadline:
                 try:
                     fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -220,15 +220,15 @@ class LatchFile:
             os.close(descriptor)
 
 
-def _facts(path: Path) -> dict[str, Any]:
+def _read_facts(path: Path) -> dict[str, Any]:
     try:
         value = json.loads(read_regular(path))
     except (OSError, ValueError, RecursionError):
         return {}
-    return {name: fact for name, fact in value.items() if _sound(name, fact)} if isinstance(value, dict) else {}
+    return {name: fact for name, fact in value.items() if _is_valid(name, fact)} if isinstance(value, dict) else {}
 
 
-def _sound(name: str, fact: object) -> bool:
+def _is_valid(name: str, fact: object) -> bool:
     if name == "at_ms":
         return type(fact) is int
     kind = _LISTS.get(name)

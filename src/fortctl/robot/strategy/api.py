@@ -34,8 +34,8 @@ class View:
         blocked: levels that must wait (a refusal a moment ago).
         blocked_sells: cycles whose sell must wait.
         now: the exchange's time (ms).
-        nudged: how often in a row a level's buy was refused because it would have matched at once.
-        nudged_sells: the same of a cycle's sell.
+        buys_would_match: how often in a row a level's buy was refused because it would have matched at once.
+        sells_would_match: the same of a cycle's sell.
     """
 
     price: Decimal
@@ -44,8 +44,8 @@ class View:
     blocked: Collection[int] = ()
     blocked_sells: Collection[int] = ()
     now: int = 0
-    nudged: Mapping[int, int] = field(default_factory=dict)
-    nudged_sells: Mapping[int, int] = field(default_factory=dict)
+    buys_would_match: Mapping[int, int] = field(default_factory=dict)
+    sells_would_match: Mapping[int, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -146,10 +146,10 @@ def _price_of_sell(cycle: Cycle, settings: Settings, view: View) -> Decimal:
     else:
         # The buy's own price, not the unit cost: commission is in the formula, and dust never raises the price.
         price = sell_price(settings.take_profit, cycle.buy_price, view.rate, view.rules.tick_size)
-    refusals = view.nudged_sells.get(cycle.id, 0)
+    refusals = view.sells_would_match.get(cycle.id, 0)
     if not refusals:
         return price
-    return ceil_to(max(price, view.price) + nudge(refusals, view.rules), view.rules.tick_size)
+    return ceil_to(max(price, view.price) + post_only_offset(refusals, view.rules), view.rules.tick_size)
 
 
 def blocked_reasons(plan: Plan, book: Book, settings: Settings, view: View) -> tuple[str, ...]:
@@ -171,7 +171,7 @@ def blocked_reasons(plan: Plan, book: Book, settings: Settings, view: View) -> t
     return (*reasons, *plan.blocked_reasons)
 
 
-def nudge(refusals: int, rules: SymbolRules) -> Decimal:
+def post_only_offset(refusals: int, rules: SymbolRules) -> Decimal:
     """Return how far from its price an order goes that was refused so often because it would have matched.
 
     Doubled each time: the last price may lie far from the other side of the book.

@@ -22,8 +22,8 @@ from fortctl.robot.strategy.api import (
     buy_quantity,
     drain_plan,
     empty_buy,
-    nudge,
     on_the_market,
+    post_only_offset,
     sells,
     within_bounds,
 )
@@ -152,7 +152,7 @@ def _quiet_below(book: Book, settings: GridSettings, view: View) -> Decimal | No
     """
     live = book.live_cycles()
     tick, anchor = view.rules.tick_size, book.anchor
-    if anchor is None or view.nudged or any(cycle.state is CycleState.BOUGHT for cycle in live):
+    if anchor is None or view.buys_would_match or any(cycle.state is CycleState.BOUGHT for cycle in live):
         return None
     occupied = {cycle.level for cycle in live}
     waiting = [level_price(settings, anchor, level, tick) for level in book.levels - occupied]
@@ -217,10 +217,10 @@ def _buys(book: Book, settings: GridSettings, view: View) -> list[Intent]:
         price = level_price(settings, book.anchor, level, rules.tick_size)
         if price >= view.price or (rules.max_orders and cycles + len(intents) >= rules.max_orders):
             continue
-        refusals = view.nudged.get(level, 0)
+        refusals = view.buys_would_match.get(level, 0)
         if refusals:
             # It would have matched at once although it lies below the last price, so the order book is lower still.
-            price = floor_to(min(price, view.price) - nudge(refusals, rules), rules.tick_size)
+            price = floor_to(min(price, view.price) - post_only_offset(refusals, rules), rules.tick_size)
             if price <= level_price(settings, book.anchor, level + 1, rules.tick_size):
                 continue
         place = buy(book, settings, view, level, price, bound) if price not in prices else None

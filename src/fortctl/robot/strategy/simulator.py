@@ -93,7 +93,7 @@ class StrategySimulator:
     refusing: str = ""
     _blocked: dict[int, int] = field(default_factory=dict)
     _blocked_sells: dict[int, int] = field(default_factory=dict)
-    _nudged: dict[str, dict[int, int]] = field(default_factory=lambda: {"buy": {}, "sell": {}})
+    _would_match_count: dict[str, dict[int, int]] = field(default_factory=lambda: {"buy": {}, "sell": {}})
     _trade: int = 0
 
     def __post_init__(self) -> None:
@@ -204,8 +204,8 @@ class StrategySimulator:
             frozenset(level for level, until in self._blocked.items() if until > self.now),
             frozenset(cycle for cycle, until in self._blocked_sells.items() if until > self.now),
             self.now,
-            nudged=self._nudged["buy"],
-            nudged_sells=self._nudged["sell"],
+            buys_would_match=self._would_match_count["buy"],
+            sells_would_match=self._would_match_count["sell"],
         )
 
     def _plan(self) -> Plan:
@@ -259,15 +259,15 @@ class StrategySimulator:
                 *(place.sell_price, step),
             )
         )
-        nudged = self._nudged[place.leg]
+        counts = self._would_match_count[place.leg]
         where = place.level if place.leg == "buy" else cycle
         if self.refusing:
             if self.refusing == "would_take":
-                nudged[where] = nudged.get(where, 0) + 1
+                counts[where] = counts.get(where, 0) + 1
             self.record(OrderNotFound(name, self.refusing))
             self._block(name)
             return
-        nudged.pop(where, None)
+        counts.pop(where, None)
         self.record(OrderStatusReported(name, len(self.sent), "NEW", ZERO))
 
     def _block(self, name: str) -> None:

@@ -14,7 +14,7 @@ from fortctl.robot.core.hold_reasons import HoldCode, HoldReason
 from fortctl.robot.core.reconciliation import LastContact
 
 
-class Journal(Protocol):
+class EventJournal(Protocol):
     """What the robot needs of its journal."""
 
     def append(self, events: Sequence[Event]) -> None: ...
@@ -58,7 +58,7 @@ class JournaledBook:
         low_space: why it soon cannot be, or None while there is room.
     """
 
-    def __init__(self, journal: Journal, log: logging.Logger) -> None:
+    def __init__(self, journal: EventJournal, log: logging.Logger) -> None:
         self._journal = journal
         self._log = log
         # Events that the book has and the journal has not yet: written with the next ones, in order.

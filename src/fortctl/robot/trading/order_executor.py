@@ -116,8 +116,8 @@ class OrderExecutor:
                 frozenset(self._blocked_cycles),
                 self._robot.exchange_now(),
             ),
-            nudged=self._would_match_count["buy"],
-            nudged_sells=self._would_match_count["sell"],
+            buys_would_match=self._would_match_count["buy"],
+            sells_would_match=self._would_match_count["sell"],
         )
 
     def waits(self, blocked: Sequence[str]) -> tuple[str, ...]:

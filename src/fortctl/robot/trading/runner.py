@@ -32,7 +32,7 @@ from fortctl.robot.core.settings import Settings, refuse_change
 from fortctl.robot.core.status import balance_rows, numbered_reasons, resume_preview, robot_status
 from fortctl.robot.strategy.api import Strategy, is_drained
 from fortctl.robot.strategy.grid import builtin
-from fortctl.robot.trading.journaled_book import Journal
+from fortctl.robot.trading.journaled_book import EventJournal
 from fortctl.robot.trading.key_manager import KeyManager
 from fortctl.robot.trading.key_monitor import RETRY_S, KeyMonitor
 from fortctl.robot.trading.order_executor import OrderExecutor
@@ -80,7 +80,7 @@ class Runner:
         *,
         account: str,
         robot_id: str,
-        journal: Journal,
+        journal: EventJournal,
         clock: Clock,
         latch: LatchGuard,
         connect: Callable[[KeyPair | None], Exchange],

@@ -36,7 +36,7 @@ from fortctl.robot.core.reconciliation import LastContact, ResumeLimits
 from fortctl.robot.core.status import Contact
 from fortctl.robot.core.trading_gap import TradingGap
 from fortctl.robot.trading.exchange_clock import ExchangeClock
-from fortctl.robot.trading.journaled_book import Journal, JournaledBook
+from fortctl.robot.trading.journaled_book import EventJournal, JournaledBook
 
 KEEP_CONTACT_EVERY_MS = 5_000
 # While it works, the exchange accepts something at least every 30 s; what is longer was a break.
@@ -85,7 +85,7 @@ class RobotState:
         *,
         account: str,
         robot_id: str,
-        journal: Journal,
+        journal: EventJournal,
         clock: Clock,
         latch: LatchGuard,
         connect: Callable[[KeyPair | None], Exchange],

@@ -7,7 +7,7 @@
   stores it; this process waits for the signed receipt.
 - **Nothing replaces a working key before the new one is accepted**, unless the operator asks for that.
 - **A panic wins.** The latch is checked before a key is written and again after it: a key that was being written when
-  a panic came is destroyed by whoever wrote it.
+  a panic came is destroyed by the process that wrote it.
 - **A key is named, never shown**: by name, fingerprint (a keyed hash) and tail (last four characters). Secrets are
   ``Secret`` values from the prompt on; docs/key-path.md follows one to its first signature.
 

@@ -30,7 +30,7 @@ from fortctl.services.exchange_errors import to_command_error
 from fortctl.timestamps import rfc3339
 
 PERSON, SUB_ACCOUNT = "person", "sub-account"
-LOOKS, LOOK_AGAIN_S = 5, 1.0
+ATTEMPTS, RETRY_S = 5, 1.0
 Named = Callable[[IssuedKey], bool]
 
 
@@ -41,7 +41,7 @@ class MasterKey:
     Attributes:
         pair: the key itself.
         email: what its calls name the sub-account by.
-        shown: its fingerprint.
+        fingerprint: of its API key.
         verified_at: when the exchange accepted it (ms).
         restrictions: its rights then, where the target tells them.
         allow: rights that the operator accepted although an issuer needs none of them.
@@ -49,7 +49,7 @@ class MasterKey:
 
     pair: KeyPair
     email: str
-    shown: str
+    fingerprint: str
     verified_at: int
     restrictions: KeyRestrictions | None = None
     allow: tuple[str, ...] = ()
@@ -60,7 +60,7 @@ class MasterKey:
         key = {
             "name": self.pair.name,
             "type": self.pair.type.value,
-            "fingerprint": self.shown,
+            "fingerprint": self.fingerprint,
             "tail": self.pair.api_key.reveal()[-4:],
             "permissions": list(rights.permissions()) if rights else [],
             "ip_restricted": rights.ip_restricted if rights else None,
@@ -85,7 +85,7 @@ class IssuerService:
         account, exchange: the account and its pinned target.
         vault: the issuer's own vault, unlocked.
         held: the keys that the account holds now.
-        connect: makes an exchange adapter (to look at the master key itself).
+        connect: makes an exchange adapter (to verify the master key).
         open_issuer: makes the issuer adapter of a master key and a sub-account's e-mail address.
         fingerprint_key: of the home.
         clock, audit: as named.
@@ -131,7 +131,7 @@ class IssuerService:
             )
         return self._open(master.pair, master.email)
 
-    async def appoint(
+    async def set_master_key(
         self, pair: KeyPair, email: str, allow: Collection[str]
     ) -> tuple[MasterKey, tuple[tuple[str, str], ...]]:
         """Have a master account's key issue the keys from now on, once it proved that it can; return it, and warnings.
@@ -144,11 +144,11 @@ class IssuerService:
         verdict = await verify_new_key(self._connect, pair, Role.ROBOT)
         warnings = _fit(verdict, allow)
         warnings += await self._expect_sub_account(pair, email)
-        shown = fingerprint(pair.api_key, self._fingerprint_key)
-        master = MasterKey(pair, email, shown, self._clock.now_ms(), verdict.restrictions, tuple(sorted(allow)))
-        self._audit.append("issuer set", account=self._account, result="intent", issuer=SUB_ACCOUNT, fingerprint=shown)
+        key_id = fingerprint(pair.api_key, self._fingerprint_key)
+        master = MasterKey(pair, email, key_id, self._clock.now_ms(), verdict.restrictions, tuple(sorted(allow)))
+        self._audit.append("issuer set", account=self._account, result="intent", issuer=SUB_ACCOUNT, fingerprint=key_id)
         self._vault.update([_record(master, self._account, self._exchange)])
-        self._audit.append("issuer set", account=self._account, result="result", issuer=SUB_ACCOUNT, fingerprint=shown)
+        self._audit.append("issuer set", account=self._account, result="result", issuer=SUB_ACCOUNT, fingerprint=key_id)
         return master, warnings
 
     async def _expect_sub_account(self, pair: KeyPair, email: str) -> tuple[tuple[str, str], ...]:
@@ -168,9 +168,9 @@ class IssuerService:
 
     def _expect_ours(self, listed: Sequence[IssuedKey], email: str) -> tuple[tuple[str, str], ...]:
         """Refuse another account's list: of its silence about our keys a panic would conclude nothing."""
-        shown = {fingerprint(key.api_key, self._fingerprint_key) for key in listed}
+        at_exchange = {fingerprint(key.api_key, self._fingerprint_key) for key in listed}
         held = self._held()
-        strange = [f"the {card.role} key '{card.name}'" for card in held if card.fingerprint not in shown]
+        strange = [f"the {card.role} key '{card.name}'" for card in held if card.fingerprint not in at_exchange]
         if strange and len(strange) == len(held):
             raise BadInputError(
                 f"sub-account {email} is not account {self._account}: its keys are not {' and '.join(strange)}",
@@ -180,7 +180,7 @@ class IssuerService:
         text = "is not among the sub-account's keys: the issuer cannot delete it"
         return tuple(("KEY_NOT_LISTED", f"{one} {text}") for one in strange)
 
-    def dismiss(self) -> bool:
+    def remove_master_key(self) -> bool:
         """Have a person issue the keys again; destroy the master key. Return whether anything changed."""
         if all(meta.record_id != master_id(self._account) for meta in self._vault.records()):
             return False
@@ -212,9 +212,9 @@ async def make_key(
     Raises:
         FortctlError: no key was made, or it cannot be known yet; nothing is lost by calling again.
     """
-    found = await named(issuer, name)
-    if found is not None:
-        return found
+    made = await named(issuer, name)
+    if made is not None:
+        return made
     before()
     try:
         return await issuer.create(name, public_key, REQUIRED[role], addresses)
@@ -222,12 +222,12 @@ async def make_key(
         if fault.outcome not in (Outcome.UNKNOWN, Outcome.REFUSED):
             raise _error(fault, f"making the {role} key") from None
         lost = fault
-    for look in range(LOOKS if lost.outcome is Outcome.UNKNOWN else 1):
-        if look:
-            await clock.sleep(LOOK_AGAIN_S)
-        found = await named(issuer, name)
-        if found is not None:
-            return found
+    for attempt in range(ATTEMPTS if lost.outcome is Outcome.UNKNOWN else 1):
+        if attempt:
+            await clock.sleep(RETRY_S)
+        made = await named(issuer, name)
+        if made is not None:
+            return made
     raise _error(lost, f"making the {role} key")
 
 
@@ -331,7 +331,7 @@ def _record(master: MasterKey, account: str, exchange: str) -> NewRecord:
         "api_key": master.pair.api_key.reveal(),
         "secret": master.pair.secret.reveal(),
         "email": master.email,
-        "fingerprint": master.shown,
+        "fingerprint": master.fingerprint,
         "verified_at": master.verified_at,
         "restrictions": rights.to_json() if rights else None,
         "allow": list(master.allow),

@@ -1,4 +1,4 @@
-"""What taking a key in has led to, and how that is told. Pure."""
+"""Results of adding and verifying keys, with their errors and warnings. Pure."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ NO_QUEUED_COPY_WARNING = (
 
 @dataclass(frozen=True)
 class KeyAdded:
-    """What taking a key in has led to.
+    """A key that was added or changed.
 
     Attributes:
         key: the key as it may be shown.

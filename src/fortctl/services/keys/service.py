@@ -1,4 +1,4 @@
-"""Take in, check, change and delete the two keys of an account."""
+"""Add, verify, change and delete the two keys of an account."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class KeyService:
 
     # -- listing ---------------------------------------------------------------------------------------------------
 
-    def listed(self) -> tuple[KeyCard, ...]:
+    def cards(self) -> tuple[KeyCard, ...]:
         """Return a card for each key that there is; see :func:`~fortctl.services.keys.listing.list_keys`."""
         return list_keys(self._vault, self.robot_card())
 
@@ -89,7 +89,7 @@ class KeyService:
         self._rollback_if_latched(self._vault.destroy_pending)
         return made.public, made.id
 
-    def waiting(self, role: Role) -> str | None:
+    def pending_public_key(self, role: Role) -> str | None:
         """Return the public half (PEM) of the pair that waits for its API key, or None.
 
         Raises:
@@ -100,7 +100,7 @@ class KeyService:
         made = self._vault.pending()
         return made.public if made is not None else None
 
-    def pending(self, role: Role, api_key: Secret, name: str) -> KeyPair:
+    def complete_pending(self, role: Role, api_key: Secret, name: str) -> KeyPair:
         """Return the key that an API key completes; the robot's without its private half.
 
         Raises:
@@ -117,7 +117,7 @@ class KeyService:
             )
         return KeyPair(name, made.type, api_key, Secret(made.secret.reveal_bytes()))
 
-    # -- taking in -------------------------------------------------------------------------------------------------
+    # -- adding ----------------------------------------------------------------------------------------------------
 
     async def add_site_key(
         self, pair: KeyPair, *, allow: Collection[str], replacing: bool, force: bool, retire: bool = False
@@ -190,7 +190,7 @@ class KeyService:
             KeyRejectedError, KeyPolicyError: the robot's verdict.
             RobotTimeoutError: no answer in time; the delivery stays queued.
         """
-        self._client.bring_up()
+        self._client.ensure_running()
         old = self.robot_card()
         self._expect(Role.ROBOT, old is not None, replacing)
         self._refuse_shared(pair, Role.ROBOT)
@@ -297,8 +297,8 @@ class KeyService:
     def require_no_key(self, role: Role) -> None:
         """Raise ``ConflictError`` when there is a key of the role already."""
         if role is Role.ROBOT:
-            self._client.bring_up()
-        self._expect(role, any(card.role is role for card in self.listed()), False)
+            self._client.ensure_running()
+        self._expect(role, any(card.role is role for card in self.cards()), False)
 
     def _expect(self, role: Role, there: bool, replacing: bool) -> None:
         if there and not replacing:
@@ -376,7 +376,7 @@ class KeyService:
         Returns:
             The fingerprint, and the orders that the robot leaves at the exchange.
         """
-        self._client.bring_up()
+        self._client.ensure_running()
         card, copy = self.robot_card(), self._vault.robot_copy()
         if card is None and copy is None:
             raise NotFoundError(f"account {self.account} has no robot key", hint="see 'fortctl keys list'")

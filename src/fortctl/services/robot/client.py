@@ -108,7 +108,7 @@ class RobotClient:
     def latched(self) -> bool:
         return self._latch.is_latched()
 
-    def bring_up(self) -> None:
+    def ensure_running(self) -> None:
         """Bring the local robot up, not trading.
 
         Raises:
@@ -117,10 +117,10 @@ class RobotClient:
         """
         self.require_unlatched()
         if self._process.owner() is None:
-            self._process.bring_up(self._passphrase())
+            self._process.ensure_running(self._passphrase())
 
     def require_unlatched(self) -> None:
-        """Raise ``ConflictError`` after a panic: no robot comes up and no key is taken in before it is cleared."""
+        """Raise ``ConflictError`` after a panic: no robot starts and no key is stored before it is cleared."""
         if self.latched:
             raise latched_after_panic(self.account)
 
@@ -143,7 +143,7 @@ class RobotClient:
 
     def send(self, payload: CommandPayload) -> PendingCommand:
         """Send one command without waiting for its receipt (:meth:`await_receipt` does)."""
-        self.bring_up()
+        self.ensure_running()
         started = self._clock.monotonic()
         number = self._append(payload)
         self._process.wake()
@@ -160,7 +160,7 @@ class RobotClient:
                 return Receipt(number, dict(body.get("data") or {}), round(elapsed, 1))
             if body["outcome"] != "reseal":
                 raise error_from_json(body.get("error") or {})
-            # The robot has a fresh recipient key: seal the same command anew, under a new number.
+            # The robot has a fresh recipient key: seal the same command again, under a new number.
             number = self._append(command.payload)
             self._process.wake()
 
@@ -243,7 +243,7 @@ class RobotClient:
             if self._clock.monotonic() >= look:
                 # A local robot that died over the command comes back and answers it.
                 if self._process.owner() is None:
-                    self.bring_up()
+                    self.ensure_running()
                 look = self._clock.monotonic() + ALIVE_EVERY_S
             found = self._mailbox.row(self.account, number)
             if found is not None and found.result is not None and found.result_signature is not None:

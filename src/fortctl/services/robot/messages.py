@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 _LOOK = "look at 'fortctl robot status' and at the account, then 'fortctl robot resume'"
-_ITSELF = "it goes on by itself once that is over"
+_ITSELF = "the robot continues by itself afterwards"
 
 # Word → what it means, what to do.
 STATE_MESSAGES: dict[str, tuple[str, str]] = {
@@ -11,11 +11,11 @@ STATE_MESSAGES: dict[str, tuple[str, str]] = {
     "GAP": ("the break since the last accepted answer was longer than resume.max_gap", _LOOK),
     "DRIFT": ("the price moved by more than resume.max_drift during a break", _LOOK),
     "UNKNOWN_ORDER": (
-        "an open order bears the robot's prefix and is not in its journal",
+        "an open order has the robot's prefix and is not in its journal",
         f"whose is it? {_LOOK}",
     ),
     "BALANCE": ("the account has less of the base asset than the robot's cycles bought", f"put it back; {_LOOK}"),
-    "ROLLED_BACK": ("the exchange has lost what it had told the robot", _LOOK),
+    "ROLLED_BACK": ("the exchange has lost what it had reported to the robot", _LOOK),
     "ACCOUNT": (
         "the key belongs to another account than the robot's first key",
         f"give the robot a key of its account; {_LOOK}",
@@ -43,8 +43,8 @@ STATE_MESSAGES: dict[str, tuple[str, str]] = {
     "DEADMAN": ("the mailbox was not reached for longer than robot.deadman", f"see 'fortctl doctor'; {_ITSELF}"),
     # Why something waits while it trades
     "HALTED": ("the symbol does not trade now", _ITSELF),
-    "SELL_WAITS": ("a cycle's sell cannot be placed now: a filter forbids it, or the exchange refuses it", _ITSELF),
-    "BUY_WAITS": (
+    "SELL_ITSELFS": ("a cycle's sell cannot be placed now: a filter forbids it, or the exchange refuses it", _ITSELF),
+    "BUY_ITSELFS": (
         "a buy is not on the market: a filter forbids it, or the exchange refuses it (its own words are in the status)",
         f"add funds, or change the settings ('fortctl robot configure'); {_ITSELF}",
     ),
@@ -52,7 +52,7 @@ STATE_MESSAGES: dict[str, tuple[str, str]] = {
     "MARKET": ("the market stream is down: the robot does not see at what price the symbol is traded", _ITSELF),
     "BOUNDS": (
         "every free level lies outside floor and ceiling: nothing is bought",
-        "change them ('fortctl robot configure'), or stop and start: that lays the grid anew",
+        "change them ('fortctl robot configure'), or stop and start: that lays a new grid",
     ),
     "EXCHANGE": ("the exchange does not answer", f"see 'fortctl doctor'; {_ITSELF}"),
     # States
@@ -61,7 +61,7 @@ STATE_MESSAGES: dict[str, tuple[str, str]] = {
         "'fortctl robot status' says why; then 'fortctl keys change --role robot'",
     ),
     "AWAITING_KEY": ("the robot has no key", "'fortctl keys add --role robot' gives it one"),
-    "HELD": ("the robot waits until a person has looked; its reasons are in 'fortctl robot status'", _LOOK),
+    "HELD": ("the robot waits for a person; its reasons are in 'fortctl robot status'", _LOOK),
     "LATCHED": ("off after a panic", "look at the account, then 'fortctl panic-clear'"),
     "RECONCILING": ("the robot makes its books agree with the exchange before it places anything", _ITSELF),
     "DRAINING": ("the robot opens no new cycle and finishes the open ones", "wait, or 'fortctl robot stop --now'"),

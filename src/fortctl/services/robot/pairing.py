@@ -32,7 +32,7 @@ _POLL_S = 0.1
 
 
 class PairingBoard(Protocol):
-    """Where both sides leave their parts; whoever administers it is not trusted."""
+    """Where both sides leave their parts; its administrator is not trusted."""
 
     def post_pairing(self, account: str, step: str, body: bytes) -> None:
         """Put a step's body, in the place of an earlier one."""
@@ -83,7 +83,7 @@ class PairingService:
         board: where both sides leave their parts.
         control: the line to the robot.
         audit, clock: as named.
-        sleep: waits between looks.
+        sleep: waits between two reads.
     """
 
     def __init__(
@@ -148,7 +148,7 @@ class PairingService:
         return self._introduced("robot", theirs, comparison_code(account, self._vault.exchange, theirs, mine))
 
     def _own_robot(self) -> RobotPin:
-        self._client.bring_up()
+        self._client.ensure_running()
         if self._client.card() is None:
             raise NotFoundError("this host's robot has not introduced itself", hint="see 'fortctl robot logs'")
         pin = self._vault.robot()
@@ -156,16 +156,16 @@ class PairingService:
         return pin
 
     def _introduced(self, side: str, theirs: PairingShare, code: str) -> Introduction:
-        found = Introduction(side, identity_id(theirs.public), theirs.public, code, self._clock.now_ms())
-        self._vault.store_introduction(found.as_record())
-        return found
+        introduction = Introduction(side, identity_id(theirs.public), theirs.public, code, self._clock.now_ms())
+        self._vault.store_introduction(introduction.as_record())
+        return introduction
 
-    def _await(self, look: Callable[[], T | None], timeout_s: float, hint: str) -> T:
+    def _await(self, read: Callable[[], T | None], timeout_s: float, hint: str) -> T:
         deadline = self._clock.monotonic() + timeout_s
         while True:
-            found = look()
-            if found is not None:
-                return found
+            answer = read()
+            if answer is not None:
+                return answer
             if self._clock.monotonic() >= deadline:
                 raise RobotTimeoutError("nobody answers on the other side", hint=hint)
             self._sleep(_POLL_S)
@@ -175,24 +175,24 @@ class PairingService:
     def pending(self) -> Introduction:
         """Return the pairing whose code is to be compared. Raises ``NotFoundError``."""
         text = self._vault.introduction()
-        found = Introduction.from_record(text) if text else None
-        if found is None or self._clock.now_ms() - found.at > VALID_FOR_MS:
+        introduction = Introduction.from_record(text) if text else None
+        if introduction is None or self._clock.now_ms() - introduction.at > VALID_FOR_MS:
             raise NotFoundError("no pairing waits for its code", hint="begin one: 'fortctl robot pair'")
-        return found
+        return introduction
 
-    def confirm(self, found: Introduction, *, timeout_s: float) -> None:
+    def confirm(self, other: Introduction, *, timeout_s: float) -> None:
         """Believe the other side from now on.
 
         Raises:
             RobotTimeoutError: the robot gave no answer in time (on its host the code may still have to be confirmed).
         """
-        if found.side == "robot":
-            self._client.execute(PairOperator(found.other_id, found.other_public))
+        if other.side == "robot":
+            self._client.execute(PairOperator(other.other_id, other.other_public))
         else:
-            self._vault.pin_robot(RobotPin(found.other_id, found.other_public))
+            self._vault.pin_robot(RobotPin(other.other_id, other.other_public))
             self._greet(timeout_s)
         self._vault.store_introduction(None)
-        self._audit.append("paired", account=self._vault.account, result="done", side=found.side, other=found.other_id)
+        self._audit.append("paired", account=self._vault.account, result="done", side=other.side, other=other.other_id)
 
     def _greet(self, timeout_s: float) -> None:
         """Wait until the robot obeys: on its host a person confirms, too."""

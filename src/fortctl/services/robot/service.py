@@ -32,7 +32,7 @@ def is_drained(status: Mapping[str, Any]) -> bool:
     return bool(status["state"] == "stopped" and not left)
 
 
-def counted(cycles: int) -> str:
+def cycles_text(cycles: int) -> str:
     return f"{cycles} cycle{'s' if cycles != 1 else ''}"
 
 
@@ -71,7 +71,7 @@ class RobotService:
             ConflictError: it runs already, is latched or not configured.
             NotFoundError: it has no key.
         """
-        self._client.bring_up()
+        self._client.ensure_running()
         status = self._status_reader.status()
         if status["state"] == "running":
             raise ConflictError(
@@ -82,7 +82,7 @@ class RobotService:
         if card is None or card.key is None:
             raise NotFoundError("the robot has no key", hint="'fortctl keys add --role robot' gives it one")
         self._client.execute(StartTrading())
-        return self.settled()
+        return self.await_reconciled()
 
     def drain(self, timeout_s: float, progress: Callable[[Status], None]) -> tuple[Status, bool]:
         """Finish the open cycles, start no new ones; wait until the last is closed.
@@ -92,9 +92,9 @@ class RobotService:
 
         Raises:
             ConflictError: it is not configured, or somebody stopped it meanwhile.
-            RobotTimeoutError: not done in time; the drain goes on in the robot.
+            RobotTimeoutError: not done in time; the robot continues to drain.
         """
-        self._client.bring_up()
+        self._client.ensure_running()
         # What a crash or 'stop --now' has left open is drained, too.
         if is_drained(_configured(self._status_reader.status())):
             return self._status_reader.status(), False
@@ -107,7 +107,7 @@ class RobotService:
             left = status["cycles"]["open"]
             if status["state"] == "stopped":
                 raise ConflictError(
-                    f"the robot was stopped before it had drained: {counted(left)}, {status['orders_open']} orders",
+                    f"the robot was stopped before it had drained: {cycles_text(left)}, {status['orders_open']} orders",
                     hint="'fortctl robot stop --drain' drains on",
                     details={"state": "stopped", "cycles_open": left},
                     data={"robot": status},
@@ -115,8 +115,8 @@ class RobotService:
             progress(status)
             if self._clock.monotonic() >= deadline:
                 raise RobotTimeoutError(
-                    f"still draining: {counted(left)}",
-                    hint="the drain goes on; wait with 'fortctl robot stop --drain', or end it with 'robot stop --now'",
+                    f"still draining: {cycles_text(left)}",
+                    hint="the robot keeps draining: wait with 'robot stop --drain', or end it with 'robot stop --now'",
                     details={"cycles_open": left},
                     data={"robot": status},
                 )
@@ -129,19 +129,19 @@ class RobotService:
             KeyRejectedError, NotFoundError, ExchangeUnreachableError, ExchangeBusyError, ClockSkewError: the robot has
                 stopped, but not every order could be cancelled; ``data`` says what is left.
         """
-        self._client.bring_up()
+        self._client.ensure_running()
         was = _configured(self._status_reader.status())
-        status, told, left = self.stand_still(cancel_orders=cancel_orders)
+        status, told, left = self.stop_trading(cancel_orders=cancel_orders)
         if left is not None:
             raise left
         return status, told, was["state"] != "stopped" or bool(told.get("cancelled"))
 
-    def stand_still(self, *, cancel_orders: bool) -> tuple[Status, dict[str, Any], FortctlError | None]:
+    def stop_trading(self, *, cancel_orders: bool) -> tuple[Status, dict[str, Any], FortctlError | None]:
         """Have it stop at once, whatever it is at.
 
         Returns:
-            The status, what it tells of its orders, and the error that it is (as :meth:`stop_now` raises it) that not
-            every order could be cancelled; None where all were, or none was to be.
+            The status, what the robot reports of its orders, and the error (as :meth:`stop_now` raises it) if not every
+            order could be cancelled; None where all were, or none was to be.
         """
         told = dict(self._client.execute(StopTrading(cancel_orders)).data)
         key, fault = told.pop("key", None), told.pop("fault", None)
@@ -155,7 +155,7 @@ class RobotService:
     def resume(self) -> Status:
         """Lift the hold, after a person checked its reasons. Raises ``ConflictError`` if it stays, or there is none."""
         self._client.execute(ResumeTrading())
-        status = self.settled()
+        status = self.await_reconciled()
         if status["state"] == "held":
             raise ConflictError(
                 f"the robot stays held: {status.get('reason') or 'see its status'}",
@@ -175,7 +175,7 @@ class RobotService:
         warnings = [(str(code), str(text)) for code, text in told.get("warnings", ())]
         return self._status_reader.status(), bool(told.get("changed", True)), warnings
 
-    def settled(self) -> Status:
+    def await_reconciled(self) -> Status:
         """Return the status once the books agree, or as it is after the time an answer may take."""
         deadline = self._clock.monotonic() + ANSWER_WITHIN_S
         while True:

@@ -98,7 +98,7 @@ class RotationAbort:
         """
         latched = self._deps.client.latched
         if Role.ROBOT in self._roles and not latched:
-            self._deps.client.bring_up()
+            self._deps.client.ensure_running()
             if not self._deps.client.wait_until_idle(SETTLES_WITHIN_S):
                 self._refuse_unanswered()
         plan = plan_abort(self._operation, self._in_use())
@@ -137,7 +137,7 @@ class RotationAbort:
         if self._operation.mode in (RotationMode.URGENT, RotationMode.ISSUE) or self._operation.step == "check":
             return
         # A key that was deleted here can neither be asked about nor kept.
-        listed = {card.role for card in self._deps.keys.listed()}
+        listed = {card.role for card in self._deps.keys.cards()}
         asked = [role for role in roles if role in listed]
         if not asked:
             return
@@ -185,7 +185,7 @@ class RotationAbort:
         ]
         parts += [f"the issuer's key '{name}' was deleted" for name in deleted or ()]
         parts += [f"the issuer's key '{name}' may live: the issuer could not be asked" for name in unasked]
-        parts += [f"the robot is {self._deps.robot.settled()['state']}"] if Role.ROBOT in self._roles else []
+        parts += [f"the robot is {self._deps.robot.await_reconciled()['state']}"] if Role.ROBOT in self._roles else []
         parts += [f"the new {role} key '{key.name}' is not in use" for role, keys in unused.items() for key in keys]
         todo = delete_old_actions(operation, alive)
         todo += [delete_named_action(operation, plan.issued[name], name) for name in unasked]
@@ -194,7 +194,7 @@ class RotationAbort:
 
     def _describe_kept(self, role: Role) -> str:
         """Say which key a role has that did not get the new one."""
-        card = next((card for card in self._deps.keys.listed() if card.role is role), None)
+        card = next((card for card in self._deps.keys.cards() if card.role is role), None)
         old = self._operation.facts.old.get(role)
         if card is None:
             return "gone" if old else "none, as before"

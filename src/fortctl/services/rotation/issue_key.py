@@ -54,7 +54,7 @@ class KeyIssuer:
         made = await make_key(issuer, name, attempts.public_key, role, attempts.addresses, self._clock, beat)
         if role is Role.ROBOT:
             return KeyPair(name, KeyType.ED25519, made.api_key, Secret(b""))
-        return self._keys.pending(role, made.api_key, name)
+        return self._keys.complete_pending(role, made.api_key, name)
 
     async def _begin(
         self, issuer: Issuer, operation: Operation, role: Role, before: tuple[str, ...], note: Note

@@ -122,7 +122,7 @@ class NewKeys:
         return self._context.facts
 
     async def deliver(self, resumed: bool) -> RotationFacts:
-        self._deps.client.bring_up()
+        self._deps.client.ensure_running()
         if resumed and not self._deps.client.wait_until_idle(SETTLES_WITHIN_S):
             raise ConflictError(
                 "the robot has not answered yet what became of the new key",

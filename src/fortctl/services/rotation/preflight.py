@@ -45,7 +45,7 @@ async def _note_addresses(context: RotationContext, issuer: Issuer) -> None:
     Raises:
         ConflictError: the old key's list is not known any more: fortctl makes no unrestricted key unasked.
     """
-    cards = {card.role: card for card in context.deps.keys.listed()}
+    cards = {card.role: card for card in context.deps.keys.cards()}
     old_addresses = {}
     for role in context.roles:
         old = context.facts.old[role].fingerprint

@@ -169,7 +169,7 @@ class RotationService:
         if before is None or before == "held":
             return None
         # Whether it trades is known once its book agrees with the exchange.
-        status = self._deps.robot.settled()
+        status = self._deps.robot.await_reconciled()
         return IdleRobot(before, "held", status.get("reason")) if status["state"] == "held" else None
 
     async def _delete_issued_keys(self, operation: Operation, error: FortctlError) -> None:

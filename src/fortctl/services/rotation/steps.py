@@ -10,7 +10,7 @@ from fortctl.errors import ConflictError, FortctlError, KeyRejectedError, NotFou
 from fortctl.mailbox.payloads import DrainCycles
 from fortctl.model import KeyPair, Role
 from fortctl.services.keys.results import verification_error
-from fortctl.services.robot.service import counted, is_drained
+from fortctl.services.robot.service import cycles_text, is_drained
 from fortctl.services.rotation.context import (
     AT_WORK,
     SETTLES_WITHIN_S,
@@ -96,7 +96,7 @@ class Steps:
     async def _check(self, resumed: bool) -> RotationFacts:
         deps = self._deps
         if Role.ROBOT in self._context.roles:
-            deps.client.bring_up()
+            deps.client.ensure_running()
             # A key that was sent without waiting for its receipt is the old one, once the robot has it.
             if not deps.client.wait_until_idle(SETTLES_WITHIN_S):
                 raise RobotTimeoutError(
@@ -105,7 +105,7 @@ class Steps:
                 )
         old = {
             card.role: KeyReference(card.name, card.tail, card.fingerprint)
-            for card in deps.keys.listed()
+            for card in deps.keys.cards()
             if card.role in self._context.roles
         }
         for role in self._context.roles:
@@ -160,18 +160,18 @@ class Steps:
                 raise DrainTimeoutError(count)
             if choice in ("keep", "cancel"):
                 return replace(self._context.facts, unfinished=choice)
-            deps.guide.progress(f"still draining: {counted(count)}")
+            deps.guide.progress(f"still draining: {cycles_text(count)}")
         return self._context.facts
 
     def _drained(self) -> bool:
         # A local robot that was killed meanwhile comes back and drains on.
-        self._deps.client.bring_up()
+        self._deps.client.ensure_running()
         return is_drained(self._deps.status_reader.status())
 
     async def _stop(self, resumed: bool) -> RotationFacts:
         choice = self._context.facts.unfinished
         if choice or self._state() != "stopped":
-            _status, told, left = self._deps.robot.stand_still(cancel_orders=choice == "cancel")
+            _status, told, left = self._deps.robot.stop_trading(cancel_orders=choice == "cancel")
             if left is not None:
                 self._context.warnings += (("ORDERS_NOT_CANCELLED", _left_behind(left, told)),)
         if not self._context.wait(SETTLES_WITHIN_S, lambda: self._state() == "stopped"):
@@ -181,7 +181,7 @@ class Steps:
     async def _verify(self, resumed: bool) -> RotationFacts:
         deps, new = self._deps, self._context.facts.new[Role.ROBOT]
         passing = ("verifying", "reconciling", "awaiting_key", "unreachable")
-        deps.client.bring_up()
+        deps.client.ensure_running()
         status: Mapping[str, Any] = {}
 
         def settled() -> bool:
