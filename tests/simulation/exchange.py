@@ -25,6 +25,7 @@ from fortctl.model import (
     StreamDown,
     StreamUp,
     SymbolRules,
+    UnreadableOrder,
     UserEvent,
 )
 from fortctl.paper.api import authentication, registry
@@ -254,6 +255,9 @@ class EngineExchange:
     async def open_orders(self, symbol: str | None = None) -> tuple[OrderState, ...]:
         rows = await self._ask("GET", "/api/v3/openOrders", **({"symbol": symbol} if symbol else {}))
         return read(parsing.order_states, rows)[0]
+
+    def unreadable_orders(self) -> tuple[UnreadableOrder, ...]:
+        return ()
 
     async def all_orders(
         self, symbol: str, *, start_time: int | None = None, from_id: int | None = None

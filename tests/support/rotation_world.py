@@ -174,6 +174,9 @@ class EngineExchange:
 
         return await price_range(candles, since)
 
+    def unreadable_orders(self) -> tuple[Any, ...]:
+        return ()
+
     async def all_orders(self, symbol: str, *, start_time: int | None = None, from_id: int | None = None) -> Any:
         rows = self.ask("GET", "/api/v3/allOrders", symbol=symbol, orderId=from_id or 0, limit=1000)
         return tuple(parsing.order_state(row) for row in rows)

@@ -31,6 +31,7 @@ from fortctl.model import (
     OrderType,
     PriceRange,
     SymbolRules,
+    UnreadableOrder,
     UserEvent,
 )
 from fortctl.ports import ExchangeError, Outcome
@@ -154,7 +155,7 @@ class BinanceExchange:
         self._clock = clock or SystemClock()
         self._client: Any = None
         self._closed = False
-        self._logged: set[str] = set()
+        self._unreadable: list[UnreadableOrder] = []
         self._shared = connections
         self._own: ConnectionPool | None = None
         self._account = account
@@ -242,11 +243,15 @@ class BinanceExchange:
     def _readable(self, listed: Any) -> tuple[OrderState, ...]:
         """Return the orders of a list; log an unreadable row once, and leave it out."""
         orders, unreadable = parsing.read(parsing.order_states, listed)
-        for reason in unreadable:
-            if reason not in self._logged:
-                self._logged.add(reason)
-                _LOG.warning("ignored an unreadable order in the exchange's list: %s", reason)
+        for row in unreadable:
+            if row not in self._unreadable:
+                self._unreadable.append(row)
+                _LOG.warning("ignored an unreadable order in the exchange's list: %s", row)
+        del self._unreadable[:-PAGE]
         return orders
+
+    def unreadable_orders(self) -> tuple[UnreadableOrder, ...]:
+        return tuple(self._unreadable)
 
     async def all_orders(
         self, symbol: str, *, start_time: int | None = None, from_id: int | None = None

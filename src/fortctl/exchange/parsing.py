@@ -8,6 +8,7 @@ except that an unknown permission which is switched on is named (:attr:`fortctl.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from decimal import Decimal
 from typing import Any, TypeVar
 
@@ -24,6 +25,7 @@ from fortctl.model import (
     PublicTrade,
     Side,
     SymbolRules,
+    UnreadableOrder,
 )
 from fortctl.ports import ExchangeError, Outcome
 
@@ -128,22 +130,28 @@ def _status(row: Answer, name: str) -> OrderStatus:
     return status
 
 
-def order_states(value: object) -> tuple[tuple[OrderState, ...], tuple[str, ...]]:
-    """Read a list of orders.
-
-    Returns:
-        The orders, and for each row that cannot be read its number and what is wrong with it.
-    """
+def order_states(value: object) -> tuple[tuple[OrderState, ...], tuple[UnreadableOrder, ...]]:
+    """Read a list of orders; return also the rows that cannot be read."""
     orders: list[OrderState] = []
-    unreadable: list[str] = []
+    unreadable: list[UnreadableOrder] = []
     for row in rows(value, "the list of orders"):
         try:
             orders.append(order_state(row))
         except UnreadableAnswerError as error:
-            number = row.get("orderId") if isinstance(row, dict) else None
-            named = f"order {number}" if isinstance(number, int) else "an order without a number"
-            unreadable.append(f"{named}: {error}")
+            unreadable.append(_unreadable_order(row, str(error)))
     return tuple(orders), tuple(unreadable)
+
+
+def _unreadable_order(value: object, why: str) -> UnreadableOrder:
+    """Name a row by what of it can be read."""
+    row = Answer(value if isinstance(value, dict) else {}, "order")
+    number, texts = None, {"clientOrderId": "", "symbol": ""}
+    with suppress(UnreadableAnswerError):
+        number = row.integer("orderId")
+    for name in texts:
+        with suppress(UnreadableAnswerError):
+            texts[name] = row.optional_text(name)
+    return UnreadableOrder(number, texts["clientOrderId"], texts["symbol"], why)
 
 
 def fill(value: object) -> Fill:

@@ -48,6 +48,7 @@ if TYPE_CHECKING:
         PriceRange,
         Side,
         SymbolRules,
+        UnreadableOrder,
     )
     from fortctl.model.verdicts import (
         KeyVerdict,
@@ -69,6 +70,7 @@ _MODULES = {
         "PriceRange",
         "Side",
         "SymbolRules",
+        "UnreadableOrder",
     ),
     "verdicts": ("KeyVerdict", "PolicyVerdict"),
 }
@@ -110,6 +112,7 @@ __all__ = [
     "StreamDown",
     "StreamUp",
     "SymbolRules",
+    "UnreadableOrder",
     "UNKNOWN_RIGHTS",
     "UserEvent",
 ]

@@ -156,6 +156,28 @@ class OrderState:
 
 
 @dataclass(frozen=True)
+class UnreadableOrder:
+    """A row of a list of orders that cannot be read.
+
+    Attributes:
+        order_id: its number; None where that cannot be read either.
+        client_order_id, symbol: as named; empty where they cannot be read.
+        why: what is wrong with it, without the value.
+    """
+
+    order_id: int | None
+    client_order_id: str
+    symbol: str
+    why: str
+
+    def __str__(self) -> str:
+        number = f"order {self.order_id}" if self.order_id is not None else "an order without a number"
+        name = f" ({self.client_order_id})" if self.client_order_id else ""
+        symbol = f" of {self.symbol}" if self.symbol else ""
+        return f"{number}{name}{symbol}: {self.why}"
+
+
+@dataclass(frozen=True)
 class Fill:
     """One execution of one of our orders. ``trade_id`` is unique within a symbol."""
 

@@ -17,6 +17,7 @@ from fortctl.model import (
     OrderState,
     PriceRange,
     SymbolRules,
+    UnreadableOrder,
     UserEvent,
 )
 from fortctl.secret import Secret
@@ -120,6 +121,9 @@ class Exchange(Protocol):
         self, symbol: str, *, start_time: int | None = None, from_id: int | None = None
     ) -> tuple[OrderState, ...]:
         """Return every order of a symbol from a time (ms) or from an order id on."""
+
+    def unreadable_orders(self) -> tuple[UnreadableOrder, ...]:
+        """Return the rows of the listings so far that could not be read, and are in none of them."""
 
     async def previous_client_order_ids(self, symbol: str, order_id: int) -> tuple[str, ...]:
         """Return the client order ids that an order had before it was amended, oldest first."""

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
 from fortctl.errors import FortctlError, NotFoundError
-from fortctl.model import AccountState, Fill, KeyVerdict, OrderState
+from fortctl.model import AccountState, Fill, KeyVerdict, OrderState, UnreadableOrder
 from fortctl.ports import Exchange, ExchangeError, Outcome
 from fortctl.services.exchange_errors import to_command_error
 from fortctl.services.keys.results import COPY_WARNING, Warnings
@@ -16,6 +16,7 @@ from fortctl.services.stored_key import StoredKey
 from fortctl.timestamps import rfc3339
 
 T = TypeVar("T")
+UNREADABLE_ORDER = "UNREADABLE_ORDER"
 
 
 class AccountViews:
@@ -43,13 +44,14 @@ class AccountViews:
     async def orders(self, symbol: str | None, *, every: bool) -> tuple[list[dict[str, Any]], Warnings]:
         """Return the open orders, or all orders of a symbol."""
 
-        async def ask(exchange: Exchange) -> tuple[OrderState, ...]:
-            if every and symbol is not None:
-                return await exchange.all_orders(symbol)
-            return await exchange.open_orders(symbol)
+        async def ask(exchange: Exchange) -> tuple[tuple[OrderState, ...], tuple[UnreadableOrder, ...]]:
+            wants_all = every and symbol is not None
+            orders = await (exchange.all_orders(symbol or "") if wants_all else exchange.open_orders(symbol))
+            return orders, exchange.unreadable_orders()
 
-        orders, warnings = await self._read("reading the orders", ask)
-        return [order_json(order) for order in orders], warnings
+        (orders, unreadable), warnings = await self._read("reading the orders", ask)
+        unlisted = [(UNREADABLE_ORDER, f"{row}; it is not listed here: see it on Binance's page") for row in unreadable]
+        return [order_json(order) for order in orders], (*warnings, *unlisted)
 
     async def trades(self, symbol: str) -> tuple[list[dict[str, Any]], Warnings]:
         """Return the account's trades of a symbol."""

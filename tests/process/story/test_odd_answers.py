@@ -110,6 +110,25 @@ def test_a_persons_order_of_an_unknown_status_ends_no_robot(desk: Desk, paper: H
     desk.await_the_grid(pid)
 
 
+def test_account_orders_names_the_rows_that_it_cannot_read(desk: Desk, paper: HostedExchange) -> None:
+    key = ask(desk.shell.home / "paper", "keys/create", {"name": "person", "permissions": ["reading", "spot_trading"]})
+    order = {"symbol": "BTCUSDT", "side": "BUY", "type": "LIMIT", "timeInForce": "GTC", "quantity": "0.01"}
+    placed = SignedClient(paper.ready["url"], key).ok(
+        "POST", "order", **order, price="20000.00", newClientOrderId=BY_HAND
+    )
+    desk.fault("answer", OPEN_ORDERS, merge={"status": "PENDING_REVIEW"})
+    ran = desk.shell.run("account", "orders")
+    assert ran.code == 0 and ran.data["orders"] == []
+    (warning,) = ran.doc["warnings"]
+    named = f"order {placed['orderId']} ({BY_HAND}) of BTCUSDT: order.status is a status that fortctl does not know"
+    assert warning["code"] == "UNREADABLE_ORDER" and warning["message"].startswith(named)
+    assert named in desk.shell.run("account", "orders", json_mode=False).err
+    desk.clear()
+    desk.fault("answer", OPEN_ORDERS, drop=["orderId", "clientOrderId", "symbol"])
+    (warning,) = desk.shell.run("account", "orders").doc["warnings"]
+    assert warning["message"].startswith("an order without a number: ")
+
+
 def test_an_event_of_an_unknown_shape_ends_no_stream(desk: Desk) -> None:
     desk.fault("answer", ("EVENT", "executionReport"), count=2, merge={"Z": None}, drop=["Y"])
     pid = desk.start()
