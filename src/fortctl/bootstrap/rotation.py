@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from fortctl.services.rotation.plan import Operation
     from fortctl.services.rotation.service import RotationService
 
-# Whoever works on a rotation on another host says so at least this often.
+# A process on another host that works on a rotation renews its lease at least this often.
 SILENT_MS = 60_000
 
 
@@ -60,10 +60,10 @@ def rotation_service(container: Container, journal: RotationJournal, guide: Guid
         try:
             return local_address(container.target().rest_url)
         except FortctlError:
-            # No paper exchange is up: whoever asks it next says so.
+            # No paper exchange runs: the next request to it reports that.
             return None
 
-    tools = RotationDeps(
+    deps = RotationDeps(
         vault=container.site_vault,
         keys=container.key_service,
         client=container.robot_client,
@@ -77,7 +77,7 @@ def rotation_service(container: Container, journal: RotationJournal, guide: Guid
         address=address,
         timeout_s=timeout_s,
     )
-    return RotationService(journal, tools, container.hooks, container.audit, container.clock)
+    return RotationService(journal, deps, container.hooks, container.audit, container.clock)
 
 
 def abort_for_deleted_key(container: Container, role: Role) -> Operation | None:
@@ -86,15 +86,15 @@ def abort_for_deleted_key(container: Container, role: Role) -> Operation | None:
 
     if not container.home.operations.exists():
         return None
-    # Whatever keeps the rotation from being ended, it keeps no key from being destroyed.
+    # A rotation that cannot be ended must not prevent the destruction of a key.
     with contextlib.suppress(FortctlError, OSError, sqlite3.Error):
         journal = rotation_journal(container, "keys delete")
-        found = journal.current()
-        if found is None or role not in found.scope.roles:
+        current = journal.current()
+        if current is None or role not in current.scope.roles:
             return None
         journal.force_acquire()
         try:
-            # Read again: whoever worked on it may have gone a step further until then.
+            # Read again: its former owner may have done another step until then.
             last = journal.current()
             return journal.put(aborted_by_deletion(last, role, container.clock.now_ms())) if last is not None else None
         finally:

@@ -46,10 +46,10 @@ def test_another_sub_accounts_list_proves_nothing(stage: Stage, monkeypatch: pyt
     with pytest.raises(ConflictError, match="another sub-account's issuer"):
         stage.rotate(RotationMode.OVERLAP, Scope.BOTH)
     operation = stage.open_operation()
-    assert operation is not None and not operation.facts.dead
+    assert operation is not None and not operation.facts.deleted
     assert len([key for key in stage.engine.state.keys.values() if key.account == "default"]) == 4
     stage.email = here
-    assert stage.rotate(RotationMode.OVERLAP, Scope.BOTH).operation.facts.dead == {
+    assert stage.rotate(RotationMode.OVERLAP, Scope.BOTH).operation.facts.deleted == {
         Role.SITE: "dead",
         Role.ROBOT: "dead",
     }
@@ -98,7 +98,7 @@ def test_a_death_is_journaled_before_its_copy_is_destroyed(tmp_path: Path) -> No
 
         def fuse(step: str, state: str, when: str) -> None:
             operation = stage.open_operation()
-            dead = operation is not None and Role.ROBOT in operation.facts.dead
+            dead = operation is not None and Role.ROBOT in operation.facts.deleted
             if dead and not seen:
                 seen.append((dead, stage.robot.box.retiring() is not None))
                 raise Killed

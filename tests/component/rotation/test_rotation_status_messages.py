@@ -51,4 +51,4 @@ def test_a_key_that_lives_is_not_called_gone(stage: Stage, monkeypatch: pytest.M
         monkeypatch.setattr(EngineExchange, "ask", refuse)
     with pytest.raises(KeyRejectedError) as refused:
         stage.rotate(RotationMode.OVERLAP, Scope.SITE)
-    assert ("gone already" in refused.value.hint) is gone and "--mode urgent" in refused.value.hint
+    assert ("deleted already" in refused.value.hint) is gone and "--mode urgent" in refused.value.hint

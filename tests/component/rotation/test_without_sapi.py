@@ -89,7 +89,9 @@ def stage(tmp_path: Path) -> Any:
 def test_death_by_refusal_is_warned_of(stage: Stage) -> None:
     ended = stage.rotate(RotationMode.OVERLAP, Scope.BOTH)
     assert ended.operation.state == "done"
-    assert set(ended.operation.facts.dead.values()) == {"dead_by_refusal"} and len(ended.operation.facts.dead) == 2
+    assert (
+        set(ended.operation.facts.deleted.values()) == {"dead_by_refusal"} and len(ended.operation.facts.deleted) == 2
+    )
     told = [message for code, message in ended.warnings if code == "DEATH_BY_REFUSAL"]
     assert len(told) == 2 and "old site key" in told[0] and "old robot key" in told[1]
     assert stage.end_state()["retiring copies"] == [False, False]

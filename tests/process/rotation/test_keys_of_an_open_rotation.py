@@ -48,4 +48,4 @@ def test_what_is_destroyed_without_unlocking_ends_it_and_says_what_may_live(keye
     assert [one["name"] for one in gone["actions"]] == ["site-1", "site-2"]
     assert keyed.run("keys", "rotate", "--resume").code == 7
     shown = keyed.ok("keys", "rotate", "--status")
-    assert "may live" in json.dumps(shown["left"]) and shown["actions"] == gone["actions"]
+    assert "may still exist" in json.dumps(shown["left"]) and shown["actions"] == gone["actions"]

@@ -29,7 +29,7 @@ class AbortReport:
     """What an abort leaves.
 
     Attributes:
-        text: what a person reads.
+        text: the sentence that a person reads.
         actions: what a person must still do.
     """
 
@@ -90,7 +90,7 @@ class RotationAbort:
         self._roles = operation.scope.roles
 
     async def run(self) -> AbortReport:
-        """Leave the account with keys that work and the robot as before; say exactly what is left.
+        """Leave the account with keys that work and the robot as before; report exactly what is left.
 
         Raises:
             ConflictError: the account would be left without a working key.
@@ -119,14 +119,14 @@ class RotationAbort:
         }
 
     def _refuse_unanswered(self) -> None:
-        """Refuse to abort while a delivery of the new key waits for the robot: it may be applied at any moment."""
+        """Refuse to abort while a delivery of the new key waits for the robot, which may apply it at any moment."""
         operation = self._operation
         handed_over = Role.ROBOT in operation.facts.new and not operation.is_done("deliver")
         # Journaled right before it was sent. A robot refuses a delivery that is older, its clock being a minute late.
         applies_until = operation.updated_at + int((VALID_FOR_S + LATE_S) * 1000)
         if handed_over and self._deps.clock.now_ms() < applies_until:
             raise RobotTimeoutError(
-                "the robot has not answered yet what became of the new key: it may take it in at any moment",
+                "the robot has not answered yet what became of the new key: it may accept it at any moment",
                 hint=f"abort once it answers (see 'fortctl robot status'), or after {rfc3339(applies_until)}, when it"
                 " refuses the delivery as too old; 'fortctl panic-disconnect' cuts it off now",
                 details={"queued": True, "until": rfc3339(applies_until)},
@@ -142,12 +142,12 @@ class RotationAbort:
         if not asked:
             return
         results, _warnings = await self._deps.keys.verify(asked)
-        dead = [result["role"] for result in results if result["reason"] == "unknown_key"]
-        if dead:
+        deleted = [result["role"] for result in results if result["reason"] == "unknown_key"]
+        if deleted:
             raise ConflictError(
-                f"the old {' and '.join(dead)} key is dead: aborting would leave the account without a working key",
+                f"the old {' and '.join(deleted)} key is deleted: an abort would leave the account no working key",
                 hint="continue with a new key: 'fortctl keys rotate --finish --input -'",
-                details={"roles": dead},
+                details={"roles": deleted},
             )
 
     async def _delete_issued(self, plan: AbortPlan) -> tuple[str, ...] | None:
@@ -158,7 +158,7 @@ class RotationAbort:
             async with open_issuer(self._deps, self._operation) as issuer:
                 return await self._deps.proofs.delete_named(issuer, list(plan.issued))
         except FortctlError:
-            # An issuer that is gone or does not answer must not keep anybody from aborting: a person deletes the keys.
+            # An issuer that does not answer must not prevent an abort: a person deletes the keys.
             return None
 
     def _robot_as_before(self, plan: AbortPlan) -> None:
@@ -175,12 +175,12 @@ class RotationAbort:
         """
         operation = self._operation
         first_keys = operation.mode is RotationMode.ISSUE
-        alive = [role for role in plan.placed if not first_keys and role not in operation.facts.dead]
+        alive = [role for role in plan.placed if not first_keys and role not in operation.facts.deleted]
         unasked = sorted(plan.issued) if deleted is None else []
         unused = unused_keys(operation, plan.placed)
         parts = [f"the {role} key is {self._describe_kept(role)}" for role in plan.kept]
         parts += [
-            f"the {role} key is the new one{'; the old one is not proved dead' if role in alive else ''}"
+            f"the {role} key is the new one{'; the deletion of the old one is not proved' if role in alive else ''}"
             for role in plan.placed
         ]
         parts += [f"the issuer's key '{name}' was deleted" for name in deleted or ()]

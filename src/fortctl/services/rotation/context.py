@@ -1,4 +1,4 @@
-"""What the steps of a rotation use, and what they share: the rotation, and how its progress is journaled."""
+"""What the steps of a rotation use, and what they share: the operation and its journal."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from fortctl.services.rotation.plan import Operation, RotationMode
 from fortctl.services.site_vault import SiteVault
 from fortctl.timestamps import parse_rfc3339
 
-SETTLES_WITHIN_S, LOOK_EVERY_S, BEAT_EVERY_S = 30.0, 0.1, 5.0
+SETTLES_WITHIN_S, POLL_EVERY_S, RENEW_EVERY_S = 30.0, 0.1, 5.0
 # States in which the robot would trade, had it not been stopped for the rotation.
 AT_WORK = ("running", "reconciling")
 
@@ -41,7 +41,7 @@ class Guide(Protocol):
         """Show why a key was refused; return whether another one will be entered."""
 
     def on_timeout(self, cycles_open: int) -> str:
-        """Return what to do about a drain that takes too long: ``wait``, ``keep``, ``cancel`` or ``abort``."""
+        """Return what to do about a drain that timed out: ``wait``, ``keep``, ``cancel`` or ``abort``."""
 
     def deleted(self, todo: Sequence[OperatorAction]) -> bool:
         """Show which keys to delete and wait; return whether the person says that it is done."""
@@ -82,7 +82,7 @@ class RotationDeps:
 
 
 class DrainTimeoutError(Exception):
-    """The drain took too long, and the rotation must be aborted."""
+    """The drain timed out, and the rotation must be aborted."""
 
     def __init__(self, cycles_open: int) -> None:
         super().__init__()
@@ -94,8 +94,8 @@ class RotationContext:
 
     Args:
         deps: what its steps use.
-        journal: where each of them is written down.
-        operation: where it stands.
+        journal: where each step is journaled.
+        operation: the rotation, at the step that it has reached.
 
     Attributes:
         warnings: ``(code, message)`` pairs, so far.
@@ -121,7 +121,7 @@ class RotationContext:
         return self.operation.facts
 
     def put(self, operation: Operation) -> None:
-        """Make where it stands durable."""
+        """Make the rotation's progress durable."""
         self.operation = self._journal.put(operation)
 
     def note(self, facts: RotationFacts) -> Operation:
@@ -131,7 +131,7 @@ class RotationContext:
 
     @asynccontextmanager
     async def issuer(self) -> AsyncIterator[Issuer]:
-        """Open the issuer (see :func:`open_issuer`); the first time, journal of which sub-account it is."""
+        """Open the issuer (see :func:`open_issuer`); the first time, journal for which sub-account it issues keys."""
         async with open_issuer(self.deps, self.operation) as issuer:
             if self.facts.issued_for is None:
                 self.note(replace(self.facts, issued_for=_email_fingerprint(self.deps, issuer)))
@@ -151,18 +151,18 @@ class RotationContext:
     def wait(self, seconds: float, over: Callable[[], bool]) -> bool:
         """Wait until ``over`` returns True, renewing the lease meanwhile; return False if that takes too long."""
         clock = self.deps.clock
-        deadline, beat = clock.monotonic() + seconds, clock.monotonic() + BEAT_EVERY_S
+        deadline, renew_at = clock.monotonic() + seconds, clock.monotonic() + RENEW_EVERY_S
         while not over():
             if clock.monotonic() >= deadline:
                 return False
-            if clock.monotonic() >= beat:
+            if clock.monotonic() >= renew_at:
                 self._journal.renew()
-                beat = clock.monotonic() + BEAT_EVERY_S
-            self.deps.sleep(LOOK_EVERY_S)
+                renew_at = clock.monotonic() + RENEW_EVERY_S
+            self.deps.sleep(POLL_EVERY_S)
         return True
 
     def with_trading_gap(self, status: Mapping[str, Any]) -> RotationFacts:
-        """Return the facts with the trading gap, if the robot's status tells it."""
+        """Return the facts with the trading gap, if the robot's status contains it."""
         swap = status.get("key_swap")
         if self.operation.mode is RotationMode.OVERLAP and swap is not None:
             return replace(self.facts, trading_gap_s=float(swap["gap_s"]))
@@ -177,8 +177,8 @@ async def open_issuer(deps: RotationDeps, operation: Operation) -> AsyncIterator
     """Open the issuer that a rotation was begun with; close it afterwards.
 
     Raises:
-        ConflictError: the issuer is now that of another sub-account.
-        VaultLockedError, NotFoundError: the issuer's key cannot be had.
+        ConflictError: the issuer was changed to another sub-account's since.
+        VaultLockedError, NotFoundError: the issuer's key cannot be read.
     """
     issuer = deps.issuer()
     try:

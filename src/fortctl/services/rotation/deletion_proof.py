@@ -1,4 +1,4 @@
-"""Delete the old keys through the issuer, and prove them dead (docs/rotation.md, "What counts as deleted")."""
+"""Delete the old keys through the issuer, and prove their deletion (docs/rotation.md, "What counts as deleted")."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from fortctl.keys.fingerprint import fingerprint
 from fortctl.keys.verification import check_deleted
 from fortctl.mailbox.payloads import ProveRetired
 from fortctl.model import Role
-from fortctl.ports import Clock, Issuer
+from fortctl.ports import Clock, IssuedKey, Issuer
 from fortctl.services.keys.issuer import delete_keys, keys_of
 from fortctl.services.keys.service import Connect
 from fortctl.services.robot.client import RobotClient
@@ -18,17 +18,17 @@ from fortctl.services.site_vault import SiteVault
 
 # Binance does not document how fast a deletion takes effect.
 TRIES, PAUSE_S = 10, 0.5
-# Where no retiring copy is left nothing was proved: somebody else may have destroyed it.
+# A robot without a retiring copy proves nothing: somebody else may have destroyed the copy.
 PROVED = ("dead", "dead_by_refusal")
-NoteDead = Callable[[Role, str | None], Operation]
+NoteDeleted = Callable[[Role, str | None], Operation]
 
 
 class DeletionProof:
-    """What is known of old keys.
+    """Proves that old keys are deleted.
 
     Args:
         vault: holds the site's retiring key.
-        control: the line to the robot, which holds its own.
+        client: reaches the robot, which holds its own retiring key.
         connect: makes an exchange adapter for a key.
         clock: the clock.
     """
@@ -43,22 +43,22 @@ class DeletionProof:
         self,
         operation: Operation,
         roles: Collection[Role],
-        note: NoteDead,
+        note: NoteDeleted,
         issuer: Issuer | None,
         *,
         patient: bool = True,
     ) -> list[Role]:
-        """Ask about each old key that is not proved dead yet; its copy is destroyed once the death is journaled.
+        """Ask about each old key whose deletion is not proved yet; destroy its copy once the proof is journaled.
 
         Args:
-            note: journals a death, and that the copy is gone.
-            issuer: its list counts too: a key that it named once and names no longer is dead.
-            patient: ask again for some seconds.
+            note: journals a proof, and that the copy is destroyed.
+            issuer: its list counts too: a key that it named once and names no longer is deleted.
+            patient: ask again for some seconds where the first answer proves nothing.
 
         Returns:
-            The roles whose old key is not proved dead.
+            The roles whose old key may still exist.
         """
-        alive = [role for role in roles if role not in operation.facts.dead]
+        alive = [role for role in roles if role not in operation.facts.deleted]
         for attempt in range(TRIES if patient else 1):
             if attempt and alive:
                 await self._clock.sleep(PAUSE_S)
@@ -70,18 +70,18 @@ class DeletionProof:
             if not alive:
                 break
         for role in roles:
-            if role in operation.facts.dead and role not in operation.facts.dropped:
+            if role in operation.facts.deleted and role not in operation.facts.dropped:
                 await self.drop(role)
                 operation = note(role, None)
         return alive
 
     async def _ask(self, operation: Operation, role: Role, issuer: Issuer | None) -> str | None:
-        """Return how the old key is proved dead, or None."""
+        """Return how the deletion of the old key is proved, or None."""
         state = await (self._ask_site(operation) if role is Role.SITE else self._ask_robot(operation))
         if state in PROVED:
             return state
         if state == "alive" or issuer is None or role not in operation.facts.listed:
-            # The exchange takes the key, or this list may be another account's: it never named the key.
+            # The exchange accepts the key, or this list may be another account's: it never named the key.
             return None
         return None if role in await self.listed(issuer, operation, [role]) else "unlisted"
 
@@ -93,47 +93,48 @@ class DeletionProof:
             return "unproved"
         asking, beside = self._connect(old.pair), self._connect(new.pair) if new is not None else None
         try:
-            death = await check_deleted(asking, beside, self._clock)
+            status = await check_deleted(asking, beside, self._clock)
         finally:
             await asking.close()
             if beside is not None:
                 await beside.close()
-        return death.state
+        return status.state
 
     async def _ask_robot(self, operation: Operation) -> str:
-        found = self._client.execute(ProveRetired()).data
-        shown = found.get("fingerprint")
-        if shown and shown != operation.facts.old[Role.ROBOT].fingerprint:
+        answer = self._client.execute(ProveRetired()).data
+        retiring = answer.get("fingerprint")
+        if retiring and retiring != operation.facts.old[Role.ROBOT].fingerprint:
             return "unproved"
-        return str(found["state"])
+        return str(answer["state"])
 
     async def listed(self, issuer: Issuer, operation: Operation, roles: Collection[Role]) -> list[Role]:
         """Return those of the roles whose old key the issuer's list names. Raises ``FortctlError``."""
-        under = self._vault.fingerprint_key()
-        there = {fingerprint(key.api_key, under) for key in await keys_of(issuer)}
-        return [role for role in roles if operation.facts.old[role].fingerprint in there]
+        key = self._vault.fingerprint_key()
+        listed = {fingerprint(issued.api_key, key) for issued in await keys_of(issuer)}
+        return [role for role in roles if operation.facts.old[role].fingerprint in listed]
 
     async def delete(self, issuer: Issuer, operation: Operation) -> tuple[str, ...]:
-        """Delete the old keys, and whatever this rotation had made and did not take up; return their names.
+        """Delete the old keys, and the keys that this rotation had made and does not use; return their names.
 
         Raises:
             FortctlError: one of them is still listed.
         """
-        under, new = self._vault.fingerprint_key(), set(operation.facts.new.values())
+        fingerprint_key, new = self._vault.fingerprint_key(), set(operation.facts.new.values())
         old = {operation.facts.old[role].fingerprint for role in operation.scope.roles}
         own = set(operation.issued_names())
 
-        def meant(name: str, shown: str) -> bool:
-            return shown not in new and (shown in old or name in own)
+        def is_obsolete(key: IssuedKey) -> bool:
+            mark = fingerprint(key.api_key, fingerprint_key)
+            return mark not in new and (mark in old or key.name in own)
 
-        return await delete_keys(issuer, lambda key: meant(key.name, fingerprint(key.api_key, under)))
+        return await delete_keys(issuer, is_obsolete)
 
     async def delete_named(self, issuer: Issuer, names: Collection[str]) -> tuple[str, ...]:
-        """Delete keys that bear names which this rotation journaled; return what is gone."""
+        """Delete the keys with names that this rotation journaled; return the names of those deleted."""
         return await delete_keys(issuer, lambda key: key.name in names)
 
     async def drop(self, role: Role) -> None:
-        """Destroy a retiring copy without a proof: the issuer's list has told, or the rotation ends."""
+        """Destroy a retiring copy: the proof is journaled, or the rotation ends."""
         if role is Role.SITE:
             self._vault.destroy_retiring()
             return

@@ -1,4 +1,4 @@
-"""What a rotation has found out and done so far, for later steps and for whoever resumes it. Pure.
+"""What a rotation knows and has done so far, for its later steps and for the process that resumes it. Pure.
 
 A step returns the facts with its own added; they are journaled with it. Never a key: keys are named by name, tail and
 fingerprint. The JSON form is what operations.sqlite holds: rows written by any earlier version must be read, so field
@@ -17,7 +17,7 @@ from fortctl.model import Role
 
 @dataclass(frozen=True)
 class KeyReference:
-    """A key as it may be named: never the API key itself.
+    """What may be said of a key: never the API key itself.
 
     Attributes:
         name: its name in the Binance account.
@@ -163,19 +163,19 @@ class RotationFacts:
         reached_from: from which address the host of a role's key reaches the exchange; None: not known.
         robot_was: the robot's state before.
         lost_since: since when the robot's key is refused (RFC 3339), or None.
-        unfinished: how a drain that took too long was cut short: ``keep`` or ``cancel`` its orders.
-        stopped_at: when the robot stood still (ms).
+        unfinished: what to do with the orders of a drain that timed out: ``keep`` or ``cancel``.
+        stopped_at: when the robot stopped trading (ms).
         new: fingerprints of the new keys.
-        made: new keys that a person made; None: none was entered yet.
-        refused: keys that a person made and that were refused: they live on at the exchange.
-        wanted: roles for which a person must make another key; None: nobody was asked yet.
+        made: new keys that a person created; None: none was entered yet.
+        refused: keys that a person made and that were refused: they still exist at the exchange.
+        missing: roles for which a person must create another key; None: nobody was asked yet.
         issue: what the issuer was asked for.
         listed: roles whose old key the issuer's list named.
         old_addresses: IP lists of the old keys.
-        dead: how an old key was proved dead.
+        deleted: how the deletion of an old key was proved.
         dropped: roles whose retiring copy is destroyed.
         trading_gap_s: how long the robot did not trade (s).
-        left: after an abort, what it left, in words.
+        left: after an abort, what it left, as text.
         actions: after an abort, what a person must still do (``actions[]`` of the JSON output).
     """
 
@@ -192,11 +192,11 @@ class RotationFacts:
     new: Mapping[Role, str] = field(default_factory=dict)
     made: Mapping[Role, KeyReference] | None = None
     refused: Mapping[Role, tuple[KeyReference, ...]] = field(default_factory=dict)
-    wanted: tuple[Role, ...] | None = None
+    missing: tuple[Role, ...] | None = None
     issue: Mapping[Role, IssueAttempts] = field(default_factory=dict)
     listed: tuple[Role, ...] = ()
     old_addresses: Mapping[Role, tuple[str, ...]] = field(default_factory=dict)
-    dead: Mapping[Role, str] = field(default_factory=dict)
+    deleted: Mapping[Role, str] = field(default_factory=dict)
     dropped: tuple[Role, ...] = ()
     trading_gap_s: float | None = None
     left: str | None = None
@@ -216,7 +216,7 @@ class RotationFacts:
             "announced": self.announced or None,
             "unfinished": self.unfinished,
             "stopped_at": self.stopped_at,
-            "wants": [role.value for role in self.wanted] if self.wanted is not None else None,
+            "wants": [role.value for role in self.missing] if self.missing is not None else None,
             "made": _by_role(self.made, KeyReference.to_json) if self.made is not None else None,
             "trading_gap_s": self.trading_gap_s,
             "left": self.left,
@@ -230,7 +230,7 @@ class RotationFacts:
             "issue": _by_role(self.issue, IssueAttempts.to_json),
             "listed": [role.value for role in self.listed],
             "born": _by_role(self.old_addresses, list),
-            "dead": _by_role(self.dead),
+            "dead": _by_role(self.deleted),
             "dropped": [role.value for role in self.dropped],
         }
         fields = {name: value for name, value in known.items() if value is not None}
@@ -256,11 +256,11 @@ class RotationFacts:
             new=_from_roles(fields, "new"),
             made=_from_roles(fields, "made", KeyReference.from_json) if "made" in fields else None,
             refused=_from_roles(fields, "refused", lambda keys: tuple(map(KeyReference.from_json, keys))),
-            wanted=tuple(map(Role, fields["wants"])) if "wants" in fields else None,
+            missing=tuple(map(Role, fields["wants"])) if "wants" in fields else None,
             issue=_from_roles(fields, "issue", IssueAttempts.from_json),
             listed=tuple(map(Role, fields.get("listed", ()))),
             old_addresses=_from_roles(fields, "born", tuple),
-            dead=_from_roles(fields, "dead"),
+            deleted=_from_roles(fields, "dead"),
             dropped=tuple(map(Role, fields.get("dropped", ()))),
             trading_gap_s=fields.get("trading_gap_s"),
             left=fields.get("left"),

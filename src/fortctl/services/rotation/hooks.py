@@ -1,8 +1,8 @@
-"""Have an operator's hooks told of a rotation: ``pre-rotate`` before its first step, ``post-rotate`` after its end.
+"""Run an operator's hooks of a rotation: ``pre-rotate`` before its first step, ``post-rotate`` after its end.
 
-Whoever closes it in the store tells of its end, and the store lets only one close it: every ``pre-rotate`` is followed
-by one ``post-rotate``. That it was told of is journaled before it is: a command that is killed in that instant leaves a
-hook out, and none is ever run twice.
+The process that closes a rotation in the store runs ``post-rotate``, and the store lets only one process close it: one
+``post-rotate`` follows each ``pre-rotate``. That ``pre-rotate`` is run is journaled first: a command that is killed in
+that instant omits the hook, and no hook runs twice.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ POST_ROTATE = "post-rotate"
 
 
 def must_announce(operation: Operation) -> bool:
-    """Return whether ``pre-rotate`` is still to be run; for the first keys that an issuer makes it never is."""
+    """Return whether ``pre-rotate`` is still to be run; it never is for the first keys that an issuer makes."""
     return operation.mode in ROTATIONS and not operation.facts.announced
 
 
@@ -33,13 +33,13 @@ def fire_post_rotate(hooks: HooksPort, operation: Operation | None) -> tuple[tup
 
 
 def post_rotate_facts(operation: Operation | None) -> dict[str, Any] | None:
-    """Return what ``post-rotate`` tells, or None where nobody heard of the beginning."""
+    """Return the facts of ``post-rotate``, or None if ``pre-rotate`` was not run."""
     if operation is None or not operation.facts.announced:
         return None
     return _facts(operation)
 
 
 def _facts(operation: Operation) -> dict[str, Any]:
-    shown = operation.as_json()
-    told = ("id", "mode", "role", "state", "step", "reason", "trading_gap_s")
-    return {"operation": {name: shown[name] for name in told}}
+    fields = operation.as_json()
+    names = ("id", "mode", "role", "state", "step", "reason", "trading_gap_s")
+    return {"operation": {name: fields[name] for name in names}}

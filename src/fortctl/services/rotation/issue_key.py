@@ -1,4 +1,4 @@
-"""Have the issuer make a new key in the middle of a rotation: private half and name durable before it is asked."""
+"""Have the issuer make a new key for a rotation: the private half and the name are durable before it is asked."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ Note = Callable[[Role, IssueAttempts], Operation]
 
 
 class KeyIssuer:
-    """Makes one key, or finds the one that was made before a crash.
+    """Makes one key, or uses the one that was made before a crash.
 
     Args:
-        vault, keys, control: where the private half is kept.
+        vault, keys, client: where the private half is kept.
         clock: the clock.
     """
 
@@ -34,7 +34,7 @@ class KeyIssuer:
         self._clock = clock
 
     async def make(
-        self, issuer: Issuer, operation: Operation, role: Role, note: Note, beat: Callable[[], None]
+        self, issuer: Issuer, operation: Operation, role: Role, note: Note, renew: Callable[[], None]
     ) -> KeyPair:
         """Return the new key; the robot's without its private half, which is with the robot.
 
@@ -42,7 +42,7 @@ class KeyIssuer:
 
         Args:
             note: makes what is about to be asked for durable.
-            beat: raises when the rotation was taken out of this process's hands; nothing is asked for then.
+            renew: renews the lease; raises ``ConflictError`` if another command took over: nothing is asked for then.
 
         Raises:
             FortctlError: nothing is lost by calling again.
@@ -51,7 +51,7 @@ class KeyIssuer:
         if attempts.pending_id is None or not self._has_half(role, attempts.pending_id):
             attempts = await self._begin(issuer, operation, role, attempts.names, note)
         name = attempts.names[-1]
-        made = await make_key(issuer, name, attempts.public_key, role, attempts.addresses, self._clock, beat)
+        made = await make_key(issuer, name, attempts.public_key, role, attempts.addresses, self._clock, renew)
         if role is Role.ROBOT:
             return KeyPair(name, KeyType.ED25519, made.api_key, Secret(b""))
         return self._keys.complete_pending(role, made.api_key, name)
@@ -93,16 +93,16 @@ class KeyIssuer:
         return await listed_addresses(issuer, old, self._vault.fingerprint_key()) or ()
 
 
-async def listed_addresses(issuer: Issuer, key_fingerprint: str, under: bytes) -> tuple[str, ...] | None:
+async def listed_addresses(issuer: Issuer, key_fingerprint: str, fingerprint_key: bytes) -> tuple[str, ...] | None:
     """Return the IP list of the sub-account's key of a fingerprint; None where no key of it is listed.
 
     Args:
-        under: the fingerprint key.
+        fingerprint_key: makes the fingerprints of the listed keys.
 
     Raises:
-        FortctlError: the exchange does not say.
+        FortctlError: the exchange does not report it.
     """
     for key in await keys_of(issuer):
-        if fingerprint(key.api_key, under) == key_fingerprint:
+        if fingerprint(key.api_key, fingerprint_key) == key_fingerprint:
             return await addresses_of(issuer, key.api_key)
     return None

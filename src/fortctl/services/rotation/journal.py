@@ -76,11 +76,11 @@ class RotationJournal:
 
     def owner(self) -> OperationOwner | None:
         """Return the living process that works on the rotation, or None."""
-        found = self._store.owner(self.account)
-        return found if found is not None and found.what not in WRITERS and self._alive(found) else None
+        owner = self._store.owner(self.account)
+        return owner if owner is not None and owner.what not in WRITERS and self._alive(owner) else None
 
     def acquire(self) -> OperationOwner | None:
-        """Acquire the lock; return the dead owner that it was taken from, or None.
+        """Acquire the lock; return the dead owner that held it before, or None.
 
         Raises:
             ConflictError: another living process holds it.
@@ -88,7 +88,7 @@ class RotationJournal:
         return self._store.acquire(self.account, self._me, self._alive)
 
     def force_acquire(self) -> None:
-        """Take the lock from its owner, whose next write raises ``ConflictError``."""
+        """Take the lock over from its owner, whose next write raises ``ConflictError``."""
         self._store.acquire(self.account, self._me, lambda _owner: False)
 
     def release(self) -> None:
@@ -123,18 +123,17 @@ class RotationJournal:
         Args:
             mode, scope: what the caller asks for; None: any.
 
-
         Raises:
             ConflictError: the open rotation is of another mode or scope.
         """
-        found = self.current()
-        if found is None or (mode in (None, found.mode) and scope in (None, found.scope)):
-            return found
+        current = self.current()
+        if current is None or (mode in (None, current.mode) and scope in (None, current.scope)):
+            return current
         raise ConflictError(
-            f"another rotation of account {self.account} is open: {found.id} ({found.mode}, {found.scope}), at"
-            f" '{found.step}'",
+            f"another rotation of account {self.account} is open: {current.id} ({current.mode}, {current.scope}), at"
+            f" '{current.step}'",
             hint="'fortctl keys rotate --resume' continues it, '--abort' ends it",
-            details={"operation": found.as_json()},
+            details={"operation": current.as_json()},
         )
 
 
@@ -157,10 +156,10 @@ def require_none_open(operation: Operation | None, role: Role | None = None) -> 
 def aborted_by_deletion(operation: Operation, role: Role, now: int) -> Operation:
     """Return a rotation, aborted because fortctl destroyed a role's keys; its actions name the keys left at Binance."""
     facts = operation.facts
-    todo = delete_old_actions(operation, [role] if role in facts.old and role not in facts.dead else [])
+    todo = delete_old_actions(operation, [role] if role in facts.old and role not in facts.deleted else [])
     todo += [delete_new_action(operation, role, key) for key in unused_keys(operation).get(role, ())]
     todo += [delete_named_action(operation, role, name) for name in facts.issued_names(role)]
-    left = f"the {role} keys were destroyed here; at the exchange the old one and the new one may live"
+    left = f"the {role} keys were destroyed here; the old one and the new one may still exist at the exchange"
     return operation.aborted(now, "key_destroyed", replace(facts, left=left, actions=tuple(todo)))
 
 

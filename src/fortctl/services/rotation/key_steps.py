@@ -1,4 +1,4 @@
-"""The steps of a rotation that are about keys: put the new ones in use, have the old ones deleted, prove them dead."""
+"""The steps of a rotation that are about keys: put the new ones in use, have the old ones deleted, prove it."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ from fortctl.services.rotation.plan import Operation, RotationMode
 
 # How long to wait for the new key's user stream before the old key is deleted (s).
 HANDED_OVER_WITHIN_S = 5.0
-# Binance does not document how soon it knows a new key everywhere; a robot may stand still meanwhile.
+# Binance does not document how soon all its servers accept a new key; a robot may stand still meanwhile.
 KNOWN_TRIES, KNOWN_PAUSE_S = 10, 1.0
-# Why a key is refused that is in use elsewhere: nobody is told to delete it.
+# Reasons that mean that a refused key is in use elsewhere: no action asks a person to delete it.
 NOT_OURS_TO_DELETE = ("other_account", "shared_between_roles")
 WORKING = ("running", "draining", "reconciling")
 
@@ -150,7 +150,7 @@ class NewKeys:
         entered = self._deps.guide.keys(todo, missing) if self._ask else None
         if entered is None:
             if self._context.operation.step != "create":
-                self._context.note(replace(self._context.facts, wanted=tuple(missing)))
+                self._context.note(replace(self._context.facts, missing=tuple(missing)))
             raise ActionRequiredError(
                 f"the rotation waits for a person: create the new {' and '.join(missing)} key at Binance",
                 hint=todo[0].text,
@@ -164,7 +164,7 @@ class NewKeys:
         return self._context.note(replace(facts, issue={**facts.issue, role: attempts}))
 
     def _drop_stale_copy(self, in_use: str | None) -> None:
-        """Destroy a copy for reading that a crash left of the old key: it reads nothing any more."""
+        """Destroy a copy for reading that a crash left of the old key: the key is no longer in use."""
         vault = self._deps.vault
         copy = vault.robot_copy()
         if copy is not None and vault.fingerprint(copy.pair) != in_use:
@@ -193,17 +193,17 @@ class NewKeys:
                     raise error
                 await self._deps.clock.sleep(KNOWN_PAUSE_S)
             elif not self._deps.guide.refused(error):
-                context.note(replace(context.facts, wanted=(role,)))
+                context.note(replace(context.facts, missing=(role,)))
                 raise error
 
     async def _try_to_use(self, slot: KeySlot, pair: KeyPair) -> FortctlError | None:
-        """Put one key in use; return why it is refused, or None. Raises whatever says nothing about the key."""
+        """Put one key in use; return the error that refuses it, or None. Raises errors that are not about the key."""
         context, role = self._context, slot.role
         key = KeyReference(pair.name, pair.api_key.reveal()[-4:], self._deps.vault.fingerprint(pair))
         old = context.facts.old.get(role)
         if old is not None and key.fingerprint == old.fingerprint:
             return same_key(role)
-        # Journaled before the key is handed over, so that a resumed rotation recognises it in its place.
+        # Journaled before the key is sent, so that a resumed rotation recognises it in its place.
         facts = context.facts
         made = {**(facts.made or {}), role: key}
         context.note(replace(facts, new={**facts.new, role: key.fingerprint}, made=made))
@@ -212,11 +212,11 @@ class NewKeys:
         except (KeyRejectedError, KeyPolicyError, BadInputError) as refused:
             self._note_refused(role, refused)
             return refused
-        context.note(replace(context.facts, wanted=()))
+        context.note(replace(context.facts, missing=()))
         return None
 
     def _note_refused(self, role: Role, error: FortctlError) -> None:
-        """Journal that a person's key was refused: it lives on at the exchange, and somebody must delete it."""
+        """Journal that a person's key was refused: it still exists at the exchange, and a person must delete it."""
         if self._context.by_issuer:
             return
         facts = self._context.facts
@@ -227,13 +227,13 @@ class NewKeys:
             return
         refused = {**facts.refused, role: (*facts.refused.get(role, ()), key)}
         self._context.note(replace(facts, made=made, refused=refused))
-        error.hint += f"; or delete '{key.name}' (…{key.tail}) there, and hand another key over"
+        error.hint += f"; or delete '{key.name}' (…{key.tail}) there, and enter another key"
 
 
 def refuse_late_keys(
     operation: Operation, given: Mapping[Role, KeyPair], fingerprint_of: Callable[[KeyPair], str]
 ) -> None:
-    """Refuse entered keys that a rotation cannot use any more: whoever entered one must not believe that it is in use.
+    """Refuse entered keys that a rotation can no longer use: the operator must not believe that one is in use.
 
     Raises:
         ConflictError: another new key is in use already.
@@ -263,7 +263,7 @@ def note_listed(context: RotationContext, roles: Collection[Role]) -> None:
 
 
 class OldKeys:
-    """The steps that have the old keys deleted at the exchange and prove them dead.
+    """The steps that have the old keys deleted at the exchange and prove their deletion.
 
     Args:
         context: the rotation.
@@ -276,14 +276,14 @@ class OldKeys:
         if self._context.by_issuer:
             self._context.wait(HANDED_OVER_WITHIN_S, self._handed_over)
             async with self._context.issuer() as issuer:
-                # A key that this list does not name yet is not proved dead by its silence later.
+                # A key that this list never named is not proved deleted when a later list does not name it.
                 note_listed(
                     self._context, await self._deps.proofs.listed(issuer, self._context.operation, self._context.roles)
                 )
                 await self._deps.proofs.delete(issuer, self._context.operation)
             return self._context.facts
-        # A person may have deleted it already; the next step proves it.
-        await self._proved_or_asked(asked=resumed)
+        # A person may have deleted it already; the next step proves that.
+        await self._prove_or_ask(asked=resumed)
         return self._context.facts
 
     def _handed_over(self) -> bool:
@@ -298,21 +298,21 @@ class OldKeys:
         if self._context.by_issuer:
             async with self._context.issuer() as issuer:
                 alive = await self._deps.proofs.prove(
-                    self._context.operation, self._context.roles, self._note_dead, issuer
+                    self._context.operation, self._context.roles, self._note_deleted, issuer
                 )
             if alive:
                 raise self._action_required(alive)
         else:
-            await self._proved_or_asked(asked=True)
-        # Where the exchange ends the old key's stream, the robot makes its books agree once more: that counts too.
+            await self._prove_or_ask(asked=True)
+        # Where the exchange ends the old key's stream, the robot reconciles once more: that counts too.
         overlap = self._context.operation.mode is RotationMode.OVERLAP and Role.ROBOT in self._context.roles
         return self._context.with_trading_gap(self._deps.status_reader.status()) if overlap else self._context.facts
 
-    async def _proved_or_asked(self, *, asked: bool) -> None:
-        """Prove the old keys dead; where they live, ask the person to delete them. Raises ``ActionRequiredError``."""
+    async def _prove_or_ask(self, *, asked: bool) -> None:
+        """Prove that the old keys are deleted; ask the person to delete the others. Raises ``ActionRequiredError``."""
         while True:
             alive = await self._deps.proofs.prove(
-                self._context.operation, self._context.roles, self._note_dead, None, patient=asked
+                self._context.operation, self._context.roles, self._note_deleted, None, patient=asked
             )
             if not alive:
                 return
@@ -320,21 +320,21 @@ class OldKeys:
                 raise self._action_required(alive)
             asked = True
 
-    def _note_dead(self, role: Role, how: str | None) -> Operation:
-        """Journal how an old key was proved dead, or (None) that its retiring copy is destroyed."""
+    def _note_deleted(self, role: Role, how: str | None) -> Operation:
+        """Journal how the deletion of an old key was proved, or (None) that its retiring copy is destroyed."""
         facts = self._context.facts
         if how is None:
             return self._context.note(replace(facts, dropped=(*facts.dropped, role)))
-        self._context.note(replace(facts, dead={**facts.dead, role: how}))
+        self._context.note(replace(facts, deleted={**facts.deleted, role: how}))
         if how == "dead_by_refusal":
-            text = f"this exchange tells no more than that it refuses the old {role} key: that counts as its death"
+            text = f"this exchange reports no more than that it refuses the old {role} key: that counts as deleted"
             self._context.warnings += (("DEATH_BY_REFUSAL", text),)
         return self._context.operation
 
     def _action_required(self, alive: Collection[Role]) -> ActionRequiredError:
         todo = delete_old_actions(self._context.operation, alive)
         return ActionRequiredError(
-            f"the new key is in use, but the old {' and '.join(alive)} key is not proved dead",
+            f"the new key is in use, but the old {' and '.join(alive)} key is not proved deleted",
             hint=f"{todo[0].text}, then 'fortctl keys rotate --resume'",
             details={
                 "actions": [action.to_json() for action in todo],

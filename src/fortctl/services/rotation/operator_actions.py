@@ -77,10 +77,10 @@ def pending_actions(operation: Operation) -> list[OperatorAction]:
     if operation.step == "create":
         return create_actions(operation, roles)
     if operation.step in ("store", "deliver"):
-        missing = [role for role in roles if role in (facts.wanted or ())]
+        missing = [role for role in roles if role in (facts.missing or ())]
         return create_actions(operation, missing) if missing else []
     if operation.step in ("delete", "prove"):
-        return delete_old_actions(operation, [role for role in roles if role not in facts.dead])
+        return delete_old_actions(operation, [role for role in roles if role not in facts.deleted])
     return []
 
 

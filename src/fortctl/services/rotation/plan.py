@@ -1,7 +1,8 @@
-"""What a rotation is: its steps for each mode and role, and how it goes from one to the next. Pure.
+"""What a rotation is: its steps for each mode and role, and how one follows another. Pure.
 
-A step is journaled as ``doing`` before anything of it is done and as ``done`` after it; whoever finds it ``doing``
-looks what became of it before doing it again. The diagrams and the table in docs/rotation.md are drawn from here.
+A step is journaled as ``doing`` before anything of it is done and as ``done`` after it; a command that resumes a step
+at ``doing`` checks how far it came before it repeats anything. The diagrams and the table in docs/rotation.md come from
+this module.
 """
 
 from __future__ import annotations
@@ -49,9 +50,9 @@ class StepKind:
 
     Attributes:
         does: what it does.
-        waits_for: what it waits for; empty when for nobody.
-        resumes: what is done when it is found half done.
-        aborts: what ``--abort`` does when the rotation stands there.
+        waits_for: what it waits for; empty if it waits for nothing.
+        resumes: what ``--resume`` does if the step was interrupted.
+        aborts: what ``--abort`` leaves if the rotation is at this step.
     """
 
     name: str
@@ -61,55 +62,61 @@ class StepKind:
     aborts: str
 
 
-_BEFORE = "the robot trades on as before, with the old key; nothing was changed"
-_AFTER = "the new key stays in use, the robot goes on; the old key must still be deleted at the exchange"
+_BEFORE = "the robot continues to trade with the old key; nothing was changed"
+_AFTER = "the new key stays in use and the robot continues; the old key must still be deleted at the exchange"
 
 KINDS: dict[str, StepKind] = {
     kind.name: kind
     for kind in (
-        StepKind("check", "verifies the present state: keys, robot, latch", "", "checks again", "nothing was changed"),
+        StepKind("check", "verifies the state of keys, robot and latch", "", "checks again", "nothing was changed"),
         StepKind(
             "drain",
-            "has the robot finish its open cycles and begin none",
+            "lets the robot finish its open cycles and begin none",
             "the last open cycle (--timeout, --on-timeout)",
-            "goes on waiting for the same drain",
+            "continues to wait for the same drain",
             _BEFORE,
         ),
-        StepKind("stop", "has the robot stand still", "", "sees whether it stands still", _BEFORE),
+        StepKind("stop", "stops the robot's trading", "", "stops it, unless it is stopped", _BEFORE),
         StepKind(
             "create",
-            "has the new key made at the exchange: by a person, or by the issuer under a name journaled before",
+            "has the new key created at the exchange, by a person or by the issuer under a name journaled before",
             "the new key (a person), or the exchange's answer (the issuer)",
-            "asks the person again; of the issuer's keys, lists them and takes up the one of the journaled name",
-            f"{_BEFORE}; a key that the issuer made for it is deleted",
+            "asks the person again; the issuer lists its keys and uses the one with the journaled name",
+            f"{_BEFORE}; a key that the issuer created for it is deleted",
         ),
         StepKind(
             "store",
-            "checks the new site key at the exchange and stores it, in one write with the old one as retiring",
+            "verifies the new site key at the exchange and stores it, in one write with the old key as retiring",
             "the exchange's answer",
-            "looks whether the vault holds the new key; else goes back to the key",
+            "checks whether the vault holds the new key; if not, gets the key again",
             _BEFORE,
         ),
         StepKind(
             "deliver",
-            "seals the new key to the robot, which verifies it and swaps, in one write with the old one as retiring",
+            "seals the new key to the robot, which verifies it and uses it, in one write with the old key as retiring",
             "the robot's receipt",
-            "waits for the command that is under way, then looks whether the robot shows the new key",
+            "waits for the command that was sent, then checks whether the robot uses the new key",
             _BEFORE,
         ),
-        StepKind("verify", "sees that the robot's books agree under the new key", "the robot", "looks again", _AFTER),
-        StepKind("start", "has the robot trade again, if it did before", "", "starts it unless it runs", _AFTER),
+        StepKind(
+            "verify",
+            "confirms that the robot's book agrees with the exchange under the new key",
+            "the robot",
+            "checks again",
+            _AFTER,
+        ),
+        StepKind("start", "lets the robot trade again, if it traded before", "", "starts it, unless it trades", _AFTER),
         StepKind(
             "delete",
             "has the old key deleted at the exchange",
             "a person, or the exchange's answer (the issuer)",
-            "looks whether it is gone",
+            "checks whether it is deleted",
             _AFTER,
         ),
         StepKind(
             "prove",
-            "proves the old key dead, then destroys its retiring copy",
-            "the exchange refusing the old key as unknown",
+            "proves that the old key is deleted, then destroys its retiring copy",
+            "the exchange's answers that prove it",
             "asks again",
             _AFTER,
         ),
@@ -138,7 +145,7 @@ OPEN, FINISHED, ABORTED = "open", "done", "aborted"
 
 @dataclass(frozen=True)
 class RotationStep:
-    """Where one step stands; ``at`` is when that became so (ms)."""
+    """The state of one step; ``at`` is when the step reached it (ms)."""
 
     name: str
     state: str = TODO
@@ -178,7 +185,7 @@ class Operation:
         return any(step.name == name and step.state == DONE for step in self.steps)
 
     def begun(self, name: str, at: int) -> Operation:
-        """Return it with a step begun. Raises ``ConflictError`` if it is not that step's turn."""
+        """Return it with a step begun. Raises ``ConflictError`` if the rotation is at another step."""
         if self.step != name:
             raise ConflictError(f"the rotation is at '{self.step}', not at '{name}'")
         return self._with(name, DOING, at)
@@ -222,8 +229,8 @@ class Operation:
         """Return ``operation{…}`` as JSON, and more."""
         kind = KINDS.get(self.step)
         waits_for = kind.waits_for or None if kind else None
-        if self.step in ("store", "deliver") and self.facts.wanted:
-            waits_for = f"another new {' and '.join(self.facts.wanted)} key (a person)"
+        if self.step in ("store", "deliver") and self.facts.missing:
+            waits_for = f"another new {' and '.join(self.facts.missing)} key (a person)"
         return {
             "id": self.id,
             "account": self.account,

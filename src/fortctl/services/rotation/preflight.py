@@ -20,30 +20,30 @@ async def ask_issuer(context: RotationContext) -> None:
 
     Raises:
         VaultLockedError, VaultDamagedError, KeyRejectedError, ExchangeUnreachableError: the issuer makes no key now.
-        ConflictError: its list is another account's, or does not tell the IP list that a new key needs.
+        ConflictError: its list is another account's, or does not report the IP list that a new key needs.
     """
     if not context.by_issuer:
         return
     async with context.issuer() as issuer:
-        found = await context.deps.proofs.listed(issuer, context.operation, context.roles)
-        strange = [role for role in context.roles if role not in found]
-        if strange and context.operation.mode is not RotationMode.URGENT:
+        listed = await context.deps.proofs.listed(issuer, context.operation, context.roles)
+        unlisted = [role for role in context.roles if role not in listed]
+        if unlisted and context.operation.mode is not RotationMode.URGENT:
             raise ConflictError(
-                f"the issuer's list does not name the {' and '.join(strange)} key in use: it may be another"
+                f"the issuer's list does not name the {' and '.join(unlisted)} key in use: it may be another"
                 " sub-account's",
-                hint="look at the address: 'fortctl issuer status'; 'fortctl issuer set' changes it",
-                details={"roles": [role.value for role in strange]},
+                hint="check the e-mail address with 'fortctl issuer status'; 'fortctl issuer set' changes it",
+                details={"roles": [role.value for role in unlisted]},
             )
-        note_listed(context, found)
+        note_listed(context, listed)
         if context.facts.addresses is None:
             await _note_addresses(context, issuer)
 
 
 async def _note_addresses(context: RotationContext, issuer: Issuer) -> None:
-    """Journal the IP list that each new key gets: the old key's, even if that key is dead already.
+    """Journal the IP list that each new key gets: the old key's, even if that key is deleted already.
 
     Raises:
-        ConflictError: the old key's list is not known any more: fortctl makes no unrestricted key unasked.
+        ConflictError: the old key's list is not known: fortctl makes no unrestricted key unless asked to.
     """
     cards = {card.role: card for card in context.deps.keys.cards()}
     old_addresses = {}
@@ -54,8 +54,8 @@ async def _note_addresses(context: RotationContext, issuer: Issuer) -> None:
             addresses = context.issued_addresses(role)
         if addresses is None and cards[role].ip_restricted:
             raise ConflictError(
-                f"the old {role} key was restricted to trusted IPs, and that list is gone with it",
-                hint="say which addresses it is accepted from: 'fortctl keys rotate … --ip ADDR,…'",
+                f"the old {role} key was restricted to trusted IPs, and its list was deleted with it",
+                hint="give the addresses that may use the new key: 'fortctl keys rotate … --ip ADDR,…'",
                 details={"role": role.value, "reason": "addresses_unknown"},
             )
         old_addresses[role] = addresses or ()

@@ -1,4 +1,4 @@
-"""What each step of a rotation does, and how it is found half done."""
+"""What each step of a rotation does, also if an earlier process was interrupted in it."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from fortctl.services.rotation.key_steps import NewKeys, OldKeys
 from fortctl.services.rotation.plan import DOING, Operation, RotationMode
 from fortctl.services.rotation.preflight import ask_issuer, verify_given
 
-# Takes whether the step was begun before; returns the facts that it ends with.
+# Receives whether an earlier process began the step; returns the facts that the step ends with.
 Step = Callable[[bool], Awaitable[RotationFacts]]
 
 
@@ -33,11 +33,11 @@ class Steps:
     """Does the steps of one rotation, journaling each before and after.
 
     Args:
-        deps: what they use.
-        journal: where they are written down.
-        operation: where it stands.
+        deps: what the steps use.
+        journal: where they are journaled.
+        operation: the rotation, at the step that it has reached.
         given: keys that were entered already.
-        until: the step at which a person takes over, whoever could be asked here.
+        until: the step at which the rotation stops for a person, even at a terminal.
     """
 
     def __init__(
@@ -65,7 +65,7 @@ class Steps:
 
     @property
     def operation(self) -> Operation:
-        """Where it stands."""
+        """The rotation, at the step that it has reached."""
         return self._context.operation
 
     @property
@@ -73,7 +73,7 @@ class Steps:
         return self._context.warnings
 
     async def next(self) -> None:
-        """Do the step that it stands at.
+        """Do the step that the rotation has reached.
 
         Raises:
             ConflictError: a panic has latched the robot.
@@ -82,14 +82,14 @@ class Steps:
         name = self._context.operation.step
         if self._deps.client.latched:
             raise ConflictError(
-                "the robot is latched after a panic: the rotation goes no further",
-                hint="look at the account first, then 'fortctl panic-clear'",
+                "the robot is latched after a panic: the rotation cannot continue",
+                hint="check the account first, then 'fortctl panic-clear'",
                 details={"state": "latched"},
             )
         resumed = any(step.name == name and step.state == DOING for step in self._context.operation.steps)
         if not resumed:
             self._context.put(self._context.operation.begun(name, self._context.now()))
-        self._deps.guide.progress(f"{name}…" if not resumed else f"{name}: going on")
+        self._deps.guide.progress(f"{name}…" if not resumed else f"{name}: continuing")
         facts = await self._steps[name](resumed)
         self._context.put(self._context.operation.ended(name, self._context.now(), facts))
 
@@ -97,7 +97,7 @@ class Steps:
         deps = self._deps
         if Role.ROBOT in self._context.roles:
             deps.client.ensure_running()
-            # A key that was sent without waiting for its receipt is the old one, once the robot has it.
+            # A key that was sent without waiting for its receipt is the old key once the robot has it.
             if not deps.client.wait_until_idle(SETTLES_WITHIN_S):
                 raise RobotTimeoutError(
                     "the robot has not answered yet what was sent to it before",
@@ -122,12 +122,12 @@ class Steps:
             results, warnings = await deps.keys.verify(self._context.roles)
             failure = verification_error(results, warnings)
             if isinstance(failure, KeyRejectedError):
-                urgent = "'fortctl keys rotate --mode urgent' goes on without the old one"
+                urgent = "'fortctl keys rotate --mode urgent' needs no working old key"
                 if failure.details.get("reason") == "unknown_key":
-                    failure.hint = f"the old key is gone already: {urgent}"
+                    failure.hint = f"the old key is deleted already: {urgent}"
                 else:
-                    # It lives: whoever is told that it is gone deletes no key, and leaves one at the exchange.
-                    failure.hint += f"; where that cannot be mended, {urgent}"
+                    # It still exists: an operator who believes that it is deleted leaves it at the exchange.
+                    failure.hint += f"; if that cannot be fixed, {urgent}"
                 raise failure
         self._context.note(facts)
         await ask_issuer(self._context)
@@ -140,8 +140,8 @@ class Steps:
         state = status["state"]
         if state in ("held", "unreachable") and self._context.operation.mode is not RotationMode.URGENT:
             raise ConflictError(
-                f"the robot is {state}: {status.get('reason') or 'a person must look first'}",
-                hint="see 'fortctl robot status'; 'fortctl robot resume' after you have looked",
+                f"the robot is {state}: {status.get('reason') or 'a person must check it first'}",
+                hint="see 'fortctl robot status', check the account, then 'fortctl robot resume'",
                 details={"state": state},
             )
         lost = (status.get("key_loss") or {}).get("since")
@@ -149,7 +149,7 @@ class Steps:
 
     async def _drain(self, resumed: bool) -> RotationFacts:
         deps = self._deps
-        # Whatever the robot was at: what a crash or 'stop --now' has left open is drained, too.
+        # In every state of the robot: cycles that a crash or 'stop --now' has left open are drained, too.
         if self._drained():
             return self._context.facts
         deps.client.execute(DrainCycles())
@@ -164,18 +164,18 @@ class Steps:
         return self._context.facts
 
     def _drained(self) -> bool:
-        # A local robot that was killed meanwhile comes back and drains on.
+        # A local robot that was killed meanwhile comes back and continues the drain.
         self._deps.client.ensure_running()
         return is_drained(self._deps.status_reader.status())
 
     async def _stop(self, resumed: bool) -> RotationFacts:
         choice = self._context.facts.unfinished
         if choice or self._state() != "stopped":
-            _status, told, left = self._deps.robot.stop_trading(cancel_orders=choice == "cancel")
-            if left is not None:
-                self._context.warnings += (("ORDERS_NOT_CANCELLED", _left_behind(left, told)),)
+            _status, orders, error = self._deps.robot.stop_trading(cancel_orders=choice == "cancel")
+            if error is not None:
+                self._context.warnings += (("ORDERS_NOT_CANCELLED", _orders_left(error, orders)),)
         if not self._context.wait(SETTLES_WITHIN_S, lambda: self._state() == "stopped"):
-            raise ConflictError(f"the robot does not stand still: it is {self._state()}")
+            raise ConflictError(f"the robot did not stop in time: it is {self._state()}")
         return replace(self._context.facts, stopped_at=self._context.now())
 
     async def _verify(self, resumed: bool) -> RotationFacts:
@@ -189,7 +189,7 @@ class Steps:
             status = deps.status_reader.status()
             return status["state"] not in passing
 
-        # One look decides: by a second one the robot may be reconciling again, for a reason of its own.
+        # One status decides: by the next one the robot may be reconciling again, for a reason of its own.
         at_rest = self._context.wait(SETTLES_WITHIN_S, settled)
         card = deps.keys.robot_card()
         if not at_rest or card is None or card.fingerprint != new or status["state"] == "key_lost":
@@ -214,10 +214,10 @@ class Steps:
         return str(self._deps.status_reader.status()["state"])
 
 
-def _left_behind(error: FortctlError, told: Mapping[str, Any]) -> str:
-    """Say which orders could not be cancelled, why, and what to do about them."""
-    names = [*(str(order["client_order_id"]) for order in told["orders_left"]), *told.get("in_doubt", ())]
+def _orders_left(error: FortctlError, orders: Mapping[str, Any]) -> str:
+    """Return which orders could not be cancelled, why, and what to do about them."""
+    names = [*(str(order["client_order_id"]) for order in orders["orders_left"]), *orders.get("in_doubt", ())]
     return (
         f"{error.message} ({', '.join(dict.fromkeys(names))}): 'fortctl robot stop --now --cancel-orders' tries again,"
-        " or cancel them on Binance's page; the robot goes on with those that stay when it starts again"
+        " or cancel them on Binance's page; the robot continues with the others when it starts again"
     )
