@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from fortctl.demo.checks import writings
+from fortctl.demo.checks import encoded_pieces
 
 
 def image(pid: int | str) -> bytes:
@@ -32,8 +32,8 @@ def image(pid: int | str) -> bytes:
 
 
 def places(data: bytes, secrets: Iterable[str]) -> int:
-    """Return how many pieces of secrets, in any of their writings, a memory image holds."""
-    windows = {window for secret in secrets for window in writings(secret)}
+    """Return how many pieces of secrets, in any encoding, a memory image holds."""
+    windows = {window for secret in secrets for window in encoded_pieces(secret)}
     sizes = {len(window) for window in windows}
     # The first aligned word of a piece begins at one of its first four characters.
     words = {int.from_bytes(window[at : at + 4], sys.byteorder) for window in windows for at in range(4)}

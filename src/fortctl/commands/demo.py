@@ -39,16 +39,16 @@ def demo(context: CommandContext, fast: bool, market: str | None) -> Result:
         own = Container(context.globals._replace(home=shell.home, account="default"), context.prompts, context.warn)
         view = _LiveView(context)
         story = Story(shell, market or _market(), FAST if fast else FULL, view.say, view.show, own.connect)
-        shown = story.play()
+        lines = story.play()
     finally:
         shell.close()
     elapsed = time.monotonic() - started
-    data = {"story": [one.as_json() for one in shown], "elapsed_s": round(elapsed, 1)}
-    rows = [["yes" if one.held else "NO", one.step, one.shown, one.proof] for one in shown]
-    text = "\n" + table(["proved", "step", "shown", "proof"], rows) + f"\n\n{elapsed:.0f} s in all"
-    if not all(one.held for one in shown):
-        broken = ", ".join(one.step for one in shown if not one.held)
-        raise InternalError(f"a proof did not hold: {broken}", data=data, text=text)
+    data = {"story": [line.as_json() for line in lines], "elapsed_s": round(elapsed, 1)}
+    rows = [["yes" if line.held else "NO", line.step, line.result, line.proof] for line in lines]
+    text = "\n" + table(["proved", "step", "result", "proof"], rows) + f"\n\n{elapsed:.0f} s in all"
+    failed = [line.step for line in lines if not line.held]
+    if failed:
+        raise InternalError(f"a proof did not hold: {', '.join(failed)}", data=data, text=text)
     return Result(data, text=text)
 
 

@@ -1,4 +1,4 @@
-"""Type fortctl commands, each a real process of its own, in a home made for the demo."""
+"""Run fortctl commands, each in a process of its own, in a home made for the demo."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -31,9 +31,9 @@ class DemoShell:
     def _argv(self, words: tuple[str, ...]) -> list[str]:
         return [sys.executable, "-P", "-m", "fortctl", "--home", str(self.home), "--json", "--no-input", *words]
 
-    def run(self, *words: str, given: dict[str, Any] | None = None) -> tuple[int, dict[str, Any]]:
+    def run(self, *words: str, given: Mapping[str, Any] | None = None) -> tuple[int, dict[str, Any]]:
         """Run one command; return its exit code and its JSON document. ``given`` goes to standard input."""
-        done = subprocess.run(
+        completed = subprocess.run(
             self._argv(words),
             input=json.dumps(given).encode() if given is not None else b"",
             capture_output=True,
@@ -42,14 +42,14 @@ class DemoShell:
             check=False,
         )
         try:
-            document: dict[str, Any] = json.loads(done.stdout)
+            document: dict[str, Any] = json.loads(completed.stdout)
         except ValueError:
             raise InternalError(
-                f"'fortctl {' '.join(words)}' printed no JSON document (exit {done.returncode})"
+                f"'fortctl {' '.join(words)}' printed no JSON document (exit {completed.returncode})"
             ) from None
-        return done.returncode, document
+        return completed.returncode, document
 
-    def data(self, *words: str, given: dict[str, Any] | None = None) -> dict[str, Any]:
+    def data(self, *words: str, given: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """Run a command that must succeed; return its data."""
         code, document = self.run(*words, given=given)
         if code != 0:
@@ -68,13 +68,13 @@ class DemoShell:
         assert child.stdout is not None
         line = child.stdout.readline()
         if not line:
-            raise InternalError(f"'fortctl {' '.join(words)}' did not come up")
+            raise InternalError(f"'fortctl {' '.join(words)}' did not start")
         data: dict[str, Any] = json.loads(line)["data"]
         return data
 
     @contextmanager
     def follow(self, *words: str) -> Iterator[Iterator[dict[str, Any]]]:
-        """Start a following command; give its documents, a line each; end it afterwards."""
+        """Start a following command; yield the documents that it prints, one a line; end it afterwards."""
         child = self._spawn(words)
         assert child.stdout is not None
         try:
@@ -89,7 +89,7 @@ class DemoShell:
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             env=self._environment,
-            # Ctrl-C is for the demo, which ends its children in order.
+            # Ctrl-C reaches the demo alone, which ends its children in order.
             start_new_session=True,
         )
         self._children.append(child)

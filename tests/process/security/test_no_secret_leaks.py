@@ -6,7 +6,7 @@ import json
 import os
 from pathlib import Path
 
-from fortctl.demo.checks import traces
+from fortctl.demo.checks import contains_secret
 from support.harness import Shell
 
 CONFIGURE = (
@@ -103,12 +103,12 @@ def test_no_secret_comes_out(ready: Shell, tmp_path: Path) -> None:
         return [path for path in found if ready.home / "paper" not in path.parents]
 
     during = written()
-    leaks = [str(path) for path in during for secret in secrets if traces(secret, path.read_bytes())]
+    leaks = [str(path) for path in during for secret in secrets if contains_secret(secret, path.read_bytes())]
     typed("panic-disconnect", "--yes")
     after = written()
-    leaks += [str(path) for path in after for secret in secrets if traces(secret, path.read_bytes())]
+    leaks += [str(path) for path in after for secret in secrets if contains_secret(secret, path.read_bytes())]
     shown = "\n".join(outputs).encode()
-    leaks += [f"output ({secret[:2]}…)" for secret in secrets if traces(secret, shown)]
+    leaks += [f"output ({secret[:2]}…)" for secret in secrets if contains_secret(secret, shown)]
     assert len(secrets) == 12 and len(during) > 8 and len(shown) > 10_000
     assert not leaks, leaks
     assert b"Traceback" in shown
@@ -128,5 +128,5 @@ def test_the_search_finds_what_is_there() -> None:
         base64.b64encode(b"ab" + secret.encode()).decode(),
         base64.b64encode(b"abc" + secret.encode()).decode(),
     ):
-        assert traces(secret, text.encode()), text
-    assert not traces(secret, b"nothing to see here " * 50)
+        assert contains_secret(secret, text.encode()), text
+    assert not contains_secret(secret, b"nothing to see here " * 50)

@@ -24,7 +24,7 @@ from typing import ClassVar
 import pytest
 
 from fortctl.canonical_json import canonical_json
-from fortctl.demo.checks import traces
+from fortctl.demo.checks import contains_secret
 from fortctl.errors import FortctlError
 from fortctl.mailbox.crypto import Identity, RecipientKey
 from fortctl.mailbox.home_anchor import HomeAnchor
@@ -67,7 +67,7 @@ class Victim:
             self.shell.ok("keys", "add", "--role", role, "--input", "-", stdin=json.dumps(self.keys[role]))
 
     def leaks(self, data: bytes) -> list[str]:
-        return [secret[:2] for secret in self.secrets() if traces(secret, data)]
+        return [secret[:2] for secret in self.secrets() if contains_secret(secret, data)]
 
 
 def begun(folder: Path, slot: str) -> Victim:
@@ -142,7 +142,7 @@ def test_thief_of_a_disk_with_the_key_file_is_warned_of(shell: Shell, tmp_path: 
     shell.ok("vault", "backup", "-o", str(tmp_path / "backup.json"))
     key = (shell.home / "vault.key").read_bytes()
     backup = (tmp_path / "backup.json").read_bytes()
-    assert key not in backup and not traces(key.hex(), backup)
+    assert key not in backup and not contains_secret(key.hex(), backup)
 
 
 # What another user of the machine tries; it says what he came by.

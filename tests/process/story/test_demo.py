@@ -42,7 +42,7 @@ def test_every_proof_holds(tmp_path: Path) -> None:
     assert done.returncode == 0, [row for row in story if not row["held"]] or document.get("error")
     assert [row["step"] for row in story] == [
         *("paper exchange", "two keys", "trading", "rotation", "trading again", "key lost", "key replaced"),
-        *("going on", "account", "orders", "panic", "keys dead", "secrets"),
+        *("trading on", "account", "orders", "panic", "keys deleted", "secrets"),
     ]
     assert all(row["held"] for row in story)
     assert not list(tmp_path.iterdir())
@@ -59,7 +59,7 @@ def test_ctrl_c_leaves_nothing_behind(tmp_path: Path) -> None:
     )
     assert process.stderr is not None
     for line in process.stderr:
-        if "both keys taken in" in line.decode():
+        if "both keys added" in line.decode():
             break
     time.sleep(1)
     os.kill(process.pid, signal.SIGINT)
