@@ -1,7 +1,7 @@
 """Send an event through Apprise: a hook that comes with fortctl (extra ``notify``).
 
 Usage: ``python -m fortctl.hooks.notify FILE``, with the event on standard input. FILE has one Apprise URL a line. They
-contain passwords, so the file must be readable by its owner only. Events contain no secrets.
+contain passwords, so only the file's owner may read it. Events contain no secrets.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
-"""Say what happened: an operator's hooks and notifications. Their failure is reported, and never fatal.
+"""Run an operator's hooks and notifications at an event. A hook that fails is reported, and never fatal.
 
-A hook is an argument list that the operator configured; it gets one JSON event on its standard input::
+A hook is an argument list that the operator configured; it receives one JSON event on its standard input::
 
     {"v": 1, "event": "on-held", "account": "default", "host": "trader", "at": "2026-11-24T12:00:00.000Z", "facts": {…}}
 
-with nothing secret in it, an environment without anything of fortctl's, and limited time.
+The event holds no secret, the environment holds nothing of fortctl's, and the time is limited.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from fortctl.ports import Clock, HookReport, HookRunner, RunningHook
 from fortctl.secret import redact
 from fortctl.timestamps import rfc3339
 
-# Beyond its own limit, what its end may take to be told.
-_TOLD_WITHIN_S = 3.0
+# How long after its own limit a hook's report may take (s).
+_REPORT_WITHIN_S = 3.0
 
 
 @dataclass(frozen=True)
 class HookPlan:
-    """What is to be run.
+    """What runs at which event.
 
     Attributes:
         commands: by event, an argument list; events without one run nothing.
@@ -41,10 +41,10 @@ class HookPlan:
     def of(self, event: str) -> list[tuple[str, Sequence[str]]]:
         """Return what an event runs, as (name, argument list)."""
         command = self.commands.get(event) or ()
-        found = [(event, command)] if command else []
+        planned = [(event, command)] if command else []
         if self.notification and event in self.notify_events:
-            found.append(("notify", self.notification))
-        return found
+            planned.append(("notify", self.notification))
+        return planned
 
 
 class Hooks:
@@ -52,8 +52,8 @@ class Hooks:
 
     Args:
         account, host: named in each event.
-        plan: what is to be run.
-        runner: starts it.
+        plan: what runs at which event.
+        runner: starts the programs.
         clock: the clock.
     """
 
@@ -74,8 +74,8 @@ class Hooks:
         Args:
             event: its name.
             facts: JSON values that may be shown to anybody.
-            wait_s: how long to wait for their end (s), by default as long as they may take. What has not ended then
-                goes on, and is ended at its limit.
+            wait_s: how long to wait for their end (s), by default as long as they may take. A program that still runs
+                then continues, and is killed at its limit.
         """
         planned = self._plan.of(event)
         if not planned:
@@ -90,8 +90,8 @@ class Hooks:
         }
         document = redact(json.dumps(body, ensure_ascii=False)).encode() + b"\n"
         started = [(name, self._start(argv, document)) for name, argv in planned]
-        patience = self._plan.limit_s + _TOLD_WITHIN_S if wait_s is None else wait_s
-        deadline = self._clock.monotonic() + patience
+        timeout_s = self._plan.limit_s + _REPORT_WITHIN_S if wait_s is None else wait_s
+        deadline = self._clock.monotonic() + timeout_s
         return tuple(self._report(name, running, deadline) for name, running in started)
 
     def _start(self, argv: Sequence[str], document: bytes) -> RunningHook | str:
@@ -105,14 +105,14 @@ class Hooks:
             return HookReport(name, "failed", running)
         outcome = running.outcome(max(0.0, deadline - self._clock.monotonic()))
         if outcome is None:
-            return HookReport(name, "running", f"it goes on, at most {self._plan.limit_s:.0f} s in all")
+            return HookReport(name, "running", f"it still runs; its limit is {self._plan.limit_s:.0f} s")
         if outcome.timed_out:
-            return HookReport(name, "failed", f"it was ended after {self._plan.limit_s:.0f} s")
+            return HookReport(name, "failed", f"it was killed after {self._plan.limit_s:.0f} s")
         if outcome.exit_code == 0:
             return HookReport(name, "done", "")
-        said = f": {outcome.stderr}" if outcome.stderr else ""
-        ended = "it could not be started" if outcome.exit_code is None else f"it ended with {outcome.exit_code}"
-        return HookReport(name, "failed", f"{ended}{said}")
+        stderr = f": {outcome.stderr}" if outcome.stderr else ""
+        end = "it could not be started" if outcome.exit_code is None else f"it ended with {outcome.exit_code}"
+        return HookReport(name, "failed", f"{end}{stderr}")
 
 
 def warnings_of(reports: Sequence[HookReport]) -> tuple[tuple[str, str], ...]:

@@ -87,7 +87,7 @@ def test_a_hook_that_hangs_is_ended_with_its_children(tmp_path: Path) -> None:
         "time.sleep(60)\n",
     )
     (report,) = hooks(*argv, limit_s=1.0).fire("on-held", {})
-    assert (report.state, report.detail) == ("failed", "it was ended after 1 s")
+    assert (report.state, report.detail) == ("failed", "it was killed after 1 s")
     for pid in (int(text) for text in (tmp_path / "pids").read_text().split()):
         assert ended(pid)
 

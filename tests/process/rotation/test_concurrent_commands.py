@@ -144,7 +144,7 @@ def test_hooks_before_and_after(keyed: Shell, tmp_path: Path) -> None:
     begun = keyed.run("keys", "rotate", "--role", "site")
     assert begun.code == 12 and failed_hooks(begun) == ["pre-rotate: it ended with 1: no change today"]
     ended = keyed.run("keys", "rotate", "--abort")
-    assert ended.code == 0 and failed_hooks(ended) == ["post-rotate: it was ended after 1 s"]
+    assert ended.code == 0 and failed_hooks(ended) == ["post-rotate: it was killed after 1 s"]
 
 
 def test_a_panic_destroys_what_an_overlap_keeps(trading: Shell) -> None:
