@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from fortctl.bootstrap.container import Container
-    from fortctl.services.doctor import DoctorPorts
+    from fortctl.services.doctor import DoctorPorts, Incident
     from fortctl.services.site_vault import SiteVault
 
 
@@ -44,28 +44,30 @@ def doctor_ports(container: Container) -> DoctorPorts:
         if not container.home.operations.exists():
             return None
         journal = rotation_journal(container, "doctor")
-        found, owner = journal.current(), journal.owner()
-        if found is None:
+        operation, owner = journal.current(), journal.owner()
+        if operation is None:
             return None
-        who = f"process {owner.pid} on {owner.host} works on it" if owner else "nobody works on it"
-        return f"{found.id} ({found.mode}, {found.scope}) stands at '{found.step}'; {who}"
+        worker = f"process {owner.pid} on {owner.host} works on it" if owner else "no process works on it"
+        return f"{operation.id} ({operation.mode}, {operation.scope}) is at '{operation.step}'; {worker}"
 
     def audit_intact() -> str:
-        return f"{container.audit.check().entries} entries, the chain is whole"
+        return f"{container.audit.check().entries} entries, the chain is intact"
 
     def panic_order() -> str:
         return container.panic_orders.state() if container.account_entry.robot == "remote" else ""
 
-    def incidents() -> list[dict[str, Any]]:
+    def incidents() -> list[Incident]:
         from fortctl.robot.process.crash_reports import listed
+        from fortctl.services.doctor import Incident
 
-        return listed(container.robot_home.path)
+        reports = listed(container.robot_home.path)
+        return [Incident(report["at"], report["where"], report["error"], report["path"]) for report in reports]
 
     def journal() -> str:
         from fortctl.robot.storage.offline_status import journal_summary
 
         if container.account_entry.robot == "remote":
-            return "it lies on the robot's host"
+            return "it is on the robot's host"
         return journal_summary(container.robot_home.journal)
 
     def disk() -> tuple[str, int]:

@@ -1,12 +1,12 @@
-"""What a person may see of the account, read through the site key."""
+"""What a person may see of the account, read with the site key."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, TypeVar
 
 from fortctl.errors import FortctlError, NotFoundError
-from fortctl.model import AccountState, Fill, KeyVerdict, OrderState, UnreadableOrder
+from fortctl.model import AccountState, Balance, Fill, KeyVerdict, OrderState, UnreadableOrder
 from fortctl.ports import Exchange, ExchangeError, Outcome
 from fortctl.services.exchange_errors import to_command_error
 from fortctl.services.keys.results import COPY_WARNING, Warnings
@@ -28,20 +28,15 @@ class AccountViews:
     """
 
     def __init__(self, vault: SiteVault, connect: Connect) -> None:
-        self._custody = vault
+        self._vault = vault
         self._connect = connect
 
-    async def balances(self) -> tuple[list[dict[str, Any]], Warnings]:
+    async def balances(self) -> tuple[list[Balance], Warnings]:
         """Return the balances that are not zero."""
         state, warnings = await self._read("reading the balances", _account)
-        rows = [
-            {"asset": balance.asset, "free": f"{balance.free:f}", "locked": f"{balance.locked:f}"}
-            for balance in state.balances
-            if balance.free or balance.locked
-        ]
-        return rows, warnings
+        return [balance for balance in state.balances if balance.free or balance.locked], warnings
 
-    async def orders(self, symbol: str | None, *, every: bool) -> tuple[list[dict[str, Any]], Warnings]:
+    async def orders(self, symbol: str | None, *, every: bool) -> tuple[Sequence[OrderState], Warnings]:
         """Return the open orders, or all orders of a symbol."""
 
         async def ask(exchange: Exchange) -> tuple[tuple[OrderState, ...], tuple[UnreadableOrder, ...]]:
@@ -51,16 +46,15 @@ class AccountViews:
 
         (orders, unreadable), warnings = await self._read("reading the orders", ask)
         unlisted = [(UNREADABLE_ORDER, f"{row}; it is not listed here: see it on Binance's page") for row in unreadable]
-        return [order_json(order) for order in orders], (*warnings, *unlisted)
+        return orders, (*warnings, *unlisted)
 
-    async def trades(self, symbol: str) -> tuple[list[dict[str, Any]], Warnings]:
+    async def trades(self, symbol: str) -> tuple[Sequence[Fill], Warnings]:
         """Return the account's trades of a symbol."""
 
         async def ask(exchange: Exchange) -> tuple[Fill, ...]:
             return await exchange.trades(symbol)
 
-        fills, warnings = await self._read("reading the trades", ask)
-        return [fill_json(fill) for fill in fills], warnings
+        return await self._read("reading the trades", ask)
 
     async def _read(self, doing: str, ask: Callable[[Exchange], Awaitable[T]]) -> tuple[T, Warnings]:
         key, warnings = self._reading_key()
@@ -70,23 +64,23 @@ class AccountViews:
         except ExchangeError as fault:
             if fault.outcome is Outcome.KEY_REFUSED:
                 refused = KeyVerdict(False, "refused", exchange_code=fault.code, http_status=fault.http_status)
-                self._custody.record_verdict(refused)
-            raise _explained(to_command_error(fault, doing), self._custody, key) from None
+                self._vault.record_verdict(refused)
+            raise _explained(to_command_error(fault, doing), self._vault, key) from None
         finally:
             await exchange.close()
         if key.rejected_since is not None:
-            self._custody.record_verdict(KeyVerdict(True, "ok"))
+            self._vault.record_verdict(KeyVerdict(True, "ok"))
         return answer, warnings
 
     def _reading_key(self) -> tuple[StoredKey, Warnings]:
-        site = self._custody.site_key()
+        site = self._vault.site_key()
         if site is not None:
             return site, ()
-        copy = self._custody.robot_copy()
+        copy = self._vault.robot_copy()
         if copy is not None:
             return copy, (COPY_WARNING,)
         raise NotFoundError(
-            f"account {self._custody.account} has no key to read with",
+            f"account {self._vault.account} has no key to read with",
             hint="create a key with 'Enable Reading' at Binance, then 'fortctl keys add --role site'",
         )
 
@@ -96,7 +90,7 @@ async def _account(exchange: Exchange) -> AccountState:
 
 
 def _explained(error: FortctlError, vault: SiteVault, used: StoredKey) -> FortctlError:
-    """Say which key was refused and since when: what was read before is stale, and no other key takes its place."""
+    """Add to an error which key was refused and since when: what was read before is stale; no other key is used."""
     if error.code == "KEY_REJECTED":
         role = "robot" if vault.site_key() is None else "site"
         stored = vault.site_key() or vault.robot_copy() or used
@@ -109,12 +103,17 @@ def _explained(error: FortctlError, vault: SiteVault, used: StoredKey) -> Fortct
                 "rejected_since": rfc3339(stored.rejected_since),
             }
         )
-        verify = f"'fortctl --account {vault.account} keys verify' tells more"
+        verify = f"'fortctl --account {vault.account} keys verify' explains why"
         error.hint = f"{verify}; 'keys change --role {role}' replaces the key"
     return error
 
 
-def order_json(order: OrderState) -> dict[str, Any]:
+def balance_as_json(balance: Balance) -> dict[str, Any]:
+    """Return one entry of ``balances[]`` as JSON."""
+    return {"asset": balance.asset, "free": f"{balance.free:f}", "locked": f"{balance.locked:f}"}
+
+
+def order_as_json(order: OrderState) -> dict[str, Any]:
     """Return one entry of ``orders[]`` as JSON."""
     return {
         "client_order_id": order.client_order_id,
@@ -130,8 +129,8 @@ def order_json(order: OrderState) -> dict[str, Any]:
     }
 
 
-def fill_json(fill: Fill) -> dict[str, Any]:
-    """Return one entry of ``trades[]``."""
+def fill_as_json(fill: Fill) -> dict[str, Any]:
+    """Return one entry of ``trades[]`` as JSON."""
     return {
         "trade_id": fill.trade_id,
         "order_id": fill.order_id,

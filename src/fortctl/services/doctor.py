@@ -1,4 +1,4 @@
-"""Look at everything, change nothing: each finding with a reason and a remedy."""
+"""Check everything, change nothing: each finding has a reason and a remedy."""
 
 from __future__ import annotations
 
@@ -45,8 +45,8 @@ class Finding:
     Attributes:
         name: which check.
         state: ``ok``, ``warn`` or ``fail``.
-        reason: what was seen.
-        remedy: what to do about it; empty when all is well.
+        reason: what the check observed.
+        remedy: what to do about it; empty if all is well.
         code: the stable error code that a command would meet, or empty.
     """
 
@@ -71,8 +71,24 @@ class Finding:
 
 
 @dataclass(frozen=True)
+class Incident:
+    """A crash of a robot, as its report describes it.
+
+    Attributes:
+        at: when (RFC 3339).
+        where: where in the program.
+        path: the report's file.
+    """
+
+    at: str
+    where: str
+    error: str
+    path: str
+
+
+@dataclass(frozen=True)
 class DoctorPorts:
-    """What the doctor may look at; every callable may raise ``FortctlError``.
+    """What the doctor checks; every callable may raise ``FortctlError``.
 
     Attributes:
         mode_problems: the files and folders that others may read, with what is wrong.
@@ -83,10 +99,10 @@ class DoctorPorts:
         pending: ``(number, created_at)`` of the commands that the robot has not answered.
         journal: reads the robot's journal from end to end; returns one line.
         disk: where the robot's disk is mounted, and how many bytes are free on it.
-        rotation: where an open rotation stands and whether somebody works on it, or None.
+        rotation: the step that an open rotation has reached, and which process works on it; None if none is open.
         audit_intact: checks the audit log; returns one line.
         panic_order: ``ready``, ``used`` or ``missing``; empty where the robot is on this host, or there is none.
-        incidents: what broken robots left behind, oldest first, each with ``at``, ``where``, ``error``, ``path``.
+        incidents: the crash reports of this account's robot, oldest first.
     """
 
     home: str
@@ -104,12 +120,12 @@ class DoctorPorts:
     rotation: Callable[[], str | None]
     audit_intact: Callable[[], str]
     panic_order: Callable[[], str]
-    incidents: Callable[[], list[dict[str, Any]]]
+    incidents: Callable[[], list[Incident]]
     clock: Clock
 
 
 class Doctor:
-    """Runs every check; one that breaks is itself a finding."""
+    """Runs every check; a check that fails to run is itself a finding."""
 
     def __init__(self, ports: DoctorPorts) -> None:
         self._ports = ports
@@ -141,8 +157,8 @@ class Doctor:
         except FortctlError as error:
             return Finding(name, "fail", error.message, error.hint, error.code)
         except ExchangeError as fault:
-            told = to_command_error(fault, "asking the exchange")
-            return Finding(name, "fail", told.message, told.hint, told.code)
+            problem = to_command_error(fault, "asking the exchange")
+            return Finding(name, "fail", problem.message, problem.hint, problem.code)
         except OSError as broken:
             reason = f"{type(broken).__name__}: {broken.strerror}"
             return Finding(name, "fail", reason, "see the system's log", "INTERNAL")
@@ -164,7 +180,7 @@ class Doctor:
     async def _slots(self) -> Finding:
         warning = self._ports.warn_vault()
         if warning is None:
-            return Finding("vault slots", "ok", "what unlocks the vault lies elsewhere")
+            return Finding("vault slots", "ok", "nothing beside the vault unlocks it")
         code, reason, remedy = warning
         return Finding("vault slots", "warn", f"{code}: {reason}", remedy)
 
@@ -264,11 +280,11 @@ class Doctor:
         return Finding("disk", "ok", left)
 
     async def _rotation(self) -> Finding:
-        open_one = self._ports.rotation()
-        if open_one is None:
+        rotation = self._ports.rotation()
+        if rotation is None:
             return Finding("rotation", "ok", "none is open")
-        remedy = "'fortctl keys rotate --status' says what it waits for; '--resume' goes on, '--abort' ends it"
-        return Finding("rotation", "warn", open_one, remedy, "ACTION_REQUIRED")
+        remedy = "'fortctl keys rotate --status' says what it waits for; '--resume' continues it, '--abort' ends it"
+        return Finding("rotation", "warn", rotation, remedy, "ACTION_REQUIRED")
 
     async def _commands(self) -> Finding:
         now = self._ports.clock.now_ms()
@@ -293,15 +309,15 @@ class Doctor:
         return Finding("panic order", "warn", f"{code}: panic has no unused order for the robot's host", remedy)
 
     async def _incidents(self) -> Finding:
-        found = self._ports.incidents()
-        if not found:
-            return Finding("incidents", "ok", "no robot of this account broke")
-        last = found[-1]
+        incidents = self._ports.incidents()
+        if not incidents:
+            return Finding("incidents", "ok", "no crash reports")
+        last = incidents[-1]
         return Finding(
             "incidents",
             "warn",
-            f"{len(found)} incident(s), the last at {last['at']} ({last['where']}): {last['error']}",
-            f"read {last['path']}, report it, and delete it once it is understood",
+            f"{len(incidents)} crash report(s), the last of {last.at} ({last.where}): {last.error}",
+            f"read {last.path}, report it, and delete it once it is understood",
             "INTERNAL",
         )
 
@@ -309,8 +325,8 @@ class Doctor:
 _NEW_KEY = "create a new key at Binance, then 'fortctl keys change --role robot'"
 _ROBOT_REMEDY = {
     "awaiting_key": "'fortctl keys add --role robot' gives it a key",
-    "held": "look at 'fortctl robot status', then 'fortctl robot resume'",
-    "latched": "look at the account, then 'fortctl panic-clear'",
+    "held": "see 'fortctl robot status', check the account, then 'fortctl robot resume'",
+    "latched": "check the account, then 'fortctl panic-clear'",
     "unreachable": "see 'fortctl robot logs'; end the process if it hangs",
 }
 
