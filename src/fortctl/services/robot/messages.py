@@ -43,8 +43,8 @@ STATE_MESSAGES: dict[str, tuple[str, str]] = {
     "DEADMAN": ("the mailbox was not reached for longer than robot.deadman", f"see 'fortctl doctor'; {_ITSELF}"),
     # Why something waits while it trades
     "HALTED": ("the symbol does not trade now", _ITSELF),
-    "SELL_ITSELFS": ("a cycle's sell cannot be placed now: a filter forbids it, or the exchange refuses it", _ITSELF),
-    "BUY_ITSELFS": (
+    "SELL_WAITS": ("a cycle's sell cannot be placed now: a filter forbids it, or the exchange refuses it", _ITSELF),
+    "BUY_WAITS": (
         "a buy is not on the market: a filter forbids it, or the exchange refuses it (its own words are in the status)",
         f"add funds, or change the settings ('fortctl robot configure'); {_ITSELF}",
     ),
