@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import unicodedata
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -21,9 +22,11 @@ _NAME_RULE = f"name must be 1 to {_NAME_LIMIT} printable characters"
 _COPY_HINT = "copy it again from Binance's page, without spaces, quotes or line breaks"
 _AROUND = " \t\r\n\u00a0\u200b\ufeff"
 _QUOTES = {'"': '"', "'": "'", "`": "`", "“": "”", "‘": "’"}
-_PEM = re.compile(
-    r"-----BEGIN (?:[A-Z0-9]+ )*PRIVATE KEY-----\n[A-Za-z0-9+/=\n]+-----END (?:[A-Z0-9]+ )*PRIVATE KEY-----\n?"
-)
+# RFC 7468 allows text before and after; RFC 1421 allows headers ("DEK-Info: …") before the base64.
+_PEM = re.compile(r"-----BEGIN ((?:[A-Z0-9]+ )*PRIVATE KEY)-----(.*?)-----END \1-----", re.DOTALL)
+_PEM_HEADER = re.compile(r"[A-Za-z0-9-]+: *[^\n]*(?:\n|$)")
+_BASE64 = re.compile(r"[A-Za-z0-9+/]+={0,2}")
+_CONVERT = "convert it: openssl pkcs8 -topk8 -in KEY -out KEY.pem (an OpenSSH key: ssh-keygen -p -m PKCS8 -f KEY)"
 
 
 @dataclass(frozen=True)
@@ -75,13 +78,21 @@ def parse_input_by_role(data: bytes) -> dict[Role | None, EnteredKey]:
 
 def _json_object(data: bytes) -> dict[str, Any]:
     try:
-        value = json.loads(data.decode("utf-8-sig"))
+        value = json.loads(data.decode("utf-8-sig"), object_pairs_hook=_unique_names)
     except (ValueError, RecursionError):
         raise BadInputError("the input is not valid JSON") from None
     value = _without_envelope(value)
     if not isinstance(value, dict):
         raise BadInputError("the input must be a JSON object")
     return value
+
+
+def _unique_names(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return a JSON object. Raises ``BadInputError`` if a name stands twice, since readers differ in which they use."""
+    fields = dict(pairs)
+    if len(fields) < len(pairs):
+        raise BadInputError("a JSON object holds the same name twice", hint="keep one of the two values")
+    return fields
 
 
 def _without_envelope(value: Any) -> Any:
@@ -179,6 +190,7 @@ def _alphanumeric(value: Secret | None, field: str) -> Secret:
         return Secret(text)
     if "PRIVATE KEY" in text:
         raise BadInputError(f"{field} holds a private key", hint='a private key goes into "private_key", as PEM')
+    _refuse_invisible(text, field)
     if any(character.isspace() for character in text):
         raise BadInputError(f"{field} has white space inside", hint=_COPY_HINT)
     raise BadInputError(f"{field} must be 64 letters and digits, as Binance makes it", hint=_COPY_HINT)
@@ -194,23 +206,71 @@ def _declared_type(fields: Mapping[str, Any]) -> KeyType | None:
         raise BadInputError("type is not one of hmac, ed25519, rsa") from None
 
 
-def _private_key(value: Secret, passphrase: Callable[[], Secret] | None) -> tuple[Secret, KeyType]:
-    pem = _stripped(value, "private_key").replace("\r\n", "\n").strip() + "\n"
-    if not _PEM.fullmatch(pem):
+def _refuse_invisible(text: str, field: str) -> None:
+    """Raise ``BadInputError`` if a text contains characters that nobody sees, such as a zero-width space."""
+    # Cf: format characters; Cc: control characters other than those that text is laid out with.
+    hidden = {character for character in text if unicodedata.category(character) in ("Cf", "Cc")} - set("\t\r\n")
+    if hidden:
+        points = ", ".join(sorted(f"U+{ord(character):04X}" for character in hidden))
+        raise BadInputError(f"{field} contains invisible characters ({points})", hint=_COPY_HINT)
+
+
+def _pem(text: str) -> str:
+    """Return the one private key of a text as well-formed PEM.
+
+    The text may hold it in one line, with ``\\n`` as two characters, and with a public key, attributes or comments
+    around it.
+    """
+    text = text.replace("\r\n", "\n").replace("\\r", "").replace("\\n", "\n")
+    _refuse_invisible(text, "private_key")
+    blocks = list(_PEM.finditer(text))
+    if len(blocks) > 1:
+        raise BadInputError("private_key holds more than one private key", hint="give one of them")
+    if not blocks:
+        if "PUBLIC KEY" in text:
+            raise BadInputError("private_key holds a public key only", hint="give the private half, as PEM")
         raise BadInputError("private_key is not a PEM private key", hint="give the PKCS#8 PEM as one JSON string")
+    label, body = blocks[0].groups()
+    body = body.strip()
+    headers = ""
+    while match := _PEM_HEADER.match(body):
+        headers += match[0].rstrip() + "\n"
+        body = body[match.end() :].lstrip()
+    data = "".join(body.split())
+    if not _BASE64.fullmatch(data):
+        raise BadInputError("private_key is damaged: its base64 has other characters inside", hint=_COPY_HINT)
+    lines = "\n".join(data[start : start + 64] for start in range(0, len(data), 64))
+    return f"-----BEGIN {label}-----\n{headers + chr(10) if headers else ''}{lines}\n-----END {label}-----\n"
+
+
+def _private_key(value: Secret, passphrase: Callable[[], Secret] | None) -> tuple[Secret, KeyType]:
+    pem = _pem(_stripped(value, "private_key"))
+    from cryptography.exceptions import UnsupportedAlgorithm
     from cryptography.hazmat.primitives import serialization
     from cryptography.hazmat.primitives.asymmetric import ed25519, rsa
 
-    locked = "ENCRYPTED" in pem.partition("\n")[0]
-    if locked and passphrase is None:
-        raise BadInputError("private_key is encrypted", hint="give its passphrase: --key-passphrase-file FILE")
-    password = passphrase().reveal_bytes() if locked and passphrase is not None else None
+    openssh = pem.startswith("-----BEGIN OPENSSH")
+    load = serialization.load_ssh_private_key if openssh else serialization.load_pem_private_key
+    password = None
     try:
-        key = serialization.load_pem_private_key(pem.encode("ascii"), password=password)
+        key = load(pem.encode("ascii"), password=None)
+    except UnsupportedAlgorithm:
+        raise BadInputError("private_key has a form that cannot be read here", hint=_CONVERT) from None
+    except TypeError:  # a passphrase is needed
+        if passphrase is None:
+            raise BadInputError(
+                "private_key is encrypted", hint="give its passphrase: --key-passphrase-file FILE"
+            ) from None
+        password = passphrase().reveal_bytes()
     except Exception:  # the library's message may quote the input
-        if locked:
+        raise BadInputError("private_key is not a readable PEM private key", hint=_CONVERT) from None
+    if password is not None:
+        try:
+            key = load(pem.encode("ascii"), password=password)
+        except UnsupportedAlgorithm:
+            raise BadInputError("private_key is encrypted in a way that cannot be read here", hint=_CONVERT) from None
+        except Exception:
             raise BadInputError("the passphrase does not open the private key", hint="check which one it is") from None
-        raise BadInputError("private_key is not a readable PEM private key") from None
     if isinstance(key, ed25519.Ed25519PrivateKey):
         return _pkcs8(key), KeyType.ED25519
     if isinstance(key, rsa.RSAPrivateKey):

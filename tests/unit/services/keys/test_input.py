@@ -96,3 +96,106 @@ def test_the_envelope_of_paper_keys_create_is_taken_and_a_byte_order_mark() -> N
             parse_input(bad)
     with pytest.raises(BadInputError, match="robot must be a JSON object"):
         parse_input_by_role(b'{"robot": 5}')
+
+
+ED25519 = ed25519.Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
+PLAIN = pem(ED25519)
+PUBLIC = (
+    ED25519.public_key()
+    .public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
+    .decode()
+)
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        PLAIN.replace("\n", " "),
+        PLAIN.replace("\n", ""),
+        PLAIN.replace("\n", "\\n"),
+        PLAIN.replace("\n", "\\r\\n"),
+        PLAIN.replace("\n", "\r\n"),
+        "\n\n  " + PLAIN.replace("\n", "\n   ") + "\n",
+        PUBLIC + PLAIN,
+        PLAIN + PUBLIC,
+        "Bag Attributes\n    localKeyID: 01 02\nKey Attributes: <No Attributes>\n" + PLAIN,
+        "# the robot's key\n" + PLAIN + "# end\n",
+        '"' + PLAIN + '"',
+    ],
+)
+def test_private_key_is_accepted_however_the_pem_was_copied(written: str) -> None:
+    pair = entered(secret_key=None, private_key=written)
+    assert (pair.secret, pair.type) == (Secret(PLAIN), KeyType.ED25519)
+
+
+def unlocked(text: str, passphrase: str = "pass") -> KeyPair:
+    fields = {"name": "x", "api_key": "A" * 64, "private_key": text}
+    given_key = parse_input(json.dumps(fields).encode())
+    return check_key(given_key, name=None, key_type=None, default_name="k", passphrase=lambda: Secret(passphrase))
+
+
+RSA = rsa.generate_private_key(65537, 2048)
+
+
+@pytest.mark.parametrize(
+    ("encoding", "layout", "key"),
+    [
+        (serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, ED25519),
+        (serialization.Encoding.PEM, serialization.PrivateFormat.TraditionalOpenSSL, RSA),
+        (serialization.Encoding.PEM, serialization.PrivateFormat.OpenSSH, ED25519),
+    ],
+)
+@pytest.mark.parametrize("password", [None, b"pass"])
+def test_private_key_is_accepted_in_every_form_that_the_library_reads(
+    encoding: serialization.Encoding,
+    layout: serialization.PrivateFormat,
+    key: ed25519.Ed25519PrivateKey | rsa.RSAPrivateKey,
+    password: bytes | None,
+) -> None:
+    lock = serialization.BestAvailableEncryption(password) if password else serialization.NoEncryption()
+    try:
+        written = key.private_bytes(encoding, layout, lock).decode()
+    except Exception as error:  # an encrypted OpenSSH key needs the package bcrypt
+        pytest.skip(type(error).__name__)
+    assert unlocked(written).secret == Secret(pem(key))
+    if password:
+        with pytest.raises(BadInputError, match=r"passphrase does not open|cannot be read here"):
+            unlocked(written, "another")
+        with pytest.raises(BadInputError, match="private_key is encrypted"):
+            entered(secret_key=None, private_key=written)
+
+
+# The frame of an encrypted OpenSSH key, with zeros for its contents.
+ENCRYPTED_OPENSSH = """-----BEGIN OPENSSH PRIVATE KEY-----
+b3BlbnNzaC1rZXktdjEAAAAACmFlczI1Ni1jdHIAAAAGYmNyeXB0AAAAGAAAABAAAAAAAAAAAAAAAAAAAAAAAAAAEAAAAAEAAAAzAAAA
+C3NzaC1lZDI1NTE5AAAAIAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAkAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA
+-----END OPENSSH PRIVATE KEY-----"""
+
+
+def test_private_key_in_an_unreadable_form_names_the_command_that_converts_it() -> None:
+    with pytest.raises(BadInputError) as refused:
+        unlocked(ENCRYPTED_OPENSSH)
+    assert "openssl pkcs8 -topk8" in str(refused.value.hint)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"api_key": "A" * 30 + "\u200b" + "A" * 34}, r"api_key contains invisible characters \(U\+200B\)"),
+        ({"api_key": "A" * 30 + "\u202e\u0000" + "A" * 32}, r"\(U\+0000, U\+202E\)"),
+        ({"secret_key": None, "private_key": PLAIN.replace("M", "M\u2060", 1)}, r"private_key contains .* \(U\+2060\)"),
+        ({"secret_key": None, "private_key": PUBLIC}, "holds a public key only"),
+        ({"secret_key": None, "private_key": PLAIN + PLAIN}, "more than one private key"),
+        ({"secret_key": None, "private_key": PLAIN.replace("M", "*", 1)}, "other characters inside"),
+    ],
+)
+def test_pasted_key_says_what_is_wrong_with_it(changes: dict[str, object], message: str) -> None:
+    with pytest.raises(BadInputError, match=message):
+        entered(**changes)
+
+
+def test_repeated_json_name_is_refused_at_every_depth() -> None:
+    key = '{"name": "x", "api_key": "' + "A" * 64 + '", "api_key": "' + "B" * 64 + '"}'
+    for data in (key, f'{{"ok": true, "data": {key}}}', f'{{"site": {key}}}'):
+        with pytest.raises(BadInputError, match="the same name twice"):
+            parse_input_by_role(data.encode())
