@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from fortctl.terminal.global_options import Globals
     from fortctl.terminal.prompts import Prompts
     from fortctl.vault.file import OpenVault, VaultFile
+    from fortctl.vault.slots import Keyring
 
 
 class Container:
@@ -159,7 +160,7 @@ class Container:
         guard_memory()
         file, reached = self.vault_file, self.vault_service.reached()
         kinds = [slot.kind for slot in file.header().slots]
-        vault = file.unlock([self.unlock_sources.find("site", kinds, self.home.keyfile)])
+        vault = file.unlock(self.unlock_sources.candidates("site", kinds, self.home.keyfile))
         self.audit.seal_with(vault.get(AUDIT_KEY))
         try:
             self.vault_service.check_generation(vault.generation, reached)
@@ -237,10 +238,9 @@ class Container:
     def set_mailbox(self, url: str) -> None:
         """Meet robots and operators at another mailbox from now on. Raises ``ConfigError``."""
         if url.startswith("postgresql://"):
-            from fortctl.mailbox.postgres import check_url, import_driver
+            from fortctl.mailbox.postgres import check_url
 
             check_url(url)
-            import_driver()
         else:
             from fortctl.mailbox.sqlite import shared_path
 
@@ -285,15 +285,27 @@ class Container:
         )
 
     def robot_passphrase(self) -> Secret | None:
-        """Return the passphrase for the robot's vault, or None where a key file unlocks it."""
-        from fortctl.vault.slots import Passphrase
+        """Return the passphrase for the robot's vault, or None where a key file or the keyring unlocks it.
 
-        file = self.robot_vault_file
-        kinds = [slot.kind for slot in file.header().slots] if file.exists() else [self.config.slot]
+        A vault that does not exist yet gets a new passphrase, which a person is asked for twice.
+        """
+        from fortctl.vault.slots import Keyring, Passphrase
+
+        file, keyfile = self.robot_vault_file, self.robot_home.keyfile
+        if not file.exists():
+            if self.config.slot != "passphrase":
+                return None
+            return self.unlock_sources.new_robot_passphrase(keyfile)
+        slots = file.header().slots
+        kinds = [slot.kind for slot in slots]
         if "passphrase" not in kinds:
             return None
-        source = self.unlock_sources.find("robot", kinds, self.robot_home.keyfile)
-        return source.secret if isinstance(source, Passphrase) else None
+        for source in self.unlock_sources.candidates("robot", kinds, keyfile):
+            if isinstance(source, Passphrase):
+                return source.secret
+            if not isinstance(source, Keyring) or any(_held(source, slot.hint) for slot in slots):
+                return None
+        return None
 
     @cached_property
     def status_reader(self) -> RobotStatusReader:
@@ -438,3 +450,12 @@ def make_hooks(account: str, preferences: HomeSettings, clock: SystemClock) -> H
 
 def host_name() -> str:
     return os.uname().nodename
+
+
+def _held(keyring: Keyring, name: str) -> bool:
+    """Return whether the operating system's keyring holds a slot's key."""
+    try:
+        keyring.store.get(name)
+    except FortctlError:
+        return False
+    return True

@@ -8,7 +8,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
-from urllib.parse import parse_qs, urlsplit
 
 from fortctl.errors import ConfigError, ConflictError, RobotUnreachableError
 from fortctl.mailbox.sqlite import AT_ONCE, NUMBER_LIMIT, bounded_columns, created_at
@@ -59,25 +58,43 @@ _SCHEMA_LOCK = 0x666F727463746C
 _COLUMNS = bounded_columns("''::bytea")
 _PANIC_COLUMNS = "nonce, body, signature, answer, answer_signature"
 T = TypeVar("T")
+_LOCAL_HOSTS = ("", "localhost", "127.0.0.1", "::1")
 
 
 def check_url(url: str) -> None:
     """Refuse a URL that would reveal the password or allow an unprotected connection.
 
+    The URL is judged by what libpq makes of it and of the environment (PGHOST, PGSERVICE …): ``?host=``, ``hostaddr``
+    and a second ``sslmode`` override what the rest of the URL says (PostgreSQL documentation, "Connection URIs").
+
     Raises:
-        ConfigError: the URL contains a password, or names a remote host without verified TLS.
+        ConfigError: the URL contains a password, names a service, or names another host without ``verify-full``; or
+            the driver is not installed, or cannot read the URL.
     """
-    parts = urlsplit(url)
-    options = parse_qs(parts.query)
-    host = parts.hostname or options.get("host", [""])[0]
-    if parts.password or "password" in options:
+    import_driver()
+    from psycopg import ProgrammingError
+    from psycopg.conninfo import conninfo_to_dict
+    from psycopg.pq import Conninfo
+
+    try:
+        given = conninfo_to_dict(url)
+    except ProgrammingError:
+        raise ConfigError("the mailbox's URL is not a PostgreSQL address", hint="see docs/sealed-mailbox.md") from None
+    if "password" in given:
         raise ConfigError(
             "the mailbox's URL contains a password", hint="put it into ~/.pgpass (0600), or use a client certificate"
         )
-    is_local = not host or host.startswith("/") or host in ("localhost", "127.0.0.1", "::1")
-    if not is_local and options.get("sslmode", [""])[0] not in ("verify-full", "verify-ca"):
+    if "service" in given:
         raise ConfigError(
-            "the mailbox is on another host, but its URL does not require a verified TLS connection",
+            "the mailbox's URL names a service, whose file may send it to any host", hint="name the host in the URL"
+        )
+    defaults = {option.keyword.decode(): (option.val or b"").decode() for option in Conninfo.get_defaults()}
+    in_force = defaults | {name: str(value) for name, value in given.items()}
+    addresses = in_force.get("hostaddr") or in_force.get("host") or ""
+    is_local = all(host.startswith("/") or host in _LOCAL_HOSTS for host in addresses.split(","))
+    if not is_local and in_force.get("sslmode") != "verify-full":
+        raise ConfigError(
+            "the mailbox is on another host, but its URL does not require a TLS connection to exactly that host",
             hint="add sslmode=verify-full",
         )
 

@@ -123,6 +123,13 @@ def test_a_locked_table_does_not_hold_a_robot_up(postgres: str) -> None:
         "postgresql://db.example/x?password=secret&sslmode=verify-full",
         "postgresql://fortctl@db.example/x",
         "postgresql://fortctl@db.example/x?sslmode=require",
+        "postgresql://fortctl@db.example/x?sslmode=verify-ca",
+        "postgresql://fortctl@db.example/x?sslmode=verify-full&sslmode=disable",
+        "postgresql://localhost/x?host=db.example",
+        "postgresql://localhost/x?hostaddr=192.0.2.1",
+        "postgresql://localhost,db.example/x",
+        "postgresql:///x?service=anything&sslmode=verify-full",
+        "postgresql://host:port:again/x",
     ],
 )
 def test_urls_that_give_something_away(url: str) -> None:
@@ -137,6 +144,15 @@ def test_urls_that_give_something_away(url: str) -> None:
 )
 def test_urls_that_are_good(url: str) -> None:
     check_url(url)
+
+
+def test_check_url_judges_a_host_that_the_environment_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PGHOST", "db.example")
+    with pytest.raises(ConfigError, match="another host"):
+        check_url("postgresql:///x")
+    check_url("postgresql://localhost/x")
+    monkeypatch.setenv("PGSSLMODE", "verify-full")
+    check_url("postgresql:///x")
 
 
 def test_panic_orders_wait_without_end(make: Make) -> None:
