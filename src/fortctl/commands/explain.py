@@ -17,9 +17,10 @@ class _TakesCodes(CliCommand):
     """Takes ``-2015`` as a code, not as options."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        codes = [word for word in args if re.fullmatch(r"-[0-9]+", word)]
-        rest = [word for word in args if word not in codes]
-        return super().parse_args(ctx, [*rest, "--", *codes] if codes else rest)
+        end = args.index("--") if "--" in args else len(args)
+        options, values = args[:end], args[end + 1 :]
+        codes = [word for word in options if re.fullmatch(r"-[0-9]+", word)]
+        return super().parse_args(ctx, [*(word for word in options if word not in codes), "--", *codes, *values])
 
 
 @command(

@@ -96,7 +96,7 @@ def load_config(home: Home) -> Config:
 
     home.check_modes()
     try:
-        parsed = tomllib.loads(read_regular(home.config).decode())
+        parsed = tomllib.loads(read_regular(home.config).decode("utf-8-sig"))  # some editors write a byte-order mark
     except FileNotFoundError:
         raise NotFoundError(f"there is no fortctl home at {home.path}", hint="create one with 'fortctl init'") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:

@@ -116,6 +116,12 @@ def test_bytes_that_are_no_text_and_a_folder_in_its_place(home: Home) -> None:
         load_config(home)
 
 
+def test_load_config_accepts_a_byte_order_mark(home: Home) -> None:
+    save_config(home, Config("keyfile"))
+    home.config.write_bytes(b"\xef\xbb\xbf" + home.config.read_bytes())
+    assert load_config(home).slot == "keyfile"
+
+
 NAMES = st.from_regex(r"\A[A-Za-z0-9][A-Za-z0-9._-]{0,63}\Z")
 
 
