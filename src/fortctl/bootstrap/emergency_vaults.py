@@ -74,4 +74,4 @@ class EmergencyVaults:
             with suppress(FortctlError, OSError):
                 return file.unlock([KeyFile(keyfile)])
         kinds = [slot.kind for slot in file.header().slots if slot.kind == "passphrase"]
-        return file.unlock([self._sources.find(name, kinds, keyfile)])
+        return file.unlock(self._sources.candidates(name, kinds, keyfile))

@@ -41,7 +41,9 @@ def create_home(container: Container, exchange: str, slot: str) -> str:
                 f"{home.vault} holds keys, but there is no configuration", hint="restore config.toml from a backup"
             )
         home.vault.unlink()
-    vault = file.create([container.unlock_sources.first(slot, home.keyfile)], kdf=container.vault_service.cost(slot))
+    vault = file.create(
+        [container.unlock_sources.first("site", slot, home.keyfile)], kdf=container.vault_service.cost(slot)
+    )
     create_site_vault(vault, target, container.clock, container.audit, container.account)
     save_config(home, Config(slot))
     operator = Identity.from_private(vault.get(OPERATOR))

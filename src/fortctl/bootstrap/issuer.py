@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING
 
 from fortctl.config.home import make_private_folder
@@ -52,8 +51,8 @@ def issuer_service(container: Container) -> IssuerService:
             f"the issuer's vault {file.path} is missing", hint="'fortctl issuer set' makes a new one"
         )
     kinds = [slot.kind for slot in file.header().slots]
-    source = container.unlock_sources.find("issuer", kinds, home.issuer.keyfile)
-    return _service(container, file.unlock([source]))
+    sources = container.unlock_sources.candidates("issuer", kinds, home.issuer.keyfile)
+    return _service(container, file.unlock(sources))
 
 
 def create_issuer_service(container: Container, slot: str | None) -> IssuerService:
@@ -68,8 +67,7 @@ def create_issuer_service(container: Container, slot: str | None) -> IssuerServi
         return issuer_service(container)
     make_private_folder(home.issuer.path)
     kind = slot or container.config.slot
-    passphrase_file = os.environ.get("FORTCTL_ISSUER_PASSPHRASE_FILE")
-    source = container.unlock_sources.new("issuer", kind, home.issuer.keyfile, passphrase_file)
+    source = container.unlock_sources.first("issuer", kind, home.issuer.keyfile)
     return _service(container, file.create([source], kdf=container.vault_service.cost(kind)))
 
 

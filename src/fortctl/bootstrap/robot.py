@@ -14,7 +14,7 @@ import json
 import os
 import sqlite3
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -162,7 +162,7 @@ def _open_vault(container: Container, brought_up: bool) -> RobotVault:
     account, exchange, clock = container.account, container.account_entry.exchange, container.clock
     if file.exists():
         kinds = [slot.kind for slot in file.header().slots]
-        return RobotVault(account, exchange, file.unlock([_unlocker(container, kinds, brought_up)]), clock)
+        return RobotVault(account, exchange, file.unlock(_unlockers(container, kinds, brought_up)), clock)
     offer = json.loads(read_regular(home.pairing))
     if offer["account"] != account or offer["exchange"] != exchange:
         raise ConflictError("the pairing offer in the robot's folder is another account's", hint="see 'accounts add'")
@@ -171,25 +171,26 @@ def _open_vault(container: Container, brought_up: bool) -> RobotVault:
     return RobotVault.provision(account, exchange, vault, clock, operators)
 
 
-def _unlocker(container: Container, kinds: list[str], brought_up: bool) -> Unlocker:
+def _unlockers(container: Container, kinds: list[str], brought_up: bool) -> Iterator[Unlocker]:
     from fortctl.vault.slots import Passphrase
 
     if brought_up and "passphrase" in kinds:
         passphrase = sys.stdin.buffer.read(64 * 1024)
         if passphrase:
-            return Passphrase(Secret(passphrase))
-    return container.unlock_sources.find("robot", kinds, container.robot_home.keyfile)
+            return iter([Passphrase(Secret(passphrase))])
+    return container.unlock_sources.candidates("robot", kinds, container.robot_home.keyfile)
 
 
 def _new_slot(container: Container, brought_up: bool) -> Unlocker:
-    from fortctl.vault.keyring import OsKeyring
-    from fortctl.vault.slots import KeyFile, Keyring
+    from fortctl.vault.passphrases import new_passphrase
+    from fortctl.vault.slots import Passphrase
 
-    if container.config.slot == "keyfile":
-        return KeyFile(container.robot_home.keyfile)
-    if container.config.slot == "keyring":
-        return Keyring(OsKeyring())
-    return _unlocker(container, ["passphrase"], brought_up)
+    slot = container.config.slot
+    if brought_up and slot == "passphrase":
+        passphrase = sys.stdin.buffer.read(64 * 1024)
+        if passphrase:
+            return Passphrase(new_passphrase(passphrase))
+    return container.unlock_sources.first("robot", slot, container.robot_home.keyfile)
 
 
 def _publish_identity(container: Container, vault: RobotVault) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -37,6 +37,7 @@ class UnlockSources:
 
     def __init__(self, prompts: Prompts, given: Globals, warn: Warn) -> None:
         self._prompts = prompts
+        self._account = given.account
         self._options: dict[VaultName, str | None] = {
             "site": given.passphrase_file,
             "robot": given.robot_passphrase_file,
@@ -44,37 +45,51 @@ class UnlockSources:
         }
         self._warn = warn
 
-    def find(self, vault: VaultName, kinds: Sequence[str], keyfile: Path) -> Unlocker:
-        """Return the first source available for a vault.
+    def candidates(self, vault: VaultName, kinds: Sequence[str], keyfile: Path) -> Iterator[Unlocker]:
+        """Yield what may unlock a vault, in the contract's order; ask for the next only if the last was not there.
+
+        A source that is there ends the search: a wrong passphrase is an error, not a reason to try the next one.
 
         Args:
             kinds: the kinds of slot that the vault has.
             keyfile: where its key file is.
 
         Raises:
-            VaultLockedError: no source is available.
+            VaultLockedError: no further source is available.
         """
         from fortctl.vault.slots import KeyFile, Keyring, Passphrase
 
+        missing = ""
         if "passphrase" in kinds:
             source = self._passphrase_file(vault)
+            if source and (source == self._options[vault] or os.path.lexists(source)):
+                try:
+                    yield Passphrase(self.read_passphrase(source))
+                except BadInputError as error:
+                    raise VaultLockedError(error.message) from None
+                return
             if source:
-                return Passphrase(self.read_passphrase(source, error=VaultLockedError))
+                missing = f": the passphrase file {source} does not exist"
         if "keyfile" in kinds and keyfile.exists():
-            return KeyFile(keyfile)
+            yield KeyFile(keyfile)
+            return
         if "keyring" in kinds:
             from fortctl.vault.keyring import OsKeyring
 
-            return Keyring(OsKeyring())
+            yield Keyring(OsKeyring())
         if "passphrase" in kinds:
-            text = os.environ.get("FORTCTL_PASSPHRASE") if vault == "site" else None
+            text = os.environb.get(b"FORTCTL_PASSPHRASE") if vault == "site" else None
             if text:
-                return Passphrase(Secret(text))
+                yield Passphrase(Secret(text))
+                return
             try:
-                return Passphrase(self._prompts.read_hidden(f"passphrase of the {vault} vault"))
+                entered = self._prompts.read_hidden(f"passphrase of {self._vault_words(vault)}")
             except ConfirmationNeededError:
                 pass
-        raise VaultLockedError(f"nothing unlocks the {vault} vault", hint=_HINTS[vault])
+            else:
+                yield Passphrase(entered)
+                return
+        raise VaultLockedError(f"nothing unlocks {self._vault_words(vault)}{missing}", hint=_HINTS[vault])
 
     def new(self, vault: VaultName, kind: str, keyfile: Path, passphrase_file: str | None) -> Unlocker:
         """Return the source of a new slot.
@@ -95,55 +110,90 @@ class UnlockSources:
 
             return Keyring(OsKeyring())
         if passphrase_file:
-            return Passphrase(self.read_passphrase(passphrase_file))
+            return Passphrase(self._accepted(self._read_file(passphrase_file)))
         return Passphrase(self._prompt_new_passphrase(vault))
 
-    def first(self, kind: str, keyfile: Path) -> Unlocker:
-        """Return the source of a new home's site vault: as :meth:`new`, but the usual passphrase sources count too."""
+    def first(self, vault: VaultName, kind: str, keyfile: Path) -> Unlocker:
+        """Return the source of a vault that does not exist yet: as :meth:`new`, from the usual sources or prompts."""
         from fortctl.vault.slots import Passphrase
 
-        source = self._options["site"] or os.environ.get("FORTCTL_PASSPHRASE_FILE")
-        text = os.environ.get("FORTCTL_PASSPHRASE") if not source else None
+        source = self._passphrase_file(vault)
+        text = os.environb.get(b"FORTCTL_PASSPHRASE") if vault == "site" and not source else None
         if kind == "passphrase" and text:
-            return Passphrase(Secret(text))
-        return self.new("site", kind, keyfile, source)
+            return Passphrase(self._accepted(text))
+        return self.new(vault, kind, keyfile, source)
 
-    def read_passphrase(
-        self, source: str, *, error: type[BadInputError] | type[VaultLockedError] = BadInputError
-    ) -> Secret:
-        """Return the first line of a passphrase file (``-``: stdin), without the line break.
-
-        Args:
-            error: what to raise: ``VaultLockedError`` where the passphrase unlocks, ``BadInputError`` where it is new.
+    def new_robot_passphrase(self, keyfile: Path) -> Secret:
+        """Return the passphrase of a robot vault that is about to be made.
 
         Raises:
-            VaultLockedError, BadInputError: the file cannot be read, or its first line is empty.
+            VaultLockedError: nothing provides one, and nobody can be asked.
+            BadInputError: what was entered cannot be a passphrase.
+        """
+        from fortctl.vault.slots import Passphrase
+
+        try:
+            source = self.first("robot", "passphrase", keyfile)
+        except ConfirmationNeededError as error:
+            raise VaultLockedError(
+                f"{self._vault_words('robot')} is new and needs a passphrase: {error.message}", hint=_HINTS["robot"]
+            ) from None
+        assert isinstance(source, Passphrase)
+        return source.secret
+
+    def read_passphrase(self, source: str) -> Secret:
+        """Return the first line of a passphrase file (``-``: stdin), without the line break.
+
+        Raises:
+            BadInputError: the file cannot be read, or its first line is empty.
             UsageError: stdin was read before.
         """
+        from fortctl.vault.passphrases import first_line
+
+        line = first_line(self._read_file(source))
+        if not line:
+            raise BadInputError("the passphrase file is empty")
+        return Secret(line)
+
+    def _read_file(self, source: str) -> bytes:
         try:
             data = self._prompts.read_input(source)
         except BadInputError as unreadable:
-            raise error(f"the passphrase file: {unreadable.message}") from None
+            raise BadInputError(f"the passphrase file: {unreadable.message}", hint=unreadable.hint) from None
         if source != "-" and _readable_by_others(source):
             self._warn("PASSPHRASE_FILE_OPEN", f"other users can read the passphrase file: chmod 600 {source}")
-        line = data.split(b"\n", 1)[0].rstrip(b"\r")
-        if not line:
-            raise error("the passphrase file is empty")
-        return Secret(line)
+        return data
 
     def _passphrase_file(self, vault: VaultName) -> str | None:
         prefix = "" if vault == "site" else f"{vault.upper()}_"
         source = self._options[vault] or os.environ.get(f"FORTCTL_{prefix}PASSPHRASE_FILE")
-        return source or _systemd_credential(vault)
+        credential = _systemd_credential(vault)
+        if source and not self._options[vault] and not os.path.lexists(source) and credential:
+            return credential
+        return source or credential
 
     def _prompt_new_passphrase(self, vault: VaultName) -> Secret:
-        first = self._prompts.read_hidden(f"new passphrase for the {vault} vault")
-        second = self._prompts.read_hidden("the same passphrase again")
+        first = self._prompts.read_hidden(f"new passphrase for {self._vault_words(vault)}")
+        second = self._prompts.read_hidden("the same new passphrase again")
         if first != second:
             raise BadInputError("the two passphrases differ", hint="try again")
-        if not first:
-            raise BadInputError("the passphrase is empty", hint="choose a long one")
-        return first
+        return self._accepted(first.reveal_bytes())
+
+    def _accepted(self, data: bytes) -> Secret:
+        """Return a new passphrase in the form that vaults store, and warn if it is easy to guess."""
+        from fortctl.vault.passphrases import SHORT, new_passphrase, weakness
+
+        passphrase = new_passphrase(data)
+        reason = weakness(passphrase)
+        if reason:
+            self._warn(
+                "WEAK_PASSPHRASE",
+                f"the new passphrase has fewer than {SHORT} characters and is easy to guess ({reason})",
+            )
+        return passphrase
+
+    def _vault_words(self, vault: VaultName) -> str:
+        return f"the vault of account {self._account}'s robot" if vault == "robot" else f"the {vault} vault"
 
 
 def _readable_by_others(path: str) -> bool:

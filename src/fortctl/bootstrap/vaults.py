@@ -49,7 +49,7 @@ def home_vault(container: Container, name: Literal["site", "robot"]) -> HomeVaul
 
     def unlock() -> OpenVault:
         kinds = [slot.kind for slot in file.header().slots]
-        return file.unlock([container.unlock_sources.find("robot", kinds, keyfile)])
+        return file.unlock(container.unlock_sources.candidates("robot", kinds, keyfile))
 
     service = RobotVaultService(container.audit, container.clock, container.account)
     return HomeVault(file, keyfile, service, unlock)
@@ -91,8 +91,8 @@ def restore(container: Container, data: bytes, kinds: Sequence[str], *, older: b
         The vault's generation, and the records that exist again.
     """
     home = container.home
-    source = container.unlock_sources.find("site", kinds, home.keyfile)
-    vault, revived, config = container.vault_service.restore(container.vault_file, data, [source], older=older)
+    sources = container.unlock_sources.candidates("site", kinds, home.keyfile)
+    vault, revived, config = container.vault_service.restore(container.vault_file, data, sources, older=older)
     if not home.config.exists():
         write_private(home.config, config.encode())
     return vault.generation, list(revived)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 from fortctl.errors import FortctlError, VaultDamagedError
@@ -70,7 +70,7 @@ class RestoredVault(Protocol):
 class RestorableFile(Protocol):
     """Where a vault lies."""
 
-    def restore(self, backup: Backup, sources: Sequence[Unlocker], *, older: bool, above: int = 0) -> RestoredVault: ...
+    def restore(self, backup: Backup, sources: Iterable[Unlocker], *, older: bool, above: int = 0) -> RestoredVault: ...
 
 
 class VaultService:
@@ -166,7 +166,7 @@ class VaultService:
         return data
 
     def restore(
-        self, file: RestorableFile, data: bytes, sources: Sequence[Unlocker], *, older: bool
+        self, file: RestorableFile, data: bytes, sources: Iterable[Unlocker], *, older: bool
     ) -> tuple[ManagedVault, Sequence[RecordMeta], str]:
         """Put a backup in the vault's place.
 

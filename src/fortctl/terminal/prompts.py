@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 from fortctl.errors import BadInputError, ConfirmationNeededError, UsageError
@@ -91,7 +92,7 @@ class Prompts:
         import getpass
 
         try:
-            return Secret(getpass.getpass(f"{label}: ", stream=sys.stderr))
+            return Secret(os.fsencode(getpass.getpass(f"{label}: ", stream=sys.stderr)))
         except EOFError:
             raise ConfirmationNeededError(f"end of input at the prompt for the {label}", hint=hint) from None
 

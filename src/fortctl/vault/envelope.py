@@ -13,11 +13,13 @@ from typing import TYPE_CHECKING
 from fortctl.errors import NotFoundError, VaultDamagedError, VaultLockedError
 from fortctl.secret import Secret
 from fortctl.vault.format import FORMAT, Document, Record, Slot, body
+from fortctl.vault.passphrases import spellings
+from fortctl.vault.slots import KEY_BYTES, KdfCost, KeyFile, Keyring, Unlocker, make_keyfile, read_keyfile, stretch
 
 if TYPE_CHECKING:
-    from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+    from collections.abc import Iterator
 
-from fortctl.vault.slots import KEY_BYTES, KdfCost, KeyFile, Keyring, Unlocker, make_keyfile, read_keyfile, stretch
+    from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 NONCE_BYTES = 12
 PAD_BLOCK = 256
@@ -69,20 +71,25 @@ def unwrap(slot: Slot, vault_id: str, source: Unlocker) -> bytes:
     """
     from cryptography.exceptions import InvalidTag
 
+    for kek in _keks(slot, source):
+        try:
+            return _aead(kek).decrypt(_nonce(slot.nonce), _unb64(slot.wrapped), _slot_context(vault_id, slot))
+        except InvalidTag:
+            continue
+    what = {"keyfile": "the key file", "keyring": "the key in the keyring"}.get(slot.kind, "the passphrase")
+    raise VaultLockedError(f"{what} does not unlock the vault", hint="check which one belongs to this home")
+
+
+def _keks(slot: Slot, source: Unlocker) -> Iterator[bytes]:
     salt = _unb64(slot.salt)
     if isinstance(source, KeyFile):
-        kek = _random_kek("keyfile", read_keyfile(source.path), salt)
+        yield _random_kek("keyfile", read_keyfile(source.path), salt)
     elif isinstance(source, Keyring):
-        kek = _random_kek("keyring", source.store.get(slot.hint), salt)
+        yield _random_kek("keyring", source.store.get(slot.hint), salt)
     else:
-        kek = stretch(source.secret, salt, KdfCost(slot.memory_kib, slot.iterations, slot.lanes))
-    try:
-        return _aead(kek).decrypt(_nonce(slot.nonce), _unb64(slot.wrapped), _slot_context(vault_id, slot))
-    except InvalidTag:
-        what = {"keyfile": "the key file", "keyring": "the key in the keyring"}.get(slot.kind, "the passphrase")
-        raise VaultLockedError(
-            f"{what} does not unlock the vault", hint="check which one belongs to this home"
-        ) from None
+        cost = KdfCost(slot.memory_kib, slot.iterations, slot.lanes)
+        for passphrase in spellings(source.secret):
+            yield stretch(passphrase, salt, cost)
 
 
 def seal_record(dek: bytes, vault_id: str, record: Record, plaintext: Secret, erasure_key: bytes | None) -> Record:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -52,7 +52,7 @@ class VaultFile(VaultLocation):
             self.write(document)
         return OpenVault(self, dek, document)
 
-    def unlock(self, sources: Sequence[Unlocker]) -> OpenVault:
+    def unlock(self, sources: Iterable[Unlocker]) -> OpenVault:
         """Unlock with the first source that opens a slot of its kind.
 
         Raises:
@@ -62,7 +62,7 @@ class VaultFile(VaultLocation):
         document = self.read()
         return OpenVault(self, unlock_document(document, sources), document)
 
-    def restore(self, backup: Backup, sources: Sequence[Unlocker], *, older: bool, above: int = 0) -> Restored:
+    def restore(self, backup: Backup, sources: Iterable[Unlocker], *, older: bool, above: int = 0) -> Restored:
         """Replace the vault by a backup, with a generation above every earlier one.
 
         Args:
@@ -320,15 +320,25 @@ def erase_unreferenced_keys(root: Path, document: Document) -> None:
         erasure.erase(root, name)
 
 
-def unlock_document(document: Document, sources: Sequence[Unlocker]) -> bytes:
+def unlock_document(document: Document, sources: Iterable[Unlocker]) -> bytes:
     """Return the data-encryption key from the first source that opens a slot of its kind.
+
+    Args:
+        sources: asked for one after the other, each only after the one before it opened nothing.
 
     Raises:
         VaultLockedError: no source opens a slot.
         VaultDamagedError: the document was changed.
     """
     refused: VaultLockedError | None = None
-    for source in sources:
+    remaining = iter(sources)
+    while True:
+        try:
+            source = next(remaining, None)
+        except VaultLockedError as error:
+            raise refused or error from None
+        if source is None:
+            raise refused or VaultLockedError("none of the given sources unlocks this vault")
         for slot in document.slots:
             if slot.kind != slot_kind(source):
                 continue
@@ -339,7 +349,6 @@ def unlock_document(document: Document, sources: Sequence[Unlocker]) -> bytes:
                 continue
             check_tag(dek, document)
             return dek
-    raise refused or VaultLockedError("none of the given sources unlocks this vault")
 
 
 def _revived_records(

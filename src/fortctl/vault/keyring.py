@@ -42,7 +42,12 @@ class OsKeyring:
             raise VaultLockedError(
                 "the keyring cannot be used: the package 'keyring' is not installed", hint=_MISSING
             ) from None
-        backend = keyring.get_keyring()
+        try:
+            backend = keyring.get_keyring()
+        except Exception as error:  # a back-end that PYTHON_KEYRING_BACKEND or keyringrc.cfg names and nobody installed
+            raise VaultLockedError(
+                f"the keyring that this session names cannot be loaded ({type(error).__name__})", hint=_MISSING
+            ) from None
         # A chain would fall back to a weaker back-end; use the best one or none.
         backend = next(iter(getattr(backend, "backends", ())), backend)
         if isinstance(backend, fail.Keyring | null.Keyring) or "plaintext" in type(backend).__name__.lower():

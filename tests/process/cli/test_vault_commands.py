@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from support.harness import Ran, Shell
+from support.terminal import Terminal
 
 # As a person would choose them; the longer ones are what a leak would be searched for.
 FIRST, SECOND = "correct horse battery staple", "wet paint on every second bench"
@@ -243,6 +244,26 @@ def test_systemd_credentials_unlock(vaults: Vaults) -> None:
     assert (unlocked.code, unlocked.data, unlocked.doc["warnings"]) == (0, {"keys": []}, [])
     (credentials / "fortctl-passphrase").chmod(0o644)
     assert [one["code"] for one in vaults.run("keys", "list").doc["warnings"]] == ["PASSPHRASE_FILE_OPEN"]
+
+
+def test_new_passphrases_are_asked_for_twice_and_say_whose_they_are(shell: Shell) -> None:
+    """The site vault's at ``init``, the robot vault's when the robot is first brought up."""
+    person = Terminal(shell, "init", "--exchange", "https://exchange.invalid", "--slot", "passphrase")
+    person.types("new passphrase for the site vault: ", FIRST)
+    person.types("the same new passphrase again: ", FIRST)
+    assert person.end() == 0, person.seen
+    shell.environment["FORTCTL_PASSPHRASE"] = FIRST + "\n"
+    person = Terminal(shell, "robot", "start")
+    person.types("new passphrase for the vault of account default's robot: ", SECOND)
+    person.types("the same new passphrase again: ", SECOND[:-1])
+    assert person.end() == 2 and "the two passphrases differ" in person.seen
+    assert len(list(shell.home.rglob("vault.toml"))) == 1, "no robot vault was made"
+    person = Terminal(shell, "robot", "start")
+    person.types("new passphrase for the vault of account default's robot: ", "password1")
+    person.types("the same new passphrase again: ", "password1")
+    person.end()
+    assert "easy to guess" in person.seen and "password1" not in person.seen, person.seen
+    assert FIRST not in person.seen
 
 
 KEYRING_STORY = """

@@ -184,14 +184,14 @@ def test_stop_now_says_what_it_leaves(keyed: Shell) -> None:
 
 def test_panic_proves_the_keys_dead_when_a_person_deletes_them(running: Shell) -> None:
     watching = subprocess.Popen(
-        running.argv("panic-disconnect", "--yes", "--wait-dead", "20", "--json"),
+        running.argv("panic-disconnect", "--yes", "--wait-dead", "90", "--json"),
         stdout=subprocess.PIPE,
         env=running.environment,
     )
     running.await_status(lambda status: status["state"] == "latched" and status["pid"] is None, what="the robot's end")
     for name in ("site-1", "robot-1"):
         running.ok("paper", "keys", "delete", name)
-    out, _err = watching.communicate(timeout=30)
+    out, _err = watching.communicate(timeout=120)
     document = json.loads(out)
     assert watching.returncode == 0 and document["data"]["actions"] == []
 
