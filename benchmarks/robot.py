@@ -276,7 +276,7 @@ def restarts(orders: int) -> list[str]:
 async def _restart(folder: Path, orders: int, filled: int) -> tuple[list[str], int]:
     from fortctl.robot.core.events import OrderIntended, OrderStatusReported
     from fortctl.robot.core.order_ids import client_order_id
-    from simulation.exchange import EngineExchange
+    from support.engine_exchange import EngineExchange
     from support.robot_world import SYMBOL, Robot, World
 
     world = World()
@@ -294,7 +294,7 @@ async def _restart(folder: Path, orders: int, filled: int) -> tuple[list[str], i
             OrderIntended(number, number, "buy", 1, name, level, Decimal(10), nothing, at, *promise)
         )
         values = {"side": "BUY", "type": "LIMIT", "timeInForce": "GTC", "price": f"{level:f}", "quantity": "10"}
-        told = await exchange._ask(
+        told = await exchange.ask(
             "POST", "/api/v3/order", symbol=SYMBOL, newClientOrderId=name, newOrderRespType="RESULT", **values
         )
         robot.runner.robot.record(OrderStatusReported(name, told["orderId"], told["status"], nothing))

@@ -291,10 +291,9 @@ class Campaign:
     async def _person(self, method: str, **values: Any) -> None:
         page = self.world.key(f"page-{len(self.counts)}-{self.world.now}")
         try:
-            exchange = self.world.connect(page)
             stamp = {"symbol": SYMBOL, "timestamp": self.world.now, "recvWindow": 5000}
             path = "/api/v3/order/amend/keepPriority" if method == "PUT" else "/api/v3/order"
-            answer = exchange._arrive(method, path, {**stamp, **values}, None)
+            answer = self.world.network.arrive(page, method, path, {**stamp, **values}, None)
             if isinstance(answer, Exception):
                 self.world.note(f"the person is refused: {answer}")
         finally:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from fortctl.robot.core.book import Book
 from fortctl.robot.core.order_ids import parse
-from simulation.exchange import ROBOT_ID
+from simulation.network import ROBOT_ID
 from support.robot_world import BNB_PRICE
 
 if TYPE_CHECKING:

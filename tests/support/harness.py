@@ -15,6 +15,8 @@ from typing import Any
 
 import pytest
 
+from support.fork_server import fork_server
+
 REPOSITORY = Path(__file__).resolve().parents[2]
 
 # A market that moves less than 0.1 % in five minutes. At speed 1 it falls by more than a level within one: on a slow
@@ -65,6 +67,29 @@ def clean_environment(**more: str) -> dict[str, str]:
     return {**environment, **more}
 
 
+def run_command(
+    argv: list[str], environment: dict[str, str], data: bytes | None = None, timeout: float = 90, **process: Any
+) -> subprocess.CompletedProcess[bytes]:
+    """Run ``python -m fortctl ...`` to its end, in a fork of a process that has imported the product.
+
+    A real start it is with ``FORTCTL_REAL_STARTS``, for another interpreter, for a process with options of its own
+    (``user``, ``cwd``), and with an environment that an interpreter reads when it starts.
+    """
+    own = argv[:3] == [sys.executable, "-m", "fortctl"] and not process
+    if own and not os.environ.get("FORTCTL_REAL_STARTS") and fork_server().can_run(environment):
+        return fork_server().run(argv[3:], environment, data, timeout)
+    return subprocess.run(
+        argv,
+        input=data,
+        stdin=subprocess.DEVNULL if data is None else None,
+        capture_output=True,
+        env=environment,
+        timeout=timeout,
+        check=False,
+        **process,
+    )
+
+
 @dataclass
 class Shell:
     """Types fortctl commands, each a process of its own, in one home."""
@@ -88,15 +113,8 @@ class Shell:
     def run(self, *words: str, stdin: str | bytes | None = None, json_mode: bool = True, timeout: float = 90) -> Ran:
         """Run one command; with ``json_mode`` it is given ``--json``."""
         data = stdin.encode() if isinstance(stdin, str) else stdin
-        done = subprocess.run(
-            self.argv(*words, *(["--json"] if json_mode else [])),
-            input=data,
-            stdin=subprocess.DEVNULL if data is None else None,
-            capture_output=True,
-            env=self.environment,
-            timeout=timeout,
-            check=False,
-            **self.as_user(),
+        done = run_command(
+            self.argv(*words, *(["--json"] if json_mode else [])), self.environment, data, timeout, **self.as_user()
         )
         ran = Ran(done.returncode, done.stdout.decode(), done.stderr.decode())
         self.transcript += [ran.out, ran.err]

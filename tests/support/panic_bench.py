@@ -21,12 +21,12 @@ from fortctl.services.panic.plan import PLAN, StepKind
 from fortctl.services.panic.ports import JournaledOrder, PanicPorts
 from fortctl.services.panic.report import PanicReport, PanicStep
 from fortctl.services.panic.state import PanicOptions
-from support.hands import Hands
+from support.clock import START_MS, FakeClock
 
 PREFIX = "fcabc"
 TRADING = ("reading", "spot_trading")
 LOST = ExchangeError(Outcome.UNKNOWN, "HTTP 503")
-NOW_S = 1_700_000_000.0
+NOW_S = START_MS / 1000
 
 
 def pair(name: str, api_key: str) -> KeyPair:
@@ -93,7 +93,7 @@ class Process:
 class Exchange:
     """Orders that come to be at their own time, whoever sent them; what is asked is kept."""
 
-    def __init__(self, clock: Hands) -> None:
+    def __init__(self, clock: FakeClock) -> None:
         self.clock = clock
         self.coming: list[tuple[float, OrderState]] = []
         self.orders: list[OrderState] = []
@@ -111,8 +111,8 @@ class Exchange:
             raise fault
         if any("robot" in one for one in self.deleted):
             raise ExchangeError(Outcome.KEY_REFUSED, "no such key", code=-2008)
-        self.orders += [one for at, one in self.coming if at <= self.clock.at]
-        self.coming = [(at, one) for at, one in self.coming if at > self.clock.at]
+        self.orders += [one for at, one in self.coming if at <= self.clock.s]
+        self.coming = [(at, one) for at, one in self.coming if at > self.clock.s]
         return tuple(self.orders)
 
     async def cancel(self, symbol: str, client_order_id: str, *, order_id: int | None = None) -> OrderState:
@@ -169,7 +169,7 @@ class Bench:
     folder: Path
     process: Process = field(default_factory=lambda: Process("none"))
     keys: KeysRead = field(default_factory=lambda: KeysRead((key("site"), key("robot"))))
-    clock: Hands = field(default_factory=lambda: Hands(NOW_S))
+    clock: FakeClock = field(default_factory=FakeClock)
     changes: dict[str, Any] = field(default_factory=dict)
     queued: Sequence[str] = ()
     journaled: Sequence[JournaledOrder] = ()
@@ -251,8 +251,8 @@ class Issuer:
         if self.silent:
             self.silent -= 1
             raise self.refusal
-        self.keys += [one for at, one in self.coming if at <= self.bench.clock.at]
-        self.coming = [(at, one) for at, one in self.coming if at > self.bench.clock.at]
+        self.keys += [one for at, one in self.coming if at <= self.bench.clock.s]
+        self.coming = [(at, one) for at, one in self.coming if at > self.bench.clock.s]
         return tuple(self.keys)
 
     async def addresses(self, api_key: Secret) -> tuple[str, ...]:

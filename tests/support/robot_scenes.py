@@ -35,7 +35,7 @@ async def again(tmp_path: Path, world: World, old: Robot, **more: Any) -> Robot:
 def person(world: World, method: str, path: str = "/api/v3/order", **values: Any) -> Any:
     page = world.key(f"page{len(world.engine.state.keys)}")
     stamp = {"symbol": SYMBOL, "timestamp": world.now, "recvWindow": 5000}
-    answer = world.connect(page)._arrive(method, path, {**stamp, **values}, None)
+    answer = world.network.arrive(page, method, path, {**stamp, **values}, None)
     assert not isinstance(answer, ExchangeError), answer
     return answer
 

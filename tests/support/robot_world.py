@@ -41,39 +41,19 @@ from fortctl.robot.storage.journal import SqliteJournal
 from fortctl.robot.storage.journal_checkpoint import JournalCheckpoint
 from fortctl.robot.trading.runner import Runner
 from fortctl.secret import Secret
-from simulation.exchange import ROBOT_ID, EngineExchange, Stream
 from simulation.loop import Killed, SimProcess, present_process
+from simulation.network import ROBOT_ID, SimulatedNetwork, Stream
 from simulation.weather import Weather
+from support.clock import START_MS, FakeClock
+from support.engine_exchange import EngineExchange
 
 SYMBOL = "XRPETH"
-START_MS = 1_700_000_000_000
 BNB, BNB_PRICE = "BNBETH", Decimal("0.08")
 SETTINGS = GridSettings(SYMBOL, 4, Decimal("0.5"), Decimal("0.5"), Decimal("0.05"), max_quote=Decimal(2))
 
 
 class ViolationError(AssertionError):
     """An invariant of robot.md does not hold."""
-
-
-class WorldClock:
-    """A host's clocks. Setting ``ms`` sets its wall clock forward or back; its monotonic clock only follows time."""
-
-    def __init__(self) -> None:
-        self.offset_ms = 0
-        self.asleep_s = 0.0
-
-    @property
-    def ms(self) -> int:
-        return START_MS + round(asyncio.get_running_loop().time() * 1000) + self.offset_ms
-
-    def now_ms(self) -> int:
-        return self.ms
-
-    def monotonic(self) -> float:
-        return asyncio.get_running_loop().time() - self.asleep_s
-
-    async def sleep(self, seconds: float) -> None:
-        await asyncio.sleep(seconds)
 
 
 class OpenLatch:
@@ -132,7 +112,7 @@ class World:
             BNB: Recording(symbol_of(BNB, Decimal("0.000001"), Decimal("0.01")), (bnb,)),
         }
         self.engine = Engine(tapes, model)
-        self.clock = WorldClock()
+        self.clock = FakeClock(follows_loop=True)
         self.weather = weather or Weather()
         self.engine.create_account("default", {"ETH": Decimal(30), "XRP": Decimal(1000)}, START_MS)
         self.engine.apply_trade(SYMBOL, first, START_MS)
@@ -151,6 +131,7 @@ class World:
         self.broken: list[str] = []
         self.trace: list[str] = []
         self.robots: list[Robot] = []
+        self.network = SimulatedNetwork(self)
         self.has_sapi = True
         self.clock_ahead_ms = 0
         self._trade_id = 1
@@ -220,7 +201,7 @@ class World:
                 stream.deliver(one)
 
     def connect(self, pair: KeyPair | None) -> EngineExchange:
-        return EngineExchange(self, pair)
+        return EngineExchange(self.network, pair)
 
     # -- what is true ----------------------------------------------------------------------------------------------
 
@@ -280,7 +261,7 @@ LOST_COMMIT = "disk I/O error at the commit"
 class WatchedJournal(SqliteJournal):
     """The real journal; the world hears of each write, may kill before or after it, and may fill the disk."""
 
-    def __init__(self, world: World, process: SimProcess, path: Path, clock: WorldClock) -> None:
+    def __init__(self, world: World, process: SimProcess, path: Path, clock: FakeClock) -> None:
         self._world = world
         self._process = process
         self.disk = ""

@@ -23,20 +23,16 @@ from typing import Any
 
 from fortctl.config.home import Home, make_private_folder
 from fortctl.exchange import parsing
-from fortctl.exchange.error_codes import classify
-from fortctl.exchange.price_range import price_range
 from fortctl.mailbox.crypto import Identity
 from fortctl.mailbox.payloads import DrainCycles
 from fortctl.mailbox.sqlite import SqliteMailbox
-from fortctl.model import KeyPair, KeyType, PublicTrade, Role, StreamUp
-from fortctl.paper.api import registry
-from fortctl.paper.api.parameters import Context
+from fortctl.model import KeyPair, KeyType, MarketEvent, PublicTrade, Role, StreamUp, UserEvent
 from fortctl.paper.engine import errors
 from fortctl.paper.engine.accounts import ApiKey
 from fortctl.paper.engine.exchange import Engine
 from fortctl.paper.engine.market_data import Recording, Trade
 from fortctl.paper.engine.symbols import symbol_of
-from fortctl.ports import ExchangeError, IssuedKey, OperationOwner, Outcome
+from fortctl.ports import OperationOwner
 from fortctl.robot.control import command_processor
 from fortctl.robot.control.command_processor import CommandProcessor
 from fortctl.robot.control.robot_vault import RobotVault
@@ -63,186 +59,16 @@ from fortctl.store.operations import SqliteOperations
 from fortctl.system.files import write_private
 from fortctl.vault.file import VaultFile
 from fortctl.vault.slots import KeyFile
+from support.clock import START_MS, FakeClock
+from support.engine_exchange import EngineExchange, EngineIssuer, admitted, answer, fault
 
-SYMBOL, START_MS = "XRPETH", 1_700_000_000_000
+SYMBOL = "XRPETH"
 GRID = {"symbol": SYMBOL, "levels": 2, "step": "0.5", "take_profit": "0.5", "order_quote": "0.05"}
 RIGHTS = {Role.SITE: ("reading",), Role.ROBOT: ("reading", "spot_trading")}
 
 
 class Killed(BaseException):
     """SIGKILL, as far as one process can play it."""
-
-
-class StageClock:
-    """Time that passes only when somebody waits."""
-
-    def __init__(self) -> None:
-        self.ms = START_MS
-        self.waiting: Callable[[], None] = lambda: None
-
-    def now_ms(self) -> int:
-        return self.ms
-
-    def monotonic(self) -> float:
-        return self.ms / 1000
-
-    async def sleep(self, seconds: float) -> None:
-        self.wait(seconds)
-
-    def wait(self, seconds: float) -> None:
-        self.ms += max(1, int(seconds * 1000))
-        self.waiting()
-
-
-class EngineExchange:
-    """The exchange port straight over the engine: Binance's parameters and answers, no network."""
-
-    def __init__(self, stage: Stage, pair: KeyPair | None) -> None:
-        self._stage = stage
-        self._pair = pair
-
-    def ask(self, method: str, path: str, **values: Any) -> Any:
-        stage, call = self._stage, registry.CALLS[method, path]
-        stage.calls.append((f"{method} {path}", self._pair.name if self._pair else ""))
-        key = None
-        try:
-            if call.security != "NONE":
-                assert self._pair is not None
-                key = stage.engine.state.keys.get(self._pair.api_key.reveal())
-                if key is None:
-                    raise errors.UNKNOWN_KEY_SAPI if path.startswith("/sapi") else errors.bad_key()
-                if call.security == "TRADE" and not key.may("spot_trading", stage.clock.ms):
-                    raise errors.bad_key()
-            texts = {name: str(value) for name, value in values.items()}
-            context = Context(stage.engine, stage.clock.ms, key, [], new_key=lambda: secrets.token_hex(32))
-            return call.handler(context, texts)
-        except errors.BinanceError as refusal:
-            outcome = classify(refusal.status, refusal.code, refusal.message)
-            raise ExchangeError(outcome, refusal.message, code=refusal.code, http_status=refusal.status) from None
-
-    async def server_time(self) -> int:
-        return int(self.ask("GET", "/api/v3/time")["serverTime"])
-
-    async def symbol_rules(self, symbol: str) -> Any:
-        return parsing.symbol_rules(self.ask("GET", "/api/v3/exchangeInfo", symbol=symbol))
-
-    async def last_price(self, symbol: str) -> Decimal:
-        return Decimal(self.ask("GET", "/api/v3/ticker/price", symbol=symbol)["price"])
-
-    async def account(self) -> Any:
-        return parsing.account_state(self.ask("GET", "/api/v3/account"))
-
-    async def key_restrictions(self) -> Any:
-        if not self._stage.has_sapi:
-            raise ExchangeError(Outcome.REFUSED, "this target has no /sapi: the key's rights cannot be asked for")
-        return parsing.restrictions(self.ask("GET", "/sapi/v1/account/apiRestrictions"))
-
-    async def place(self, request: Any, *, timestamp: int, recv_window: int) -> Any:
-        answer = self.ask(
-            *("POST", "/api/v3/order"),
-            symbol=request.symbol,
-            side=request.side.value,
-            type=request.type.value,
-            timeInForce="GTC",
-            quantity=f"{request.quantity:f}",
-            price=f"{request.price:f}",
-            newClientOrderId=request.client_order_id,
-            newOrderRespType="RESULT",
-        )
-        self._stage.placed.append(request.client_order_id)
-        return parsing.order_state(answer)
-
-    async def test_order(self, request: Any) -> None:
-        values = {"symbol": request.symbol, "side": request.side.value, "type": "LIMIT", "timeInForce": "GTC"}
-        self.ask(
-            *("POST", "/api/v3/order/test"), quantity=f"{request.quantity:f}", price=f"{request.price:f}", **values
-        )
-
-    async def cancel(self, symbol: str, client_order_id: str, *, order_id: int | None = None) -> Any:
-        named = {"orderId": order_id} if order_id is not None else {"origClientOrderId": client_order_id}
-        answer = self.ask("DELETE", "/api/v3/order", symbol=symbol, **named)
-        return parsing.order_state(answer)
-
-    async def order(self, symbol: str, client_order_id: str, *, order_id: int | None = None) -> Any:
-        named = {"orderId": order_id} if order_id is not None else {"origClientOrderId": client_order_id}
-        return parsing.order_state(self.ask("GET", "/api/v3/order", symbol=symbol, **named))
-
-    async def price_range(self, symbol: str, since: int) -> Any:
-        async def candles(interval: str, first: int, last: int | None) -> Any:
-            until = {} if last is None else {"endTime": last}
-            return self.ask("GET", "/api/v3/klines", symbol=symbol, interval=interval, startTime=first, **until)
-
-        return await price_range(candles, since)
-
-    def unreadable_orders(self) -> tuple[Any, ...]:
-        return ()
-
-    async def all_orders(self, symbol: str, *, start_time: int | None = None, from_id: int | None = None) -> Any:
-        rows = self.ask("GET", "/api/v3/allOrders", symbol=symbol, orderId=from_id or 0, limit=1000)
-        return tuple(parsing.order_state(row) for row in rows)
-
-    async def previous_client_order_ids(self, symbol: str, order_id: int) -> tuple[str, ...]:
-        rows = self.ask("GET", "/api/v3/order/amendments", symbol=symbol, orderId=order_id)
-        return tuple(row["origClientOrderId"] for row in rows)
-
-    async def open_orders(self, symbol: str | None = None) -> Any:
-        return tuple(parsing.order_state(row) for row in self.ask("GET", "/api/v3/openOrders", symbol=SYMBOL))
-
-    async def trades(self, symbol: str, *, order_id: int | None = None, from_id: int | None = None) -> Any:
-        values = {"symbol": symbol, "fromId": from_id or 0, "limit": 1000}
-        values |= {"orderId": order_id} if order_id is not None else {}
-        return tuple(parsing.fill(row) for row in self.ask("GET", "/api/v3/myTrades", **values))
-
-    async def user_events(self) -> AsyncIterator[Any]:
-        queue: asyncio.Queue[Any] = asyncio.Queue()
-        self._stage.listeners.append(queue)
-        up_at = self._stage.clock.ms + self._stage.stream_takes_ms
-        try:
-            while self._stage.clock.ms < up_at:
-                await asyncio.sleep(0)
-            self._stage.calls.append(("stream up", self._pair.name if self._pair else ""))
-            yield StreamUp()
-            while True:
-                yield await queue.get()
-        finally:
-            self._stage.listeners.remove(queue)
-
-    async def market_events(self, symbol: str) -> AsyncIterator[Any]:
-        yield StreamUp()
-        yield PublicTrade(symbol, Decimal("0.0014"), Decimal(1), self._stage.clock.ms)
-        await asyncio.Event().wait()
-
-    async def close(self) -> None:
-        return
-
-
-class EngineIssuer:
-    """The issuer port straight over the engine."""
-
-    def __init__(self, stage: Stage) -> None:
-        self._exchange = EngineExchange(stage, stage.master)
-        self._stage, self.email = stage, stage.email
-
-    async def create(self, name: str, public_key: str, permissions: Collection[str], addresses: Sequence[str]) -> Any:
-        values = {"email": self._stage.email, "apiName": name, "status": 2 if addresses else 1, "publicKey": public_key}
-        values |= {"ipAddress": ",".join(addresses)} if addresses else {}
-        trade = {"canTrade": "true"} if "spot_trading" in permissions else {}
-        made = self._exchange.ask("POST", "/sapi/v2/sub-account/subAccountApi", **values, **trade)
-        return IssuedKey(made["apiName"], Secret(made["apiKey"]))
-
-    async def list_keys(self) -> Any:
-        rows = self._exchange.ask("GET", "/sapi/v1/sub-account/subAccountApi", email=self._stage.email)["rows"]
-        return tuple(IssuedKey(row["apiName"], Secret(row["apikey"])) for row in rows)
-
-    async def addresses(self, api_key: Secret) -> tuple[str, ...]:
-        return self._stage.engine.state.keys[api_key.reveal()].ips
-
-    async def delete(self, api_key: Secret) -> None:
-        values = {"email": self._stage.email, "subAccountApiKey": api_key.reveal()}
-        self._exchange.ask("DELETE", "/sapi/v1/sub-account/subAccountApi", **values)
-
-    async def close(self) -> None:
-        return
 
 
 class NoLatch:
@@ -422,9 +248,10 @@ class NotedHooks:
 
 
 class Stage:
-    """The account with both keys taken in, its robot trading.
+    """The account with both keys taken in, its robot trading; the ``engine_exchange.Network`` of both.
 
     Attributes:
+        before: called with each request, by whom, before the exchange answers; may raise what the adapter would.
         fuse: called before and after each write of the rotation's journal; may raise :class:`Killed`.
         has_sapi: the exchange tells a key's rights (the testnet does not).
         stream_takes_ms: how long a user stream takes to be up.
@@ -436,11 +263,12 @@ class Stage:
         self._traces, command_processor.SecretScrubber = command_processor.SecretScrubber, NoTraces  # type: ignore[attr-defined,misc,assignment]
         self._fsync, os.fsync = os.fsync, lambda descriptor: None
         make_private_folder(folder / "robots" / "default")
-        self.clock = StageClock()
+        self.clock = FakeClock()
         self.placed: list[str] = []
         self._trades = 1
         self.calls: list[tuple[str, str]] = []
-        self.listeners: list[asyncio.Queue[Any]] = []
+        self.before: Callable[[str, KeyPair | None], None] = lambda call, pair: None
+        self.listeners: list[asyncio.Queue[UserEvent]] = []
         self._exchange()
         vault = VaultFile(self.home.vault, self.home.erasure).create([KeyFile(self.home.keyfile)])
         create_site_vault(vault, "paper", self.clock, AuditLogFile(self.home.audit), "default")
@@ -487,8 +315,44 @@ class Stage:
         body = {"robot_id": identity.id, "public": base64.b64encode(identity.public_bytes()).decode()}
         write_private(self.home.robot("default").identity, json.dumps(body).encode())
 
-    def connect(self, pair: KeyPair | None) -> Any:
+    def connect(self, pair: KeyPair | None) -> EngineExchange:
         return EngineExchange(self, pair)
+
+    # -- the network -----------------------------------------------------------------------------------------------
+
+    def client_clock(self) -> FakeClock:
+        return self.clock
+
+    async def send(self, pair: KeyPair | None, method: str, path: str, values: dict[str, Any]) -> Any:
+        self.calls.append((f"{method} {path}", pair.name if pair else ""))
+        self.before(f"{method} {path}", pair)
+        try:
+            key = admitted(self.engine, pair, method, path, values, self.clock.ms)
+            answered = answer(self.engine, key, method, path, values, self.clock.ms)
+        except errors.BinanceError as refusal:
+            raise fault(refusal) from None
+        if (method, path) == ("POST", "/api/v3/order"):
+            self.placed.append(values["newClientOrderId"])
+        return answered
+
+    async def user_events(self, exchange: EngineExchange, pair: KeyPair) -> AsyncIterator[UserEvent]:
+        queue: asyncio.Queue[UserEvent] = asyncio.Queue()
+        self.listeners.append(queue)
+        up_at = self.clock.ms + self.stream_takes_ms
+        try:
+            while self.clock.ms < up_at:
+                await asyncio.sleep(0)
+            self.calls.append(("stream up", pair.name))
+            yield StreamUp()
+            while True:
+                yield await queue.get()
+        finally:
+            self.listeners.remove(queue)
+
+    async def market_events(self, symbol: str) -> AsyncIterator[MarketEvent]:
+        yield StreamUp()
+        yield PublicTrade(symbol, Decimal("0.0014"), Decimal(1), self.clock.ms)
+        await asyncio.Event().wait()
 
     async def _take_keys_in(self) -> None:
         tools = self.tools()
@@ -516,13 +380,16 @@ class Stage:
             client=control,
             robot=RobotService(control, watch, self.clock, self.clock.wait),
             status_reader=watch,
-            issuer=lambda: EngineIssuer(self),
+            issuer=self.connect_issuer,
             proofs=DeletionProof(custody, control, self.connect, self.clock),
             guide=self.person,
             clock=self.clock,
             sleep=self.clock.wait,
             timeout_s=60.0,
         )
+
+    def connect_issuer(self) -> EngineIssuer:
+        return EngineIssuer(self, self.master, self.email)
 
     def robot_stops(self) -> None:
         self.tools().robot.stop_now(cancel_orders=False)

@@ -17,17 +17,9 @@ from fortctl.paper.testing import PaperExchange, in_process
 from fortctl.ports import ExchangeError, Outcome
 from fortctl.secret import Secret
 from fortctl.services.keys import issuer as issuing
-from fortctl.system.clock import SystemClock
+from support.clock import FakeClock
 
 EMAIL = "robot-1@paper.example"
-
-
-class QuickClock(SystemClock):
-    def __init__(self) -> None:
-        self.slept: list[float] = []
-
-    async def sleep(self, seconds: float) -> None:
-        self.slept.append(seconds)
 
 
 @pytest.fixture(scope="module")
@@ -95,12 +87,12 @@ async def test_a_lost_answer_is_resolved_by_listing(exchange: PaperExchange, mas
     issuer, (_private, public) = issuer_of(exchange, master), generate_pair(KeyType.ED25519)
     exchange.fault(kind, method="POST", path=f"/sapi/v2{KEYS}", count=1)
     try:
-        made = await issuing.make_key(issuer, f"lost-{kind}", public, Role.ROBOT, ["127.0.0.1"], QuickClock())
+        made = await issuing.make_key(issuer, f"lost-{kind}", public, Role.ROBOT, ["127.0.0.1"], FakeClock())
     except ExchangeUnreachableError:
         # The request was not executed: calling again makes the key.
         assert kind in ("cut-before", "http-502")
-        made = await issuing.make_key(issuer, f"lost-{kind}", public, Role.ROBOT, ["127.0.0.1"], QuickClock())
-    again = await issuing.make_key(issuer, f"lost-{kind}", public, Role.ROBOT, ["127.0.0.1"], QuickClock())
+        made = await issuing.make_key(issuer, f"lost-{kind}", public, Role.ROBOT, ["127.0.0.1"], FakeClock())
+    again = await issuing.make_key(issuer, f"lost-{kind}", public, Role.ROBOT, ["127.0.0.1"], FakeClock())
     assert again.api_key == made.api_key
     assert [key.name for key in await issuer.list_keys()].count(f"lost-{kind}") == 1
     exchange.fault("cut-after-execute", method="DELETE", path=f"/sapi/v1{KEYS}", count=1)
@@ -112,7 +104,7 @@ async def test_a_sub_account_that_may_have_no_more_keys(exchange: PaperExchange,
     issuer, (_private, public) = issuer_of(exchange, master), generate_pair(KeyType.ED25519)
     exchange.fault("keys-full")
     with pytest.raises(BadInputError) as refused:
-        await issuing.make_key(issuer, "one-more", public, Role.SITE, [], QuickClock())
+        await issuing.make_key(issuer, "one-more", public, Role.SITE, [], FakeClock())
     assert refused.value.exchange is not None and refused.value.exchange.code == -9000
     assert "maximum number of API keys" in refused.value.message and "explain -9000" in refused.value.hint
     assert all(key.name != "one-more" for key in await issuer.list_keys())
@@ -121,7 +113,7 @@ async def test_a_sub_account_that_may_have_no_more_keys(exchange: PaperExchange,
 
 async def test_a_busy_exchange_is_waited_for_as_long_as_it_says(exchange: PaperExchange, master: KeyPair) -> None:
     public = generate_pair(KeyType.ED25519)[1]
-    clock = QuickClock()
+    clock = FakeClock()
     patient = SubAccountIssuer(resolve(exchange.url, Path("/nowhere")), master, EMAIL, clock, max_wait_s=10)
     exchange.fault("http-429", method="POST", path=f"/sapi/v2{KEYS}", count=2)
     await patient.create("busy", public, (), [])
@@ -158,7 +150,7 @@ async def test_refusals_are_told(exchange: PaperExchange, master: KeyPair) -> No
         await stranger.list_keys()
     assert refused.value.outcome is Outcome.REFUSED
     with pytest.raises(FortctlError):
-        await issuing.make_key(stranger, "x", generate_pair(KeyType.ED25519)[1], Role.SITE, [], QuickClock())
+        await issuing.make_key(stranger, "x", generate_pair(KeyType.ED25519)[1], Role.SITE, [], FakeClock())
     await stranger.close()
     exchange.edit_key("master", permissions=["reading"])
     weak = issuer_of(exchange, master)

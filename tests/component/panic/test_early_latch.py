@@ -116,7 +116,7 @@ async def test_the_step_writes_the_latch_only_where_it_does_not_stand(tmp_path: 
     for number, written in enumerate((True, False)):
         bench = Bench(tmp_path / f"robot-{number}")
         latch = bench.changes["latch"] = Counting(bench.folder)
-        early = EarlyLatch(int(NOW_S * 1000) - 100, NOW_S - 0.1, 7.0, written)
+        early = EarlyLatch(int(NOW_S * 1000) - 100, bench.clock.monotonic() - 0.1, 7.0, written)
         if written:
             bench.latch.set(latch_begun(early.at_ms, "somebody", True))
         report = await Panic(bench.ports(), PanicOptions(), early_latch=early).run()

@@ -33,7 +33,7 @@ from fortctl.terminal.global_options import Globals
 from fortctl.vault import erasure
 from fortctl.vault.file import VaultFile
 from fortctl.vault.slots import KeyFile
-from support.hands import Hands
+from support.clock import FakeClock
 from support.panic_bench import Bench, Reader, step, told
 
 SENT_MS = 1_700_000_000_000
@@ -188,7 +188,7 @@ def test_a_verdict_that_comes_after_a_panic_brings_no_copy_back(home: Home, monk
     """The copies are destroyed between reading the key and writing down what the exchange says of it."""
     vault = VaultFile(home.vault, home.erasure).unlock([KeyFile(home.keyfile)])
     audit = AuditLogFile(home.audit)
-    custody = SiteVault("default", "paper", vault, audit, Hands(1.0))
+    custody = SiteVault("default", "paper", vault, audit, FakeClock())
     vault.update([NewRecord(FINGERPRINT_KEY, "", "", "", "", "", Secret("F" * 32), erasable=False, created_at=1)])
     custody.record_verdict(KeyVerdict(True, "ok"))
     assert custody.site_key() is not None and len(erasure.names(home.erasure)) == 1

@@ -12,7 +12,7 @@ from fortctl.errors import VaultDamagedError
 from fortctl.ports import ExchangeError, Outcome
 from fortctl.services.panic.actions import ActionKind
 from fortctl.services.panic.ports import JournaledOrder
-from support.hands import Hands
+from support.clock import FakeClock
 from support.panic_bench import NOW_S, PREFIX, Bench, Process, order, step
 
 LATE_S = 0.8
@@ -28,11 +28,11 @@ async def test_an_order_in_flight_is_cancelled_too(tmp_path: Path, state: str) -
     assert step(report, "cancel orders").detail == "7 orders cancelled" and bench.latch.read()["orders_done"] is True
 
 
-class Held(Hands):
+class Held(FakeClock):
     """Nobody's sleep ends before the copies are destroyed."""
 
     def __init__(self) -> None:
-        super().__init__(NOW_S)
+        super().__init__()
         self.destroyed = threading.Event()
 
     async def sleep(self, seconds: float) -> None:
@@ -48,7 +48,7 @@ async def test_the_keys_are_destroyed_meanwhile(tmp_path: Path) -> None:
         return ()
 
     bench = Bench(tmp_path / "robot", Process("stopped"), clock=clock, changes={"destroy": destroy})
-    assert step(await bench.panic(), "cancel orders").state == "done" and clock.at >= NOW_S + 2
+    assert step(await bench.panic(), "cancel orders").state == "done" and clock.s >= NOW_S + 2
 
 
 async def test_a_robot_that_says_what_it_left_is_believed(tmp_path: Path) -> None:
@@ -69,7 +69,7 @@ async def test_a_panic_that_was_killed_meanwhile_is_not_done(tmp_path: Path) -> 
     assert not bench.latch.read()["orders_done"]
     bench.exchange.coming = [(NOW_S + LATE_S, order(1, f"{PREFIX}-1"))]
     report = await bench.panic()
-    assert step(report, "cancel orders").detail == "1 orders cancelled" and bench.clock.at >= NOW_S + 2
+    assert step(report, "cancel orders").detail == "1 orders cancelled" and bench.clock.s >= NOW_S + 2
     assert step(await bench.panic(), "cancel orders").detail == "an earlier panic cancelled them"
 
 

@@ -38,7 +38,7 @@ from fortctl.services.panic.remote_halt import RemoteHalt
 from fortctl.vault import erasure
 from fortctl.vault.file import VaultFile
 from fortctl.vault.slots import KeyFile
-from support.hands import Hands
+from support.clock import FakeClock
 from support.robot_daemon import NoCommands, NoPanic, robot_daemon
 
 
@@ -63,7 +63,7 @@ class World:
     """A robot's vault, mailbox and latch; two operators; the process around them."""
 
     def __init__(self, folder: Path, deadman_s: float | None = None, *, any_thread: bool = False) -> None:
-        self.folder, self.clock, self.runner = folder, Hands(1_000.0), Runner()
+        self.folder, self.clock, self.runner = folder, FakeClock(1_000_000), Runner()
         self.operators = [Identity.generate(), Identity.generate()]
         known = {one.id: one.public_bytes() for one in self.operators}
         file = VaultFile(folder / "vault.toml", folder / "erasure")
@@ -234,7 +234,7 @@ async def test_a_second_panic_finds_the_first_ones_answer(tmp_path: Path) -> Non
     world.latch.clear()
     shelf.noted.clear()
     world.start()
-    world.clock.at += 10.0
+    world.clock.advance(10.0)
     assert not (await shelf.panic(world.clock.now_ms())).reached and len(shelf.signed) == 1
 
 
@@ -363,12 +363,12 @@ async def test_a_robot_that_hears_nothing_falls_silent_and_goes_on_alone(
     with monkeypatch.context() as cut:
         cut.setattr(world.mailbox, "open_panics", gone)
         for _ in range(3):
-            world.clock.at += 100.0
+            world.clock.advance(100.0)
             with pytest.raises(RobotUnreachableError):
                 await world.listener.poll()
             world.listener.check_deadman()
             assert world.runner.silent is None
-        world.clock.at += 1.0
+        world.clock.advance(1.0)
         world.listener.check_deadman()
         assert world.runner.silent is not None and world.runner.silent.code == "DEADMAN"
     assert not await world.listener.poll() and world.runner.silent is None
@@ -382,7 +382,7 @@ async def test_the_deadman_never_lifts_over_a_waiting_order(tmp_path: Path) -> N
 
 
 async def test_a_robot_without_a_deadman_never_falls_silent(world: World) -> None:
-    world.clock.at += 1e6
+    world.clock.advance(1e6)
     world.listener.check_deadman()
     assert world.runner.silent is None
 

@@ -18,7 +18,7 @@ from fortctl.services.panic.halt import HaltResult
 from fortctl.services.panic.key_inventory import KeyInventory
 from fortctl.services.panic.known_key import ROLES, IssuedName, KeysRead, KnownKey, deduplicate
 from fortctl.services.panic.report import PanicReport, PanicStep, failure_of, reports_as_json
-from support.hands import Hands
+from support.clock import FakeClock
 from support.panic_bench import PREFIX, Bench, Process, order, step, told
 
 
@@ -136,7 +136,7 @@ async def watched(
             raise listed
         return listed
 
-    clock = Hands()
+    clock = FakeClock(0)
 
     def connect(_pair: KeyPair) -> Any:
         if isinstance(exchange, Exception):
@@ -146,7 +146,7 @@ async def watched(
     inventory = KeyInventory("default")
     inventory.add_read(KeysRead(fingerprint=lambda api_key: f"print of {api_key.reveal()[-4:]}"))
     left = await DeletionWatch(connect, alive, inventory.is_same, clock).watch(keys, wait_s)  # type: ignore[arg-type]
-    return left, clock.at
+    return left, clock.s
 
 
 async def test_only_2008_twice_and_a_refused_account_call_prove_it() -> None:
@@ -282,7 +282,7 @@ async def test_a_robot_elsewhere_has_orders_on_their_way_until_after_it_obeyed(t
     class Obeys:
         async def run(self) -> HaltResult:
             await bench.clock.sleep(4.0)
-            bench.exchange.coming = [(bench.clock.at + 0.8, order(1, f"{PREFIX}-1"))]
+            bench.exchange.coming = [(bench.clock.s + 0.8, order(1, f"{PREFIX}-1"))]
             return HaltResult("the robot has latched and is still cancelling")
 
     bench.changes["remote"] = lambda: lambda *how: Obeys()

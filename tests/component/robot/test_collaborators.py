@@ -25,8 +25,8 @@ from fortctl.robot.trading.state import RobotState
 from fortctl.robot.trading.strategy_runner import StrategyRunner
 from fortctl.robot.trading.streams import StreamFollower
 from fortctl.store.sqlite import open_readonly
-from simulation.exchange import ROBOT_ID
 from simulation.loop import simulated
+from simulation.network import ROBOT_ID
 from support.robot_world import SETTINGS, SYMBOL, OpenLatch, World
 
 PRICE, QUANTITY = Decimal("0.00139000"), Decimal(36)

@@ -253,8 +253,8 @@ async def test_an_unknown_order_with_our_prefix_is_held_until_a_person_looked(tm
         "price": "0.0013",
         "quantity": "50",
     }
-    await foreign._ask("POST", "/api/v3/order", **values, newClientOrderId="fc01234567-999-b1")
-    await foreign._ask("POST", "/api/v3/order", **values, newClientOrderId="a-persons-own")
+    await foreign.ask("POST", "/api/v3/order", **values, newClientOrderId="fc01234567-999-b1")
+    await foreign.ask("POST", "/api/v3/order", **values, newClientOrderId="a-persons-own")
     await robot.up()
     await robot.runner.start(by_person=True)
     robot.runner.robot.resync()

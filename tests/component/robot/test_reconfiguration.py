@@ -15,8 +15,8 @@ from fortctl.robot.core.book import Book
 from fortctl.robot.core.order_ids import prefix_of
 from fortctl.robot.strategy.api import Plan, View
 from fortctl.robot.strategy.grid import Grid
-from simulation.exchange import ROBOT_ID
 from simulation.loop import simulated
+from simulation.network import ROBOT_ID
 from simulation.weather import Weather
 from support.robot_world import SETTINGS, SYMBOL, Robot, World
 

@@ -10,8 +10,8 @@ import pytest
 
 from fortctl.robot.core.events import OrderIntended, OrderStatusReported
 from fortctl.robot.core.order_ids import client_order_id
-from simulation.exchange import EngineExchange
 from simulation.loop import simulated
+from support.engine_exchange import EngineExchange
 from support.robot_world import SETTINGS, SYMBOL, Robot, World
 
 ORDERS = 300
@@ -35,7 +35,7 @@ async def left_behind(world: World, folder: Path) -> Robot:
             OrderIntended(number, number, "buy", 1, name, price, Decimal(10), nothing, at, *promise)
         )
         values = {"side": "BUY", "type": "LIMIT", "timeInForce": "GTC", "price": f"{price:f}", "quantity": "10"}
-        told = await exchange._ask(
+        told = await exchange.ask(
             "POST", "/api/v3/order", symbol=SYMBOL, newClientOrderId=name, newOrderRespType="RESULT", **values
         )
         world.numbers[told["orderId"]] = name

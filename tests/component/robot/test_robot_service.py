@@ -3,27 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from fortctl.errors import ConflictError, ExchangeUnreachableError, KeyRejectedError, NotFoundError
 from fortctl.mailbox.payloads import ForgetKey, StopTrading
-from fortctl.model import Role
+from fortctl.model import KeyPair, Role
 from fortctl.ports import ExchangeError, Outcome
 from fortctl.services.rotation.plan import RotationMode, Scope
-from support.rotation_world import EngineExchange, Stage
+from support.engine_exchange import EngineExchange
+from support.rotation_world import Stage
 
 DEEP, HIGH = "0.00139000", "0.00141000"
-
-
-@pytest.fixture
-def stage(tmp_path: Path) -> Iterator[Stage]:
-    stage = Stage(tmp_path / "home")
-    yield stage
-    stage.end()
 
 
 def brought_up_again(stage: Stage) -> None:
@@ -158,14 +150,14 @@ def test_orders_without_a_key_to_cancel_them(stage: Stage) -> None:
         stage.tools().robot.stop_now(cancel_orders=True)
 
 
-def test_a_stop_while_the_exchange_is_not_there_is_no_success(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
-    def gone(exchange: EngineExchange, method: str, path: str, **values: Any) -> Any:
+def test_a_stop_while_the_exchange_is_not_there_is_no_success(stage: Stage) -> None:
+    def gone(call: str, pair: KeyPair | None) -> None:
         raise ExchangeError(Outcome.UNREACHABLE, "connection refused")
 
-    with monkeypatch.context() as away:
-        away.setattr(EngineExchange, "ask", gone)
-        with pytest.raises(ExchangeUnreachableError) as failed:
-            stage.tools().robot.stop_now(cancel_orders=True)
+    there, stage.before = stage.before, gone
+    with pytest.raises(ExchangeUnreachableError) as failed:
+        stage.tools().robot.stop_now(cancel_orders=True)
+    stage.before = there
     told = failed.value.data
     assert failed.value.exit_code == 10 and told is not None
     assert told["cancelled"] == [] and len(told["orders_left"]) == 2 and told["robot"]["state"] == "stopped"

@@ -19,8 +19,9 @@ from fortctl.robot.core.book import Book
 from fortctl.robot.core.events import AssetPriced, AssetsNamed, Configured, Event
 from fortctl.robot.trading.strategy_runner import DISCOUNT_ASSET, StrategyRunner
 from simulation.loop import simulated
+from support.clock import FakeClock
 from support.robot_scenes import person
-from support.robot_world import SETTINGS, SYMBOL, Robot, World, WorldClock
+from support.robot_world import SETTINGS, SYMBOL, Robot, World
 
 MAKER = replace(SETTINGS, maker_only=True, step=Decimal(1))
 
@@ -168,7 +169,7 @@ class _Holder:
     def __init__(self) -> None:
         import logging
 
-        self.book, self.log, self.clock = Book(), logging.getLogger("test"), WorldClock()
+        self.book, self.log, self.clock = Book(), logging.getLogger("test"), FakeClock(follows_loop=True)
         self.book.replay([Configured(SETTINGS.as_json()), AssetsNamed("XRP", "ETH")])
 
     def exchange_now(self) -> int:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
@@ -20,13 +18,6 @@ from fortctl.terminal.global_options import Globals
 from fortctl.vault.file import VaultFile
 from fortctl.vault.slots import KeyFile
 from support.rotation_world import SUB_ACCOUNT, Killed, Robot, Stage
-
-
-@pytest.fixture
-def stage(tmp_path: Path) -> Iterator[Stage]:
-    one = Stage(tmp_path)
-    yield one
-    one.end()
 
 
 def test_not_while_the_robot_may_take_the_new_key_yet(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -73,32 +64,27 @@ def stopped_after(stage: Stage, scope: Scope, step: str, mode: RotationMode = Ro
     stage.fuse = lambda *_at: None
 
 
+@pytest.mark.issuer(SUB_ACCOUNT)
 @pytest.mark.parametrize("vault", ["missing", "damaged", "locked"])
-def test_an_issuer_whose_vault_is_gone_keeps_nobody(
-    tmp_path: Path, vault: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    stage = Stage(tmp_path, SUB_ACCOUNT)
-    try:
-        stopped_after(stage, Scope.BOTH, "create")
-        made = {key.name for key in stage.engine.state.keys.values() if key.name.startswith("fortctl-")}
-        file = VaultFile(stage.home.issuer.vault, stage.home.issuer.erasure)
-        if vault != "missing":
-            make_private_folder(stage.home.issuer.path)
-            file.create([KeyFile(stage.home.issuer.keyfile)])
-            (file.path if vault == "damaged" else stage.home.issuer.keyfile).write_bytes(b"no such thing")
-        container = CommandContext(Globals(stage.home.path, "default", no_input=True)).container
-        monkeypatch.setattr("support.rotation_world.EngineIssuer", lambda stage: issuer_service(container).issuer())
-        ended = stage.abort()
-        for name in made:
-            assert f"the issuer's key '{name}' may live: the issuer could not be asked" in ended.left
-        assert {action.key and action.key.name for action in ended.actions} == made and len(made) == 2
-        assert ended.left.count("the old one, as before") == 2 and "the robot is running" in ended.left
-        assert made <= {key.name for key in stage.engine.state.keys.values()}, "nobody could delete them"
-        left = stage.end_state()
-        assert left["old keys in use"] == ["robot-old", "site-old"] and left["usable"] == ["robot", "site"]
-        assert left["open rotation"] is False and left["state"] == "running"
-    finally:
-        stage.end()
+def test_an_issuer_whose_vault_is_gone_keeps_nobody(stage: Stage, vault: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    stopped_after(stage, Scope.BOTH, "create")
+    made = {key.name for key in stage.engine.state.keys.values() if key.name.startswith("fortctl-")}
+    file = VaultFile(stage.home.issuer.vault, stage.home.issuer.erasure)
+    if vault != "missing":
+        make_private_folder(stage.home.issuer.path)
+        file.create([KeyFile(stage.home.issuer.keyfile)])
+        (file.path if vault == "damaged" else stage.home.issuer.keyfile).write_bytes(b"no such thing")
+    container = CommandContext(Globals(stage.home.path, "default", no_input=True)).container
+    monkeypatch.setattr(stage, "connect_issuer", lambda: issuer_service(container).issuer())
+    ended = stage.abort()
+    for name in made:
+        assert f"the issuer's key '{name}' may live: the issuer could not be asked" in ended.left
+    assert {action.key and action.key.name for action in ended.actions} == made and len(made) == 2
+    assert ended.left.count("the old one, as before") == 2 and "the robot is running" in ended.left
+    assert made <= {key.name for key in stage.engine.state.keys.values()}, "nobody could delete them"
+    left = stage.end_state()
+    assert left["old keys in use"] == ["robot-old", "site-old"] and left["usable"] == ["robot", "site"]
+    assert left["open rotation"] is False and left["state"] == "running"
 
 
 # -- which key is there ----------------------------------------------------------------------------------------------
@@ -122,16 +108,13 @@ def test_a_key_that_is_gone_keeps_nobody_from_ending_it(stage: Stage, scope: Sco
     assert "the site key is gone" in stage.abort().left
 
 
-def test_a_first_key_that_was_not_taken_in_leaves_none(tmp_path: Path) -> None:
-    stage = Stage(tmp_path, SUB_ACCOUNT)
-    try:
-        stage.tools().vault.destroy_site_key()
-        stopped_after(stage, Scope.SITE, "create", RotationMode.ISSUE)
-        left = stage.abort().left
-        assert left.startswith("the site key is none, as before; the issuer's key 'fortctl-site-")
-        assert not [key for key in stage.engine.state.keys.values() if key.name.startswith("fortctl-")]
-    finally:
-        stage.end()
+@pytest.mark.issuer(SUB_ACCOUNT)
+def test_a_first_key_that_was_not_taken_in_leaves_none(stage: Stage) -> None:
+    stage.tools().vault.destroy_site_key()
+    stopped_after(stage, Scope.SITE, "create", RotationMode.ISSUE)
+    left = stage.abort().left
+    assert left.startswith("the site key is none, as before; the issuer's key 'fortctl-site-")
+    assert not [key for key in stage.engine.state.keys.values() if key.name.startswith("fortctl-")]
 
 
 def test_a_key_that_was_handed_over_and_refused_is_named(stage: Stage) -> None:

@@ -2,23 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
 
 from fortctl.errors import ActionRequiredError, ConflictError, FortctlError
 from fortctl.mailbox.payloads import ProveRetired
 from fortctl.model import Role
 from fortctl.services.rotation.plan import RotationMode, Scope
-from support.rotation_world import PERSON, SUB_ACCOUNT, EngineIssuer, Stage
+from support.engine_exchange import EngineIssuer
+from support.rotation_world import PERSON, SUB_ACCOUNT, Stage
 
-
-@pytest.fixture
-def stage(tmp_path: Path) -> Iterator[Stage]:
-    one = Stage(tmp_path / "home", SUB_ACCOUNT)
-    yield one
-    one.end()
+pytestmark = pytest.mark.issuer(SUB_ACCOUNT)
 
 
 def deletes_nothing(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -68,67 +61,58 @@ def later(stage: Stage) -> None:
     stage.person.deleted = lambda todo: False  # type: ignore[method-assign]
 
 
+@pytest.mark.issuer(PERSON)
 @pytest.mark.parametrize("role", list(Role))
-def test_a_copy_that_is_gone_proves_nothing(tmp_path: Path, role: Role) -> None:
+def test_a_copy_that_is_gone_proves_nothing(stage: Stage, role: Role) -> None:
     """Somebody destroyed the retiring copy: both keys live, and nobody says that one is dead."""
-    stage = Stage(tmp_path / "home", PERSON)
-    try:
-        later(stage)
-        with pytest.raises(ActionRequiredError):
+    later(stage)
+    with pytest.raises(ActionRequiredError):
+        stage.rotate(RotationMode.OVERLAP, Scope(role.value))
+    if role is Role.SITE:
+        stage.tools().vault.destroy_retiring()
+    else:
+        stage.tools().client.execute(ProveRetired(drop=True))
+    for _again in range(2):
+        with pytest.raises(ActionRequiredError) as caught:
             stage.rotate(RotationMode.OVERLAP, Scope(role.value))
-        if role is Role.SITE:
-            stage.tools().vault.destroy_retiring()
-        else:
-            stage.tools().client.execute(ProveRetired(drop=True))
-        for _again in range(2):
-            with pytest.raises(ActionRequiredError) as caught:
-                stage.rotate(RotationMode.OVERLAP, Scope(role.value))
-            assert caught.value.details["unproved"] == [role.value]
-    finally:
-        stage.end()
+        assert caught.value.details["unproved"] == [role.value]
 
 
-def test_a_death_is_journaled_before_its_copy_is_destroyed(tmp_path: Path) -> None:
+@pytest.mark.issuer(PERSON)
+def test_a_death_is_journaled_before_its_copy_is_destroyed(stage: Stage) -> None:
     """Killed between the two it is proved all the same: the copy goes when the rotation is gone on with."""
     from support.rotation_world import Killed
 
-    stage = Stage(tmp_path / "home", PERSON)
-    try:
-        seen: list[tuple[bool, bool]] = []
+    seen: list[tuple[bool, bool]] = []
 
-        def fuse(step: str, state: str, when: str) -> None:
-            operation = stage.open_operation()
-            dead = operation is not None and Role.ROBOT in operation.facts.deleted
-            if dead and not seen:
-                seen.append((dead, stage.robot.box.retiring() is not None))
-                raise Killed
+    def fuse(step: str, state: str, when: str) -> None:
+        operation = stage.open_operation()
+        dead = operation is not None and Role.ROBOT in operation.facts.deleted
+        if dead and not seen:
+            seen.append((dead, stage.robot.box.retiring() is not None))
+            raise Killed
 
-        stage.fuse = fuse
-        with pytest.raises(Killed):
-            stage.rotate(RotationMode.OVERLAP, Scope.ROBOT)
-        assert seen == [(True, True)]
-        assert stage.rotate(RotationMode.OVERLAP, Scope.ROBOT).operation.state == "done"
-        assert stage.end_state()["retiring copies"] == [False, False]
-    finally:
-        stage.end()
+    stage.fuse = fuse
+    with pytest.raises(Killed):
+        stage.rotate(RotationMode.OVERLAP, Scope.ROBOT)
+    assert seen == [(True, True)]
+    assert stage.rotate(RotationMode.OVERLAP, Scope.ROBOT).operation.state == "done"
+    assert stage.end_state()["retiring copies"] == [False, False]
 
 
-def test_a_wrong_key_is_refused_before_the_robot_drains(tmp_path: Path) -> None:
-    stage = Stage(tmp_path / "home", PERSON)
-    try:
-        weak = stage.make_key("weak", Role.SITE)
-        with pytest.raises(FortctlError) as caught:
-            stage.rotate(RotationMode.DRAIN, Scope.ROBOT, given={Role.ROBOT: weak})
-        assert caught.value.exit_code == 4
-        with pytest.raises(FortctlError) as caught:
-            stage.rotate(RotationMode.DRAIN, Scope.SITE, given={Role.SITE: stage.make_key("strong", Role.ROBOT)})
-        assert caught.value.exit_code == 4
-        assert stage.open_operation() is None
-        assert stage.robot.runner is not None and stage.robot.runner.state == "running"
-        old = {name: key.name for name, key in (("robot", stage.robot.box.key().pair),)}  # type: ignore[union-attr]
-        assert old == {"robot": "robot-old"}
-    finally:
-        stage.end()
+@pytest.mark.issuer(PERSON)
+def test_a_wrong_key_is_refused_before_the_robot_drains(stage: Stage) -> None:
+    weak = stage.make_key("weak", Role.SITE)
+    with pytest.raises(FortctlError) as caught:
+        stage.rotate(RotationMode.DRAIN, Scope.ROBOT, given={Role.ROBOT: weak})
+    assert caught.value.exit_code == 4
+    with pytest.raises(FortctlError) as caught:
+        stage.rotate(RotationMode.DRAIN, Scope.SITE, given={Role.SITE: stage.make_key("strong", Role.ROBOT)})
+    assert caught.value.exit_code == 4
+    assert stage.open_operation() is None
+    assert stage.robot.runner is not None and stage.robot.runner.state == "running"
+    old = {name: key.name for name, key in (("robot", stage.robot.box.key().pair),)}  # type: ignore[union-attr]
+    assert old == {"robot": "robot-old"}
 
 
 def test_an_issuer_that_does_not_work_is_found_before_the_robot_drains(stage: Stage) -> None:

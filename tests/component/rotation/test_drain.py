@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from decimal import Decimal
-from pathlib import Path
 
 import pytest
 
@@ -13,19 +11,17 @@ from fortctl.model import Role
 from fortctl.paper.engine.market_data import Trade
 from fortctl.ports import ExchangeError, Outcome
 from fortctl.services.rotation.plan import RotationMode, Scope
-from support.rotation_world import SYMBOL, EngineExchange, Stage
+from support.engine_exchange import EngineExchange
+from support.rotation_world import SYMBOL, Stage
 
 
 @pytest.fixture
-def stage(tmp_path: Path) -> Iterator[Stage]:
+def draining(stage: Stage) -> None:
     """One buy of the robot's is filled, its sell waits, and a person has it drain."""
-    one = Stage(tmp_path / "home")
-    trades(one, "0.00139")
-    one.clock.wait(1)
-    one.robot_drains()
-    one.clock.wait(1)
-    yield one
-    one.end()
+    trades(stage, "0.00139")
+    stage.clock.wait(1)
+    stage.robot_drains()
+    stage.clock.wait(1)
 
 
 def trades(stage: Stage, price: str) -> None:
@@ -33,6 +29,7 @@ def trades(stage: Stage, price: str) -> None:
     stage.engine.apply_trade(SYMBOL, Trade(number, Decimal(price), Decimal(100_000), number, True), number)
 
 
+@pytest.mark.usefixtures("draining")
 def test_a_drain_that_goes_on_is_waited_for(stage: Stage) -> None:
     runner = stage.robot.runner
     assert runner is not None and runner.state == "draining" and runner.book.open_orders
@@ -46,6 +43,7 @@ def test_a_drain_that_goes_on_is_waited_for(stage: Stage) -> None:
     assert runner.state == "stopped" and not runner.book.open_orders, "a person stopped it: it is not started"
 
 
+@pytest.mark.usefixtures("draining")
 def test_orders_that_cannot_be_cancelled_are_told_of(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
     """``--on-timeout cancel``: the rotation goes on, and says what stays at the exchange, and what to do about it."""
 
@@ -66,22 +64,15 @@ def test_orders_that_cannot_be_cancelled_are_told_of(stage: Stage, monkeypatch: 
     assert stage.rotate(RotationMode.DRAIN, Scope.ROBOT).operation.state == "done"
 
 
-@pytest.fixture
-def trading(tmp_path: Path) -> Iterator[Stage]:
-    one = Stage(tmp_path / "home")
-    yield one
-    one.end()
-
-
-def test_what_fails_while_the_robot_stands_still_says_so(trading: Stage) -> None:
-    weak = trading.make_key("weak", Role.SITE)
-    trading.person.keys = lambda todo, roles: {Role.ROBOT: weak}  # type: ignore[method-assign]
+def test_what_fails_while_the_robot_stands_still_says_so(stage: Stage) -> None:
+    weak = stage.make_key("weak", Role.SITE)
+    stage.person.keys = lambda todo, roles: {Role.ROBOT: weak}  # type: ignore[method-assign]
     with pytest.raises(KeyPolicyError) as while_it_trades:
-        trading.rotate(RotationMode.OVERLAP, Scope.ROBOT)
+        stage.rotate(RotationMode.OVERLAP, Scope.ROBOT)
     assert "robot" not in while_it_trades.value.details and not while_it_trades.value.warnings
-    trading.abort()
+    stage.abort()
     with pytest.raises(KeyPolicyError) as ended:
-        trading.rotate(RotationMode.DRAIN, Scope.ROBOT)
+        stage.rotate(RotationMode.DRAIN, Scope.ROBOT)
     error = ended.value
     assert "the robot stands still: it was running before, and is stopped now" in error.message
     assert "'fortctl keys rotate --resume' continues" in error.hint and "--abort" in error.hint
@@ -89,10 +80,10 @@ def test_what_fails_while_the_robot_stands_still_says_so(trading: Stage) -> None
     assert [code for code, _text in error.warnings] == ["ROBOT_STANDS_STILL"]
 
 
-def test_who_is_asked_for_a_key_hears_that_the_robot_stands_still(trading: Stage) -> None:
-    trading.person.keys = lambda todo, roles: None  # type: ignore[method-assign, assignment, return-value]
+def test_who_is_asked_for_a_key_hears_that_the_robot_stands_still(stage: Stage) -> None:
+    stage.person.keys = lambda todo, roles: None  # type: ignore[method-assign, assignment, return-value]
     with pytest.raises(ActionRequiredError) as ended:
-        trading.rotate(RotationMode.DRAIN, Scope.ROBOT)
+        stage.rotate(RotationMode.DRAIN, Scope.ROBOT)
     error = ended.value
     assert "the robot stands still" in error.message and error.details["robot"]["state"] == "stopped"
     assert not error.warnings, "a drain has it stand still on purpose"

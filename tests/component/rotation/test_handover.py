@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
 
 from fortctl.services.keys.issuer import SUB_ACCOUNT
@@ -14,12 +11,12 @@ from support.rotation_world import Stage
 DELETION = "DELETE /sapi/v1/sub-account/subAccountApi"
 
 
-@pytest.fixture
-def stage(tmp_path: Path) -> Iterator[Stage]:
-    one = Stage(tmp_path / "home", SUB_ACCOUNT)
-    one.calls.clear()
-    yield one
-    one.end()
+pytestmark = pytest.mark.issuer(SUB_ACCOUNT)
+
+
+@pytest.fixture(autouse=True)
+def _no_calls_yet(stage: Stage) -> None:
+    stage.calls.clear()
 
 
 @pytest.mark.parametrize("takes_ms", [0, 2_000])

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
 
 from fortctl.errors import ConflictError, FortctlError, KeyPolicyError
@@ -13,13 +10,6 @@ from fortctl.services.rotation.plan import RotationMode, Scope
 from support.rotation_world import SUB_ACCOUNT, Killed, NoLatch, Stage
 
 BEFORE = ("pre-rotate", "open", None)
-
-
-@pytest.fixture
-def stage(tmp_path: Path) -> Iterator[Stage]:
-    one = Stage(tmp_path / "home")
-    yield one
-    one.end()
 
 
 def kill_at(stage: Stage, *at: str) -> None:
@@ -78,15 +68,11 @@ def test_a_panic_that_could_not_end_it_leaves_that_to_the_rotation(
     assert stage.hooks.told == [BEFORE, ("post-rotate", "aborted", "panic")]
 
 
-def test_keys_that_were_issued_first_are_no_rotation(tmp_path: Path) -> None:
-    stage = Stage(tmp_path / "home")
-    try:
-        stage.tools().vault.destroy_site_key()
-        stage.issuer = SUB_ACCOUNT
-        kill_at(stage, "create", "doing", "after")
-        with pytest.raises(Killed):
-            stage.rotate(RotationMode.ISSUE, Scope.SITE)
-        stage.abort()
-        assert stage.hooks.told == []
-    finally:
-        stage.end()
+def test_keys_that_were_issued_first_are_no_rotation(stage: Stage) -> None:
+    stage.tools().vault.destroy_site_key()
+    stage.issuer = SUB_ACCOUNT
+    kill_at(stage, "create", "doing", "after")
+    with pytest.raises(Killed):
+        stage.rotate(RotationMode.ISSUE, Scope.SITE)
+    stage.abort()
+    assert stage.hooks.told == []

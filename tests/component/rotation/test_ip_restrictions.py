@@ -3,31 +3,27 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
-from typing import Any
 
 import pytest
 
 from fortctl.errors import ConflictError
 from fortctl.exchange.error_codes import classify
-from fortctl.model import Role
+from fortctl.model import KeyPair, Role
 from fortctl.ports import ExchangeError
 from fortctl.services.rotation.plan import RotationMode, Scope
-from support.rotation_world import SUB_ACCOUNT, EngineExchange, Stage
+from support.rotation_world import SUB_ACCOUNT, Stage
+
+pytestmark = pytest.mark.issuer(SUB_ACCOUNT)
 
 
-@pytest.fixture
-def stage(tmp_path: Path) -> Iterator[Stage]:
+@pytest.fixture(autouse=True)
+def _restricted(stage: Stage) -> None:
     """The keys in use are restricted to trusted addresses, and fortctl has seen that."""
-    one = Stage(tmp_path, SUB_ACCOUNT)
-    for api_key, key in list(one.engine.state.keys.items()):
+    for api_key, key in list(stage.engine.state.keys.items()):
         if key.account == "default":
-            one.engine.state.keys[api_key] = replace(key, ips=("127.0.0.1",))
-    asyncio.run(one.tools().keys.verify(list(Role)))
-    yield one
-    one.end()
+            stage.engine.state.keys[api_key] = replace(key, ips=("127.0.0.1",))
+    asyncio.run(stage.tools().keys.verify(list(Role)))
 
 
 def ips(stage: Stage) -> dict[str, tuple[str, ...]]:
@@ -60,19 +56,16 @@ def test_where_nobody_knows_it_none_is_made_unasked(stage: Stage) -> None:
 
 
 @pytest.mark.parametrize("role", list(Role))
-def test_a_new_key_that_is_not_known_everywhere_at_once(
-    stage: Stage, monkeypatch: pytest.MonkeyPatch, role: Role
-) -> None:
+def test_a_new_key_that_is_not_known_everywhere_at_once(stage: Stage, role: Role) -> None:
     """The exchange refuses it for some seconds: nobody is there who would try again, and the robot may stand still."""
-    ask, refusals = EngineExchange.ask, iter(range(2))
+    refusals = iter(range(2))
 
-    def late(exchange: EngineExchange, method: str, path: str, **values: Any) -> Any:
-        new = exchange._pair is not None and exchange._pair.name.startswith("fortctl-")
-        if new and path == "/api/v3/account" and next(refusals, None) is not None:
+    def late(call: str, pair: KeyPair | None) -> None:
+        new = pair is not None and pair.name.startswith("fortctl-")
+        if new and call == "GET /api/v3/account" and next(refusals, None) is not None:
             message = "Invalid API-key, IP, or permissions for action."
             raise ExchangeError(classify(401, -2015, message), message, code=-2015, http_status=401)
-        return ask(exchange, method, path, **values)
 
-    monkeypatch.setattr(EngineExchange, "ask", late)
+    stage.before = late
     assert stage.rotate(RotationMode.DRAIN, Scope(role.value)).operation.state == "done"
     assert next(refusals, None) is None and len(ips(stage)) == 1

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -81,13 +80,6 @@ def test_the_brake_ends_a_rotation_that_somebody_is_at_work_on(
     assert rotation.current() is None and rotation.owner() is None
     with pytest.raises(ConflictError, match="another command or a panic took over the rotation"):
         rotation.put(operation.begun("check", 1))
-
-
-@pytest.fixture
-def stage(tmp_path: Path) -> Iterator[Stage]:
-    one = Stage(tmp_path / "home")
-    yield one
-    one.end()
 
 
 async def _queue(stage: Stage) -> None:

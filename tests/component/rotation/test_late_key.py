@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
 
 from fortctl.errors import ActionRequiredError, ConflictError
@@ -13,12 +10,9 @@ from fortctl.services.rotation.plan import RotationMode, Scope
 from support.rotation_world import Killed, Stage
 
 
-@pytest.fixture
-def stage(tmp_path: Path) -> Iterator[Stage]:
-    one = Stage(tmp_path)
-    one.person.deleted = lambda todo: False  # type: ignore[method-assign]
-    yield one
-    one.end()
+@pytest.fixture(autouse=True)
+def _old_keys_stay(stage: Stage) -> None:
+    stage.person.deleted = lambda todo: False  # type: ignore[method-assign]
 
 
 def rotate(stage: Stage, role: Role, pair: KeyPair) -> None:

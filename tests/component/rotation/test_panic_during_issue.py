@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -13,14 +12,10 @@ from fortctl.model import KeyType, Role
 from fortctl.ports import ExchangeError, Outcome
 from fortctl.services.rotation.plan import RotationMode, Scope
 from fortctl.store.operations import SqliteOperations
-from support.rotation_world import SUB_ACCOUNT, EngineExchange, EngineIssuer, NoLatch, Stage
+from support.engine_exchange import EngineExchange, EngineIssuer
+from support.rotation_world import SUB_ACCOUNT, NoLatch, Stage
 
-
-@pytest.fixture
-def stage(tmp_path: Path) -> Iterator[Stage]:
-    one = Stage(tmp_path, SUB_ACCOUNT)
-    yield one
-    one.end()
+pytestmark = pytest.mark.issuer(SUB_ACCOUNT)
 
 
 def made(stage: Stage) -> set[str]:

@@ -2,25 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-from typing import Any
-
 import pytest
 
 from fortctl.errors import KeyRejectedError
 from fortctl.exchange.error_codes import classify
-from fortctl.model import Role
+from fortctl.model import KeyPair, Role
 from fortctl.ports import ExchangeError
 from fortctl.services.rotation.plan import RotationMode, Scope
-from support.rotation_world import EngineExchange, Stage
-
-
-@pytest.fixture
-def stage(tmp_path: Path) -> Iterator[Stage]:
-    one = Stage(tmp_path)
-    yield one
-    one.end()
+from support.rotation_world import Stage
 
 
 def test_a_robot_that_is_held_after_its_key_was_lost(stage: Stage) -> None:
@@ -36,19 +25,16 @@ def test_a_robot_that_is_held_after_its_key_was_lost(stage: Stage) -> None:
 
 
 @pytest.mark.parametrize("gone", [True, False])
-def test_a_key_that_lives_is_not_called_gone(stage: Stage, monkeypatch: pytest.MonkeyPatch, gone: bool) -> None:
-    ask = EngineExchange.ask
-
-    def refuse(exchange: EngineExchange, method: str, path: str, **values: Any) -> Any:
-        if path in ("/api/v3/account", "/sapi/v1/account/apiRestrictions"):
+def test_a_key_that_lives_is_not_called_gone(stage: Stage, gone: bool) -> None:
+    def refuse(call: str, pair: KeyPair | None) -> None:
+        if call in ("GET /api/v3/account", "GET /sapi/v1/account/apiRestrictions"):
             message = "Invalid API-key, IP, or permissions for action."
             raise ExchangeError(classify(401, -2015, message), message, code=-2015, http_status=401)
-        return ask(exchange, method, path, **values)
 
     if gone:
         stage.engine.delete_key("site-old")
     else:
-        monkeypatch.setattr(EngineExchange, "ask", refuse)
+        stage.before = refuse
     with pytest.raises(KeyRejectedError) as refused:
         stage.rotate(RotationMode.OVERLAP, Scope.SITE)
     assert ("deleted already" in refused.value.hint) is gone and "--mode urgent" in refused.value.hint

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,7 +10,7 @@ from fortctl.errors import ActionRequiredError
 from fortctl.keys.verification import check_deleted
 from fortctl.ports import ExchangeError, Outcome
 from fortctl.services.rotation.plan import RotationMode, Scope
-from support.hands import Hands
+from support.clock import FakeClock
 from support.rotation_world import Stage
 
 NO_SAPI = ExchangeError(Outcome.REFUSED, "this target has no /sapi")
@@ -72,20 +71,18 @@ class Says:
     ],
 )
 async def test_what_counts_as_dead(old: Any, new: Any, state: str) -> None:
-    clock = Hands()
+    clock = FakeClock(0)
     death = await check_deleted(old, new, clock)
     assert death.state == state and death.proved is state.startswith("dead")
-    assert state != "dead" or clock.at >= 2, "the two answers lie some seconds apart"
+    assert state != "dead" or clock.s >= 2, "the two answers lie some seconds apart"
 
 
 @pytest.fixture
-def stage(tmp_path: Path) -> Any:
-    one = Stage(tmp_path / "home")
-    one.has_sapi = False
-    yield one
-    one.end()
+def no_sapi(stage: Stage) -> None:
+    stage.has_sapi = False
 
 
+@pytest.mark.usefixtures("no_sapi")
 def test_death_by_refusal_is_warned_of(stage: Stage) -> None:
     ended = stage.rotate(RotationMode.OVERLAP, Scope.BOTH)
     assert ended.operation.state == "done"
@@ -97,6 +94,7 @@ def test_death_by_refusal_is_warned_of(stage: Stage) -> None:
     assert stage.end_state()["retiring copies"] == [False, False]
 
 
+@pytest.mark.usefixtures("no_sapi")
 def test_a_key_that_lives_is_not_proved_dead(stage: Stage) -> None:
     stage.person.deleted = lambda todo: False  # type: ignore[method-assign]
     with pytest.raises(ActionRequiredError) as caught:

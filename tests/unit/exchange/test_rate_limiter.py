@@ -26,17 +26,9 @@ from fortctl.ports import ExchangeError, Outcome
 from fortctl.secret import Secret
 from fortctl.store.request_weight import MIGRATIONS, RequestWeightStore
 from fortctl.store.sqlite import connect
-from fortctl.system.clock import SystemClock
+from support.clock import FakeClock
 
 START = 1_700_000_000_000 // MINUTE_MS * MINUTE_MS
-
-
-class Watch(SystemClock):
-    def __init__(self) -> None:
-        self.ms = START
-
-    def now_ms(self) -> int:
-        return self.ms
 
 
 requests = st.lists(
@@ -69,37 +61,40 @@ def test_no_minute_spends_more_than_the_limit_and_reading_leaves_the_urgent_part
 
 @given(seconds=st.integers(1, 100_000), at=st.integers(0, 200_000), urgent=st.booleans())
 def test_a_stop_lasts_to_the_second_for_whatever_kind(seconds: int, at: int, urgent: bool) -> None:
-    watch = Watch()
-    limiter = RateLimiter(None, "x", watch)
+    clock = FakeClock(START)
+    limiter = RateLimiter(None, "x", clock)
     limiter.stop(seconds)
-    watch.ms += at * 1000
+    clock.ms += at * 1000
     wait = limiter.reserve(0, urgent=urgent)
     assert wait == max(0, seconds - at)
 
 
 def test_processes_share_what_is_used_and_a_stop(tmp_path: Path) -> None:
-    watch = Watch()
-    one, two = (RateLimiter(RequestWeightStore(tmp_path / "weights.sqlite"), "https://a", watch) for _ in range(2))
-    other = RateLimiter(RequestWeightStore(tmp_path / "weights.sqlite"), "https://b", watch)
+    clock = FakeClock(START)
+    one, two = (RateLimiter(RequestWeightStore(tmp_path / "weights.sqlite"), "https://a", clock) for _ in range(2))
+    other = RateLimiter(RequestWeightStore(tmp_path / "weights.sqlite"), "https://b", clock)
     one.set_limit(100)
     assert two.reserve(86, urgent=False) > 0, "what one has learnt, the others know"
     assert one.reserve(80, urgent=False) == 0
     assert two.reserve(10, urgent=False) > 0 and two.reserve(15, urgent=True) == 0
     two.update(100)
     assert one.reserve(1, urgent=True) > 0
-    watch.ms += MINUTE_MS
+    clock.ms += MINUTE_MS
     assert one.reserve(10, urgent=False) == 0
     two.stop(7)
     assert one.reserve(0, urgent=True) == 7.0 and other.reserve(0, urgent=True) == 0
-    watch.ms += 6_999
+    clock.ms += 6_999
     assert one.reserve(0, urgent=True) == 0.001
-    watch.ms += 1
+    clock.ms += 1
     assert one.reserve(0, urgent=True) == 0
 
 
 def test_limits_are_the_exchanges_own_and_what_is_assumed_ends_with_them(tmp_path: Path) -> None:
     """A hundred robots start at once at an exchange without limits: none waits for what it only assumed."""
-    robots = [RateLimiter(RequestWeightStore(tmp_path / "weights.sqlite"), "http://paper", Watch()) for _ in range(100)]
+    robots = [
+        RateLimiter(RequestWeightStore(tmp_path / "weights.sqlite"), "http://paper", FakeClock(START))
+        for _ in range(100)
+    ]
     assert robots[0].reserve(20, urgent=False) == 0
     robots[0].set_limit(None)
     assert not [robot for robot in robots for _ in range(5) if robot.reserve(20, urgent=False)]
@@ -111,7 +106,7 @@ def test_a_store_of_before_is_read_on(tmp_path: Path) -> None:
     """Weights were kept without a limit once."""
     path = tmp_path / "weights.sqlite"
     connect(path, MIGRATIONS[:1]).execute("INSERT INTO weight VALUES ('x', ?, 5990, 0)", (START // MINUTE_MS,))
-    limiter = RateLimiter(RequestWeightStore(path), "x", Watch())
+    limiter = RateLimiter(RequestWeightStore(path), "x", FakeClock(START))
     assert limiter.reserve(20, urgent=True) > 0, "what is assumed holds until the exchange has stated its own"
     limiter.set_limit(12_000)
     assert limiter.reserve(20, urgent=True) == 0
@@ -123,7 +118,7 @@ def test_a_store_that_cannot_be_used_stops_no_request(tmp_path: Path, how: str) 
     if how == "damaged":
         path.write_bytes(b"no database" * 100)
     limiter = RateLimiter(
-        RequestWeightStore(path if how == "damaged" else tmp_path / "gone" / "weights.sqlite"), "x", Watch()
+        RequestWeightStore(path if how == "damaged" else tmp_path / "gone" / "weights.sqlite"), "x", FakeClock(START)
     )
     limiter.set_limit(100)
     assert limiter.reserve(50, urgent=False) == 0
@@ -176,11 +171,11 @@ async def test_no_request_leaves_before_retry_after_is_over(
     tmp_path: Path, refusing: tuple[str, list[str], list[web.Response]], status: int
 ) -> None:
     url, seen, answers = refusing
-    watch = Watch()
+    clock = FakeClock(START)
     pair = KeyPair("k", KeyType.HMAC, Secret("k" * 64), Secret("s" * 64))
     target = ExchangeTarget("x", url, "ws://127.0.0.1:1/ws-api/v3", "ws://127.0.0.1:1")
     first, second = (
-        BinanceExchange(target, pair, watch, limiter=RateLimiter(RequestWeightStore(tmp_path / "w.sqlite"), url, watch))
+        BinanceExchange(target, pair, clock, limiter=RateLimiter(RequestWeightStore(tmp_path / "w.sqlite"), url, clock))
         for _ in range(2)
     )
     answers.append(_refusal(status, -1003, Retry_After="9"))
@@ -188,14 +183,14 @@ async def test_no_request_leaves_before_retry_after_is_over(
         await first.server_time()
     assert (told.value.outcome, told.value.retry_after) == (Outcome.BUSY, 9.0)
     for after in (0, 5_000, 1_999):
-        watch.ms += after
+        clock.ms += after
         for exchange in (first, second):
             with pytest.raises(ExchangeError) as stopped:
                 await exchange.cancel("XRPETH", "mine")
             assert stopped.value.outcome is Outcome.BUSY
-            assert stopped.value.retry_after == pytest.approx((START + 9_000 - watch.ms) / 1000)
+            assert stopped.value.retry_after == pytest.approx((START + 9_000 - clock.ms) / 1000)
     assert len(seen) == 1
-    watch.ms = START + 9_000
+    clock.ms = START + 9_000
     answers.append(web.json_response({"serverTime": 7}, headers={"X-MBX-USED-WEIGHT-1M": "5990"}))
     assert await second.server_time() == 7
     with pytest.raises(ExchangeError) as full:
@@ -210,7 +205,7 @@ async def test_too_many_orders_stop_orders_and_not_the_address(
 ) -> None:
     url, _seen, answers = refusing
     target = ExchangeTarget("x", url, "ws://127.0.0.1:1/ws-api/v3", "ws://127.0.0.1:1")
-    exchange = BinanceExchange(target, KeyPair("k", KeyType.HMAC, Secret("k" * 64), Secret("s" * 64)), Watch())
+    exchange = BinanceExchange(target, KeyPair("k", KeyType.HMAC, Secret("k" * 64), Secret("s" * 64)), FakeClock(START))
     answers += [_refusal(429, -1015, Retry_After="9"), web.json_response({"serverTime": 7})]
     with pytest.raises(ExchangeError):
         await exchange.cancel("XRPETH", "mine")
@@ -220,11 +215,11 @@ async def test_too_many_orders_stop_orders_and_not_the_address(
 
 def test_a_shorter_retry_after_does_not_lift_a_longer_one() -> None:
     """A ban of two minutes stands, whatever another process is answered in the meantime."""
-    watch = Watch()
-    limiter = RateLimiter(None, "x", watch)
+    clock = FakeClock(START)
+    limiter = RateLimiter(None, "x", clock)
     limiter.stop(120)
     limiter.stop(1)
-    watch.ms += 119_000
+    clock.ms += 119_000
     assert limiter.reserve(0, urgent=True) == 1
-    watch.ms += 1_000
+    clock.ms += 1_000
     assert limiter.reserve(0, urgent=True) == 0
