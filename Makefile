@@ -62,7 +62,7 @@ mutants: $(STAMP) ## change one thing in a copy of the source, and see that a te
 	PYTHONPATH=tests:. $(BIN)/python -m mutants.run --sample $(or $(SAMPLE),40) --seed $(or $(SEED),1) $(if $(ONLY),--only $(ONLY))
 
 crash: $(STAMP) ## every row of the matrices with real processes, kills and broken disks; an hour and more
-	FORTCTL_CRASH=1 $(BIN)/python -m pytest -n 2 $(CRASH_TESTS)
+	FORTCTL_CRASH=1 FORTCTL_REAL_STARTS=1 $(BIN)/python -m pytest -n 2 $(CRASH_TESTS)
 
 nightly: $(STAMP) ## the long campaigns: fuzzing, any sequence of commands (resumable), every bit of a slot, a kill at every write
 	PYTHONPATH=tests:. $(BIN)/python -m support.nightly

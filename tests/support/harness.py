@@ -23,6 +23,9 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 # machine an order fills in the middle of a test, and a drain then waits for a price that never comes.
 STILL = ("--market", "synthetic:7", "--speed", "0.1", "--limits", "real")
 
+# A grid on that market: three buys, none of which is reached while it stands still.
+THREE_LEVELS = ("robot", "configure", "--symbol", "BTCUSDT", "--levels", "3", "--step", "0.3", "--take-profit", "0.3")
+
 # Rows with real processes beyond the few that 'make test' can afford.
 campaign = pytest.mark.skipif(not os.environ.get("FORTCTL_CRASH"), reason="a row of 'make crash'")
 

@@ -28,6 +28,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import pytest
 
+    from fortctl.paper.engine.market_data import Recording
+
 READY_WITHIN_S = 30.0
 ENDS_WITHIN_S = 10.0
 
@@ -141,6 +143,25 @@ class PaperExchange:
         return entries
 
 
+def _recording(source: str, symbol: str | None) -> Recording:
+    """Load a recording once in a process; each exchange has a symbol of its own, which tests may edit."""
+    from copy import deepcopy
+    from dataclasses import replace
+
+    path = Path(source)
+    seen = path.stat() if path.is_file() else None
+    key = (source, symbol, seen and (seen.st_mtime_ns, seen.st_size))
+    if key not in _RECORDINGS:
+        from fortctl.paper.engine.market_data import load
+
+        _RECORDINGS[key] = load(source, symbol)
+    recording = _RECORDINGS[key]
+    return replace(recording, symbol=deepcopy(recording.symbol))
+
+
+_RECORDINGS: dict[tuple[Any, ...], Recording] = {}
+
+
 @contextmanager
 def in_process(
     *,
@@ -160,12 +181,11 @@ def in_process(
         start: share of the recording (0 to 1) that is history.
         limits: ``real``, ``scaled`` or ``off``.
     """
-    from fortctl.paper.engine.market_data import load
     from fortctl.paper.server.lifecycle import RunningServer
     from fortctl.paper.server.lifecycle import start as begin
     from fortctl.paper.server.server import ServerOptions
 
-    recordings = {tape.symbol.name: tape for tape in (load(str(source), symbol) for source in market)}
+    recordings = {tape.symbol.name: tape for tape in (_recording(str(source), symbol) for source in market)}
     with tempfile.TemporaryDirectory(prefix="paper-exchange-") as name:
         folder, pace = Path(name), None if speed == "max" else float(speed)
         options = ServerOptions(

@@ -7,7 +7,6 @@ import shutil
 import sqlite3
 import subprocess
 import time
-from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -15,14 +14,7 @@ from typing import Any
 import pytest
 
 from support.harness import Shell, campaign, end_robots
-from support.hosts import Hosts, two_hosts
-
-
-@pytest.fixture
-def hosts(tmp_path: Path, shell: Shell, request: pytest.FixtureRequest) -> Iterator[Hosts]:
-    database = request.getfixturevalue("postgres") if getattr(request, "param", None) == "postgresql" else None
-    with two_hosts(tmp_path, shell, database) as both:
-        yield both
+from support.hosts import Hosts
 
 
 def step(data: dict[str, Any], name: str) -> dict[str, Any]:

@@ -14,17 +14,6 @@ import pytest
 
 from support.harness import Ran, Shell
 
-GRID = ("robot", "configure", "--symbol", "BTCUSDT", "--levels", "3", "--step", "0.3", "--take-profit", "0.3")
-
-
-@pytest.fixture
-def trading(keyed: Shell) -> Shell:
-    """A home with both keys and a robot that trades."""
-    keyed.ok(*GRID, "--order-quote", "50")
-    keyed.ok("robot", "start")
-    keyed.await_status(lambda status: status["orders_open"] == 3)
-    return keyed
-
 
 class Beside:
     """A command that runs while the test goes on."""

@@ -8,10 +8,9 @@ from typing import Any
 
 import pytest
 
-from support.harness import Shell
+from support.harness import THREE_LEVELS, Shell
 
 SUB = "/sapi/*/sub-account/subAccountApi"
-GRID = ("robot", "configure", "--symbol", "BTCUSDT", "--levels", "3", "--step", "0.3", "--take-profit", "0.3")
 EMAIL = "sub@paper.example"
 
 
@@ -27,7 +26,7 @@ def issuing(ready: Shell) -> Shell:
     for role in ("site", "robot"):
         made = ready.ok("keys", "add", "--role", role, "--issue", "--ip", "127.0.0.1")
         assert (made["key"]["type"], made["key"]["ip_restricted"]) == ("ed25519", True)
-    ready.ok(*GRID, "--order-quote", "50")
+    ready.ok(*THREE_LEVELS, "--order-quote", "50")
     ready.ok("robot", "start")
     ready.await_status(lambda status: status["orders_open"] == 3)
     return ready

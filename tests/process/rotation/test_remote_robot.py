@@ -3,19 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from pathlib import Path
 
-import pytest
-
-from support.harness import Shell
-from support.hosts import Hosts, two_hosts
-
-
-@pytest.fixture
-def hosts(tmp_path: Path, shell: Shell) -> Iterator[Hosts]:
-    with two_hosts(tmp_path, shell) as both:
-        yield both
+from support.hosts import Hosts
 
 
 def test_keys_are_rotated_through_the_mailbox(hosts: Hosts) -> None:

@@ -9,18 +9,8 @@ import pytest
 
 from support.harness import Shell
 
-GRID = ("robot", "configure", "--symbol", "BTCUSDT", "--levels", "3", "--step", "0.3", "--take-profit", "0.3")
 RIGHTS = {"site": "reading", "robot": "reading,spot_trading"}
 EMAIL = "sub@paper.example"
-
-
-@pytest.fixture
-def trading(keyed: Shell) -> Shell:
-    """A home with both keys and a robot that trades."""
-    keyed.ok(*GRID, "--order-quote", "50")
-    keyed.ok("robot", "start")
-    keyed.await_status(lambda status: status["orders_open"] == 3)
-    return keyed
 
 
 def key(shell: Shell, role: str, name: str, *more: str) -> dict[str, Any]:
