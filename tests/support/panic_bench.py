@@ -18,7 +18,7 @@ from fortctl.services.panic.actions import ActionKind
 from fortctl.services.panic.known_key import KeysRead, KnownKey
 from fortctl.services.panic.panic import Panic
 from fortctl.services.panic.plan import PLAN, StepKind
-from fortctl.services.panic.ports import JournaledOrder, PanicPorts
+from fortctl.services.panic.ports import JournaledOrder, PanicPorts, PanicRecord
 from fortctl.services.panic.report import PanicReport, PanicStep
 from fortctl.services.panic.state import PanicOptions
 from support.clock import START_MS, FakeClock
@@ -179,7 +179,7 @@ class Bench:
         self.folder.mkdir(exist_ok=True)
         self.latch = LatchFile(self.folder)
         self.destroyed: tuple[str, ...] = ("default/key-0011223344556677",)
-        self.audited: list[Mapping[str, Any]] = []
+        self.audited: list[PanicRecord] = []
         self.published: list[PanicReport] = []
 
     def ports(self) -> PanicPorts:
@@ -203,7 +203,7 @@ class Bench:
             load_exchange=lambda: None,
             connect=lambda one: self.exchange,  # type: ignore[arg-type,return-value]
             issuer=lambda: None,
-            audit=lambda what, facts: self.audited.append(facts),
+            audit=self.audited.append,
             fire=lambda event, facts, wait_s: (),
             hooks=lambda event: (),
             clock=self.clock,

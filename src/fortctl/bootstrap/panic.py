@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from fortctl.bootstrap.deadline import BUSY_MS, ImpatientPrompts
 from fortctl.bootstrap.emergency import EmergencyReader, destroy_copies, own_prefix
@@ -19,7 +18,7 @@ from fortctl.model import KeyPair
 from fortctl.robot.core.submission import PROVED_AFTER_MS
 from fortctl.robot.process.local_robot import LocalRobot
 from fortctl.robot.storage.latch import LatchFile
-from fortctl.services.panic.ports import JournaledOrder, PanicPorts
+from fortctl.services.panic.ports import JournaledOrder, PanicPorts, PanicRecord
 from fortctl.system.clock import SystemClock
 
 if TYPE_CHECKING:
@@ -54,36 +53,7 @@ def panic_ports(given: Globals, account: str) -> PanicPorts:
             began_ms=began_ms,
         )
 
-    def exchange() -> str:
-        entry = config.account_entry() if vaults.pinned_exchange() is None else None
-        target = vaults.pinned_exchange() or (entry.exchange if entry is not None else None)
-        if target is None:
-            raise ConfigError("the account's exchange cannot be read from its vaults or the configuration")
-        return target
-
-    def target() -> ExchangeTarget:
-        from fortctl.exchange.targets import resolve
-
-        return resolve(exchange(), home.path)
-
-    def load_exchange() -> None:
-        from fortctl.exchange import client  # noqa: F401
-
-        target()
-
-    def connect(pair: KeyPair) -> Exchange:
-        from fortctl.exchange.client import BinanceExchange
-
-        return BinanceExchange(target(), pair)
-
-    def issuer() -> Issuer | None:
-        from fortctl.bootstrap.issuer import issuer_kind, sub_account_issuer
-        from fortctl.services.keys.issuer import SUB_ACCOUNT, read_master
-
-        if issuer_kind(home, account) != SUB_ACCOUNT:
-            return None
-        master = read_master(vaults.open("issuer"), account, None)
-        return sub_account_issuer(exchange(), home.path, master.pair, master.email) if master is not None else None
+    exchange = _ExchangeAccess(home, account, config, vaults)
 
     def empty_mailbox() -> None:
         mailbox = config.open_mailbox()
@@ -95,10 +65,10 @@ def panic_ports(given: Globals, account: str) -> PanicPorts:
         finally:
             mailbox.close()
 
-    def audit(what: str, facts: Mapping[str, Any]) -> None:
+    def audit(record: PanicRecord) -> None:
         from fortctl.store.audit_log import AuditLogFile
 
-        AuditLogFile(home.audit).append(what, account=account, result="done", best_effort=True, **facts)
+        AuditLogFile(home.audit).append("panic", account=account, result="done", best_effort=True, **record.as_json())
 
     def hooks() -> Hooks:
         from fortctl.bootstrap.container import make_hooks
@@ -121,15 +91,60 @@ def panic_ports(given: Globals, account: str) -> PanicPorts:
         empty_mailbox=empty_mailbox,
         abort_operation=lambda: abort_operation(home, account, clock.now_ms()),
         open_operation=lambda: open_operation(home, account),
-        load_exchange=load_exchange,
-        connect=connect,
-        issuer=issuer,
+        load_exchange=exchange.load,
+        connect=exchange.connect,
+        issuer=exchange.issuer,
         audit=audit,
         fire=lambda event, facts, wait_s: hooks().fire(event, facts, wait_s=wait_s),
         hooks=lambda event: hooks().names(event),
         clock=clock,
         user=user_name(),
     )
+
+
+class _ExchangeAccess:
+    """Reaches the account's exchange, as far as its vaults and the configuration can be read."""
+
+    def __init__(self, home: Home, account: str, config: EmergencyConfig, vaults: EmergencyVaults) -> None:
+        self._home = home
+        self._account = account
+        self._config = config
+        self._vaults = vaults
+
+    def load(self) -> None:
+        """Load what :meth:`connect` needs, and read the exchange's name."""
+        from fortctl.exchange import client  # noqa: F401
+
+        self._target()
+
+    def connect(self, pair: KeyPair) -> Exchange:
+        """Make an exchange adapter with a key. Raises ``ConfigError`` if the exchange cannot be read."""
+        from fortctl.exchange.client import BinanceExchange
+
+        return BinanceExchange(self._target(), pair)
+
+    def issuer(self) -> Issuer | None:
+        """Return the issuer with its master account's key, or None if a person issues keys."""
+        from fortctl.bootstrap.issuer import issuer_kind, sub_account_issuer
+        from fortctl.services.keys.issuer import SUB_ACCOUNT, read_master
+
+        if issuer_kind(self._home, self._account) != SUB_ACCOUNT:
+            return None
+        master = read_master(self._vaults.open("issuer"), self._account, None)
+        return sub_account_issuer(self._name(), self._home.path, master.pair, master.email) if master else None
+
+    def _target(self) -> ExchangeTarget:
+        from fortctl.exchange.targets import resolve
+
+        return resolve(self._name(), self._home.path)
+
+    def _name(self) -> str:
+        pinned = self._vaults.pinned_exchange()
+        entry = self._config.account_entry() if pinned is None else None
+        name = pinned or (entry.exchange if entry is not None else None)
+        if name is None:
+            raise ConfigError("the account's exchange cannot be read from its vaults or the configuration")
+        return name
 
 
 def journaled_orders(home: Home, account: str) -> tuple[JournaledOrder, ...]:

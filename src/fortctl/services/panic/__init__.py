@@ -15,8 +15,8 @@ The ideas:
 - **Only a proof settles a key.** Every key that may live at the exchange is an ``actions.Action`` for a person until
   the exchange refuses it as unknown, or the issuer's list names it no longer. What cannot be read is unknown, not
   absent. All of it goes into the latch file, so that a panic that is run again still knows it.
-- **The key that cancels orders dies last** at the exchange (docs/decisions/0021-what-a-panic-settles.md); the copies
-  here are destroyed at once, since the panic has the key in memory.
+- **The key that cancels orders is deleted last** at the exchange (docs/decisions/0021-what-a-panic-settles.md); the
+  copies here are destroyed at once, since the panic has the key in memory.
 
 ``ports.PanicPorts`` is what a panic may touch; ``bootstrap/panic.py`` makes it. ``dry_run`` reports what a panic would
 do. ``presigned_order`` keeps an order ready for a robot on another host, ``remote_halt`` sends it.

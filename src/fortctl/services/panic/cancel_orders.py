@@ -37,8 +37,8 @@ async def cancel_until(
 ) -> CancelledOrders:
     """Cancel the robot's own orders until none that it sent can arrive any more.
 
-    The exchange's list alone is not believed: an empty list was seen with four orders open. So what the robot's journal
-    holds as open is cancelled by its name besides, once, after the last list.
+    The exchange's list alone is not trusted: it has been empty with four orders open. So the orders that the robot's
+    journal holds as open are cancelled by their names too, once, after the last list.
 
     An order that the robot sent before the latch, and journaled as sent, may arrive at the exchange until its receive
     window is over (robot.md, rule 2). The last query begins only then.

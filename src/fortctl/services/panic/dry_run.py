@@ -1,4 +1,4 @@
-"""Say what a panic would do now, and do nothing."""
+"""Report what a panic would do now, and do nothing."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ READ_WITHIN_S = 4.0
 async def dry_run(ports: PanicPorts, *, cancel_orders: bool) -> PanicReport:
     """Return the steps that a panic would take now, and what a person would have to do."""
     inventory = KeyInventory(ports.account)
-    found = await read_all_keys(ports.keys)
-    inventory.add_read(found.read)
-    inventory.queued |= found.queued
+    answer = await read_all_keys(ports.keys)
+    inventory.add_read(answer.read)
+    inventory.queued |= answer.queued
     inventory.add_noted(LatchFacts.from_json(await _read(ports.latch.read, {})))
     names = ", ".join(key.name for key in inventory.keys) or "none is known"
     is_remote = await _read(ports.remote, None) is not None
@@ -34,7 +34,7 @@ async def dry_run(ports: PanicPorts, *, cancel_orders: bool) -> PanicReport:
     if is_remote:
         steps.append((plan.ORDER, "the pre-signed order is left in the mailbox, and its answer awaited"))
     steps.append((plan.DESTROY_KEYS, f"every copy is destroyed: {names}"))
-    steps.append((plan.EMPTY_MAILBOX, "the robot's card is taken away, sealed deliveries are erased"))
+    steps.append((plan.EMPTY_MAILBOX, "the robot's card and the sealed deliveries are erased"))
     steps.append((plan.ABORT_OPERATION, aborts))
     if cancel_orders:
         steps.append((plan.CANCEL_ORDERS, "the robot's own open orders are cancelled, one by one"))

@@ -176,7 +176,9 @@ class KeyInventory:
         return [
             *(self._delete_known(key, page) for key in alive),
             *(
-                self._delete(
+                Action(
+                    ActionKind.DELETE_KEY,
+                    self.account,
                     f"delete the {entry.role} key '{entry.name}' {page}, if it is there: a rotation had it made",
                     role=entry.role,
                     name=entry.name,
@@ -185,7 +187,9 @@ class KeyInventory:
                 if all(entry.name != key.name for key in alive)
             ),
             *(
-                self._delete(
+                Action(
+                    ActionKind.DELETE_KEY,
+                    self.account,
                     f"delete {page} the robot key that was sent to the robot at {at} and that it never accepted",
                     role="robot",
                     queued_at=at,
@@ -199,10 +203,7 @@ class KeyInventory:
         tail = f" (…{key.tail})" if key.tail else ""
         doubt = "" if key.listed or not self._list_received else ": the issuer's list does not name it for certain"
         text = f"delete the {key.role} key '{key.name}'{tail} {page}{doubt}"
-        return self._delete(text, role=key.role, name=key.name, key=key)
-
-    def _delete(self, text: str, **fields: Any) -> Action:
-        return Action(ActionKind.DELETE_KEY, self.account, text, **fields)
+        return Action(ActionKind.DELETE_KEY, self.account, text, role=key.role, name=key.name, key=key)
 
 
 def pending_names(names: Mapping[str, Sequence[str]], until_ms: int) -> list[IssuedName]:

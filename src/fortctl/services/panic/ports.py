@@ -31,7 +31,7 @@ class JournaledOrder:
     """An order that the robot's journal holds as open.
 
     Attributes:
-        order_id: the exchange's number, or 0 where the exchange had not told one.
+        order_id: the exchange's number, or 0 if the exchange has not given one.
     """
 
     symbol: str
@@ -83,6 +83,23 @@ class AbortedOperation:
 
 
 @dataclass(frozen=True)
+class PanicRecord:
+    """What the audit log keeps of a panic.
+
+    Attributes:
+        actions: how many things a person must still do.
+        keys: the keys that the panic knows, without the keys themselves.
+    """
+
+    actions: int
+    keys: tuple[KnownKey, ...]
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the facts of the audit entry."""
+        return {"actions": self.actions, "keys": [key.as_json() for key in self.keys]}
+
+
+@dataclass(frozen=True)
 class PanicPorts:
     """What a panic can do for one account; each callable may hang and may raise anything.
 
@@ -95,13 +112,13 @@ class PanicPorts:
         own_prefix: returns the prefix of the robot's client order ids, or None where it cannot be known.
         journaled_orders: returns the orders that the robot's journal holds as open; may hang, may raise anything.
         destroy: destroys every copy's erasure keys; returns their names.
-        empty_mailbox: takes the robot's card out of the mailbox and erases queued deliveries.
+        empty_mailbox: removes the robot's card from the mailbox and erases queued deliveries.
         abort_operation: ends an open rotation as aborted; returns which, or None where there was none.
         open_operation: returns which rotation is open, or None; changes nothing.
         load_exchange: loads what ``connect`` needs, which takes long; called in a thread.
         connect: makes an exchange adapter of a key.
         issuer: returns the issuer, where its vault opens without asking; None where a person issues keys.
-        audit: writes one audit entry, best effort.
+        audit: writes the panic's audit entry, best effort.
         fire: runs an event's hooks, waiting at most some seconds.
         hooks: returns the names of the hooks that an event would run.
         user: the name of the user who typed the command.
@@ -122,7 +139,7 @@ class PanicPorts:
     load_exchange: Callable[[], None]
     connect: Callable[[KeyPair], Exchange]
     issuer: Callable[[], Issuer | None]
-    audit: Callable[[str, Mapping[str, Any]], None]
+    audit: Callable[[PanicRecord], None]
     fire: Callable[[str, HookFacts, float], Sequence[HookReport]]
     hooks: Callable[[str], Sequence[str]]
     clock: Clock

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import Any
 
 from fortctl.services.panic.actions import Action, ActionKind
 from fortctl.services.panic.early_latch import EarlyLatch
@@ -32,7 +31,7 @@ class PanicOptions:
 
 @dataclass
 class PanicState:
-    """The facts that steps hand to later ones; behind each stands the step that writes it.
+    """The facts that steps leave for later ones; after each fact, in brackets, the step that writes it.
 
     Attributes:
         began_ms: when the panic began (ms).
@@ -69,9 +68,9 @@ class PanicState:
         """Whether a robot may place orders although the panic asked it to halt."""
         return bool(self.halt_error) or self.host_unreached
 
-    def add_action(self, kind: ActionKind, text: str, **fields: Any) -> None:
-        """Leave something for a person to do."""
-        self.actions.append(Action(kind, self.inventory.account, text, **fields))
+    def add_action(self, kind: ActionKind, text: str, *, step: str | None = None, queued: bool | None = None) -> None:
+        """Leave something for a person to do (see :class:`Action`)."""
+        self.actions.append(Action(kind, self.inventory.account, text, step=step, queued=queued))
 
     def all_actions(self) -> tuple[Action, ...]:
         """Return everything that is left for a person."""

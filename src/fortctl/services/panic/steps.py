@@ -10,7 +10,7 @@ meanwhile.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -23,7 +23,7 @@ from fortctl.services.panic.halt import LocalHalt
 from fortctl.services.panic.key_inventory import KEY_IN_FLIGHT_MS, pending_names
 from fortctl.services.panic.known_key import NOT_AT_EXCHANGE, ROLES, KeysRead
 from fortctl.services.panic.latch_facts import LatchFacts
-from fortctl.services.panic.ports import JournaledOrder
+from fortctl.services.panic.ports import HookFacts, JournaledOrder, PanicRecord
 from fortctl.services.panic.read_keys import read_all_keys
 from fortctl.services.panic.report import (
     PanicStep,
@@ -141,16 +141,16 @@ async def look_again(panic: PanicContext) -> str:
 async def read_keys(panic: PanicContext) -> str:
     """Read every key that can be read, and note the names before anything is destroyed."""
     inventory = panic.state.inventory
-    found = await read_all_keys(panic.ports.keys)
-    inventory.add_read(found.read)
-    inventory.queued |= found.queued
+    answer = await read_all_keys(panic.ports.keys)
+    inventory.add_read(answer.read)
+    inventory.queued |= answer.queued
     inventory.add_noted(await _latch_facts(panic))
     # Before anything is destroyed: a panic that is run again must still know what lives at the exchange.
     await _note(panic)
     readable = sum(key.pair is not None for key in inventory.keys)
     detail = f"{readable} in memory, of {len(inventory.keys)}" if inventory.actions() else "the account has no key"
-    if found.late:
-        raise StepEndedError("failed", f"not read in time: {', '.join(found.late)}; {detail}")
+    if answer.late:
+        raise StepEndedError("failed", f"not read in time: {', '.join(answer.late)}; {detail}")
     return detail
 
 
@@ -229,16 +229,16 @@ async def cancel_orders(panic: PanicContext) -> str:
     until = ports.clock.monotonic() + _in_flight_ms(panic, facts) / 1000
     journaled, unread = await _journaled_orders(panic)
     cancelled = await cancel_until(ports.connect(pair), prefix, ports.clock, until, panic.options.timeout_s, journaled)
-    words = f"{cancelled.count} orders cancelled"
+    summary = f"{cancelled.count} orders cancelled"
     if cancelled.unlisted:
-        words += f"; the exchange's list left out {len(cancelled.unlisted)} of them, which the robot's journal names"
+        summary += f"; the exchange's list left out {len(cancelled.unlisted)} of them, which the robot's journal names"
     if unread:
-        words += f"; {unread}: the exchange's list alone was used"
+        summary += f"; {unread}: the exchange's list alone was used"
     if state.may_still_trade:
         _add_orders_action(panic, ": the robot was not reached, and may place more")
-        return f"{words}; the robot was not reached, and may place more"
+        return f"{summary}; the robot was not reached, and may place more"
     state.inventory.orders_done = True
-    return words
+    return summary
 
 
 async def _journaled_orders(panic: PanicContext) -> tuple[Sequence[JournaledOrder], str]:
@@ -359,8 +359,8 @@ async def _load_exchange(panic: PanicContext) -> None:
 async def record(panic: PanicContext) -> str:
     """Note in the latch and in the audit log what was done."""
     await _write_notes(panic)
-    facts = {"actions": len(panic.state.all_actions()), "keys": [key.as_json() for key in panic.state.inventory.keys]}
-    await run_in_daemon_thread(panic.ports.audit, "panic", facts)
+    panic_record = PanicRecord(len(panic.state.all_actions()), tuple(panic.state.inventory.keys))
+    await run_in_daemon_thread(panic.ports.audit, panic_record)
     return "the latch and the audit log say what was done"
 
 
@@ -376,7 +376,7 @@ async def run_hooks(panic: PanicContext) -> str:
     return f"{len(panic.state.hook_steps)} hooks were run"
 
 
-async def _fire(panic: PanicContext, event: str, facts: Mapping[str, Any]) -> list[PanicStep]:
+async def _fire(panic: PanicContext, event: str, facts: HookFacts) -> list[PanicStep]:
     clock = panic.ports.clock
     started = clock.monotonic()
     try:
@@ -398,16 +398,17 @@ async def _note(panic: PanicContext) -> None:
 
 
 async def _write_notes(panic: PanicContext) -> None:
-    """Do the same. Raises ``OSError``: the latch could not be written."""
-    inventory, seen = panic.state.inventory, []
+    """Note the inventory in the latch. Raises ``OSError``: the latch could not be written."""
+    noted: list[LatchFacts] = []
+    inventory = panic.state.inventory
     snapshot = inventory.snapshot()
 
     def merge(facts: dict[str, Any]) -> dict[str, Any]:
-        seen.append(LatchFacts.from_json(facts))
+        noted.append(LatchFacts.from_json(facts))
         return snapshot.merged_into(facts)
 
     await run_in_daemon_thread(panic.ports.latch.update, merge)
-    for facts in seen:
+    for facts in noted:
         inventory.add_noted(facts)
 
 
@@ -438,7 +439,7 @@ def _mailbox_failed(panic: PanicContext, error: Exception) -> None:
         panic.state.add_action(
             ActionKind.FINISH_STEP,
             f"it is not known whether a key was on its way to the robot of account {panic.ports.account}: run this"
-            " again once the mailbox can be read, or delete on Binance's page whichever robot key you sent last",
+            " again once the mailbox can be read, or delete on Binance's page the robot key that you sent last",
             step=plan.EMPTY_MAILBOX,
         )
 
