@@ -15,7 +15,10 @@ from fortctl.errors import ConflictError
 from fortctl.timestamps import age_days, rfc3339
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from fortctl.ports import RecordMeta
+    from fortctl.vault.slots import KdfCost
 
 vault = group("vault", "Manage what unlocks the vaults, and back them up.")
 slot = vault.subgroup("slot", "Manage the ways to unlock a vault.")
@@ -32,33 +35,38 @@ NEW_PASSPHRASE = click.option(
 @WHOSE
 def status(context: CommandContext, whose: VaultChoice) -> Result:
     from fortctl.bootstrap.vaults import home_vault
-    from fortctl.services.vault import slot_row
+    from fortctl.services.vault import slot_as_json
 
     chosen = home_vault(context.container, whose)
-    header, now = chosen.file.header(), context.container.clock.now_ms()
-    data: dict[str, Any] = {
+    header, locked_by, now = chosen.file.header(), chosen.file.holder(), context.container.clock.now_ms()
+    data = {
         "path": str(chosen.file.path),
         "vault_id": header.vault_id,
         "generation": header.generation,
         "written_at": rfc3339(header.written_at),
         "age_days": age_days(header.written_at, now),
-        "locked_by": chosen.file.holder(),
+        "locked_by": locked_by,
         "keyfile_beside": chosen.keyfile.exists(),
-        "slots": [slot_row(one) for one in header.slots],
+        "slots": [slot_as_json(slot) for slot in header.slots],
         "records": [_record_row(meta, meta.record_id in header.destroyed) for meta in header.records],
     }
 
     def text() -> str:
-        slots = [[one["id"], one["kind"], one["hint"], _cost(one["kdf"])] for one in data["slots"]]
-        names = ("id", "role", "name", "type", "version", "created_at", "destroyed")
-        records = [[one[name] for name in names] for one in data["records"]]
+        slots = [[slot.id, slot.kind, slot.hint, _cost(slot.cost)] for slot in header.slots]
+        records = [
+            [
+                *(meta.record_id, meta.role, meta.name, meta.type, meta.version, rfc3339(meta.created_at)),
+                meta.record_id in header.destroyed,
+            ]
+            for meta in header.records
+        ]
+        locked = f", being written by pid {locked_by}" if locked_by else ""
+        written = f"generation {header.generation}, written {rfc3339(header.written_at)}{locked}"
         return "\n\n".join(
             [
-                f"vault {data['vault_id']} at {data['path']}: generation {data['generation']},"
-                f" written {data['written_at']}"
-                + (f", being written by pid {data['locked_by']}" if data["locked_by"] else ""),
+                f"vault {header.vault_id} at {chosen.file.path}: {written}",
                 table(["slot", "kind", "hint", "cost"], slots),
-                table([name.replace("_", " ") for name in names], records),
+                table(["id", "role", "name", "type", "version", "created at", "destroyed"], records),
             ]
         )
 
@@ -70,14 +78,14 @@ def status(context: CommandContext, whose: VaultChoice) -> Result:
 @NEW_PASSPHRASE
 def change_passphrase(context: CommandContext, whose: VaultChoice, new_passphrase_file: str | None) -> Result:
     from fortctl.bootstrap.vaults import home_vault
-    from fortctl.services.vault import slot_row
+    from fortctl.services.vault import slot_as_json
 
     chosen = home_vault(context.container, whose)
     if all(one.kind != "passphrase" for one in chosen.file.header().slots):
         raise ConflictError("this vault has no passphrase", hint="'fortctl vault slot add passphrase' adds one")
     opened = chosen.unlock()
     source = context.container.unlock_sources.new(whose, "passphrase", chosen.keyfile, new_passphrase_file)
-    row = slot_row(chosen.service.change_passphrase(opened, source))  # type: ignore[arg-type]
+    row = slot_as_json(chosen.service.change_passphrase(opened, source))  # type: ignore[arg-type]
     warning = ("OLD_BACKUPS", "backups made before still open with the old passphrase: delete them")
     return Result({"slot": row}, True, (warning,), f"passphrase of the {whose} vault changed (slot {row['id']})")
 
@@ -88,12 +96,12 @@ def change_passphrase(context: CommandContext, whose: VaultChoice, new_passphras
 @NEW_PASSPHRASE
 def add(context: CommandContext, kind: str, whose: VaultChoice, new_passphrase_file: str | None) -> Result:
     from fortctl.bootstrap.vaults import home_vault
-    from fortctl.services.vault import KEYFILE_BESIDE, slot_row
+    from fortctl.services.vault import KEYFILE_BESIDE, slot_as_json
 
     chosen = home_vault(context.container, whose)
     opened = chosen.unlock()
     source = context.container.unlock_sources.new(whose, kind, chosen.keyfile, new_passphrase_file)
-    row = slot_row(chosen.service.add_slot(opened, source, kind))
+    row = slot_as_json(chosen.service.add_slot(opened, source, kind))
     warnings = (KEYFILE_BESIDE,) if kind == "keyfile" else ()
     return Result({"slot": row}, True, warnings, f"slot {row['id']} ({kind}) added to the {whose} vault")
 
@@ -103,16 +111,18 @@ def add(context: CommandContext, kind: str, whose: VaultChoice, new_passphrase_f
 @WHOSE
 def remove(context: CommandContext, slot_id: str, whose: VaultChoice) -> Result:
     from fortctl.bootstrap.vaults import home_vault, os_keyring
-    from fortctl.services.vault import slot_row
+    from fortctl.services.vault import slot_as_json
 
     chosen = home_vault(context.container, whose)
     context.prompts.confirm(f"Remove slot {slot_id} of the {whose} vault?")
-    removed = slot_row(chosen.service.remove_slot(chosen.unlock(), slot_id, os_keyring()))
+    removed = chosen.service.remove_slot(chosen.unlock(), slot_id, os_keyring())
     warnings = []
     left = chosen.file.header().slots
-    if removed["kind"] == "keyfile" and chosen.keyfile.exists() and all(one.kind != "keyfile" for one in left):
+    if removed.kind == "keyfile" and chosen.keyfile.exists() and all(one.kind != "keyfile" for one in left):
         warnings.append(("KEYFILE_LEFT", f"the key file {chosen.keyfile} still opens older copies of the vault"))
-    return Result({"slot": removed}, True, tuple(warnings), f"slot {slot_id} removed from the {whose} vault")
+    return Result(
+        {"slot": slot_as_json(removed)}, True, tuple(warnings), f"slot {slot_id} removed from the {whose} vault"
+    )
 
 
 @vault.command("backup", help="Back up the site vault and its erasure keys to a file. Key files are not included.")
@@ -124,7 +134,10 @@ def backup(context: CommandContext, target: str) -> Result:
     path = Path(target).expanduser().absolute()
     opened = back_up(context.container, path)
     data = {"path": str(path), "generation": opened.generation, "records": len(opened.records())}
-    warning = ("BACKUP_LIVES", "a key that is deleted later still exists in this backup; whoever unlocks it can use it")
+    warning = (
+        "BACKUP_LIVES",
+        "a key that is deleted later still exists in this backup; anybody who unlocks it can use that key",
+    )
     return Result(data, True, (warning,), f"vault of generation {opened.generation} written to {path}")
 
 
@@ -139,24 +152,22 @@ def restore(context: CommandContext, source: str, older: bool) -> Result:
     kinds = vaults.backup_slot_kinds(data)
     context.prompts.confirm("Replace the site vault by the backup?")
     generation, revived = vaults.restore(context.container, data, kinds, older=older)
-    rows: list[dict[str, Any]] = [
-        {"id": meta.record_id, "account": meta.account, "role": meta.role, "name": meta.name} for meta in revived
-    ]
-    lines = [f"vault restored as generation {generation}; {len(rows)} records exist again"]
-    lines += [f"  {row['id']} {row['name']}" for row in rows]
-    _warn_of_latches(context, rows)
+    rows = [{"id": meta.record_id, "account": meta.account, "role": meta.role, "name": meta.name} for meta in revived]
+    lines = [f"vault restored as generation {generation}; {len(revived)} records exist again"]
+    lines += [f"  {meta.record_id} {meta.name}" for meta in revived]
+    _warn_of_latches(context, revived)
     return Result({"generation": generation, "comes_back": rows}, True, text="\n".join(lines))
 
 
-def _warn_of_latches(context: CommandContext, rows: list[dict[str, Any]]) -> None:
+def _warn_of_latches(context: CommandContext, revived: Sequence[RecordMeta]) -> None:
     """Warn that a latch stays, and that keys that a panic destroyed exist again. A backup neither sets nor lifts it."""
     from fortctl.bootstrap.vaults import is_latched
 
-    for account in sorted({row["account"] for row in rows if row["account"]} | {context.globals.account}):
+    for account in sorted({meta.account for meta in revived if meta.account} | {context.globals.account}):
         if is_latched(context.container, account):
-            names = ", ".join(f"'{row['name']}'" for row in rows if row["account"] == account and row["role"])
-            revived = f"; keys that the panic destroyed exist here again: {names}" if names else ""
-            context.warn("LATCHED", f"account {account} stays latched after its panic{revived}")
+            names = ", ".join(f"'{meta.name}'" for meta in revived if meta.account == account and meta.role)
+            again = f"; keys that the panic destroyed exist here again: {names}" if names else ""
+            context.warn("LATCHED", f"account {account} stays latched after its panic{again}")
 
 
 @vault.command("accept", help="Accept the site vault as it is although the audit log records another generation.")
@@ -188,7 +199,7 @@ def _record_row(meta: RecordMeta, destroyed: bool) -> dict[str, Any]:
     }
 
 
-def _cost(kdf: dict[str, Any] | None) -> str:
-    if kdf is None:
+def _cost(cost: KdfCost | None) -> str:
+    if cost is None:
         return "-"
-    return f"argon2id {kdf['memory_kib'] // 1024} MiB × {kdf['iterations']}, {kdf['lanes']} lanes"
+    return f"argon2id {cost.memory_kib // 1024} MiB × {cost.iterations}, {cost.lanes} lanes"

@@ -1,7 +1,7 @@
 """What the site's vault holds for one account, as typed values over the vault port.
 
 Records: ``identity/operator`` and ``fingerprint-key`` (one a home), and for each account ``key/ACCOUNT/site``,
-``retiring/ACCOUNT/site`` (a key that a rotation replaced, until it is proved dead),
+``retiring/ACCOUNT/site`` (a key that a rotation replaced, until its deletion is proved),
 ``copy/ACCOUNT/robot`` (only while there is no site key), ``robot/ACCOUNT`` (the pinned robot) and ``uid/ACCOUNT``.
 """
 
@@ -103,7 +103,7 @@ class SiteVault:
         return self._key(self._copy_id)
 
     def retiring(self) -> StoredKey | None:
-        """Return the site key that a rotation replaced and nobody has proved dead yet, or None."""
+        """Return the site key that a rotation replaced and whose deletion is not proved yet, or None."""
         return self._key(self._retiring_id)
 
     def uid(self) -> int | None:
@@ -149,7 +149,7 @@ class SiteVault:
         """Store the site key; a copy of the robot's key is destroyed in the same write.
 
         Args:
-            retiring: the key before, kept for the proof of its death alone.
+            retiring: the key before, kept only to prove its deletion.
         """
         put = [self._key_record(self._site_id, key, Role.SITE, "site"), *self._uid_records(key.uid)]
         if retiring is not None:

@@ -1,4 +1,4 @@
-"""The vault itself: what unlocks it, its backups, and whether it is the one that the audit log tells of."""
+"""The vault itself: what unlocks it, its backups, and whether its generation is the one in the audit log."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from fortctl.vault.backup import Backup
     from fortctl.vault.slots import KdfCost, Passphrase, SlotMeta, Unlocker
 
-# How long a guess at a passphrase shall take on this machine, and how long the owner waits each time (s).
+# How long one guess at a passphrase takes on this machine (s); the owner waits as long at each unlock.
 UNLOCK_S = 0.25
 
 
@@ -30,7 +30,7 @@ class GenerationLog(AuditLog, Protocol):
     """An audit log that remembers the vault's generations."""
 
     def generations(self) -> tuple[int, int] | None:
-        """Return the highest generation intended and the last one that was reached, or None: it knows of none."""
+        """Return the highest generation intended and the last one that was reached, or None if it records none."""
 
 
 Audit = Callable[[str, int], None]
@@ -96,7 +96,7 @@ class VaultService:
         try:
             return (self._audit.generations() or (0, 0))[1]
         except FortctlError:
-            return 0  # checking tells
+            return 0  # check_generation reports it
 
     def check_generation(self, generation: int, reached: int) -> None:
         """Hold the vault against the audit log (security.md, "How it holds").
@@ -114,19 +114,19 @@ class VaultService:
         accept = "restore what is missing from a backup, or accept it as it is: 'fortctl vault accept'"
         if generation < reached:
             raise VaultDamagedError(
-                f"the vault is at generation {generation}, but it was at {reached} before: somebody put it back",
+                f"the vault is at generation {generation}, but it was at {reached} before: an older copy was put back",
                 hint=accept,
                 details={"reason": "rolled_back", "generation": generation, "audited": reached},
             )
         if generation > intended:
             raise VaultDamagedError(
-                f"the vault is at generation {generation}, of which the audit log knows nothing: the log was cut",
+                f"the vault is at generation {generation}, which the audit log does not record: the log was cut",
                 hint=accept,
                 details={"reason": "log_cut", "generation": generation, "audited": intended},
             )
 
     def accept(self, vault: ManagedVault, above: int) -> int:
-        """Have the audit log take the vault as it is; return its generation.
+        """Have the audit log record the vault as it is; return its generation.
 
         Args:
             above: the vault is written under a generation above this one; 0 leaves it as it is.
@@ -197,22 +197,22 @@ class VaultService:
         )
         return restored.vault, restored.revived, backup.config
 
-    def _audited(self, what: str, facts: Mapping[str, Any]) -> Any:
+    def _audited(self, what: str, facts: Mapping[str, Any]) -> Audit:
         return audited(self._audit, what, self._account, facts)
 
 
 class RobotVaultService(VaultService):
-    """The local robot's vault: the audit log tells of its changes, but its generations are the robot's own."""
+    """The local robot's vault: the audit log records its changes, but its generations are the robot's own."""
 
-    def _audited(self, what: str, facts: Mapping[str, Any]) -> Any:
+    def _audited(self, what: str, facts: Mapping[str, Any]) -> Audit:
         def write(phase: str, generation: int) -> None:
             self._audit.append(what, account=self._account, result=phase, role="robot", **facts)
 
         return write
 
 
-def slot_row(slot: SlotMeta) -> dict[str, Any]:
-    """Return a slot as it is shown."""
+def slot_as_json(slot: SlotMeta) -> dict[str, Any]:
+    """Return a slot as JSON: an entry of ``slots[]``, without its key material."""
     cost = slot.cost
     kdf = (
         {
