@@ -153,7 +153,7 @@ class Container:
 
     @cached_property
     def open_vault(self) -> OpenVault:
-        """The site's vault, unlocked. From here on audit entries bear a seal."""
+        """The site's vault, unlocked. From here on audit entries have a seal."""
         from fortctl.services.site_vault import AUDIT_KEY
         from fortctl.system.memory import guard_memory
 

@@ -76,7 +76,7 @@ class OpenRobot:
 
 
 def run_robot(container: Container, *, brought_up: bool) -> int:
-    """Run the robot until it is told to end; return the exit code.
+    """Run the robot until a signal or a panic ends it; return the exit code.
 
     Args:
         container: the adapters of this home and account.

@@ -62,7 +62,7 @@ def verify(context: CommandContext) -> Result:
     }
     text = f"{checked.entries} entries, none changed, cut or moved"
     if unlocked:
-        return Result(data, text=f"{text}; {checked.sealed} bear this home's seal")
+        return Result(data, text=f"{text}; {checked.sealed} have this home's seal")
     warning = (
         "SEALS_NOT_CHECKED",
         "the vault is locked: only the hash chain was verified, which a forger can rebuild",

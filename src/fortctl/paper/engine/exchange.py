@@ -27,7 +27,7 @@ class Engine:
 
     Attributes:
         state: everything that the exchange knows.
-        listeners: who is told of user events, first fills and deleted keys.
+        listeners: receive user events, first fills and deleted keys.
         order_manager: places, executes and ends orders.
     """
 

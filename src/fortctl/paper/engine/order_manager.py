@@ -33,7 +33,7 @@ class OrderManager:
 
     Args:
         state: the exchange.
-        listeners: who is told of events and first fills.
+        listeners: receive events and first fills.
 
     Attributes:
         lists: the order lists, which act on single orders through this object.

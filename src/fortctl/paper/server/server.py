@@ -286,7 +286,7 @@ class PaperServer:
         return deposits
 
     def open(self) -> None:
-        """Open the request log, and restore the state file or begin anew."""
+        """Open the request log, and restore the state file or begin with an empty state."""
         if self.options.request_log is not None:
             self.log.open(self.options.request_log)
         now, monotonic = self.now(), self.clock.monotonic()
