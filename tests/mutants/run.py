@@ -37,7 +37,7 @@ SCORES, DECLARED = "mutants", "equivalents"
 # A mutant that makes its tests this much slower is killed.
 SLOWER, SPARE_S = 5.0, 40.0
 # Of the tests that reach a line, the quickest that together take no longer than this.
-ENOUGH_S = 60.0
+ENOUGH_S = 15.0
 # The same where all tests of the module would run, in a process of their own.
 ENOUGH_ANEW_S = 8.0
 # How long a process of its own takes to import the tests, at most.
@@ -63,9 +63,14 @@ def equivalents(path: Path = EQUIVALENTS) -> tuple[Equivalent, ...]:
 
 def modules_of(subject: Subject, source: Path = SOURCE) -> tuple[MutatedModule, ...]:
     """Return the modules of a subject."""
+    return tuple(MutatedModule(source, file) for file in files_of_subject(subject, source))
+
+
+def files_of_subject(subject: Subject, source: Path = SOURCE) -> list[str]:
+    """Return the files of a subject, below the folder ``fortctl``."""
     path = source / subject.name
     files = [path] if path.is_file() else sorted(path.rglob("*.py"))
-    return tuple(MutatedModule(source, str(file.relative_to(source))) for file in files)
+    return [str(file.relative_to(source)) for file in files]
 
 
 def is_declared(mutant: Mutant, declared: Iterable[Equivalent]) -> bool:
@@ -297,23 +302,18 @@ class Results:
 
     def record(self, lab: Laboratory, modules: Sequence[str], tests: Sequence[str]) -> Reached:
         """Return which lines of some modules each test reaches; run the files of tests where that is not known."""
-        codes = {file: _digest((lab.root / file).read_text(encoding="utf-8")) for file in modules}
+        # Of every subject at once: many have the same tests.
+        every = {file for subject in SUBJECTS for file in files_of_subject(subject)} | set(modules)
+        codes = {file: _digest((lab.root / file).read_text(encoding="utf-8")) for file in sorted(every)}
+        needed = {file: codes[file] for file in modules}
         kept = {test: self._folder / f"{test.replace('/', '.')}.json" for test in tests}
-        unknown = [test for test, path in kept.items() if not self._is_known(path, _digest(_text(test)), codes)]
+        unknown = [test for test, path in kept.items() if not self._is_known(path, _digest(_text(test)), needed)]
         if unknown:
             print(f"  {len(unknown)} files of tests are run to see what they reach", flush=True)
-            found = lab.record([name for name in lab.tests if name.partition("::")[0] in unknown], modules)
+            found = lab.record([name for name in lab.tests if name.partition("::")[0] in unknown], sorted(every))
             for test in unknown:
                 new = {name: facts for name, facts in found.items() if name.partition("::")[0] == test}
-                old = json.loads(kept[test].read_text(encoding="utf-8")) if kept[test].exists() else {"modules": {}}
-                # What was known of other modules stays, as long as the tests do.
-                if old.get("digest") == _digest(_text(test)):
-                    for name, facts in new.items():
-                        facts["lines"] = {**old["tests"].get(name, {"lines": {}})["lines"], **facts["lines"]}
-                    codes_known = {**old["modules"], **codes}
-                else:
-                    codes_known = codes
-                written = {"digest": _digest(_text(test)), "modules": codes_known, "tests": new}
+                written = {"digest": _digest(_text(test)), "modules": codes, "tests": new}
                 kept[test].write_text(json.dumps(written), encoding="utf-8")
         record = Reached()
         for path in kept.values():
