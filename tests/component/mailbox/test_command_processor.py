@@ -35,7 +35,7 @@ from fortctl.robot.storage.latch import LatchFile
 from fortctl.secret import Secret
 from fortctl.vault.file import VaultFile
 from fortctl.vault.slots import KeyFile
-from support.hands import Hands
+from support.clock import FakeClock
 
 KEY = DeliverKey("robot-1", Secret("K" * 64), Secret("F" * 32), KeyType.HMAC, Secret("S" * 64))
 
@@ -93,7 +93,7 @@ class Desk:
     """One robot's desk and two operators."""
 
     def __init__(self, folder: Path) -> None:
-        self.clock = Hands(1_000.0)
+        self.clock = FakeClock(1_000_000)
         self.operators = [Identity.generate(), Identity.generate()]
         vault = VaultFile(folder / "vault.toml", folder / "erasure").create([KeyFile(folder / "vault.key")])
         known = {one.id: one.public_bytes() for one in self.operators}
@@ -217,7 +217,7 @@ async def test_a_delivery_that_no_genuine_one_follows_is_applied(desk: Desk) -> 
 
 async def test_an_expired_a_strangers_and_a_repeated_command_are_refused(desk: Desk) -> None:
     desk.send(StartTrading(), 1, valid_s=5.0)
-    desk.clock.at += 6.0
+    desk.clock.advance(6.0)
     desk.operators[1] = Identity.generate()
     desk.send(StartTrading(), 2, operator=1)
     await desk.desk.poll()
@@ -335,7 +335,7 @@ async def test_the_card_is_published_anew_only_where_the_state_changed(desk: Des
     assert first["status"] == {"state": "stopped", "price": "1.5"}, "no float, and nothing of this host"
     recipient = desk.box.recipient()
     assert first["recipient"] == {"id": recipient.key_id, "public": base64.b64encode(recipient.public_bytes()).decode()}
-    desk.clock.at += 5.0
+    desk.clock.advance(5.0)
     desk.runner.facts["price"] = 2.5
     desk.desk.publish_if_changed()
     assert desk.card() == first

@@ -137,7 +137,7 @@ async def test_orders_are_waited_for_until_two_seconds_after_the_latch(
     bench.latch.update(lambda facts: {**facts, "at_ms": int((NOW_S + latched_s) * 1000)})
     report = await bench.panic()
     assert step(report, plan.CANCEL_ORDERS).state == "done"
-    assert bench.clock.at - NOW_S == pytest.approx(waited_s, abs=0.01)
+    assert bench.clock.s - NOW_S == pytest.approx(waited_s, abs=0.01)
 
 
 # -- hooks -------------------------------------------------------------------------------------------------------------

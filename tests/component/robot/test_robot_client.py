@@ -186,7 +186,7 @@ def test_a_latched_robot_is_not_brought_up_and_gets_no_command(stage: Stage) -> 
     stage.latch.latched = True
     before = mailbox_of(stage).last_number("default")
     assert client.latched
-    for attempt in (lambda: client.execute(Hello()), client.bring_up, client.require_unlatched):
+    for attempt in (lambda: client.execute(Hello()), client.ensure_running, client.require_unlatched):
         with pytest.raises(ConflictError, match="latched after a panic"):
             attempt()
     assert mailbox_of(stage).last_number("default") == before
