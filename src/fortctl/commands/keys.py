@@ -240,11 +240,11 @@ async def verify(context: CommandContext, role: str | None) -> Result:
     if failure is not None:
         raise failure
     text = "\n".join(
-        f"{result['role']} key: accepted, permissions right"
-        f" ({duration(result['latency_ms'])}, clock {result['clock_skew_ms']:+} ms)"
+        f"{result.role} key: accepted, permissions right"
+        f" ({duration(result.latency_ms)}, clock {result.clock_skew_ms:+} ms)"
         for result in results
     )
-    return Result({"results": results}, warnings=warnings, text=text)
+    return Result({"results": [result.to_json() for result in results]}, warnings=warnings, text=text)
 
 
 @keys.command("delete", help="Destroy fortctl's copy of a key. Delete the key itself on Binance's page.")
@@ -279,11 +279,12 @@ def _delete_robot_key(context: CommandContext, wait_s: float) -> Result:
     service = container.key_service
     with key_write_lock(container, context.command, Role.ROBOT):
         fingerprint, orders = service.delete_robot(wait_s=wait_s)
-    data = {"deleted": {"role": Role.ROBOT.value, "fingerprint": fingerprint}, "orders_left": orders}
+    data = {
+        "deleted": {"role": Role.ROBOT.value, "fingerprint": fingerprint},
+        "orders_left": [order.to_json() for order in orders],
+    }
     lines = [f"robot key destroyed; {len(orders)} orders stay at the exchange; {_IN_BACKUPS}"]
-    lines += [
-        f"  {order['client_order_id']} {order['side']} {order['quantity']} at {order['price']}" for order in orders
-    ]
+    lines += [f"  {order.client_order_id} {order.side} {order.quantity} at {order.price}" for order in orders]
     return Result(data, True, text="\n".join(lines))
 
 

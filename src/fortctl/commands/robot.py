@@ -58,11 +58,11 @@ def stop(
     context.container.require_account()
     context.container.accept_any_generation = True
     if now:
-        status, left, changed = context.container.robot_service.stop_now(cancel_orders=cancel_orders)
+        status, stopped, changed = context.container.robot_service.stop_now(cancel_orders=cancel_orders)
         warnings: tuple[tuple[str, str], ...] = ()
-        if not left.get("checked", True) and left["orders_left"]:
+        if not stopped.checked and stopped.orders_left:
             warnings = (("ORDERS_UNCHECKED", "the exchange could not be asked: the orders are those of the journal"),)
-        return _shown(status, changed=changed, more=left, warnings=warnings)
+        return _shown(status, changed=changed, more=stopped.orders_json(), warnings=warnings)
     seen: list[int] = []
 
     def progress(status: dict[str, Any]) -> None:

@@ -3,6 +3,7 @@
 - :mod:`.keys`: roles, key pairs, the card of a key; :mod:`.restrictions`: permissions at the exchange;
   :mod:`.verdicts`: verdicts on keys.
 - :mod:`.trading`: orders, fills, balances, symbol rules.
+- :mod:`.robot`: what a robot reports of its orders.
 - :mod:`.streams`: the events of user data streams and market streams.
 
 Import them from here: ``from fortctl.model import OrderState``.
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
         Role,
     )
     from fortctl.model.restrictions import KeyRestrictions
+    from fortctl.model.robot import HaltReport, RobotOrder
     from fortctl.model.streams import (
         BalanceUpdate,
         MarketEvent,
@@ -58,6 +60,7 @@ if TYPE_CHECKING:
 _MODULES = {
     "keys": ("KeyCard", "KeyPair", "KeyType", "PERMISSIONS", "PendingPair", "Role", "UNKNOWN_RIGHTS"),
     "restrictions": ("KeyRestrictions",),
+    "robot": ("HaltReport", "RobotOrder"),
     "streams": ("BalanceUpdate", "MarketEvent", "OrderUpdate", "PublicTrade", "StreamDown", "StreamUp", "UserEvent"),
     "trading": (
         "AccountState",
@@ -91,6 +94,7 @@ __all__ = [
     "Balance",
     "BalanceUpdate",
     "Fill",
+    "HaltReport",
     "KeyCard",
     "KeyPair",
     "KeyRestrictions",
@@ -107,6 +111,7 @@ __all__ = [
     "PolicyVerdict",
     "PriceRange",
     "PublicTrade",
+    "RobotOrder",
     "Role",
     "Side",
     "StreamDown",

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -23,7 +22,7 @@ from fortctl.mailbox.panic_order import PanicOrderFile, check_order, read_answer
 from fortctl.mailbox.payloads import CommandPayload, DeliverKey, GenerateKey, VerifyKey, encode_payload
 from fortctl.mailbox.shared import open_shared
 from fortctl.mailbox.sqlite import SqliteMailbox
-from fortctl.model import KeyCard, KeyPair, KeyType, Role
+from fortctl.model import HaltReport, KeyCard, KeyPair, KeyType, Role
 from fortctl.ports import MailboxRow
 from fortctl.robot.control.command_handlers import CommandOutcome
 from fortctl.robot.control.command_processor import CommandProcessor
@@ -55,7 +54,7 @@ class Runner:
     def place_nothing_more(self) -> None:
         self.told.append("place nothing more")
 
-    async def halt(self, *, cancel_orders: bool) -> dict[str, Any]:
+    async def halt(self, *, cancel_orders: bool) -> HaltReport:
         raise AssertionError("the process halts it")
 
 
@@ -97,10 +96,10 @@ class World:
         self.destroyed += 1
         return ("key",)
 
-    async def _halt(self, cancel_orders: bool) -> Mapping[str, Any]:
+    async def _halt(self, cancel_orders: bool) -> HaltReport:
         self.halts.append(cancel_orders)
         self._break("halt")
-        return {"cancelled": ["one"], "left": []}
+        return HaltReport(("one",))
 
     def _break(self, name: str) -> None:
         if name in self.fails:

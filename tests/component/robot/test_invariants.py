@@ -51,7 +51,7 @@ async def test_a_drain_finishes_every_cycle_and_says_stopped(tmp_path: Path) -> 
     await walk(robot, world, seed=5, steps=40)
     await robot.runner.drain()
     await robot.settle()
-    assert not [order for order in robot.runner.open_orders() if order["side"] == "BUY"]
+    assert not [order for order in robot.runner.open_orders() if order.side == "BUY"]
     world.trade("0.00160000", "100000")
     await robot.settle(200)
     assert robot.runner.state == "stopped"
@@ -69,7 +69,7 @@ async def test_a_lost_key_stops_every_order_call_and_a_new_one_goes_on_from_the_
     await robot.up()
     await robot.runner.start(by_person=True)
     await walk(robot, world, seed=7, steps=30)
-    orders = {order["client_order_id"] for order in robot.runner.open_orders()}
+    orders = {order.client_order_id for order in robot.runner.open_orders()}
     world.delete_key("a")
     await robot.settle(200)
     assert robot.runner.state == "key_lost"
@@ -84,7 +84,7 @@ async def test_a_lost_key_stops_every_order_call_and_a_new_one_goes_on_from_the_
     await robot.runner.keys.set(world.key("b"), uid=world.engine.state.accounts["default"].uid)
     await robot.settle(300)
     assert robot.runner.state == "running"
-    still = {order["client_order_id"] for order in robot.runner.open_orders()}
+    still = {order.client_order_id for order in robot.runner.open_orders()}
     for name in orders - still:
         assert robot.runner.book.orders[name].settled, "neither open nor settled: forgotten"
     agree(world, robot.runner.book, before)
@@ -147,7 +147,7 @@ async def test_an_unknown_outcome_is_looked_up_never_assumed(tmp_path: Path, exe
         world.before = cut
     await robot.runner.start(by_person=True)
     await robot.wait(6)
-    names = [order["client_order_id"] for order in robot.runner.open_orders()]
+    names = [order.client_order_id for order in robot.runner.open_orders()]
     assert len(names) == 4 and len(set(names)) == 4
     open_there = [order.client_order_id for order in world.engine.state.books[SYMBOL].resting.values()]
     assert sorted(open_there) == sorted(names)
@@ -172,7 +172,7 @@ async def test_after_the_latch_nothing_leaves(tmp_path: Path) -> None:
     await robot.settle(100)
     assert len(world.placed) == placed
     done = await robot.runner.halt(cancel_orders=True)
-    assert not world.engine.state.books[SYMBOL].resting and not done["left"]
+    assert not world.engine.state.books[SYMBOL].resting and not done.left
     await robot.down()
 
 

@@ -286,18 +286,18 @@ async def test_it_says_what_the_loss_means_in_money_and_when_it_is_long(tmp_path
     robot = await trading(tmp_path, world)
     world.trade("0.00139200", "60")
     await robot.wait(2)
-    orders = {order["side"]: order for order in robot.runner.open_orders()}
+    orders = {order.side: order for order in robot.runner.open_orders()}
     assert set(orders) == {"BUY", "SELL"}
     world.delete_key("a")
     await robot.wait(2)
     assert robot.runner.state == "key_lost"
-    sell = next(order for order in robot.runner.open_orders() if order["side"] == "SELL")
+    sell = next(order for order in robot.runner.open_orders() if order.side == "SELL")
     world.trade("0.00150000", "1")
     await robot.wait(1)
     loss = robot.runner.status()["key_loss"]
-    assert loss["probably_filled"] == [sell["client_order_id"]]
-    quote = Decimal(sell["price"]) * Decimal(sell["quantity"])
-    assert Decimal(loss["fills"][0]["ETH"]) == quote and Decimal(loss["fills"][0]["XRP"]) == -Decimal(sell["quantity"])
+    assert loss["probably_filled"] == [sell.client_order_id]
+    quote = Decimal(sell.price) * Decimal(sell.quantity)
+    assert Decimal(loss["fills"][0]["ETH"]) == quote and Decimal(loss["fills"][0]["XRP"]) == -Decimal(sell.quantity)
     money = loss["would_mean"]
     assert Decimal(money["quote"]) == round(quote * (1 - Decimal("0.001")), 8) and Decimal(money["profit_of_sells"]) > 0
     assert loss["long"]["is"] is True and Decimal(loss["long"]["drift_percent"]) > 5

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from fortctl.errors import BadInputError
+from fortctl.model import RobotOrder
 from fortctl.ports import ExchangeError, Outcome
 from fortctl.robot.core.book import Book
 from fortctl.robot.core.order_ids import prefix_of
@@ -23,12 +24,12 @@ from support.robot_world import SETTINGS, SYMBOL, Robot, World
 PREFIX = prefix_of(ROBOT_ID)
 
 
-def sells(robot: Robot) -> list[dict[str, Any]]:
-    return [order for order in robot.runner.open_orders() if order["side"] == "SELL"]
+def sells(robot: Robot) -> list[RobotOrder]:
+    return [order for order in robot.runner.open_orders() if order.side == "SELL"]
 
 
-def buys(robot: Robot) -> list[dict[str, Any]]:
-    return [order for order in robot.runner.open_orders() if order["side"] == "BUY"]
+def buys(robot: Robot) -> list[RobotOrder]:
+    return [order for order in robot.runner.open_orders() if order.side == "BUY"]
 
 
 async def trading(folder: Path, world: World, **given: Any) -> Robot:
@@ -57,10 +58,10 @@ async def test_what_was_bought_before_the_tick_and_the_step_changed_is_sold_on_t
     world.trade("0.00139000", "50000")
     await robot.wait(5)
     (sell,) = sells(robot)
-    price, quantity = Decimal(sell["price"]), Decimal(sell["quantity"])
+    price, quantity = Decimal(sell.price), Decimal(sell.quantity)
     assert price % Decimal("0.000001") == 0 and 0 <= price - first.sell_price < Decimal("0.000001")
     assert quantity % 10 == 0 and 0 <= first.bought - quantity < 10
-    assert sell["client_order_id"].endswith("2"), "another order than the promised one is another attempt"
+    assert sell.client_order_id.endswith("2"), "another order than the promised one is another attempt"
     await robot.down()
 
 
@@ -97,14 +98,14 @@ async def test_a_smaller_budget_takes_back_the_lowest_buys_and_nothing_that_has_
     robot = await trading(tmp_path, world)
     world.trade("0.00139000", "10")
     await robot.wait(1)
-    (partial,) = [order for order in buys(robot) if Decimal(order["filled"])]
+    (partial,) = [order for order in buys(robot) if Decimal(order.filled)]
     await robot.runner.configure(replace(SETTINGS, max_quote=Decimal("0.11")))
     await robot.wait(2)
-    assert [order["client_order_id"] for order in buys(robot)] == [partial["client_order_id"], f"{PREFIX}2-b1"]
+    assert [order.client_order_id for order in buys(robot)] == [partial.client_order_id, f"{PREFIX}2-b1"]
     assert robot.runner.book.committed_quote() <= Decimal("0.11")
     await robot.runner.configure(replace(SETTINGS, max_quote=Decimal("0.05")))
     await robot.wait(2)
-    assert [order["client_order_id"] for order in buys(robot)] == [partial["client_order_id"]]
+    assert [order.client_order_id for order in buys(robot)] == [partial.client_order_id]
     await robot.runner.configure(replace(SETTINGS, max_quote=Decimal("2")))
     await robot.wait(2)
     assert len(buys(robot)) == 4
@@ -119,9 +120,9 @@ async def test_buys_outside_a_new_floor_or_ceiling_are_taken_back_filled_in_part
     await robot.wait(1)
     await robot.runner.configure(replace(SETTINGS, price_floor=Decimal("0.00138"), price_ceiling=Decimal("0.00139")))
     await robot.wait(2)
-    assert [order["price"] for order in buys(robot)] == ["0.00138610"]
+    assert [order.price for order in buys(robot)] == ["0.00138610"]
     (sell,) = sells(robot)
-    assert Decimal(sell["quantity"]) == 9, "what it had bought, less commission, is sold"
+    assert Decimal(sell.quantity) == 9, "what it had bought, less commission, is sold"
     await robot.down()
 
 
@@ -132,14 +133,14 @@ async def test_more_and_fewer_levels_are_honoured_while_it_runs(tmp_path: Path) 
     await robot.runner.configure(replace(SETTINGS, levels=8))
     await robot.wait(2)
     assert len(buys(robot)) == 8
-    lowest = min(Decimal(order["price"]) for order in buys(robot))
+    lowest = min(Decimal(order.price) for order in buys(robot))
     world.trade("0.00142000", "1")
     await robot.wait(2)
-    assert len(buys(robot)) == 8 and lowest not in {Decimal(order["price"]) for order in buys(robot)}, "it trails"
-    highest = sorted((Decimal(order["price"]) for order in buys(robot)), reverse=True)[:3]
+    assert len(buys(robot)) == 8 and lowest not in {Decimal(order.price) for order in buys(robot)}, "it trails"
+    highest = sorted((Decimal(order.price) for order in buys(robot)), reverse=True)[:3]
     await robot.runner.configure(replace(SETTINGS, levels=3))
     await robot.wait(2)
-    assert sorted((Decimal(order["price"]) for order in buys(robot)), reverse=True) == highest
+    assert sorted((Decimal(order.price) for order in buys(robot)), reverse=True) == highest
     await robot.down()
 
 
@@ -168,7 +169,7 @@ async def test_trailing_stops_at_the_ceiling_and_trading_goes_on_below_it(tmp_pa
     for price in ("0.00141000", "0.00144000", "0.00150000", "0.00144000"):
         world.trade(price, "1")
         await robot.wait(1)
-    prices = sorted(Decimal(order["price"]) for order in buys(robot))
+    prices = sorted(Decimal(order.price) for order in buys(robot))
     assert len(prices) == 4 and Decimal("0.00140000") < prices[-1] <= Decimal("0.00141000")
     world.trade(prices[-1] - Decimal("0.00000001"), "100")
     await robot.wait(2)
@@ -180,7 +181,7 @@ async def test_trailing_stops_at_the_ceiling_and_trading_goes_on_below_it(tmp_pa
 async def test_a_grid_that_begins_above_its_ceiling_waits_below_it(tmp_path: Path) -> None:
     world = World()
     robot = await trading(tmp_path, world, settings=replace(SETTINGS, price_ceiling=Decimal("0.00130000")))
-    prices = [Decimal(order["price"]) for order in buys(robot)]
+    prices = [Decimal(order.price) for order in buys(robot)]
     assert len(prices) == 4 and Decimal("0.00129") < max(prices) <= Decimal("0.0013")
     await robot.down()
 
@@ -304,7 +305,7 @@ async def test_what_waits_for_a_busy_exchange_is_thought_over_under_new_settings
     await robot.does(robot.runner.configure(smaller))
     await robot.wait(30)
     assert buys(robot) and all(
-        Decimal(order["price"]) * Decimal(order["quantity"]) <= smaller.order_quote for order in buys(robot)
+        Decimal(order.price) * Decimal(order.quantity) <= smaller.order_quote for order in buys(robot)
     )
     assert not world.broken
     await robot.down()

@@ -157,7 +157,7 @@ async def test_an_amended_order_is_cancelled_by_its_number(tmp_path: Path) -> No
     person(world, "PUT", "/api/v3/order/amend/keepPriority", orderId=order.id, newQty=order.quantity - 1)
     await robot.wait(1)
     cancelled = await robot.runner.halt(cancel_orders=True)
-    assert world.numbers[order.id] in cancelled["cancelled"] and cancelled["left"] == []
+    assert world.numbers[order.id] in cancelled.cancelled and cancelled.left == ()
     assert not ours(world) and not world.broken
     await robot.down()
 
@@ -332,7 +332,7 @@ async def test_stop_now_says_exactly_what_it_leaves(tmp_path: Path, cancel: bool
     told = await robot.does(robot.runner.stop_now(cancel_orders=cancel))
     await robot.wait(5)
     open_there = {name for name, order in world.ours().items() if order.open}
-    assert {row["client_order_id"] for row in told["orders_left"]} == open_there
+    assert {order.client_order_id for order in told.orders_left} == open_there
     assert bool(open_there) is not cancel
     placed = len(world.placed)
     await robot.wait(60)

@@ -140,8 +140,8 @@ def test_no_order_call_leaves_with_a_lost_key_and_stop_says_what_stays(stage: St
     assert told is not None and told["cancelled"] == [] and told["checked"] is False
     assert len(told["orders_left"]) == 1 and told["robot"]["state"] == "key_lost"
     assert not [call for call, _key in stage.calls if "order" in call.lower()]
-    _status, told, _changed = stage.tools().robot.stop_now(cancel_orders=False)
-    assert told["checked"] is False and len(told["orders_left"]) == 1, "kept as asked for, and told of"
+    _status, stopped, _changed = stage.tools().robot.stop_now(cancel_orders=False)
+    assert stopped.checked is False and len(stopped.orders_left) == 1, "kept as asked for, and told of"
 
 
 def test_orders_without_a_key_to_cancel_them(stage: Stage) -> None:
@@ -161,8 +161,8 @@ def test_a_stop_while_the_exchange_is_not_there_is_no_success(stage: Stage) -> N
     told = failed.value.data
     assert failed.value.exit_code == 10 and told is not None
     assert told["cancelled"] == [] and len(told["orders_left"]) == 2 and told["robot"]["state"] == "stopped"
-    _status, told, changed = stage.tools().robot.stop_now(cancel_orders=True)
-    assert changed and len(told["cancelled"]) == 2 and told["orders_left"] == [] and told["checked"] is True
+    _status, stopped, changed = stage.tools().robot.stop_now(cancel_orders=True)
+    assert changed and len(stopped.cancelled) == 2 and stopped.orders_left == () and stopped.checked is True
 
 
 # -- a key that comes back -----------------------------------------------------------------------------------------

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from fortctl.errors import BadInputError
+from fortctl.model import RobotOrder
 from fortctl.paper.engine.market_data import Trade
 from fortctl.ports import ExchangeError, Outcome
 from fortctl.robot.core.book import Book
@@ -42,8 +43,8 @@ def before_the_first_order(world: World, happens: Callable[[], None]) -> None:
     world.before = strike
 
 
-def buys(robot: Robot) -> list[dict[str, Any]]:
-    return [order for order in robot.runner.open_orders() if order["side"] == "BUY"]
+def buys(robot: Robot) -> list[RobotOrder]:
+    return [order for order in robot.runner.open_orders() if order.side == "BUY"]
 
 
 @simulated
@@ -55,7 +56,7 @@ async def test_a_maker_only_buy_that_would_match_is_priced_lower_until_it_rests(
     before_the_first_order(world, lambda: unseen(world, "0.00138000"))
     await robot.runner.start(by_person=True)
     await robot.wait(30)
-    prices = sorted((Decimal(order["price"]) for order in buys(robot)), reverse=True)
+    prices = sorted((Decimal(order.price) for order in buys(robot)), reverse=True)
     assert len(prices) == 4 and prices[0] < Decimal("0.00138000"), "the first level, 0.00138613, would have matched"
     assert prices[0] > prices[1], "and it stays above the next"
     refused = [order for order in robot.runner.book.orders.values() if order.absent]
@@ -117,7 +118,7 @@ async def test_a_symbol_that_halts_gets_no_order_until_it_trades_again(tmp_path:
     assert len(bought) == 1 and len(sells) <= 1, "one refusal, then the rules are known"
     world.engine.edit_symbol(SYMBOL, {"status": "TRADING"})
     await robot.wait(70)
-    assert [order for order in robot.runner.open_orders() if order["side"] == "SELL"]
+    assert [order for order in robot.runner.open_orders() if order.side == "SELL"]
     await robot.down()
 
 

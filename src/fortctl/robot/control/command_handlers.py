@@ -14,7 +14,7 @@ from fortctl.errors import BadInputError, ConflictError, FortctlError, InternalE
 from fortctl.keys.fingerprint import fingerprint
 from fortctl.keys.generation import generate_pending_key
 from fortctl.keys.policy import refuse_key_of_other_account, require_acceptable_key
-from fortctl.keys.serialization import key_card_to_json, verdict_to_json
+from fortctl.keys.serialization import KeyCheck
 from fortctl.keys.verification import DeletionStatus
 from fortctl.mailbox.crypto import identity_id, low_order
 from fortctl.mailbox.messages import Command
@@ -35,7 +35,19 @@ from fortctl.mailbox.payloads import (
     UnpairOperator,
     VerifyKey,
 )
-from fortctl.model import KeyCard, KeyPair, KeyVerdict, PendingPair, Role
+from fortctl.mailbox.receipts import (
+    CommandReport,
+    Greeting,
+    KeyChecked,
+    KeyDelivered,
+    KeyForgotten,
+    OperatorsChanged,
+    PairWaiting,
+    Reconfigured,
+    RetiredKey,
+    TradingStopped,
+)
+from fortctl.model import KeyCard, KeyPair, KeyVerdict, PendingPair, RobotOrder, Role
 from fortctl.ports import Clock, ExchangeError
 from fortctl.robot.control.robot_vault import InstalledKey, RobotVault
 from fortctl.secret import Secret
@@ -46,7 +58,7 @@ class CommandOutcome:
     """What a command leads to: the receipt's data, and what must be written with the command's number.
 
     Attributes:
-        data: the receipt's ``data`` (JSON; docs/sealed-mailbox.md lists the fields of each kind).
+        report: what the receipt reports.
         install: a key that replaces the present one.
         overlap: the replaced key is still good: swap between two orders.
         retire: the key that ``install`` replaces, kept only to prove it dead.
@@ -60,7 +72,7 @@ class CommandOutcome:
         error: why the command was refused.
     """
 
-    data: dict[str, Any] = field(default_factory=dict)
+    report: CommandReport = field(default_factory=CommandReport)
     install: InstalledKey | None = None
     overlap: bool = False
     retire: InstalledKey | None = None
@@ -112,7 +124,7 @@ class RobotPort(Protocol):
 
     async def drain(self) -> None: ...
 
-    async def stop_now(self, *, cancel_orders: bool) -> dict[str, Any]: ...
+    async def stop_now(self, *, cancel_orders: bool) -> TradingStopped: ...
 
     async def resume(self) -> None: ...
 
@@ -120,7 +132,7 @@ class RobotPort(Protocol):
 
     def status(self) -> dict[str, Any]: ...
 
-    def open_orders(self) -> list[dict[str, Any]]: ...
+    def open_orders(self) -> tuple[RobotOrder, ...]: ...
 
 
 class CommandHandlers:
@@ -169,7 +181,7 @@ class CommandHandlers:
             case UnpairOperator():
                 return self._unpair_operator(payload, command.operator_id)
             case Hello():
-                return CommandOutcome({"state": str(self._runner.status()["state"])})
+                return CommandOutcome(Greeting(str(self._runner.status()["state"])))
             case StartTrading():
                 await self._runner.start(by_person=True)
             case DrainCycles():
@@ -199,13 +211,7 @@ class CommandHandlers:
         refuse_key_of_other_account(verdict.uid, Role.ROBOT, delivery.elsewhere)
         card = _new_card(pair, verdict, delivery.fingerprint_key.reveal_bytes(), self._clock.now_ms())
         same = installed is not None and installed.pair == pair and installed.allow == allow
-        data = {
-            "unchanged": same,
-            "key": key_card_to_json(card),
-            "uid": verdict.uid,
-            "restrictions": verdict.restrictions.to_json() if verdict.restrictions else None,
-            "warnings": _warnings(verdict),
-        }
+        report = KeyDelivered(card, verdict.uid, verdict.restrictions, verdict.warnings, unchanged=same)
         retire = installed if delivery.retire else None
         if retire is not None and retire.card.fingerprint == card.fingerprint:
             raise KeyPolicyError(
@@ -214,9 +220,9 @@ class CommandHandlers:
                 details={"role": "robot", "reason": "same_key"},
             )
         if delivery.check_only:
-            return CommandOutcome(data)
+            return CommandOutcome(report)
         install = InstalledKey(pair, verdict.uid, allow, card)
-        return CommandOutcome(data, install=install, overlap=delivery.overlap, retire=retire)
+        return CommandOutcome(report, install=install, overlap=delivery.overlap, retire=retire)
 
     def _delivered_pair(self, delivery: DeliverKey) -> KeyPair:
         """Return the delivered key; where the robot made the pair itself, with the private half out of its vault."""
@@ -232,13 +238,11 @@ class CommandHandlers:
 
     def _generate_key(self, payload: GenerateKey) -> CommandOutcome:
         made = generate_pending_key(payload.type, self._clock.now_ms())
-        return CommandOutcome({"public_key": made.public, "pending_id": made.id}, pending=made)
+        return CommandOutcome(PairWaiting(made.id, made.public), pending=made)
 
     def _show_pending(self) -> CommandOutcome:
         made = self._vault.pending()
-        if made is None:
-            return CommandOutcome({"pending_id": None})
-        return CommandOutcome({"pending_id": made.id, "public_key": made.public})
+        return CommandOutcome(PairWaiting(made.id, made.public) if made is not None else PairWaiting())
 
     async def _forget_key(self) -> CommandOutcome:
         installed = self._vault.key()
@@ -246,7 +250,7 @@ class CommandHandlers:
             raise NotFoundError("the robot has no key", hint="see 'fortctl keys list'")
         orders = self._runner.open_orders()
         await self._runner.keys.forget()
-        return CommandOutcome({"fingerprint": installed.card.fingerprint, "orders_left": orders}, forget=True)
+        return CommandOutcome(KeyForgotten(installed.card.fingerprint, orders), forget=True)
 
     async def _verify_key(self) -> CommandOutcome:
         installed = self._vault.key()
@@ -260,26 +264,26 @@ class CommandHandlers:
             with contextlib.suppress(FortctlError, ExchangeError):
                 await self._runner.keys.check_lost()
         card = updated_card(installed.card, verdict, self._clock.now_ms())
-        data = {"result": verdict_to_json(Role.ROBOT, verdict), "warnings": _warnings(verdict)}
-        return CommandOutcome(data, refresh=replace(installed, card=card))
+        report = KeyChecked(KeyCheck.of(Role.ROBOT, verdict), verdict.warnings)
+        return CommandOutcome(report, refresh=replace(installed, card=card))
 
     async def _prove_retired(self, payload: ProveRetired) -> CommandOutcome:
         """Ask whether the key that a rotation replaced is dead, or destroy its copy (``drop``)."""
         retired = self._vault.retiring()
         if retired is None:
-            return CommandOutcome({"state": "none", "fingerprint": ""})
-        card = {"fingerprint": retired.card.fingerprint, "name": retired.card.name}
+            return CommandOutcome(RetiredKey("none"))
+        named = (retired.card.fingerprint, retired.card.name)
         if payload.drop:
-            return CommandOutcome({"state": "dropped", **card}, forget_retiring=True)
+            return CommandOutcome(RetiredKey("dropped", *named), forget_retiring=True)
         deletion = await self._runner.keys.check_deleted(retired.pair)
         code = deletion.fault.code if deletion.fault is not None else None
-        return CommandOutcome({"state": deletion.state, "code": code, **card})
+        return CommandOutcome(RetiredKey(deletion.state, *named, code))
 
     def _pair_operator(self, payload: PairOperator) -> CommandOutcome:
         if identity_id(payload.public) != payload.operator_id or low_order(payload.public):
             raise BadInputError("the operator's name is not that of its identity")
         operators = {**self._vault.operators(), payload.operator_id: payload.public}
-        return CommandOutcome({"operators": sorted(operators)}, operators=operators)
+        return CommandOutcome(OperatorsChanged(tuple(sorted(operators))), operators=operators)
 
     def _unpair_operator(self, payload: UnpairOperator, sender: str) -> CommandOutcome:
         operators, revoked = self._vault.operators(), payload.operator_id
@@ -288,12 +292,12 @@ class CommandHandlers:
         if revoked == sender:
             raise ConflictError("an operator cannot revoke itself")
         kept = {name: public for name, public in operators.items() if name != revoked}
-        return CommandOutcome({"operators": sorted(kept)}, operators=kept)
+        return CommandOutcome(OperatorsChanged(tuple(sorted(kept))), operators=kept)
 
     async def _configure(self, payload: ConfigureRobot) -> CommandOutcome:
         warnings = await self._runner.configure(self._parse_settings(payload.settings))
-        data = {"changed": warnings is not None, "warnings": [list(pair) for pair in warnings or ()]}
-        return CommandOutcome(data, settings=payload.settings)
+        report = Reconfigured(warnings is not None, tuple(warnings or ()))
+        return CommandOutcome(report, settings=payload.settings)
 
 
 def _new_card(pair: KeyPair, verdict: KeyVerdict, fingerprint_key: bytes, now: int) -> KeyCard:
@@ -325,7 +329,3 @@ def updated_card(card: KeyCard, verdict: KeyVerdict, now: int) -> KeyCard:
         created_at=restrictions.created_at or card.created_at,
         expires_at=restrictions.trading_expires_at,
     )
-
-
-def _warnings(verdict: KeyVerdict) -> list[list[str]]:
-    return [list(pair) for pair in verdict.warnings]

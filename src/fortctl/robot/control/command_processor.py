@@ -233,7 +233,7 @@ class CommandProcessor:
             generation=generation,
             at=self._clock.now_ms(),
             outcome="reseal" if outcome.reseal else "refused" if outcome.error else "applied",
-            data=_without_floats(outcome.data),
+            data=_without_floats(outcome.report.to_json()),
             error=_without_floats(outcome.error.as_json()) if outcome.error else None,
         )
 

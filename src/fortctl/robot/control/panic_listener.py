@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 from fortctl.mailbox.messages import CommandRejectedError
 from fortctl.mailbox.panic_order import PanicOrder, check_order, sign_answer
-from fortctl.model import KeyCard
+from fortctl.model import HaltReport, KeyCard
 from fortctl.ports import Clock, Latch, PanicBoard, PanicRow
 from fortctl.robot.control.robot_vault import RobotVault
 from fortctl.robot.core.hold_reasons import HoldCode, HoldReason
@@ -41,7 +41,7 @@ class Haltable(Protocol):
 
     def place_nothing_more(self) -> None: ...
 
-    async def halt(self, *, cancel_orders: bool) -> dict[str, Any]: ...
+    async def halt(self, *, cancel_orders: bool) -> HaltReport: ...
 
 
 class PanicListener:
@@ -65,7 +65,7 @@ class PanicListener:
         runner: Haltable,
         latch: Latch,
         destroy: Callable[[], tuple[str, ...]],
-        halt: Callable[[bool], Awaitable[Mapping[str, Any]]],
+        halt: Callable[[bool], Awaitable[HaltReport]],
         clock: Clock,
         log: logging.Logger,
         deadman_s: float | None,
@@ -159,7 +159,7 @@ class PanicListener:
         self._answer(rows, "latched", {"latched": latched, "key": key})
         destroyed = self._try("the key could not be destroyed", self._destroy)
         self._try("the order's use could not be noted", lambda: self._vault.use_orders(nonces))
-        halted: Mapping[str, Any] = {}
+        halted: HaltReport | None = None
         try:
             halted = await self._halt(order.cancel_orders)
         except Exception:
@@ -167,8 +167,8 @@ class PanicListener:
         done = {
             "latched": latched,
             "destroyed": destroyed,
-            "cancelled": len(halted.get("cancelled", ())),
-            "left": len(halted.get("left", ())) if halted else None,
+            "cancelled": len(halted.cancelled) if halted else 0,
+            "left": len(halted.left) if halted else None,
             "key": key,
         }
         self._answer(rows, "halted", done)

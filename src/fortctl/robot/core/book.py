@@ -8,7 +8,7 @@ from decimal import Decimal
 from typing import Any
 
 from fortctl.model import OrderStatus
-from fortctl.robot.core.cycle import Cycle, CycleEvent, CycleState, Order, advance, order_row
+from fortctl.robot.core.cycle import Cycle, CycleEvent, CycleState, Order, advance, describe_order
 from fortctl.robot.core.events import (
     Anchored,
     AssetPriced,
@@ -374,4 +374,4 @@ class Book:
         name = cycle.orders.get(leg)
         if name is None:
             return {}
-        return order_row(self.orders[name])
+        return describe_order(self.orders[name]).to_json()

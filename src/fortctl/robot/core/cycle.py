@@ -9,9 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from decimal import Decimal
 from enum import StrEnum
-from typing import Any
 
-from fortctl.model import OrderStatus, Side
+from fortctl.model import OrderStatus, RobotOrder, Side
 from fortctl.robot.core.filters import floor_to
 
 
@@ -181,14 +180,14 @@ class Cycle:
         return (self.spent + self.dust_cost) / got if got else ZERO
 
 
-def order_row(order: Order) -> dict[str, Any]:
-    """Return an order as a row of the JSON output."""
-    return {
-        "client_order_id": order.client_order_id,
-        "order_id": order.order_id,
-        "side": order.side.value,
-        "price": f"{order.price:f}",
-        "quantity": f"{order.quantity:f}",
-        "filled": f"{order.booked:f}",
-        "status": "ABSENT" if order.absent else order.status.value if order.status else "UNKNOWN",
-    }
+def describe_order(order: Order) -> RobotOrder:
+    """Return an order as results and the status show it."""
+    return RobotOrder(
+        client_order_id=order.client_order_id,
+        order_id=order.order_id,
+        side=order.side.value,
+        price=f"{order.price:f}",
+        quantity=f"{order.quantity:f}",
+        filled=f"{order.booked:f}",
+        status="ABSENT" if order.absent else order.status.value if order.status else "UNKNOWN",
+    )

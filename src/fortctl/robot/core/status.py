@@ -9,7 +9,7 @@ from typing import Any
 
 from fortctl.model import AccountState
 from fortctl.robot.core.book import Book
-from fortctl.robot.core.cycle import order_row
+from fortctl.robot.core.cycle import describe_order
 from fortctl.robot.core.events import Cancel, Intent, Place
 from fortctl.robot.core.filters import format_money
 from fortctl.robot.core.hold_reasons import HoldReason
@@ -102,7 +102,7 @@ def robot_status(
         "cycles": book.counts(),
         "orders_open": len(orders) - len(doubted),
         "orders_in_doubt": len(doubted),
-        "orders": [order_row(order) for order in orders],
+        "orders": [describe_order(order).to_json() for order in orders],
         "realised_profit": format_money(book.profit),
         "profit_asset": book.quote or None,
         "last_event_at": rfc3339(book.last_at) if book.last_at else None,

@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from fortctl.errors import ConflictError
+from fortctl.model import HaltReport
 from fortctl.ports import Clock, Latch, PanicBoard
 from fortctl.robot.control.panic_listener import Haltable, PanicListener
 from fortctl.robot.control.robot_vault import RobotVault
@@ -59,7 +60,7 @@ class PanicHandler:
         self._clock = clock
         self._log = log
         self._end = end
-        self._halting: asyncio.Future[dict[str, Any]] | None = None
+        self._halting: asyncio.Future[HaltReport] | None = None
         self._latched_at: float | None = None
         self._hold_after_panic(robot_vault, hold)
         self._listener = PanicListener(
@@ -112,7 +113,7 @@ class PanicHandler:
         await self._halt_now(bool(self._latch.read().get("cancel_orders", True)))
         return True
 
-    async def _halt_now(self, cancel_orders: bool) -> dict[str, Any]:
+    async def _halt_now(self, cancel_orders: bool) -> HaltReport:
         self._halting = asyncio.ensure_future(self._robot.halt(cancel_orders=cancel_orders))
         return await self._halting
 
@@ -132,7 +133,7 @@ class PanicHandler:
         if self._halting is None:
             raise ConflictError("no halt was requested")
         try:
-            return await self._halting
+            return (await self._halting).to_json()
         finally:
             # The robot ends, and forgets its key with its memory.
             asyncio.get_running_loop().call_later(_ANSWER_S, self._end)

@@ -20,10 +20,11 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from fortctl.errors import ConflictError, FortctlError, JournalUnwritableError, KeyRejectedError
-from fortctl.model import KeyPair, StreamDown
+from fortctl.mailbox.receipts import TradingStopped
+from fortctl.model import HaltReport, KeyPair, RobotOrder, StreamDown
 from fortctl.ports import Clock, Exchange, ExchangeError, LatchGuard, Outcome
 from fortctl.robot.core.book import Book
-from fortctl.robot.core.cycle import order_row
+from fortctl.robot.core.cycle import describe_order
 from fortctl.robot.core.events import Configured, Held, Intent, Released
 from fortctl.robot.core.hold_reasons import HoldCode, HoldReason, codes, left_by_start
 from fortctl.robot.core.lifecycle import Books, Key, TradingMode, TradingModeEvent
@@ -179,7 +180,7 @@ class Runner:
         """Begin no new cycle, and stop when the open ones are finished."""
         self.robot.change_mode(TradingModeEvent.DRAIN, "draining")
 
-    async def stop_now(self, *, cancel_orders: bool) -> dict[str, Any]:
+    async def stop_now(self, *, cancel_orders: bool) -> TradingStopped:
         """Stop at once; return which orders were cancelled, which stay at the exchange, and which are in doubt.
 
         What was on its way at that instant has arrived and is included, as far as the exchange answers in time. Where
@@ -204,10 +205,15 @@ class Runner:
                 faults.append(fault)
         orders = robot.book.orders
         in_doubt = [name for name in self.lookup.unknown if name in orders and not (checked and orders[name].settled)]
-        report = {"cancelled": cancelled, "orders_left": self.open_orders(), "in_doubt": in_doubt}
-        # An order that had ended already is not a failure.
-        why = next((fault.as_json() for fault in faults if fault.outcome is not Outcome.ABSENT), None)
-        return {**report, "checked": checked, "key": robot.key.value, "fault": why}
+        return TradingStopped(
+            cancelled=tuple(cancelled),
+            orders_left=self.open_orders(),
+            in_doubt=tuple(in_doubt),
+            checked=checked,
+            key=robot.key.value,
+            # An order that had ended already is not a failure.
+            fault=next((fault for fault in faults if fault.outcome is not Outcome.ABSENT), None),
+        )
 
     async def _wait_for_in_flight(self) -> None:
         """Let what is under way arrive: a cancel that overtakes its order would leave it at the exchange."""
@@ -255,20 +261,20 @@ class Runner:
         """Place nothing for a reason, until called with None (deadman)."""
         self.robot.suspend_trading(reason)
 
-    async def halt(self, *, cancel_orders: bool) -> dict[str, Any]:
+    async def halt(self, *, cancel_orders: bool) -> HaltReport:
         """Panic: place nothing more, cancel our own orders, forget the key."""
         self.place_nothing_more()
         await self._wait_for_in_flight()
         cancelled, _faults = await self.executor.cancel_all() if cancel_orders else ([], [])
         left = self.open_orders()
         await self.keys.forget()
-        return {"cancelled": cancelled, "left": left}
+        return HaltReport(tuple(cancelled), left)
 
     # -- what commands ask: status -----------------------------------------------------------------------------------
 
-    def open_orders(self) -> list[dict[str, Any]]:
-        """Return our orders that are not final, as rows of the JSON output."""
-        return [order_row(order) for order in self.book.unsettled() if not order.final]
+    def open_orders(self) -> tuple[RobotOrder, ...]:
+        """Return our orders that are not final."""
+        return tuple(describe_order(order) for order in self.book.unsettled() if not order.final)
 
     def cycles(self) -> list[dict[str, Any]]:
         """Return the cycles, as rows of the JSON output."""

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from fortctl.errors import ExchangeAnswer, FortctlError, KeyPolicyError, KeyRejectedError, KeyTooOldError, NotFoundError
+from fortctl.errors import FortctlError, KeyPolicyError, KeyRejectedError, KeyTooOldError, NotFoundError
 from fortctl.keys.policy import LAPSED, LAPSED_REMEDY, describe_rejection, permission_hint, remedy_for
-from fortctl.model import Role
 from fortctl.timestamps import age_days
 
 if TYPE_CHECKING:
-    from fortctl.model import KeyCard
+    from fortctl.keys.serialization import KeyCheck
+    from fortctl.model import KeyCard, Role
 
 Warnings = tuple[tuple[str, str], ...]
 
@@ -71,10 +71,6 @@ def no_key_after_panic(account: str) -> NotFoundError:
     )
 
 
-def parse_warnings(value: Iterable[Sequence[Any]]) -> Warnings:
-    return tuple((str(code), str(message)) for code, message in value)
-
-
 @contextmanager
 def note_destroyed_key(destroyed: str | None) -> Iterator[None]:
     """Have a refusal of the new key say that the old one (its fingerprint) was destroyed before it."""
@@ -87,38 +83,42 @@ def note_destroyed_key(destroyed: str | None) -> Iterator[None]:
         raise
 
 
-def verification_error(results: list[dict[str, Any]], warnings: Warnings) -> FortctlError | None:
+def verification_error(results: Sequence[KeyCheck], warnings: Warnings) -> FortctlError | None:
     """Return the error with which ``keys verify`` ends, the gravest first, or None when every key is good."""
-    data = {"results": results}
+    data = {"results": [result.to_json() for result in results]}
     for result in results:
-        if not result["accepted"] and result["reason"] != "other_account":
-            answer = result["exchange"]
+        if not result.accepted and result.reason != "other_account":
+            evidence = {
+                "role": result.role.value,
+                "reason": result.reason,
+                "certainty": result.certainty,
+                "why": result.why,
+                "seen_from": result.seen_from,
+            }
             return KeyRejectedError(
-                f"the exchange does not accept the {result['role']} key: {describe_rejection(result['reason'])}",
-                hint=remedy_for(result["reason"]),
-                details={
-                    name: result[name] for name in ("role", "reason", "certainty", "why", "seen_from") if result[name]
-                },
-                exchange=ExchangeAnswer(answer["http_status"], answer["code"], answer["message"]) if answer else None,
+                f"the exchange does not accept the {result.role} key: {describe_rejection(result.reason)}",
+                hint=remedy_for(result.reason),
+                details={name: value for name, value in evidence.items() if value},
+                exchange=result.exchange,
                 data=data,
                 warnings=warnings,
             )
     for result in results:
-        if result["reason"] == "other_account" or result["policy"]["ok"] is False:
-            missing, excess = tuple(result["policy"]["missing"]), tuple(result["policy"]["excess"])
-            hint = permission_hint(Role(result["role"]), missing, excess) if missing or excess else None
-            reason = "policy" if missing or excess else result["reason"]
-            message = f"the {result['role']} key works, but it is not what the role allows"
-            if result["policy"].get("lapsed") and not excess:
-                reason, hint, message = "expired", LAPSED_REMEDY, f"the {result['role']} key's {LAPSED}"
+        if result.reason == "other_account" or result.policy_ok is False:
+            wrong = bool(result.missing or result.excess)
+            hint = permission_hint(result.role, result.missing, result.excess) if wrong else None
+            reason = "policy" if wrong else result.reason
+            message = f"the {result.role} key works, but it is not what the role allows"
+            if result.lapsed and not result.excess:
+                reason, hint, message = "expired", LAPSED_REMEDY, f"the {result.role} key's {LAPSED}"
             return KeyPolicyError(
                 message,
                 hint=hint,
                 details={
-                    "role": result["role"],
+                    "role": result.role.value,
                     "reason": reason,
-                    "missing": list(missing),
-                    "excess": list(excess),
+                    "missing": list(result.missing),
+                    "excess": list(result.excess),
                 },
                 data=data,
                 warnings=warnings,

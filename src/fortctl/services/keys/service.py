@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
-from typing import Any
+from collections.abc import Callable, Collection
 
 from fortctl.errors import ConflictError, KeyPolicyError, NotFoundError
 from fortctl.keys.generation import generate_pending_key
 from fortctl.keys.policy import refuse_key_of_other_account, refuse_key_of_other_exchange, require_acceptable_key
-from fortctl.keys.serialization import key_card_from_json, verdict_to_json
+from fortctl.keys.serialization import KeyCheck
 from fortctl.mailbox.payloads import DeliverKey, ForgetKey, GenerateKey, ShowPending, VerifyKey
-from fortctl.model import KeyCard, KeyPair, KeyRestrictions, KeyType, KeyVerdict, Role
+from fortctl.mailbox.receipts import KeyChecked, KeyDelivered, KeyForgotten, PairWaiting
+from fortctl.model import KeyCard, KeyPair, KeyType, KeyVerdict, RobotOrder, Role
 from fortctl.ports import AuditLog, Clock, Exchange
 from fortctl.secret import Secret
 from fortctl.services.keys.listing import list_keys
@@ -22,7 +22,6 @@ from fortctl.services.keys.results import (
     Warnings,
     no_key_after_panic,
     note_destroyed_key,
-    parse_warnings,
     same_key,
 )
 from fortctl.services.robot.client import ANSWER_WITHIN_S, RobotClient
@@ -78,11 +77,11 @@ class KeyService:
             RobotTimeoutError: the robot gave no answer in time.
         """
         if role is Role.ROBOT:
-            receipt = self._client.execute(GenerateKey(kind))
+            pair = PairWaiting.from_json(self._client.execute(GenerateKey(kind)).data)
             self._audit.append(
-                "key pair made", account=self.account, result="done", role="robot", pending=receipt.data["pending_id"]
+                "key pair made", account=self.account, result="done", role="robot", pending=pair.pending_id
             )
-            return str(receipt.data["public_key"]), str(receipt.data["pending_id"])
+            return str(pair.public_key), str(pair.pending_id)
         self._client.require_unlatched()
         made = generate_pending_key(kind, self._clock.now_ms())
         self._vault.store_pending(made)
@@ -96,7 +95,7 @@ class KeyService:
             RobotTimeoutError: the robot gave no answer in time.
         """
         if role is Role.ROBOT:
-            return self._client.execute(ShowPending()).data.get("public_key")
+            return PairWaiting.from_json(self._client.execute(ShowPending()).data).public_key
         made = self._vault.pending()
         return made.public if made is not None else None
 
@@ -201,13 +200,12 @@ class KeyService:
             return self._queued(pair, sent.number, old)
         with note_destroyed_key(old.fingerprint if force and old else None):
             receipt = self._client.await_receipt(sent, wait_s=wait_s)
-        card = key_card_from_json(receipt.data["key"])
-        warnings = parse_warnings(receipt.data.get("warnings", ()))
-        self._vault.pin_uid(int(receipt.data["uid"]))
-        warnings += self._copy_for_reading(pair, receipt.data, allow, site_copy)
-        changed = not receipt.data.get("unchanged")
+        delivered = KeyDelivered.from_json(receipt.data)
+        self._vault.pin_uid(delivered.uid)
+        warnings = delivered.warnings + self._copy_for_reading(pair, delivered, allow, site_copy)
+        changed = not delivered.unchanged
         replaced = old.fingerprint if old and changed else None
-        return KeyAdded(card, replaced, warnings, receipt.elapsed_ms, changed=changed)
+        return KeyAdded(delivered.key, replaced, warnings, receipt.elapsed_ms, changed=changed)
 
     async def verify_candidate(self, role: Role, pair: KeyPair) -> None:
         """Verify a key that a rotation will put in place; store it nowhere.
@@ -263,7 +261,7 @@ class KeyService:
         )
 
     def _copy_for_reading(
-        self, pair: KeyPair, data: Mapping[str, Any], allow: Collection[str], site_copy: bool
+        self, pair: KeyPair, delivered: KeyDelivered, allow: Collection[str], site_copy: bool
     ) -> Warnings:
         had = self._vault.destroy_robot_copy()
         if self._vault.site_key() is not None or not (site_copy or had):
@@ -271,8 +269,8 @@ class KeyService:
         if not pair.secret:
             return (NO_COPY_WARNING,)
         now = self._clock.now_ms()
-        restrictions = KeyRestrictions.from_json(data["restrictions"]) if data.get("restrictions") else None
-        self._vault.store_robot_copy(StoredKey(pair, now, now, None, int(data["uid"]), restrictions, tuple(allow)))
+        copy = StoredKey(pair, now, now, None, delivered.uid, delivered.restrictions, tuple(allow))
+        self._vault.store_robot_copy(copy)
         self._rollback_if_latched(self._vault.destroy_robot_copy)
         return (COPY_WARNING,)
 
@@ -315,7 +313,7 @@ class KeyService:
     def _refuse_shared(self, pair: KeyPair, role: Role) -> None:
         """Refuse the other role's key, also under another API key; and one of another exchange, before it is asked."""
         refuse_key_of_other_exchange(self._vault.known_elsewhere(pair), role)
-        shown = self._vault.fingerprint(pair)
+        entered = self._vault.fingerprint(pair)
         site = self._vault.site_key()
         other = (self._vault.fingerprint(site.pair) if site else None) if role is Role.ROBOT else None
         if role is Role.SITE:
@@ -323,7 +321,7 @@ class KeyService:
             other = robot.fingerprint if robot else (self._vault.fingerprint(copy.pair) if copy else None)
         beside = site if role is Role.ROBOT else self._vault.robot_copy()
         same_secret = beside is not None and bool(pair.secret) and beside.pair.secret == pair.secret
-        if shown == other or same_secret:
+        if entered == other or same_secret:
             raise KeyPolicyError(
                 "this key is the other role's key: each role needs a key of its own",
                 hint="create a second key on Binance's API management page",
@@ -332,11 +330,11 @@ class KeyService:
 
     # -- asking again ----------------------------------------------------------------------------------------------
 
-    async def verify(self, roles: Collection[Role]) -> tuple[list[dict[str, Any]], Warnings]:
+    async def verify(self, roles: Collection[Role]) -> tuple[list[KeyCheck], Warnings]:
         """Ask the exchange about the keys now, both at once.
 
         Returns:
-            The contract's ``results[]`` and warnings.
+            An entry of ``results[]`` for each key, and warnings.
 
         Raises:
             NotFoundError: the account has no key of these roles; after a panic it has none at all.
@@ -352,17 +350,15 @@ class KeyService:
             )
         # The robot asks for itself while the site's own question is under way.
         sent = self._client.send(VerifyKey()) if robot is not None else None
-        answers = [await self._verify_site(site)] if site is not None else []
+        checked = [await self._verify_site(site)] if site is not None else []
         if sent is not None:
-            data = self._client.await_receipt(sent).data
-            answers.append((dict(data["result"]), parse_warnings(data.get("warnings", ()))))
-        warnings = tuple(warning for _result, found in answers for warning in found)
-        return [result for result, _found in answers], warnings
+            checked.append(KeyChecked.from_json(self._client.await_receipt(sent).data))
+        return [one.check for one in checked], tuple(warning for one in checked for warning in one.warnings)
 
-    async def _verify_site(self, key: StoredKey) -> tuple[dict[str, Any], Warnings]:
+    async def _verify_site(self, key: StoredKey) -> KeyChecked:
         verdict = await self._ask(key.pair, key.allow)
         self._vault.record_verdict(verdict)
-        return verdict_to_json(Role.SITE, verdict), verdict.warnings
+        return KeyChecked(KeyCheck.of(Role.SITE, verdict), verdict.warnings)
 
     # -- deleting --------------------------------------------------------------------------------------------------
 
@@ -370,7 +366,7 @@ class KeyService:
         """Destroy the site key; return its fingerprint."""
         return self._vault.destroy_site_key()
 
-    def delete_robot(self, *, wait_s: float = ANSWER_WITHIN_S) -> tuple[str, list[dict[str, Any]]]:
+    def delete_robot(self, *, wait_s: float = ANSWER_WITHIN_S) -> tuple[str, tuple[RobotOrder, ...]]:
         """Destroy the robot's key: the site's copy at once, the robot's at its next contact.
 
         Returns:
@@ -380,10 +376,10 @@ class KeyService:
         card, copy = self.robot_card(), self._vault.robot_copy()
         if card is None and copy is None:
             raise NotFoundError(f"account {self.account} has no robot key", hint="see 'fortctl keys list'")
-        shown = card.fingerprint if card else self._vault.fingerprint(copy.pair) if copy else ""
+        deleted = card.fingerprint if card else self._vault.fingerprint(copy.pair) if copy else ""
         self._vault.destroy_robot_copy()
         if card is None:
-            return shown, []
-        receipt = self._client.execute(ForgetKey(), wait_s=wait_s)
-        self._audit.append("key deleted", account=self.account, result="result", role="robot", fingerprint=shown)
-        return shown, list(receipt.data.get("orders_left", ()))
+            return deleted, ()
+        forgotten = KeyForgotten.from_json(self._client.execute(ForgetKey(), wait_s=wait_s).data)
+        self._audit.append("key deleted", account=self.account, result="result", role="robot", fingerprint=deleted)
+        return deleted, forgotten.orders_left

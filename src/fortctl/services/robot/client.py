@@ -6,7 +6,7 @@ the mailbox, which others may administer), and every card and receipt is checked
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -42,10 +42,14 @@ ALIVE_EVERY_S = 0.5
 
 @dataclass(frozen=True)
 class Receipt:
-    """The robot's signed answer to one command."""
+    """The robot's signed answer to one command.
+
+    Attributes:
+        data: what the robot reports, as JSON; :mod:`fortctl.mailbox.receipts` reads it.
+    """
 
     number: int
-    data: dict[str, Any]
+    data: Mapping[str, Any]
     elapsed_ms: float
 
 

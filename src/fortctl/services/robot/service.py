@@ -13,7 +13,7 @@ from fortctl.errors import (
     RobotTimeoutError,
 )
 from fortctl.mailbox.payloads import ConfigureRobot, DrainCycles, ResumeTrading, StartTrading, StopTrading
-from fortctl.ports import ExchangeError
+from fortctl.mailbox.receipts import Reconfigured, TradingStopped
 from fortctl.services.exchange_errors import to_command_error
 from fortctl.services.robot.client import ANSWER_WITHIN_S
 
@@ -122,7 +122,7 @@ class RobotService:
                 )
             self._sleep(STATUS_POLL_S)
 
-    def stop_now(self, *, cancel_orders: bool) -> tuple[Status, dict[str, Any], bool]:
+    def stop_now(self, *, cancel_orders: bool) -> tuple[Status, TradingStopped, bool]:
         """Stop at once; say exactly which orders were cancelled and which stay at the exchange.
 
         Raises:
@@ -131,26 +131,25 @@ class RobotService:
         """
         self._client.ensure_running()
         was = _configured(self._status_reader.status())
-        status, told, left = self.stop_trading(cancel_orders=cancel_orders)
-        if left is not None:
-            raise left
-        return status, told, was["state"] != "stopped" or bool(told.get("cancelled"))
+        status, stopped, error = self.stop_trading(cancel_orders=cancel_orders)
+        if error is not None:
+            raise error
+        return status, stopped, was["state"] != "stopped" or bool(stopped.cancelled)
 
-    def stop_trading(self, *, cancel_orders: bool) -> tuple[Status, dict[str, Any], FortctlError | None]:
+    def stop_trading(self, *, cancel_orders: bool) -> tuple[Status, TradingStopped, FortctlError | None]:
         """Have it stop at once, whatever it is at.
 
         Returns:
             The status, what the robot reports of its orders, and the error (as :meth:`stop_now` raises it) if not every
             order could be cancelled; None where all were, or none was to be.
         """
-        told = dict(self._client.execute(StopTrading(cancel_orders)).data)
-        key, fault = told.pop("key", None), told.pop("fault", None)
+        stopped = TradingStopped.from_json(self._client.execute(StopTrading(cancel_orders)).data)
         status = self._status_reader.status()
-        if not cancel_orders or not (told["orders_left"] or told.get("in_doubt")):
-            return status, told, None
-        error = _not_cancelled(told, key, fault, status)
-        error.data = {"robot": status, **told}
-        return status, told, error
+        if not cancel_orders or not (stopped.orders_left or stopped.in_doubt):
+            return status, stopped, None
+        error = _not_cancelled(stopped, status)
+        error.data = {"robot": status, **stopped.orders_json()}
+        return status, stopped, error
 
     def resume(self) -> Status:
         """Lift the hold, after a person checked its reasons. Raises ``ConflictError`` if it stays, or there is none."""
@@ -165,15 +164,14 @@ class RobotService:
             )
         return status
 
-    def configure(self, settings: Mapping[str, Any]) -> tuple[Status, bool, list[tuple[str, str]]]:
+    def configure(self, settings: Mapping[str, Any]) -> tuple[Status, bool, tuple[tuple[str, str], ...]]:
         """Hand the robot its settings; it checks them against the symbol's filters where it can.
 
         Returns:
             The status, whether anything changed, and warnings (code, message).
         """
-        told = self._client.execute(ConfigureRobot(settings)).data
-        warnings = [(str(code), str(text)) for code, text in told.get("warnings", ())]
-        return self._status_reader.status(), bool(told.get("changed", True)), warnings
+        report = Reconfigured.from_json(self._client.execute(ConfigureRobot(settings)).data)
+        return self._status_reader.status(), report.changed, report.warnings
 
     def await_reconciled(self) -> Status:
         """Return the status once the books agree, or as it is after the time an answer may take."""
@@ -185,16 +183,16 @@ class RobotService:
             self._sleep(STATUS_POLL_S / 5)
 
 
-def _not_cancelled(told: Status, key: str | None, fault: Mapping[str, Any] | None, status: Status) -> FortctlError:
-    left, doubted = len(told["orders_left"]), len(told.get("in_doubt", ()))
+def _not_cancelled(stopped: TradingStopped, status: Status) -> FortctlError:
+    left, doubted = len(stopped.orders_left), len(stopped.in_doubt)
     what = f"the robot stands still, but {left} of its orders stay at the exchange, and {doubted} are in doubt"
     by_hand = "cancel them on Binance's page"
-    if key == "lost":
+    if stopped.key == "lost":
         reason = (status.get("key_loss") or {}).get("reason")
         hint = f"{by_hand}, or give the robot a key that is accepted ('fortctl keys change --role robot')"
         return KeyRejectedError(f"the exchange does not accept the key: {what}", hint=hint, details={"reason": reason})
-    if key == "none":
+    if stopped.key == "none":
         return NotFoundError(f"the robot has no key: {what}", hint=f"{by_hand}, or 'fortctl keys add --role robot'")
-    if fault is not None:
-        return to_command_error(ExchangeError.from_json(fault), what)
+    if stopped.fault is not None:
+        return to_command_error(stopped.fault, what)
     return ConflictError(what, hint="try again: 'fortctl robot stop --now --cancel-orders'")

@@ -142,7 +142,7 @@ class RotationAbort:
         if not asked:
             return
         results, _warnings = await self._deps.keys.verify(asked)
-        deleted = [result["role"] for result in results if result["reason"] == "unknown_key"]
+        deleted = [result.role.value for result in results if result.reason == "unknown_key"]
         if deleted:
             raise ConflictError(
                 f"the old {' and '.join(deleted)} key is deleted: an abort would leave the account no working key",

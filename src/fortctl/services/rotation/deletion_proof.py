@@ -8,6 +8,7 @@ from fortctl.errors import FortctlError
 from fortctl.keys.fingerprint import fingerprint
 from fortctl.keys.verification import check_deleted
 from fortctl.mailbox.payloads import ProveRetired
+from fortctl.mailbox.receipts import RetiredKey
 from fortctl.model import Role
 from fortctl.ports import Clock, IssuedKey, Issuer
 from fortctl.services.keys.issuer import delete_keys, keys_of
@@ -101,11 +102,10 @@ class DeletionProof:
         return status.state
 
     async def _ask_robot(self, operation: Operation) -> str:
-        answer = self._client.execute(ProveRetired()).data
-        retiring = answer.get("fingerprint")
-        if retiring and retiring != operation.facts.old[Role.ROBOT].fingerprint:
+        retired = RetiredKey.from_json(self._client.execute(ProveRetired()).data)
+        if retired.fingerprint and retired.fingerprint != operation.facts.old[Role.ROBOT].fingerprint:
             return "unproved"
-        return str(answer["state"])
+        return retired.state
 
     async def listed(self, issuer: Issuer, operation: Operation, roles: Collection[Role]) -> list[Role]:
         """Return those of the roles whose old key the issuer's list names. Raises ``FortctlError``."""

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from fortctl.keys.fingerprint import fingerprint
 from fortctl.mailbox.payloads import ShowPending
+from fortctl.mailbox.receipts import PairWaiting
 from fortctl.model import KeyPair, KeyType, Role
 from fortctl.ports import Clock, Issuer
 from fortctl.secret import Secret
@@ -76,7 +77,7 @@ class KeyIssuer:
 
     def _has_half(self, role: Role, pending: str) -> bool:
         if role is Role.ROBOT:
-            return bool(self._client.execute(ShowPending()).data.get("pending_id") == pending)
+            return PairWaiting.from_json(self._client.execute(ShowPending()).data).pending_id == pending
         made = self._vault.pending()
         return made is not None and made.id == pending
 

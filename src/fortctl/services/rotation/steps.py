@@ -8,6 +8,7 @@ from typing import Any
 
 from fortctl.errors import ConflictError, FortctlError, KeyRejectedError, NotFoundError, RobotTimeoutError
 from fortctl.mailbox.payloads import DrainCycles
+from fortctl.mailbox.receipts import TradingStopped
 from fortctl.model import KeyPair, Role
 from fortctl.services.keys.results import verification_error
 from fortctl.services.robot.service import cycles_text, is_drained
@@ -171,9 +172,9 @@ class Steps:
     async def _stop(self, resumed: bool) -> RotationFacts:
         choice = self._context.facts.unfinished
         if choice or self._state() != "stopped":
-            _status, orders, error = self._deps.robot.stop_trading(cancel_orders=choice == "cancel")
+            _status, stopped, error = self._deps.robot.stop_trading(cancel_orders=choice == "cancel")
             if error is not None:
-                self._context.warnings += (("ORDERS_NOT_CANCELLED", _orders_left(error, orders)),)
+                self._context.warnings += (("ORDERS_NOT_CANCELLED", _orders_left(error, stopped)),)
         if not self._context.wait(SETTLES_WITHIN_S, lambda: self._state() == "stopped"):
             raise ConflictError(f"the robot did not stop in time: it is {self._state()}")
         return replace(self._context.facts, stopped_at=self._context.now())
@@ -214,9 +215,9 @@ class Steps:
         return str(self._deps.status_reader.status()["state"])
 
 
-def _orders_left(error: FortctlError, orders: Mapping[str, Any]) -> str:
+def _orders_left(error: FortctlError, stopped: TradingStopped) -> str:
     """Return which orders could not be cancelled, why, and what to do about them."""
-    names = [*(str(order["client_order_id"]) for order in orders["orders_left"]), *orders.get("in_doubt", ())]
+    names = [*(order.client_order_id for order in stopped.orders_left), *stopped.in_doubt]
     return (
         f"{error.message} ({', '.join(dict.fromkeys(names))}): 'fortctl robot stop --now --cancel-orders' tries again,"
         " or cancel them on Binance's page; the robot continues with the others when it starts again"
