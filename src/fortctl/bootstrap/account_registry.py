@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
-from fortctl.config.file import Config, load_config, save_config
+from fortctl.config.file import AccountConfig, Config, load_config, save_config
 from fortctl.config.home import Home, make_private_folder
 from fortctl.system.files import file_lock, write_private
 
@@ -30,10 +30,22 @@ class AccountRegistryFile:
             name: AccountEntry(name, account.exchange, account.robot) for name, account in self._config.accounts.items()
         }
 
-    def put(self, entry: AccountEntry) -> None:
-        from fortctl.config.file import AccountConfig
+    def add(self, entry: AccountEntry, offer: bytes) -> None:
+        from fortctl.services.accounts import name_in_use
 
-        self._change(lambda config: config.with_account(AccountConfig(entry.name, entry.exchange, entry.robot)))
+        def added(config: Config) -> Config:
+            if entry.name in config.accounts:
+                raise name_in_use(entry.name)
+            make_private_folder(self._home.path / "robots")
+            folder = self._home.robot(entry.name)
+            make_private_folder(folder.path)
+            write_private(folder.pairing, offer)
+            return config.with_account(_account_config(entry))
+
+        self._change(added)
+
+    def replace(self, entry: AccountEntry) -> None:
+        self._change(lambda config: config.with_account(_account_config(entry)))
 
     def remove(self, name: str) -> None:
         self._change(lambda config: config.without_account(name))
@@ -45,13 +57,11 @@ class AccountRegistryFile:
             self._config = change(present)
             save_config(self._home, self._config)
 
-    def offer_pairing(self, name: str, offer: bytes) -> None:
-        make_private_folder(self._home.path / "robots")
-        folder = self._home.robot(name)
-        make_private_folder(folder.path)
-        write_private(folder.pairing, offer)
-
     def remove_folder(self, name: str) -> None:
         import shutil
 
         shutil.rmtree(self._home.robot(name).path, ignore_errors=True)
+
+
+def _account_config(entry: AccountEntry) -> AccountConfig:
+    return AccountConfig(entry.name, entry.exchange, entry.robot)

@@ -170,6 +170,11 @@ class Container:
             self.warn(error.code, error.message)
         return vault
 
+    def reload_vault(self) -> None:
+        """Read the site's vault again if it is open: what a command decides under a lock must not be of before it."""
+        if "open_vault" in self.__dict__:
+            self.open_vault.reload()
+
     @cached_property
     def unlock_sources(self) -> UnlockSources:
         from fortctl.bootstrap.unlock import UnlockSources

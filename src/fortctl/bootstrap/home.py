@@ -60,7 +60,7 @@ def add_account(container: Container, name: str, exchange: str) -> str:
 
     entry = AccountEntry(name, canonical_target(exchange))
     service = container.account_service
-    service.refuse_taken(entry.name)
+    service.require_unused_name(entry.name)
     service.add(entry, Identity.from_private(container.open_vault.get(OPERATOR)))
     return entry.exchange
 

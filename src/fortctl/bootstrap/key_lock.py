@@ -63,6 +63,7 @@ def key_write_lock(container: Container, command: str, role: Role | None = None)
     journal = rotation_journal(container, command)
     _acquire(journal, container.clock)
     try:
+        container.reload_vault()
         require_none_open(journal.current(), role)
         yield
     finally:

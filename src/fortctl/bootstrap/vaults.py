@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from fortctl.errors import BadInputError, ConflictError
+from fortctl.errors import BadInputError, ConflictError, FortctlError
 from fortctl.system.files import read_regular, write_private
 
 if TYPE_CHECKING:
@@ -70,13 +72,30 @@ def back_up(container: Container, path: Path) -> OpenVault:
         ConflictError: the file exists.
         BadInputError: its folder does not.
     """
-    if path.exists():
-        raise ConflictError(f"{path} already exists", hint="choose another name: nothing was overwritten")
+    if os.path.lexists(path):
+        raise _exists(path)
     if not path.parent.is_dir():
         raise BadInputError(f"the folder {path.parent} does not exist", hint="create it first")
     vault = container.open_vault
-    write_private(path, container.vault_service.backup(vault, read_regular(container.home.config).decode()))
+    backup = container.vault_service.backup(vault, read_regular(container.home.config).decode())
+    try:
+        # Reserves the name: another command may have begun to write the same file meanwhile.
+        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+    except FileExistsError:
+        raise _exists(path) from None
+    except OSError as error:
+        raise BadInputError(f"{path} cannot be created: {error.strerror}", hint="choose another folder") from None
+    try:
+        write_private(path, backup)
+    except FortctlError:
+        with suppress(OSError):
+            path.unlink()
+        raise
     return vault
+
+
+def _exists(path: Path) -> ConflictError:
+    return ConflictError(f"{path} already exists", hint="choose another name: nothing was overwritten")
 
 
 def restore(container: Container, data: bytes, kinds: Sequence[str], *, older: bool) -> tuple[int, list[RecordMeta]]:

@@ -66,9 +66,9 @@ async def set_issuer(
     pair = read_key(context, KeyInput(Role.SITE, name=name, source=source), "master key")
     container.require_account()
     require_no_rotation(context.container)
-    service = create_issuer_service(context.container, slot)
-    context.progress("asking the exchange about the master key")
     with key_write_lock(context.container, context.command):
+        service = create_issuer_service(context.container, slot)
+        context.progress("asking the exchange about the master key")
         master, warnings = await service.set_master_key(pair, email, allow)
     text = f"the master key '{pair.name}' creates and deletes the keys of {email}"
     return Result({"issuer": master.as_json()}, True, warnings, text)

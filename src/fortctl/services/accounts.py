@@ -36,13 +36,20 @@ class AccountRegistry(Protocol):
 
     def accounts(self) -> Mapping[str, AccountEntry]: ...
 
-    def put(self, entry: AccountEntry) -> None:
-        """Write the account into the configuration, durably, as one."""
+    def add(self, entry: AccountEntry, offer: bytes) -> None:
+        """Write a new account into the configuration, durably, as one.
+
+        Args:
+            offer: the operator's public identity, left in the robot's folder for its first start.
+
+        Raises:
+            ConflictError: an account has this name; nothing was written.
+        """
+
+    def replace(self, entry: AccountEntry) -> None:
+        """Write a changed account into the configuration, durably, as one."""
 
     def remove(self, name: str) -> None: ...
-
-    def offer_pairing(self, name: str, offer: bytes) -> None:
-        """Leave the operator's public identity in the robot's folder, for its first start."""
 
     def remove_folder(self, name: str) -> None:
         """Remove the robot's folder of an account that is gone."""
@@ -76,16 +83,14 @@ class AccountService:
     def listed(self) -> list[dict[str, str]]:
         return [entry.as_json() for entry in self._registry.accounts().values()]
 
-    def refuse_taken(self, name: str) -> None:
-        """Raise ``ConflictError`` when the name is taken."""
+    def require_unused_name(self, name: str) -> None:
+        """Check early, before anything is unlocked, that no account has a name. Raises ``ConflictError``."""
         if name in self._registry.accounts():
-            raise ConflictError(f"there is an account {name} already", hint="choose another name")
+            raise name_in_use(name)
 
     def add(self, entry: AccountEntry, operator: Identity) -> None:
-        """Add an account. Raises ``ConflictError`` when the name is taken."""
-        self.refuse_taken(entry.name)
-        self._registry.offer_pairing(entry.name, pairing_offer(entry, operator))
-        self._registry.put(entry)
+        """Add an account. Raises ``ConflictError`` if the name is in use."""
+        self._registry.add(entry, pairing_offer(entry, operator))
         self._audit.append("account added", account=entry.name, result="done", exchange=entry.exchange)
 
     def set_robot(self, name: str, robot: str) -> bool:
@@ -93,7 +98,7 @@ class AccountService:
         entry = self.entry(name)
         if entry.robot == robot:
             return False
-        self._registry.put(AccountEntry(entry.name, entry.exchange, robot))
+        self._registry.replace(AccountEntry(entry.name, entry.exchange, robot))
         self._audit.append("account changed", account=name, result="done", robot=robot)
         return True
 
@@ -105,6 +110,11 @@ class AccountService:
         self._registry.remove(name)
         self._registry.remove_folder(name)
         self._audit.append("account removed", account=name, result="done")
+
+
+def name_in_use(name: str) -> ConflictError:
+    """Return the error of an account's name that another account has."""
+    return ConflictError(f"there is an account {name} already", hint="choose another name")
 
 
 def pairing_offer(entry: AccountEntry, operator: Identity) -> bytes:

@@ -180,6 +180,10 @@ class RobotClient:
 
     def _append(self, payload: CommandPayload) -> int:
         card = self.card()
+        if card is None and self._process.owner() is not None:
+            # Another command is bringing it up for the first time: it holds its lock before it publishes its card.
+            self._process.ensure_running(None)
+            card = self.card()
         pin = self._cards.pin()
         if card is None or pin is None:
             raise RobotUnreachableError(
