@@ -12,7 +12,8 @@ from fortctl.paper.api.parameters import Context
 from fortctl.paper.engine import errors
 from fortctl.paper.engine.accounts import ApiKey
 from fortctl.paper.engine.exchange import Engine
-from fortctl.paper.engine.market_data import Recording, Trade
+from fortctl.paper.engine.market_data import Recording
+from fortctl.paper.engine.trades.table import Trade
 from fortctl.robot.core.book import Book
 from fortctl.robot.core.events import (
     AssetsNamed,

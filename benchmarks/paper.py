@@ -39,8 +39,9 @@ from fortctl.paper.api import registry
 from fortctl.paper.api.parameters import Context, check_parameters
 from fortctl.paper.engine.accounts import ApiKey
 from fortctl.paper.engine.exchange import Engine
-from fortctl.paper.engine.market_data import Recording, Trade, load
+from fortctl.paper.engine.market_data import Recording, load
 from fortctl.paper.engine.symbols import symbol_of
+from fortctl.paper.engine.trades.table import Trade
 
 ROUND_S, QUICK_ROUND_S = 1.0, 0.1
 CLIENTS, MANY = 32, 128

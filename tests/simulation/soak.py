@@ -20,7 +20,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-from fortctl.paper.engine.trade_history import TradeHistory
+from fortctl.paper.engine.trades.history import TradeHistory
 from fortctl.robot.core.book import Book
 from simulation.loop import SimLoop, play
 from simulation.weather import Weather

@@ -20,8 +20,9 @@ with atheris.instrument_imports(include=["fortctl.paper"]):
     from fortctl.paper.api.registry import CALLS, METHODS
     from fortctl.paper.engine.accounts import ApiKey
     from fortctl.paper.engine.errors import BinanceError
-    from fortctl.paper.engine.market_data import Recording, Trade
+    from fortctl.paper.engine.market_data import Recording
     from fortctl.paper.engine.symbols import symbol_of
+    from fortctl.paper.engine.trades.table import Trade
     from fortctl.paper.server import websocket, websocket_api
     from fortctl.paper.server.rest import HttpRequest, Rest
     from fortctl.paper.server.server import PaperServer, ServerOptions

@@ -9,8 +9,9 @@ from fortctl.paper.api import registry
 from fortctl.paper.api.parameters import Context, check_parameters
 from fortctl.paper.engine.accounts import ApiKey
 from fortctl.paper.engine.exchange import Engine
-from fortctl.paper.engine.market_data import Recording, Trade
+from fortctl.paper.engine.market_data import Recording
 from fortctl.paper.engine.symbols import symbol_of
+from fortctl.paper.engine.trades.table import Trade
 
 SYMBOL = "BTCUSDT"
 NOW = 1_700_000_000_000

@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from fortctl.paper.engine import errors
-from fortctl.paper.engine.market_data import Trade
 from fortctl.paper.engine.order_funds import paying_asset
 from fortctl.paper.engine.orders import PaperOrder
 from fortctl.paper.engine.symbols import STP_MODES
+from fortctl.paper.engine.trades.table import Trade
 from fortctl.paper.server.state_file import COUNTERS, collect, restore
 from support.paper_engine import NOW, SYMBOL, ask, bare, first_trade, made
 

@@ -31,8 +31,9 @@ from fortctl.model import (
 )
 from fortctl.paper.engine.accounts import ApiKey
 from fortctl.paper.engine.exchange import Engine
-from fortctl.paper.engine.market_data import Recording, Trade
+from fortctl.paper.engine.market_data import Recording
 from fortctl.paper.engine.symbols import symbol_of
+from fortctl.paper.engine.trades.table import Trade
 from fortctl.robot.core.events import Event, OrderIntended
 from fortctl.robot.core.order_ids import client_order_id
 from fortctl.robot.core.reconciliation import ResumeLimits

@@ -30,8 +30,9 @@ from fortctl.model import KeyPair, KeyType, MarketEvent, PublicTrade, Role, Stre
 from fortctl.paper.engine import errors
 from fortctl.paper.engine.accounts import ApiKey
 from fortctl.paper.engine.exchange import Engine
-from fortctl.paper.engine.market_data import Recording, Trade
+from fortctl.paper.engine.market_data import Recording
 from fortctl.paper.engine.symbols import symbol_of
+from fortctl.paper.engine.trades.table import Trade
 from fortctl.ports import OperationOwner
 from fortctl.robot.control import command_processor
 from fortctl.robot.control.command_processor import CommandProcessor

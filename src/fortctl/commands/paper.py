@@ -88,7 +88,7 @@ def serve(
 
     from fortctl.config.home import make_private_folder
     from fortctl.errors import ConflictError
-    from fortctl.paper.engine.market_data import load
+    from fortctl.paper.engine.market_data import load_all
     from fortctl.paper.server.lifecycle import serve as run
     from fortctl.paper.server.server import ServerOptions
 
@@ -97,7 +97,7 @@ def serve(
     if symbol is not None and len(markets) > 1:
         raise UsageError("--symbol requires exactly one --market")
     pace = _speed(speed)
-    tapes = {tape.symbol.name: tape for tape in (load(source, symbol) for source in markets or ("synthetic:1",))}
+    tapes = load_all(markets or ("synthetic:1",), symbol, context.progress)
     home = context.container.home
     make_private_folder(home.path)
     home.check_modes()
@@ -115,6 +115,7 @@ def serve(
         state,
         request_log,
         socket_life,
+        context.progress,
     )
 
     def ready(data: dict[str, Any]) -> None:

@@ -143,23 +143,21 @@ class PaperExchange:
         return entries
 
 
-def _recording(source: str, symbol: str | None) -> Recording:
-    """Load a recording once in a process; each exchange has a symbol of its own, which tests may edit."""
+def _recordings(sources: Sequence[str], symbol: str | None) -> dict[str, Recording]:
+    """Load recordings once in a process; each exchange has symbols of its own, which tests may edit."""
     from copy import deepcopy
     from dataclasses import replace
 
-    path = Path(source)
-    seen = path.stat() if path.is_file() else None
-    key = (source, symbol, seen and (seen.st_mtime_ns, seen.st_size))
+    from fortctl.paper.engine.market_data import load_all
+
+    seen = [path.stat() if path.is_file() else None for path in map(Path, sources)]
+    key = (tuple(sources), symbol, tuple(file and (file.st_mtime_ns, file.st_size) for file in seen))
     if key not in _RECORDINGS:
-        from fortctl.paper.engine.market_data import load
-
-        _RECORDINGS[key] = load(source, symbol)
-    recording = _RECORDINGS[key]
-    return replace(recording, symbol=deepcopy(recording.symbol))
+        _RECORDINGS[key] = load_all(sources, symbol)
+    return {name: replace(recording, symbol=deepcopy(recording.symbol)) for name, recording in _RECORDINGS[key].items()}
 
 
-_RECORDINGS: dict[tuple[Any, ...], Recording] = {}
+_RECORDINGS: dict[tuple[Any, ...], dict[str, Recording]] = {}
 
 
 @contextmanager
@@ -185,7 +183,7 @@ def in_process(
     from fortctl.paper.server.lifecycle import start as begin
     from fortctl.paper.server.server import ServerOptions
 
-    recordings = {tape.symbol.name: tape for tape in (_recording(str(source), symbol) for source in market)}
+    recordings = _recordings([str(source) for source in market], symbol)
     with tempfile.TemporaryDirectory(prefix="paper-exchange-") as name:
         folder, pace = Path(name), None if speed == "max" else float(speed)
         options = ServerOptions(

@@ -14,7 +14,7 @@ import pytest
 
 from fortctl.errors import BadInputError
 from fortctl.model import RobotOrder
-from fortctl.paper.engine.market_data import Trade
+from fortctl.paper.engine.trades.table import Trade
 from fortctl.ports import ExchangeError, Outcome
 from fortctl.robot.core.book import Book
 from fortctl.robot.core.events import AssetPriced, AssetsNamed, Configured, Event

@@ -8,7 +8,7 @@ import pytest
 
 from fortctl.errors import ActionRequiredError, ConflictError, KeyPolicyError
 from fortctl.model import Role
-from fortctl.paper.engine.market_data import Trade
+from fortctl.paper.engine.trades.table import Trade
 from fortctl.ports import ExchangeError, Outcome
 from fortctl.services.rotation.plan import RotationMode, Scope
 from support.engine_exchange import EngineExchange

@@ -18,9 +18,9 @@ from fortctl.paper.api.parameters import (
     zone_of,
 )
 from fortctl.paper.engine import errors
-from fortctl.paper.engine.market_data import Trade
 from fortctl.paper.engine.symbols import text
-from fortctl.paper.engine.trade_history import INTERVALS, Candle
+from fortctl.paper.engine.trades.history import INTERVALS, Candle
+from fortctl.paper.engine.trades.table import Trade
 
 Row = dict[str, Any]
 PERMISSIONS = re.compile(r"SPOT|MARGIN|LEVERAGED|TRD_GRP_\d{3}")

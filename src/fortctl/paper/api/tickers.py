@@ -10,7 +10,7 @@ from fortctl.paper.engine import errors
 from fortctl.paper.engine.filters import ZERO
 from fortctl.paper.engine.state import ExchangeState
 from fortctl.paper.engine.symbols import Symbol, text
-from fortctl.paper.engine.trade_history import DAY_MS, MINUTE_MS, Candle
+from fortctl.paper.engine.trades.history import DAY_MS, MINUTE_MS, Candle
 
 Row = dict[str, Any]
 WIDTHS = {"m": (MINUTE_MS, 59), "h": (3_600_000, 23), "d": (DAY_MS, 7)}

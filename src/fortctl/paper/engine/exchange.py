@@ -12,10 +12,11 @@ from typing import Any
 from fortctl.errors import BadInputError, ConflictError, NotFoundError
 from fortctl.paper.engine import user_events
 from fortctl.paper.engine.accounts import ZERO, Account, ApiKey
-from fortctl.paper.engine.market_data import Recording, Trade
+from fortctl.paper.engine.market_data import Recording
 from fortctl.paper.engine.order_manager import OrderManager
 from fortctl.paper.engine.state import MARKET, ExchangeState, Listeners
 from fortctl.paper.engine.symbols import Symbol
+from fortctl.paper.engine.trades.table import Trade
 
 
 class Engine:

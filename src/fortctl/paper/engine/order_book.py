@@ -21,9 +21,9 @@ from decimal import Decimal
 from typing import Any
 
 from fortctl.paper.engine.book_side import BookSide
-from fortctl.paper.engine.market_data import Trade
 from fortctl.paper.engine.orders import ZERO, PaperOrder
 from fortctl.paper.engine.symbols import Symbol
+from fortctl.paper.engine.trades.table import Trade
 
 DEPTH = 20
 FILL_MODELS = ("touch", "through", "queue")

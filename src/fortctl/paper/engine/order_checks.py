@@ -13,7 +13,7 @@ from fortctl.paper.engine.order_book import OrderBook
 from fortctl.paper.engine.order_funds import required_funds
 from fortctl.paper.engine.orders import MARKET_TYPES, ZERO, PaperOrder
 from fortctl.paper.engine.state import ExchangeState
-from fortctl.paper.engine.trade_history import AVERAGE_MINUTES
+from fortctl.paper.engine.trades.history import AVERAGE_MINUTES
 
 
 def check_filters(state: ExchangeState, order: PaperOrder) -> None:

@@ -17,7 +17,7 @@ from fortctl.paper.engine.market_data import Recording
 from fortctl.paper.engine.order_book import OrderBook
 from fortctl.paper.engine.orders import OrderList, PaperOrder
 from fortctl.paper.engine.symbols import Symbol
-from fortctl.paper.engine.trade_history import TradeHistory
+from fortctl.paper.engine.trades.history import TradeHistory
 
 # The accounts that receive commissions, and that the recorded market trades with.
 FEES, MARKET = "@fees", "@market"

@@ -54,7 +54,7 @@ class SymbolEdit(_Strict):
 
 class Deposit(_Strict):
     account: str | None = None
-    asset: str = Field(pattern=r"^[A-Z0-9]{1,20}$")
+    asset: str = Field(pattern=r"^[^\W_a-z]{1,20}$")
     amount: str
 
 

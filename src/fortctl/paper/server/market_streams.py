@@ -6,10 +6,10 @@ import re
 from typing import Any
 
 from fortctl.paper.api.tickers import Statistics, best_row, day_row
-from fortctl.paper.engine.market_data import Trade
 from fortctl.paper.engine.state import ExchangeState
 from fortctl.paper.engine.symbols import text
-from fortctl.paper.engine.trade_history import DAY_MS, INTERVALS, MINUTE_MS, Candle
+from fortctl.paper.engine.trades.history import DAY_MS, INTERVALS, MINUTE_MS, Candle
+from fortctl.paper.engine.trades.table import Trade
 from fortctl.paper.server.subscriptions import SubscriptionHub
 
 Row = dict[str, Any]

@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import asyncio
 import heapq
+from array import array
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 
 from fortctl.paper.engine.errors import BinanceError
 from fortctl.paper.engine.exchange import Engine
-from fortctl.paper.engine.market_data import Recording, Trade
+from fortctl.paper.engine.market_data import Recording
+from fortctl.paper.engine.trades.table import Trade, TradeTable
 from fortctl.paper.server.subscriptions import SubscriptionHub
 
 # What ``--speed max`` plays at most (docs/paper-exchange.md).
@@ -24,6 +26,8 @@ WAIT_FOR_REQUEST_S = 0.1
 BATCH = 50
 # The longest sleep at a speed, so that a pause takes effect soon.
 NAP_S = 0.05
+
+PROGRESS_TRADES = 1_000_000
 
 ApplyTrade = Callable[[str, Trade, int], set[str]]
 
@@ -52,6 +56,41 @@ class Arrivals:
                     await self._arrived.wait()
 
 
+class MergedTrades:
+    """The trades of several recordings in the order of time, without a copy of them."""
+
+    def __init__(self, recordings: dict[str, Recording]) -> None:
+        self._names = list(recordings)
+        self._trades = [recording.trades for recording in recordings.values()]
+        self._count = sum(map(len, self._trades))
+        # For each row which symbol's trade it is, and its index there; empty where there is one symbol only.
+        self._which: array[int] = array("H")
+        self._index: array[int] = array("I")
+        if len(self._trades) > 1:
+            for _time, symbol, index in heapq.merge(*map(self._times_of, range(len(self._trades)))):
+                self._which.append(symbol)
+                self._index.append(index)
+
+    def _times_of(self, symbol: int) -> Iterator[tuple[int, int, int]]:
+        return ((trade.time, symbol, index) for index, trade in enumerate(self._trades[symbol]))
+
+    def __len__(self) -> int:
+        return self._count
+
+    def _place(self, row: int) -> tuple[int, int]:
+        return (self._which[row], self._index[row]) if self._which else (0, row)
+
+    def __getitem__(self, row: int) -> tuple[str, Trade]:
+        symbol, index = self._place(row)
+        return self._names[symbol], self._trades[symbol][index]
+
+    def time(self, row: int) -> int:
+        """Return a trade's time (ms of the recording's clock)."""
+        symbol, index = self._place(row)
+        trades = self._trades[symbol]
+        return trades.time(index) if isinstance(trades, TradeTable) else trades[index].time
+
+
 class Replay:
     """One replay of one or more recordings, merged by time.
 
@@ -66,9 +105,10 @@ class Replay:
         hub: tells which accounts have a user stream open.
         arrivals: counts their requests.
         commit: returns the write that user events wait for, or None.
+        progress: is called with a line of text after each million trades of history.
 
     Attributes:
-        rows: (symbol, trade), in the order of time.
+        rows: the trades of all symbols, in the order of time.
         position: how many of the rows have happened.
         began: at ``max``: an order has come.
     """
@@ -86,13 +126,9 @@ class Replay:
         hub: SubscriptionHub,
         arrivals: Arrivals,
         commit: Callable[[], asyncio.Future[None] | None],
+        progress: Callable[[str], None] = lambda text: None,
     ) -> None:
-        self.rows: list[tuple[str, Trade]] = list(
-            heapq.merge(
-                *([(name, trade) for trade in recording.trades] for name, recording in recordings.items()),
-                key=lambda row: row[1].time,
-            )
-        )
+        self.rows = MergedTrades(recordings)
         self.speed = speed
         self.loop = loop
         self.position = 0
@@ -105,6 +141,7 @@ class Replay:
         self._hub = hub
         self._arrivals = arrivals
         self._commit = commit
+        self._progress = progress
         # (monotonic seconds, the recording's ms) of one and the same moment
         self._origin: tuple[float, int] | None = None
         self._wake = asyncio.Event()
@@ -128,27 +165,34 @@ class Replay:
     def _recorded_time(self) -> int:
         """Return the recording's time at the present position (ms)."""
         index = min(self.position, len(self.rows) - 1)
-        return self.rows[index][1].time
+        return self.rows.time(index)
 
     def jump_to(self, position: int, now_ms: int) -> None:
         """Let every trade up to a position happen now."""
         target = min(position, len(self.rows))
-        end_time = self.rows[max(0, target - 1)][1].time
+        end_time = self.rows.time(max(0, target - 1))
         factor = self.speed or 1.0
         while self.position < target:
             name, trade = self.rows[self.position]
             self.position += 1
+            self._report_progress(self.position, target)
             self._apply_trade(name, trade, now_ms - int((end_time - trade.time) / factor))
 
     def restore(self, position: int, now_ms: int) -> None:
         """Continue from a stored position: earlier trades are recorded again and touch no order."""
         self.position = min(position, len(self.rows))
-        end_time = self.rows[max(0, self.position - 1)][1].time
+        end_time = self.rows.time(max(0, self.position - 1))
         factor = self.speed or 1.0
-        for name, trade in self.rows[: self.position]:
+        for index in range(self.position):
+            name, trade = self.rows[index]
+            self._report_progress(index + 1, self.position)
             self._engine.record_trade(name, trade, now_ms - int((end_time - trade.time) / factor))
         self._engine.restore_books()
         self.began = self.began or self.position > 1
+
+    def _report_progress(self, done: int, target: int) -> None:
+        if done % PROGRESS_TRADES == 0:
+            self._progress(f"replaying history: {done:,} of {target:,} trades")
 
     def pause(self) -> None:
         self.paused = True
@@ -183,9 +227,9 @@ class Replay:
         market_now = first + (clock() - began) * 1000 * speed
         done = 0
         while self.position < len(self.rows) and not self.paused:
-            trade = self.rows[self.position][1]
-            if trade.time > market_now:
-                await asyncio.sleep(max(0.0, min((trade.time - market_now) / 1000 / speed, NAP_S)))
+            time = self.rows.time(self.position)
+            if time > market_now:
+                await asyncio.sleep(max(0.0, min((time - market_now) / 1000 / speed, NAP_S)))
                 return
             self._advance()
             done += 1

@@ -11,7 +11,7 @@ import json
 import os
 import secrets
 import string
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
@@ -22,8 +22,9 @@ from fortctl.paper.api.parameters import Call, Context, check_parameters
 from fortctl.paper.engine import errors
 from fortctl.paper.engine.accounts import ApiKey
 from fortctl.paper.engine.exchange import Engine
-from fortctl.paper.engine.market_data import Recording, Trade
+from fortctl.paper.engine.market_data import Recording
 from fortctl.paper.engine.rate_limits import Limits
+from fortctl.paper.engine.trades.table import Trade
 from fortctl.paper.faults import Faults
 from fortctl.paper.server.market_streams import Publisher
 from fortctl.paper.server.replay import Arrivals, Replay
@@ -48,6 +49,7 @@ class ServerOptions:
         start: share of the recording (0 to 1) that is history.
         limits: ``real``, ``scaled`` or ``off``.
         socket_life: seconds after which a WebSocket is closed.
+        progress: is called with a line of text while a long history is replayed.
     """
 
     recordings: dict[str, Recording]
@@ -62,6 +64,7 @@ class ServerOptions:
     state: Path | None = None
     request_log: Path | None = None
     socket_life: float = DAY_S
+    progress: Callable[[str], None] = lambda text: None
 
 
 class PaperServer:
@@ -94,6 +97,7 @@ class PaperServer:
             hub=self.hub,
             arrivals=self.arrivals,
             commit=self.commit,
+            progress=options.progress,
         )
         self.state_writer = self._make_state_writer(options.state) if options.state is not None else None
         listeners = self.engine.listeners

@@ -117,7 +117,7 @@ class GridSettings:
 def _common(settings: Settings) -> tuple[tuple[bool, str], ...]:
     symbol, floor = settings.symbol, settings.price_floor
     return (
-        (symbol.isascii() and symbol.isalnum() and symbol == symbol.upper(), "symbol"),
+        (symbol.isalnum() and symbol == symbol.upper(), "symbol"),
         (0 < settings.take_profit < 100, "take_profit"),
         (settings.order_quote > 0, "order_quote"),
         (settings.max_quote is None or settings.max_quote >= settings.order_quote, "max_quote"),

@@ -9,9 +9,10 @@ import pytest
 
 from fortctl.paper.engine import errors
 from fortctl.paper.engine.exchange import Engine
-from fortctl.paper.engine.market_data import Recording, Trade
+from fortctl.paper.engine.market_data import Recording
 from fortctl.paper.engine.symbols import symbol_of
-from fortctl.paper.engine.trade_history import TradeHistory
+from fortctl.paper.engine.trades.history import TradeHistory
+from fortctl.paper.engine.trades.table import Trade
 from support.paper_engine import NOW, SYMBOL, ask, book_depth, limit, made, trade
 
 

@@ -12,14 +12,15 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
 from fortctl.paper.engine.filters import ZERO
-from fortctl.paper.engine.market_data import Trade
+from fortctl.paper.engine.trades.table import Trade
 
-KEPT = 1_000_000
+# In memory at most twice as many, 350 bytes each.
+KEPT = 250_000
 AVERAGE_MINUTES, MINUTE_MS = 5, 60_000
 AVERAGE_MS = AVERAGE_MINUTES * MINUTE_MS
 SECOND_MS = 1000
 DAY_MS = 86_400_000
-SECONDS_KEPT = 100_000
+SECONDS_KEPT = 20_000
 # Fixed widths in ms; a week begins on Monday, a month is the calendar's.
 INTERVALS = {
     "1s": SECOND_MS,
