@@ -20,6 +20,8 @@ from fortctl.terminal.global_options import Globals
 class Seconds(click.FloatRange):
     """A finite number of seconds. ``nan`` passes every range check, and a wait for it never ends."""
 
+    name = "seconds"
+
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         seconds = super().convert(value, param, ctx)
         if not math.isfinite(seconds):

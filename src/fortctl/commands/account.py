@@ -28,7 +28,7 @@ async def list_balances(context: CommandContext) -> Result:
 @account.command("orders", help="List open orders, or all orders of a symbol.")
 @click.option("--open", "only_open", is_flag=True, help="List open orders (default).")
 @click.option("--all", "every", is_flag=True, help="List all orders of the symbol.")
-@click.option("--symbol", help="Symbol, for example BTCUSDT (with --all, default: the robot's).")
+@click.option("--symbol", metavar="SYMBOL", help="Symbol, for example BTCUSDT (with --all, default: the robot's).")
 async def list_orders(context: CommandContext, only_open: bool, every: bool, symbol: str | None) -> Result:
     if only_open and every:
         raise UsageError("--open and --all exclude each other")
@@ -43,7 +43,7 @@ async def list_orders(context: CommandContext, only_open: bool, every: bool, sym
 
 
 @account.command("trades", help="List the account's trades of a symbol.")
-@click.option("--symbol", help="Symbol, for example BTCUSDT (default: the robot's).")
+@click.option("--symbol", metavar="SYMBOL", help="Symbol, for example BTCUSDT (default: the robot's).")
 async def list_trades(context: CommandContext, symbol: str | None) -> Result:
     from fortctl.services.account_views import fill_as_json
 

@@ -16,7 +16,7 @@ audit = group("audit", "Show and verify the audit log, the hash-chained record o
 
 
 @audit.command("log", help="List the entries, oldest first.")
-@click.option("--lines", "-n", type=click.IntRange(1), help="Number of entries, counted from the end (default: all).")
+@click.option("--lines", "-n", metavar="N", type=click.IntRange(1), help="Show the last N entries (default: all).")
 @click.option("--export", is_flag=True, help="Print the entries as JSON lines, as they were written.")
 def log(context: CommandContext, lines: int | None, export: bool) -> Result | None:
     context.container.config  # noqa: B018 (a missing home is reported before a missing log)

@@ -19,11 +19,11 @@ _EMAIL = re.compile(r"[^@\s]{1,64}@[^@\s]{1,128}")
 
 @issuer.command("set", help="Set the issuer: a person on Binance's page (default), or a master account's key.")
 @click.argument("kind", type=click.Choice(["person", "sub-account"]))
-@click.option("--email", metavar="E", help="E-mail address of the sub-account, as the master account shows it.")
+@click.option("--email", metavar="ADDRESS", help="E-mail address of the sub-account, as the master account shows it.")
 @click.option(
     "--input", "source", metavar="FILE", help="Read the master key from FILE, a JSON object ('-': stdin); else prompt."
 )
-@click.option("--name", help="Name of the master key in the Binance account.")
+@click.option("--name", metavar="NAME", help="Name of the master key in the Binance account.")
 @click.option(
     "--allow",
     multiple=True,

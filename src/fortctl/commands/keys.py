@@ -32,7 +32,7 @@ def _key_options(function: F) -> F:
     """Add the options of :class:`fortctl.commands.key_entry.KeyInput`."""
     for option in (
         _ROLE_OPTION,
-        click.option("--name", help="Name of the key in the Binance account."),
+        click.option("--name", metavar="NAME", help="Name of the key in the Binance account."),
         click.option(
             "--type",
             "key_type",
@@ -51,7 +51,7 @@ def _key_options(function: F) -> F:
             multiple=True,
             type=click.Choice((*PERMISSIONS, UNKNOWN_RIGHTS)),
             help="Accept this permission even though the role does not need it (repeatable); 'unknown_rights': accept"
-            " a key whose permissions the exchange does not tell.",
+            " a key whose permissions the exchange does not report.",
         ),
         click.option("--pending", is_flag=True, help="Enter only the API key of the pair made by 'keys generate'."),
         click.option(

@@ -31,10 +31,10 @@ if TYPE_CHECKING:
     "--wait-dead",
     type=Seconds(0, 86_400),
     default=0.0,
-    help="Seconds to wait until Binance no longer knows the old keys.",
+    help="Seconds to wait until the old keys are proved deleted.",
 )
 @click.option("--all-accounts", is_flag=True, help="Disconnect every account of this home.")
-@click.option("--dry-run", is_flag=True, help="Say what would be done, and do nothing.")
+@click.option("--dry-run", is_flag=True, help="Report what a panic would do, and do nothing.")
 @click.option(
     "--timeout",
     type=Seconds(0.1, 300),
@@ -88,7 +88,7 @@ async def _disconnect(context: CommandContext, latches: Mapping[str, EarlyLatch]
 
     def publish(report: PanicReport) -> None:
         context.progress(
-            f"{_text(report)}\nwaiting {options.wait_dead_s:.0f} s at most until Binance no longer knows the old keys;"
+            f"{_text(report)}\nwaiting {options.wait_dead_s:.0f} s at most until the old keys are proved deleted;"
             " Ctrl-C ends the wait"
         )
 

@@ -25,9 +25,10 @@ def _ask(context: CommandContext, what: str, **body: Any) -> dict[str, Any]:
 
 
 @paper.command("serve", help="Serve the paper exchange until Ctrl-C or SIGTERM.")
-@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
+@click.option("--host", metavar="ADDRESS", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option(
     "--port",
+    metavar="N",
     type=click.IntRange(0, 65535),
     default=8700,
     show_default=True,
@@ -36,7 +37,7 @@ def _ask(context: CommandContext, what: str, **body: Any) -> dict[str, Any]:
 @click.option(
     "--market", "markets", multiple=True, metavar="FILE|synthetic:SEED", help="Recorded market to replay; repeatable."
 )
-@click.option("--symbol", help="Symbol of the recording (default: from its file name).")
+@click.option("--symbol", metavar="SYMBOL", help="Symbol of the recording (default: from its file name).")
 @click.option("--speed", default="1", show_default=True, metavar="X|max", help="Market seconds for each real second.")
 @click.option(
     "--start", default="0%", show_default=True, metavar="P%", help="Share of the recording to serve as history."
@@ -175,7 +176,7 @@ def _listed(text: str | None) -> list[str] | None:
 
 
 @keys.command("create", help="Create a key and print its secret; it cannot be printed again.")
-@click.option("--name", required=True, help="Name of the key.")
+@click.option("--name", metavar="NAME", required=True, help="Name of the key.")
 @_PERMISSIONS
 @click.option(
     "--type", "kind", type=click.Choice(["hmac", "ed25519", "rsa"]), default="hmac", show_default=True, help="Key type."
@@ -184,7 +185,7 @@ def _listed(text: str | None) -> list[str] | None:
     "--public-key", type=click.Path(path_type=Path), help="PEM file of a public key; the private key stays with you."
 )
 @_IPS
-@click.option("--paper-account", help="Paper account (default: default).")
+@click.option("--paper-account", metavar="NAME", help="Paper account (default: default).")
 @_EXPIRES
 def create_key(
     context: CommandContext,
@@ -249,7 +250,12 @@ accounts = paper.subgroup("accounts", "Manage the paper exchange's accounts.")
 @click.argument("name")
 @click.option("--deposit", "deposits", multiple=True, metavar="ASSET=AMOUNT", help="Initial balance; repeatable.")
 @click.option("--sub-of", "master", metavar="NAME", help="Master account; the new one becomes its sub-account.")
-@click.option("--email", default="", help="E-mail address that the master's calls use (default: NAME@paper.example).")
+@click.option(
+    "--email",
+    metavar="ADDRESS",
+    default="",
+    help="The sub-account's e-mail address (default: NAME@paper.example).",
+)
 def create_account(
     context: CommandContext, name: str, deposits: tuple[str, ...], master: str | None, email: str
 ) -> Result:
@@ -280,7 +286,7 @@ def list_accounts(context: CommandContext) -> Result:
 
 @paper.command("deposit", help="Deposit assets into an account, for example USDT=1000; a negative amount withdraws.")
 @click.argument("amounts", nargs=-1, required=True, metavar="ASSET=AMOUNT…")
-@click.option("--paper-account", help="Paper account (default: default).")
+@click.option("--paper-account", metavar="NAME", help="Paper account (default: default).")
 def deposit(context: CommandContext, amounts: tuple[str, ...], paper_account: str | None) -> Result:
     pairs = [_pair(text) for text in amounts]
     done = [_ask(context, "deposit", account=paper_account, asset=asset, amount=amount) for asset, amount in pairs]
@@ -357,20 +363,20 @@ fault = paper.subgroup("fault", "Inject faults into requests, events and the ser
 
 @fault.command(
     "set",
-    help="Set a fault (kinds: docs/paper-exchange.md). --match takes POST PATH, WS order.place, EVENT executionReport. "
-    "--merge, --drop, --body and --status belong to the kind 'answer'.",
+    help="Set a fault (kinds: docs/paper-exchange.md). --match accepts POST PATH, WS order.place and EVENT"
+    " executionReport. --merge, --drop, --body and --status belong to the kind 'answer'.",
 )
 @click.argument("kind")
 @click.option(
     "--match", nargs=2, metavar="METHOD PATH", help="Affect only matching requests or events (shell patterns)."
 )
-@click.option("--after", type=click.IntRange(0), default=0, help="Number of matches to let through first.")
-@click.option("--count", type=click.IntRange(1), help="Number of requests to affect (default: all).")
+@click.option("--after", metavar="N", type=click.IntRange(0), default=0, help="Number of matches to let through first.")
+@click.option("--count", metavar="N", type=click.IntRange(1), help="Number of requests to affect (default: all).")
 @click.option("--for", "seconds", type=Seconds(0), help="Seconds until the fault ends (default: until cleared).")
-@click.option("--merge", metavar="JSON", help="Fields that an answer, or each row of a list, gets.")
-@click.option("--drop", metavar="FIELD,…", help="Fields that an answer, or each row of a list, loses.")
-@click.option("--body", metavar="TEXT", help="Text that replaces the answer.")
-@click.option("--status", type=click.IntRange(200, 599), help="HTTP status of the answer.")
+@click.option("--merge", metavar="JSON", help="Set these fields in an answer, or in each row of a list.")
+@click.option("--drop", metavar="FIELD,…", help="Remove these fields from an answer, or from each row of a list.")
+@click.option("--body", metavar="TEXT", help="Replace the answer by TEXT.")
+@click.option("--status", metavar="CODE", type=click.IntRange(200, 599), help="Answer with this HTTP status.")
 def set_fault(
     context: CommandContext,
     kind: str,

@@ -76,7 +76,7 @@ def stop(
 
 
 @robot.command("status", help="Show the state of the robot. Never starts a process.")
-@click.option("--watch", is_flag=True, help="Print it again and again.")
+@click.option("--watch", is_flag=True, help="Print the status again and again.")
 @click.option(
     "--interval", type=Seconds(0.05, 3600), default=1.0, show_default=True, help="Seconds between two prints."
 )
@@ -136,14 +136,16 @@ def resume(context: CommandContext) -> Result:
 
 
 @robot.command("configure", help="Set what the robot trades, and how.")
-@click.option("--symbol", required=True, help="Symbol, for example BTCUSDT.")
-@click.option("--levels", type=click.IntRange(1, 500), help="Number of grid levels.")
-@click.option("--step", help="Distance between levels, in per cent.")
-@click.option("--take-profit", required=True, help="Profit of a cycle, in per cent net of commissions.")
-@click.option("--order-quote", required=True, help="Amount of one buy, in the quote asset.")
-@click.option("--max-quote", help="Budget for open buys and inventory, in the quote asset.")
-@click.option("--price-floor", help="Never buy below this price.")
-@click.option("--price-ceiling", help="Never buy above this price.")
+@click.option("--symbol", metavar="SYMBOL", required=True, help="Symbol, for example BTCUSDT.")
+@click.option("--levels", metavar="N", type=click.IntRange(1, 500), help="Number of grid levels.")
+@click.option("--step", metavar="PERCENT", help="Distance between levels, in per cent.")
+@click.option(
+    "--take-profit", metavar="PERCENT", required=True, help="Profit of a cycle, in per cent net of commissions."
+)
+@click.option("--order-quote", metavar="AMOUNT", required=True, help="Amount of one buy, in the quote asset.")
+@click.option("--max-quote", metavar="AMOUNT", help="Budget for open buys and inventory, in the quote asset.")
+@click.option("--price-floor", metavar="PRICE", help="Never buy below this price.")
+@click.option("--price-ceiling", metavar="PRICE", help="Never buy above this price.")
 @click.option("--trail-up/--no-trail-up", default=None, help="Whether the grid follows a rising price (default: yes).")
 @click.option(
     "--spacing", type=click.Choice(["geometric", "arithmetic"]), help="Spacing of the levels (default: geometric)."
@@ -258,6 +260,7 @@ def pair(
 @click.option(
     "--lines",
     "-n",
+    metavar="N",
     type=click.IntRange(0, 100_000),
     default=200,
     show_default=True,

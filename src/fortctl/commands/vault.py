@@ -172,7 +172,7 @@ def _warn_of_latches(context: CommandContext, revived: Sequence[RecordMeta]) -> 
 
 @vault.command("accept", help="Accept the site vault as it is although the audit log records another generation.")
 @click.option("--confirm", metavar="GENERATION", help="Confirm by repeating the vault's generation.")
-@click.option("--above", type=click.IntRange(0), default=0, help="Write it with a generation above this one.")
+@click.option("--above", metavar="N", type=click.IntRange(0), default=0, help="Write it with a generation above N.")
 def accept(context: CommandContext, confirm: str | None, above: int) -> Result:
     container = context.container
     container.require_account()
