@@ -37,7 +37,7 @@ def caught(bug: Bug) -> str:
         shutil.copytree(ROOT / "src", source, ignore=shutil.ignore_patterns("__pycache__"))
         plant(bug, source)
         node, _space, words = bug.test.partition(" ")
-        environment = {**os.environ, "PYTHONPATH": str(source), "PYTHONDONTWRITEBYTECODE": "1"}
+        environment = {**os.environ, "PYTHONPATH": str(source), "PYTHONDONTWRITEBYTECODE": "1", "FORTCTL_WORLDS": "200"}
         argv = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", "--tb=line", str(ROOT / node)]
         told = "import fortctl, sys; sys.stdout.write(fortctl.__file__)"
         where = subprocess.run(

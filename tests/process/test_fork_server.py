@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -10,7 +11,7 @@ import pytest
 
 from fortctl.errors import FortctlError
 from support.fork_server import fork_server
-from support.harness import Shell, clean_environment, run_command
+from support.harness import THREE_LEVELS, Shell, clean_environment, end_robots, run_command
 
 
 def started(shell: Shell, words: tuple[str, ...], data: bytes | None) -> subprocess.CompletedProcess[bytes]:
@@ -70,3 +71,18 @@ def test_what_an_interpreter_reads_at_its_start_is_a_real_start(tmp_path: Path) 
     (tmp_path / "sitecustomize.py").write_text("print('a real start')\n")
     done = run_command([sys.executable, "-m", "fortctl", "--version"], clean_environment(PYTHONPATH=str(tmp_path)))
     assert done.stdout.startswith(b"a real start\n")
+
+
+def test_robot_of_a_forked_command_is_forked_by_the_server(running: Shell) -> None:
+    """It is no child of the command, and is found by its command line as one that was started."""
+    running.ok(*THREE_LEVELS, "--order-quote", "50")
+    end_robots(running.home)
+    running.await_status(lambda status: status["pid"] is None)
+    running.ok("robot", "start")
+    pid = running.await_status(lambda status: status["pid"] is not None)["pid"]
+    words = Path(f"/proc/{pid}/cmdline").read_bytes().rstrip(b"\0").split(b"\0")
+    assert words[:4] == [sys.executable.encode(), b"-P", b"-m", b"fortctl"] and words[-1] == b"--brought-up"
+    assert Path(f"/proc/{pid}/environ").read_bytes().split(b"\0").count(b"FORK_OF_A_TEST=1") == 1
+    assert os.getsid(pid) == pid
+    end_robots(running.home)
+    running.await_status(lambda status: status["pid"] is None)

@@ -1,4 +1,4 @@
-"""Two hundred worlds; ``make sim`` plays ten thousand."""
+"""Some worlds; ``make planted`` plays two hundred, ``make sim`` ten thousand."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from simulation.campaign import run_world
 from simulation.loop import play
 from support.harness import REPOSITORY
 
-WORLDS, PART = 200, 25
+WORLDS, PART = int(os.environ.get("FORTCTL_WORLDS", "80")), 8
 
 
 @pytest.mark.parametrize("first", range(0, WORLDS, PART))

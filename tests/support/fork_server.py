@@ -3,14 +3,16 @@
 A server process imports fortctl and all that a command may load, and forks for each command. The fork is a process like
 any other, with its own number, arguments, environment, folder and standard streams; it runs ``fortctl/__main__.py`` as
 ``python -m fortctl`` does and ends as an interpreter ends. It saves the start of the interpreter and the imports,
-which cost more than most commands. What has to see a real start (the imports, the command line in ``/proc``, variables
-that the interpreter reads) starts a process: :meth:`harness.Shell.argv`.
+which cost more than most commands. A robot that a forked command brings up is forked too, by the server: it is no child
+of the command and shares no memory with it. What has to see a real start (the imports, variables that the interpreter
+reads) starts a process: :meth:`harness.Shell.argv`.
 """
 
 from __future__ import annotations
 
 import array
 import atexit
+import ctypes
 import functools
 import gc
 import importlib
@@ -34,10 +36,108 @@ from typing import Any, NoReturn
 # Read by the interpreter, the loader or a library when it is imported: a fork would not notice them.
 READ_AT_START = ("PYTHON", "LD_", "LC_", "LANG", "SSL_", "MALLOC_", "OPENSSL_", "AIOHTTP_")
 REQUEST_BYTES = 1 << 20
+# In the environment that /proc shows of each fork; the fork's own environment is the one that was asked for.
+FORKED = "FORK_OF_A_TEST"
+# Room for a fork's words in the place of the server's.
+ROOM = "." * 8192
 
 
 def read_at_start(environment: Mapping[str, str]) -> dict[str, str]:
     return {name: value for name, value in environment.items() if name.startswith(READ_AT_START)}
+
+
+# -- a fork -----------------------------------------------------------------------------------------------------------
+
+
+class Fork:
+    """A fork that was asked for; like a :class:`subprocess.Popen`, as far as whoever started it needs.
+
+    Args:
+        address: the server's socket.
+        streams: for standard input, output and error: ``PIPE`` or ``DEVNULL``.
+        session: it has a session of its own.
+        safe_path: as ``python -P``.
+    """
+
+    def __init__(
+        self,
+        address: str,
+        words: Sequence[str],
+        environment: Mapping[str, str],
+        folder: str,
+        streams: Sequence[int],
+        *,
+        session: bool = False,
+        safe_path: bool = False,
+    ) -> None:
+        self.args = list(words)
+        self.returncode: int | None = None
+        ours: list[int | None] = []
+        theirs: list[int] = []
+        for number, stream in enumerate(streams):
+            if stream == subprocess.PIPE:
+                reads, writes = os.pipe()
+                theirs.append(writes if number else reads)
+                ours.append(reads if number else writes)
+            else:
+                theirs.append(os.open(os.devnull, os.O_RDWR))
+                ours.append(None)
+        self.descriptors = ours
+        self._server = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        request = {
+            "words": self.args,
+            "environment": dict(environment),
+            "folder": folder,
+            "session": session,
+            "safe_path": safe_path,
+        }
+        try:
+            self._server.connect(address)
+            socket.send_fds(self._server, [json.dumps(request).encode()], theirs)
+        finally:
+            for descriptor in theirs:
+                os.close(descriptor)
+        self.pid: int = json.loads(self._server.recv(REQUEST_BYTES))
+
+    def poll(self) -> int | None:
+        """Return its exit code, or None while it runs."""
+        with suppress(BlockingIOError):
+            self._await_end(0)
+        return self.returncode
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Return its exit code at its end. Raises TimeoutError."""
+        self._await_end(timeout)
+        assert self.returncode is not None
+        return self.returncode
+
+    def kill(self) -> None:
+        if self.poll() is None:
+            with suppress(ProcessLookupError):
+                os.kill(self.pid, signal.SIGKILL)
+
+    def _await_end(self, timeout: float | None) -> None:
+        if self.returncode is None:
+            self._server.settimeout(timeout)
+            self.returncode = int(json.loads(self._server.recv(REQUEST_BYTES)))
+            self._server.close()
+
+
+class Popen(subprocess.Popen[bytes]):
+    """In the place of ``subprocess.Popen`` in a fork: a robot that it brings up is forked by the server."""
+
+    server: tuple[str, dict[str, str]]
+
+    def __new__(cls, args: Any, *more: Any, **named: Any) -> Any:
+        address, at_start = cls.server
+        ours = [sys.executable, "-P", "-m", "fortctl"]
+        if more or list(args[:4]) != ours or read_at_start(named["env"]) != at_start:
+            return super().__new__(cls)
+        streams = [named[name] for name in ("stdin", "stdout", "stderr")]
+        made = Fork(address, args[4:], named["env"], named["cwd"], streams, session=True, safe_path=True)
+        for name, mode, descriptor in zip(("stdin", "stdout"), ("wb", "rb"), made.descriptors, strict=False):
+            setattr(made, name, None if descriptor is None else open(descriptor, mode))  # noqa: SIM115
+        return made
 
 
 # -- the server --------------------------------------------------------------------------------------------------------
@@ -114,8 +214,13 @@ def _become(request: Mapping[str, Any], streams: Sequence[int]) -> Sequence[str]
     for standard, stream in enumerate(streams):
         os.dup2(stream, standard)
         os.close(stream)
+    if request["session"]:
+        os.setsid()
     os.chdir(request["folder"])
-    sys.path[0] = request["folder"]
+    if request["safe_path"]:
+        del sys.path[0]
+    else:
+        sys.path[0] = request["folder"]
     os.environ.clear()
     os.environ.update(request["environment"])
     time.tzset()
@@ -130,7 +235,17 @@ def _become(request: Mapping[str, Any], streams: Sequence[int]) -> Sequence[str]
         setattr(sys, name, new)
         setattr(sys, f"__{name}__", new)
     words: Sequence[str] = request["words"]
+    _name([sys.executable, *(["-P"] if request["safe_path"] else []), "-m", "fortctl", *words])
     return words
+
+
+def _name(argv: Sequence[str]) -> None:
+    """Have ``/proc/PID/cmdline`` show these words (proc(5): it shows the memory in which they stood at the start)."""
+    fields = Path("/proc/self/stat").read_text().rpartition(")")[2].split()
+    start, end = int(fields[45]), int(fields[46])
+    words = b"".join(os.fsencode(word) + b"\0" for word in argv)
+    if len(words) <= end - start:
+        ctypes.memmove(start, words.ljust(end - start, b"\0"), end - start)
 
 
 def main() -> NoReturn:
@@ -138,7 +253,10 @@ def main() -> NoReturn:
     import_everything()
     gc.freeze()
     gc.enable()
-    words = serve(sys.argv[1])
+    address = sys.argv[1]
+    Popen.server = address, read_at_start(os.environ)
+    words = serve(address)
+    subprocess.Popen = Popen  # type: ignore[misc]
     sys.argv = ["fortctl", *words]
     code: Any = 0
     try:
@@ -167,10 +285,10 @@ class ForkServer:
         self.environment = {name: text for name, text in os.environ.items() if not name.startswith("FORTCTL_")}
         self._address = str(Path(self._folder.name) / "socket")
         self._server = subprocess.Popen(
-            [sys.executable, str(Path(__file__).resolve()), self._address],
+            [sys.executable, str(Path(__file__).resolve()), self._address, ROOM],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            env=self.environment,
+            env={**self.environment, FORKED: "1"},
         )
         assert self._server.stdout is not None
         assert self._server.stdout.readline() == b"ready\n", "the server of commands does not start"
@@ -191,27 +309,20 @@ class ForkServer:
         Raises:
             TimeoutExpired: it was killed after ``timeout_s``.
         """
-        request = {"words": list(words), "environment": dict(environment), "folder": os.getcwd()}
-        with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as connection:
-            connection.connect(self._address)
-            pipes = [os.pipe(), os.pipe(), os.pipe()]
-            theirs = [pipes[0][0], pipes[1][1], pipes[2][1]]
-            ours = [pipes[0][1], pipes[1][0], pipes[2][0]]
-            try:
-                socket.send_fds(connection, [json.dumps(request).encode()], theirs)
-            finally:
-                for descriptor in theirs:
-                    os.close(descriptor)
-            pid = json.loads(connection.recv(REQUEST_BYTES))
-            try:
-                out, err = _exchange(ours, data or b"", timeout_s)
-                connection.settimeout(timeout_s)
-                status = json.loads(connection.recv(REQUEST_BYTES))
-            except TimeoutError:
-                with suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGKILL)
-                raise subprocess.TimeoutExpired(list(words), timeout_s) from None
-            return subprocess.CompletedProcess(list(words), status, out, err)
+        one = self.start(words, environment, [subprocess.PIPE] * 3)
+        try:
+            out, err = _exchange([stream for stream in one.descriptors if stream is not None], data or b"", timeout_s)
+            status = one.wait(timeout_s)
+        except TimeoutError:
+            one.kill()
+            raise subprocess.TimeoutExpired(list(words), timeout_s) from None
+        return subprocess.CompletedProcess(list(words), status, out, err)
+
+    def start(
+        self, words: Sequence[str], environment: Mapping[str, str], streams: Sequence[int], *, session: bool = False
+    ) -> Fork:
+        """Start a process and return at once."""
+        return Fork(self._address, words, environment, os.getcwd(), streams, session=session)
 
 
 def _exchange(streams: Sequence[int], data: bytes, timeout_s: float) -> tuple[bytes, bytes]:

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,6 +23,10 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 # A market that moves less than 0.1 % in five minutes. At speed 1 it falls by more than a level within one: on a slow
 # machine an order fills in the middle of a test, and a drain then waits for a price that never comes.
 STILL = ("--market", "synthetic:7", "--speed", "0.1", "--limits", "real")
+
+# How long a test waits for what must come. On a busy machine everything takes as long as it takes; a wait that is
+# answered costs nothing.
+WAIT_S = 300.0
 
 # A grid on that market: three buys, none of which is reached while it stands still.
 THREE_LEVELS = ("robot", "configure", "--symbol", "BTCUSDT", "--levels", "3", "--step", "0.3", "--take-profit", "0.3")
@@ -70,16 +75,21 @@ def clean_environment(**more: str) -> dict[str, str]:
     return {**environment, **more}
 
 
+def forks(argv: list[str], environment: dict[str, str]) -> bool:
+    """Return whether a process is forked: it behaves as one that is started, and nobody asked for real starts."""
+    own = argv[:3] == [sys.executable, "-m", "fortctl"]
+    return own and not os.environ.get("FORTCTL_REAL_STARTS") and fork_server().can_run(environment)
+
+
 def run_command(
-    argv: list[str], environment: dict[str, str], data: bytes | None = None, timeout: float = 90, **process: Any
+    argv: list[str], environment: dict[str, str], data: bytes | None = None, timeout: float = WAIT_S, **process: Any
 ) -> subprocess.CompletedProcess[bytes]:
     """Run ``python -m fortctl ...`` to its end, in a fork of a process that has imported the product.
 
     A real start it is with ``FORTCTL_REAL_STARTS``, for another interpreter, for a process with options of its own
     (``user``, ``cwd``), and with an environment that an interpreter reads when it starts.
     """
-    own = argv[:3] == [sys.executable, "-m", "fortctl"] and not process
-    if own and not os.environ.get("FORTCTL_REAL_STARTS") and fork_server().can_run(environment):
+    if not process and forks(argv, environment):
         return fork_server().run(argv[3:], environment, data, timeout)
     return subprocess.run(
         argv,
@@ -91,6 +101,12 @@ def run_command(
         check=False,
         **process,
     )
+
+
+def run_text(words: Iterable[str], **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run one command whose home is not known: with these variables of ours in its environment, and no others."""
+    done = run_command([sys.executable, "-m", "fortctl", *words], clean_environment(**environment))
+    return subprocess.CompletedProcess(done.args, done.returncode, done.stdout.decode(), done.stderr.decode())
 
 
 @dataclass
@@ -113,7 +129,9 @@ class Shell:
         python = os.environ.get("FORTCTL_UNDER_TEST", sys.executable)
         return [python, "-m", "fortctl", "--home", str(self.home), *words]
 
-    def run(self, *words: str, stdin: str | bytes | None = None, json_mode: bool = True, timeout: float = 90) -> Ran:
+    def run(
+        self, *words: str, stdin: str | bytes | None = None, json_mode: bool = True, timeout: float = WAIT_S
+    ) -> Ran:
         """Run one command; with ``json_mode`` it is given ``--json``."""
         data = stdin.encode() if isinstance(stdin, str) else stdin
         done = run_command(
@@ -123,7 +141,7 @@ class Shell:
         self.transcript += [ran.out, ran.err]
         return ran
 
-    def ok(self, *words: str, stdin: str | bytes | None = None, timeout: float = 90) -> dict[str, Any]:
+    def ok(self, *words: str, stdin: str | bytes | None = None, timeout: float = WAIT_S) -> dict[str, Any]:
         """Run a command that must succeed; return its data."""
         ran = self.run(*words, stdin=stdin, timeout=timeout)
         assert ran.code == 0, f"fortctl {' '.join(words)} exited {ran.code}: {ran.out} {ran.err}"
@@ -147,7 +165,7 @@ class Shell:
         robot: dict[str, Any] = self.ok("robot", "status")["robot"]
         return robot
 
-    def await_status(self, wanted: Any, timeout: float = 30, what: str = "the wanted status") -> dict[str, Any]:
+    def await_status(self, wanted: Any, timeout: float = WAIT_S, what: str = "the wanted status") -> dict[str, Any]:
         """Wait until ``wanted(status)`` of what ``robot status`` prints.
 
         A running robot is asked over its socket first: a command for each question would cost more than the test.
@@ -174,7 +192,7 @@ class Shell:
         except (FortctlError, OSError, ValueError, KeyError):
             return True
 
-    def await_state(self, state: str, timeout: float = 30) -> dict[str, Any]:
+    def await_state(self, state: str, timeout: float = WAIT_S) -> dict[str, Any]:
         """Poll until the robot is in a state: it may make its books agree again at any moment, for its own reasons."""
         return self.await_status(lambda status: status["state"] == state, timeout, f"the state {state}")
 

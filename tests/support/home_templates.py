@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fortctl.paper.engine.accounts import ApiKey
-from support.harness import STILL, Shell, end_robots
+from support.fork_server import fork_server
+from support.harness import STILL, Shell, end_robots, forks
 from support.hosted_exchange import HostedExchange, serve
 
 
@@ -66,13 +67,17 @@ class HomeTemplates:
 
 def bring_up(shell: Shell) -> None:
     """Start the robot as a command does."""
-    robot = subprocess.Popen(
-        shell.argv("robot", "run", "--brought-up"),
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        env=shell.environment,
-        start_new_session=True,
-    )
-    del robot
+    argv, streams = shell.argv("robot", "run", "--brought-up"), [subprocess.DEVNULL] * 3
+    if forks(argv, shell.environment):
+        fork_server().start(argv[3:], shell.environment, streams, session=True)
+    else:
+        robot = subprocess.Popen(
+            argv,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            env=shell.environment,
+            start_new_session=True,
+        )
+        del robot
     shell.await_status(lambda status: status["pid"] is not None, what="the robot")

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from support.harness import STILL, Shell, end_robots
+from support.harness import STILL, WAIT_S, Shell, end_robots
 from support.hosted_exchange import HostedExchange, serve
 
 SETTINGS = (
@@ -48,7 +48,7 @@ class Hosts:
             env=self.robot.environment,
         )
         code = self.operator.run(*words).data["code"]
-        other.communicate(timeout=60)
+        other.communicate(timeout=WAIT_S)
         self.robot.ok("robot", "pair", "--confirm", code)
         self.operator.ok("robot", "pair", "--confirm", code)
 

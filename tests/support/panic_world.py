@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from support.harness import Paper, Ran, Shell, end_robots, serve_paper
+from support.harness import Paper, Ran, Shell, end_robots, run_command, serve_paper
 
 LEVELS = 4
 SETTINGS = (
@@ -142,15 +142,9 @@ class World:
 
     def panic(self, *words: str, **more: str) -> Ran:
         """Run ``panic-disconnect``, as the row has it."""
-        done = subprocess.run(
-            [*self.wrap, *self.shell.argv("panic-disconnect", "--yes", *words, "--json")],
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            env={**self.shell.environment, **more},
-            preexec_fn=self.prepare,
-            timeout=90,
-            check=False,
-        )
+        special = {} if self.prepare is None else {"preexec_fn": self.prepare}
+        argv = [*self.wrap, *self.shell.argv("panic-disconnect", "--yes", *words, "--json")]
+        done = run_command(argv, {**self.shell.environment, **more}, **special)
         return Ran(done.returncode, done.stdout.decode(), done.stderr.decode())
 
     def panicking(self, *words: str) -> subprocess.Popen[bytes]:

@@ -12,18 +12,11 @@ import pytest
 
 from fortctl.cli.registry import ALIASES, COMMANDS
 from fortctl.secret import Secret
-from support.harness import Shell, clean_environment
+from support.harness import Shell, clean_environment, run_text
 
 
 def run(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "fortctl", *words],
-        capture_output=True,
-        text=True,
-        env=clean_environment(**environment),
-        stdin=subprocess.DEVNULL,
-        check=False,
-    )
+    return run_text(words, **environment)
 
 
 def test_the_static_table_is_true() -> None:

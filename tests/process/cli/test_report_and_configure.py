@@ -16,19 +16,13 @@ from fortctl.robot.core.events import AssetsNamed, Configured, FillRecorded, Ord
 from fortctl.robot.core.settings import GridSettings
 from fortctl.robot.storage.journal import SqliteJournal
 from fortctl.system.clock import SystemClock
-from support.harness import REPOSITORY, clean_environment
+from support.harness import REPOSITORY, clean_environment, run_text
 
 GRID = ["robot", "configure", "--symbol", "XRPETH", "--take-profit", "0.3", "--order-quote", "0.05"]
 
 
 def run(home: Path, *words: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "fortctl", "--home", str(home), *words],
-        capture_output=True,
-        text=True,
-        env=clean_environment(**environment),
-        check=False,
-    )
+    return run_text(("--home", str(home), *words), **environment)
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from support.harness import Ran, Shell
+from support.harness import WAIT_S, Ran, Shell
 from support.terminal import Terminal
 
 # As a person would choose them; the longer ones are what a leak would be searched for.
@@ -224,7 +224,7 @@ def test_commands_side_by_side_lose_nothing(shell: Shell) -> None:
         for one in words
     ]
     for one in running:
-        _out, err = one.communicate(timeout=90)
+        _out, err = one.communicate(timeout=WAIT_S)
         assert one.returncode == 0, err
     names = {account["name"] for account in shell.ok("accounts", "list")["accounts"]}
     assert names == {"default", "a0", "a1", "a2", "a3"}
@@ -296,7 +296,7 @@ def test_a_real_keyring(tmp_path: Path, shell: Shell) -> None:
 
     def session(script: str) -> subprocess.CompletedProcess[str]:
         words = ["dbus-run-session", "--", "bash", "-c", script]
-        return subprocess.run(words, env=environment, capture_output=True, text=True, timeout=60, check=False)
+        return subprocess.run(words, env=environment, capture_output=True, text=True, timeout=WAIT_S, check=False)
 
     unlocked = session("printf pw | gnome-keyring-daemon --unlock --components=secrets >/dev/null\n" + KEYRING_STORY)
     assert unlocked.returncode == 0, unlocked.stderr

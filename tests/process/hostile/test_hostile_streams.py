@@ -1,4 +1,4 @@
-"""Hostile subscribers, floods, and a crowd of 1,200 connections."""
+"""Hostile subscribers, floods, and a crowd of connections."""
 
 from __future__ import annotations
 
@@ -14,7 +14,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from support.hostile_client import MOST_MIB, PING, SYMBOL, Exchange, Raw, anything, examples, frame, request, texts
+from support.hostile_client import (
+    CAMPAIGN,
+    MOST_MIB,
+    PING,
+    SYMBOL,
+    Exchange,
+    Raw,
+    anything,
+    examples,
+    frame,
+    request,
+    texts,
+)
 
 # -- market streams ----------------------------------------------------------------------------------------------------
 
@@ -180,11 +192,12 @@ def test_pings_without_end(exchange: Exchange) -> None:
 
 # -- all at once -------------------------------------------------------------------------------------------------------
 
-IDLE, BUSY = 1000, 200
+# The whole crowd comes in a campaign (make fuzz): it costs half a minute of processor time.
+IDLE, BUSY = (1000, 200) if CAMPAIGN else (250, 50)
 
 
 @pytest.mark.story
-def test_a_thousand_idle_and_two_hundred_busy(exchange: Exchange) -> None:
+def test_many_idle_connections_and_some_busy_ones(exchange: Exchange) -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if hard < 2 * (IDLE + BUSY):
         pytest.skip("too few files may be open here")

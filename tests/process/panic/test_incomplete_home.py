@@ -19,7 +19,7 @@ from fortctl.services.rotation.journal import RotationJournal
 from fortctl.services.rotation.plan import RotationMode, Scope
 from fortctl.store.operations import SqliteOperations
 from fortctl.system.clock import SystemClock
-from support.harness import Shell, end_robots
+from support.harness import WAIT_S, Shell, end_robots
 from support.panic_world import SETTINGS
 
 
@@ -133,7 +133,7 @@ def test_ctrl_c_while_the_keys_death_is_waited_for(running: Shell) -> None:
     while looks() <= before:
         assert waiting.poll() is None, waiting.communicate()
     waiting.send_signal(signal.SIGINT)
-    out, err = waiting.communicate(timeout=60)
+    out, err = waiting.communicate(timeout=WAIT_S)
     document = json.loads(out)
     assert waiting.returncode == 12 and b"Traceback" not in err
     assert {one["name"] for one in document["data"]["actions"]} == {"site-1", "robot-1"}

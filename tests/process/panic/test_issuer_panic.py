@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from support.harness import Shell, campaign
+from support.harness import WAIT_S, Shell, campaign
 
 EMAIL = "robot-1@paper.example"
 
@@ -78,7 +78,7 @@ def test_a_key_that_a_rotation_is_having_made(issued: Shell, fault: list[str]) -
         assert rotating.poll() is None and time.monotonic() < deadline, rotating.communicate()
         time.sleep(0.05)
     done = issued.run("panic-disconnect", "--yes")
-    rotating.communicate(timeout=120)
+    rotating.communicate(timeout=WAIT_S)
     assert left(issued) == {"m-1", "a-persons-own"}, done.out
     assert rotating.returncode != 0
     again = issued.run("panic-disconnect", "--yes")

@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 
 from fortctl.robot.core.submission import RECV_WINDOW_MS
-from support.harness import campaign
+from support.harness import WAIT_S, campaign
 from support.panic_conditions import ROWS, Row, mount_tmpfs
 from support.panic_world import Template, World, a_world, make_template
 
@@ -150,7 +150,7 @@ def test_what_a_frozen_robot_had_on_its_way_is_cancelled(world: World) -> None:
 def test_two_panics_at_once(world: World) -> None:
     world.start()
     both = [world.panicking(), world.panicking()]
-    outs = [one.communicate(timeout=60)[0] for one in both]
+    outs = [one.communicate(timeout=WAIT_S)[0] for one in both]
     assert [one.returncode for one in both] == [12, 12]
     for out in outs:
         names = {action["name"] for action in json.loads(out)["data"]["actions"] if "name" in action}
@@ -201,7 +201,7 @@ def test_a_rotation_that_is_at_work_is_overtaken(world: World) -> None:
         assert time.monotonic() < deadline and rotating.poll() is None, rotating.communicate()
         time.sleep(0.05)
     assert world.panic().code == 12
-    out, err = rotating.communicate(timeout=60)
+    out, err = rotating.communicate(timeout=WAIT_S)
     assert rotating.returncode in (8, 9, 12), f"{out!r} {err!r}"
     assert world.shell.ok("keys", "rotate", "--status")["operation"]["state"] == "aborted"
     assert world.gone() and world.key_traces() == [] and world.open_orders() == []

@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from support.harness import clean_environment
+from support.harness import WAIT_S, clean_environment
 
 THEIR_TESTS = """
 import json, urllib.request
@@ -59,7 +59,7 @@ def test_a_foreign_project_uses_the_plugin(tmp_path: Path) -> None:
         env=clean_environment(),
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=WAIT_S,
         check=False,
     )
     assert done.returncode == 0 and "4 passed" in done.stdout, done.stdout + done.stderr

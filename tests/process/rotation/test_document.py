@@ -7,7 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from support.harness import REPOSITORY, Shell, clean_environment, end_robots
+from support.harness import REPOSITORY, WAIT_S, Shell, clean_environment, end_robots
 from tools.docgen import replace_section
 from tools.rotation_diagram import NAME, generated
 
@@ -28,7 +28,7 @@ def test_every_shell_block_runs(tmp_path: Path) -> None:
     environment = clean_environment(PATH=f"{Path(sys.executable).parent}:/usr/bin:/bin")
     try:
         done = subprocess.run(
-            ["bash", "-c", script], env=environment, capture_output=True, text=True, timeout=200, check=False
+            ["bash", "-c", script], env=environment, capture_output=True, text=True, timeout=WAIT_S, check=False
         )
         assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
         assert "trading gap" in done.stdout

@@ -20,7 +20,7 @@ from typing import Any
 import pytest
 
 from fortctl.services.rotation.plan import PLAN, ROTATIONS, RotationMode, Scope
-from support.harness import REPOSITORY, Shell, campaign
+from support.harness import REPOSITORY, WAIT_S, Shell, campaign
 from support.hosted_exchange import serve
 
 EVERYTHING = bool(os.environ.get("FORTCTL_CRASH"))
@@ -61,7 +61,7 @@ def killed(shell: Shell, at: tuple[str, str, str], *words: str, robot: bool) -> 
     """Run ``keys rotate`` and have it killed at a write of its journal; the robot too."""
     argv = [sys.executable, str(KILLED_AT), *at, "--", "--home", str(shell.home), "keys", "rotate", *words, "--json"]
     ran = subprocess.run(
-        argv, env=shell.environment, stdin=subprocess.DEVNULL, capture_output=True, timeout=120, check=False
+        argv, env=shell.environment, stdin=subprocess.DEVNULL, capture_output=True, timeout=WAIT_S, check=False
     )
     assert ran.returncode == -signal.SIGKILL, ran.stdout.decode() + ran.stderr.decode()
     pid = shell.status()["pid"]
@@ -155,5 +155,5 @@ def test_three_overlaps_in_a_row_with_a_sigkill_in_each(issuing: Shell) -> None:
             assert done["step"] == "done" and done["trading_gap_s"] < 1
             assert not there(issuing) & before and len(there(issuing)) == 2
             issuing.await_state("running")
-        issuing.await_status(lambda status: status["cycles"]["closed"] > 0, timeout=60)
+        issuing.await_status(lambda status: status["cycles"]["closed"] > 0, timeout=WAIT_S)
         books_agree(issuing)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from support.harness import REPOSITORY, Shell
+from support.harness import REPOSITORY, WAIT_S, Shell
 
 CONTRIB = REPOSITORY / "contrib"
 
@@ -35,7 +35,9 @@ def run(shell: Shell, script: str, folder: Path, **more: str) -> int:
     environment = {**shell.environment, "FORTCTL_HOME": str(shell.home), "FORTCTL_ACCOUNT": "default", **more}
     environment["PATH"] = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
     words = ["sh", "-c", script] if "MODE" in more else ["bash", "-e", "-c", script]
-    return subprocess.run(words, env=environment, cwd=folder, capture_output=True, timeout=120, check=False).returncode
+    return subprocess.run(
+        words, env=environment, cwd=folder, capture_output=True, timeout=WAIT_S, check=False
+    ).returncode
 
 
 def test_young_keys_are_left_alone_and_old_ones_need_a_person_or_an_issuer(keyed: Shell, tmp_path: Path) -> None:
@@ -58,7 +60,7 @@ def verified(folder: Path, name: str) -> list[str]:
         ["systemd-analyze", "verify", str(folder / name)],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=WAIT_S,
         check=False,
         env=environment,
     )

@@ -36,7 +36,7 @@ from fortctl.vault.envelope import open_record
 from fortctl.vault.file import unlock_document
 from fortctl.vault.format import decode, encode
 from fortctl.vault.slots import FLOOR, Passphrase
-from support.harness import STILL, Shell, end_robots
+from support.harness import STILL, WAIT_S, Shell, end_robots
 from support.hosted_exchange import HostedExchange, serve
 from support.paper_client import SignedClient
 
@@ -200,7 +200,7 @@ def intrude(victim: Victim, pid: int) -> tuple[list[list[str]], bytes]:
                 group=NOBODY,
                 extra_groups=[],
                 cwd="/",
-                timeout=60,
+                timeout=WAIT_S,
                 check=False,
             )
             break

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from support.harness import clean_environment
+from support.harness import WAIT_S, clean_environment
 
 
 def running() -> set[int]:
@@ -34,7 +34,7 @@ def test_every_proof_holds(tmp_path: Path) -> None:
         capture_output=True,
         text=True,
         env=environment,
-        timeout=200,
+        timeout=WAIT_S,
         check=False,
     )
     document = json.loads(done.stdout)
@@ -63,7 +63,7 @@ def test_ctrl_c_leaves_nothing_behind(tmp_path: Path) -> None:
             break
     time.sleep(1)
     os.kill(process.pid, signal.SIGINT)
-    process.communicate(timeout=60)
+    process.communicate(timeout=WAIT_S)
     assert process.returncode == 130
     assert not list(tmp_path.iterdir())
     deadline = time.monotonic() + 10

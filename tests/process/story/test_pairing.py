@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from fortctl.mailbox.crypto import Identity
-from support.harness import STILL, Shell, end_robots
+from support.harness import STILL, WAIT_S, Shell, end_robots
 from support.hosted_exchange import HostedExchange, serve
 
 NOBODY = 65534
@@ -70,7 +70,7 @@ class Hosts:
             **self.robot.as_user(),
         )
         mine = self.operator.run(*self.words())
-        out, err = other.communicate(timeout=60)
+        out, err = other.communicate(timeout=WAIT_S)
         return mine.doc, json.loads(out or err)
 
     def pair(self) -> str:

@@ -10,7 +10,7 @@ import subprocess
 import time
 from pathlib import Path
 
-from support.harness import Ran, Shell
+from support.harness import WAIT_S, Ran, Shell
 from support.hosted_exchange import HostedExchange, serve
 
 CONFIGURE = (
@@ -191,7 +191,7 @@ def test_panic_proves_the_keys_dead_when_a_person_deletes_them(running: Shell) -
     running.await_status(lambda status: status["state"] == "latched" and status["pid"] is None, what="the robot's end")
     for name in ("site-1", "robot-1"):
         running.ok("paper", "keys", "delete", name)
-    out, _err = watching.communicate(timeout=120)
+    out, _err = watching.communicate(timeout=WAIT_S)
     document = json.loads(out)
     assert watching.returncode == 0 and document["data"]["actions"] == []
 
