@@ -103,10 +103,13 @@ class Reached:
     def reaching(self, mutant: Mutant) -> list[str]:
         """Return the tests that reach a mutant, the quickest first; all of its module's where the import runs it."""
         first, last = mutant.lines
+        # A test that reads a constant reaches no line of its module.
+        users = {name.partition("::")[0] for name, test in self.tests.items() if test["lines"].get(mutant.file)}
         reaching = []
         for name, test in self.tests.items():
             lines = test["lines"].get(mutant.file, ())
-            if test["passed"] and (any(first <= at <= last for at in lines) or (lines and not mutant.function)):
+            is_user = not mutant.function and name.partition("::")[0] in users
+            if test["passed"] and (is_user or any(first <= at <= last for at in lines)):
                 reaching.append((test["seconds"], name))
         chosen: list[str] = []
         total = 0.0

@@ -41,5 +41,13 @@ def test_every_combination_of_facts_has_the_state_of_the_design() -> None:
     assert len(states) == 9
 
 
+def test_the_words_of_the_facts_are_those_of_the_status_and_the_journal() -> None:
+    assert [str(one) for one in TradingMode] == ["stopped", "running", "draining"]
+    assert [str(one) for one in Key] == ["none", "loaded", "lost"] and [str(one) for one in Books] == [
+        "stale",
+        "agreed",
+    ]
+
+
 def test_a_robot_begins_stopped_without_a_key_and_with_books_that_nobody_compared() -> None:
     assert LifecycleFacts() == LifecycleFacts(TradingMode.STOPPED, Key.NONE, False, Books.STALE, (), False)

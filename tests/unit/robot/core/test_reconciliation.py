@@ -111,6 +111,11 @@ def test_what_another_order_has_locked_cannot_be_sold() -> None:
     assert shortage(partly, account("0", "3"), PRICE) is None
     lack = shortage(partly, account("0", "2"), PRICE)
     assert lack is not None and lack.amount == D(1)
+    more = [OrderIntended(2, 2, "buy", 1, f"{OURS}2b1", PRICE, D(5), D(0), 4_000)]
+    partly.replay([*more, OrderStatusReported(f"{OURS}2b1", 13, "FILLED", D(5))])
+    partly.apply(FillRecorded(f"{OURS}2b1", 3, PRICE, D(5), D(500), D(0), "USDT", 4_000))
+    lack = shortage(partly, account("0", "8"), PRICE)
+    assert lack is not None and lack.amount == D(5), "what our sell has executed it offers no longer"
 
 
 def test_a_buy_and_a_sell_that_has_ended_offer_nothing() -> None:
