@@ -22,6 +22,7 @@ from typing import Any
 from fortctl.errors import JournalUnwritableError
 from fortctl.exchange import parsing
 from fortctl.model import (
+    KeyCard,
     KeyPair,
     KeyType,
     MarketEvent,
@@ -34,6 +35,7 @@ from fortctl.paper.engine.exchange import Engine
 from fortctl.paper.engine.market_data import Recording
 from fortctl.paper.engine.symbols import symbol_of
 from fortctl.paper.engine.trades.table import Trade
+from fortctl.robot.core.drift_settings import DriftSettings
 from fortctl.robot.core.events import Event, OrderIntended
 from fortctl.robot.core.order_ids import client_order_id
 from fortctl.robot.core.reconciliation import ResumeLimits
@@ -325,8 +327,12 @@ class Robot:
         *,
         resume: bool = True,
         limits: ResumeLimits | None = None,
+        drift: DriftSettings | None = None,
     ) -> None:
         self.world = world
+        self.announced: list[tuple[str, dict[str, Any]]] = []
+        self.panics: list[str] = []
+        self.card: KeyCard | None = None
         self.clock = world.clock
         self.latch = OpenLatch()
         self.process = SimProcess()
@@ -347,6 +353,9 @@ class Robot:
             log=log,
             limits=limits,
             resume_running=resume,
+            announce=lambda event, facts: self.announced.append((event, dict(facts))),
+            drift_settings=drift,
+            panic=self.panics.append,
         )
         self._pair = pair
         self.task: asyncio.Task[None] | None = None
@@ -360,7 +369,8 @@ class Robot:
         if settings is not None:
             await self.runner.configure(settings)
         if self._pair is not None:
-            await self.runner.keys.load(self._pair, uid=self.world.engine.state.accounts["default"].uid)
+            uid = self.world.engine.state.accounts["default"].uid
+            await self.runner.keys.load(self._pair, uid=uid, card=self.card)
         self.task = self.process.spawn(self.runner.run())
 
     async def does(self, work: Coroutine[Any, Any, Any]) -> Any:

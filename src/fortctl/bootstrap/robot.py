@@ -246,7 +246,7 @@ async def _compose(robot: OpenRobot, resources: contextlib.AsyncExitStack) -> Ro
         # The card in the mailbox is published again at once: it says what became of the key.
         events.wake()
 
-    runner = _make_runner(robot, connections, settings, announce, meter)
+    runner = _make_runner(robot, connections, settings, announce, meter, events.request_panic)
     resources.push_async_callback(runner.close)
     # Before the key is loaded: the deadman, or a panic that was cleared, keeps the robot from trading.
     panic = _make_panic_handler(robot, runner, hooks, events, settings.deadman_s)
@@ -284,7 +284,7 @@ async def _load(vault: RobotVault, runner: Runner) -> None:
     if settings is not None:
         await runner.configure(parse_settings(settings))
     if key is not None:
-        await runner.keys.load(key.pair, uid=key.uid, allow=key.allow)
+        await runner.keys.load(key.pair, uid=key.uid, allow=key.allow, card=key.card)
 
 
 def _make_runner(
@@ -293,6 +293,7 @@ def _make_runner(
     settings: DaemonSettings,
     announce: Callable[[str, Mapping[str, Any]], None],
     meter: Meter,
+    panic: Callable[[str], None],
 ) -> Runner:
     from fortctl.robot.process.metrics import MeteredJournal
     from fortctl.robot.strategy.plugins import find_strategy
@@ -311,6 +312,8 @@ def _make_runner(
         strategies=find_strategy,
         resume_running=not robot.brought_up,
         announce=announce,
+        drift_settings=settings.drift,
+        panic=panic,
     )
 
 
@@ -332,6 +335,7 @@ def _make_panic_handler(
         clock=container.clock,
         log=robot.log.logger,
         end=events.end.set,
+        requested=lambda: events.panic_reason,
         deadman_s=deadman_s,
     )
 
@@ -370,6 +374,8 @@ def _close_journal(journal: SqliteJournal) -> None:
 def _read_settings(container: Container) -> DaemonSettings:
     """Return what the configuration says about the robot. Raises ``ConfigError``."""
     from fortctl.config.settings import (
+        KEYS_DRIFT_ACTION,
+        KEYS_DRIFT_INTERVAL,
         LOG_FILES,
         LOG_LEVEL,
         LOG_MAX_SIZE,
@@ -378,6 +384,7 @@ def _read_settings(container: Container) -> DaemonSettings:
         RESUME_MAX_GAP,
         ROBOT_DEADMAN,
     )
+    from fortctl.robot.core.drift_settings import DriftSettings, WatchAction
     from fortctl.robot.core.reconciliation import ResumeLimits
     from fortctl.robot.process.daemon import DaemonSettings
     from fortctl.robot.process.log_file import LogShape
@@ -388,6 +395,7 @@ def _read_settings(container: Container) -> DaemonSettings:
     deadman_ms = settings.get(ROBOT_DEADMAN) if shared else None
     return DaemonSettings(
         limits=ResumeLimits(settings.get(RESUME_MAX_GAP), settings.get(RESUME_MAX_DRIFT)),
+        drift=DriftSettings(settings.get(KEYS_DRIFT_INTERVAL) / 1000, WatchAction(settings.get(KEYS_DRIFT_ACTION))),
         log=LogShape(settings.get(LOG_LEVEL), settings.get(LOG_MAX_SIZE), settings.get(LOG_FILES)),
         metrics=settings.get(METRICS_LISTEN),
         deadman_s=deadman_ms / 1000 if deadman_ms else None,

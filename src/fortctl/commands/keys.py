@@ -215,12 +215,17 @@ def list_keys(context: CommandContext) -> Result:
     now = container.clock.now_ms()
     container.require_account()
     rows = [card_json(card, now) for card in container.list_keys()]
-    columns = ("role", "name", "type", "tail", "fingerprint", "status", "permissions", "held_by", "age_days")
+    columns = (
+        *("role", "name", "type", "tail", "fingerprint", "status", "permissions", "permissions_at"),
+        *("held_by", "age_days"),
+    )
 
     def text() -> str:
         if not rows:
             return f"account {container.account} has no keys yet"
-        return table([name.replace("_", " ") for name in columns], [[row[name] for name in columns] for row in rows])
+        listed = table([name.replace("_", " ") for name in columns], [[row[name] for name in columns] for row in rows])
+        drifted = [f"{row['role']} key: {one['detail']}" for row in rows for one in row["drift"]]
+        return "\n".join([listed, *drifted])
 
     return Result({"keys": rows}, text=text)
 

@@ -234,7 +234,7 @@ def _reason(error: ValueError) -> str:
     return "must be a JSON list" if isinstance(error, json.JSONDecodeError) else str(error)
 
 
-EVENTS = ("pre-rotate", "post-rotate", "on-key-lost", "on-held", "on-panic")
+EVENTS = ("pre-rotate", "post-rotate", "on-key-lost", "on-key-drift", "on-held", "on-panic")
 
 
 def _events(raw: Any) -> tuple[str, ...]:
@@ -269,6 +269,18 @@ KEYS_MAX_AGE = Setting(
     90 * DAY_MS,
     "age from which a key is due for rotation ('keys age')",
 )
+KEYS_DRIFT_INTERVAL = Setting(
+    "keys.drift_interval",
+    _duration(SECOND_MS, DAY_MS),
+    5 * MINUTE_MS,
+    "time between two questions of the robot about what its key may do",
+)
+KEYS_DRIFT_ACTION = Setting(
+    "keys.drift_action",
+    _choice("warn", "hold", "panic"),
+    "hold",
+    "what the robot does when its key gets a right to move funds out of the account",
+)
 METRICS_LISTEN = Setting(
     "metrics.listen", _or_off(_address()), None, "address at which the robot serves Prometheus metrics"
 )
@@ -299,6 +311,8 @@ _ALL: tuple[Setting[Any], ...] = (
     RESUME_MAX_DRIFT,
     ROBOT_DEADMAN,
     KEYS_MAX_AGE,
+    KEYS_DRIFT_INTERVAL,
+    KEYS_DRIFT_ACTION,
     METRICS_LISTEN,
     LOG_LEVEL,
     LOG_MAX_SIZE,

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from fortctl.errors import ExchangeAnswer
-from fortctl.model import KeyCard, KeyType, Role
+from fortctl.model import Drift, KeyCard, KeyType, Role
 
 if TYPE_CHECKING:
     from fortctl.model import KeyVerdict
@@ -32,6 +32,8 @@ def key_card_to_json(card: KeyCard) -> dict[str, Any]:
         "verified_at": card.verified_at,
         "expires_at": card.expires_at,
         "rejected_since": card.rejected_since,
+        "permissions_at": card.permissions_at,
+        "drift": [drift.to_json() for drift in card.drift],
     }
 
 
@@ -51,6 +53,8 @@ def key_card_from_json(fields: Mapping[str, Any]) -> KeyCard:
         verified_at=fields["verified_at"],
         expires_at=fields["expires_at"],
         rejected_since=fields.get("rejected_since"),
+        permissions_at=fields.get("permissions_at"),
+        drift=tuple(Drift.from_json(drift) for drift in fields.get("drift", ())),
     )
 
 
@@ -71,6 +75,7 @@ class KeyCheck:
         permissions: by name, whether the key has it; also whether it is restricted to IP addresses.
         latency_ms, clock_skew_ms: whole milliseconds.
         exchange: the exchange's answer to a rejected key.
+        drift: how what the key may do differs from what a person accepted.
     """
 
     role: Role
@@ -87,9 +92,10 @@ class KeyCheck:
     latency_ms: int | None
     clock_skew_ms: int | None
     exchange: ExchangeAnswer | None
+    drift: tuple[Drift, ...] = ()
 
     @classmethod
-    def of(cls, role: Role, verdict: KeyVerdict) -> KeyCheck:
+    def of(cls, role: Role, verdict: KeyVerdict, drift: tuple[Drift, ...] = ()) -> KeyCheck:
         """Return what is reported of a verdict."""
         policy, restrictions = verdict.policy, verdict.restrictions
         rights: dict[str, object] = (
@@ -121,6 +127,7 @@ class KeyCheck:
                 if verdict.exchange_code is not None
                 else None
             ),
+            drift=drift,
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -142,6 +149,7 @@ class KeyCheck:
             "latency_ms": self.latency_ms,
             "clock_skew_ms": self.clock_skew_ms,
             "exchange": self.exchange.as_json() if self.exchange is not None else None,
+            "drift": [one.to_json() for one in self.drift],
         }
 
     @classmethod
@@ -163,4 +171,5 @@ class KeyCheck:
             latency_ms=fields.get("latency_ms"),
             clock_skew_ms=fields.get("clock_skew_ms"),
             exchange=ExchangeAnswer(answer["http_status"], answer["code"], answer["message"]) if answer else None,
+            drift=tuple(Drift.from_json(one) for one in fields.get("drift", ())),
         )

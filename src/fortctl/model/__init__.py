@@ -1,7 +1,7 @@
 """The values that all packages share: frozen dataclasses and enums without behaviour beyond arithmetic.
 
 - :mod:`.keys`: roles, key pairs, the card of a key; :mod:`.restrictions`: permissions at the exchange;
-  :mod:`.verdicts`: verdicts on keys.
+  :mod:`.verdicts`: verdicts on keys; :mod:`.drift`: what a key's rights became since a person accepted them.
 - :mod:`.trading`: orders, fills, balances, symbol rules.
 - :mod:`.robot`: what a robot reports of its orders.
 - :mod:`.streams`: the events of user data streams and market streams.
@@ -19,6 +19,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from fortctl.model.drift import Drift, DriftKind, KeyRights
     from fortctl.model.keys import (
         PERMISSIONS,
         UNKNOWN_RIGHTS,
@@ -58,6 +59,7 @@ if TYPE_CHECKING:
     )
 
 _MODULES = {
+    "drift": ("Drift", "DriftKind", "KeyRights"),
     "keys": ("KeyCard", "KeyPair", "KeyType", "PERMISSIONS", "PendingPair", "Role", "UNKNOWN_RIGHTS"),
     "restrictions": ("KeyRestrictions",),
     "robot": ("HaltReport", "RobotOrder"),
@@ -93,11 +95,14 @@ __all__ = [
     "AccountState",
     "Balance",
     "BalanceUpdate",
+    "Drift",
+    "DriftKind",
     "Fill",
     "HaltReport",
     "KeyCard",
     "KeyPair",
     "KeyRestrictions",
+    "KeyRights",
     "KeyType",
     "KeyVerdict",
     "MarketEvent",

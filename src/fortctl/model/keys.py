@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import TYPE_CHECKING
 
 from fortctl.secret import Secret
+
+if TYPE_CHECKING:
+    from fortctl.model.drift import Drift
 
 
 class Role(StrEnum):
@@ -85,6 +89,8 @@ class KeyCard:
         tail: the last four characters of the API key.
         held_by: the vaults that hold it (``site``, ``robot``).
         created_at, verified_at, expires_at, rejected_since: milliseconds since the epoch; None: unknown or never.
+        permissions_at: when the exchange last said what the key may do; None: never, or an older fortctl asked.
+        drift: how that differs from what a person accepted.
     """
 
     role: Role
@@ -100,3 +106,5 @@ class KeyCard:
     verified_at: int | None = None
     expires_at: int | None = None
     rejected_since: int | None = None
+    permissions_at: int | None = None
+    drift: tuple[Drift, ...] = ()

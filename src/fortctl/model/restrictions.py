@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from fortctl.model.drift import KeyRights
 from fortctl.model.keys import PERMISSIONS
 
 
@@ -37,6 +38,10 @@ class KeyRestrictions:
     def permissions(self) -> tuple[str, ...]:
         """Return the permissions that are switched on, in the order of :data:`PERMISSIONS`, then the unknown ones."""
         return (*(name for name in PERMISSIONS if getattr(self, name)), *self.unknown)
+
+    def rights(self) -> KeyRights:
+        """Return what the drift watch compares."""
+        return KeyRights(self.permissions(), self.ip_restricted, self.trading_expires_at)
 
     def to_json(self) -> dict[str, Any]:
         """Return what vault records and receipts hold."""

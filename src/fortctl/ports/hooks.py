@@ -58,7 +58,7 @@ class HooksPort(Protocol):
         """Run an event's hooks and wait for them at most ``wait_s`` seconds; never raise.
 
         Args:
-            event: ``pre-rotate``, ``post-rotate``, ``on-key-lost``, ``on-held`` or ``on-panic``.
+            event: one of :data:`fortctl.config.settings.EVENTS`, such as ``on-held``.
             facts: the event's details: JSON values without secrets.
             wait_s: None: as long as the hooks' time limit.
         """

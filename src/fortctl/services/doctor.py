@@ -14,8 +14,9 @@ from fortctl.errors import (
     NotFoundError,
     error_classes,
 )
+from fortctl.keys.drift import moving_funds
 from fortctl.keys.policy import permission_hint, rejection_error, remedy_for
-from fortctl.model import KeyPair, KeyVerdict, Role
+from fortctl.model import Drift, KeyPair, KeyVerdict, Role
 from fortctl.ports import Clock, Exchange, ExchangeError
 from fortctl.services.exchange_errors import to_command_error
 from fortctl.services.robot.status import RobotStatusReader
@@ -225,7 +226,8 @@ class Doctor:
             verdict = await verify_key(exchange, Role.SITE, allow=key.allow, pinned_uid=vault.uid())
         finally:
             await exchange.close()
-        return _key_finding("site key", Role.SITE, verdict)
+        drift = key.with_verdict(verdict, self._ports.clock.now_ms()).drift
+        return _drift_finding("site key", drift) or _key_finding("site key", Role.SITE, verdict)
 
     async def _robot_key(self) -> Finding:
         if not self._ports.wants_robot:
@@ -244,7 +246,10 @@ class Doctor:
                 _lost_key_remedy(status),
                 "KEY_REJECTED",
             )
-        return Finding("robot key", "ok", f"'{card['name']}' was accepted when the robot last asked")
+        drift = tuple(Drift.from_json(one) for one in card["drift"])
+        asked = f"its permissions were last read at {card['permissions_at'] or 'no known time'}"
+        fine = Finding("robot key", "ok", f"'{card['name']}' was accepted when the robot last asked; {asked}")
+        return _drift_finding("robot key", drift) or fine
 
     async def _robot(self) -> Finding:
         if not self._ports.wants_robot:
@@ -328,6 +333,26 @@ _ROBOT_REMEDY = {
     "held": "see 'fortctl robot status', check the account, then 'fortctl robot resume'",
     "latched": "check the account, then 'fortctl panic-clear'",
     "unreachable": "see 'fortctl robot logs'; end the process if it hangs",
+}
+
+
+def _drift_finding(name: str, drift: tuple[Drift, ...]) -> Finding | None:
+    """Return the finding for a key that may do other things than were accepted, or None."""
+    if not drift:
+        return None
+    role = name.split()[0]
+    return Finding(
+        name,
+        "fail" if moving_funds(drift, ()) else "warn",
+        f"KEY_DRIFT: {'; '.join(one.detail for one in drift)}",
+        f"if nobody of yours changed the key: 'fortctl panic-disconnect'; {_ACCEPT_DRIFT[role]}",
+        "KEY_POLICY",
+    )
+
+
+_ACCEPT_DRIFT = {
+    "site": "to accept it, enter the key again ('fortctl keys change --role site')",
+    "robot": "'fortctl robot resume' accepts it",
 }
 
 

@@ -170,13 +170,18 @@ class SiteVault:
         if records:
             self._write("account pinned", records, [], {})
 
-    def record_verdict(self, verdict: KeyVerdict) -> None:
-        """Remember what asking about the key that reads has shown; of one that was destroyed meanwhile, nothing."""
+    def record_verdict(self, verdict: KeyVerdict, *, entered: bool = False) -> None:
+        """Remember what asking about the key that reads has shown; of one that was destroyed meanwhile, nothing.
+
+        Args:
+            entered: a person has just entered the key: what it may do now is accepted.
+        """
         for record_id, role, purpose in ((self._site_id, Role.SITE, "site"), (self._copy_id, Role.ROBOT, "copy")):
             key = self._key(record_id)
             if key is None:
                 continue
-            record = self._key_record(record_id, key.with_verdict(verdict, self._clock.now_ms()), role, purpose)
+            judged = key.with_verdict(verdict, self._clock.now_ms())
+            record = self._key_record(record_id, judged.accepting() if entered else judged, role, purpose)
             what = "key accepted" if verdict.accepted else "key rejected"
             facts = {"role": role.value, "fingerprint": self.fingerprint(key.pair)}
             with suppress(NotFoundError):
@@ -280,6 +285,8 @@ class SiteVault:
             verified_at=key.verified_at,
             expires_at=restrictions.trading_expires_at if restrictions else None,
             rejected_since=key.rejected_since,
+            permissions_at=key.restrictions_at,
+            drift=key.drift,
         )
 
     def _uid_records(self, uid: int | None) -> list[NewRecord]:

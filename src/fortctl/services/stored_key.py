@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, NamedTuple
 
-from fortctl.model import KeyPair, KeyRestrictions, KeyType
+from fortctl.model import KeyPair, KeyRestrictions, KeyRights, KeyType
 from fortctl.secret import Secret
 
 if TYPE_CHECKING:
-    from fortctl.model import KeyVerdict
+    from collections.abc import Collection
+
+    from fortctl.model import Drift, KeyVerdict
 
 
 class StoredKey(NamedTuple):
@@ -23,6 +25,8 @@ class StoredKey(NamedTuple):
         uid: the account's number at the exchange.
         restrictions: its rights when last asked.
         allow: rights that the operator accepted although the role forbids them.
+        restrictions_at: when the exchange last said what the key may do (ms), or None.
+        accepted: its rights when a person entered it; None: as last asked.
     """
 
     pair: KeyPair
@@ -32,6 +36,30 @@ class StoredKey(NamedTuple):
     uid: int | None = None
     restrictions: KeyRestrictions | None = None
     allow: tuple[str, ...] = ()
+    restrictions_at: int | None = None
+    accepted: KeyRights | None = None
+
+    @classmethod
+    def entered(
+        cls,
+        pair: KeyPair,
+        now: int,
+        uid: int | None,
+        restrictions: KeyRestrictions | None,
+        allow: Collection[str],
+    ) -> StoredKey:
+        """Return a key that a person has just entered and the exchange accepted: its rights are accepted."""
+        known_at = now if restrictions is not None else None
+        return cls(pair, now, now, None, uid, restrictions, tuple(allow), known_at, _rights(restrictions))
+
+    @property
+    def drift(self) -> tuple[Drift, ...]:
+        """How what the key may do differs from what a person accepted."""
+        if self.accepted is None or self.restrictions is None:
+            return ()
+        from fortctl.keys.drift import compare_rights
+
+        return compare_rights(self.accepted, self.restrictions.rights())
 
     @property
     def status(self) -> str:
@@ -48,7 +76,18 @@ class StoredKey(NamedTuple):
             rejected_since=None,
             uid=verdict.uid if verdict.uid is not None else self.uid,
             restrictions=verdict.restrictions or self.restrictions,
+            restrictions_at=now if verdict.restrictions is not None else self.restrictions_at,
+            # Keys that an older fortctl stored: what it knew of their rights was accepted.
+            accepted=self.accepted or _rights(self.restrictions or verdict.restrictions),
         )
+
+    def accepting(self) -> StoredKey:
+        """Return the key with its present rights accepted, because a person entered it (again)."""
+        return self._replace(accepted=_rights(self.restrictions))
+
+
+def _rights(restrictions: KeyRestrictions | None) -> KeyRights | None:
+    return restrictions.rights() if restrictions is not None else None
 
 
 def encode_key(key: StoredKey) -> Secret:
@@ -64,6 +103,8 @@ def encode_key(key: StoredKey) -> Secret:
         "uid": key.uid,
         "restrictions": key.restrictions.to_json() if key.restrictions is not None else None,
         "allow": list(key.allow),
+        "restrictions_at": key.restrictions_at,
+        "accepted": key.accepted.to_json() if key.accepted is not None else None,
     }
     return Secret(json.dumps(body, sort_keys=True))
 
@@ -81,4 +122,6 @@ def decode_key(record: Secret) -> StoredKey:
         uid=body["uid"],
         restrictions=restrictions,
         allow=tuple(body["allow"]),
+        restrictions_at=body.get("restrictions_at"),
+        accepted=KeyRights.from_json(body["accepted"]) if body.get("accepted") else None,
     )

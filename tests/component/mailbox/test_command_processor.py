@@ -51,10 +51,10 @@ class RobotKeys:
     async def verify_candidate(self, pair: KeyPair, *, allow: tuple[str, ...], pinned_uid: int | None) -> KeyVerdict:
         return KeyVerdict(True, "ok", uid=7)
 
-    async def set(self, pair: KeyPair, *, uid: int, allow: Any = ()) -> None:
+    async def set(self, pair: KeyPair, *, uid: int, allow: Any = (), card: Any = None) -> None:
         self.did.append(f"set {pair.name} of {uid}")
 
-    async def swap(self, pair: KeyPair, *, uid: int, allow: Any = ()) -> None:
+    async def swap(self, pair: KeyPair, *, uid: int, allow: Any = (), card: Any = None) -> None:
         self.did.append(f"swap {pair.name} of {uid}")
 
     async def forget(self) -> None:

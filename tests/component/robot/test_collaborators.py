@@ -16,6 +16,7 @@ from fortctl.robot.core.order_ids import client_order_id
 from fortctl.robot.storage.journal import SqliteJournal, read_events
 from fortctl.robot.strategy.api import sell_price
 from fortctl.robot.strategy.grid import builtin
+from fortctl.robot.trading.drift_watch import DriftWatch
 from fortctl.robot.trading.key_manager import KeyManager
 from fortctl.robot.trading.key_monitor import KeyMonitor
 from fortctl.robot.trading.order_executor import OrderExecutor
@@ -143,7 +144,8 @@ async def test_key_manager_sets_swaps_and_forgets_a_key(tmp_path: Path) -> None:
     world = World()
     robot = state_of(world, tmp_path)
     streams = StreamFollower(robot, lambda update: None, lambda event: asyncio.sleep(0))
-    keys = KeyManager(robot, streams, KeyMonitor(robot, streams.end_user))
+    monitor = KeyMonitor(robot, streams.end_user)
+    keys = KeyManager(robot, streams, monitor, DriftWatch(robot, lambda why: None))
     uid = world.engine.state.accounts["default"].uid
     await keys.set(world.key("a"), uid=uid)
     await asyncio.sleep(0.1)

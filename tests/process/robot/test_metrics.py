@@ -33,6 +33,7 @@ STATUS = {
     "realised_profit": "0.00000001",
     "profit_asset": "USDT",
     "hold": ["GAP: x", "DRIFT: y"],
+    "key_drift": [{"kind": "right_added", "permission": "margin", "detail": "x"}],
 }
 # Prometheus, "Exposition formats": name, labels with escapes, a number.
 LINE = re.compile(r'([a-z_]+)(?:\{((?:[a-z_]+="(?:[^"\\\n]|\\[\\"n])*",?)*)\})? (\+Inf|-?[0-9.]+(?:e[+-]?[0-9]+)?)')
@@ -44,6 +45,7 @@ def reading(**more: Any) -> Reading:
         "version": "1",
         "status": STATUS,
         "key_age": 5.0,
+        "rights_age": 61.5,
         "last_event_age": 1.5,
         "heard_age": 0.25,
         "stuck": 0.0,
@@ -73,14 +75,17 @@ def test_every_metric_is_told_in_prometheus_format() -> None:
     states = {name: value for name, value in found.items() if name.startswith("fortctl_robot_state")}
     assert len(states) == len(STATES) and sum(map(int, states.values())) == 1
     assert found['fortctl_robot_hold_reasons{account="default"}'] == "2"
+    assert found['fortctl_robot_key_drift{account="default",kind="right_added"}'] == "1"
+    assert found['fortctl_robot_key_drift{account="default",kind="ip_list_lifted"}'] == "0"
+    assert found['fortctl_robot_key_rights_age_seconds{account="default"}'] == "61.5"
     for family in FAMILIES:
         assert f"# TYPE {family.full_name} {family.kind}\n" in text and f"# HELP {family.full_name} " in text
         assert any(name.startswith(family.full_name) for name in found), family
 
 
 def test_what_is_not_known_is_absent_and_not_zero() -> None:
-    found = samples(exposition(reading(key_age=None, last_event_age=None, weight=None), Meter()))
-    assert not [name for name in found if "key_age" in name or "last_event" in name or "weight" in name]
+    found = samples(exposition(reading(key_age=None, rights_age=None, last_event_age=None, weight=None), Meter()))
+    assert not [name for name in found if re.search("key_age|rights_age|last_event|weight", name)]
 
 
 def test_a_metered_journal_counts_what_was_written_and_how_long_it_took() -> None:

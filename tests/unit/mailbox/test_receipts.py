@@ -93,4 +93,5 @@ def test_the_fields_of_a_verdict_are_those_of_the_contract() -> None:
         "latency_ms": 13,
         "clock_skew_ms": None,
         "exchange": ExchangeAnswer(401, -2015, "Invalid API-key").as_json(),
+        "drift": [],
     }

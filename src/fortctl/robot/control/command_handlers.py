@@ -47,7 +47,7 @@ from fortctl.mailbox.receipts import (
     RetiredKey,
     TradingStopped,
 )
-from fortctl.model import KeyCard, KeyPair, KeyVerdict, PendingPair, RobotOrder, Role
+from fortctl.model import Drift, KeyCard, KeyPair, KeyRestrictions, KeyVerdict, PendingPair, RobotOrder, Role
 from fortctl.ports import Clock, ExchangeError
 from fortctl.robot.control.robot_vault import InstalledKey, RobotVault
 from fortctl.secret import Secret
@@ -103,9 +103,15 @@ class KeyPort(Protocol):
         self, pair: KeyPair, *, allow: tuple[str, ...], pinned_uid: int | None
     ) -> KeyVerdict: ...
 
-    async def set(self, pair: KeyPair, *, uid: int, allow: Collection[str] = ()) -> None: ...
+    async def set(
+        self, pair: KeyPair, *, uid: int, allow: Collection[str] = (), card: KeyCard | None = None
+    ) -> None: ...
 
-    async def swap(self, pair: KeyPair, *, uid: int, allow: Collection[str] = ()) -> None: ...
+    async def swap(
+        self, pair: KeyPair, *, uid: int, allow: Collection[str] = (), card: KeyCard | None = None
+    ) -> None: ...
+
+    def observe_rights(self, restrictions: KeyRestrictions) -> tuple[Drift, ...]: ...
 
     async def check_lost(self) -> bool: ...
 
@@ -263,8 +269,12 @@ class CommandHandlers:
             # A key that was lost is good again.
             with contextlib.suppress(FortctlError, ExchangeError):
                 await self._runner.keys.check_lost()
+        drift: tuple[Drift, ...] = ()
+        if verdict.accepted and verdict.restrictions is not None:
+            drift = self._runner.keys.observe_rights(verdict.restrictions)
         card = updated_card(installed.card, verdict, self._clock.now_ms())
-        report = KeyChecked(KeyCheck.of(Role.ROBOT, verdict), verdict.warnings)
+        drifted = tuple(("KEY_DRIFT", f"robot key: {one.detail}") for one in drift)
+        report = KeyChecked(KeyCheck.of(Role.ROBOT, verdict, drift), (*verdict.warnings, *drifted))
         return CommandOutcome(report, refresh=replace(installed, card=card))
 
     async def _prove_retired(self, payload: ProveRetired) -> CommandOutcome:
@@ -325,6 +335,7 @@ def updated_card(card: KeyCard, verdict: KeyVerdict, now: int) -> KeyCard:
     return replace(
         card,
         permissions=restrictions.permissions(),
+        permissions_at=now,
         ip_restricted=restrictions.ip_restricted,
         created_at=restrictions.created_at or card.created_at,
         expires_at=restrictions.trading_expires_at,

@@ -20,7 +20,7 @@ from fortctl.mailbox.crypto import RecipientKey
 from fortctl.mailbox.home_anchor import HomeAnchor
 from fortctl.mailbox.messages import Command, CommandRejectedError, SignedReceipt, open_command, sign_receipt
 from fortctl.mailbox.payloads import DeliverKey, decode_anchor, decode_payload
-from fortctl.model import KeyCard
+from fortctl.model import Drift, KeyCard
 from fortctl.ports import Clock, LatchGuard, Mailbox, MailboxRow
 from fortctl.robot.control.command_handlers import CommandHandlers, CommandOutcome, RobotPort
 from fortctl.robot.control.robot_vault import CommandCursor, InstalledKey, RobotVault
@@ -205,7 +205,7 @@ class CommandProcessor:
     async def _activate_key(self, key: InstalledKey, *, overlap: bool) -> None:
         """Hand a stored key to the runner."""
         load = self._runner.keys.swap if overlap else self._runner.keys.set
-        await load(key.pair, uid=key.uid, allow=key.allow)
+        await load(key.pair, uid=key.uid, allow=key.allow, card=key.card)
 
     async def _scrub_memory(self, command: Command, before: list[Secret]) -> None:
         """Overwrite what this process's memory still holds of keys that left the vault, or never came into it."""
@@ -264,7 +264,7 @@ def _cursor(number: int, generation: int, receipt: SignedReceipt, anchors: Mappi
 # Parts of the status that an operator on another host reads, and the mailbox's administrator too.
 _PUBLISHED_STATUS = (
     *("state", "reason", "since", "cycles", "orders_open", "realised_profit", "profit_asset", "last_event_at"),
-    *("price", "config", "hold", "key_loss", "key_swap"),
+    *("price", "config", "hold", "key_loss", "key_swap", "key_drift"),
     *("orders_in_doubt", "waits", "exchange_answered_at", "market_moved_at"),
 )
 
@@ -278,6 +278,7 @@ def _voided() -> CommandOutcome:
 
 def _card_now(card: KeyCard, status: Mapping[str, Any]) -> KeyCard:
     """Return the key's card, updated with what the exchange answered since the key was verified."""
+    card = _with_rights(card, status)
     loss = status.get("key_loss")
     if loss is not None:
         return replace(card, status="rejected", rejected_since=card.rejected_since or parse_rfc3339(loss["since"]))
@@ -286,9 +287,29 @@ def _card_now(card: KeyCard, status: Mapping[str, Any]) -> KeyCard:
     return card
 
 
+def _with_rights(card: KeyCard, status: Mapping[str, Any]) -> KeyCard:
+    """Return the card with what the exchange last said that the key may do, and how that differs from the accepted."""
+    drift = tuple(Drift.from_json(one) for one in status.get("key_drift", ()))
+    rights = status.get("key_rights")
+    if rights is None:
+        return replace(card, drift=drift)
+    asked_at, expires_at = rights["asked_at"], rights["expires_at"]
+    return replace(
+        card,
+        drift=drift,
+        permissions=tuple(rights["permissions"]),
+        ip_restricted=rights["ip_restricted"],
+        expires_at=parse_rfc3339(expires_at) if expires_at else None,
+        permissions_at=parse_rfc3339(asked_at) if asked_at else None,
+    )
+
+
+_PUBLISHED_KEY = ("key_swap", "key_drift", "key_rights", "books")
+
+
 def _published_state(status: Mapping[str, Any]) -> tuple[Any, ...]:
     return tuple(
-        status.get(name) for name in ("state", "reason", "cycles", "orders_open", "config", "hold", "key_swap", "books")
+        status.get(name) for name in ("state", "reason", "cycles", "orders_open", "config", "hold", *_PUBLISHED_KEY)
     )
 
 

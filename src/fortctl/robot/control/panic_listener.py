@@ -140,30 +140,29 @@ class PanicListener:
     def _unreachable_for(self) -> float:
         return self._clock.monotonic() - (self._reached_at or 0.0)
 
+    async def panic(self, why: str) -> None:
+        """Latch, destroy the key and cancel the robot's orders, because the robot itself saw a reason to."""
+        self._log.error("panic: %s", why)
+        self._runner.place_nothing_more()
+        self._latch_for("the robot itself", self._named_key(), cancel_orders=True, more={"reason": why})
+        self._try("the key could not be destroyed", self._destroy)
+        await self._halted(cancel_orders=True)
+
     async def _obey(self, rows: Sequence[PanicRow], order: PanicOrder) -> None:
         """Latch, answer, destroy the key, halt, answer again. A step that fails does not stop the others."""
         self._log.error("panic: obeying the order of operator %s", order.operator_id)
         self._runner.place_nothing_more()
-        nonces = [row.nonce for row in rows]
-        card = self._card()
-        key = {"role": "robot", "name": card.name, "tail": card.tail, "fingerprint": card.fingerprint} if card else None
-        facts = {
-            "at": self._clock.now_ms(),
-            "who": f"operator {order.operator_id}",
-            "operator": order.operator_id,
-            "orders": nonces,
-            "keys": [key] if key else [],
-            "cancel_orders": order.cancel_orders,
-        }
-        latched = self._try("the latch could not be written", lambda: self._latch.set(facts))
+        nonces, key = [row.nonce for row in rows], self._named_key()
+        latched = self._latch_for(
+            f"operator {order.operator_id}",
+            key,
+            cancel_orders=order.cancel_orders,
+            more={"operator": order.operator_id, "orders": nonces},
+        )
         self._answer(rows, "latched", {"latched": latched, "key": key})
         destroyed = self._try("the key could not be destroyed", self._destroy)
         self._try("the order's use could not be noted", lambda: self._vault.use_orders(nonces))
-        halted: HaltReport | None = None
-        try:
-            halted = await self._halt(order.cancel_orders)
-        except Exception:
-            self._log.exception("panic: the orders could not all be cancelled")
+        halted = await self._halted(cancel_orders=order.cancel_orders)
         done = {
             "latched": latched,
             "destroyed": destroyed,
@@ -172,6 +171,33 @@ class PanicListener:
             "key": key,
         }
         self._answer(rows, "halted", done)
+
+    def _latch_for(
+        self, who: str, key: Mapping[str, Any] | None, *, cancel_orders: bool, more: Mapping[str, Any]
+    ) -> bool:
+        """Write the latch; return whether it could be written."""
+        facts = {
+            "at": self._clock.now_ms(),
+            "who": who,
+            "keys": [key] if key else [],
+            "cancel_orders": cancel_orders,
+            **more,
+        }
+        return self._try("the latch could not be written", lambda: self._latch.set(facts))
+
+    async def _halted(self, *, cancel_orders: bool) -> HaltReport | None:
+        try:
+            return await self._halt(cancel_orders)
+        except Exception:
+            self._log.exception("panic: the orders could not all be cancelled")
+            return None
+
+    def _named_key(self) -> dict[str, str] | None:
+        """Return what the latch and the answers may name of the key."""
+        card = self._card()
+        if card is None:
+            return None
+        return {"role": "robot", "name": card.name, "tail": card.tail, "fingerprint": card.fingerprint}
 
     def _card(self) -> KeyCard | None:
         try:

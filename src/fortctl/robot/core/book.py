@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from decimal import Decimal
 from typing import Any
 
-from fortctl.model import OrderStatus
+from fortctl.model import Drift, OrderStatus
 from fortctl.robot.core.cycle import Cycle, CycleEvent, CycleState, Order, advance, describe_order
 from fortctl.robot.core.events import (
     Anchored,
@@ -18,6 +18,8 @@ from fortctl.robot.core.events import (
     Event,
     FillRecorded,
     Held,
+    KeyDriftReported,
+    KeyRightsAccepted,
     KeyStatusChanged,
     ModeChanged,
     OrderIntended,
@@ -74,6 +76,9 @@ class Book:
         self.hold_changed_at = 0
         self.key_status: KeyStatusChanged | None = None
         self.last_loss: KeyStatusChanged | None = None
+        # What a person accepted that the key may do, and how the exchange's last differing answer differs from that.
+        self.accepted_rights: KeyRightsAccepted | None = None
+        self.drift_report: KeyDriftReported | None = None
         self.moved: dict[str, Decimal] = {}
         # Commissions in assets whose worth in quote was not known; in no cycle's profit.
         self.other_commissions: dict[str, Decimal] = {}
@@ -97,6 +102,11 @@ class Book:
     def profit(self) -> Decimal:
         """Realised profit in the present quote, net of commissions of known worth."""
         return self.profits.get(self.quote, ZERO)
+
+    @property
+    def drift(self) -> tuple[Drift, ...]:
+        """How what the key may do differs from what a person accepted."""
+        return self.drift_report.drift if self.drift_report is not None else ()
 
     @property
     def symbol(self) -> str:
@@ -198,6 +208,10 @@ class Book:
             case KeyStatusChanged():
                 self.key_status = event
                 self.last_loss = event if event.what == "lost" else self.last_loss
+            case KeyRightsAccepted():
+                self.accepted_rights = event
+            case KeyDriftReported():
+                self.drift_report = event
             case _:
                 raise TypeError(f"unknown event {type(event).__name__}")
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, fields
 from decimal import Decimal
 from typing import Any, ClassVar, Self
 
+from fortctl.model import Drift, KeyRights
 from fortctl.robot.core.hold_reasons import HoldReason, read_sentence
 
 # A field's type is its annotation's text.
@@ -236,11 +237,61 @@ class KeyStatusChanged(Event):
     why: str = ""
 
 
+@dataclass(frozen=True)
+class KeyRightsAccepted(Event):
+    """A person accepted what the key may do: they entered the key, or resumed the robot after a drift.
+
+    Attributes:
+        fingerprint: names the key.
+        at: milliseconds since the epoch.
+    """
+
+    kind: ClassVar[str] = "rights_accepted"
+    fingerprint: str
+    rights: KeyRights
+    at: int
+
+    def as_json(self) -> dict[str, Any]:
+        return {"fingerprint": self.fingerprint, "rights": self.rights.to_json(), "at": self.at}
+
+    @classmethod
+    def from_json(cls, body: Mapping[str, Any]) -> KeyRightsAccepted:
+        return cls(body["fingerprint"], KeyRights.from_json(body["rights"]), body["at"])
+
+
+@dataclass(frozen=True)
+class KeyDriftReported(Event):
+    """What the key may do differs, from now on, in these points from what a person accepted; none: no more.
+
+    Attributes:
+        rights: what the exchange said, with which the accepted rights were compared.
+        at: milliseconds since the epoch.
+    """
+
+    kind: ClassVar[str] = "key_drifted"
+    drift: tuple[Drift, ...]
+    rights: KeyRights
+    at: int
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "drift": [drift.to_json() for drift in self.drift],
+            "rights": self.rights.to_json(),
+            "at": self.at,
+        }
+
+    @classmethod
+    def from_json(cls, body: Mapping[str, Any]) -> KeyDriftReported:
+        drift = tuple(Drift.from_json(kept) for kept in body["drift"])
+        return cls(drift, KeyRights.from_json(body["rights"]), body["at"])
+
+
 _KINDS: dict[str, type[Event]] = {
     cls.kind: cls
     for cls in (
         *(Configured, AssetsNamed, ModeChanged, Anchored, Trailed, OrderIntended, OrderStatusReported),
         *(OrderNotFound, FillRecorded, DustLeft, StrategyNote, AssetPriced, Held, Released, KeyStatusChanged),
+        *(KeyRightsAccepted, KeyDriftReported),
     )
 }
 

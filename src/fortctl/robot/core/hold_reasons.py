@@ -29,6 +29,7 @@ class HoldCode(StrEnum):
     OTHER_ROBOT = "OTHER_ROBOT"  # another robot's orders are open
     JOURNAL_BEHIND = "JOURNAL_BEHIND"  # the journal is older than what the robot wrote last
     BOOKS = "BOOKS"  # the exchange reports what the book cannot follow
+    KEY_DRIFT = "KEY_DRIFT"  # the key got a right to move funds out of the account
     STRATEGY = "STRATEGY"  # the strategy failed or cannot be loaded
     PANIC = "PANIC"  # a panic stopped it
     # Pauses: nothing is placed until they end by themselves.

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
-from fortctl.model import AccountState
+from fortctl.model import AccountState, KeyRights
 from fortctl.robot.core.book import Book
 from fortctl.robot.core.cycle import describe_order
 from fortctl.robot.core.events import Cancel, Intent, Place
@@ -109,6 +109,7 @@ def robot_status(
         "price": f"{price:f}" if price is not None else None,
         "hold": [str(held) for held in book.hold],
         "waits": list(waits),
+        "key_drift": [drift.to_json() for drift in book.drift],
         "book": {asset: format_money(amount) for asset, amount in sorted(book.moved.items()) if asset},
         "inventory": format_money(book.inventory()),
         "config": settings.as_json() if settings else {},
@@ -123,6 +124,19 @@ def balance_rows(book: Book, account: AccountState) -> list[dict[str, str]]:
         for balance in account.balances
         if balance.asset in assets
     ]
+
+
+def rights_row(rights: KeyRights | None, asked_at: int | None, unread: str) -> dict[str, Any] | None:
+    """Return what the key may do, as the exchange last said; None where it never did.
+
+    Args:
+        asked_at: when it said so (ms since the epoch).
+        unread: why it did not when it was asked after that; empty where it was not asked, or answered.
+    """
+    if rights is None:
+        return None
+    fields = rights.to_json()
+    return {**fields, "expires_at": rfc3339(rights.expires_at), "asked_at": rfc3339(asked_at), "fault": unread or None}
 
 
 ZERO = Decimal(0)

@@ -21,6 +21,7 @@ from fortctl.errors import FortctlError
 
 if TYPE_CHECKING:
     from fortctl.config.settings import Address
+    from fortctl.robot.core.drift_settings import DriftSettings
     from fortctl.robot.core.reconciliation import ResumeLimits
     from fortctl.robot.process.control_socket import Handler
     from fortctl.robot.process.log_file import LogShape, RobotLog
@@ -40,6 +41,7 @@ class DaemonSettings:
 
     Attributes:
         limits: how long a break the robot bridges alone.
+        drift: how the robot watches its key.
         log: the log's level and size.
         metrics: where Prometheus is answered; None: nowhere.
         deadman_s: see :class:`~fortctl.robot.process.panic_handler.PanicHandler`.
@@ -47,6 +49,7 @@ class DaemonSettings:
     """
 
     limits: ResumeLimits
+    drift: DriftSettings
     log: LogShape
     metrics: Address | None
     deadman_s: float | None
@@ -61,11 +64,18 @@ class DaemonEvents:
         mailbox: a command may wait.
         panic: a panic order may wait, or the latch may be on.
         end: the process must end.
+        panic_reason: why the robot itself asks for a panic; empty where it does not.
     """
 
     mailbox: asyncio.Event = field(default_factory=asyncio.Event)
     panic: asyncio.Event = field(default_factory=asyncio.Event)
     end: asyncio.Event = field(default_factory=asyncio.Event)
+    panic_reason: str = ""
+
+    def request_panic(self, why: str) -> None:
+        """Have the panic task latch and halt the robot now."""
+        self.panic_reason = why
+        self.panic.set()
 
     def wake(self) -> None:
         """Have the mailbox read now."""
@@ -200,6 +210,7 @@ class RobotDaemon:
             self._settings = settings
             self._log_file.reshape(settings.log)
             self._runner.robot.limits = settings.limits
+            self._runner.robot.drift_settings = settings.drift
             self._panic.set_deadman(settings.deadman_s)
             self._listening = asyncio.ensure_future(self._metrics.listen(settings.metrics))
             self._log.info("configuration read again")

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
 
+from fortctl.model import DriftKind
 from fortctl.robot.core.events import Event
 from fortctl.robot.core.lifecycle import DERIVED
 from fortctl.robot.core.reconciliation import LastContact
@@ -42,6 +43,10 @@ class Family:
 INFO = Family("info", "gauge", "1, with the version and what is traded.")
 STATE = Family("state", "gauge", "1 for the state that the robot is in, 0 for every other.")
 KEY_AGE = Family("key_age_seconds", "gauge", "Since the key was stored; absent without a key.")
+KEY_DRIFT = Family("key_drift", "gauge", "Differences, by kind, between what its key may do and what was accepted.")
+RIGHTS_AGE = Family(
+    "key_rights_age_seconds", "gauge", "Since the exchange last said what its key may do; absent before the first time."
+)
 LAST_EVENT = Family(
     "last_event_age_seconds", "gauge", "Since the last event of its own orders; absent before the first."
 )
@@ -62,8 +67,8 @@ MEMORY = Family("process_resident_memory_bytes", "gauge", "Resident memory.")
 CPU = Family("process_cpu_seconds_total", "counter", "Processor time, user and system.")
 STARTED = Family("process_start_time_seconds", "gauge", "When the process began, Unix time.")
 FAMILIES = (
-    *(INFO, STATE, KEY_AGE, LAST_EVENT, HEARD, STUCK, ORDERS_OPEN, ORDERS, FILLS, EVENTS, CYCLES, CLOSED, PROFIT),
-    *(WEIGHT, HOLD, INCIDENTS, JOURNAL, MEMORY, CPU, STARTED),
+    *(INFO, STATE, KEY_AGE, KEY_DRIFT, RIGHTS_AGE, LAST_EVENT, HEARD, STUCK, ORDERS_OPEN, ORDERS, FILLS, EVENTS),
+    *(CYCLES, CLOSED, PROFIT, WEIGHT, HOLD, INCIDENTS, JOURNAL, MEMORY, CPU, STARTED),
 )
 
 
@@ -113,7 +118,7 @@ class Reading:
 
     Attributes:
         status: the ``robot{…}`` of ``robot status --json``.
-        key_age, last_event_age: None where there is none.
+        key_age, rights_age, last_event_age: None where there is none.
         weight: None before the exchange reported one.
         process: resident bytes, processor seconds, Unix time of the start.
     """
@@ -122,6 +127,7 @@ class Reading:
     version: str
     status: Mapping[str, Any]
     key_age: float | None
+    rights_age: float | None
     last_event_age: float | None
     heard_age: float
     stuck: float
@@ -145,6 +151,9 @@ def _samples(reading: Reading, meter: Meter) -> Iterator[tuple[Family, list[Samp
     yield INFO, [({"version": reading.version, "symbol": str(config.get("symbol", ""))}, 1)]
     yield STATE, [({"state": state}, int(state == status["state"])) for state in STATES]
     yield KEY_AGE, _one(reading.key_age)
+    drifted = [drift["kind"] for drift in status.get("key_drift") or ()]
+    yield KEY_DRIFT, [({"kind": kind.value}, drifted.count(kind.value)) for kind in DriftKind]
+    yield RIGHTS_AGE, _one(reading.rights_age)
     yield LAST_EVENT, _one(reading.last_event_age)
     yield HEARD, _one(reading.heard_age)
     yield STUCK, _one(reading.stuck)

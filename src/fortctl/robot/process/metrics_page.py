@@ -53,13 +53,14 @@ class MetricsPage:
     def text(self) -> str:
         """Return the page in Prometheus' text format."""
         runner, robot, now = self._runner, self._runner.robot, self._clock.now_ms()
-        added_at, last = self._key_added_at(), runner.book.last_at
+        added_at, last, rights_at = self._key_added_at(), runner.book.last_at, runner.drift.asked_at
         return exposition(
             Reading(
                 account=self._account,
                 version=__version__,
                 status=runner.status(),
                 key_age=None if added_at is None else max(0.0, (now - added_at) / 1000),
+                rights_age=None if rights_at is None else max(0.0, (now - rights_at) / 1000),
                 last_event_age=max(0.0, (robot.exchange_now() - last) / 1000) if last else None,
                 heard_age=robot.silent_for(),
                 stuck=robot.stuck_for(),

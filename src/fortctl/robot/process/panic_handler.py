@@ -1,4 +1,4 @@
-"""Halt the robot: on request of a panic over the socket, on an order in the mailbox, on the latch alone."""
+"""Halt the robot: on request of a panic over the socket, on an order in the mailbox, on the latch, or by itself."""
 
 from __future__ import annotations
 
@@ -36,6 +36,7 @@ class PanicHandler:
         hooks: runs ``on-panic``.
         clock, log: as named.
         end: ends the process.
+        requested: returns why the robot itself asks for a panic; empty where it does not.
         deadman_s: how long the mailbox may stay unreachable before trading is suspended (s); None: for ever.
     """
 
@@ -52,6 +53,7 @@ class PanicHandler:
         clock: Clock,
         log: logging.Logger,
         end: Callable[[], None],
+        requested: Callable[[], str],
         deadman_s: float | None,
     ) -> None:
         self._robot = robot
@@ -60,6 +62,7 @@ class PanicHandler:
         self._clock = clock
         self._log = log
         self._end = end
+        self._requested = requested
         self._halting: asyncio.Future[HaltReport] | None = None
         self._latched_at: float | None = None
         self._hold_after_panic(robot_vault, hold)
@@ -84,11 +87,15 @@ class PanicHandler:
     # -- the mailbox and the latch ---------------------------------------------------------------------------------
 
     async def poll(self) -> bool:
-        """Look for panic orders and at the latch; return True if the robot must end now.
+        """Look at the robot's own request, for panic orders and at the latch; return True if it must end now.
 
         Raises:
             FortctlError: the mailbox cannot be read.
         """
+        if not self.halted and self._requested():
+            await self._listener.panic(self._requested())
+            await self._hooks.fire_last("on-panic", {"by": "robot", "reason": self._requested()})
+            return True
         if self.halted or not (await self._obey_latch() or await self._listener.poll()):
             return False
         await self._hooks.fire_last("on-panic", {"by": "order"})

@@ -7,11 +7,12 @@ from decimal import Decimal
 
 from fortctl.errors import FortctlError
 from fortctl.keys.verification import DeletionStatus, check_deleted, verify_new_key
-from fortctl.model import KeyPair, KeyVerdict, Role
+from fortctl.model import Drift, KeyCard, KeyPair, KeyRestrictions, KeyVerdict, Role
 from fortctl.ports import Exchange, ExchangeError, Outcome
 from fortctl.robot.core.events import KeyStatusChanged
 from fortctl.robot.core.key_loss import Cause, KeyLoss
 from fortctl.robot.core.lifecycle import Books, Key, KeyEvent
+from fortctl.robot.trading.drift_watch import DriftWatch
 from fortctl.robot.trading.key_monitor import CHECK_AGAIN_S, KeyMonitor
 from fortctl.robot.trading.state import RobotState
 from fortctl.robot.trading.streams import StreamFollower
@@ -27,12 +28,14 @@ class KeyManager:
         robot: the robot's state.
         streams: follows the user streams.
         monitor: checks a key that the exchange refused.
+        drift: watches what the key may do.
     """
 
-    def __init__(self, robot: RobotState, streams: StreamFollower, monitor: KeyMonitor) -> None:
+    def __init__(self, robot: RobotState, streams: StreamFollower, monitor: KeyMonitor, drift: DriftWatch) -> None:
         self._robot = robot
         self._streams = streams
         self._monitor = monitor
+        self._drift = drift
 
     async def verify_candidate(
         self, pair: KeyPair, *, allow: Collection[str] = (), pinned_uid: int | None = None
@@ -44,14 +47,20 @@ class KeyManager:
         finally:
             self._robot.candidate = False
 
-    async def load(self, pair: KeyPair, *, uid: int, allow: Collection[str] = ()) -> None:
+    async def load(self, pair: KeyPair, *, uid: int, allow: Collection[str] = (), card: KeyCard | None = None) -> None:
         """Load the key that the vault holds, when a process begins.
 
         What the journal says of its loss is believed until the exchange accepts an order without effect.
+
+        Args:
+            uid: the number of the account that it belongs to.
+            allow: permissions that a person accepted although the role forbids them.
+            card: the key as it may be shown; None: unknown.
         """
         robot, stored = self._robot, self._robot.book.key_status
+        self._drift.follow(card)
         if stored is None or stored.what != "lost":
-            await self.set(pair, uid=uid, allow=allow)
+            await self._connect(pair, uid=uid, allow=allow)
             return
         robot.exchange, robot.uid, robot.allow = robot.connect(pair), uid, tuple(allow)
         robot.turn_key(KeyEvent.SET)
@@ -95,8 +104,12 @@ class KeyManager:
         except (FortctlError, ExchangeError) as unknown:
             robot.log.warning("the lost key was checked again, and the answers say nothing of it: %s", unknown)
 
-    async def set(self, pair: KeyPair, *, uid: int, allow: Collection[str] = ()) -> None:
-        """Load a verified key: the next order leaves with it, after the books agree."""
+    async def set(self, pair: KeyPair, *, uid: int, allow: Collection[str] = (), card: KeyCard | None = None) -> None:
+        """Load a key that was entered and verified: the next order leaves with it, after the books agree."""
+        self._drift.follow_entered(card)
+        await self._connect(pair, uid=uid, allow=allow)
+
+    async def _connect(self, pair: KeyPair, *, uid: int, allow: Collection[str]) -> None:
         robot = self._robot
         old, robot.allow = robot.exchange, tuple(allow)
         robot.begin_swap()
@@ -115,7 +128,7 @@ class KeyManager:
         self._streams.follow_user(exchange)
         robot.wake()
 
-    async def swap(self, pair: KeyPair, *, uid: int, allow: Collection[str] = ()) -> None:
+    async def swap(self, pair: KeyPair, *, uid: int, allow: Collection[str] = (), card: KeyCard | None = None) -> None:
         """Put a verified second key of the same account in the loaded one's place, between two orders.
 
         The books stay as they are, since a stream is followed throughout: the old key's ends once the new one's is up.
@@ -133,10 +146,11 @@ class KeyManager:
         continuous = old is robot.exchange and old in streams.up and robot.books is Books.AGREED
         if old is None or account is None or {account.uid, robot.uid} != {uid} or not continuous:
             await fresh.close()
-            await self.set(pair, uid=uid, allow=allow)
+            await self.set(pair, uid=uid, allow=allow, card=card)
             return
         robot.begin_swap()
         robot.exchange, robot.allow = fresh, tuple(allow)
+        self._drift.follow_entered(card)
         robot.close_gap()
         robot.record(KeyStatusChanged("set", robot.clock.now_ms()))
         robot.log.info("key swapped between two orders")
@@ -152,9 +166,16 @@ class KeyManager:
         finally:
             await exchange.close()
 
+    def observe_rights(self, restrictions: KeyRestrictions) -> tuple[Drift, ...]:
+        """Judge what the exchange has just said that the loaded key may do; return its drift."""
+        if self._robot.has_key:
+            self._drift.observe(restrictions.rights())
+        return self._robot.book.drift
+
     async def forget(self) -> None:
         """Forget the key; its orders stay at the exchange."""
         robot = self._robot
+        self._drift.forget()
         await self._streams.end_user()
         if robot.exchange is not None:
             await robot.exchange.close()

@@ -4,8 +4,8 @@ One worker decides; streams and replies only add to the book and wake it. Each t
 if they are in doubt, looks up what is unknown, asks the strategy for a plan, and executes it. The collaborators share
 one :class:`~fortctl.robot.trading.state.RobotState` and know each other only as far as their constructors say:
 
-- ``StreamFollower`` follows market and account, ``KeyMonitor`` finds out whether a key is lost, ``KeyManager`` loads,
-  swaps and forgets it;
+- ``StreamFollower`` follows market and account, ``KeyMonitor`` finds out whether a key is lost, ``DriftWatch`` whether
+  it may do more than a person accepted, ``KeyManager`` loads, swaps and forgets it;
 - ``OrderExecutor`` places and cancels, ``OrderLookup`` asks what became of orders, ``Reconciler`` makes the books
   agree;
 - ``StrategyRunner`` asks the strategy and keeps it within its limits.
@@ -25,14 +25,16 @@ from fortctl.model import HaltReport, KeyPair, RobotOrder, StreamDown
 from fortctl.ports import Clock, Exchange, ExchangeError, LatchGuard, Outcome
 from fortctl.robot.core.book import Book
 from fortctl.robot.core.cycle import describe_order
-from fortctl.robot.core.events import Configured, Held, Intent, Released
+from fortctl.robot.core.drift_settings import DriftSettings
+from fortctl.robot.core.events import Configured, Intent
 from fortctl.robot.core.hold_reasons import HoldCode, HoldReason, codes, left_by_start
 from fortctl.robot.core.lifecycle import Books, Key, TradingMode, TradingModeEvent
 from fortctl.robot.core.reconciliation import LastContact, ResumeLimits, has_missed_events, other_robots, shortage
 from fortctl.robot.core.settings import Settings, refuse_change
-from fortctl.robot.core.status import balance_rows, numbered_reasons, resume_preview, robot_status
+from fortctl.robot.core.status import balance_rows, numbered_reasons, resume_preview, rights_row, robot_status
 from fortctl.robot.strategy.api import Strategy, is_drained
 from fortctl.robot.strategy.grid import builtin
+from fortctl.robot.trading.drift_watch import DriftWatch
 from fortctl.robot.trading.journaled_book import EventJournal
 from fortctl.robot.trading.key_manager import KeyManager
 from fortctl.robot.trading.key_monitor import RETRY_S, KeyMonitor
@@ -48,7 +50,7 @@ LONGEST_REST_S = 30.0
 SILENCE_S = 30.0
 SHORTEST_S = 0.05
 # Reasons to hold that reconciling does not find again by itself.
-LASTING = frozenset({HoldCode.PANIC, HoldCode.BOOKS, HoldCode.STRATEGY, HoldCode.JOURNAL_BEHIND})
+LASTING = frozenset({HoldCode.PANIC, HoldCode.BOOKS, HoldCode.STRATEGY, HoldCode.JOURNAL_BEHIND, HoldCode.KEY_DRIFT})
 IN_FLIGHT_S = 1.0
 # The longest pause (s) between two tries of what the exchange refuses.
 REFUSED_S = 60.0
@@ -69,11 +71,13 @@ class Runner:
         strategies: finds a strategy by name.
         resume_running: keep trading where the journal says ``running`` (a service manager's restart).
         announce: is called with an event's name and its facts when a person should know; returns at once.
+        drift_settings: how the robot watches its key.
+        panic: starts a panic of this robot, for a reason; returns at once.
 
     Attributes:
         robot: the shared state.
         keys: what commands ask about the key.
-        strategy, executor, lookup, streams: the other collaborators.
+        strategy, executor, lookup, streams, drift: the other collaborators.
     """
 
     def __init__(
@@ -90,6 +94,8 @@ class Runner:
         strategies: Callable[[str], Strategy] = builtin,
         resume_running: bool = False,
         announce: Callable[[str, Mapping[str, Any]], None] = lambda event, facts: None,
+        drift_settings: DriftSettings | None = None,
+        panic: Callable[[str], None] = lambda why: None,
     ) -> None:
         self.robot = robot = RobotState(
             account=account,
@@ -102,6 +108,7 @@ class Runner:
             limits=limits,
             resume_running=resume_running,
             announce=announce,
+            drift_settings=drift_settings,
         )
         self.strategy = StrategyRunner(robot, strategies)
         self.lookup = OrderLookup(robot)
@@ -112,7 +119,8 @@ class Runner:
             robot, on_order_update=self.executor.on_order_update, on_down=self._on_stream_down
         )
         self._monitor = KeyMonitor(robot, self.streams.end_user)
-        self.keys = KeyManager(robot, self.streams, self._monitor)
+        self.drift = DriftWatch(robot, panic)
+        self.keys = KeyManager(robot, self.streams, self._monitor, self.drift)
         self._reconciler = Reconciler(robot, self.lookup)
         # How often in a row the exchange refused what the worker asked for.
         self._refused = 0
@@ -146,7 +154,7 @@ class Runner:
         await self.strategy.validate_settings(robot.book.settings, robot.watcher())
         await self._require_key()
         if by_person and not robot.book.live:
-            self._release(left_by_start(robot.book.hold))
+            robot.release(left_by_start(robot.book.hold))
         robot.change_mode(TradingModeEvent.START, "started")
         # While it stood still, a person may have sold what it had bought, and another robot may have begun.
         robot.just_started = True
@@ -169,12 +177,6 @@ class Runner:
                 hint="see 'fortctl keys verify --role robot'; 'fortctl keys change --role robot' gives it another",
                 details={"reason": cause.reason, "certainty": cause.certainty},
             )
-
-    def _release(self, left: Sequence[HoldReason]) -> None:
-        """Hold for these reasons alone."""
-        if len(left) < len(self.book.hold):
-            now = self.robot.clock.now_ms()
-            self.robot.record(Held(tuple(left), now) if left else Released(now))
 
     async def drain(self) -> None:
         """Begin no new cycle, and stop when the open ones are finished."""
@@ -222,14 +224,21 @@ class Runner:
                 await self.executor.wait_for_in_flight()
 
     async def resume(self) -> None:
-        """Trade again, because a person has accepted the reasons to hold. Raises ``ConflictError`` when not held."""
+        """Trade again, because a person has accepted the reasons to hold, and what the key may do now.
+
+        Raises:
+            ConflictError: the robot is not held, and its key has not drifted.
+        """
         robot = self.robot
-        if not robot.book.hold:
+        if not robot.book.hold and not self.drift.can_accept:
             raise ConflictError("the robot is not held", hint="see 'fortctl robot status'")
+        self.drift.accept()
+        if not robot.book.hold:
+            return
         if HoldCode.JOURNAL_BEHIND in codes(robot.book.hold):
             robot.journal.adopt()
         robot.acknowledged = robot.acknowledged.with_reasons(robot.book.hold)
-        self._release([])
+        robot.release([])
         robot.last_contact = LastContact(robot.exchange_now(), robot.price) if robot.price is not None else None
         robot.doubt_books()
 
@@ -310,6 +319,7 @@ class Runner:
             # True once the new key's stream is up.
             status["key_swap"] = {**robot.swap_gap.report, "heard": robot.exchange in self.streams.up}
         status["books"] = robot.books.value if robot.has_key else None
+        status["key_rights"] = rights_row(self.drift.observed, self.drift.asked_at, self.drift.unread)
         if robot.other_robots:
             status["other_robots"] = sorted(robot.other_robots)
         if robot.balances is not None:
@@ -346,6 +356,8 @@ class Runner:
             except FortctlError as error:
                 robot.log.error("stopped working: %s", error.message)
                 raise
+            # After the step: the books agree before the key is asked about.
+            self.drift.ask_when_due()
             if robot.journaled.write_error is not None:
                 continue
             # asyncio.timeout, not wait_for: that one can swallow a cancellation (fixed in Python 3.12).
@@ -361,7 +373,7 @@ class Runner:
         """Return how long the worker may sleep (s): until the silence is long, or the strategy asked to be called."""
         robot = self.robot
         due = (robot.wake_at - robot.exchange_now()) / 1000 if robot.wake_at is not None else 0.0
-        left = [rest for rest in (SILENCE_S - robot.silent_for(), due) if rest > 0]
+        left = [rest for rest in (SILENCE_S - robot.silent_for(), due, self.drift.due_in()) if rest > 0]
         # Not shorter than a clock's resolution, or the rounded rest of a second would be waited for again and again.
         return min(LONGEST_REST_S, max(min(left), SHORTEST_S)) if left else LONGEST_REST_S
 
@@ -467,6 +479,7 @@ class Runner:
         while True:
             robot.beat(RETRY_S)
             await asyncio.sleep(RETRY_S)
+            self.drift.ask_when_due()
             robot.journaled.check_space()
             if robot.journaled.is_full:
                 continue

@@ -17,7 +17,8 @@ from fortctl.errors import JournalUnwritableError
 from fortctl.model import AccountState, BalanceUpdate, KeyPair, SymbolRules
 from fortctl.ports import Clock, Exchange, LatchGuard
 from fortctl.robot.core.book import Book
-from fortctl.robot.core.events import Event, Held, ModeChanged
+from fortctl.robot.core.drift_settings import DriftSettings
+from fortctl.robot.core.events import Event, Held, ModeChanged, Released
 from fortctl.robot.core.hold_reasons import Acknowledged, HoldCode, HoldReason
 from fortctl.robot.core.key_loss import KeyLoss
 from fortctl.robot.core.lifecycle import KEY as KEY_TABLE
@@ -57,6 +58,7 @@ class RobotState:
         limits: how long a break the robot bridges alone.
         resume_running: keep trading where the journal says ``running`` (a service manager's restart).
         announce: is called with an event's name and its facts when a person should know; returns at once.
+        drift_settings: how the robot watches its key.
 
     Attributes:
         key, books, candidate: see :mod:`fortctl.robot.core.lifecycle`.
@@ -93,6 +95,7 @@ class RobotState:
         limits: ResumeLimits | None = None,
         resume_running: bool = False,
         announce: Callable[[str, Mapping[str, Any]], None] = lambda event, facts: None,
+        drift_settings: DriftSettings | None = None,
     ) -> None:
         self.account = account
         self.robot_id = robot_id
@@ -103,6 +106,7 @@ class RobotState:
         self.log = log
         self.limits = limits or ResumeLimits()
         self.announce = announce
+        self.drift_settings = drift_settings or DriftSettings()
         self.journaled = JournaledBook(journal, log)
         self.key, self.books, self.candidate = Key.NONE, Books.STALE, False
         self.exchange: Exchange | None = None
@@ -297,6 +301,12 @@ class RobotState:
         """Add a reason to hold until a person resumes the robot."""
         if reason not in self.book.hold:
             self.hold([*self.book.hold, reason])
+
+    def release(self, left: Sequence[HoldReason]) -> None:
+        """Hold for these of the present reasons alone."""
+        if len(left) < len(self.book.hold):
+            now = self.clock.now_ms()
+            self.record(Held(tuple(left), now) if left else Released(now))
 
     def suspend_trading(self, reason: HoldReason | None) -> None:
         """Place nothing for a reason, until called with None (deadman); cancelling is still allowed."""

@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from fortctl.services.site_vault import SiteVault
 
 
+_TIMES = ("created_at", "verified_at", "expires_at", "rejected_since", "permissions_at")
+
+
 def list_keys(site_vault: SiteVault, robot_key: KeyCard | None) -> tuple[KeyCard, ...]:
     """Return the site key's card, then the robot key's with who holds it; a missing key has none.
 
@@ -35,5 +38,5 @@ def list_keys(site_vault: SiteVault, robot_key: KeyCard | None) -> tuple[KeyCard
 def card_json(card: KeyCard, now_ms: int) -> dict[str, Any]:
     """Return ``key{…}`` as JSON."""
     fields = key_card_to_json(card)
-    times = {name: rfc3339(fields[name]) for name in ("created_at", "verified_at", "expires_at", "rejected_since")}
+    times = {name: rfc3339(fields[name]) for name in _TIMES}
     return {**fields, **times, "age_days": age_days(card.created_at, now_ms)}

@@ -149,7 +149,7 @@ class KeyService:
             verdict = await self._accepted(pair, allow)
             refuse_key_of_other_account(verdict.uid, Role.SITE, self._vault.uids_elsewhere())
         now = self._clock.now_ms()
-        key = StoredKey(pair, now, now, None, verdict.uid, verdict.restrictions, tuple(allow))
+        key = StoredKey.entered(pair, now, verdict.uid, verdict.restrictions, allow)
         had_copy = self._vault.robot_copy() is not None
         what = "key rotated" if retire else "key changed" if replacing else "key added"
         self._vault.store_site_key(key, what, retiring=old if retire else None)
@@ -162,8 +162,8 @@ class KeyService:
     async def _unchanged(self, key: StoredKey) -> KeyAdded:
         """Ask about the key that is there and was entered once more; nothing takes its place."""
         verdict = await self._accepted(key.pair, key.allow)
-        self._vault.record_verdict(verdict)
-        card = self._vault.card(Role.SITE, key.with_verdict(verdict, self._clock.now_ms()))
+        self._vault.record_verdict(verdict, entered=True)
+        card = self._vault.card(Role.SITE, key.with_verdict(verdict, self._clock.now_ms()).accepting())
         return KeyAdded(card, None, verdict.warnings, verdict.latency_ms, changed=False)
 
     async def add_robot_key(
@@ -269,7 +269,7 @@ class KeyService:
         if not pair.secret:
             return (NO_COPY_WARNING,)
         now = self._clock.now_ms()
-        copy = StoredKey(pair, now, now, None, delivered.uid, delivered.restrictions, tuple(allow))
+        copy = StoredKey.entered(pair, now, delivered.uid, delivered.restrictions, allow)
         self._vault.store_robot_copy(copy)
         self._rollback_if_latched(self._vault.destroy_robot_copy)
         return (COPY_WARNING,)
@@ -358,7 +358,9 @@ class KeyService:
     async def _verify_site(self, key: StoredKey) -> KeyChecked:
         verdict = await self._ask(key.pair, key.allow)
         self._vault.record_verdict(verdict)
-        return KeyChecked(KeyCheck.of(Role.SITE, verdict), verdict.warnings)
+        drift = key.with_verdict(verdict, self._clock.now_ms()).drift
+        warnings = (*verdict.warnings, *(("KEY_DRIFT", f"site key: {one.detail}") for one in drift))
+        return KeyChecked(KeyCheck.of(Role.SITE, verdict, drift), warnings)
 
     # -- deleting --------------------------------------------------------------------------------------------------
 

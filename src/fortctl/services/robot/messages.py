@@ -29,6 +29,11 @@ STATE_MESSAGES: dict[str, tuple[str, str]] = {
         "the strategy cannot be loaded, or failed",
         "see 'fortctl plugins list' and 'fortctl robot logs', then 'fortctl robot resume'",
     ),
+    "KEY_DRIFT": (
+        "the robot's key got a right to move funds out of the account since a person accepted it",
+        "if nobody of yours ticked the right: 'fortctl panic-disconnect'; else untick it on Binance's page, and the"
+        " robot resumes once it is gone; 'fortctl robot resume' accepts it",
+    ),
     "PANIC": ("the robot was latched by a panic, and the latch was cleared", _LOOK),
     "OTHER_ROBOT": (
         "another robot's orders are open on this account: two robots must not trade on one account",
