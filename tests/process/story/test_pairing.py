@@ -9,15 +9,15 @@ import shutil
 import sqlite3
 import subprocess
 import tempfile
-import threading
-import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from fortctl.mailbox.crypto import Identity
+from fortctl.mailbox.sqlite import SqliteMailbox
 from support.harness import STILL, WAIT_S, Shell, end_robots
 from support.hosted_exchange import HostedExchange, serve
 
@@ -57,7 +57,7 @@ class Hosts:
         self.operator.ok("accounts", "set", "default", "--robot", "remote")
 
     def words(self) -> tuple[str, ...]:
-        return ("robot", "pair", "--mailbox", self.url, "--timeout", "60")
+        return ("robot", "pair", "--mailbox", self.url, "--timeout", str(round(WAIT_S)))
 
     def introduce(self) -> tuple[dict[str, Any], dict[str, Any]]:
         """Run ``robot pair`` on both hosts; return what each says."""
@@ -194,36 +194,15 @@ def _reachable(path: Path) -> bool:
 
 def test_swapped_identities_give_different_codes(hosts: Hosts) -> None:
     """A mailbox administrator who puts an identity of his own in the robot's place is noticed by whoever compares."""
-    done = threading.Event()
-
-    def administrator() -> None:
-        while not done.is_set():
-            if hosts.mailbox.exists():
-                connection = sqlite3.connect(hosts.mailbox, timeout=5)
-                try:
-                    found = connection.execute("SELECT body FROM pairing WHERE step = 'robot'").fetchone()
-                    if found is not None:
-                        body = json.loads(found[0])
-                        body["public"] = base64.b64encode(Identity.generate().public_bytes()).decode()
-                        swapped = json.dumps(body, sort_keys=True, separators=(",", ":")).encode()
-                        connection.execute("UPDATE pairing SET body = ? WHERE step = 'robot'", (swapped,))
-                        connection.commit()
-                        return
-                except sqlite3.Error:
-                    pass
-                finally:
-                    connection.close()
-            time.sleep(0.002)
-
-    thread = threading.Thread(target=administrator)
-    thread.start()
-    try:
-        mine, theirs = hosts.introduce()
-    finally:
-        done.set()
-        thread.join()
-    if mine["data"]["other"] == theirs["data"]["other"]:
-        pytest.fail("the administrator came too late")
+    SqliteMailbox(hosts.mailbox).close()
+    own = base64.b64encode(Identity.generate().public_bytes()).decode()
+    with closing(sqlite3.connect(hosts.mailbox, timeout=WAIT_S, isolation_level=None)) as administrator:
+        administrator.execute(
+            "CREATE TRIGGER swap AFTER INSERT ON pairing WHEN NEW.step = 'robot' BEGIN UPDATE pairing"
+            f" SET body = CAST(json_set(CAST(NEW.body AS TEXT), '$.public', '{own}') AS BLOB)"
+            " WHERE account = NEW.account AND step = 'robot'; END"
+        )
+    mine, theirs = hosts.introduce()
     assert mine["data"]["code"] != theirs["data"]["code"]
     wrong = hosts.operator.run("robot", "pair", "--confirm", theirs["data"]["code"])
     assert (wrong.code, wrong.error["code"]) == (2, "BAD_INPUT")
