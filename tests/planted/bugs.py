@@ -77,7 +77,7 @@ BUGS = (
         "4",
     ),
     Bug(
-        "the lease is not looked at",
+        "the lease is not checked",
         "robot/trading/state.py",
         "return self.calm() and self.journal.owns()",
         "return self.calm()",
@@ -85,7 +85,7 @@ BUGS = (
         "5",
     ),
     Bug(
-        "the lease is looked at before the timestamp is fixed",
+        "the lease is checked before the timestamp is fixed",
         "robot/core/submission.py",
         "    SubmissionStep.STAMP,\n    SubmissionStep.JOURNAL,\n    SubmissionStep.LOCK,\n    SubmissionStep.LATCH,\n    SubmissionStep.LEASE,\n",
         "    SubmissionStep.JOURNAL,\n    SubmissionStep.LEASE,\n    SubmissionStep.STAMP,\n    SubmissionStep.LOCK,\n    SubmissionStep.LATCH,\n",
@@ -133,7 +133,7 @@ BUGS = (
         "6",
     ),
     Bug(
-        "every open order is cancelled, whoever placed it",
+        "every open order is cancelled, also a person's",
         "robot/trading/order_executor.py",
         "order = await exchange.cancel(settings.symbol, name, order_id=number)",
         'order = await exchange.cancel(settings.symbol, "")',

@@ -23,7 +23,7 @@ def test_nothing_twice_and_nothing_after_the_halt(one_host: bool) -> None:
 
 S = SubmissionStep
 WRONG = {
-    "the lease is looked at before the timestamp is fixed": (
+    "the lease is checked before the timestamp is fixed": (
         (S.JOURNAL, S.LEASE, S.STAMP, S.LOCK, S.LATCH, S.SEND, S.UNLOCK),
         TWICE,
     ),
