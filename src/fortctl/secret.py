@@ -81,11 +81,14 @@ class Secret:
             self.wipe()
 
 
-# Matches Binance keys and secrets (64 alphanumerics), PEM private keys, and the parameters signature and apiKey.
-# This filter is the second defence; the first is that a Secret cannot be formatted.
+# Matches Binance keys and secrets (64 alphanumerics, or more where an escape such as "\\n" touches them), private keys
+# as PEM or as the bare base64 of PKCS#8 (RFC 8410 for Ed25519, RFC 5208 for RSA), and the parameters signature and
+# apiKey. This filter is the second defence; the first is that a Secret cannot be formatted.
 _SUSPECT = re.compile(
     r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)"
-    r"|(?<![A-Za-z0-9])[A-Za-z0-9]{64}(?![A-Za-z0-9])"
+    r"|MC4CAQAwBQYDK2VwBCIE[A-Za-z0-9+/_-]*=*"
+    r"|MII[A-Za-z0-9+/_-]{60,}=*"
+    r"|[A-Za-z0-9]{64,}(?:[+/][A-Za-z0-9+/]*=*)?"
     r"|(?<=signature=)[^&\s\"']+"
     r"|(?<=apiKey=)[^&\s\"']+",
     re.DOTALL,
