@@ -8,7 +8,6 @@ from fortctl.bootstrap.deadline import BUSY_MS, ImpatientPrompts
 from fortctl.bootstrap.emergency import EmergencyReader, destroy_copies, own_prefix
 from fortctl.bootstrap.emergency_config import EmergencyConfig
 from fortctl.bootstrap.emergency_vaults import EmergencyVaults
-from fortctl.bootstrap.panic_latch import user_name
 from fortctl.bootstrap.panic_rotation import abort_operation, open_operation
 from fortctl.bootstrap.presigned_order import PresignedOrderSource
 from fortctl.bootstrap.unlock import UnlockSources
@@ -20,13 +19,14 @@ from fortctl.robot.process.local_robot import LocalRobot
 from fortctl.robot.storage.latch import LatchFile
 from fortctl.services.panic.ports import JournaledOrder, PanicPorts, PanicRecord
 from fortctl.system.clock import SystemClock
+from fortctl.system.users import user_name
 
 if TYPE_CHECKING:
     from fortctl.exchange.targets import ExchangeTarget
     from fortctl.ports import Exchange, Issuer
     from fortctl.services.hooks import Hooks
     from fortctl.services.panic.remote_halt import RemoteHalt
-    from fortctl.terminal.global_options import Globals
+from fortctl.terminal.global_options import Globals
 
 
 def panic_ports(given: Globals, account: str) -> PanicPorts:

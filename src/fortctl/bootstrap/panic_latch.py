@@ -18,6 +18,7 @@ from fortctl.errors import NotFoundError
 from fortctl.robot.storage.latch import LatchFile
 from fortctl.services.panic.early_latch import EarlyLatch, latch_begun
 from fortctl.system.clock import SystemClock
+from fortctl.system.users import user_name
 
 # A disk that hangs: each account's latch step tries again, and the robot is halted in any case.
 WRITE_WITHIN_S = 1.0
@@ -73,16 +74,6 @@ def write_latches(home: Home, accounts: Sequence[str], *, cancel_orders: bool) -
 
     read_in_time(write, WRITE_WITHIN_S)
     return dict(latches)
-
-
-def user_name() -> str:
-    """Return the name of the user of this process, or the number where it has none."""
-    import pwd
-
-    try:
-        return pwd.getpwuid(os.getuid()).pw_name
-    except KeyError:
-        return str(os.getuid())
 
 
 def _folders(root: Path) -> set[str]:

@@ -46,7 +46,7 @@ class UnlockSources:
         self._warn = warn
 
     def candidates(self, vault: VaultName, kinds: Sequence[str], keyfile: Path) -> Iterator[Unlocker]:
-        """Yield what may unlock a vault, in the contract's order; ask for the next only if the last was not there.
+        """Yield what may unlock a vault, in the documented order; ask for the next only if the last was not there.
 
         A source that is there ends the search: a wrong passphrase is an error, not a reason to try the next one.
 

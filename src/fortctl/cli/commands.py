@@ -11,7 +11,11 @@ import click
 from fortctl.cli.context import CommandContext
 from fortctl.cli.options import GlobalOptionsCommand, Invocation
 from fortctl.cli.result import Result
+from fortctl.config.home import Home
 from fortctl.errors import FortctlError, InternalError
+
+# Commands that read nothing of the home.
+_WITHOUT_HOME = ("demo", "explain")
 
 
 class CliCommand(GlobalOptionsCommand):
@@ -21,6 +25,8 @@ class CliCommand(GlobalOptionsCommand):
         invocation = ctx.ensure_object(Invocation)
         context = CommandContext(invocation.globals(), invocation.command)
         assert self.callback is not None
+        if context.command not in _WITHOUT_HOME:
+            Home(context.globals.home).require_access()
         try:
             result = self.callback(context, **ctx.params)
             if hasattr(result, "__await__"):

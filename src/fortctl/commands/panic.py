@@ -57,6 +57,7 @@ def panic_disconnect(
     if cancel_orders and keep_orders:
         raise UsageError("--cancel-orders and --keep-orders exclude each other")
     home = Home(context.globals.home)
+    _act_as_owner(context, home)
     accounts = affected_accounts(home, context.globals.account, all_accounts)
     if dry_run:
         return _dry_run(context, accounts, cancel_orders=not keep_orders)
@@ -65,6 +66,22 @@ def panic_disconnect(
     from fortctl.services.panic.state import PanicOptions
 
     return _disconnect(context, latches, PanicOptions(not keep_orders, timeout, wait_dead))
+
+
+def _act_as_owner(context: CommandContext, home: Home) -> None:
+    """Become the owner of the home if root types this: the robot obeys its owner, and the owner must read the latch."""
+    from fortctl.errors import ConfigError
+    from fortctl.system.users import become_owner
+
+    try:
+        owner = become_owner(home.path)
+    except OSError as error:
+        raise ConfigError(
+            f"root cannot act as the owner of {home.path} here ({error.strerror}): nothing was cut",
+            hint="run the command as the owner of that folder",
+        ) from None
+    if owner is not None:
+        context.warn("ACTING_AS_OWNER", f"this is done as {owner}, who owns the home {home.path}")
 
 
 async def _dry_run(context: CommandContext, accounts: Sequence[str], *, cancel_orders: bool) -> Result:

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from fortctl.errors import ConfigError, UsageError
+from fortctl.errors import ConfigError, NotFoundError, UsageError
 
 ACCOUNT_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 # Where an account's robot runs: on this machine, on another host (paired), or nowhere (the account is only read).
@@ -86,6 +86,28 @@ class Home(_VaultFolder):
 
     def robot(self, account: str) -> RobotHome:
         return RobotHome(self.path / "robots" / account)
+
+    def require_access(self) -> None:
+        """Raise ``NotFoundError`` if the home is another user's and this one may not enter it."""
+        from fortctl.system.users import user_name
+
+        for folder in (self.path, *self.path.parents):
+            try:
+                status = folder.stat()
+            except PermissionError:
+                continue  # the folder around it says whose it is
+            except OSError:
+                return
+            rights = os.X_OK | (os.R_OK if folder == self.path else 0)
+            if not stat.S_ISDIR(status.st_mode) or status.st_uid == os.geteuid():
+                return
+            if os.access(folder, rights, effective_ids=os.access in os.supports_effective_ids):
+                return
+            owner = user_name(status.st_uid)
+            raise NotFoundError(
+                f"this home belongs to {owner}, and you may not enter it: nothing was done",
+                hint=f"run the command as {owner}, for example with 'sudo -u {owner}'",
+            )
 
     def ensure(self) -> None:
         """Create the home with mode 0700. Raises ``ConfigError`` if other users may enter it."""

@@ -20,6 +20,7 @@ from fortctl.errors import ConflictError, VaultDamagedError
 from fortctl.secret import Secret, redact
 from fortctl.system.clock import SystemClock
 from fortctl.system.files import NotARegularFileError, open_regular, write_all
+from fortctl.system.users import user_name
 from fortctl.timestamps import rfc3339
 
 GENESIS = "0" * 64
@@ -110,7 +111,7 @@ class AuditLogFile:
         entry = {
             "seq": before["seq"] + 1 if before else 1,
             "time": rfc3339(SystemClock().now_ms()),
-            "who": {"user": _user(), "host": os.uname().nodename, "pid": os.getpid()},
+            "who": {"user": user_name(), "host": os.uname().nodename, "pid": os.getpid()},
             **facts,
             "prev": before["hash"] if before else GENESIS,
             # Covered by the hash, so that removing a seal breaks the chain.
@@ -326,12 +327,3 @@ def _backwards(path: Path) -> Iterator[bytes]:
             yield from (line for line in reversed(lines[1:]) if line)
         if rest:
             yield rest
-
-
-def _user() -> str:
-    import pwd
-
-    try:
-        return pwd.getpwuid(os.getuid()).pw_name
-    except KeyError:
-        return str(os.getuid())

@@ -8,4 +8,5 @@ Everything here is a thin layer over system calls, and knows nothing of keys or 
 - :mod:`.threads`: blocking calls beside an event loop, in threads that end or that nobody waits for.
 - :mod:`.memory`: no core dumps, no swap, and overwriting what is left of a forgotten key.
 - :mod:`.network`: the local address towards the exchange.
+- :mod:`.users`: user names, and how root becomes the owner of a home.
 """

@@ -26,19 +26,14 @@ from support.panic_bench import NOW_S, Bench, step
 ALLOWED = {
     *("fortctl", "fortctl.__main__", "fortctl.errors", "fortctl.secret", "fortctl.timestamps"),
     *("fortctl.cli", "fortctl.cli.app", "fortctl.cli.commands", "fortctl.cli.context", "fortctl.cli.options"),
-    *(
-        "fortctl.cli.output",
-        "fortctl.terminal.printable",
-        "fortctl.terminal.prompts",
-        "fortctl.cli.registry",
-        "fortctl.cli.render",
-        "fortctl.cli.result",
-    ),
+    *("fortctl.cli.output", "fortctl.cli.registry", "fortctl.cli.render", "fortctl.cli.result"),
+    *("fortctl.terminal", "fortctl.terminal.global_options", "fortctl.terminal.printable"),
+    *("fortctl.terminal.prompts",),
     *("fortctl.commands", "fortctl.commands.panic", "fortctl.config", "fortctl.config.home"),
     *("fortctl.bootstrap", "fortctl.bootstrap.deadline", "fortctl.bootstrap.panic_latch"),
     *("fortctl.robot", "fortctl.robot.storage", "fortctl.robot.storage.latch"),
     *("fortctl.services", "fortctl.services.panic", "fortctl.services.panic.early_latch"),
-    *("fortctl.system", "fortctl.system.clock", "fortctl.system.files"),
+    *("fortctl.system", "fortctl.system.clock", "fortctl.system.files", "fortctl.system.users"),
 }
 FORBIDDEN = {
     "aiohttp",

@@ -260,6 +260,7 @@ FRAME = {
         "config.file",
         "config.home",
         "system.clock",
+        "system.users",
         "system.files",
     ),
     *(f"cli.{name}" for name in ("app", "commands", "context", "options", "output", "registry", "render")),
