@@ -59,9 +59,10 @@ def stop(
     context.container.accept_any_generation = True
     if now:
         status, stopped, changed = context.container.robot_service.stop_now(cancel_orders=cancel_orders)
-        warnings: tuple[tuple[str, str], ...] = ()
+        warnings = stopped.differences()
         if not stopped.checked and stopped.orders_left:
-            warnings = (("ORDERS_UNCHECKED", "the exchange could not be asked: the orders are those of the journal"),)
+            text = "the exchange could not be asked: the orders are those of the journal"
+            warnings = (*warnings, ("ORDERS_UNCHECKED", text))
         return _shown(status, changed=changed, more=stopped.orders_json(), warnings=warnings)
     seen: list[int] = []
 

@@ -178,6 +178,8 @@ class TradingStopped(CommandReport):
         cancelled: the orders that it cancelled, by client order id.
         orders_left: its orders that stay at the exchange.
         in_doubt: orders whose outcome is not proved, by client order id.
+        unlisted: orders that were cancelled and that the exchange's list of open orders had left out.
+        unjournaled: orders with the robot's prefix that were open, and that its journal does not know.
         checked: the exchange was asked; otherwise the orders are those of the journal.
         key: the state of the robot's key (``ok``, ``lost``, ``none`` …).
         fault: why the exchange could not be asked, or did not cancel.
@@ -186,6 +188,8 @@ class TradingStopped(CommandReport):
     cancelled: tuple[str, ...] = ()
     orders_left: tuple[RobotOrder, ...] = ()
     in_doubt: tuple[str, ...] = ()
+    unlisted: tuple[str, ...] = ()
+    unjournaled: tuple[RobotOrder, ...] = ()
     checked: bool = True
     key: str | None = None
     fault: ExchangeError | None = None
@@ -200,8 +204,22 @@ class TradingStopped(CommandReport):
             "cancelled": list(self.cancelled),
             "orders_left": [order.to_json() for order in self.orders_left],
             "in_doubt": list(self.in_doubt),
+            "unlisted": list(self.unlisted),
+            "unjournaled": [order.to_json() for order in self.unjournaled],
             "checked": self.checked,
         }
+
+    def differences(self) -> Warnings:
+        """Return warnings (code, message) where the robot's journal and the exchange's list of open orders differ."""
+        warnings: list[tuple[str, str]] = []
+        if self.unlisted:
+            text = f"the exchange's list of open orders left out orders that were open: {', '.join(self.unlisted)}"
+            warnings.append(("ORDERS_UNLISTED", text))
+        if self.unjournaled:
+            named = ", ".join(f"{order.client_order_id} (order {order.order_id})" for order in self.unjournaled)
+            text = f"orders with the robot's prefix were open that its journal does not know: {named}"
+            warnings.append(("ORDERS_UNJOURNALED", text))
+        return tuple(warnings)
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Self:
@@ -210,6 +228,8 @@ class TradingStopped(CommandReport):
             cancelled=tuple(str(name) for name in data.get("cancelled", ())),
             orders_left=_orders(data),
             in_doubt=tuple(str(name) for name in data.get("in_doubt", ())),
+            unlisted=tuple(str(name) for name in data.get("unlisted", ())),
+            unjournaled=tuple(RobotOrder.from_json(row) for row in data.get("unjournaled", ())),
             checked=bool(data.get("checked", True)),
             key=data.get("key"),
             fault=ExchangeError.from_json(fault) if fault is not None else None,

@@ -19,6 +19,7 @@ CODES = {
     -1008: ("Server is currently overloaded with other requests. Please try again in a few minutes.", 503),
     -1015: ("Too many new orders; current limit is 50 orders per 10 SECOND.", 429),
     -1021: ("Timestamp for this request is outside of the recvWindow.", 400),
+    -2013: ("Order does not exist.", 400),
     -2015: ("Invalid API-key, IP, or permissions for action.", 401),
     -9000: ("Unsupported operation", 400),
 }
@@ -37,6 +38,7 @@ REQUEST = {
     **{f"http-{status}": f"answer HTTP {status}" for status in HTTP},
     **{f"code{code}": text for code, (text, _status) in CODES.items()},
     "executed-1007": "execute the request, then answer -1007",
+    "order-twin": "execute an order twice, under one client order id; two of it are open then",
     "slow": "answer after some seconds (slow:2.5)",
     "cut-before": "cut the connection before the request is read",
     "cut-after-execute": "execute the request, then cut the connection",
@@ -51,6 +53,7 @@ ANSWER = {
     "endless": f"answer with a body that does not end (it is cut after {ENDLESS_BYTES >> 20} MiB)",
     "deep": f"answer with JSON of {DEEP_LEVELS:,} levels",
 }
+LIST = {"empty": "answer an empty list (open orders, trades); other answers stay as they are"}
 KEY = {
     "key-deleted": "refuse the key as if it were deleted",
     "ip-changed": "refuse the address as if it were not on the key's IP list",
@@ -77,6 +80,7 @@ FAMILIES = {
     "request": REQUEST,
     "http": HTTP_REQUEST,
     "answer": ANSWER,
+    "list": LIST,
     "key": KEY,
     "event": EVENT,
     "server": SERVER,

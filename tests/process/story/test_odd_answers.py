@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,6 +24,7 @@ CONFIGURE = (
 ORDER = ("POST", "/api/v3/order")
 OPEN_ORDERS = ("GET", "/api/v3/openOrders")
 ACCOUNT = ("GET", "/api/v3/account")
+LOOK_UP = ("GET", "/api/v3/order")
 
 
 @dataclass
@@ -143,6 +146,66 @@ def test_doctor_reads_an_odd_account_without_an_internal_error(desk: Desk, body:
     for words in (("account", "balances"), ("keys", "verify", "--role", "site")):
         ran = desk.shell.run(*words)
         assert ran.code not in (0, 1) and ran.error["code"] != "INTERNAL", ran.out
+
+
+def test_a_live_order_that_is_said_not_to_exist_holds_the_robot_and_is_not_doubled(desk: Desk) -> None:
+    """The user stream has reported it, and then -2013 says that there is no such order: a person decides."""
+    desk.fault("executed-1007", ORDER, count=1)
+    desk.fault("code-2013", LOOK_UP, count=4)
+    pid = desk.start()
+    status = desk.shell.await_status(lambda one: one["state"] == "held", 60, "a hold")
+    assert status["reason"].startswith("ROLLED_BACK: ") and desk.hits() >= 2
+    assert len(desk.orders()) == LEVELS, "nothing was placed once more"
+    desk.clear()
+    desk.shell.ok("robot", "resume")
+    desk.await_the_grid(pid)
+
+
+def test_an_order_that_only_a_listing_shows_is_not_doubled(desk: Desk) -> None:
+    """Its answer is lost, the user stream says nothing, and -2013 says that there is no such order."""
+    desk.fault("executed-1007", ORDER, count=1)
+    desk.fault("event-dropped", ("EVENT", "executionReport"), count=1)
+    desk.fault("code-2013", LOOK_UP, count=4)
+    pid = desk.start()
+    desk.await_the_grid(pid)
+    assert desk.hits() >= 3
+
+
+def test_an_empty_listing_is_not_believed(desk: Desk) -> None:
+    pid = desk.start()
+    desk.await_the_grid(pid)
+    desk.fault("empty", OPEN_ORDERS)
+    stopped = desk.shell.run("robot", "stop", "--now", "--cancel-orders")
+    assert stopped.code == 0 and desk.hits() > 0
+    assert len(stopped.data["cancelled"]) == LEVELS and sorted(stopped.data["unlisted"]) == stopped.data["unlisted"]
+    assert set(stopped.data["unlisted"]) == set(stopped.data["cancelled"]) and stopped.data["orders_left"] == []
+    assert [warning["code"] for warning in stopped.doc["warnings"]] == ["ORDERS_UNLISTED"]
+    assert {order["status"] for order in desk.orders()} == {"CANCELED"}
+
+
+def test_a_listing_that_is_empty_at_a_start_doubles_nothing(desk: Desk) -> None:
+    pid = desk.start()
+    desk.await_the_grid(pid)
+    desk.fault("empty", OPEN_ORDERS)
+    os.kill(pid, signal.SIGKILL)
+    desk.shell.await_status(lambda status: status["pid"] is None)
+    desk.shell.ok("robot", "start")
+    again = desk.shell.await_status(lambda status: status["pid"] is not None and status["state"] == "running")
+    desk.await_the_grid(again["pid"])
+
+
+def test_a_twin_under_one_client_order_id_holds_the_robot_and_is_cancelled_with_its_orders(desk: Desk) -> None:
+    desk.fault("order-twin", ORDER, count=1)
+    desk.start()
+    status = desk.shell.await_status(lambda one: one["state"] == "held", 60, "a hold")
+    assert status["reason"].startswith("UNKNOWN_ORDER: order ") and "of another order of ours" in status["reason"]
+    names = [order["client_order_id"] for order in desk.orders()]
+    (name,) = {name for name in names if names.count(name) == 2}
+    assert len(names) == len(set(names)) + 1, "nothing else is doubled"
+    stopped = desk.shell.run("robot", "stop", "--now", "--cancel-orders")
+    assert stopped.code == 0 and [order["client_order_id"] for order in stopped.data["unjournaled"]] == [name]
+    assert [warning["code"] for warning in stopped.doc["warnings"]] == ["ORDERS_UNJOURNALED"]
+    assert {order["status"] for order in desk.orders()} == {"CANCELED"}
 
 
 def test_the_command_sets_an_answer(desk: Desk) -> None:

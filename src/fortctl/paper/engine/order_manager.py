@@ -67,6 +67,18 @@ class OrderManager:
         state.add_order(order)
         state.changed.add(("order", str(order.id)))
 
+    def place_twin(self, order: PaperOrder, now: int) -> None:
+        """Place an open order once more under its client order id, if the funds suffice; nothing else is checked."""
+        twin = PaperOrder(
+            *(0, order.account, order.symbol, order.client_order_id, order.side, order.type, order.time_in_force),
+            *(order.price, order.quantity, order.quote_quantity, now),
+            stp=order.stp,
+        )
+        asset, amount = required_funds(self._state, twin)
+        if order.open and self._state.accounts[order.account].free.get(asset, ZERO) >= amount:
+            self.register(twin, now)
+            self.start(twin, now)
+
     def start(self, order: PaperOrder, now: int, *, hold: bool = True) -> list[Row]:
         """Lock what an order needs (unless another order of its list holds it) and let it work; return its fills."""
         state, book = self._state, self._state.books[order.symbol]

@@ -131,6 +131,8 @@ class Rest:
                 self._weight_headers(early.headers, "", limits.used(request.address, seconds))
             return _response(early)
         response = self.answer(request)
+        if kind == "order-twin" and response.status == 200:
+            self._server.place_twin(orjson.loads(response.body))
         try:
             await self._server.durable()
         except errors.BinanceError as refusal:
@@ -149,7 +151,8 @@ class Rest:
         changed = None
         if self._server.faults.entries:
             now = self._server.clock.monotonic()
-            changed = self._server.faults.match("answer", request.method, request.path, now)
+            what = (request.method, request.path, now)
+            changed = self._server.faults.match("answer", *what) or self._server.faults.match("list", *what)
         if changed is not None:
             request.entry["fault"] = changed.kind
             if changed.kind == "endless":
@@ -336,6 +339,8 @@ def change_answer(response: HttpResponse, fault: Fault) -> None:
     """Change a response as a fault of the family ``answer`` says."""
     if fault.kind == "deep":
         response.body = deep_body()
+    if fault.kind == "empty" and response.body.startswith(b"["):
+        response.body = b"[]"
     if fault.change is not None:
         document = fault.change.apply(orjson.loads(response.body))
         response.body = document if isinstance(document, bytes) else orjson.dumps(document)

@@ -140,6 +140,12 @@ class PaperServer:
             self.save()
         return touched
 
+    def place_twin(self, answer: Any) -> None:
+        """Place an order once more, under the client order id that an answer names (the fault ``order-twin``)."""
+        if isinstance(answer, dict) and (order := self.engine.state.orders.get(answer.get("orderId", 0))) is not None:
+            self.engine.order_manager.place_twin(order, self.now())
+            self.save()
+
     async def publish(self) -> None:
         """Publish the paced streams every 100 ms and store the replay's position every second, until cancelled."""
         saved = self.clock.monotonic()

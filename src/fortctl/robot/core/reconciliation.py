@@ -89,6 +89,35 @@ def fill_record(fill: Fill, client_order_id: str) -> FillRecorded:
     )
 
 
+def twins(book: Book, open_orders: Iterable[OrderState]) -> list[OrderState]:
+    """Return open orders that have a client order id of ours and are another order than ours.
+
+    Ours is the one with the number that the exchange reported; where it has reported none yet, the oldest.
+    """
+    by_name: dict[str, list[OrderState]] = {}
+    for order in open_orders:
+        if order.client_order_id in book.orders:
+            by_name.setdefault(order.client_order_id, []).append(order)
+    others = []
+    for name, orders in by_name.items():
+        ours = book.orders[name].order_id or min(order.order_id for order in orders)
+        others += [order for order in orders if order.order_id != ours]
+    return others
+
+
+def twin_reasons(others: Iterable[OrderState]) -> list[HoldReason]:
+    """Return why the robot must hold beside orders that share a client order id with one of ours."""
+    return [
+        HoldReason(
+            HoldCode.UNKNOWN_ORDER,
+            f"order {order.order_id} has the client order id {order.client_order_id} of another order of ours;"
+            f" {order.side} {order.quantity:f} at {order.price:f}",
+            subject=f"{order.client_order_id}/{order.order_id}",
+        )
+        for order in others
+    ]
+
+
 def orders_to_look_up(book: Book, open_orders: Iterable[OrderState]) -> list[Order]:
     """Return our orders that may still change and are not among the open ones; each must be looked up."""
     seen = {order.client_order_id for order in open_orders}

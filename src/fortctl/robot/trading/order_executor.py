@@ -260,8 +260,13 @@ class OrderExecutor:
     def _our_name(self, order: OrderState) -> str | None:
         """Return our name for an order, or None where it is none of ours; amended by hand, it has another."""
         book = self._robot.book
-        if order.client_order_id in book.orders:
+        ours = book.orders.get(order.client_order_id)
+        if ours is not None and ours.order_id in (0, order.order_id):
             return order.client_order_id
+        if ours is not None and not self._robot.book.hold:
+            self._robot.log.warning("order %d has the client order id of %d", order.order_id, ours.order_id)
+            self._robot.doubt_books()
+            return None
         return next((ours.client_order_id for ours in book.unsettled() if ours.order_id == order.order_id), None)
 
     def _commission_exceeds_rate(self, fill: Fill) -> bool:
@@ -450,6 +455,23 @@ class OrderExecutor:
         if robot.book.orders[name].missing:
             self._lookup.fetch_fills_of(name)
         return None
+
+    async def cancel_by_number(self, orders: Sequence[OrderState]) -> tuple[list[OrderState], list[ExchangeError]]:
+        """Cancel orders that have our prefix and are not in the journal; return those that stay, and why."""
+        exchange, left, faults = self._robot.exchange, list[OrderState](), list[ExchangeError]()
+        for order in orders if exchange is not None else ():
+            assert exchange is not None
+            try:
+                async with asyncio.timeout(CANCEL_WITHIN_S):
+                    await exchange.cancel(order.symbol, order.client_order_id, order_id=order.order_id)
+            except TimeoutError:
+                left.append(order)
+                faults.append(ExchangeError(Outcome.UNKNOWN, f"no answer within {CANCEL_WITHIN_S:.0f} s"))
+            except ExchangeError as fault:
+                if fault.outcome is not Outcome.ABSENT:
+                    left.append(order)
+                    faults.append(fault)
+        return left, faults
 
     async def cancel_all(self) -> tuple[list[str], list[ExchangeError]]:
         """Cancel every open order of ours, one by one and side by side; return those that are, and why others are not.

@@ -168,7 +168,11 @@ class OrderLookup:
         assert settings is not None
         while True:
             try:
-                return await exchange.order(settings.symbol, traits.name)
+                state = await exchange.order(settings.symbol, traits.name)
+                if order_id and state.order_id != order_id:
+                    # Another order has its name.
+                    return await self._by_number(exchange, settings.symbol, traits.name, order_id)
+                return state
             except ExchangeError as fault:
                 if fault.outcome is not Outcome.ABSENT:
                     raise
@@ -199,6 +203,9 @@ class OrderLookup:
                 continue
             if state.client_order_id in ours and state.client_order_id != traits.name:
                 continue
+            if state.client_order_id == traits.name:
+                # It is listed under its name, although the exchange says that no order has it.
+                return state
             earlier = [state.client_order_id, *await exchange.previous_client_order_ids(symbol, state.order_id)]
             if traits.name in earlier:
                 robot.log.warning("%s was amended before its answer was known: it is %d", traits.name, state.order_id)

@@ -16,6 +16,8 @@ from fortctl.robot.core.reconciliation import (
     reasons_to_hold,
     regressed_orders,
     rollback_reason,
+    twin_reasons,
+    twins,
 )
 from fortctl.robot.core.settings import Settings
 from fortctl.robot.trading.order_lookup import OrderLookup, restore_client_ids
@@ -58,7 +60,9 @@ class Reconciler:
             return [HoldReason(HoldCode.SYMBOL, f"the exchange does not trade {symbol} any more", subject=symbol)]
         if (rules.base, rules.quote) != (book.base, book.quote):
             robot.record(AssetsNamed(rules.base, rules.quote))
-        open_orders = restore_client_ids(await exchange.open_orders(symbol), book.orders)
+        listing = restore_client_ids(await exchange.open_orders(symbol), book.orders)
+        others = twins(book, listing)
+        open_orders = tuple(order for order in listing if order not in others)
         lookup = self._lookup
         rollbacks = [await self._confirmed_rollback(exchange, name) for name in regressed_orders(book, open_orders)]
         states: dict[str, OrderState | None] = {}
@@ -75,7 +79,8 @@ class Reconciler:
         await lookup.resolve_doubted_sells(exchange, open_orders)
         robot.update_market(rules, robot.fresh_price() or await exchange.last_price(symbol))
         beside = robot.update_other_robots(other_robots(robot.robot_id, open_orders))
-        return [*filter(None, rollbacks), *beside, *await self._reasons(exchange, open_orders, account)]
+        reasons = [*beside, *twin_reasons(others), *await self._reasons(exchange, open_orders, account)]
+        return [*filter(None, rollbacks), *reasons]
 
     async def _rules_and_time(self, exchange: Exchange) -> SymbolRules | None:
         """Return the symbol's rules, and measure the time by the same answer; None where it is traded no more."""

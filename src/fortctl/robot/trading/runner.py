@@ -21,7 +21,7 @@ from typing import Any
 
 from fortctl.errors import ConflictError, FortctlError, JournalUnwritableError, KeyRejectedError
 from fortctl.mailbox.receipts import TradingStopped
-from fortctl.model import HaltReport, KeyPair, RobotOrder, StreamDown
+from fortctl.model import HaltReport, KeyPair, OrderState, RobotOrder, StreamDown
 from fortctl.ports import Clock, Exchange, ExchangeError, LatchGuard, Outcome
 from fortctl.robot.core.book import Book
 from fortctl.robot.core.cycle import describe_order
@@ -29,7 +29,16 @@ from fortctl.robot.core.drift_settings import DriftSettings
 from fortctl.robot.core.events import Configured, Intent
 from fortctl.robot.core.hold_reasons import HoldCode, HoldReason, codes, left_by_start
 from fortctl.robot.core.lifecycle import Books, Key, TradingMode, TradingModeEvent
-from fortctl.robot.core.reconciliation import LastContact, ResumeLimits, has_missed_events, other_robots, shortage
+from fortctl.robot.core.order_ids import prefix_of
+from fortctl.robot.core.reconciliation import (
+    LastContact,
+    ResumeLimits,
+    has_missed_events,
+    other_robots,
+    shortage,
+    twin_reasons,
+    twins,
+)
 from fortctl.robot.core.settings import Settings, refuse_change
 from fortctl.robot.core.status import balance_rows, numbered_reasons, resume_preview, rights_row, robot_status
 from fortctl.robot.strategy.api import Strategy, is_drained
@@ -194,8 +203,15 @@ class Runner:
         cancelled: list[str] = []
         faults: list[ExchangeError] = []
         checked = False
+        listing: tuple[OrderState, ...] | None = None
+        unjournaled: list[OrderState] = []
+        left: list[OrderState] = []
         if cancel_orders and robot.has_key:
+            listing = await self._listing()
             cancelled, faults = await self.executor.cancel_all()
+            unjournaled = self._not_in_the_journal(listing or ())
+            left, unlisted_faults = await self.executor.cancel_by_number(unjournaled)
+            faults += unlisted_faults
         if robot.exchange is not None and robot.has_key:
             try:
                 async with asyncio.timeout(REPORT_S):
@@ -209,13 +225,31 @@ class Runner:
         in_doubt = [name for name in self.lookup.unknown if name in orders and not (checked and orders[name].settled)]
         return TradingStopped(
             cancelled=tuple(cancelled),
-            orders_left=self.open_orders(),
+            orders_left=(*self.open_orders(), *map(_as_robot_order, left)),
+            unlisted=_missing_in(listing, cancelled),
+            unjournaled=tuple(map(_as_robot_order, unjournaled)),
             in_doubt=tuple(in_doubt),
             checked=checked,
             key=robot.key.value,
             # An order that had ended already is not a failure.
             fault=next((fault for fault in faults if fault.outcome is not Outcome.ABSENT), None),
         )
+
+    async def _listing(self) -> tuple[OrderState, ...] | None:
+        """Return the open orders that the exchange lists, with our names; None where it does not answer in time."""
+        robot, settings = self.robot, self.book.settings
+        if robot.exchange is None or settings is None:
+            return None
+        with contextlib.suppress(TimeoutError, ExchangeError):
+            async with asyncio.timeout(REPORT_S):
+                return restore_client_ids(await robot.exchange.open_orders(settings.symbol), robot.book.orders)
+        return None
+
+    def _not_in_the_journal(self, listing: Sequence[OrderState]) -> list[OrderState]:
+        """Return listed orders with our prefix that the journal does not know, or knows another order by their name."""
+        prefix, orders = prefix_of(self.robot.robot_id), self.book.orders
+        strangers = [o for o in listing if o.client_order_id.startswith(prefix) and o.client_order_id not in orders]
+        return [*strangers, *twins(self.book, listing)]
 
     async def _wait_for_in_flight(self) -> None:
         """Let what is under way arrive: a cancel that overtakes its order would leave it at the exchange."""
@@ -438,7 +472,12 @@ class Runner:
         else:
             ours = restore_client_ids(await exchange.open_orders(settings.symbol), robot.book.orders)
             robot.update_other_robots(other_robots(robot.robot_id, ours))
-            if has_missed_events(robot.book, ours):
+            others = twins(robot.book, ours)
+            ours = tuple(order for order in ours if order not in others)
+            if any(not robot.acknowledged.covers(reason) for reason in twin_reasons(others)) and not robot.book.hold:
+                robot.log.warning("an open order has the client order id of another order of ours; reconciling")
+                robot.doubt_books()
+            elif has_missed_events(robot.book, ours):
                 robot.log.warning("the user stream has missed something; reconciling")
                 robot.doubt_books()
             elif self._runs_short():
@@ -520,3 +559,16 @@ class Runner:
         self.robot.flush()
         await self.streams.close()
         await self.robot.close()
+
+
+def _missing_in(listing: Sequence[OrderState] | None, names: Sequence[str]) -> tuple[str, ...]:
+    """Return the orders that were open and that a listing left out; none where there was no listing."""
+    listed = {order.client_order_id for order in listing or ()}
+    return tuple(name for name in names if listing is not None and name not in listed)
+
+
+def _as_robot_order(order: OrderState) -> RobotOrder:
+    return RobotOrder(
+        *(order.client_order_id, order.order_id, order.side.value, f"{order.price:f}", f"{order.quantity:f}"),
+        *(f"{order.executed:f}", order.status.value),
+    )

@@ -173,6 +173,7 @@ class Steps:
         choice = self._context.facts.unfinished
         if choice or self._state() != "stopped":
             _status, stopped, error = self._deps.robot.stop_trading(cancel_orders=choice == "cancel")
+            self._context.warnings += stopped.differences()
             if error is not None:
                 self._context.warnings += (("ORDERS_NOT_CANCELLED", _orders_left(error, stopped)),)
         if not self._context.wait(SETTLES_WITHIN_S, lambda: self._state() == "stopped"):
