@@ -35,7 +35,7 @@ DOCUMENT = ROOT / "docs" / "testing.md"
 EQUIVALENTS = Path(__file__).with_name("equivalents.toml")
 SCORES, DECLARED = "mutants", "equivalents"
 # A mutant that makes its tests this much slower is killed.
-SLOWER, SPARE_S = 5.0, 40.0
+SLOWER, SPARE_S = 4.0, 20.0
 # Of the tests that reach a line, the quickest that together take no longer than this.
 ENOUGH_S = 15.0
 # The same where all tests of the module would run, in a process of their own.

@@ -9,7 +9,14 @@ from dataclasses import dataclass
 
 ROBOT = ("tests/unit/robot/core", "tests/component/robot")
 PANIC = ("tests/unit/services/panic", "tests/component/panic")
-ROTATION = ("tests/unit/services/rotation", "tests/component/rotation")
+ROTATION = (
+    "tests/unit/services/rotation",
+    "tests/component/rotation/test_abort.py",
+    "tests/component/rotation/test_deletion_proof.py",
+    "tests/component/rotation/test_drain.py",
+    "tests/component/rotation/test_late_key.py",
+    "tests/component/rotation/test_without_sapi.py",
+)
 VAULT = ("tests/unit/vault", "tests/component/vault")
 # These take minutes; what they alone would notice is to be noticed sooner.
 SLOW = frozenset(
@@ -56,8 +63,8 @@ SUBJECTS = (
     ),
     Subject("robot/storage/latch.py", ("tests/unit/robot/storage", *PANIC)),
     Subject("services/robot/client.py", ("tests/unit/services/robot", "tests/component/robot/test_robot_client.py")),
-    Subject("keys/policy.py", ("tests/unit/keys", "tests/component/rotation/test_deletion_proof.py")),
-    Subject("keys/verification.py", ("tests/unit/keys", "tests/component/rotation/test_deletion_proof.py")),
+    Subject("keys/policy.py", ("tests/unit/keys",)),
+    Subject("keys/verification.py", ("tests/unit/keys",)),
     Subject("store/audit_log.py", ("tests/unit/store",)),
     Subject("vault/envelope.py", VAULT),
     Subject("vault/file.py", VAULT),
