@@ -219,8 +219,9 @@ async def entered(
 GONE, WRONG = refusal(-2008), refusal(-1022, 400)
 
 
-async def test_swapped_halves_are_noticed() -> None:
-    verdict, signed = await entered(Answers(GONE, GONE), Answers(WRONG, WRONG))
+@pytest.mark.parametrize("again", [Answers(WRONG, WRONG), Answers()], ids=["another secret", "accepted"])
+async def test_swapped_halves_are_noticed(again: Answers) -> None:
+    verdict, signed = await entered(Answers(GONE, GONE), again)
     assert signed == [("A", "B"), ("B", "A")] and verdict.reason == "swapped" and not verdict.accepted
     assert verdict.details == {"certainty": "certain", "why": "the exchange knows the entered secret as an API key"}
 

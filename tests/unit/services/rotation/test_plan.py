@@ -19,6 +19,7 @@ from fortctl.services.rotation.plan import (
     KINDS,
     PLAN,
     ROTATIONS,
+    Operation,
     RotationMode,
     Scope,
     begin,
@@ -103,3 +104,136 @@ def test_recorded_rows_hold_every_fact() -> None:
         if fact.name not in ("lost_since",):
             values = [getattr(operation.facts, fact.name) for operation in recorded]
             assert any(value != getattr(unknown, fact.name) for value in values), fact.name
+
+
+# -- what people and scripts read --------------------------------------------------------------------------------------
+
+
+def test_the_rows_are_those_of_the_document() -> None:
+    site = "check create store delete prove"
+    assert {(mode.value, scope.value): " ".join(row) for (mode, scope), row in PLAN.items()} == {
+        ("drain", "site"): site,
+        ("drain", "robot"): "check drain stop create deliver verify start delete prove",
+        ("drain", "both"): "check drain stop create store deliver verify start delete prove",
+        ("overlap", "site"): site,
+        ("overlap", "robot"): "check create deliver verify delete prove",
+        ("overlap", "both"): "check create store deliver verify delete prove",
+        ("urgent", "site"): site,
+        ("urgent", "robot"): "check create deliver verify delete prove",
+        ("urgent", "both"): "check create store deliver verify delete prove",
+        ("issue", "site"): "create store",
+        ("issue", "robot"): "create deliver",
+    }
+    assert Scope.BOTH.roles == (Role.SITE, Role.ROBOT)
+    assert (Scope.SITE.roles, Scope.ROBOT.roles) == ((Role.SITE,), (Role.ROBOT,))
+
+
+def at_step(name: str, scope: Scope = Scope.BOTH, mode: RotationMode = RotationMode.OVERLAP) -> Operation:
+    """Return a rotation that has reached a step, which is not begun."""
+    operation = begin("r1", "default", mode, scope, 1_000)
+    for step in PLAN[mode, scope]:
+        if step == name:
+            break
+        operation = operation.begun(step, 2_000).ended(step, 3_000)
+    return operation
+
+
+def test_an_operation_as_json() -> None:
+    operation = at_step("create").begun("create", 5_000)
+    assert operation.as_json() == {
+        "id": "r1",
+        "account": "default",
+        "mode": "overlap",
+        "role": "both",
+        "state": "open",
+        "step": "create",
+        "waits_for": "the new key (a person), or the exchange's answer (the issuer)",
+        "steps": [
+            {"name": "check", "state": "done", "at": "1970-01-01T00:00:03.000Z"},
+            {"name": "create", "state": "doing", "at": "1970-01-01T00:00:05.000Z"},
+            *(
+                {"name": name, "state": "todo", "at": None}
+                for name in ("store", "deliver", "verify", "delete", "prove")
+            ),
+        ],
+        "trading_gap_s": None,
+        "issuer": operation.facts.issuer,
+        "started_at": "1970-01-01T00:00:01.000Z",
+        "updated_at": "1970-01-01T00:00:05.000Z",
+        "reason": None,
+    }
+    assert at_step("check").as_json()["waits_for"] is None
+
+
+@pytest.mark.parametrize("step", ["store", "deliver", "verify"])
+def test_a_key_that_is_missing_is_waited_for_where_it_is_taken_in(step: str) -> None:
+    operation = at_step(step)
+    kind = KINDS[step].waits_for
+    assert operation.as_json()["waits_for"] == kind
+    lacking = operation.noted(9_000, replace(operation.facts, missing=(Role.SITE, Role.ROBOT)))
+    expected = kind if step == "verify" else "another new site and robot key (a person)"
+    assert lacking.as_json()["waits_for"] == expected and lacking.updated_at == 9_000
+
+
+@pytest.mark.parametrize(
+    ("step", "swapped"), [("create", False), ("store", False), ("deliver", True), ("verify", True), ("prove", True)]
+)
+def test_a_new_key_is_in_use_once_it_is_stored_or_delivered(step: str, swapped: bool) -> None:
+    assert at_step(step).swapped is swapped
+    assert at_step("verify", Scope.ROBOT).swapped and not at_step("deliver", Scope.ROBOT).swapped
+    assert not at_step(step).is_done(step) and at_step(step).is_done("check")
+
+
+def test_one_that_is_aborted_says_why_and_changes_no_more() -> None:
+    operation = at_step("store").begun("store", 4_000)
+    facts = replace(operation.facts, left="a key")
+    over = operation.aborted(8_000, "a person's wish", facts)
+    assert (over.state, over.step, over.reason, over.updated_at, over.facts) == (
+        *("aborted", "aborted", "a person's wish", 8_000),
+        facts,
+    )
+    assert over.as_json()["reason"] == "a person's wish" and over.as_json()["waits_for"] is None
+    assert operation.aborted(8_000, "x").facts == operation.facts
+    for change in (
+        lambda: over.aborted(9_000, "again"),
+        lambda: over.noted(9_000, facts),
+        lambda: over.finished(9_000),
+        lambda: over.begun("store", 9_000),
+        lambda: over.ended("store", 9_000),
+    ):
+        with pytest.raises(ConflictError):
+            change()
+
+
+def test_a_step_that_was_not_begun_cannot_end_and_keeps_its_facts() -> None:
+    operation = at_step("deliver")
+    with pytest.raises(ConflictError, match="'deliver' was not begun"):
+        operation.ended("deliver", 5_000)
+    with pytest.raises(ConflictError, match="at 'deliver', not at 'verify'"):
+        operation.begun("verify", 5_000)
+    with pytest.raises(ConflictError, match="at 'deliver'"):
+        operation.finished(5_000)
+    noted = operation.noted(4_000, replace(operation.facts, left="something")).begun("deliver", 5_000)
+    ended = noted.ended("deliver", 6_000)
+    assert ended.facts.left == "something" and ended.updated_at == 6_000 and noted.updated_at == 5_000
+    (step,) = [step for step in ended.steps if step.name == "deliver"]
+    assert (step.state, step.at) == ("done", 6_000)
+
+
+def test_the_row_of_a_rotation_has_its_kind_state_and_times() -> None:
+    operation = at_step("store").aborted(7_000, "why")
+    row = to_row(operation)
+    assert (row.id, row.account, row.kind, row.state, row.started_at, row.updated_at) == (
+        *("r1", "default", "rotation", "aborted", 1_000),
+        7_000,
+    )
+    body = json.loads(row.body)
+    assert (body["mode"], body["scope"], body["reason"]) == ("overlap", "both", "why")
+    assert body["steps"][:2] == [["check", "done", 3_000], ["create", "done", 3_000]] and from_row(row) == operation
+
+
+def test_facts_may_be_given_at_the_beginning() -> None:
+    facts = RotationFacts(issue={Role.SITE: IssueAttempts(("a",)), Role.ROBOT: IssueAttempts(("b", "c"))})
+    operation = begin("r1", "default", RotationMode.DRAIN, Scope.BOTH, 5, facts)
+    assert operation.facts is facts and operation.issued_names() == ("a", "b", "c")
+    assert (operation.started_at, operation.updated_at, operation.state) == (5, 5, "open")
