@@ -59,7 +59,7 @@ def _table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> str:
 
 
 def _robot_symbol(context: CommandContext) -> str:
-    symbol = (context.container.status_reader.status().get("config") or {}).get("symbol")
+    symbol = context.container.status_reader.status().symbol
     if not symbol:
         raise UsageError("missing option '--symbol': no robot is configured")
-    return str(symbol)
+    return symbol

@@ -79,8 +79,9 @@ class _LiveView:
 
     def show(self, status: dict[str, Any]) -> None:
         from fortctl.commands.robot import one_line
+        from fortctl.services.robot.status import RobotReport
 
-        line = f"   {one_line(status)}"
+        line = f"   {one_line(RobotReport.from_json(status))}"
         if self._animated:
             width = shutil.get_terminal_size().columns
             print(f"\r\x1b[2K{line[: width - 1]}", end="", file=sys.stderr, flush=True)

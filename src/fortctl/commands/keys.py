@@ -278,7 +278,7 @@ def _delete_site_key(context: CommandContext) -> Result:
 
 def _delete_robot_key(context: CommandContext, wait_s: float) -> Result:
     container = context.container
-    trading = container.status_reader.status()["state"] in ("running", "draining", "held", "reconciling")
+    trading = container.status_reader.status().state in ("running", "draining", "held", "reconciling")
     question = "The robot is trading: its orders stay at the exchange. " if trading else ""
     context.prompts.confirm(f"{question}Delete the robot key of account {container.account}?")
     service = container.key_service

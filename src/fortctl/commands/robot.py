@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -16,6 +16,9 @@ from fortctl.cli.render import render_data, table
 from fortctl.cli.result import Result
 from fortctl.commands.robot_service import add_service
 from fortctl.errors import ActionRequiredError, BadInputError, UsageError
+
+if TYPE_CHECKING:
+    from fortctl.services.robot.status import RobotReport
 
 robot = group("robot", "Run, steer and watch the robot that trades with the robot key.")
 add_service(robot)
@@ -35,9 +38,9 @@ def start(context: CommandContext) -> Result:
     context.container.require_account()
     status = context.container.robot_service.start()
     warnings: tuple[tuple[str, str], ...] = ()
-    if status["state"] == "held":
-        warnings = (("ROBOT_HELD", f"the robot started and places nothing: {status['reason'] or 'it is held'}"),)
-    return _shown(status, changed=True, warnings=warnings)
+    if status.state == "held":
+        warnings = (("ROBOT_HELD", f"the robot started and places nothing: {status.reason or 'it is held'}"),)
+    return _result(status, changed=True, warnings=warnings)
 
 
 @robot.command("stop", help="Stop trading: after the open cycles are finished (--drain), or at once (--now).")
@@ -63,17 +66,17 @@ def stop(
         if not stopped.checked and stopped.orders_left:
             text = "the exchange could not be asked: the orders are those of the journal"
             warnings = (*warnings, ("ORDERS_UNCHECKED", text))
-        return _shown(status, changed=changed, more=stopped.orders_json(), warnings=warnings)
+        return _result(status, changed=changed, more=stopped.orders_json(), warnings=warnings)
     seen: list[int] = []
 
-    def progress(status: dict[str, Any]) -> None:
-        count = status["cycles"]["open"]
+    def progress(status: RobotReport) -> None:
+        count = status.cycles_open
         if not seen or seen[-1] != count:
             seen.append(count)
             context.progress(f"draining: {count} cycles open")
 
     status, changed = context.container.robot_service.drain(timeout, progress)
-    return _shown(status, changed=changed)
+    return _result(status, changed=changed)
 
 
 @robot.command("status", help="Show the state of the robot. Never starts a process.")
@@ -84,18 +87,18 @@ def stop(
 def status(context: CommandContext, watch: bool, interval: float) -> Result:
     context.container.require_account()
     if not watch:
-        return _shown(context.container.status_reader.status(), changed=False)
+        return _result(context.container.status_reader.status(), changed=False)
     while True:
-        found = context.container.status_reader.status()
+        status = context.container.status_reader.status()
         document = {
             "ok": True,
             "command": "robot status",
             "account": context.container.account,
             "changed": False,
-            "data": {"robot": found},
+            "data": {"robot": status.document},
             "warnings": [],
         }
-        context.stream(document, one_line(found))
+        context.stream(document, one_line(status))
         time.sleep(interval)
 
 
@@ -133,7 +136,7 @@ def report(context: CommandContext, by: str, form: str | None) -> Result:
 @robot.command("resume", help="Let a held robot trade again.")
 def resume(context: CommandContext) -> Result:
     context.container.require_account()
-    return _shown(context.container.robot_service.resume(), changed=True)
+    return _result(context.container.robot_service.resume(), changed=True)
 
 
 @robot.command("configure", help="Set what the robot trades, and how.")
@@ -179,7 +182,7 @@ def configure(context: CommandContext, strategy: str, chosen: tuple[str, ...], *
         find_strategy(strategy).validate(settings)
     context.container.require_account()
     status, changed, warnings = context.container.robot_service.configure(settings.as_json())
-    return replace(_shown(status, changed=changed), warnings=warnings)
+    return replace(_result(status, changed=changed), warnings=warnings)
 
 
 _GRID_ONLY = ("levels", "step", "trail_up", "spacing")
@@ -287,14 +290,13 @@ def _log_line(entry: dict[str, Any]) -> str:
     return "\n".join([line, *(f"    {one}" for one in trace)])
 
 
-def one_line(found: dict[str, Any]) -> str:
+def one_line(status: RobotReport) -> str:
     """Return a status on one line."""
-    counts = found["cycles"]
     return (
-        f"{found['state']:<12} cycles {counts['open']} open, {counts['closed']} closed"
-        f"  orders {found['orders_open']}  profit {found['realised_profit']}"
-        f"  price {found.get('price') or '–'}"
-        f"  exchange {_ago(found.get('exchange_answered_ago_s'))}  market {_ago(found.get('market_moved_ago_s'))}"
+        f"{status.state:<12} cycles {status.cycles_open} open, {status.cycles_closed} closed"
+        f"  orders {status.orders_open}  profit {status.realised_profit}"
+        f"  price {status.price or '–'}"
+        f"  exchange {_ago(status.exchange_answered_ago_s)}  market {_ago(status.market_moved_ago_s)}"
     )
 
 
@@ -302,17 +304,17 @@ def _ago(seconds: float | None) -> str:
     return "–" if seconds is None else f"{seconds:.0f} s ago"
 
 
-def _shown(
-    found: dict[str, Any],
+def _result(
+    status: RobotReport,
     *,
     changed: bool,
     more: dict[str, Any] | None = None,
     warnings: tuple[tuple[str, str], ...] = (),
 ) -> Result:
-    data = {"robot": found, **(more or {})}
+    data = {"robot": status.document, **(more or {})}
 
     def text() -> str:
-        brief = {name: value for name, value in found.items() if name not in ("cycle_list", "balances")}
+        brief = {name: value for name, value in status.document.items() if name not in ("cycle_list", "balances")}
         return render_data({**brief, **(more or {})})
 
     return Result(data, changed, warnings, text)

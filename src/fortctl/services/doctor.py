@@ -19,7 +19,7 @@ from fortctl.keys.policy import permission_hint, rejection_error, remedy_for
 from fortctl.model import Drift, KeyPair, KeyVerdict, Role
 from fortctl.ports import Clock, Exchange, ExchangeError
 from fortctl.services.exchange_errors import to_command_error
-from fortctl.services.robot.status import RobotStatusReader
+from fortctl.services.robot.status import RobotReport, RobotStatusReader
 from fortctl.services.site_vault import SiteVault
 from fortctl.timestamps import parse_rfc3339
 
@@ -233,42 +233,41 @@ class Doctor:
         if not self._ports.wants_robot:
             return Finding("robot key", "ok", "this account is only watched")
         status = self._ports.status_reader.status()
-        card = status["key"]
-        if card is None:
+        key = status.key
+        if key is None:
             return Finding(
                 "robot key", "warn", "the robot has no key", "'fortctl keys add --role robot' gives it one", "NOT_FOUND"
             )
-        if card["status"] != "ok":
+        if key.status != "ok":
             return Finding(
                 "robot key",
                 "fail",
-                f"the exchange refused the robot's key '{card['name']}'",
+                f"the exchange refused the robot's key '{key.name}'",
                 _lost_key_remedy(status),
                 "KEY_REJECTED",
             )
-        drift = tuple(Drift.from_json(one) for one in card["drift"])
-        asked = f"its permissions were last read at {card['permissions_at'] or 'no known time'}"
-        fine = Finding("robot key", "ok", f"'{card['name']}' was accepted when the robot last asked; {asked}")
-        return _drift_finding("robot key", drift) or fine
+        asked = f"its permissions were last read at {key.permissions_at or 'no known time'}"
+        fine = Finding("robot key", "ok", f"'{key.name}' was accepted when the robot last asked; {asked}")
+        return _drift_finding("robot key", key.drift) or fine
 
     async def _robot(self) -> Finding:
         if not self._ports.wants_robot:
             return Finding("robot", "ok", "this account is only watched")
         status = self._ports.status_reader.status()
-        state = status["state"]
+        state = status.state
         if state in ("key_lost", "held", "latched", "unreachable", "awaiting_key"):
             remedy = _lost_key_remedy(status) if state == "key_lost" else _ROBOT_REMEDY[state]
             if state == "held" and _cured_by_room(status):
                 remedy = f"make room on the disk mounted at {self._ports.disk()[0]}; the robot continues by itself"
             code = "ROBOT_UNREACHABLE" if state == "unreachable" else ConflictError.code
             grave = "fail" if state in ("key_lost", "unreachable") else "warn"
-            return Finding("robot", grave, f"{state}: {status.get('reason') or 'see robot status'}", remedy, code)
+            return Finding("robot", grave, f"{state}: {status.reason or 'see robot status'}", remedy, code)
         still_s = _market_still_s(status, self._ports.clock.now_ms())
         if still_s >= STILL_S:
-            reason = f"{state}, but no trade of {status['config'].get('symbol')} arrived for {still_s / 60:.0f} min"
+            reason = f"{state}, but no trade of {status.symbol} arrived for {still_s / 60:.0f} min"
             remedy = "see on Binance's page whether the symbol is traded; a paper exchange may have come to its end"
             return Finding("robot", "warn", reason, remedy)
-        running = f"pid {status['pid']}" if status["pid"] else "no process"
+        running = f"pid {status.pid}" if status.pid else "no process"
         return Finding("robot", "ok", f"{state} ({running})")
 
     async def _journal(self) -> Finding:
@@ -356,9 +355,9 @@ _ACCEPT_DRIFT = {
 }
 
 
-def _lost_key_remedy(status: dict[str, Any]) -> str:
+def _lost_key_remedy(status: RobotReport) -> str:
     """Return what to do about a lost key: what its reason says; a key that can be cured is not replaced."""
-    reason = str((status.get("key_loss") or {}).get("reason") or "")
+    reason = status.lost_reason or ""
     if reason in CURABLE:
         return f"{remedy_for(reason)}; the robot asks again within 5 minutes and continues by itself"
     if not reason or reason == "unknown_key":
@@ -366,19 +365,18 @@ def _lost_key_remedy(status: dict[str, Any]) -> str:
     return f"{remedy_for(reason) or _NEW_KEY}; 'fortctl keys change --role robot' gives the robot another key"
 
 
-def _market_still_s(status: dict[str, Any], now_ms: int) -> float:
+def _market_still_s(status: RobotReport, now_ms: int) -> float:
     """Return for how long a robot that trades has received no trade of the market; 0 for any other robot."""
-    if status["state"] not in ("running", "draining"):
+    if status.state not in ("running", "draining"):
         return 0.0
-    if (ago := status.get("market_moved_ago_s")) is not None:
-        return float(ago)
-    return (now_ms - parse_rfc3339(status["since"])) / 1000 if status.get("since") else 0.0
+    if status.market_moved_ago_s is not None:
+        return status.market_moved_ago_s
+    return (now_ms - parse_rfc3339(status.since)) / 1000 if status.since else 0.0
 
 
-def _cured_by_room(status: dict[str, Any]) -> bool:
+def _cured_by_room(status: RobotReport) -> bool:
     """Return whether a robot holds for its disk alone."""
-    codes = {row["code"] for row in status.get("reasons") or ()}
-    return bool(codes) and codes <= {"JOURNAL", "DISK"}
+    return bool(status.hold_codes) and status.hold_codes <= {"JOURNAL", "DISK"}
 
 
 def _key_finding(name: str, role: Role, verdict: KeyVerdict) -> Finding:

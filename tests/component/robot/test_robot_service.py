@@ -11,6 +11,7 @@ from fortctl.errors import ConflictError, ExchangeUnreachableError, KeyRejectedE
 from fortctl.mailbox.payloads import ForgetKey, StopTrading
 from fortctl.model import KeyPair, Role
 from fortctl.ports import ExchangeError, Outcome
+from fortctl.services.robot.status import RobotReport
 from fortctl.services.rotation.plan import RotationMode, Scope
 from support.engine_exchange import EngineExchange
 from support.rotation_world import Stage
@@ -30,11 +31,11 @@ def open_at_the_exchange(stage: Stage, side: str) -> list[Any]:
     return [order for order in stage.engine.state.open_orders("default") if order.side == side]
 
 
-def drain(stage: Stage) -> tuple[dict[str, Any], bool]:
+def drain(stage: Stage) -> tuple[RobotReport, bool]:
     """Drain, and let the market go where the sell lies while it waits."""
-    looks: list[dict[str, Any]] = []
+    looks: list[RobotReport] = []
 
-    def progress(status: dict[str, Any]) -> None:
+    def progress(status: RobotReport) -> None:
         looks.append(status)
         if len(looks) == 20:
             stage.trade(HIGH)
@@ -49,9 +50,9 @@ def test_a_robot_that_crashed_with_open_cycles_is_drained(stage: Stage) -> None:
     stage.trade(DEEP)
     brought_up_again(stage)
     status = stage.tools().status_reader.status()
-    assert (status["state"], status["reason"], status["cycles"]["open"]) == ("stopped", "was_running", 1)
+    assert (status.state, status.reason, status.cycles_open) == ("stopped", "was_running", 1)
     status, changed = drain(stage)
-    assert changed and status["state"] == "stopped" and status["cycles"]["open"] == 0
+    assert changed and status.state == "stopped" and status.cycles_open == 0
     assert not stage.engine.state.open_orders("default")
     assert drain(stage)[1] is False, "nothing is live any more"
 
@@ -61,7 +62,7 @@ def test_a_robot_that_was_stopped_with_inventory_is_drained(stage: Stage) -> Non
     stage.tools().robot.stop_now(cancel_orders=True)
     assert not stage.engine.state.open_orders("default")
     status, changed = drain(stage)
-    assert changed and status["cycles"]["open"] == 0 and status["cycles"]["closed"] == 1
+    assert changed and status.cycles_open == 0 and status.cycles_closed == 1
 
 
 def test_a_drain_that_somebody_stops_has_not_drained(stage: Stage) -> None:
@@ -89,7 +90,7 @@ def test_a_rotation_drains_what_a_crash_has_left_open(stage: Stage) -> None:
     stage.person.on_timeout = on_timeout  # type: ignore[method-assign]
     assert waits == 1 and ended.operation.state == "done"
     assert not stage.engine.state.open_orders("default")
-    assert stage.tools().status_reader.status()["state"] == "stopped", "as it was before"
+    assert stage.tools().status_reader.status().state == "stopped", "as it was before"
 
 
 def test_a_rotation_that_gives_its_drain_up_leaves_a_stopped_robot_stopped(stage: Stage) -> None:
@@ -97,7 +98,7 @@ def test_a_rotation_that_gives_its_drain_up_leaves_a_stopped_robot_stopped(stage
     brought_up_again(stage)
     with pytest.raises(ConflictError, match="did not finish in time"):
         stage.rotate(RotationMode.DRAIN, Scope.ROBOT)
-    assert stage.tools().status_reader.status()["state"] == "stopped"
+    assert stage.tools().status_reader.status().state == "stopped"
     assert open_at_the_exchange(stage, "SELL"), "its sell lies where it lay"
 
 
@@ -114,7 +115,7 @@ def test_a_resume_that_leaves_the_robot_held_is_no_success(stage: Stage, monkeyp
     stage.robot.kill()
     stage.robot.ensure_running()
     stage.clock.wait(1)
-    assert stage.tools().status_reader.status()["state"] == "held"
+    assert stage.tools().status_reader.status().state == "held"
     with pytest.raises(ConflictError, match="stays held: SYMBOL") as refused:
         stage.tools().robot.resume()
     assert refused.value.details["reasons"][0]["code"] == "SYMBOL"
@@ -127,7 +128,7 @@ def test_a_resume_that_leaves_the_robot_held_is_no_success(stage: Stage, monkeyp
 def lose_the_key(stage: Stage) -> None:
     stage.engine.delete_key("robot-old")
     stage.trade(DEEP)
-    assert stage.tools().status_reader.status()["state"] == "key_lost"
+    assert stage.tools().status_reader.status().state == "key_lost"
 
 
 def test_no_order_call_leaves_with_a_lost_key_and_stop_says_what_stays(stage: Stage) -> None:
@@ -179,19 +180,19 @@ def without_trading(stage: Stage) -> Any:
     key = next(key for key in stage.engine.state.keys.values() if key.name == "robot-old")
     had, key.permissions = key.permissions, ("reading",)
     stage.trade(DEEP)
-    assert stage.tools().status_reader.status()["state"] == "key_lost" and shown_key(stage).status == "rejected"
+    assert stage.tools().status_reader.status().state == "key_lost" and shown_key(stage).status == "rejected"
     return lambda: setattr(key, "permissions", had)
 
 
 def test_a_key_that_is_good_again_is_used_again_once_a_person_verifies_it(stage: Stage) -> None:
     give_back = without_trading(stage)
     asyncio.run(stage.tools().keys.verify([Role.ROBOT]))
-    assert stage.tools().status_reader.status()["state"] == "key_lost"
+    assert stage.tools().status_reader.status().state == "key_lost"
     give_back()
     asyncio.run(stage.tools().keys.verify([Role.ROBOT]))
     stage.clock.wait(1)
     status = stage.tools().status_reader.status()
-    assert status["state"] == "running" and shown_key(stage).status == "ok"
+    assert status.state == "running" and shown_key(stage).status == "ok"
     assert stage.robot.runner is not None
     stage.robot.runner.robot.wake()
     stage.clock.wait(1)
@@ -204,22 +205,22 @@ def test_a_start_looks_at_a_lost_key_again(stage: Stage) -> None:
         stage.tools().robot.start()
     assert refused.value.details["reason"] == "trading_right_removed"
     give_back()
-    assert stage.tools().robot.start()["state"] == "running"
+    assert stage.tools().robot.start().state == "running"
 
 
 def test_a_loss_is_believed_over_a_restart(stage: Stage) -> None:
     give_back = without_trading(stage)
-    since = stage.tools().status_reader.status()["key_loss"]["since"]
+    since = stage.tools().status_reader.status().lost_since
     stage.clock.wait(3600)
     stage.robot.kill()
     stage.placed.clear()
     stage.robot.ensure_running()
     stage.clock.wait(1)
     status = stage.tools().status_reader.status()
-    assert status["state"] == "key_lost" and status["key_loss"]["since"] == since and not stage.placed
+    assert status.state == "key_lost" and status.lost_since == since and not stage.placed
     assert shown_key(stage).status == "rejected"
     give_back()
     stage.robot.kill()
     stage.robot.ensure_running()
     stage.clock.wait(1)
-    assert stage.tools().status_reader.status()["state"] == "running" and stage.placed
+    assert stage.tools().status_reader.status().state == "running" and stage.placed

@@ -20,24 +20,17 @@ from fortctl.services.robot.client import ANSWER_WITHIN_S
 if TYPE_CHECKING:
     from fortctl.ports import Clock
     from fortctl.services.robot.client import RobotClient
-    from fortctl.services.robot.status import RobotStatusReader
+    from fortctl.services.robot.status import RobotReport, RobotStatusReader
 
-Status = dict[str, Any]
 STATUS_POLL_S = 0.1
-
-
-def is_drained(status: Mapping[str, Any]) -> bool:
-    """Return whether a robot stands still with nothing left to finish: no order open or in doubt, no inventory."""
-    left = status["orders_open"] or status.get("orders_in_doubt") or status["cycles"]["open"]
-    return bool(status["state"] == "stopped" and not left)
 
 
 def cycles_text(cycles: int) -> str:
     return f"{cycles} cycle{'s' if cycles != 1 else ''}"
 
 
-def _configured(status: Status) -> Status:
-    if not status.get("config"):
+def _configured(status: RobotReport) -> RobotReport:
+    if status.symbol is None:
         raise ConflictError(
             "the robot is not configured",
             hint="'fortctl robot configure' says what to trade",
@@ -64,7 +57,7 @@ class RobotService:
         self._clock = clock
         self._sleep = sleep
 
-    def start(self) -> Status:
+    def start(self) -> RobotReport:
         """Start trading.
 
         Raises:
@@ -73,7 +66,7 @@ class RobotService:
         """
         self._client.ensure_running()
         status = self._status_reader.status()
-        if status["state"] == "running":
+        if status.state == "running":
             raise ConflictError(
                 "the robot is running already", hint="see 'fortctl robot status'", details={"state": "running"}
             )
@@ -84,7 +77,7 @@ class RobotService:
         self._client.execute(StartTrading())
         return self.await_reconciled()
 
-    def drain(self, timeout_s: float, progress: Callable[[Status], None]) -> tuple[Status, bool]:
+    def drain(self, timeout_s: float, progress: Callable[[RobotReport], None]) -> tuple[RobotReport, bool]:
         """Finish the open cycles, start no new ones; wait until the last is closed.
 
         Returns:
@@ -96,21 +89,22 @@ class RobotService:
         """
         self._client.ensure_running()
         # What a crash or 'stop --now' has left open is drained, too.
-        if is_drained(_configured(self._status_reader.status())):
-            return self._status_reader.status(), False
+        status = _configured(self._status_reader.status())
+        if status.drained:
+            return status, False
         self._client.execute(DrainCycles())
         deadline = self._clock.monotonic() + timeout_s
         while True:
             status = self._status_reader.status()
-            if is_drained(status):
+            if status.drained:
                 return status, True
-            left = status["cycles"]["open"]
-            if status["state"] == "stopped":
+            left = status.cycles_open
+            if status.state == "stopped":
                 raise ConflictError(
-                    f"the robot was stopped before it had drained: {cycles_text(left)}, {status['orders_open']} orders",
+                    f"the robot was stopped before it had drained: {cycles_text(left)}, {status.orders_open} orders",
                     hint="'fortctl robot stop --drain' drains on",
                     details={"state": "stopped", "cycles_open": left},
-                    data={"robot": status},
+                    data={"robot": status.document},
                 )
             progress(status)
             if self._clock.monotonic() >= deadline:
@@ -118,11 +112,11 @@ class RobotService:
                     f"still draining: {cycles_text(left)}",
                     hint="the robot keeps draining: wait with 'robot stop --drain', or end it with 'robot stop --now'",
                     details={"cycles_open": left},
-                    data={"robot": status},
+                    data={"robot": status.document},
                 )
             self._sleep(STATUS_POLL_S)
 
-    def stop_now(self, *, cancel_orders: bool) -> tuple[Status, TradingStopped, bool]:
+    def stop_now(self, *, cancel_orders: bool) -> tuple[RobotReport, TradingStopped, bool]:
         """Stop at once; say exactly which orders were cancelled and which stay at the exchange.
 
         Raises:
@@ -134,9 +128,9 @@ class RobotService:
         status, stopped, error = self.stop_trading(cancel_orders=cancel_orders)
         if error is not None:
             raise error
-        return status, stopped, was["state"] != "stopped" or bool(stopped.cancelled)
+        return status, stopped, was.state != "stopped" or bool(stopped.cancelled)
 
-    def stop_trading(self, *, cancel_orders: bool) -> tuple[Status, TradingStopped, FortctlError | None]:
+    def stop_trading(self, *, cancel_orders: bool) -> tuple[RobotReport, TradingStopped, FortctlError | None]:
         """Have it stop at once, whatever it is at.
 
         Returns:
@@ -148,23 +142,23 @@ class RobotService:
         if not cancel_orders or not (stopped.orders_left or stopped.in_doubt):
             return status, stopped, None
         error = _not_cancelled(stopped, status)
-        error.data = {"robot": status, **stopped.orders_json()}
+        error.data = {"robot": status.document, **stopped.orders_json()}
         return status, stopped, error
 
-    def resume(self) -> Status:
+    def resume(self) -> RobotReport:
         """Lift the hold, after a person checked its reasons. Raises ``ConflictError`` if it stays, or there is none."""
         self._client.execute(ResumeTrading())
         status = self.await_reconciled()
-        if status["state"] == "held":
+        if status.state == "held":
             raise ConflictError(
-                f"the robot stays held: {status.get('reason') or 'see its status'}",
+                f"the robot stays held: {status.reason or 'see its status'}",
                 hint="see 'fortctl robot status': each reason says what it is about",
-                details={"state": "held", "reasons": status.get("reasons", [])},
-                data={"robot": status},
+                details={"state": "held", "reasons": status.document.get("reasons", [])},
+                data={"robot": status.document},
             )
         return status
 
-    def configure(self, settings: Mapping[str, Any]) -> tuple[Status, bool, tuple[tuple[str, str], ...]]:
+    def configure(self, settings: Mapping[str, Any]) -> tuple[RobotReport, bool, tuple[tuple[str, str], ...]]:
         """Hand the robot its settings; it checks them against the symbol's filters where it can.
 
         Returns:
@@ -173,24 +167,25 @@ class RobotService:
         report = Reconfigured.from_json(self._client.execute(ConfigureRobot(settings)).data)
         return self._status_reader.status(), report.changed, report.warnings
 
-    def await_reconciled(self) -> Status:
+    def await_reconciled(self) -> RobotReport:
         """Return the status once the books agree, or as it is after the time an answer may take."""
         deadline = self._clock.monotonic() + ANSWER_WITHIN_S
         while True:
             status = self._status_reader.status()
-            if status.get("books") != "stale" or self._clock.monotonic() >= deadline:
+            if status.books != "stale" or self._clock.monotonic() >= deadline:
                 return status
             self._sleep(STATUS_POLL_S / 5)
 
 
-def _not_cancelled(stopped: TradingStopped, status: Status) -> FortctlError:
+def _not_cancelled(stopped: TradingStopped, status: RobotReport) -> FortctlError:
     left, doubted = len(stopped.orders_left), len(stopped.in_doubt)
     what = f"the robot stands still, but {left} of its orders stay at the exchange, and {doubted} are in doubt"
     by_hand = "cancel them on Binance's page"
     if stopped.key == "lost":
-        reason = (status.get("key_loss") or {}).get("reason")
         hint = f"{by_hand}, or give the robot a key that is accepted ('fortctl keys change --role robot')"
-        return KeyRejectedError(f"the exchange does not accept the key: {what}", hint=hint, details={"reason": reason})
+        return KeyRejectedError(
+            f"the exchange does not accept the key: {what}", hint=hint, details={"reason": status.lost_reason}
+        )
     if stopped.key == "none":
         return NotFoundError(f"the robot has no key: {what}", hint=f"{by_hand}, or 'fortctl keys add --role robot'")
     if stopped.fault is not None:

@@ -164,7 +164,7 @@ class RotationAbort:
     def _robot_as_before(self, plan: AbortPlan) -> None:
         if plan.restart:
             start_again(self._deps)
-        elif plan.end_drain and self._deps.status_reader.status()["state"] == "draining":
+        elif plan.end_drain and self._deps.status_reader.status().state == "draining":
             self._deps.robot.stop_now(cancel_orders=False)
 
     def _report(self, plan: AbortPlan, deleted: tuple[str, ...] | None) -> AbortReport:
@@ -185,7 +185,7 @@ class RotationAbort:
         ]
         parts += [f"the issuer's key '{name}' was deleted" for name in deleted or ()]
         parts += [f"the issuer's key '{name}' may live: the issuer could not be asked" for name in unasked]
-        parts += [f"the robot is {self._deps.robot.await_reconciled()['state']}"] if Role.ROBOT in self._roles else []
+        parts += [f"the robot is {self._deps.robot.await_reconciled().state}"] if Role.ROBOT in self._roles else []
         parts += [f"the new {role} key '{key.name}' is not in use" for role, keys in unused.items() for key in keys]
         todo = delete_old_actions(operation, alive)
         todo += [delete_named_action(operation, plan.issued[name], name) for name in unasked]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import Protocol
 
 from fortctl.errors import ConflictError, FortctlError
 from fortctl.keys.fingerprint import fingerprint
@@ -16,7 +16,7 @@ from fortctl.services.keys.issuer import SUB_ACCOUNT
 from fortctl.services.keys.service import KeyService
 from fortctl.services.robot.client import RobotClient
 from fortctl.services.robot.service import RobotService
-from fortctl.services.robot.status import RobotStatusReader
+from fortctl.services.robot.status import RobotReport, RobotStatusReader
 from fortctl.services.rotation.deletion_proof import DeletionProof
 from fortctl.services.rotation.facts import OperatorAction, RotationFacts
 from fortctl.services.rotation.plan import Operation, RotationMode
@@ -161,13 +161,13 @@ class RotationContext:
             self.deps.sleep(POLL_EVERY_S)
         return True
 
-    def with_trading_gap(self, status: Mapping[str, Any]) -> RotationFacts:
+    def with_trading_gap(self, status: RobotReport) -> RotationFacts:
         """Return the facts with the trading gap, if the robot's status contains it."""
-        swap = status.get("key_swap")
+        swap = status.key_swap
         if self.operation.mode is RotationMode.OVERLAP and swap is not None:
-            return replace(self.facts, trading_gap_s=float(swap["gap_s"]))
+            return replace(self.facts, trading_gap_s=swap.gap_s)
         lost = self.facts.lost_since
-        if self.operation.mode is RotationMode.URGENT and lost is not None and status["state"] == "running":
+        if self.operation.mode is RotationMode.URGENT and lost is not None and status.state == "running":
             return replace(self.facts, trading_gap_s=round((self.now() - parse_rfc3339(lost)) / 1000, 3))
         return self.facts
 
@@ -200,7 +200,7 @@ def _email_fingerprint(deps: RotationDeps, issuer: Issuer) -> str:
 
 def start_again(deps: RotationDeps) -> None:
     """Start the robot unless it trades already."""
-    if deps.status_reader.status()["state"] in AT_WORK:
+    if deps.status_reader.status().state in AT_WORK:
         return
     try:
         deps.robot.start()

@@ -291,8 +291,7 @@ class OldKeys:
         if Role.ROBOT not in self._context.roles or self._context.operation.mode is not RotationMode.OVERLAP:
             return True
         status = self._deps.status_reader.status()
-        swap = status.get("key_swap")
-        return status["state"] not in WORKING or swap is None or bool(swap.get("heard", True))
+        return status.state not in WORKING or status.key_swap is None or status.key_swap.stream_up
 
     async def prove(self, resumed: bool) -> RotationFacts:
         if self._context.by_issuer:

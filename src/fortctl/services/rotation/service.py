@@ -14,6 +14,7 @@ from typing import Any, NoReturn
 from fortctl.errors import ActionRequiredError, ConflictError, FortctlError
 from fortctl.model import KeyPair, Role
 from fortctl.ports import AuditLog, Clock, HooksPort
+from fortctl.services.robot.status import RobotReport
 from fortctl.services.rotation.abort import RotationAbort
 from fortctl.services.rotation.context import AT_WORK, DrainTimeoutError, RotationDeps, open_issuer
 from fortctl.services.rotation.facts import OperatorAction
@@ -158,10 +159,10 @@ class RotationService:
         try:
             status = self._deps.status_reader.status()
         except FortctlError as error:
-            status = {"state": "unreachable", "reason": error.message}
-        if status["state"] in (*AT_WORK, "latched"):
+            status = RobotReport("unreachable", error.message)
+        if status.state in (*AT_WORK, "latched"):
             return None
-        return IdleRobot(before, status["state"], status.get("reason"))
+        return IdleRobot(before, status.state, status.reason)
 
     def _held_after_loss(self, operation: Operation) -> IdleRobot | None:
         """Return the robot if it has a key again and waits for a person all the same; else None."""
@@ -170,7 +171,7 @@ class RotationService:
             return None
         # Whether it trades is known once its book agrees with the exchange.
         status = self._deps.robot.await_reconciled()
-        return IdleRobot(before, "held", status.get("reason")) if status["state"] == "held" else None
+        return IdleRobot(before, "held", status.reason) if status.state == "held" else None
 
     async def _delete_issued_keys(self, operation: Operation, error: FortctlError) -> None:
         """After a panic: delete what the issuer made for this rotation, since the panic may have listed too early."""

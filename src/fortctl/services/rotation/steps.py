@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
-from typing import Any
 
 from fortctl.errors import ConflictError, FortctlError, KeyRejectedError, NotFoundError, RobotTimeoutError
 from fortctl.mailbox.payloads import DrainCycles
 from fortctl.mailbox.receipts import TradingStopped
 from fortctl.model import KeyPair, Role
 from fortctl.services.keys.results import verification_error
-from fortctl.services.robot.service import cycles_text, is_drained
+from fortctl.services.robot.service import cycles_text
 from fortctl.services.rotation.context import (
     AT_WORK,
     SETTLES_WITHIN_S,
@@ -138,15 +137,14 @@ class Steps:
     def _with_robot(self, facts: RotationFacts) -> RotationFacts:
         """Return the facts with what the robot is doing. Raises ``ConflictError`` if it waits for a person."""
         status = self._deps.status_reader.status()
-        state = status["state"]
+        state = status.state
         if state in ("held", "unreachable") and self._context.operation.mode is not RotationMode.URGENT:
             raise ConflictError(
-                f"the robot is {state}: {status.get('reason') or 'a person must check it first'}",
+                f"the robot is {state}: {status.reason or 'a person must check it first'}",
                 hint="see 'fortctl robot status', check the account, then 'fortctl robot resume'",
                 details={"state": state},
             )
-        lost = (status.get("key_loss") or {}).get("since")
-        return replace(facts, robot_was=str(state), lost_since=lost)
+        return replace(facts, robot_was=state, lost_since=status.lost_since)
 
     async def _drain(self, resumed: bool) -> RotationFacts:
         deps = self._deps
@@ -155,7 +153,7 @@ class Steps:
             return self._context.facts
         deps.client.execute(DrainCycles())
         while not self._context.wait(deps.timeout_s, self._drained):
-            count = int(deps.status_reader.status()["cycles"]["open"])
+            count = deps.status_reader.status().cycles_open
             choice = deps.guide.on_timeout(count)
             if choice == "abort":
                 raise DrainTimeoutError(count)
@@ -167,7 +165,7 @@ class Steps:
     def _drained(self) -> bool:
         # A local robot that was killed meanwhile comes back and continues the drain.
         self._deps.client.ensure_running()
-        return is_drained(self._deps.status_reader.status())
+        return self._deps.status_reader.status().drained
 
     async def _stop(self, resumed: bool) -> RotationFacts:
         choice = self._context.facts.unfinished
@@ -184,22 +182,22 @@ class Steps:
         deps, new = self._deps, self._context.facts.new[Role.ROBOT]
         passing = ("verifying", "reconciling", "awaiting_key", "unreachable")
         deps.client.ensure_running()
-        status: Mapping[str, Any] = {}
+        status = deps.status_reader.status()
 
         def settled() -> bool:
             nonlocal status
             status = deps.status_reader.status()
-            return status["state"] not in passing
+            return status.state not in passing
 
         # One status decides: by the next one the robot may be reconciling again, for a reason of its own.
         at_rest = self._context.wait(SETTLES_WITHIN_S, settled)
         card = deps.keys.robot_card()
-        if not at_rest or card is None or card.fingerprint != new or status["state"] == "key_lost":
+        if not at_rest or card is None or card.fingerprint != new or status.state == "key_lost":
             raise ConflictError(
-                f"the robot does not work with the new key: it is {status['state']}"
-                f" ({status.get('reason') or 'no reason given'})",
+                f"the robot does not work with the new key: it is {status.state}"
+                f" ({status.reason or 'no reason given'})",
                 hint="see 'fortctl robot status' and 'fortctl keys verify', then 'fortctl keys rotate --resume'",
-                details={"state": status["state"]},
+                details={"state": status.state},
             )
         return self._context.with_trading_gap(status)
 
@@ -213,7 +211,7 @@ class Steps:
         return replace(facts, trading_gap_s=round((self._context.now() - facts.stopped_at) / 1000, 3))
 
     def _state(self) -> str:
-        return str(self._deps.status_reader.status()["state"])
+        return self._deps.status_reader.status().state
 
 
 def _orders_left(error: FortctlError, stopped: TradingStopped) -> str:
