@@ -64,6 +64,133 @@ def cause_of(verdict: KeyVerdict, probe: Refusal | None, fault: Refusal) -> Caus
     return None
 
 
+@dataclass(frozen=True)
+class ProbableFill:
+    """What an order of the robot changes if the rest of it has filled.
+
+    Attributes:
+        quantity: the rest.
+        base, quote: the assets' names.
+        quote_amount: what it brings (a sell) or costs (a buy, negative).
+        profit: of a sell; None for a buy.
+    """
+
+    order: Order
+    quantity: Decimal
+    base: str
+    quote: str
+    quote_amount: Decimal
+    profit: Decimal | None
+
+    def to_json(self) -> dict[str, Any]:
+        base_amount = self.quantity if self.order.leg == "buy" else -self.quantity
+        return {
+            "client_order_id": self.order.client_order_id,
+            "side": self.order.side.value,
+            "price": f"{self.order.price:f}",
+            "quantity": f"{self.quantity:f}",
+            self.base: f"{base_amount:f}",
+            self.quote: format_money(self.quote_amount),
+            "profit": format_money(self.profit) if self.profit is not None else None,
+        }
+
+
+@dataclass(frozen=True)
+class ProbableEffect:
+    """What all probable fills change together, less commission; money is in ``asset``."""
+
+    base: Decimal
+    quote: Decimal
+    worth_now: Decimal | None
+    profit_of_sells: Decimal
+    asset: str | None
+    waiting_to_be_sold: Decimal
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "base": format_money(self.base),
+            "quote": format_money(self.quote),
+            "worth_now": format_money(self.worth_now) if self.worth_now is not None else None,
+            "profit_of_sells": format_money(self.profit_of_sells),
+            "asset": self.asset,
+            "waiting_to_be_sold": format_money(self.waiting_to_be_sold),
+        }
+
+
+@dataclass(frozen=True)
+class LongBreak:
+    """Whether and when a loss counts as long; the robot then holds although it gets a new key.
+
+    Attributes:
+        begins: from when it counts as long (ms).
+        gap_ms, drift: how long it lasts, and by how much the price has moved (per cent).
+        limits: of both.
+    """
+
+    begins: int
+    gap_ms: int
+    drift: Decimal
+    limits: ResumeLimits
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "is": self.gap_ms > self.limits.max_gap_ms or self.drift > self.limits.max_drift,
+            "from": rfc3339(self.begins),
+            "gap_s": self.gap_ms // 1000,
+            "max_gap_s": self.limits.max_gap_ms // 1000,
+            "drift_percent": f"{self.drift:.3f}",
+            "max_drift_percent": f"{self.limits.max_drift:f}",
+        }
+
+
+@dataclass(frozen=True)
+class MarketSinceLoss:
+    """What the market did to the robot's orders since its key was lost; known only to a robot that runs."""
+
+    price: Decimal | None
+    fills: tuple[ProbableFill, ...]
+    effect: ProbableEffect
+    long: LongBreak
+
+
+@dataclass(frozen=True)
+class KeyLossReport:
+    """The status's ``key_loss{…}``.
+
+    Attributes:
+        since: when the loss was confirmed first (ms).
+        cause: why.
+        price: the last price then.
+        market: what happened since; None where nobody watched.
+    """
+
+    since: int
+    cause: Cause
+    price: Decimal | None
+    market: MarketSinceLoss | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        known = {
+            "since": rfc3339(self.since),
+            "code": self.cause.code,
+            "reason": self.cause.reason,
+            "certainty": self.cause.certainty,
+            "why": self.cause.why,
+            "price_then": f"{self.price:f}" if self.price is not None else None,
+        }
+        if self.market is None:
+            return known
+        return {
+            **known,
+            "price_now": f"{self.market.price:f}" if self.market.price is not None else None,
+            "drift_percent": _percent(self.market.price, self.price),
+            "probably_filled": [fill.order.client_order_id for fill in self.market.fills],
+            "fills": [fill.to_json() for fill in self.market.fills],
+            "would_mean": self.market.effect.to_json(),
+            "long": self.market.long.to_json(),
+        }
+
+
 class KeyLoss:
     """One loss of the key.
 
@@ -101,8 +228,8 @@ class KeyLoss:
         rate: Decimal,
         last_contact: LastContact | None,
         limits: ResumeLimits,
-    ) -> dict[str, Any]:
-        """Return the status's ``key_loss{…}``.
+    ) -> KeyLossReport:
+        """Return what the status reports of the loss.
 
         Args:
             price: the last price now.
@@ -111,20 +238,13 @@ class KeyLoss:
             last_contact: the last accepted signed answer.
         """
         through = [order for order in book.unsettled() if not order.final and self._traded_through(order)]
-        return {
-            "since": rfc3339(self.since),
-            "code": self.cause.code,
-            "reason": self.cause.reason,
-            "certainty": self.cause.certainty,
-            "why": self.cause.why,
-            "price_then": f"{self.price:f}" if self.price is not None else None,
-            "price_now": f"{price:f}" if price is not None else None,
-            "drift_percent": _percent(price, self.price),
-            "probably_filled": [order.client_order_id for order in through],
-            "fills": [_fill(order, book, rate) for order in through],
-            "would_mean": _money(through, book, rate, price),
-            "long": _long(price, now, last_contact or LastContact(self.since, self.price or ONE), limits),
-        }
+        market = MarketSinceLoss(
+            price=price,
+            fills=tuple(_fill(order, book, rate) for order in through),
+            effect=_effect(through, book, rate, price),
+            long=_long(price, now, last_contact or LastContact(self.since, self.price or ONE), limits),
+        )
+        return KeyLossReport(self.since, self.cause, self.price, market)
 
     def _traded_through(self, order: Order) -> bool:
         if self.lowest is None or self.highest is None:
@@ -140,18 +260,16 @@ def _left(order: Order) -> Decimal:
     return order.quantity - order.executed
 
 
-def _fill(order: Order, book: Book, rate: Decimal) -> dict[str, Any]:
-    """Return the effect of an order if the rest of it has filled."""
+def _fill(order: Order, book: Book, rate: Decimal) -> ProbableFill:
     left, sign = _left(order), 1 if order.leg == "buy" else -1
-    return {
-        "client_order_id": order.client_order_id,
-        "side": order.side.value,
-        "price": f"{order.price:f}",
-        "quantity": f"{left:f}",
-        book.base or "base": f"{sign * left:f}",
-        book.quote or "quote": format_money(-sign * left * order.price),
-        "profit": format_money(_profit(order, book, rate)) if order.leg == "sell" else None,
-    }
+    return ProbableFill(
+        order=order,
+        quantity=left,
+        base=book.base or "base",
+        quote=book.quote or "quote",
+        quote_amount=-sign * left * order.price,
+        profit=_profit(order, book, rate) if order.leg == "sell" else None,
+    )
 
 
 def _profit(order: Order, book: Book, rate: Decimal) -> Decimal:
@@ -159,30 +277,21 @@ def _profit(order: Order, book: Book, rate: Decimal) -> Decimal:
     return left * order.price * (ONE - rate) - left * book.cycles[order.cycle].unit_cost
 
 
-def _money(orders: list[Order], book: Book, rate: Decimal, price: Decimal | None) -> dict[str, Any]:
+def _effect(orders: list[Order], book: Book, rate: Decimal, price: Decimal | None) -> ProbableEffect:
     buys, sells = ([order for order in orders if order.leg == leg] for leg in ("buy", "sell"))
     base = sum((_left(order) * (ONE - rate) for order in buys), ZERO) - sum((_left(o) for o in sells), ZERO)
     quote = sum((_left(order) * order.price * (ONE - rate) for order in sells), ZERO)
     quote -= sum((_left(order) * order.price for order in buys), ZERO)
-    return {
-        "base": format_money(base),
-        "quote": format_money(quote),
-        "worth_now": format_money(base * price + quote) if price is not None else None,
-        "profit_of_sells": format_money(sum((_profit(order, book, rate) for order in sells), ZERO)),
-        "asset": book.quote or None,
-        "waiting_to_be_sold": format_money(book.inventory() + base),
-    }
+    return ProbableEffect(
+        base=base,
+        quote=quote,
+        worth_now=base * price + quote if price is not None else None,
+        profit_of_sells=sum((_profit(order, book, rate) for order in sells), ZERO),
+        asset=book.quote or None,
+        waiting_to_be_sold=book.inventory() + base,
+    )
 
 
-def _long(price: Decimal | None, now: int, contact: LastContact, limits: ResumeLimits) -> dict[str, Any]:
-    """Return whether and when the loss counts as long; the robot then holds although it gets a new key."""
-    gap = max(0, now - contact.at)
+def _long(price: Decimal | None, now: int, contact: LastContact, limits: ResumeLimits) -> LongBreak:
     drift = abs(price - contact.price) / contact.price * HUNDRED if price is not None else ZERO
-    return {
-        "is": gap > limits.max_gap_ms or drift > limits.max_drift,
-        "from": rfc3339(contact.at + limits.max_gap_ms),
-        "gap_s": gap // 1000,
-        "max_gap_s": limits.max_gap_ms // 1000,
-        "drift_percent": f"{drift:.3f}",
-        "max_drift_percent": f"{limits.max_drift:f}",
-    }
+    return LongBreak(contact.at + limits.max_gap_ms, max(0, now - contact.at), drift, limits)

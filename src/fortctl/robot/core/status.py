@@ -9,7 +9,7 @@ from typing import Any
 
 from fortctl.model import AccountState, KeyRights
 from fortctl.robot.core.book import Book
-from fortctl.robot.core.cycle import describe_order
+from fortctl.robot.core.cycle import Order, describe_order
 from fortctl.robot.core.events import Cancel, Intent, Place
 from fortctl.robot.core.filters import format_money
 from fortctl.robot.core.hold_reasons import HoldReason
@@ -149,42 +149,80 @@ def numbered_reasons(reasons: Sequence[HoldReason]) -> list[dict[str, Any]]:
     ]
 
 
-def resume_preview(book: Book, intents: Sequence[Intent], price: Decimal | None) -> dict[str, Any]:
-    """Return what ``robot resume`` would do immediately.
+@dataclass(frozen=True)
+class ResumePreview:
+    """What ``robot resume`` would do immediately.
 
-    Args:
-        intents: the strategy's plan at the present price.
-        price: the last price.
+    Attributes:
+        mode: the trading mode that the robot would have.
+        kept: the orders that stay at the exchange.
+        places: the orders that it would place.
+        cancels: the orders that it would cancel, by client order id.
+        quantity, cost: of what its open cycles hold.
+        price: the last price, or None.
+        asset: the asset of costs and worths.
     """
-    places = [intent for intent in intents if isinstance(intent, Place)]
-    kept = [order for order in book.unsettled() if not order.final]
-    have, cost = book.inventory(), sum((c.held_quantity * c.unit_cost for c in book.live_cycles()), book.dust_cost)
-    return {
-        "wish": book.mode.value,
-        "keeps": {
-            "orders": len(kept),
-            "buys_worth": _worth((o.price, o.quantity - o.executed) for o in kept if o.leg == "buy"),
-            "sells_worth": _worth((o.price, o.quantity - o.executed) for o in kept if o.leg == "sell"),
-        },
-        "places": [
-            {
-                "side": place.leg.upper(),
-                "price": f"{place.price:f}",
-                "quantity": f"{place.quantity:f}",
-                "worth": format_money(place.price * place.quantity),
-            }
-            for place in places
-        ],
-        "places_worth": _worth((place.price, place.quantity) for place in places),
-        "cancels": [intent.client_order_id for intent in intents if isinstance(intent, Cancel)],
-        "inventory": {
-            "quantity": f"{have:f}",
-            "cost": format_money(cost),
-            "worth_now": format_money(have * price) if price is not None else None,
-            "unrealised_profit": format_money(have * price - cost) if price is not None else None,
-        },
-        "asset": book.quote or None,
-    }
+
+    mode: str
+    kept: tuple[Order, ...]
+    places: tuple[Place, ...]
+    cancels: tuple[str, ...]
+    quantity: Decimal
+    cost: Decimal
+    price: Decimal | None
+    asset: str | None
+
+    @classmethod
+    def of(cls, book: Book, intents: Sequence[Intent], price: Decimal | None) -> ResumePreview:
+        """Return the preview of a book.
+
+        Args:
+            intents: the strategy's plan at the present price.
+            price: the last price.
+        """
+        return cls(
+            mode=book.mode.value,
+            kept=tuple(order for order in book.unsettled() if not order.final),
+            places=tuple(intent for intent in intents if isinstance(intent, Place)),
+            cancels=tuple(intent.client_order_id for intent in intents if isinstance(intent, Cancel)),
+            quantity=book.inventory(),
+            cost=sum((cycle.held_quantity * cycle.unit_cost for cycle in book.live_cycles()), book.dust_cost),
+            price=price,
+            asset=book.quote or None,
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the status's ``resume{…}``."""
+        worth_now = self.quantity * self.price if self.price is not None else None
+        return {
+            "wish": self.mode,
+            "keeps": {
+                "orders": len(self.kept),
+                "buys_worth": self._kept_worth("buy"),
+                "sells_worth": self._kept_worth("sell"),
+            },
+            "places": [
+                {
+                    "side": place.leg.upper(),
+                    "price": f"{place.price:f}",
+                    "quantity": f"{place.quantity:f}",
+                    "worth": format_money(place.price * place.quantity),
+                }
+                for place in self.places
+            ],
+            "places_worth": _worth((place.price, place.quantity) for place in self.places),
+            "cancels": list(self.cancels),
+            "inventory": {
+                "quantity": f"{self.quantity:f}",
+                "cost": format_money(self.cost),
+                "worth_now": format_money(worth_now) if worth_now is not None else None,
+                "unrealised_profit": format_money(worth_now - self.cost) if worth_now is not None else None,
+            },
+            "asset": self.asset,
+        }
+
+    def _kept_worth(self, leg: str) -> str:
+        return _worth((order.price, order.quantity - order.executed) for order in self.kept if order.leg == leg)
 
 
 def _worth(rows: Iterable[tuple[Decimal, Decimal]]) -> str:

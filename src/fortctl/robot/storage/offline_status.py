@@ -9,12 +9,12 @@ from typing import Any
 from fortctl.errors import VaultDamagedError
 from fortctl.robot.core.book import Book
 from fortctl.robot.core.cycle import IllegalTransitionError
+from fortctl.robot.core.key_loss import Cause, KeyLossReport
 from fortctl.robot.core.profit_report import report
 from fortctl.robot.core.status import Contact, robot_status
 from fortctl.robot.storage.journal import read_events
 from fortctl.robot.storage.journal_checkpoint import read_checkpoint
 from fortctl.store.sqlite import check_integrity, damaged, open_readonly
-from fortctl.timestamps import rfc3339
 
 
 def offline_report(path: Path, by: str, price: str | None = None) -> dict[str, Any]:
@@ -108,12 +108,7 @@ def offline_status(path: Path, now_ms: int) -> dict[str, Any]:
     if book.key_status is not None and book.key_status.what == "lost":
         # What the journal knows; a robot that runs knows the market too.
         lost = book.key_status
-        status["key_loss"] = {
-            "since": rfc3339(lost.at),
-            "code": lost.code,
-            "reason": lost.reason,
-            "certainty": lost.certainty,
-            "why": lost.why,
-            "price_then": lost.price or None,
-        }
+        cause = Cause(lost.reason, lost.certainty, lost.why, lost.code)
+        loss = KeyLossReport(lost.at, cause, Decimal(lost.price) if lost.price else None)
+        status["key_loss"] = loss.to_json()
     return status

@@ -40,7 +40,7 @@ from fortctl.robot.core.reconciliation import (
     twins,
 )
 from fortctl.robot.core.settings import Settings, refuse_change
-from fortctl.robot.core.status import balance_rows, numbered_reasons, resume_preview, rights_row, robot_status
+from fortctl.robot.core.status import ResumePreview, balance_rows, numbered_reasons, rights_row, robot_status
 from fortctl.robot.strategy.api import Strategy, is_drained
 from fortctl.robot.strategy.grid import builtin
 from fortctl.robot.trading.drift_watch import DriftWatch
@@ -345,10 +345,10 @@ class Runner:
                 rate=robot.rate,
                 last_contact=robot.last_contact,
                 limits=robot.limits,
-            )
+            ).to_json()
         if state == "held":
             status["reasons"] = numbered_reasons(hold)
-            status["resume"] = resume_preview(robot.book, self._planned_now(), robot.price)
+            status["resume"] = ResumePreview.of(robot.book, self._planned_now(), robot.price).to_json()
         if robot.swap_gap.report is not None:
             # True once the new key's stream is up.
             status["key_swap"] = {**robot.swap_gap.report, "heard": robot.exchange in self.streams.up}

@@ -92,7 +92,7 @@ def described(loss: KeyLoss, price: str | None = "100", contact: LastContact | N
         rate=D("0.001"),
         last_contact=contact,
         limits=LIMITS,
-    )
+    ).to_json()
 
 
 def loss(*prices: str) -> KeyLoss:
@@ -122,7 +122,7 @@ def test_an_order_has_probably_filled_once_the_market_went_beyond_its_price(
 def test_an_order_that_has_ended_does_not_fill() -> None:
     ended = book()
     ended.apply(OrderStatusReported("b2", 3, "CANCELED", D(2)))
-    report = loss("1").describe(None, ended, now=SINCE, rate=D(0), last_contact=None, limits=LIMITS)
+    report = loss("1").describe(None, ended, now=SINCE, rate=D(0), last_contact=None, limits=LIMITS).to_json()
     assert report["probably_filled"] == [], "its trade is missing, and it is not open"
 
 
@@ -198,7 +198,7 @@ def test_both_together() -> None:
 def test_assets_that_are_not_known_yet_are_called_base_and_quote() -> None:
     nameless = book()
     nameless.apply(AssetsNamed("", ""))
-    report = loss("85").describe(D(88), nameless, now=SINCE, rate=D(0), last_contact=None, limits=LIMITS)
+    report = loss("85").describe(D(88), nameless, now=SINCE, rate=D(0), last_contact=None, limits=LIMITS).to_json()
     assert report["fills"][0]["base"] == "4" and report["fills"][0]["quote"] == "-360"
     assert report["would_mean"]["asset"] is None
 
