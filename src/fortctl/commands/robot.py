@@ -106,11 +106,11 @@ def status(context: CommandContext, watch: bool, interval: float) -> Result:
 def cycles(context: CommandContext) -> Result:
     context.container.require_account()
     rows = context.container.status_reader.cycles()
-    shown = [
+    cells = [
         [row["id"], row["level"], row["state"], row["buy"].get("price"), row["sell"].get("price"), row["profit"]]
         for row in rows
     ]
-    return Result({"cycles": rows}, text=table(["cycle", "level", "state", "buy", "sell", "profit"], shown))
+    return Result({"cycles": rows}, text=table(["cycle", "level", "state", "buy", "sell", "profit"], cells))
 
 
 @robot.command("report", help="Report the profit, from the robot's journal; the robot need not run.")
@@ -122,15 +122,15 @@ def cycles(context: CommandContext) -> Result:
 )
 def report(context: CommandContext, by: str, form: str | None) -> Result:
     context.container.require_account()
-    found = context.container.status_reader.report(by)
+    earned = context.container.status_reader.report(by)
     if form == "csv":
         from fortctl.robot.core.profit_report import as_csv
 
-        text = as_csv(found["rows"], by)
-        return Result({**found, "csv": text}, text=text.removesuffix("\n"))
+        text = as_csv(earned["rows"], by)
+        return Result({**earned, "csv": text}, text=text.removesuffix("\n"))
     if form == "json":
-        return Result(found, text=json.dumps(found, indent=2))
-    return Result(found, text=lambda: render_data({by: found["rows"], **found["totals"]}))
+        return Result(earned, text=json.dumps(earned, indent=2))
+    return Result(earned, text=lambda: render_data({by: earned["rows"], **earned["totals"]}))
 
 
 @robot.command("resume", help="Let a held robot trade again.")
@@ -235,28 +235,28 @@ def pair(
     if confirm is None:
         context.progress("waiting for the other side ('fortctl robot pair' there)")
         here_operates = container.account_entry.robot == "remote"
-        found = (service.as_operator if here_operates else service.as_robot_host)(timeout_s=timeout)
+        other = (service.as_operator if here_operates else service.as_robot_host)(timeout_s=timeout)
         if not context.prompts.available:
             raise ActionRequiredError(
-                f"compare the code with the other side's: {found.code}",
+                f"compare the code with the other side's: {other.code}",
                 hint="if both show the same: 'fortctl robot pair --confirm CODE', on both sides",
-                details={"actions": [f"compare {found.code}, then 'fortctl robot pair --confirm {found.code}'"]},
-                data={"code": found.code, "other": found.other_id, "side": found.side},
+                details={"actions": [f"compare {other.code}, then 'fortctl robot pair --confirm {other.code}'"]},
+                data={"code": other.code, "other": other.other_id, "side": other.side},
             )
-        confirm = context.prompts.read_line(f"This side shows {found.code}. Type what the other side shows: ")
-    found = service.pending()
-    if confirm.strip().upper() != found.code:
+        confirm = context.prompts.read_line(f"This side shows {other.code}. Type what the other side shows: ")
+    other = service.pending()
+    if confirm.strip().upper() != other.code:
         raise BadInputError(
             "the codes differ: do not trust this mailbox, it may have been changed", hint="start the pairing again"
         )
     context.progress("waiting for the robot")
-    if found.side == "operator":
-        context.container.pin_remote_robot(found.other_id, found.other_public)
-    service.confirm(found, timeout_s=timeout)
+    if other.side == "operator":
+        context.container.pin_remote_robot(other.other_id, other.other_public)
+    service.confirm(other, timeout_s=timeout)
     container.ensure_panic_order()
-    who = "robot" if found.side == "operator" else "operator"
-    data = {"side": found.side, "other": found.other_id}
-    return Result(data, True, text=f"paired with {who} {found.other_id}")
+    who = "robot" if other.side == "operator" else "operator"
+    data = {"side": other.side, "other": other.other_id}
+    return Result(data, True, text=f"paired with {who} {other.other_id}")
 
 
 @robot.command("logs", help="Print the robot's log.")

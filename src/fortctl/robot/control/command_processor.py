@@ -218,9 +218,9 @@ class CommandProcessor:
         before.clear()
         if gone:
             # The search runs while trading continues. The overwriting happens in this thread, while nothing else moves.
-            found, cleaned = await SecretScrubber(gone, kept).clean()
-            if found and not cleaned:
-                self._log.warning("memory not cleaned: other threads are at work; %d places may hold a key", found)
+            places, cleaned = await SecretScrubber(gone, kept).clean()
+            if places and not cleaned:
+                self._log.warning("memory not cleaned: other threads are at work; %d places may hold a key", places)
             else:
                 self._log.info("memory cleaned in %d places", cleaned)
 

@@ -169,7 +169,7 @@ class RobotVault:
 
     def secrets(self) -> list[Secret]:
         """Return the secrets of every record that can be destroyed: keys, pairs, the recipient key."""
-        found = []
+        secrets = []
         for meta in self._vault.records():
             try:
                 plaintext = self._vault.get(meta.record_id) if meta.erasable else None
@@ -178,11 +178,11 @@ class RobotVault:
             if plaintext is None:
                 continue
             if meta.record_id == f"recipient/{self.account}":
-                found.append(plaintext)
+                secrets.append(plaintext)
                 continue
             body = json.loads(plaintext.reveal_bytes())
-            found += [Secret(body[name]) for name in ("api_key", "secret") if body.get(name)]
-        return found
+            secrets += [Secret(body[name]) for name in ("api_key", "secret") if body.get(name)]
+        return secrets
 
     def write(
         self,

@@ -253,9 +253,9 @@ class RobotClient:
                 if self._process.owner() is None:
                     self.ensure_running()
                 look = self._clock.monotonic() + ALIVE_EVERY_S
-            found = self._mailbox.row(self.account, number)
-            if found is not None and found.result is not None and found.result_signature is not None:
-                body = read_receipt(found.result, found.result_signature, pin.public)
+            row = self._mailbox.row(self.account, number)
+            if row is not None and row.result is not None and row.result_signature is not None:
+                body = read_receipt(row.result, row.result_signature, pin.public)
                 if body.get("number") != number or body.get("account") != self.account:
                     raise VaultDamagedError("the receipt in the mailbox belongs to another command")
                 return body
