@@ -35,6 +35,8 @@ from fortctl.paper.engine.exchange import Engine
 from fortctl.paper.engine.market_data import Recording
 from fortctl.paper.engine.symbols import symbol_of
 from fortctl.paper.engine.trades.table import Trade
+from fortctl.robot.core.book import Book
+from fortctl.robot.core.book_snapshot import Row, Snapshot, dump
 from fortctl.robot.core.drift_settings import DriftSettings
 from fortctl.robot.core.events import Event, OrderIntended
 from fortctl.robot.core.order_ids import client_order_id
@@ -51,6 +53,8 @@ from support.clock import START_MS, FakeClock
 from support.engine_exchange import EngineExchange
 
 SYMBOL = "XRPETH"
+# A robot makes a snapshot every 2,000 events; here so few that most restarts go through one.
+SNAPSHOT_EVERY = 10
 BNB, BNB_PRICE = "BNBETH", Decimal("0.08")
 SETTINGS = GridSettings(SYMBOL, 4, Decimal("0.5"), Decimal("0.5"), Decimal("0.05"), max_quote=Decimal(2))
 
@@ -288,6 +292,21 @@ class WatchedJournal(SqliteJournal):
     def free_bytes(self) -> int:
         return 0 if self.low_space else super().free_bytes()
 
+    def rows(self, after: int, upto: int, limit: int) -> list[Row]:
+        if self._process.dead:
+            raise Killed
+        return super().rows(after, upto, limit)
+
+    def keep_snapshot(self, snapshot: Snapshot) -> None:
+        if self._process.dead:
+            raise Killed
+        self.before_write(())
+        super().keep_snapshot(snapshot)
+        if self.disk == LOST_COMMIT:
+            raise JournalUnwritableError(self.disk)
+        self._world.note(f"journal snapshot after {snapshot.seq}")
+        self.after_write(())
+
     def append(self, events: Sequence[Event]) -> None:
         if self._process.dead:
             raise Killed
@@ -356,10 +375,21 @@ class Robot:
             announce=lambda event, facts: self.announced.append((event, dict(facts))),
             drift_settings=drift,
             panic=self.panics.append,
+            snapshot_every=SNAPSHOT_EVERY,
         )
         self._pair = pair
         self.task: asyncio.Task[None] | None = None
         world.robots.append(self)
+        self._compare_with_replay()
+
+    def _compare_with_replay(self) -> None:
+        """Break the world where the book that it starts with is another than the replay of all events."""
+        began, full = self.runner.robot.journaled.began_with, Book()
+        full.replay(self.journal.events())
+        if dump(full) != dump(self.runner.book):
+            self.world.breaks(f"snapshot: the book after event {began and began.seq} is not the replay of all")
+        if began is not None:
+            self.world.note(f"started from the snapshot after {began.seq}")
 
     async def up(self, settings: GridSettings | None = SETTINGS) -> None:
         await self.does(self._come_up(settings))

@@ -12,6 +12,8 @@ import tomllib
 from collections import defaultdict
 from pathlib import Path
 
+from fortctl.robot.core.book import Book
+from fortctl.robot.core.book_snapshot import dump, load
 from support.harness import REPOSITORY
 from tools.docgen import replace_section
 from tools.import_diagram import NAME, generated
@@ -97,3 +99,8 @@ def test_build_tools_stay_outside_the_wheel() -> None:
     assert list(build["force-include"].values()) == ["fortctl/emergency.md"]
     tools = {path.stem for path in (REPOSITORY / "tools").glob("*.py")}
     assert tools and not tools & {path.stem for path in MODULES.values()}
+
+
+def test_a_snapshot_knows_every_part_of_the_book() -> None:
+    """A new attribute of the book needs a line in ``robot/core/book_snapshot.py``, or no snapshot is made any more."""
+    assert dump(load(dump(Book()))) == dump(Book())

@@ -47,7 +47,11 @@ def a_torn_page(path: Path) -> None:
     path.write_bytes(whole[:4096] + b"\xff" * (len(whole) - 4096))
 
 
-READERS: list[Callable[[Path], Any]] = [offline_status, lambda path: offline_report(path, "symbol"), journal_summary]
+READERS: list[Callable[[Path], Any]] = [
+    lambda path: offline_status(path, 0),
+    lambda path: offline_report(path, "symbol"),
+    journal_summary,
+]
 
 
 @pytest.fixture

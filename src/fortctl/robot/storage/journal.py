@@ -17,9 +17,11 @@ from pathlib import Path
 
 from fortctl.errors import ConflictError, JournalUnwritableError
 from fortctl.ports import Clock
+from fortctl.robot.core.book_snapshot import Row, Snapshot
 from fortctl.robot.core.events import Event, event_from_json
 from fortctl.robot.core.reconciliation import LastContact
 from fortctl.robot.storage.journal_checkpoint import BLOCK, JournalCheckpoint, read_checkpoint, write_checkpoint
+from fortctl.robot.storage.journal_snapshot import fold_version, read_rows, read_snapshot, write_snapshot
 from fortctl.store.sqlite import connect, damaged, transaction
 
 MIGRATIONS = (
@@ -47,6 +49,18 @@ MIGRATIONS = (
         id TEXT NOT NULL
     );
     """,
+    """
+    CREATE TABLE snapshot (
+        account TEXT PRIMARY KEY,
+        version TEXT NOT NULL,
+        seq BIGINT NOT NULL,
+        chain TEXT NOT NULL,
+        proof_seq BIGINT NOT NULL,
+        proof_chain TEXT NOT NULL,
+        body TEXT NOT NULL,
+        digest TEXT NOT NULL
+    );
+    """,
 )
 
 
@@ -64,6 +78,7 @@ class SqliteJournal:
         self._folder = path.parent
         self._account = account
         self._clock = clock
+        self._version = fold_version()
         self._take_over(path)
         self._checkpoint_path = path.with_suffix(".anchor")
         anchor = read_checkpoint(self._checkpoint_path)
@@ -130,6 +145,10 @@ class SqliteJournal:
         row = self._connection.execute("SELECT id FROM identity WHERE account = ?", (self._account,)).fetchone()
         return str(row[0])
 
+    def last_seq(self) -> int:
+        """Return the position of the last event; 0 without one."""
+        return self._last_seq()
+
     def _last_seq(self) -> int:
         return int(self._connection.execute("SELECT COALESCE(MAX(seq), 0) FROM event").fetchone()[0])
 
@@ -148,8 +167,41 @@ class SqliteJournal:
                 [(self._account, now, event.kind, json.dumps(event.as_json(), sort_keys=True)) for event in events],
             )
 
-    def events(self) -> Iterator[Event]:
-        return read_events(self._connection, self._account)
+    def events(self, after: int = 0) -> Iterator[Event]:
+        """Yield the events after a position, oldest first. Raises as :func:`read_events`."""
+        return read_events(self._connection, self._account, after)
+
+    def rows(self, after: int, upto: int, limit: int) -> list[Row]:
+        """Return the rows after one position up to another, at most so many.
+
+        Raises:
+            JournalUnwritableError: the journal cannot be read at present.
+            VaultDamagedError: it is damaged.
+        """
+        try:
+            return read_rows(self._connection, self._account, after, upto, limit)
+        except sqlite3.OperationalError as error:
+            raise JournalUnwritableError(f"the journal cannot be read: {error}") from error
+        except sqlite3.DatabaseError as error:
+            raise damaged(_file_of(self._connection), error) from error
+
+    def event_of(self, row: Row) -> Event:
+        """Return the event of a row. Raises ``VaultDamagedError`` for what no robot wrote."""
+        return event_of(self._connection, row)
+
+    def snapshot(self) -> Snapshot | None:
+        """Return the snapshot of the book, or None where there is none. Raises ``SnapshotError`` for a doubtful one."""
+        return read_snapshot(self._connection, self._account, self._version)
+
+    def keep_snapshot(self, snapshot: Snapshot) -> None:
+        """Replace the snapshot, durably. Raises as :meth:`append`."""
+        with self._writing():
+            write_snapshot(self._connection, self._account, self._version, snapshot)
+
+    def drop_snapshot(self) -> None:
+        """Remove the snapshot. Raises as :meth:`append`."""
+        with self._writing():
+            self._connection.execute("DELETE FROM snapshot WHERE account = ?", (self._account,))
 
     @contextmanager
     def _writing(self) -> Iterator[None]:
@@ -200,10 +252,11 @@ class SqliteJournal:
             raise ConflictError("another robot has taken over this account", hint="see 'fortctl robot status'")
 
 
-def read_events(connection: sqlite3.Connection, account: str | None = None) -> Iterator[Event]:
-    """Yield the events of a journal, oldest first. Raises ``VaultDamagedError`` for what no robot wrote."""
+def read_events(connection: sqlite3.Connection, account: str | None = None, after: int = 0) -> Iterator[Event]:
+    """Yield the events after a position, oldest first. Raises ``VaultDamagedError`` for what no robot wrote."""
     rows = connection.execute(
-        "SELECT kind, body FROM event WHERE ? IS NULL OR account = ? ORDER BY seq", (account, account)
+        "SELECT kind, body FROM event WHERE (? IS NULL OR account = ?) AND seq > ? ORDER BY seq",
+        (account, account, after),
     )
     try:
         for kind, body in rows:
@@ -211,6 +264,14 @@ def read_events(connection: sqlite3.Connection, account: str | None = None) -> I
     except sqlite3.OperationalError:
         raise
     except (KeyError, TypeError, ValueError, ArithmeticError, sqlite3.DatabaseError) as error:
+        raise damaged(_file_of(connection), error) from error
+
+
+def event_of(connection: sqlite3.Connection, row: Row) -> Event:
+    """Return the event of a journal's row. Raises ``VaultDamagedError`` for what no robot wrote."""
+    try:
+        return event_from_json(row.kind, json.loads(row.body))
+    except (KeyError, TypeError, ValueError, ArithmeticError) as error:
         raise damaged(_file_of(connection), error) from error
 
 

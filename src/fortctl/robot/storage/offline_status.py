@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import sqlite3
 from decimal import Decimal
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from fortctl.errors import VaultDamagedError
 from fortctl.robot.core.book import Book
+from fortctl.robot.core.book_snapshot import Fold, SnapshotError, restore
 from fortctl.robot.core.cycle import IllegalTransitionError
 from fortctl.robot.core.key_loss import Cause, KeyLossReport
 from fortctl.robot.core.profit_report import report
 from fortctl.robot.core.status import Contact, robot_status
-from fortctl.robot.storage.journal import read_events
+from fortctl.robot.storage.journal import event_of, read_events
 from fortctl.robot.storage.journal_checkpoint import read_checkpoint
+from fortctl.robot.storage.journal_snapshot import fold_version, read_rows, read_snapshot
 from fortctl.store.sqlite import check_integrity, damaged, open_readonly
 
 
@@ -31,10 +35,11 @@ def offline_report(path: Path, by: str, price: str | None = None) -> dict[str, A
 
 
 def journal_summary(path: Path) -> str:
-    """Return one line about a journal, read from end to end and compared with its checkpoint.
+    """Return one line about a journal, read from end to end and compared with its checkpoint and its snapshot.
 
     Raises:
-        VaultDamagedError: it is damaged, or lacks events that the robot has written.
+        VaultDamagedError: it is damaged, lacks events that the robot has written, or has a snapshot that is not what
+            its events make.
         as :func:`fortctl.store.sqlite.open_readonly`.
     """
     checkpoint = read_checkpoint(path.with_suffix(".anchor"))
@@ -49,7 +54,39 @@ def journal_summary(path: Path) -> str:
         missing = checkpoint.missing(str(identity[0]) if identity else "", last) if checkpoint is not None else ""
         if missing:
             raise _incomplete(missing)
-        return f"{sum(1 for _event in read_events(connection))} events; all can be read"
+        events = f"{sum(1 for _event in read_events(connection))} events; all can be read"
+        return events + _compared_with_snapshot(connection, path)
+
+
+def _compared_with_snapshot(connection: sqlite3.Connection, path: Path) -> str:
+    """Replay the journal as far as its snapshot; return words about it. Raises ``VaultDamagedError`` if they differ."""
+    account = _account(connection)
+    try:
+        snapshot = read_snapshot(connection, account, fold_version())
+    except SnapshotError as unusable:
+        return f"; its snapshot is not used: {unusable}"
+    if snapshot is None:
+        return ""
+    fold = Fold(partial(event_of, connection))
+    try:
+        while rows := read_rows(connection, account, fold.seq, snapshot.seq, limit=1_000):
+            fold.take(rows)
+        equal = fold.snapshot().mark == snapshot.mark
+    except (KeyError, IllegalTransitionError, SnapshotError):
+        equal = False
+    if not equal:
+        raise VaultDamagedError(
+            f"the snapshot in {path} is not the book that the journal's events make",
+            hint="restart the robot: it replays the journal and holds until 'fortctl robot resume'",
+            details={"path": str(path)},
+        )
+    return f"; the snapshot after event {snapshot.seq} equals their replay"
+
+
+def _account(connection: sqlite3.Connection) -> str:
+    """Return whose journal it is; empty where no robot has opened it."""
+    row = connection.execute("SELECT account FROM lease").fetchone()
+    return str(row[0]) if row is not None else ""
 
 
 def _incomplete(what: str) -> VaultDamagedError:
@@ -61,14 +98,16 @@ def _incomplete(what: str) -> VaultDamagedError:
 
 
 def _book(path: Path) -> Book:
-    book = Book()
-    if path.exists():
-        with open_readonly(path) as connection:
-            try:
-                book.replay(read_events(connection))
-            except (KeyError, IllegalTransitionError) as error:
-                raise damaged(path, error) from error
-    return book
+    if not path.exists():
+        return Book()
+    with open_readonly(path) as connection:
+        try:
+            return restore(
+                partial(read_snapshot, connection, _account(connection), fold_version()),
+                partial(read_events, connection, None),
+            ).book
+        except (KeyError, IllegalTransitionError) as error:
+            raise damaged(path, error) from error
 
 
 def offline_orders(path: Path) -> list[tuple[str, str, int]]:

@@ -13,6 +13,7 @@ balances and clocks. Each of them is made from it and a callback or two, and non
 - ``key_monitor`` decides whether a refusal means that the key is lost; ``key_manager`` loads, swaps and forgets keys;
 - ``strategy_runner`` asks the strategy, keeps it within its limits and refreshes the symbol's rules;
 - ``journaled_book`` writes events before (or, where the exchange repeats them, right after) they count;
+- ``snapshot_keeper`` proves the snapshot that a start began with, and makes the next, beside the worker;
 - ``exchange_clock`` carries the exchange's time on without asking for it again.
 
 Everything outside is a port: exchange, clock, latch and journal are handed in. So the same code runs against Binance,

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
-from collections.abc import Sequence
-from typing import Any, Protocol
+from collections.abc import Iterable, Sequence
+from typing import Protocol
 
 from fortctl.errors import JournalUnwritableError
 from fortctl.robot.core.book import Book
+from fortctl.robot.core.book_snapshot import Mark, Row, Snapshot, restore
 from fortctl.robot.core.cycle import IllegalTransitionError
 from fortctl.robot.core.events import Event
 from fortctl.robot.core.hold_reasons import HoldCode, HoldReason
@@ -19,7 +21,26 @@ class EventJournal(Protocol):
 
     def append(self, events: Sequence[Event]) -> None: ...
 
-    def events(self) -> Any: ...
+    def events(self, after: int = 0) -> Iterable[Event]:
+        """Return the events after a position, oldest first."""
+
+    def last_seq(self) -> int:
+        """Return the position of the last event."""
+
+    def rows(self, after: int, upto: int, limit: int) -> list[Row]:
+        """Return rows as they are on disk. Raises ``JournalUnwritableError``, ``VaultDamagedError``."""
+
+    def event_of(self, row: Row) -> Event:
+        """Return the event of a row. Raises ``VaultDamagedError``."""
+
+    def snapshot(self) -> Snapshot | None:
+        """Return the snapshot of the book. Raises ``SnapshotError`` for a doubtful one."""
+
+    def keep_snapshot(self, snapshot: Snapshot) -> None:
+        """Replace the snapshot. Raises ``JournalUnwritableError``, ``ConflictError``."""
+
+    def drop_snapshot(self) -> None:
+        """Remove the snapshot. Raises ``JournalUnwritableError``, ``ConflictError``."""
 
     def owns(self) -> bool: ...
 
@@ -47,6 +68,8 @@ MIB = 1024 * 1024
 ROOM_BYTES = 16 * MIB
 # With less than this the next write may fail, and the one after it not: the journal counts as unwritable.
 FULL_BYTES = 1 * MIB
+# So many events after the last snapshot, the next one is made: a start replays no more than these.
+SNAPSHOT_EVERY = 2_000
 
 
 class JournaledBook:
@@ -56,11 +79,18 @@ class JournaledBook:
         book: made of the events that were applied.
         write_error: why the journal cannot be written, or None.
         low_space: why it soon cannot be, or None while there is room.
+        began_with: the snapshot that the book was last made of, or None where it was made of all events.
+        snapshot_due: set when enough events were written for another snapshot.
     """
 
-    def __init__(self, journal: EventJournal, log: logging.Logger) -> None:
+    def __init__(self, journal: EventJournal, log: logging.Logger, *, snapshot_every: int = SNAPSHOT_EVERY) -> None:
         self._journal = journal
         self._log = log
+        self.snapshot_every = snapshot_every
+        self.snapshot_due = asyncio.Event()
+        self._since_snapshot = 0
+        self._distrusts_snapshots = False
+        self.began_with: Mark | None = None
         # Events that the book has and the journal has not yet: written with the next ones, in order.
         self._unwritten: list[Event] = []
         self.write_error: HoldReason | None = None
@@ -71,21 +101,45 @@ class JournaledBook:
     def read_again(self) -> None:
         """Make the book again from the journal, as a process that was just started does."""
         self._unwritten.clear()
-        self.book = Book()
-        self.book.replay(self._journal.events())
+        made = restore(self._snapshot, self._journal.events, self._refuse_snapshot)
+        self.book = made.book
+        self.began_with = made.snapshot.mark if made.snapshot is not None else None
         self.book.doubt_promises()
+
+    def _snapshot(self) -> Snapshot | None:
+        return None if self._distrusts_snapshots else self._journal.snapshot()
+
+    def _refuse_snapshot(self, why: Exception) -> None:
+        self._log.warning("the journal's snapshot is not used: %s; all events are replayed", why)
+
+    def distrust_snapshots(self) -> None:
+        """Make the book of all events from now on."""
+        self._distrusts_snapshots = True
+
+    def count_from_snapshot(self, events: int) -> None:
+        """Note how many events were written since the last snapshot."""
+        self._since_snapshot = 0
+        self.snapshot_due.clear()
+        self._count(events)
+
+    def _count(self, events: int) -> None:
+        self._since_snapshot += events
+        if self._since_snapshot >= self.snapshot_every:
+            self.snapshot_due.set()
 
     def write(self, events: Sequence[Event]) -> None:
         """Make events durable, after those that waited for this write. Raises ``JournalUnwritableError``."""
         if self.write_error is not None:
             # What failed may be on disk all the same: nothing is written before the journal has been read again.
             raise JournalUnwritableError(str(self.write_error))
+        together = [*self._unwritten, *events]
         try:
-            self._journal.append([*self._unwritten, *events])
+            self._journal.append(together)
         except JournalUnwritableError as trouble:
             self.cannot_write(trouble.message)
             raise
         self._unwritten.clear()
+        self._count(len(together))
 
     def write_with_next(self, events: Sequence[Event]) -> None:
         """Queue events, to be written before the next ones."""
@@ -110,6 +164,10 @@ class JournaledBook:
         if self.write_error is None:
             self.write_error = HoldReason(HoldCode.JOURNAL, f"{why}; no order leaves until it can be written")
             self._log.error("%s", self.write_error)
+
+    def must_be_read_again(self, why: str) -> None:
+        """Let no order leave until the book was made again from the journal (see ``Runner.run``)."""
+        self.write_error = HoldReason(HoldCode.JOURNAL, why)
 
     def check_space(self) -> None:
         """Note whether the disk is so full that the journal soon cannot be written."""

@@ -8,7 +8,8 @@ one :class:`~fortctl.robot.trading.state.RobotState` and know each other only as
   it may do more than a person accepted, ``KeyManager`` loads, swaps and forgets it;
 - ``OrderExecutor`` places and cancels, ``OrderLookup`` asks what became of orders, ``Reconciler`` makes the books
   agree;
-- ``StrategyRunner`` asks the strategy and keeps it within its limits.
+- ``StrategyRunner`` asks the strategy and keeps it within its limits;
+- ``SnapshotKeeper`` proves the snapshot of the book that this start believed, and makes the next.
 """
 
 from __future__ import annotations
@@ -44,12 +45,13 @@ from fortctl.robot.core.status import ResumePreview, balance_rows, numbered_reas
 from fortctl.robot.strategy.api import Strategy, is_drained
 from fortctl.robot.strategy.grid import builtin
 from fortctl.robot.trading.drift_watch import DriftWatch
-from fortctl.robot.trading.journaled_book import EventJournal
+from fortctl.robot.trading.journaled_book import SNAPSHOT_EVERY, EventJournal
 from fortctl.robot.trading.key_manager import KeyManager
 from fortctl.robot.trading.key_monitor import RETRY_S, KeyMonitor
 from fortctl.robot.trading.order_executor import OrderExecutor
 from fortctl.robot.trading.order_lookup import OrderLookup, restore_client_ids
 from fortctl.robot.trading.reconciler import Reconciler
+from fortctl.robot.trading.snapshot_keeper import SnapshotKeeper
 from fortctl.robot.trading.state import RobotState
 from fortctl.robot.trading.strategy_runner import StrategyRunner
 from fortctl.robot.trading.streams import StreamFollower
@@ -82,6 +84,7 @@ class Runner:
         announce: is called with an event's name and its facts when a person should know; returns at once.
         drift_settings: how the robot watches its key.
         panic: starts a panic of this robot, for a reason; returns at once.
+        snapshot_every: how many events lie between two snapshots of the book.
 
     Attributes:
         robot: the shared state.
@@ -105,6 +108,7 @@ class Runner:
         announce: Callable[[str, Mapping[str, Any]], None] = lambda event, facts: None,
         drift_settings: DriftSettings | None = None,
         panic: Callable[[str], None] = lambda why: None,
+        snapshot_every: int = SNAPSHOT_EVERY,
     ) -> None:
         self.robot = robot = RobotState(
             account=account,
@@ -118,6 +122,7 @@ class Runner:
             resume_running=resume_running,
             announce=announce,
             drift_settings=drift_settings,
+            snapshot_every=snapshot_every,
         )
         self.strategy = StrategyRunner(robot, strategies)
         self.lookup = OrderLookup(robot)
@@ -131,6 +136,8 @@ class Runner:
         self.drift = DriftWatch(robot, panic)
         self.keys = KeyManager(robot, self.streams, self._monitor, self.drift)
         self._reconciler = Reconciler(robot, self.lookup)
+        self._snapshots = SnapshotKeeper(journal, robot.journaled, log, self._distrust_snapshot)
+        self._keeping: asyncio.Task[None] | None = None
         # How often in a row the exchange refused what the worker asked for.
         self._refused = 0
 
@@ -372,6 +379,7 @@ class Runner:
         """Work until cancelled. Trouble with the exchange is logged and tried again, never raised."""
         robot = self.robot
         self.streams.restart_market()
+        self._keeping = robot.spawn(self._snapshots.run(), "snapshot keeper")
         while True:
             robot.woken.clear()
             robot.beat()
@@ -537,6 +545,22 @@ class Runner:
             self.streams.follow_user(robot.exchange)
         robot.doubt_books()
 
+    async def _distrust_snapshot(self) -> None:
+        """Hold, and make the book of all events: the snapshot that it began with is not what they make."""
+        robot = self.robot
+        robot.journaled.distrust_snapshots()
+        words = (
+            "the book that this start read from a snapshot is not what the journal's events make; look at the orders"
+        )
+        while True:
+            try:
+                robot.hold_for(HoldReason(HoldCode.BOOKS, words))
+                break
+            except JournalUnwritableError:
+                await asyncio.sleep(RETRY_S)
+        robot.journaled.must_be_read_again("the book is made again from the journal; no order leaves until it is")
+        robot.wake()
+
     async def finish(self) -> list[str]:
         """Place nothing more and leave no order in doubt: wait for what is under way, then look up what is unknown.
 
@@ -556,6 +580,8 @@ class Runner:
 
     async def close(self) -> None:
         """End the streams and the connections."""
+        if self._keeping is not None:
+            self._keeping.cancel()
         self.robot.flush()
         await self.streams.close()
         await self.robot.close()

@@ -37,7 +37,7 @@ from fortctl.robot.core.reconciliation import LastContact, ResumeLimits
 from fortctl.robot.core.status import Contact
 from fortctl.robot.core.trading_gap import TradingGap
 from fortctl.robot.trading.exchange_clock import ExchangeClock
-from fortctl.robot.trading.journaled_book import EventJournal, JournaledBook
+from fortctl.robot.trading.journaled_book import SNAPSHOT_EVERY, EventJournal, JournaledBook
 
 KEEP_CONTACT_EVERY_MS = 5_000
 # While it works, the exchange accepts something at least every 30 s; what is longer was a break.
@@ -59,6 +59,7 @@ class RobotState:
         resume_running: keep trading where the journal says ``running`` (a service manager's restart).
         announce: is called with an event's name and its facts when a person should know; returns at once.
         drift_settings: how the robot watches its key.
+        snapshot_every: how many events lie between two snapshots of the book.
 
     Attributes:
         key, books, candidate: see :mod:`fortctl.robot.core.lifecycle`.
@@ -96,6 +97,7 @@ class RobotState:
         resume_running: bool = False,
         announce: Callable[[str, Mapping[str, Any]], None] = lambda event, facts: None,
         drift_settings: DriftSettings | None = None,
+        snapshot_every: int = SNAPSHOT_EVERY,
     ) -> None:
         self.account = account
         self.robot_id = robot_id
@@ -107,7 +109,7 @@ class RobotState:
         self.limits = limits or ResumeLimits()
         self.announce = announce
         self.drift_settings = drift_settings or DriftSettings()
-        self.journaled = JournaledBook(journal, log)
+        self.journaled = JournaledBook(journal, log, snapshot_every=snapshot_every)
         self.key, self.books, self.candidate = Key.NONE, Books.STALE, False
         self.exchange: Exchange | None = None
         self._public: Exchange | None = None
