@@ -29,8 +29,8 @@ def log(context: CommandContext, lines: int | None, export: bool) -> Result | No
             context.stream(entry, line)
         return None
     headings = ("time", "what", "account", "role", "fingerprint", "result")
-    shown = [[entry.get(heading) for heading in headings] for entry in entries]
-    return Result({"entries": entries}, text=table(headings, shown))
+    rows = [[entry.get(heading) for heading in headings] for entry in entries]
+    return Result({"entries": entries}, text=table(headings, rows))
 
 
 @audit.command(

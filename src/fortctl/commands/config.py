@@ -19,8 +19,8 @@ config = group("config", "Show and change the configuration.")
 
 @config.command("path", help="Print the path of the configuration file.")
 def path(context: CommandContext) -> Result:
-    found = context.container.home.config
-    return Result({"path": str(found), "exists": found.exists()}, text=str(found))
+    file = context.container.home.config
+    return Result({"path": str(file), "exists": file.exists()}, text=str(file))
 
 
 @config.command("show", help="Show the configuration file and all settings in force.")
@@ -51,8 +51,8 @@ def show(context: CommandContext) -> Result:
         )
 
     def text() -> str:
-        shown = [[row["name"], _plain(row["value"]), "set" if row["set"] else "default", row["help"]] for row in rows]
-        return table(["setting", "value", "", "meaning"], shown)
+        cells = [[row["name"], _plain(row["value"]), "set" if row["set"] else "default", row["help"]] for row in rows]
+        return table(["setting", "value", "", "meaning"], cells)
 
     return Result({"path": str(context.container.home.config), "config": data, "settings": rows}, text=text)
 
@@ -88,8 +88,8 @@ def set_(context: CommandContext, name: str, words: tuple[str, ...], reset: bool
         context.container.audit.append(
             "setting changed", account=account or "", result="done", best_effort=True, setting=name, value=_plain(raw)
         )
-    told = context.container.reload_robots() if changed else []
-    row = {**_row(setting, context.container.settings), "robots": told}
+    reloaded = context.container.reload_robots() if changed else []
+    row = {**_row(setting, context.container.settings), "robots": reloaded}
     return Result(row, changed, text=f"{name} is {_plain(row['value'])}")
 
 
@@ -117,5 +117,5 @@ def _as_json(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {name: _as_json(one) for name, one in value.items()}
     if isinstance(value, list):
-        return [_as_json(one) for one in value]
+        return [_as_json(item) for item in value]
     return value if isinstance(value, str | bool | int) else str(value)

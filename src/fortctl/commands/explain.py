@@ -32,18 +32,19 @@ class _TakesCodes(CliCommand):
 def explain(context: CommandContext, code: str) -> Result:
     if code.strip().lower() == "panic":
         return _emergency()
-    from fortctl.services.explain import explain as look_up
+    from fortctl.services.explain import explain_code
 
-    found = look_up(code)
-    return Result(found, text=f"{found['code']}: {found['meaning']}\nremedy: {found['remedy']}")
+    answer = explain_code(code)
+    remedy = f"\nremedy: {answer.remedy}" if answer.remedy is not None else ""
+    return Result(answer.as_json(), text=f"{answer.code}: {answer.meaning}{remedy}")
 
 
 def _emergency() -> Result:
-    """Return the page that a frightened person can follow; it comes with the package."""
+    """Return the emergency page, which comes with the package."""
     import fortctl
 
     package = Path(fortctl.__file__).parent
-    # In a checkout the page lies where its readers look for it.
+    # In a checkout the page is among the documents.
     places = (package / "emergency.md", package.parents[1] / "docs" / "emergency.md")
     text = next((place.read_text(encoding="utf-8") for place in places if place.is_file()), None)
     if text is None:

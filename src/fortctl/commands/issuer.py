@@ -80,8 +80,8 @@ def status(context: CommandContext) -> Result:
     from fortctl.services.keys.issuer import NOBODY, PERSON
 
     context.container.require_account()
-    shown = NOBODY
+    row = NOBODY
     if issuer_kind(context.container.home, context.container.account) != PERSON:
         master = issuer_service(context.container).master()
-        shown = master.as_json() if master is not None else NOBODY
-    return Result({"issuer": shown}, text=lambda: render_data(shown))
+        row = master.as_json() if master is not None else NOBODY
+    return Result({"issuer": row}, text=lambda: render_data(row))

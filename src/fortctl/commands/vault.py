@@ -81,7 +81,7 @@ def change_passphrase(context: CommandContext, whose: VaultChoice, new_passphras
     from fortctl.services.vault import slot_as_json
 
     chosen = home_vault(context.container, whose)
-    if all(one.kind != "passphrase" for one in chosen.file.header().slots):
+    if all(slot.kind != "passphrase" for slot in chosen.file.header().slots):
         raise ConflictError("this vault has no passphrase", hint="'fortctl vault slot add passphrase' adds one")
     opened = chosen.unlock()
     source = context.container.unlock_sources.new(whose, "passphrase", chosen.keyfile, new_passphrase_file)
@@ -118,7 +118,7 @@ def remove(context: CommandContext, slot_id: str, whose: VaultChoice) -> Result:
     removed = chosen.service.remove_slot(chosen.unlock(), slot_id, os_keyring())
     warnings = []
     left = chosen.file.header().slots
-    if removed.kind == "keyfile" and chosen.keyfile.exists() and all(one.kind != "keyfile" for one in left):
+    if removed.kind == "keyfile" and chosen.keyfile.exists() and all(slot.kind != "keyfile" for slot in left):
         warnings.append(("KEYFILE_LEFT", f"the key file {chosen.keyfile} still opens older copies of the vault"))
     return Result(
         {"slot": slot_as_json(removed)}, True, tuple(warnings), f"slot {slot_id} removed from the {whose} vault"

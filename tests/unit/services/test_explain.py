@@ -10,14 +10,14 @@ from fortctl.errors import NotFoundError, error_classes
 from fortctl.keys.policy import REASONS, describe_rejection, remedy_for
 from fortctl.robot.core.hold_reasons import HoldCode
 from fortctl.robot.process.metrics import STATES
-from fortctl.services.explain import explain
+from fortctl.services.explain import explain_code
 from support.harness import REPOSITORY
 
 
 def test_no_error_is_explained_with_another_ones_words() -> None:
-    meanings = [explain(code)["meaning"] for code in error_classes()]
+    meanings = [explain_code(code).meaning for code in error_classes()]
     assert not [text for text in meanings if "Base of every error" in text]
-    assert explain("ROBOT_TIMEOUT")["meaning"] != explain("INTERNAL")["meaning"]
+    assert explain_code("ROBOT_TIMEOUT").meaning != explain_code("INTERNAL").meaning
 
 
 def test_every_reason_that_a_robot_gives_is_explained() -> None:
@@ -25,12 +25,12 @@ def test_every_reason_that_a_robot_gives_is_explained() -> None:
     words = {*re.findall(r'f?"([A-Z_]{3,}): ', source), *HoldCode}
     assert {"GAP", "DRIFT", "UNKNOWN_ORDER", "SELL_WAITS", "BOUNDS", "HALTED", "EXCHANGE", "DEADMAN"} <= words
     for word in (*words, "BALANCE"):
-        assert explain(word)["remedy"], word
+        assert explain_code(word).remedy, word
 
 
 @pytest.mark.parametrize("state", [state for state in STATES if state not in ("running", "stopped", "verifying")])
 def test_every_state_in_which_a_person_may_ask_why_is_explained(state: str) -> None:
-    assert explain(state)["remedy"]
+    assert explain_code(state).remedy
 
 
 # A reason: of a Rejection, a Cause or a verdict, in an error's details, or in the table of certain codes.
@@ -51,12 +51,12 @@ def test_every_reason_of_a_refused_key_has_a_description_and_a_remedy_and_is_exp
     assert {"unknown_key", "ip_not_listed", "swapped", "policy", "trading_right_removed", "same_key"} <= given
     assert given == REASONS
     for reason in REASONS:
-        answer = explain(reason)
-        assert answer["code"] == reason and explain(reason.upper()) == answer
-        assert answer["meaning"] == describe_rejection(reason) != reason.replace("_", " ")
-        assert answer["remedy"] and answer["remedy"] == remedy_for(reason)
+        answer = explain_code(reason)
+        assert answer.code == reason and explain_code(reason.upper()) == answer
+        assert answer.meaning == describe_rejection(reason) != reason.replace("_", " ")
+        assert answer.remedy and answer.remedy == remedy_for(reason)
 
 
 def test_an_unknown_word_is_not_found() -> None:
     with pytest.raises(NotFoundError):
-        explain("NONSENSE")
+        explain_code("NONSENSE")
