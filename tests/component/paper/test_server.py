@@ -783,7 +783,9 @@ def test_layouts_of_the_archive(tmp_path: Path, text: str, prices: str, packing:
     else:
         path.write_text(text)
     tape = load(str(path))
-    assert (tape.symbol.base, " ".join(f"{one.price:f}" for one in tape.trades)) == ("BNB", prices)
+    assert tape.symbol.base == "BNB" and [one.price for one in tape.trades] == [
+        Decimal(price) for price in prices.split()
+    ]
     assert sum(one.quantity for one in tape.trades) == (Decimal("3.5") if text is AGGREGATES else 12)
     assert tape.trades[0].time == 1_700_000_000_000
 

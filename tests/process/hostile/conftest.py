@@ -1,4 +1,4 @@
-"""A paper exchange for each module of hostile tests: it outlives them, without a traceback, and starts again."""
+"""A worker's paper exchange for all hostile tests: it outlives them, without a traceback, and starts again."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 from support.hostile_client import Exchange, Keys
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def exchange(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Exchange]:
     folder = tmp_path_factory.mktemp("hostile")
     words = ("--market", "synthetic:3", "--start", "20%", "--limits", "off", "--state", str(folder / "state.db"))
@@ -19,7 +19,7 @@ def exchange(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Exchange]:
     one.stop()
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def keys(exchange: Exchange) -> Keys:
     exchange.page("accounts/create", name="sub", master="default", email="sub@paper.example")
     rights = ["reading", "spot_trading"]
