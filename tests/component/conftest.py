@@ -7,7 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from support.rotation_world import PERSON, Stage
+from fortctl.robot.control import command_processor
+from support.rotation_world import PERSON, NoTraces, Stage
+
+
+@pytest.fixture
+def no_scrubbing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave the memory as it is: to search that of the whole test run for each key costs seconds."""
+    monkeypatch.setattr(command_processor, "SecretScrubber", NoTraces)
 
 
 @pytest.fixture

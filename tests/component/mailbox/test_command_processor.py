@@ -37,6 +37,8 @@ from fortctl.vault.file import VaultFile
 from fortctl.vault.slots import KeyFile
 from support.clock import FakeClock
 
+pytestmark = pytest.mark.usefixtures("no_scrubbing")
+
 KEY = DeliverKey("robot-1", Secret("K" * 64), Secret("F" * 32), KeyType.HMAC, Secret("S" * 64))
 
 HOME = HomeAnchor(1, 1, "x")
