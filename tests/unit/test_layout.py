@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +15,15 @@ TESTS = REPOSITORY / "tests"
 FOLDERS = {"unit", "component", "process", "simulation", "compat", "planted", "mutants"}
 
 
+@functools.cache
+def trees() -> list[tuple[Path, ast.Module]]:
+    return [(path, ast.parse(path.read_text(encoding="utf-8"))) for path in TESTS.rglob("*.py")]
+
+
 def test_no_test_imports_from_another_test() -> None:
     wrong = []
-    for path in TESTS.rglob("*.py"):
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for path, tree in trees():
+        for node in ast.walk(tree):
             named = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
             if isinstance(node, ast.ImportFrom) and node.module:
                 named = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
@@ -39,9 +45,13 @@ def test_every_folder_of_the_unit_tests_is_a_package_of_the_product() -> None:
 
 def definitions(kind: type[ast.AST] | tuple[type[ast.AST], ...]) -> list[tuple[Path, Any]]:
     """Return the nodes of a kind in all tests but the foreign clients', each with its file."""
-    files = [path for path in TESTS.rglob("*.py") if "compat" not in path.parts]
-    trees = [(path.relative_to(TESTS), ast.parse(path.read_text(encoding="utf-8"))) for path in files]
-    return [(path, node) for path, tree in trees for node in ast.walk(tree) if isinstance(node, kind)]
+    return [
+        (path.relative_to(TESTS), node)
+        for path, tree in trees()
+        if "compat" not in path.parts
+        for node in ast.walk(tree)
+        if isinstance(node, kind)
+    ]
 
 
 @pytest.mark.parametrize(
