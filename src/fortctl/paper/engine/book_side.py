@@ -16,6 +16,9 @@ class BookSide:
 
     Args:
         buying: the side of buyers, whose best price is the highest.
+
+    Attributes:
+        best_price: of all orders; None without one.
     """
 
     def __init__(self, buying: bool) -> None:
@@ -24,12 +27,14 @@ class BookSide:
         # order id → its place when it was added; its price and rank may have changed since
         self._of: dict[int, Place] = {}
         self._orders: dict[int, PaperOrder] = {}
+        self.best_price: Decimal | None = None
 
     def add(self, order: PaperOrder) -> None:
         """Add an order, or move it to the place of its present price and rank."""
         self.remove(order.id)
         place = (-order.price if self._buying else order.price, order.rank, order.id)
         insort(self._places, place)
+        self._keep_best_price()
         self._of[order.id], self._orders[order.id] = place, order
 
     def remove(self, order_id: int) -> None:
@@ -37,6 +42,11 @@ class BookSide:
         if place is not None:
             del self._orders[order_id]
             del self._places[bisect_left(self._places, place)]
+            self._keep_best_price()
+
+    def _keep_best_price(self) -> None:
+        first = self._places[0][0] if self._places else None
+        self.best_price = -first if first is not None and self._buying else first
 
     def __iter__(self) -> Iterator[PaperOrder]:
         """Yield every order, best first; no order may be added or removed meanwhile."""

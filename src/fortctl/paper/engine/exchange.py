@@ -120,7 +120,7 @@ class Engine:
         """Let one recorded trade happen; return the accounts whose orders it changed."""
         state, orders = self.state, self.order_manager
         book = state.books[symbol]
-        if book.resting:
+        if book.resting and book.reached(trade.price):
             for match in book.match(trade):
                 orders.execute(match, now)
         book.record_trade(trade)

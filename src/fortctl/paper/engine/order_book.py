@@ -79,11 +79,15 @@ class OrderBook:
         if trade.buyer_is_maker:
             self.bid = trade.price
             self.bid_sizes.appendleft(trade.quantity)
-            self.ask = max(self.ask, self.bid + tick) if self.ask else self.bid + tick
+            ask = trade.price + tick
+            if not self.ask or self.ask < ask:
+                self.ask = ask
         else:
             self.ask = trade.price
             self.ask_sizes.appendleft(trade.quantity)
-            self.bid = min(self.bid, self.ask - tick) if self.bid else self.ask - tick
+            bid = trade.price - tick
+            if not self.bid or self.bid > bid:
+                self.bid = bid
 
     def as_json(self) -> dict[str, Any]:
         """Return what cannot be restored from its orders and the recorded trades."""
@@ -129,6 +133,11 @@ class OrderBook:
         return (bids or [(ZERO, ZERO)])[0], (asks or [(ZERO, ZERO)])[0]
 
     # -- recorded trades ---------------------------------------------------------------------------------------------
+
+    def reached(self, price: Decimal) -> bool:
+        """Return whether a recorded price reaches the best order of a side: most of a recording reach none."""
+        bid, offer = self.bids.best_price, self.offers.best_price
+        return (bid is not None and price <= bid) or (offer is not None and price >= offer)
 
     def match(self, trade: Trade) -> Iterator[Match]:
         """Yield the executions of resting orders by a recorded trade, at most its quantity in all.

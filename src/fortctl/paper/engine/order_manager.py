@@ -280,4 +280,4 @@ class OrderManager:
     def flush(self, now: int) -> set[str]:
         """Begin the second phases that are due, then send the positions; return the accounts whose orders changed."""
         self.lists.begin_phases(now)
-        return self.reports.send_positions(now)
+        return self.reports.send_positions(now) if self.reports.any_touched else set()

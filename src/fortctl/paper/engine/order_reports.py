@@ -28,6 +28,11 @@ class OrderReports:
         self.touch(order.account, symbol.base)
         self.touch(order.account, symbol.quote)
 
+    @property
+    def any_touched(self) -> bool:
+        """Whether a position has changed that no event has reported yet."""
+        return bool(self._touched)
+
     def touch(self, account: str, asset: str) -> None:
         """Have the next position event of an account state an asset."""
         self._touched.setdefault(account, {})[asset] = None

@@ -64,6 +64,8 @@ class Book:
         self.levels: set[int] = set()
         self.cycles: dict[int, Cycle] = {}
         self.live: set[int] = set()
+        # The live cycles in order; None after one came or went.
+        self._live_sorted: tuple[Cycle, ...] | None = None
         self.orders: dict[str, Order] = {}
         self.open_orders: set[str] = set()
         # Cycles whose promised sell may have left under a process that died before it could write that down.
@@ -145,7 +147,10 @@ class Book:
         return cycle.attempts[leg] + 1
 
     def live_cycles(self) -> list[Cycle]:
-        return [self.cycles[number] for number in sorted(self.live)]
+        # Asked for many times between two changes of what is live.
+        if self._live_sorted is None:
+            self._live_sorted = tuple(self.cycles[number] for number in sorted(self.live))
+        return list(self._live_sorted)
 
     def unsettled(self) -> list[Order]:
         """Return the orders that may still change: not final, or with fills missing."""
@@ -250,6 +255,7 @@ class Book:
             self._last_cycle = max(self._last_cycle, event.cycle)
             cycle.sell_price, cycle.sell_step = event.sell_price, event.sell_step
             self.live.add(event.cycle)
+            self._live_sorted = None
         if event.leg == "sell":
             self.doubted.discard(event.cycle)
         sent = CycleEvent.BUY_SENT if event.leg == "buy" else CycleEvent.SELL_SENT
@@ -334,6 +340,7 @@ class Book:
 
     def _finish(self, cycle: Cycle) -> None:
         self.live.discard(cycle.id)
+        self._live_sorted = None
         self.doubted.discard(cycle.id)
         left, unit = cycle.held_quantity, cycle.unit_cost
         self.dust += left

@@ -264,8 +264,8 @@ _BOOK: Mapping[str, _Codec] = {
     "base": _SAME,
     "quote": _SAME,
 }
-# What is the process's own: who hears of finished cycles, and which promises it doubts.
-_NOT_KEPT = {"_finished", "doubted"}
+# What is the process's own: who hears of finished cycles, which promises it doubts, and what follows from the rest.
+_NOT_KEPT = {"_finished", "_live_sorted", "doubted"}
 
 
 def dump(book: Book) -> str:

@@ -119,9 +119,8 @@ def sells(book: Book, settings: Settings, view: View) -> tuple[list[Event], list
     pool = book.dust
     # In the order in which the exchange fills them: which sell takes the dust along must not depend on when a fill
     # arrives.
-    for cycle in sorted(book.live_cycles(), key=lambda cycle: (-cycle.buy_price, cycle.id)):
-        if not may_sell(book, cycle, view):
-            continue
+    ready = [cycle for cycle in book.live_cycles() if may_sell(book, cycle, view)]
+    for cycle in sorted(ready, key=lambda cycle: (-cycle.buy_price, cycle.id)):
         price = _price_of_sell(cycle, settings, view)
         have = cycle.held_quantity
         quantity = capped_quantity(have + pool, price, view.rules)
@@ -279,7 +278,8 @@ def disallowed_buys(book: Book) -> list[Cancel]:
     if settings is None:
         return []
     orders = [book.orders[cycle.orders["buy"]] for cycle in book.live_cycles() if on_the_market(book, cycle)]
-    cancels, bound = [], book.committed_quote()
+    cancels: list[Cancel] = []
+    bound = book.committed_quote() if settings.max_quote is not None else ZERO
     for order in sorted(orders, key=lambda order: (within_bounds(settings, order.price), order.price)):
         over = settings.max_quote is not None and bound > settings.max_quote
         if over or not within_bounds(settings, order.price):

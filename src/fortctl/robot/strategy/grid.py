@@ -208,12 +208,15 @@ def _filtered(book: Book, settings: GridSettings, view: View) -> dict[str, list[
 def _buys(book: Book, settings: GridSettings, view: View) -> list[Intent]:
     assert book.anchor is not None
     rules = view.rules
-    occupied = {cycle.level for cycle in book.live_cycles()}
-    # Levels that round to one price are one.
-    prices = {cycle.buy_price for cycle in book.live_cycles()}
-    bound, cycles = book.committed_quote(), len(book.live)
+    live = book.live_cycles()
+    free = sorted(book.levels - {cycle.level for cycle in live})
     intents: list[Intent] = []
-    for level in sorted(book.levels - occupied):
+    if not free:
+        return intents
+    # Levels that round to one price are one.
+    prices = {cycle.buy_price for cycle in live}
+    bound, cycles = book.committed_quote(), len(live)
+    for level in free:
         price = level_price(settings, book.anchor, level, rules.tick_size)
         if price >= view.price or (rules.max_orders and cycles + len(intents) >= rules.max_orders):
             continue

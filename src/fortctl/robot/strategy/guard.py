@@ -77,7 +77,8 @@ class _Allowance:
 
     def __init__(self, book: Book, view: View) -> None:
         self._book, self._view = book, view
-        self._bound = book.committed_quote()
+        # Calculated when the first buy needs it: most plans have none.
+        self._bound: Decimal | None = None
         self._dust = book.dust
         self._occupied = {cycle.level for cycle in book.live_cycles()}
         self._selling: set[int] = set()
@@ -100,20 +101,21 @@ class _Allowance:
         settings, limit = self._book.settings, self._view.rules.max_orders
         assert settings is not None
         cost = place.price * place.quantity
+        bound = self._bound if self._bound is not None else self._book.committed_quote()
         checks = (
             ("a buy begins a new cycle, without dust", place.cycle is None and place.dust == 0),
             ("the robot drains", self._book.mode is TradingMode.RUNNING),
             ("the level is occupied", place.level not in self._occupied),
             ("the level must wait", place.level not in self._view.blocked),
             ("outside floor and ceiling", within_bounds(settings, place.price)),
-            ("over the budget", settings.max_quote is None or self._bound + cost <= settings.max_quote),
+            ("over the budget", settings.max_quote is None or bound + cost <= settings.max_quote),
             ("it would meet a sell of ours", not would_self_trade(self._book, place.price)),
             ("the promised sell is not on the tick", place.sell_price % (self._view.rules.tick_size or ONE) == 0),
             ("MAX_NUM_ORDERS", not limit or self._cycles < limit),
         )
         why = next((text for text, kept in checks if not kept), None)
         if why is None:
-            self._bound += cost
+            self._bound = bound + cost
             self._cycles += 1
             self._occupied.add(place.level)
         return why

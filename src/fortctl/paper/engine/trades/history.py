@@ -10,6 +10,7 @@ from bisect import bisect_left, bisect_right
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from itertools import islice
 
 from fortctl.paper.engine.filters import ZERO
 from fortctl.paper.engine.trades.table import Trade
@@ -151,14 +152,14 @@ class TradeHistory:
 
     def add(self, trade: Trade, time: int) -> int:
         """Add a trade; return its id, which only rises, even when a recording begins again."""
-        number = trade.id
-        if self._ids and number <= self._ids[-1]:
-            number = self._ids[-1] + 1
-        if self.times and time < self.times[-1]:
-            time = self.times[-1]
+        number, ids, times = trade.id, self._ids, self.times
+        if ids:
+            if number <= ids[-1]:
+                number = ids[-1] + 1
+            time = max(time, times[-1])
         self._trades.append(trade)
-        self.times.append(time)
-        self._ids.append(number)
+        times.append(time)
+        ids.append(number)
         if len(self._trades) > 2 * KEPT:
             self._forget(KEPT)
         return number
@@ -335,13 +336,15 @@ class TradeHistory:
         return sum((trade.price * trade.quantity for trade in trades), ZERO) / volume if volume else None
 
     def _average_to(self, now: int) -> None:
-        while self._averaged < len(self):
-            trade = self._trades[self._averaged]
-            self._volume += trade.quantity
-            self._worth += trade.price * trade.quantity
-            self._averaged += 1
-        while self._left < self._averaged and self.times[self._left] <= now - AVERAGE_MS:
-            trade = self._trades[self._left]
-            self._volume -= trade.quantity
-            self._worth -= trade.price * trade.quantity
-            self._left += 1
+        # Each trade comes in and goes out once, in order.
+        volume, worth, trades, times = self._volume, self._worth, self._trades, self.times
+        for trade in islice(trades, self._averaged, None):
+            volume += trade.quantity
+            worth += trade.price * trade.quantity
+        self._averaged, left, end = len(trades), self._left, now - AVERAGE_MS
+        while left < self._averaged and times[left] <= end:
+            trade = trades[left]
+            volume -= trade.quantity
+            worth -= trade.price * trade.quantity
+            left += 1
+        self._volume, self._worth, self._left = volume, worth, left
