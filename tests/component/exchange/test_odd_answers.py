@@ -334,7 +334,10 @@ async def test_order_of_somebody_else_that_cannot_be_read_is_left_out_and_named(
     port = exchange(server)
     for _ in range(3):
         assert [order.order_id for order in await port.open_orders("BTCUSDT")] == [7]
-    assert len([record for record in caplog.records if "order 9: order.status" in record.getMessage()]) == 1
+    assert (
+        len([record for record in caplog.records if "order 9 (fort-1) of BTCUSDT: order.status" in record.getMessage()])
+        == 1
+    )
     await port.close()
 
 
