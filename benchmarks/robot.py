@@ -267,7 +267,11 @@ def restarts(orders: int) -> list[str]:
         shown.append(
             row(
                 f"restart with {orders:,} open orders, {filled} of them filled meanwhile: requests",
-                *("—", f"≤ 3 + {2 * left + 1}, one per order not open", str(len(calls))),
+                *(
+                    "—",
+                    f"≤ 5 (one is a listing, one the key's rights) + {2 * left + 1}, one per order not open",
+                    str(len(calls)),
+                ),
             )
         )
     return shown
@@ -332,7 +336,43 @@ def months(count: int) -> list[str]:
     replay = row(
         f"replay of the journal at a restart: {large[3]:,} events of {10 * count:,} cycles", ours=f"{large[2]:.1f} s"
     )
-    return [times, held, replay]
+    return [times, held, replay, *journals(10 * count)]
+
+
+def journals(count: int) -> list[str]:
+    """Open a robot's journal and have its book: of all events, and of a snapshot with 2,000 events after it."""
+    from fortctl.robot.core.book_snapshot import Fold
+    from fortctl.robot.core.events import Configured, StrategyNote
+    from fortctl.robot.storage.journal import SqliteJournal
+    from fortctl.robot.trading.journaled_book import SNAPSHOT_EVERY, JournaledBook
+    from fortctl.system.clock import SystemClock
+
+    log = logging.getLogger("bench")
+    with tempfile.TemporaryDirectory(prefix="fortctl-bench-") as folder:
+
+        def opened() -> tuple[SqliteJournal, JournaledBook]:
+            journal = SqliteJournal(Path(folder) / "journal.sqlite", account="default", clock=SystemClock())
+            return journal, JournaledBook(journal, log)
+
+        journal = opened()[0]
+        notes = (StrategyNote(f"name-{number % 1_000}", str(number)) for number in range(1, 8 * count))
+        journal.append([Configured({**SETTINGS}), *notes])
+        last = journal.last_seq()
+        journal.close()
+        seconds = []
+        for _ in range(2):
+            began = time.perf_counter()
+            journal, book = opened()
+            seconds.append(time.perf_counter() - began)
+            if book.began_with is None:
+                fold = Fold(journal.event_of)
+                while rows := journal.rows(fold.seq, max(1, last - SNAPSHOT_EVERY), 1_000):
+                    fold.take(rows)
+                journal.keep_snapshot(fold.snapshot())
+            journal.close()
+        assert book.began_with is not None
+    what = f"start with a journal of {last:,} events (notes), from its snapshot: opened, and the book made"
+    return [row(what, "all events replayed", "< 0.5 s", f"{seconds[1]:.2f} s", f"{seconds[0]:.2f} s")]
 
 
 def _cycles(count: int, *, again: bool = False) -> tuple[float, int, float, int]:
