@@ -21,6 +21,7 @@ from fortctl.ports import ExchangeError
 from simulation import invariants
 from simulation.loop import Killed, play
 from simulation.weather import EXECUTED, NOT_EXECUTED, STREAM, Weather
+from support.engine_exchange import ADDRESS
 from support.robot_world import LOST_COMMIT, SETTINGS, SYMBOL, Robot, World
 
 PRICE = Decimal("0.0014")
@@ -394,7 +395,7 @@ class Campaign:
         world.engine.state.accounts["default"].can_trade = True
         if (key := self._key()) is not None:
             # A right that is missing shows only when it is needed.
-            key.permissions, key.ips, key.trading_expires_at = ("reading", "spot_trading"), (), None
+            key.permissions, key.ips, key.trading_expires_at = ("reading", "spot_trading"), (ADDRESS,), None
         self.robot.process.go_on()
         # A key may be dead on a stream that says nothing: it is noticed within a silence.
         await asyncio.sleep(120)

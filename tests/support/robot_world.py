@@ -50,7 +50,7 @@ from simulation.loop import Killed, SimProcess, present_process
 from simulation.network import ROBOT_ID, SimulatedNetwork, Stream
 from simulation.weather import Weather
 from support.clock import START_MS, FakeClock
-from support.engine_exchange import EngineExchange
+from support.engine_exchange import ADDRESS, EngineExchange
 
 SYMBOL = "XRPETH"
 # A robot makes a snapshot every 2,000 events; here so few that most restarts go through one.
@@ -166,7 +166,8 @@ class World:
     def key(self, name: str, permissions: tuple[str, ...] = ("reading", "spot_trading")) -> KeyPair:
         text = (name * 64)[:64].replace("-", "0")
         secret = f"secret{name}" + "s" * 58
-        self.engine.add_key(ApiKey(name, "default", text, "hmac", permissions, self._at(), secret=secret))
+        made = ApiKey(name, "default", text, "hmac", permissions, self._at(), secret=secret, ips=(ADDRESS,))
+        self.engine.add_key(made)
         return KeyPair(name, KeyType.HMAC, Secret(text), Secret(secret))
 
     def _at(self) -> int:

@@ -28,7 +28,7 @@ from fortctl.mailbox.payloads import DrainCycles
 from fortctl.mailbox.sqlite import SqliteMailbox
 from fortctl.model import KeyPair, KeyType, MarketEvent, PublicTrade, Role, StreamUp, UserEvent
 from fortctl.paper.engine import errors
-from fortctl.paper.engine.accounts import ApiKey
+from fortctl.paper.engine.accounts import LOOPBACK, ApiKey
 from fortctl.paper.engine.exchange import Engine
 from fortctl.paper.engine.market_data import Recording
 from fortctl.paper.engine.symbols import symbol_of
@@ -307,9 +307,11 @@ class Stage:
         self.engine.apply_trade(SYMBOL, trade, self.clock.ms)
         self.clock.wait(1)
 
-    def make_key(self, name: str, role: Role, account: str = "default") -> KeyPair:
+    def make_key(self, name: str, role: Role, account: str = "default", ips: tuple[str, ...] | None = None) -> KeyPair:
         text, secret = secrets.token_hex(32), secrets.token_hex(32)
-        self.engine.add_key(ApiKey(name, account, text, "hmac", RIGHTS[role], START_MS, secret=secret))
+        if ips is None:
+            ips = LOOPBACK if role is Role.ROBOT else ()
+        self.engine.add_key(ApiKey(name, account, text, "hmac", RIGHTS[role], START_MS, secret=secret, ips=ips))
         return KeyPair(name, KeyType.HMAC, Secret(text), Secret(secret))
 
     def introduce(self, identity: Identity) -> None:
@@ -401,10 +403,18 @@ class Stage:
     def _offline(self) -> dict[str, Any]:
         return offline_status(self.home.robot("default").journal, self.clock.now_ms())
 
-    def rotate(self, mode: RotationMode, scope: Scope, given: Mapping[Role, KeyPair] | None = None) -> RotationResult:
+    def rotate(
+        self,
+        mode: RotationMode,
+        scope: Scope,
+        given: Mapping[Role, KeyPair] | None = None,
+        *,
+        addresses: Sequence[str] | None = None,
+        allow: Sequence[str] = (),
+    ) -> RotationResult:
         """Run ``keys rotate`` as one process; a rotation that is open is gone on with."""
         with self._at_work() as (journal, service):
-            operation = journal.require(mode, scope) or journal.begin(mode, scope, self.issuer)
+            operation = journal.require(mode, scope) or journal.begin(mode, scope, self.issuer, addresses, allow)
             return asyncio.run(service.run(operation, given or {}))
 
     def abort(self) -> RotationResult:

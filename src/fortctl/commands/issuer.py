@@ -11,7 +11,7 @@ from fortctl.cli.context import CommandContext
 from fortctl.cli.render import render_data
 from fortctl.cli.result import Result
 from fortctl.errors import UsageError
-from fortctl.model import PERMISSIONS, Role
+from fortctl.model import IP_UNRESTRICTED, PERMISSIONS, Role
 
 issuer = group("issuer", "Set who creates and deletes keys at the exchange.")
 _EMAIL = re.compile(r"[^@\s]{1,64}@[^@\s]{1,128}")
@@ -27,8 +27,9 @@ _EMAIL = re.compile(r"[^@\s]{1,64}@[^@\s]{1,128}")
 @click.option(
     "--allow",
     multiple=True,
-    type=click.Choice(PERMISSIONS),
-    help="Accept this permission even though the issuer does not need it (repeatable).",
+    type=click.Choice((*PERMISSIONS, IP_UNRESTRICTED)),
+    help="Accept this permission even though the issuer does not need it (repeatable); 'ip_unrestricted': accept a"
+    " master key that works from any IP address.",
 )
 @click.option(
     "--slot",
@@ -80,8 +81,9 @@ def status(context: CommandContext) -> Result:
     from fortctl.services.keys.issuer import NOBODY, PERSON
 
     context.container.require_account()
-    row = NOBODY
+    master = None
     if issuer_kind(context.container.home, context.container.account) != PERSON:
         master = issuer_service(context.container).master()
-        row = master.as_json() if master is not None else NOBODY
-    return Result({"issuer": row}, text=lambda: render_data(row))
+    row = master.as_json() if master is not None else NOBODY
+    warnings = master.warnings if master is not None else ()
+    return Result({"issuer": row}, warnings=warnings, text=lambda: render_data(row))

@@ -14,7 +14,7 @@ from fortctl.cli.options import Seconds
 from fortctl.cli.render import duration, table
 from fortctl.cli.result import Result
 from fortctl.errors import ConflictError, FortctlError, NotFoundError, UsageError, VaultDamagedError
-from fortctl.model import PERMISSIONS, UNKNOWN_RIGHTS, KeyType, Role
+from fortctl.model import IP_UNRESTRICTED, PERMISSIONS, UNKNOWN_RIGHTS, KeyType, Role
 
 if TYPE_CHECKING:
     from fortctl.commands.key_entry import KeyInput
@@ -49,9 +49,10 @@ def _key_options(function: F) -> F:
         click.option(
             "--allow",
             multiple=True,
-            type=click.Choice((*PERMISSIONS, UNKNOWN_RIGHTS)),
+            type=click.Choice((*PERMISSIONS, UNKNOWN_RIGHTS, IP_UNRESTRICTED)),
             help="Accept this permission even though the role does not need it (repeatable); 'unknown_rights': accept"
-            " a key whose permissions the exchange does not report.",
+            " a key whose permissions the exchange does not report; 'ip_unrestricted': accept a robot key that works"
+            " from any IP address.",
         ),
         click.option("--pending", is_flag=True, help="Enter only the API key of the pair made by 'keys generate'."),
         click.option(
@@ -72,8 +73,8 @@ async def add(context: CommandContext, issue: bool, addresses: str | None, **opt
 
     if issue:
         if any(options[name] for name in ("source", "pending", "key_type", "name")):
-            raise UsageError("--issue can be combined only with --role and --ip")
-        return await _issue(context, Role(options["role"]), addresses)
+            raise UsageError("--issue can be combined only with --role, --ip and --allow")
+        return await _issue(context, Role(options["role"]), addresses, options["allow"])
     if addresses is not None:
         raise UsageError("--ip requires --issue: set the IP addresses of other keys on Binance's page")
     return await _add_or_change(context, KeyInput.from_options(options), replacing=False)
@@ -88,14 +89,14 @@ async def change(context: CommandContext, force_replace: bool, **options: Any) -
     return await _add_or_change(context, KeyInput.from_options(options), replacing=True, force=force_replace)
 
 
-async def _issue(context: CommandContext, role: Role, addresses: str | None) -> Result:
+async def _issue(context: CommandContext, role: Role, addresses: str | None, allow: tuple[str, ...]) -> Result:
     from fortctl.commands.rotate import issue_key, parse_addresses
     from fortctl.services.keys.listing import card_json
 
     ip_list = parse_addresses(addresses or "")
     context.container.require_account()
     context.progress("having the issuer create the key")
-    issued = await issue_key(context, role, ip_list)
+    issued = await issue_key(context, role, ip_list, allow)
     card = next(card for card in context.container.key_service.cards() if card.role is role)
     row = card_json(card, context.container.clock.now_ms())
     text = f"{role} key '{row['name']}' (…{row['tail']}) created by the issuer and added"
@@ -209,7 +210,7 @@ def _parse_age(text: str) -> int:
 
 @keys.command("list", help="List both keys. The keys themselves are never printed.")
 def list_keys(context: CommandContext) -> Result:
-    from fortctl.services.keys.listing import card_json
+    from fortctl.services.keys.listing import card_json, card_warnings
 
     container = context.container
     now = container.clock.now_ms()
@@ -227,7 +228,8 @@ def list_keys(context: CommandContext) -> Result:
         drifted = [f"{row['role']} key: {one['detail']}" for row in rows for one in row["drift"]]
         return "\n".join([listed, *drifted])
 
-    return Result({"keys": rows}, text=text)
+    warnings = tuple(warning for row in rows for warning in card_warnings(row))
+    return Result({"keys": rows}, warnings=warnings, text=text)
 
 
 @keys.command("verify", help="Ask the exchange whether the keys work and have the right permissions.")

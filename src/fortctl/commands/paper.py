@@ -167,12 +167,22 @@ keys = paper.subgroup("keys", "Manage the paper exchange's API keys.")
 _PERMISSIONS = click.option(
     "--permissions", metavar="NAME,…", help="Permissions of the key: reading, spot_trading, withdrawals, …"
 )
-_IPS = click.option("--ip", "ips", metavar="ADDR,…", help="IP addresses that may use the key (default: all).")
+_IPS = click.option(
+    "--ip",
+    "ips",
+    metavar="ADDR,…|any",
+    help="IP addresses that may use the key, at most 30 (default of a new key: the loopback addresses where it may do"
+    " more than read, else any).",
+)
 _EXPIRES = click.option("--expires-in", type=Seconds(0), help="Seconds until the key's trading right expires.")
 
 
 def _listed(text: str | None) -> list[str] | None:
     return [part.strip() for part in text.split(",") if part.strip()] if text is not None else None
+
+
+def _addresses(text: str | None) -> list[str] | None:
+    return [] if text is not None and text.strip() == "any" else _listed(text)
 
 
 @keys.command("create", help="Create a key and print its secret; it cannot be printed again.")
@@ -209,7 +219,7 @@ def create_key(
         permissions=_listed(permissions) or ["reading"],
         type=kind,
         public_key=pem,
-        ips=_listed(ips),
+        ips=_addresses(ips),
         account=paper_account,
         expires_in=expires_in,
     )
@@ -225,7 +235,7 @@ def edit_key(
     context: CommandContext, name: str, permissions: str | None, ips: str | None, expires_in: float | None
 ) -> Result:
     found = _ask(
-        context, "keys/edit", name=name, permissions=_listed(permissions), ips=_listed(ips), expires_in=expires_in
+        context, "keys/edit", name=name, permissions=_listed(permissions), ips=_addresses(ips), expires_in=expires_in
     )
     return Result(found, True)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -87,19 +88,27 @@ def stop(
 def status(context: CommandContext, watch: bool, interval: float) -> Result:
     context.container.require_account()
     if not watch:
-        return _result(context.container.status_reader.status(), changed=False)
+        status = context.container.status_reader.status()
+        return _result(status, changed=False, warnings=_key_warnings(status.document))
     while True:
         status = context.container.status_reader.status()
+        warnings = [{"code": code, "message": message} for code, message in _key_warnings(status.document)]
         document = {
             "ok": True,
             "command": "robot status",
             "account": context.container.account,
             "changed": False,
             "data": {"robot": status.document},
-            "warnings": [],
+            "warnings": warnings,
         }
         context.stream(document, one_line(status))
         time.sleep(interval)
+
+
+def _key_warnings(found: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
+    from fortctl.services.keys.listing import card_warnings
+
+    return card_warnings(found["key"]) if found["key"] is not None else ()
 
 
 @robot.command("cycles", help="List the robot's cycles.")

@@ -18,7 +18,7 @@ from fortctl.cli.options import Seconds
 from fortctl.cli.result import Result
 from fortctl.commands.key_entry import private_key_passphrase
 from fortctl.errors import BadInputError, ConflictError, FortctlError, UsageError
-from fortctl.model import KeyPair, KeyType, Role
+from fortctl.model import IP_UNRESTRICTED, PERMISSIONS, UNKNOWN_RIGHTS, KeyPair, KeyType, Role
 from fortctl.services.rotation.plan import FINISHED, ROTATIONS, Operation, RotationMode, Scope
 from fortctl.terminal.printable import printable
 
@@ -41,6 +41,7 @@ class RotationOptions:
         timeout: seconds to drain.
         on_timeout: one of :data:`TIMEOUT_ACTIONS`; None asks, or aborts where no prompt is possible.
         addresses: the IP list of the issuer's new keys; None takes the old keys' list.
+        allow: what the operator accepts for the new keys.
     """
 
     scope: Scope | None
@@ -49,6 +50,7 @@ class RotationOptions:
     timeout: float
     on_timeout: str | None
     addresses: list[str] | None = None
+    allow: tuple[str, ...] = ()
 
 
 @command("rotate", help="Replace keys: drain the robot, stop it, create and deliver new keys, start, delete the old.")
@@ -80,6 +82,12 @@ class RotationOptions:
     metavar="ADDR,…",
     help="IP addresses allowed to use the issuer's new keys (default: as before).",
 )
+@click.option(
+    "--allow",
+    multiple=True,
+    type=click.Choice((*PERMISSIONS, UNKNOWN_RIGHTS, IP_UNRESTRICTED)),
+    help="Accept new keys with this permission (repeatable), as 'keys add' does; the rotation remembers it.",
+)
 async def rotate(
     context: CommandContext,
     role: str | None,
@@ -89,6 +97,7 @@ async def rotate(
     on_timeout: str | None,
     key_passphrase_file: str | None,
     addresses: str | None,
+    allow: tuple[str, ...],
     **flags: bool,
 ) -> Result:
     chosen = [name for name in ACTIONS if flags[name]]
@@ -97,11 +106,13 @@ async def rotate(
     action = chosen[0] if chosen else ""
     if source is not None and action in ("begin", "abort", "status"):
         raise UsageError(f"--input cannot be combined with --{action}")
+    if allow and action in ("abort", "status"):
+        raise UsageError(f"--allow cannot be combined with --{action}")
     ip_list = parse_addresses(addresses) if addresses is not None else None
     if ip_list is not None and action not in ("", "begin"):
         raise UsageError(f"--ip cannot be combined with --{action}: give it when the rotation begins")
     options = RotationOptions(
-        Scope(role) if role else None, RotationMode(mode) if mode else None, action, timeout, on_timeout, ip_list
+        Scope(role) if role else None, RotationMode(mode) if mode else None, action, timeout, on_timeout, ip_list, allow
     )
     new_keys = _read_keys(context, source, key_passphrase_file)
     context.container.require_account()
@@ -173,13 +184,16 @@ class _Rotation:
             kind = issuer_kind(container.home, container.account)
             if addresses is not None and kind == PERSON:
                 raise UsageError("--ip requires an issuer: a person sets the IP addresses on Binance's page")
-            operation = self._journal.begin(options.mode or RotationMode.DRAIN, scope, kind, addresses)
+            mode = options.mode or RotationMode.DRAIN
+            operation = self._journal.begin(mode, scope, kind, addresses, options.allow)
         elif addresses is not None and tuple(addresses) != operation.facts.addresses:
             raise ConflictError(
                 f"the rotation {operation.id} is open, and was begun with other addresses",
                 hint="'fortctl keys rotate --resume' continues it, '--abort' ends it",
                 details={"operation": operation.as_json()},
             )
+        else:
+            operation = self._journal.accept(operation, options.allow)
         until = "create" if options.action == "begin" else None
         return await service.run(operation, new_keys, until=until)
 
@@ -252,13 +266,17 @@ def _steps_text(operation: Operation) -> str:
     return "\n".join(lines)
 
 
-async def issue_key(context: CommandContext, role: Role, addresses: Sequence[str]) -> RotationResult:
+async def issue_key(
+    context: CommandContext, role: Role, addresses: Sequence[str], allow: Collection[str] = ()
+) -> RotationResult:
     """Have the issuer create a role's first key (``keys add --issue``), continuing an attempt that was interrupted.
 
     Raises:
         ConflictError: the account has no issuer, the role has a key, or another operation is open.
+        KeyPolicyError: the robot's key would have no IP list, and the operator did not accept that.
     """
     from fortctl.services.keys.issuer import PERSON
+    from fortctl.services.rotation.issue_key import require_ip_list
 
     container = context.container
     kind = issuer_kind(container.home, container.account)
@@ -276,22 +294,33 @@ async def issue_key(context: CommandContext, role: Role, addresses: Sequence[str
         service = rotation_service(container, journal, TerminalGuide(context, "abort"), 0.0)
         if operation is None:
             container.key_service.require_no_key(role)
-            operation = journal.begin(RotationMode.ISSUE, Scope(role.value), kind, addresses)
+            require_ip_list(role, addresses, allow)
+            operation = journal.begin(RotationMode.ISSUE, Scope(role.value), kind, addresses, allow)
+        else:
+            operation = journal.accept(operation, allow)
         return await service.run(operation, {})
     finally:
         journal.release()
 
 
 def parse_addresses(text: str) -> list[str]:
-    """Return the addresses of ``--ip``. Raises ``BadInputError``."""
+    """Return the addresses of ``--ip``. Raises ``BadInputError``: one is none, or there are more than Binance takes."""
     import ipaddress
 
+    from fortctl.keys.policy import MOST_ADDRESSES
+
     try:
-        return [str(ipaddress.ip_address(part.strip())) for part in text.split(",") if part.strip()]
+        addresses = [str(ipaddress.ip_address(part.strip())) for part in text.split(",") if part.strip()]
     except ValueError:
         raise BadInputError(
             "--ip must be a list of IP addresses", hint="for example --ip 203.0.113.7,203.0.113.8"
         ) from None
+    if len(addresses) > MOST_ADDRESSES:
+        raise BadInputError(
+            f"--ip has {len(addresses)} addresses: Binance accepts at most {MOST_ADDRESSES} for a key",
+            hint="name only the hosts that use the key",
+        )
+    return addresses
 
 
 class TerminalGuide:

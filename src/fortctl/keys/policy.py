@@ -10,7 +10,8 @@ from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING
 
 from fortctl.errors import ExchangeAnswer, ExchangeUnreachableError, KeyPolicyError, KeyRejectedError
-from fortctl.model import PolicyVerdict, Role
+from fortctl.model import IP_UNRESTRICTED, PolicyVerdict, Role
+from fortctl.model.keys import reads_only
 from fortctl.timestamps import DAY_MS, rfc3339
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ def check_policy(
     Args:
         role: the role that the key is meant for.
         restrictions: the key's permissions and IP restriction at the exchange.
-        allow: forbidden permissions that the operator accepts (``--allow``).
+        allow: what the operator accepts (``--allow``): forbidden permissions, ``ip_unrestricted``.
         now: milliseconds since the epoch, to warn of an expiring trading permission.
 
     Returns:
@@ -44,15 +45,7 @@ def check_policy(
     required = REQUIRED[role]
     missing = tuple(name for name in required if name not in held)
     excess = tuple(name for name in held if name not in required and name not in _HARMLESS and name not in allow)
-    warnings = []
-    if not restrictions.ip_restricted:
-        warnings.append(
-            (
-                "IP_UNRESTRICTED",
-                f"the {role} key works from any IP address; restrict it to trusted IPs on Binance's API management page"
-                " (Binance withdraws the trading permission of unrestricted keys after a while)",
-            )
-        )
+    warnings = [] if restrictions.ip_restricted else [unrestricted_warning(role, held)]
     expires = restrictions.trading_expires_at
     if role is Role.ROBOT and expires is not None and now is not None and expires - now < SOON_DAYS * DAY_MS:
         when = "has expired" if expires <= now else f"expires on {rfc3339(expires)}"
@@ -63,7 +56,45 @@ def check_policy(
             )
         )
     lapsed = "spot_trading" in missing and expires is not None and now is not None and expires <= now
-    return PolicyVerdict(not missing and not excess, missing, excess, tuple(warnings), lapsed)
+    unrestricted = role is Role.ROBOT and _is_refused_unrestricted(restrictions, allow)
+    return PolicyVerdict(not missing and not excess, missing, excess, tuple(warnings), lapsed, unrestricted)
+
+
+# Fast API, "Create API key": at most 30 addresses; a key with a trading permission must have an IP list.
+MOST_ADDRESSES = 30
+
+
+def _is_refused_unrestricted(restrictions: KeyRestrictions, allow: Collection[str]) -> bool:
+    return not restrictions.ip_restricted and IP_UNRESTRICTED not in allow
+
+
+def unrestricted_warning(key: str, permissions: Collection[str]) -> tuple[str, str]:
+    """Return the warning about a key that works from any IP address, worded for what the key may do.
+
+    Args:
+        key: which key, for example ``robot``.
+        permissions: what it may do.
+    """
+    cure = "restrict it to trusted IPs on Binance's API management page"
+    if reads_only(permissions):
+        return "IP_UNRESTRICTED", f"a thief of the {key} key can read the account from any IP address: {cure}"
+    # Binance's key form, April 2026: a key without an IP list that may do more than read "will be deleted".
+    risk = "Binance deletes keys that may do more than read and have no IP list"
+    return "IP_UNRESTRICTED", f"the {key} key works from any IP address, and {risk}: {cure}"
+
+
+def unrestricted_error(key: str) -> KeyPolicyError:
+    """Return the error for a new key that may trade from any IP address.
+
+    Args:
+        key: which key: a role, or ``issuer``.
+    """
+    named = "master" if key == "issuer" else key
+    return KeyPolicyError(
+        f"the {named} key {UNRESTRICTED}",
+        hint=remedy_for(IP_UNRESTRICTED),
+        details={"role": key, "reason": "ip_unrestricted", "missing": [], "excess": []},
+    )
 
 
 # Binance requires the master key's trading permission to create, delete or restrict a sub-account's keys
@@ -76,12 +107,9 @@ def check_issuer_policy(restrictions: KeyRestrictions, allow: Collection[str] = 
     held = restrictions.permissions()
     missing = tuple(name for name in ISSUER_REQUIRED if name not in held)
     excess = tuple(name for name in held if name not in ISSUER_REQUIRED and name not in _HARMLESS and name not in allow)
-    unrestricted = (
-        "IP_UNRESTRICTED",
-        "the master key works from any IP address; restrict it to trusted IPs on Binance's API management page",
-    )
-    warnings = () if restrictions.ip_restricted else (unrestricted,)
-    return PolicyVerdict(not missing and not excess, missing, excess, warnings)
+    warnings = () if restrictions.ip_restricted else (unrestricted_warning("master", held),)
+    unrestricted = _is_refused_unrestricted(restrictions, allow)
+    return PolicyVerdict(not missing and not excess, missing, excess, warnings, unrestricted=unrestricted)
 
 
 def require_acceptable_key(verdict: KeyVerdict, role: Role) -> KeyVerdict:
@@ -89,7 +117,8 @@ def require_acceptable_key(verdict: KeyVerdict, role: Role) -> KeyVerdict:
 
     Raises:
         KeyRejectedError: the exchange does not accept the key.
-        KeyPolicyError: its permissions do not match the role, or it belongs to another account.
+        KeyPolicyError: its permissions do not match the role, it may trade from any IP address, or it belongs to
+            another account.
         ExchangeUnreachableError: the exchange does not say what the key may do.
     """
     if verdict.reason == "other_account":
@@ -125,6 +154,8 @@ def require_acceptable_key(verdict: KeyVerdict, role: Role) -> KeyVerdict:
                 "excess": list(policy.excess),
             },
         )
+    if policy is not None and policy.unrestricted:
+        raise unrestricted_error(role.value)
     return verdict
 
 
@@ -167,6 +198,7 @@ def refuse_key_of_other_exchange(account: str | None, role: Role) -> None:
 
 # Binance withdraws the trading permission of keys without an IP list after a while (faqs, "API key permissions").
 LAPSED = "trading permission has expired"
+UNRESTRICTED = "may trade and works from any IP address"
 LAPSED_REMEDY = "restrict the key to trusted IPs on Binance's page and tick 'Enable Spot & Margin Trading' again"
 _LABELS = {
     "reading": "Enable Reading",
@@ -230,6 +262,7 @@ _DESCRIPTIONS = {
     "policy": "the key's permissions do not match its role",
     "expired": f"the key's {LAPSED}",
     "rights_unknown": "the exchange accepts the key and does not say what it may do",
+    IP_UNRESTRICTED: f"the key {UNRESTRICTED}",
     "shared_between_roles": "the key is in use for the other role: each role needs a key of its own",
     "same_key": "the key that was entered is the one that is in use",
     "trading_right_removed": "the robot's key may not trade spot any more",
@@ -248,6 +281,10 @@ _REMEDIES = {
     "policy": "tick what 'fortctl keys verify' calls missing and untick what it calls excess, on Binance's page",
     "expired": LAPSED_REMEDY,
     "rights_unknown": "try again later; 'keys add --allow unknown_rights' accepts the key although it may withdraw",
+    IP_UNRESTRICTED: (
+        f"restrict it to trusted IPs on Binance's API management page (at most {MOST_ADDRESSES} addresses), or accept"
+        " the key with --allow ip_unrestricted"
+    ),
     "shared_between_roles": "create another key on Binance's API management page and enter that one",
     "same_key": "create a new key on Binance's API management page and enter that one",
     "trading_right_removed": "tick 'Enable Spot & Margin Trading' on Binance's API management page, or change the key",

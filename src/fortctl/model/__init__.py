@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from fortctl.model.drift import Drift, DriftKind, KeyRights
     from fortctl.model.keys import (
+        IP_UNRESTRICTED,
         PERMISSIONS,
         UNKNOWN_RIGHTS,
         KeyCard,
@@ -60,7 +61,16 @@ if TYPE_CHECKING:
 
 _MODULES = {
     "drift": ("Drift", "DriftKind", "KeyRights"),
-    "keys": ("KeyCard", "KeyPair", "KeyType", "PERMISSIONS", "PendingPair", "Role", "UNKNOWN_RIGHTS"),
+    "keys": (
+        "IP_UNRESTRICTED",
+        "KeyCard",
+        "KeyPair",
+        "KeyType",
+        "PERMISSIONS",
+        "PendingPair",
+        "Role",
+        "UNKNOWN_RIGHTS",
+    ),
     "restrictions": ("KeyRestrictions",),
     "robot": ("HaltReport", "RobotOrder"),
     "streams": ("BalanceUpdate", "MarketEvent", "OrderUpdate", "PublicTrade", "StreamDown", "StreamUp", "UserEvent"),
@@ -111,6 +121,7 @@ __all__ = [
     "OrderStatus",
     "OrderType",
     "OrderUpdate",
+    "IP_UNRESTRICTED",
     "PERMISSIONS",
     "PendingPair",
     "PolicyVerdict",

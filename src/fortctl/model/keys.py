@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
@@ -46,6 +47,8 @@ class KeyPair:
 
 # What --allow accepts besides permissions: a key although the exchange does not say what it may do.
 UNKNOWN_RIGHTS = "unknown_rights"
+# And a key that may trade and works from any IP address.
+IP_UNRESTRICTED = "ip_unrestricted"
 
 # The names used by --allow, `paper keys create --permissions` and every JSON output.
 PERMISSIONS: tuple[str, ...] = (
@@ -61,6 +64,11 @@ PERMISSIONS: tuple[str, ...] = (
     "fix_trade",
     "fix_read",
 )
+
+
+def reads_only(permissions: Collection[str]) -> bool:
+    """Return whether a key with these permissions can only read."""
+    return set(permissions) <= {"reading", "fix_read"}
 
 
 @dataclass(frozen=True)

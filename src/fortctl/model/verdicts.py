@@ -19,6 +19,8 @@ class PolicyVerdict:
         excess: permissions that the key has and the role forbids, except those accepted with ``--allow``.
         warnings: ``(code, message)`` pairs, for example an unrestricted IP list.
         lapsed: the trading permission is missing because it has expired.
+        unrestricted: the key may trade and works from any IP address, which nobody accepted (``--allow``). A new key is
+            then refused; one that is stored stays in use, with a warning.
     """
 
     ok: bool
@@ -26,6 +28,7 @@ class PolicyVerdict:
     excess: tuple[str, ...] = ()
     warnings: tuple[tuple[str, str], ...] = ()
     lapsed: bool = False
+    unrestricted: bool = False
 
 
 @dataclass(frozen=True)

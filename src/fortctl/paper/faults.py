@@ -72,6 +72,7 @@ SERVER = {
     "ws-stalled": "keep every WebSocket open and send nothing",
     "clock-offset": "run the exchange's clock ahead by milliseconds (clock-offset:5000)",
     "clock-drift": "let the exchange's clock gain milliseconds every second (clock-drift:50)",
+    "unrestricted-deleted": "delete keys that may do more than read and have no IP list, now and at a request",
     "keys-full": "refuse more keys of sub-accounts: the limit is reached",
     "disk-full": "fail every write of the state file",
     "revoked-stream": "end the open user streams of a deleted key at-once, late (or after N s), or never (silent)",

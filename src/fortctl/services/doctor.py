@@ -19,6 +19,7 @@ from fortctl.keys.policy import permission_hint, rejection_error, remedy_for
 from fortctl.model import Drift, KeyPair, KeyVerdict, Role
 from fortctl.ports import Clock, Exchange, ExchangeError
 from fortctl.services.exchange_errors import to_command_error
+from fortctl.services.keys.listing import card_warnings
 from fortctl.services.robot.status import RobotReport, RobotStatusReader
 from fortctl.services.site_vault import SiteVault
 from fortctl.timestamps import parse_rfc3339
@@ -248,7 +249,8 @@ class Doctor:
             )
         asked = f"its permissions were last read at {key.permissions_at or 'no known time'}"
         fine = Finding("robot key", "ok", f"'{key.name}' was accepted when the robot last asked; {asked}")
-        return _drift_finding("robot key", key.drift) or fine
+        warnings = card_warnings(status.document["key"])
+        return _drift_finding("robot key", key.drift) or (_warned("robot key", warnings[0]) if warnings else fine)
 
     async def _robot(self) -> Finding:
         if not self._ports.wants_robot:
@@ -379,6 +381,11 @@ def _cured_by_room(status: RobotReport) -> bool:
     return bool(status.hold_codes) and status.hold_codes <= {"JOURNAL", "DISK"}
 
 
+def _warned(name: str, warning: tuple[str, str]) -> Finding:
+    code, message = warning
+    return Finding(name, "warn", f"{code}: {message}", "restrict the key to trusted IPs on Binance's page")
+
+
 def _key_finding(name: str, role: Role, verdict: KeyVerdict) -> Finding:
     if not verdict.accepted:
         error = rejection_error(verdict, role)
@@ -390,6 +397,5 @@ def _key_finding(name: str, role: Role, verdict: KeyVerdict) -> Finding:
         )
         return Finding(name, "fail", wrong, permission_hint(role, policy.missing, policy.excess), "KEY_POLICY")
     if policy is not None and policy.warnings:
-        code, message = policy.warnings[0]
-        return Finding(name, "warn", f"{code}: {message}", "restrict the key to trusted IPs on Binance's page")
+        return _warned(name, policy.warnings[0])
     return Finding(name, "ok", "the exchange accepts it, and its permissions are those of the role")

@@ -34,13 +34,6 @@ def shared() -> Iterator[PaperExchange]:
         yield exchange
 
 
-@pytest.fixture
-def exchange() -> Iterator[PaperExchange]:
-    with in_process(market=["synthetic:3"], start=0.5) as one:
-        one.pause()
-        yield one
-
-
 def trader(exchange: PaperExchange, name: str = "bot", **more: Any) -> SignedClient:
     return SignedClient(exchange.url, exchange.create_key(name, **more))
 

@@ -7,12 +7,12 @@ from dataclasses import replace
 
 import pytest
 
-from fortctl.errors import ConflictError
+from fortctl.errors import ConflictError, KeyPolicyError
 from fortctl.exchange.error_codes import classify
 from fortctl.model import KeyPair, Role
 from fortctl.ports import ExchangeError
 from fortctl.services.rotation.plan import RotationMode, Scope
-from support.rotation_world import SUB_ACCOUNT, Stage
+from support.rotation_world import PERSON, SUB_ACCOUNT, Killed, Stage
 
 pytestmark = pytest.mark.issuer(SUB_ACCOUNT)
 
@@ -53,6 +53,51 @@ def test_where_nobody_knows_it_none_is_made_unasked(stage: Stage) -> None:
         stage.rotate(RotationMode.URGENT, Scope.BOTH)
     assert refused.value.details["reason"] == "addresses_unknown" and ips(stage) == {}
     assert stage.open_operation() is None, "nothing was changed: it can be begun with addresses"
+
+
+def unrestrict(stage: Stage) -> None:
+    """Lift the IP lists of the keys in use: fortctl stored them before it refused such keys."""
+    for api_key, key in list(stage.engine.state.keys.items()):
+        if key.account == "default":
+            stage.engine.state.keys[api_key] = replace(key, ips=())
+    asyncio.run(stage.tools().keys.verify(list(Role)))
+
+
+def test_the_issuer_makes_no_robot_key_without_an_ip_list_unless_the_operator_accepts_it(stage: Stage) -> None:
+    """Paragraph "Keys as Binance has them in 2026"."""
+    unrestrict(stage)
+    with pytest.raises(KeyPolicyError) as refused:
+        stage.rotate(RotationMode.OVERLAP, Scope.ROBOT)
+    assert refused.value.details["reason"] == "ip_unrestricted" and "--ip" in refused.value.hint
+    assert ips(stage) == {} and stage.open_operation() is None, "nothing was changed"
+    assert stage.robot.runner is not None
+    assert stage.robot.runner.state == "running", "the key that is stored trades on"
+    stage.rotate(RotationMode.OVERLAP, Scope.SITE)
+    assert ips(stage) == {"site": ()}
+    stage.rotate(RotationMode.OVERLAP, Scope.ROBOT, allow=["ip_unrestricted"])
+    assert ips(stage) == {"site": (), "robot": ()}
+    stage.rotate(RotationMode.OVERLAP, Scope.ROBOT, addresses=["127.0.0.1"])
+    assert ips(stage)["robot"] == ("127.0.0.1",)
+
+
+@pytest.mark.issuer(PERSON)
+def test_a_rotation_that_is_killed_keeps_what_the_operator_accepted(stage: Stage) -> None:
+    new = stage.make_key("robot-new", Role.ROBOT, ips=())
+    with pytest.raises(KeyPolicyError) as refused:
+        stage.rotate(RotationMode.OVERLAP, Scope.ROBOT, {Role.ROBOT: new})
+    assert refused.value.details["reason"] == "ip_unrestricted" and stage.open_operation() is None
+
+    def kill(step: str, state: str, when: str) -> None:
+        if (step, state, when) == ("deliver", "doing", "after"):
+            stage.fuse = lambda *at: None
+            raise Killed
+
+    stage.fuse = kill
+    with pytest.raises(Killed):
+        stage.rotate(RotationMode.OVERLAP, Scope.ROBOT, {Role.ROBOT: new}, allow=["ip_unrestricted"])
+    assert stage.rotate(RotationMode.OVERLAP, Scope.ROBOT, {Role.ROBOT: new}).operation.state == "done"
+    in_use = stage.robot.box.key()
+    assert in_use is not None and (in_use.pair.name, in_use.allow) == ("robot-new", ("ip_unrestricted",))
 
 
 @pytest.mark.parametrize("role", list(Role))

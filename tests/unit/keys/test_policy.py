@@ -19,6 +19,7 @@ from fortctl.keys.policy import (
     refuse_key_of_other_exchange,
     remedy_for,
     require_acceptable_key,
+    unrestricted_warning,
 )
 from fortctl.model import PolicyVerdict, Role
 from fortctl.model.keys import PERMISSIONS
@@ -52,6 +53,46 @@ def test_a_key_that_works_from_any_address_is_warned_of(ip_restricted: bool) -> 
     codes = [code for code, _text in check_policy(Role.ROBOT, held).warnings]
     assert codes == ([] if ip_restricted else ["IP_UNRESTRICTED"])
     assert [code for code, _text in check_issuer_policy(held).warnings] == codes
+
+
+KEYS_AS_BINANCE_HAS_THEM = [(Role.ROBOT, TRADING), (Role.SITE, replace(TRADING, spot_trading=False))]
+
+
+@pytest.mark.parametrize(("role", "rights"), KEYS_AS_BINANCE_HAS_THEM)
+def test_only_a_new_robot_key_without_an_ip_list_is_refused(role: Role, rights: KeyRestrictions) -> None:
+    """Paragraph "Keys as Binance has them in 2026": refused with a reason, unless the operator accepts it."""
+    for ip_restricted, allow in ((True, ()), (False, ("ip_unrestricted",)), (False, ("withdrawals",)), (False, ())):
+        policy = check_policy(role, replace(rights, ip_restricted=ip_restricted), allow, NOW)
+        new = KeyVerdict(accepted=True, reason="ok", policy=policy)
+        assert policy.ok, "a key that is stored already trades on"
+        assert [code for code, _text in policy.warnings] == ([] if ip_restricted else ["IP_UNRESTRICTED"])
+        if role is Role.SITE or ip_restricted or "ip_unrestricted" in allow:
+            assert require_acceptable_key(new, role) is new
+            continue
+        with pytest.raises(KeyPolicyError) as refused:
+            require_acceptable_key(new, role)
+        assert (refused.value.exit_code, refused.value.details["reason"]) == (4, "ip_unrestricted")
+        assert "--allow ip_unrestricted" in refused.value.hint and "30 addresses" in refused.value.hint
+
+
+def test_a_wrong_permission_is_reported_before_a_missing_ip_list() -> None:
+    with pytest.raises(KeyPolicyError) as refused:
+        require_acceptable_key(verdict(ip_restricted=False, margin=True), Role.ROBOT)
+    assert refused.value.details["reason"] == "policy"
+
+
+def test_a_master_key_is_held_to_the_rule_of_the_robot_key() -> None:
+    open_to_all = replace(TRADING, ip_restricted=False)
+    assert check_issuer_policy(open_to_all).unrestricted and check_issuer_policy(open_to_all).ok
+    assert not check_issuer_policy(open_to_all, ("ip_unrestricted",)).unrestricted
+    assert not check_issuer_policy(TRADING).unrestricted
+
+
+def test_the_warning_fits_what_the_key_may_do() -> None:
+    reading = unrestricted_warning("site", ("reading", "fix_read"))[1]
+    trading = unrestricted_warning("robot", ("reading", "spot_trading"))[1]
+    assert "read the account" in reading and "delete" not in reading and "trad" not in reading
+    assert "Binance deletes" in trading
 
 
 def test_an_excess_is_reported_although_the_trading_right_lapsed() -> None:
@@ -208,6 +249,6 @@ def test_every_reason_has_a_description_and_a_remedy_and_every_right_its_label()
             "other_exchange",
         ),
         *("refused", "other_account", "policy", "expired", "rights_unknown", "shared_between_roles", "same_key"),
-        *("trading_right_removed", "trading_disabled"),
+        *("trading_right_removed", "trading_disabled", "ip_unrestricted"),
     } == REASONS
     assert all(permission_label(right) != right for right in PERMISSIONS) and permission_label("new") == "new"

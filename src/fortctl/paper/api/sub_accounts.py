@@ -11,7 +11,7 @@ from typing import Any
 
 from fortctl.paper.api.parameters import Context, Values, choice_of, flag_of, limit_of, whole_of
 from fortctl.paper.engine import errors
-from fortctl.paper.engine.accounts import Account, ApiKey
+from fortctl.paper.engine.accounts import MOST_IPS, Account, ApiKey
 
 Row = dict[str, Any]
 WEIGHT = 3000
@@ -28,7 +28,7 @@ V1_OPTIONAL = (*FLAGS, "ipAddress", "thirdPartyName", "publicKey")
 V2_OPTIONAL = (*V1_OPTIONAL, *FIX_FLAGS)
 CREATE_NEEDED = ("email", "apiName", "status")
 NAMED = ("email", "subAccountApiKey")
-MOST_IPS = 500
+MOST_IP_CHARACTERS = 2000
 
 
 def _master(context: Context) -> Account:
@@ -62,12 +62,15 @@ def _needs_trading(context: Context) -> None:
 
 def _addresses(values: Values) -> tuple[str, ...]:
     given = values.get("ipAddress", "")
-    if len(given) > MOST_IPS:
+    if len(given) > MOST_IP_CHARACTERS:
         raise errors.bad_value("ipAddress")
     try:
-        return tuple(str(ipaddress.ip_address(part.strip())) for part in given.split(",") if part.strip())
+        addresses = tuple(str(ipaddress.ip_address(part.strip())) for part in given.split(",") if part.strip())
     except ValueError:
         raise errors.bad_value("ipAddress") from None
+    if len(addresses) > MOST_IPS:
+        raise errors.bad_value("ipAddress")
+    return addresses
 
 
 def _flags(key: ApiKey, names: dict[str, str]) -> Row:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from decimal import Decimal
 from typing import Any
@@ -9,6 +10,10 @@ from typing import Any
 from fortctl.errors import BadInputError
 
 ZERO = Decimal(0)
+# Fast API, "Create API key": at most 30 addresses for a key.
+MOST_IPS = 30
+# What a key with rights beyond reading gets where the request names no address.
+LOOPBACK = ("127.0.0.1", "::1")
 PERMISSIONS = (
     *("reading", "spot_trading", "withdrawals", "internal_transfer", "universal_transfer"),
     *("margin", "futures", "options", "fix_read", "fix_trade"),
@@ -98,6 +103,11 @@ class ApiKey:
             return False
         return permission in self.permissions
 
+    @property
+    def is_endangered(self) -> bool:
+        """Whether Binance deletes such keys: it may do more than read, from any address (key form, April 2026)."""
+        return not self.ips and reaches_beyond_reading(self.permissions)
+
     def row(self) -> dict[str, Any]:
         """Return the key without its secrets, and with the API key's last four characters only."""
         return {
@@ -119,17 +129,25 @@ class ApiKey:
         return cls(**{**body, "permissions": tuple(body["permissions"]), "ips": tuple(body["ips"])})
 
 
+def reaches_beyond_reading(permissions: Iterable[str]) -> bool:
+    """Return whether one of these permissions allows more than to read."""
+    return not set(permissions) <= {"reading", "fix_read"}
+
+
 def check_permissions(permissions: list[str], ips: list[str]) -> tuple[str, ...]:
     """Return the permissions in the order of Binance's page.
 
     Raises:
-        BadInputError: one is unknown, or withdrawals without an IP list (as on Binance's page).
+        BadInputError: one is unknown, or withdrawals without an IP list (as on Binance's page), or there are too many
+            addresses.
     """
     unknown = [name for name in permissions if name not in PERMISSIONS]
     if unknown or not permissions:
         raise BadInputError("a permission is missing or unknown", hint=f"choose from {', '.join(PERMISSIONS)}")
     if "withdrawals" in permissions and not ips:
         raise BadInputError("a key that may withdraw requires an IP list", hint="give --ip ADDRESS")
+    if len(ips) > MOST_IPS:
+        raise BadInputError(f"a key has at most {MOST_IPS} IP addresses", hint=f"{len(ips)} were given")
     return tuple(name for name in PERMISSIONS if name in permissions)
 
 

@@ -17,7 +17,13 @@ from aiohttp.http_exceptions import HttpProcessingError
 from pydantic import BaseModel, ConfigDict, Field, IPvAnyAddress, ValidationError
 
 from fortctl.errors import BadInputError, FortctlError
-from fortctl.paper.engine.accounts import ApiKey, check_permissions, read_public_key
+from fortctl.paper.engine.accounts import (
+    LOOPBACK,
+    ApiKey,
+    check_permissions,
+    reaches_beyond_reading,
+    read_public_key,
+)
 from fortctl.paper.engine.errors import BinanceError
 from fortctl.paper.faults import KINDS, AnswerChange
 from fortctl.paper.server.admin_page import refuse_strangers
@@ -206,7 +212,7 @@ class Admin:
 
     async def _create_key(self, request: NewKey) -> Body:
         """Create a key; only this answer contains its secret, as Binance shows it once."""
-        ips = [str(ip) for ip in request.ips or ()]
+        ips = _new_ips(request)
         permissions = check_permissions(request.permissions, ips)
         now, api_key = self._server.now(), new_api_key()
         answer: Body = {"name": request.name, "type": request.type, "api_key": api_key}
@@ -298,6 +304,9 @@ class Admin:
         )
         if fault.kind == "ws-cut":
             fault.hits = server.hub.cut_all()
+        elif fault.kind == "unrestricted-deleted":
+            server.delete_unrestricted(list(server.engine.state.keys.values()))
+            await server.durable()
         return {"fault": fault.as_json()}
 
     async def _clear_faults(self, request: WhichFault) -> Body:
@@ -343,6 +352,13 @@ def _make_pair(kind: str) -> tuple[str, str]:
         serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
     )
     return pem.decode(), public.decode()
+
+
+def _new_ips(request: NewKey) -> list[str]:
+    """Return a new key's addresses: as at Binance, rights beyond reading need a list, so none given means loopback."""
+    if request.ips is None:
+        return list(LOOPBACK) if reaches_beyond_reading(request.permissions) else []
+    return [str(ip) for ip in request.ips]
 
 
 def _check_public(kind: str, pem: str) -> str:

@@ -11,7 +11,7 @@ import json
 import os
 import secrets
 import string
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
@@ -187,6 +187,8 @@ class PaperServer:
         if call.security == "NONE":
             return None
         keys: Mapping[str, ApiKey] = {} if fault == "key-deleted" else self.engine.state.keys
+        if self.faults.entries and api_key in keys:
+            self.delete_unrestricted([keys[api_key]])
         key = authentication.find_key(keys, api_key, "" if fault == "ip-changed" else address, sapi=sapi)
         if fault == "ip-changed":
             raise authentication.bad_key(sapi)
@@ -196,6 +198,13 @@ class PaperServer:
         authentication.check_signature(key, payload, signature, encoded=encoded)
         self.authorize(call, key, now, sapi=sapi, fault=fault)
         return key
+
+    def delete_unrestricted(self, keys: Sequence[ApiKey]) -> None:
+        """Delete those keys that Binance deletes by itself, where the fault ``unrestricted-deleted`` is set."""
+        for key in filter(lambda key: key.is_endangered, keys):
+            if self.faults.consume("unrestricted-deleted", self.clock.monotonic(), f"the key {key.name}"):
+                self.engine.remove_key(key)
+                self.save()
 
     def authorize(self, call: Call, key: ApiKey, now: int, *, sapi: bool = False, fault: str = "") -> None:
         """Check that a key may make a call. Raises :class:`errors.BinanceError`."""

@@ -217,7 +217,10 @@ class WebSocketApi:
 
     def _session_key(self, peer: WebSocketPeer, *, gone: bool = False) -> ApiKey:
         """Return the session's key. If it is no longer valid, send an error without id, log off, raise -2015."""
-        key = self._server.engine.state.keys.get(peer.logged_on or "")
+        keys = self._server.engine.state.keys
+        if self._server.faults.entries and peer.logged_on in keys:
+            self._server.delete_unrestricted([keys[peer.logged_on]])
+        key = keys.get(peer.logged_on or "")
         if key is None or gone or (key.ips and peer.address not in key.ips):
             if peer.logged_on is not None:
                 peer.logged_on = None

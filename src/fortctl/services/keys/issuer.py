@@ -21,7 +21,15 @@ from fortctl.errors import (
     NotFoundError,
 )
 from fortctl.keys.fingerprint import fingerprint
-from fortctl.keys.policy import REQUIRED, check_issuer_policy, describe_rejection, permission_hint, remedy_for
+from fortctl.keys.policy import (
+    REQUIRED,
+    check_issuer_policy,
+    describe_rejection,
+    permission_hint,
+    remedy_for,
+    unrestricted_error,
+    unrestricted_warning,
+)
 from fortctl.keys.verification import verify_new_key
 from fortctl.model import KeyCard, KeyPair, KeyRestrictions, KeyType, KeyVerdict, Role
 from fortctl.ports import AuditLog, Clock, Exchange, ExchangeError, IssuedKey, Issuer, NewRecord, Outcome, VaultPort
@@ -44,7 +52,7 @@ class MasterKey:
         fingerprint: of its API key.
         verified_at: when the exchange accepted it (ms).
         restrictions: its rights then, where the target tells them.
-        allow: rights that the operator accepted although an issuer needs none of them.
+        allow: what the operator accepted: rights that an issuer does not need, ``ip_unrestricted``.
     """
 
     pair: KeyPair
@@ -68,6 +76,14 @@ class MasterKey:
             "verified_at": rfc3339(self.verified_at),
         }
         return {"kind": SUB_ACCOUNT, "email": self.email, "key": key}
+
+    @property
+    def warnings(self) -> tuple[tuple[str, str], ...]:
+        """What is wrong with the stored key, as ``(code, message)`` pairs."""
+        rights = self.restrictions
+        if rights is None or rights.ip_restricted:
+            return ()
+        return (unrestricted_warning("master", rights.permissions()),)
 
 
 NOBODY: dict[str, Any] = {"kind": PERSON, "email": None, "key": None}
@@ -138,7 +154,7 @@ class IssuerService:
 
         Raises:
             KeyRejectedError: the exchange does not accept it.
-            KeyPolicyError: its rights are too many or too few.
+            KeyPolicyError: its rights are too many or too few, or it works from any IP address.
             BadInputError: the master knows no sub-account of that address, or it is another than this account.
         """
         verdict = await verify_new_key(self._connect, pair, Role.ROBOT)
@@ -374,4 +390,6 @@ def _fit(verdict: KeyVerdict, allow: Collection[str]) -> tuple[tuple[str, str], 
                 "excess": list(policy.excess),
             },
         )
+    if policy.unrestricted:
+        raise unrestricted_error("issuer")
     return policy.warnings

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from fortctl.keys.serialization import key_card_to_json
 from fortctl.model import Role
+from fortctl.model.keys import reads_only
 from fortctl.timestamps import age_days, rfc3339
 
 if TYPE_CHECKING:
@@ -40,3 +42,19 @@ def card_json(card: KeyCard, now_ms: int) -> dict[str, Any]:
     fields = key_card_to_json(card)
     times = {name: rfc3339(fields[name]) for name in _TIMES}
     return {**fields, **times, "age_days": age_days(card.created_at, now_ms)}
+
+
+def card_warnings(card: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
+    """Return ``(code, message)`` pairs about a stored key, from its card alone.
+
+    A key that only reads is warned of when it is added; 'fortctl doctor' repeats it.
+
+    Args:
+        card: ``key{…}`` as ``--json`` shows it.
+    """
+    if card["ip_restricted"] is not False or reads_only(card["permissions"]):
+        return ()
+    # Loaded here: nearly every trading key has an IP list, and a listing loads few modules.
+    from fortctl.keys.policy import unrestricted_warning
+
+    return (unrestricted_warning(card["role"], card["permissions"]),)

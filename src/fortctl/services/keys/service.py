@@ -6,11 +6,16 @@ from collections.abc import Callable, Collection
 
 from fortctl.errors import ConflictError, KeyPolicyError, NotFoundError
 from fortctl.keys.generation import generate_pending_key
-from fortctl.keys.policy import refuse_key_of_other_account, refuse_key_of_other_exchange, require_acceptable_key
+from fortctl.keys.policy import (
+    refuse_key_of_other_account,
+    refuse_key_of_other_exchange,
+    require_acceptable_key,
+)
 from fortctl.keys.serialization import KeyCheck
 from fortctl.mailbox.payloads import DeliverKey, ForgetKey, GenerateKey, ShowPending, VerifyKey
 from fortctl.mailbox.receipts import KeyChecked, KeyDelivered, KeyForgotten, PairWaiting
 from fortctl.model import KeyCard, KeyPair, KeyType, KeyVerdict, RobotOrder, Role
+from fortctl.model.keys import reads_only
 from fortctl.ports import AuditLog, Clock, Exchange
 from fortctl.secret import Secret
 from fortctl.services.keys.listing import list_keys
@@ -125,7 +130,7 @@ class KeyService:
 
         Args:
             pair: the key as entered.
-            allow: rights accepted although the role forbids them.
+            allow: what the operator accepted: rights that the role forbids, ``ip_unrestricted``, ``unknown_rights``.
             replacing: it takes the place of the key that is there (``keys change``).
             force: destroy the old key first.
             retire: keep the old key for the proof of its death (rotation).
@@ -207,8 +212,11 @@ class KeyService:
         replaced = old.fingerprint if old and changed else None
         return KeyAdded(delivered.key, replaced, warnings, receipt.elapsed_ms, changed=changed)
 
-    async def verify_candidate(self, role: Role, pair: KeyPair) -> None:
+    async def verify_candidate(self, role: Role, pair: KeyPair, allow: Collection[str] = ()) -> None:
         """Verify a key that a rotation will put in place; store it nowhere.
+
+        Args:
+            allow: what the operator accepted for the new key; what was accepted for the old one holds as well.
 
         Raises:
             KeyRejectedError, KeyPolicyError, ExchangeUnreachableError, …: what will use it would not take it.
@@ -217,10 +225,10 @@ class KeyService:
         self._refuse_shared(pair, role)
         if role is Role.ROBOT:
             # Its IP list may hold the robot's host alone: only the robot can tell.
-            self._client.execute(self._delivery(pair, (), retire=True, check_only=True))
+            self._client.execute(self._delivery(pair, allow, retire=True, check_only=True))
             return
         old = self._vault.site_key()
-        verdict = await self._accepted(pair, old.allow if old is not None else ())
+        verdict = await self._accepted(pair, (*allow, *(old.allow if old is not None else ())))
         refuse_key_of_other_account(verdict.uid, Role.SITE, self._vault.uids_elsewhere())
 
     def _queued(self, pair: KeyPair, number: int, old: KeyCard | None) -> KeyAdded:
@@ -358,8 +366,12 @@ class KeyService:
     async def _verify_site(self, key: StoredKey) -> KeyChecked:
         verdict = await self._ask(key.pair, key.allow)
         self._vault.record_verdict(verdict)
+        warnings = verdict.warnings
+        if verdict.restrictions is not None and reads_only(verdict.restrictions.permissions()):
+            # The operator was warned of it once, when the key was added; 'fortctl doctor' repeats it.
+            warnings = tuple(warning for warning in warnings if warning[0] != "IP_UNRESTRICTED")
         drift = key.with_verdict(verdict, self._clock.now_ms()).drift
-        warnings = (*verdict.warnings, *(("KEY_DRIFT", f"site key: {one.detail}") for one in drift))
+        warnings += tuple(("KEY_DRIFT", f"site key: {one.detail}") for one in drift)
         return KeyChecked(KeyCheck.of(Role.SITE, verdict, drift), warnings)
 
     # -- deleting --------------------------------------------------------------------------------------------------

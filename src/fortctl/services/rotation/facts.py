@@ -158,6 +158,7 @@ class RotationFacts:
         issuer: ``person`` or ``sub-account``.
         issued_for: fingerprint of the sub-account's e-mail address.
         addresses: the IP list that the operator asked for; None: the old key's.
+        allow: what the operator accepted for the new keys (``--allow``).
         announced: the ``pre-rotate`` hook was run.
         old: the keys before.
         reached_from: from which address the host of a role's key reaches the exchange; None: not known.
@@ -182,6 +183,7 @@ class RotationFacts:
     issuer: str | None = None
     issued_for: str | None = None
     addresses: tuple[str, ...] | None = None
+    allow: tuple[str, ...] = ()
     announced: bool = False
     old: Mapping[Role, KeyReference] = field(default_factory=dict)
     reached_from: Mapping[Role, str | None] = field(default_factory=dict)
@@ -223,6 +225,7 @@ class RotationFacts:
             "actions": [action.to_json() for action in self.actions] if self.left is not None else None,
         }
         several: dict[str, Any] = {
+            "allow": list(self.allow),
             "old": _by_role(self.old, KeyReference.to_json),
             "from": _by_role(self.reached_from),
             "new": _by_role(self.new),
@@ -246,6 +249,7 @@ class RotationFacts:
             issuer=fields.get("issuer"),
             issued_for=fields.get("issued_for"),
             addresses=tuple(fields["addresses"]) if fields.get("addresses") is not None else None,
+            allow=tuple(fields.get("allow", ())),
             announced=bool(fields.get("announced")),
             old=_from_roles(fields, "old", KeyReference.from_json),
             reached_from=_from_roles(fields, "from"),

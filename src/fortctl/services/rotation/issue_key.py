@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
 
 from fortctl.keys.fingerprint import fingerprint
+from fortctl.keys.policy import unrestricted_error
 from fortctl.mailbox.payloads import ShowPending
 from fortctl.mailbox.receipts import PairWaiting
-from fortctl.model import KeyPair, KeyType, Role
+from fortctl.model import IP_UNRESTRICTED, KeyPair, KeyType, Role
 from fortctl.ports import Clock, Issuer
 from fortctl.secret import Secret
 from fortctl.services.keys.issuer import addresses_of, delete_keys, keys_of, make_key
 from fortctl.services.keys.service import KeyService
 from fortctl.services.robot.client import RobotClient
-from fortctl.services.rotation.facts import IssueAttempts
+from fortctl.services.rotation.facts import IssueAttempts, RotationFacts
 from fortctl.services.rotation.plan import Operation
 from fortctl.services.site_vault import SiteVault
 
@@ -46,6 +47,7 @@ class KeyIssuer:
             renew: renews the lease; raises ``ConflictError`` if another command took over: nothing is asked for then.
 
         Raises:
+            KeyPolicyError: the robot's key would have no IP list, and the operator did not accept that.
             FortctlError: nothing is lost by calling again.
         """
         attempts = operation.facts.issue.get(role, IssueAttempts())
@@ -68,6 +70,7 @@ class KeyIssuer:
         if before:
             await delete_keys(issuer, lambda key: key.name in before)
         addresses = await self._addresses(issuer, operation, role)
+        require_ip_list(role, addresses, operation.facts.allow)
         public, pending = self._keys.generate(role, KeyType.ED25519)
         # Unique: the operation's id is random, and each attempt has a name of its own.
         name = f"fortctl-{role.value}-{operation.id}-{len(before) + 1}"
@@ -84,14 +87,33 @@ class KeyIssuer:
     async def _addresses(self, issuer: Issuer, operation: Operation, role: Role) -> tuple[str, ...]:
         """Return the IP list that the new key is made with: as asked for, else the old key's."""
         facts = operation.facts
-        if facts.addresses is not None:
-            return facts.addresses
-        if role in facts.old_addresses:
-            return facts.old_addresses[role]
-        if role not in facts.old:
-            return ()
+        if facts.addresses is not None or role in facts.old_addresses or role not in facts.old:
+            return new_addresses(facts, role)
         old = facts.old[role].fingerprint
         return await listed_addresses(issuer, old, self._vault.fingerprint_key()) or ()
+
+
+def new_addresses(facts: RotationFacts, role: Role) -> tuple[str, ...]:
+    """Return the journaled IP list that the issuer makes a role's new key with: as asked for, else the old key's."""
+    return facts.addresses if facts.addresses is not None else facts.old_addresses.get(role, ())
+
+
+def require_ip_list(role: Role, addresses: Sequence[str], allow: Collection[str]) -> None:
+    """Refuse to have a key made that the robot would refuse: one that may trade from any IP address.
+
+    What was accepted for the old key does not count here: fortctl makes no unrestricted key unasked.
+
+    Args:
+        addresses: the IP list that the key is made with.
+        allow: what the operator accepted for the new keys.
+
+    Raises:
+        KeyPolicyError: the robot's key would have no IP list.
+    """
+    if role is Role.ROBOT and not addresses and IP_UNRESTRICTED not in allow:
+        error = unrestricted_error(role.value)
+        error.hint = "say which addresses may use it: --ip ADDR,… (or accept it with --allow ip_unrestricted)"
+        raise error
 
 
 async def listed_addresses(issuer: Issuer, key_fingerprint: str, fingerprint_key: bytes) -> tuple[str, ...] | None:

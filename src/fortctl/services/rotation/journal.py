@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -103,19 +103,40 @@ class RotationJournal:
         self._store.put(to_row(operation), self._me)
         return operation
 
-    def begin(self, mode: RotationMode, scope: Scope, issuer: str, addresses: Sequence[str] | None = None) -> Operation:
+    def begin(
+        self,
+        mode: RotationMode,
+        scope: Scope,
+        issuer: str,
+        addresses: Sequence[str] | None = None,
+        allow: Collection[str] = (),
+    ) -> Operation:
         """Begin a rotation.
 
         Args:
             issuer: who makes the keys.
             addresses: the IP list that the issuer's new keys get; None: the old keys' lists.
+            allow: what the operator accepts for the new keys (``--allow``).
 
         Raises:
             ConflictError: one is open already.
         """
-        facts = RotationFacts(issuer=issuer, addresses=tuple(addresses) if addresses is not None else None)
+        ip_list = tuple(addresses) if addresses is not None else None
+        facts = RotationFacts(issuer=issuer, addresses=ip_list, allow=tuple(sorted(set(allow))))
         operation_id = f"r{os.urandom(4).hex()}"
         return self.put(begin(operation_id, self.account, mode, scope, self._clock.now_ms(), facts))
+
+    def accept(self, operation: Operation, allow: Collection[str]) -> Operation:
+        """Journal what the operator accepts for the new keys of an open rotation, besides what was accepted before.
+
+        Raises:
+            ConflictError: it was closed meanwhile.
+        """
+        known = operation.facts.allow
+        if set(allow) <= set(known):
+            return operation
+        facts = replace(operation.facts, allow=tuple(sorted({*known, *allow})))
+        return self.put(operation.noted(self._clock.now_ms(), facts))
 
     def require(self, mode: RotationMode | None, scope: Scope | None) -> Operation | None:
         """Return the open rotation, or None if none is open.

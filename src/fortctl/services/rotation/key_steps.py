@@ -51,6 +51,7 @@ class SiteSlot:
 
     def __init__(self, context: RotationContext) -> None:
         self._vault, self._keys, self._replaces = context.deps.vault, context.deps.keys, replaces_old_key(context)
+        self._allow = context.facts.allow
 
     def fingerprint(self) -> str | None:
         site = self._vault.site_key()
@@ -60,7 +61,7 @@ class SiteSlot:
         old = self._vault.site_key()
         added = await self._keys.add_site_key(
             pair,
-            allow=old.allow if old is not None else (),
+            allow=(*self._allow, *(old.allow if old is not None else ())),
             replacing=self._replaces,
             force=False,
             retire=self._replaces,
@@ -76,6 +77,7 @@ class RobotSlot:
     def __init__(self, context: RotationContext) -> None:
         self._keys, self._replaces = context.deps.keys, replaces_old_key(context)
         self._overlap = context.operation.mode is RotationMode.OVERLAP
+        self._allow = context.facts.allow
 
     def fingerprint(self) -> str | None:
         card = self._keys.robot_card()
@@ -84,7 +86,7 @@ class RobotSlot:
     async def replace(self, pair: KeyPair) -> Warnings:
         added = await self._keys.add_robot_key(
             pair,
-            allow=(),
+            allow=self._allow,
             replacing=self._replaces,
             force=False,
             site_copy=False,

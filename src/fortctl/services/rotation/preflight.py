@@ -10,7 +10,7 @@ from fortctl.model import KeyPair, Role
 from fortctl.ports import Issuer
 from fortctl.services.keys.results import same_key
 from fortctl.services.rotation.context import RotationContext
-from fortctl.services.rotation.issue_key import listed_addresses
+from fortctl.services.rotation.issue_key import listed_addresses, new_addresses, require_ip_list
 from fortctl.services.rotation.key_steps import note_listed
 from fortctl.services.rotation.plan import RotationMode
 
@@ -21,6 +21,7 @@ async def ask_issuer(context: RotationContext) -> None:
     Raises:
         VaultLockedError, VaultDamagedError, KeyRejectedError, ExchangeUnreachableError: the issuer makes no key now.
         ConflictError: its list is another account's, or does not report the IP list that a new key needs.
+        KeyPolicyError: the robot's new key would have no IP list, and the operator did not accept that.
     """
     if not context.by_issuer:
         return
@@ -37,6 +38,8 @@ async def ask_issuer(context: RotationContext) -> None:
         note_listed(context, listed)
         if context.facts.addresses is None:
             await _note_addresses(context, issuer)
+    for role in context.roles:
+        require_ip_list(role, new_addresses(context.facts, role), context.facts.allow)
 
 
 async def _note_addresses(context: RotationContext, issuer: Issuer) -> None:
@@ -73,4 +76,4 @@ async def verify_given(context: RotationContext, given: Mapping[Role, KeyPair]) 
             continue
         if context.deps.vault.fingerprint(given[role]) == context.facts.old[role].fingerprint:
             raise same_key(role)
-        await context.deps.keys.verify_candidate(role, given[role])
+        await context.deps.keys.verify_candidate(role, given[role], context.facts.allow)

@@ -85,8 +85,12 @@ def test_what_nobody_wrote_is_damage() -> None:
             from_row(OperationRow("r1", "default", "rotation", "open", body, 1, 1))
 
 
-# Rows of operations.sqlite as version 0.1.0 wrote them.
-RECORDED = json.loads((Path(__file__).parent / "rows_0_1_0.json").read_text())
+# Rows of operations.sqlite as version 0.1.0 wrote them, and one with what the operator accepted (``--allow``).
+RECORDED = {
+    name: row
+    for file in ("rows_0_1_0.json", "rows_with_allow.json")
+    for name, row in json.loads((Path(__file__).parent / file).read_text()).items()
+}
 
 
 @pytest.mark.parametrize("name", RECORDED)
