@@ -351,11 +351,12 @@ class Score:
     def row(self) -> str:
         total = self.outcomes.total()
         share = f"{100 * self.killed / total:.0f} %" if total else ""
-        return f"| `{self.subject}` | {self.mutants} | {self.killed} | {self.outcomes['survived']} | {share} |"
+        numbers = (self.mutants, self.equivalent, total, self.killed, self.outcomes["survived"], share)
+        return f"| `{self.subject}` | {' | '.join(map(str, numbers))} |"
 
 
-def run_subject(subject: Subject, results: Results, count: int, seed: int) -> Score:
-    """Run a sample of one subject's mutants."""
+def run_subject(subject: Subject, results: Results, count: int, seed: int, *, known_only: bool = False) -> Score:
+    """Run a sample of one subject's mutants; with *known_only* count those that were run before."""
     modules = {module.file: module for module in modules_of(subject)}
     declared = equivalents()
     every = [mutant for module in modules.values() for mutant in module.mutants]
@@ -365,6 +366,8 @@ def run_subject(subject: Subject, results: Results, count: int, seed: int) -> Sc
     score = Score(subject.name, len(every), len(every) - len(real))
     chosen = sample(real, count, seed)
     known = {one: results.of(one, modules[one.file].scope_of(one), tests) for one in chosen}
+    if known_only:
+        known = {one: outcome for one, outcome in known.items() if outcome}
     print(
         f"{subject.name}: {len(chosen)} of {len(every)} mutants, {sum(map(bool, known.values()))} are known", flush=True
     )
@@ -398,9 +401,11 @@ def score_table(scores: Sequence[Score], count: int, seed: int) -> str:
     killed = sum(score.killed for score in scores)
     total = sum(score.outcomes.total() for score in scores)
     return (
-        f"Of {day}; seed {seed}, at most {count} mutants of each, without the equivalent ones:"
+        f"Of {day}; seed {seed}, the first {count} mutants of each subject or those that were run, without the"
+        " equivalent ones:"
         f" {killed} of {total} are killed ({100 * killed / max(1, total):.0f} %).\n\n"
-        "| subject | its mutants | killed | survived | score |\n| --- | --- | --- | --- | --- |\n" + rows
+        "| subject | its mutants | equivalent | run | killed | survived | score |\n"
+        "| --- | --- | --- | --- | --- | --- | --- |\n" + rows
     )
 
 
@@ -422,6 +427,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--only", action="append", default=[], help="a part of a subject's name; may be repeated")
     parser.add_argument("--sample", type=int, default=40, help="how many mutants of each subject")
     parser.add_argument("--seed", type=int, default=1, help="chooses them")
+    parser.add_argument("--known", action="store_true", help="run nothing: count what was run before")
     parser.add_argument("--write", action="store_true", help="write the tables of docs/testing.md")
     parser.add_argument("--declare", action="store_true", help="write the table of equivalent mutants and run nothing")
     given = parser.parse_args(argv)
@@ -429,7 +435,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return rewrite_section(DOCUMENT, DECLARED, equivalents_table())
     chosen = [one for one in SUBJECTS if not given.only or any(part in one.name for part in given.only)]
     results = Results(ROOT / ".mutants")
-    scores = [run_subject(subject, results, given.sample, given.seed) for subject in chosen]
+    scores = [run_subject(subject, results, given.sample, given.seed, known_only=given.known) for subject in chosen]
     print("\n" + score_table(scores, given.sample, given.seed))
     for score in scores:
         for mutant in score.survivors:

@@ -51,11 +51,13 @@ SUBJECTS = (
     Subject("robot/core/lifecycle.py", ROBOT),
     Subject("robot/core/key_loss.py", ROBOT),
     Subject("robot/core/filters.py", (*ROBOT, "tests/unit/robot/strategy/test_grid.py")),
-    Subject("robot/strategy/guard.py", ("tests/unit/robot/strategy", "tests/component/robot/test_trading.py")),
+    Subject(
+        "robot/strategy/guard.py", ("tests/unit/robot/strategy/test_guard.py", "tests/unit/robot/strategy/test_grid.py")
+    ),
     Subject("robot/trading/order_lookup.py", ROBOT),
     Subject(
         "robot/control/command_processor.py",
-        ("tests/unit/robot/control", "tests/component/mailbox", "tests/component/rotation/test_drain.py"),
+        ("tests/unit/robot/control", "tests/component/mailbox", "tests/component/panic/test_presigned_orders.py"),
     ),
     Subject(
         "robot/control/panic_listener.py",

@@ -54,7 +54,7 @@ class RobotKeys:
         return KeyVerdict(True, "ok", uid=7)
 
     async def set(self, pair: KeyPair, *, uid: int, allow: Any = (), card: Any = None) -> None:
-        self.did.append(f"set {pair.name} of {uid}")
+        self.did.append(f"set {pair.name} of {uid}{' with ' + ', '.join(allow) if allow else ''}")
 
     async def swap(self, pair: KeyPair, *, uid: int, allow: Any = (), card: Any = None) -> None:
         self.did.append(f"swap {pair.name} of {uid}")
@@ -127,11 +127,12 @@ class Desk:
         anchor: HomeAnchor = HOME,
         operator: int = 0,
         valid_s: float = 900.0,
+        arguments: Secret | None = None,
     ) -> MailboxRow:
         sender, recipient, now = self.operators[operator], self.box.recipient(), self.clock.now_ms()
         command = Command(
             *("a", self.robot.id, sender.id, number, payload.kind, recipient.key_id, generation),
-            *(now, now + int(valid_s * 1000), encode_payload(payload, anchor)),
+            *(now, now + int(valid_s * 1000), arguments or encode_payload(payload, anchor)),
         )
         row = seal_command(command, sender, recipient.public_bytes())
         self.mailbox.append(row)
@@ -287,6 +288,12 @@ async def test_a_key_is_replaced_swapped_kept_for_its_proof_and_destroyed(desk: 
     assert desk.runner.did[1:] == ["forget"]
 
 
+async def test_a_key_is_used_with_the_rights_that_the_operator_accepted(desk: Desk) -> None:
+    desk.send(replace(KEY, allow=("margin",)), 1)
+    await desk.desk.poll()
+    assert desk.runner.did == ["set robot-1 of 7 with margin"]
+
+
 async def test_a_pair_that_waits_for_its_key_is_on_the_card(desk: Desk) -> None:
     desk.desk.publish()
     assert desk.card()["pending"] is None
@@ -301,6 +308,35 @@ async def test_settings_are_kept(desk: Desk) -> None:
     desk.send(ConfigureRobot({"symbol": "BTCUSDT", "levels": 3}), 1)
     await desk.desk.poll()
     assert desk.box.settings() == {"symbol": "BTCUSDT", "levels": 3}
+
+
+async def test_the_memory_is_cleaned_before_a_receipt_says_that_the_key_is_destroyed(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    order: list[str] = []
+
+    class Scrubber:
+        def __init__(self, gone: list[Secret], kept: list[Secret]) -> None:
+            self.gone = [one.reveal() for one in gone]
+
+        async def clean(self) -> tuple[int, int]:
+            order.append("cleaned" if "B" * 64 in self.gone else "nothing")
+            return 1, 1
+
+    def finish(*answer: Any) -> None:
+        order.append("answered")
+
+    desk.box.write(CommandCursor(1, 1), key=installed())
+    monkeypatch.setattr("fortctl.robot.control.command_processor.SecretScrubber", Scrubber)
+    monkeypatch.setattr(desk.mailbox, "finish", finish)
+    desk.send(ForgetKey(), 2)
+    await desk.desk.poll()
+    assert order[:2] == ["cleaned", "answered"]
+    order.clear()
+    desk.box.write(desk.box.cursor())
+    desk.send(Hello(), 3)
+    await desk.desk.poll()
+    assert "nothing" not in order, "where no key left the vault, no memory is searched"
 
 
 # -- what it remembers of the operators' homes -------------------------------------------------------------------------
@@ -325,6 +361,9 @@ async def test_what_is_remembered_of_a_home_never_goes_back(desk: Desk) -> None:
     await desk.desk.poll()
     assert desk.box.cursor().anchors[me] == HomeAnchor(6, 10, "ten")
     assert desk.card()["sites"] == {me: [6, 10, "ten"], other: [1, 1, "one"]}
+    desk.send(Hello(), 8, arguments=Secret("{}"))
+    await desk.desk.poll()
+    assert desk.receipt(8)["outcome"] == "applied" and desk.box.cursor().anchors[me] == HomeAnchor(6, 10, "ten")
 
 
 # -- the card ----------------------------------------------------------------------------------------------------------
@@ -344,6 +383,18 @@ async def test_the_card_is_published_anew_only_where_the_state_changed(desk: Des
     desk.runner.facts["state"] = "running"
     desk.desk.publish_if_changed()
     assert desk.card()["state"] == "running" and desk.card()["at"] == 1_005_000
+    for name in ("reason", "cycles", "orders_open", "config", "hold", "key_swap", "books"):
+        desk.clock.advance(1.0)
+        desk.runner.facts[name] = "another"
+        desk.desk.publish_if_changed()
+        assert desk.card()["at"] == desk.clock.ms, name
+    for name in (*("since", "realised_profit", "profit_asset", "last_event_at", "key_loss"), "nothing known"):
+        desk.runner.facts[name] = None
+    desk.desk.publish()
+    assert set(desk.card()["status"]) == {
+        *("state", "reason", "since", "cycles", "orders_open", "realised_profit", "profit_asset", "last_event_at"),
+        *("price", "config", "hold", "key_loss", "key_swap"),
+    }
 
 
 async def test_a_key_that_the_exchange_refuses_and_accepts_again_is_so_on_the_card(desk: Desk) -> None:

@@ -349,10 +349,12 @@ async def test_a_buy_that_has_not_finished_and_is_not_listed_stays_doubted(tmp_p
 
 async def test_a_doubted_sell_that_was_amended_is_found_among_what_came_after_its_buy(tmp_path: Path) -> None:
     place = Place(tmp_path, *bought())
-    place.exchange.orders = [state(12, "amended by hand", Side.SELL), state(11, "older", Side.SELL)]
+    amended = replace(state(12, "amended by hand", Side.SELL), quantity=D(4))
+    place.exchange.orders = [amended, state(11, "older", Side.SELL)]
     place.exchange.earlier = {12: (name_of(1, "sell"),)}
     await place.lookup.resolve_doubted_sells(place.exchange, [])
-    assert place.robot.book.orders[name_of(1, "sell")].order_id == 12
+    sell = place.robot.book.orders[name_of(1, "sell")]
+    assert (sell.order_id, sell.quantity, sell.price) == (12, 4, SELL_PRICE)
     assert "all from 12" in place.exchange.asked and "names of 11" not in place.exchange.asked
 
 
@@ -420,9 +422,8 @@ async def test_what_is_booked_wholly_is_not_fetched(tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def filled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
+def filled(tmp_path: Path) -> Place:
     """An order of which the exchange has reported more than its trades."""
-    monkeypatch.setattr("fortctl.robot.trading.order_lookup.FILLS_AFTER_S", 0.01)
     place = Place(tmp_path, intent(), OrderStatusReported(name_of(1), 11, "PARTIALLY_FILLED", D(3)))
     place.robot.books = Books.AGREED
     place.exchange.fills = [fill(7, 11, "2"), fill(8, 11, "1")]
@@ -430,8 +431,8 @@ def filled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
 
 
 async def settle() -> None:
-    for _turn in range(20):
-        await asyncio.sleep(0.01)
+    """Wait as long as a trade may be missing before it is fetched, and a moment."""
+    await asyncio.sleep(0.5)
 
 
 async def test_missing_trades_are_fetched_once_and_booked(filled: Place) -> None:
