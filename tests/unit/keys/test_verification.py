@@ -315,3 +315,22 @@ async def test_without_sapi_the_new_key_shows_that_the_old_one_alone_is_refused(
 ) -> None:
     status = await check_deleted(Old(old, NO_SAPI), new, FakeClock())  # type: ignore[arg-type]
     assert status.state == state and status.proved is (state == "dead_by_refusal") and status.fault is old
+
+
+# -- which call was refused --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("account", "rights", "reason"),
+    [(DENIED, GOOD, "right_missing"), (None, DENIED, "refused"), (DENIED, DENIED, "ip_not_listed")],
+)
+async def test_which_of_the_two_calls_is_refused_shows_why(account: Any, rights: Any, reason: str) -> None:
+    verdict = await verify_key(Answers(rights, account), Role.ROBOT)  # type: ignore[arg-type]
+    assert (verdict.accepted, verdict.reason) == (False, reason) and "seen_from" not in verdict.details
+
+
+async def test_the_address_that_the_exchange_names_is_in_the_details() -> None:
+    words = "Invalid API-key, IP, or permissions for action, request ip: 203.0.113.7"
+    fault = ExchangeError(Outcome.KEY_REFUSED, words, code=-2015, http_status=401)
+    verdict = await verify_key(Answers(fault, fault), Role.ROBOT)  # type: ignore[arg-type]
+    assert verdict.details["seen_from"] == "203.0.113.7"
