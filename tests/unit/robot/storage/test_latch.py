@@ -219,6 +219,7 @@ def test_nothing_is_placed_while_a_panic_holds_the_lock(latch: LatchFile, folder
     with latch.placing():
         pass
     (lock,) = folder.iterdir()
+    assert lock.name == "latch.lock", "a robot that was started before an update locks this one"
     with lock.open() as stream:
         fcntl.flock(stream, fcntl.LOCK_EX)
         with LatchFile(folder).placing() as may:
