@@ -93,9 +93,6 @@ class LatchFile:
         if self._folder.is_dir():
             os.chmod(self._folder, 0o700)
             return
-        home = self._folder.parent.parent
-        if not home.is_dir():
-            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
         for folder in (self._folder.parent, self._folder):
             folder.mkdir(mode=0o700, exist_ok=True)
 

@@ -43,6 +43,7 @@ def test_it_is_on_from_its_writing_until_it_is_lifted(latch: LatchFile, folder: 
     assert latch.read() == {"who": "you"}
     latch.clear()
     assert not latch.is_latched() and latch.cleared() == {"who": "you"}
+    assert (folder / "latch.cleared").exists(), "a robot of another version reads it there"
     with pytest.raises(ConflictError, match="not latched"):
         latch.clear()
     latch.forget_cleared()
