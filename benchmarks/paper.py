@@ -22,7 +22,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from decimal import Decimal
@@ -560,16 +560,25 @@ def memory_line(orders: int) -> str:
     )
 
 
-async def served(folder: Path, rounds: Rounds) -> list[Row]:
-    return [
-        await row(folder, rounds) for row in (orders_row, many_orders_row, unkept_orders_row, replay_row, fan_out_row)
-    ]
+SERVED = {
+    "orders": orders_row,
+    "many-orders": many_orders_row,
+    "unkept-orders": unkept_orders_row,
+    "replay": replay_row,
+    "fan-out": fan_out_row,
+}
+ROWS = (*SERVED, "work", "memory")
+
+
+async def served(folder: Path, rounds: Rounds, chosen: Collection[str]) -> list[Row]:
+    return [await row(folder, rounds) for name, row in SERVED.items() if name in chosen]
 
 
 def main() -> int:
     parser = arguments(__doc__)
     parser.add_argument("--orders", type=int, default=1_000_000, help="how many orders the memory is measured over")
     parser.add_argument("--pairs", type=int, default=15, help="rounds of each side")
+    parser.add_argument("--row", action="append", choices=ROWS, help="measure and print this row alone; repeatable")
     parser.add_argument("--role", choices=["bare", "engine"], help=argparse.SUPPRESS)
     parser.add_argument("--times", type=int, default=1, help=argparse.SUPPRESS)
     given = parser.parse_args()
@@ -582,7 +591,10 @@ def main() -> int:
     rounds = Rounds(1, QUICK_ROUND_S, QUICK_WORK) if given.quick else Rounds(given.pairs, ROUND_S, WORK)
     orders = min(given.orders, 10 * QUICK_WORK) if given.quick else given.orders
     with tempfile.TemporaryDirectory(prefix="fortctl-bench-") as folder:
-        rows = [*uvloop.run(served(Path(folder), rounds)), work_row(rounds)]
+        chosen = given.row or ROWS
+        rows = uvloop.run(served(Path(folder), rounds, chosen))
+        if "work" in chosen:
+            rows.append(work_row(rounds))
     lines = [
         "## Paper exchange",
         "",
@@ -593,9 +605,10 @@ def main() -> int:
         "| --- | --- | --- | --- | --- | --- |",
         *(f"| {' | '.join(row)} |" for row in rows),
         "",
-        memory_line(orders),
+        *([memory_line(orders)] if "memory" in chosen else []),
     ]
-    write_section("paper", lines, quick=given.quick)
+    # A part of the rows is printed only: the page has all of one run.
+    write_section("paper", lines, quick=given.quick or bool(given.row))
     return 0
 
 
