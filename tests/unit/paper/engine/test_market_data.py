@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from fortctl.errors import BadInputError
 from fortctl.paper.engine import market_data
 from fortctl.paper.engine.market_data import load, load_all
+from fortctl.paper.engine.trades import history
 from fortctl.paper.engine.trades import table as trade_table
 from fortctl.paper.engine.trades.table import Trade, TradeTable
 from fortctl.paper.server.replay import MergedTrades
@@ -151,3 +152,14 @@ def test_reading_reports_progress(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     told: list[str] = []
     load_all([write(tmp_path / "BTCUSDT-trades.csv", lines(1, 9))], progress=told.append)
     assert told == ["reading BTCUSDT-trades.csv: 4 rows", "reading BTCUSDT-trades.csv: 8 rows"]
+
+
+def test_a_history_is_bounded_although_all_of_it_happens_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(history, "KEPT", 10)
+    kept = history.TradeHistory()
+    for number in range(95):
+        kept.add(Trade(number, Decimal(number + 1), Decimal(1), 0, False), 1_700_000_000_000)
+        assert len(kept) <= 20 and len(kept.aggregates(1_000)) <= 20
+    last = [trade.price for _id, _time, trade in kept.last(20)]
+    assert kept.average(1_700_000_000_000) == sum(last) / len(last)
+    assert sum(candle.count for candle in kept.candles("1m", 5)) == 95

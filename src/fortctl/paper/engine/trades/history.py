@@ -168,13 +168,15 @@ class TradeHistory:
         self._build_candles()
         self._build_aggregates()
         self._average_to(self.times[-1])
-        count = min(count, self._left)
+        # At a high speed, or in a jump, all of them may lie within the average's minutes: it is one of the rest then.
+        while self._left < count:
+            self._leave_average()
         del self._trades[:count], self.times[:count], self._ids[:count]
         self._candled -= count
         self._aggregated -= count
         self._averaged -= count
         self._left -= count
-        old = bisect_left(self._aggregate_times, self.times[0])
+        old = bisect_left(self._aggregates, self._ids[0], key=lambda aggregate: aggregate.last_id)
         del self._aggregates[:old], self._aggregate_times[:old]
         self._dropped_aggregates += old
 
@@ -348,3 +350,10 @@ class TradeHistory:
             worth -= trade.price * trade.quantity
             left += 1
         self._volume, self._worth, self._left = volume, worth, left
+
+    def _leave_average(self) -> None:
+        """Take the oldest trade out of the average."""
+        trade = self._trades[self._left]
+        self._volume -= trade.quantity
+        self._worth -= trade.price * trade.quantity
+        self._left += 1
