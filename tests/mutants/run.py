@@ -293,7 +293,8 @@ class Results:
         known = self._known.get(mutant.name, {})
         if known.get("scope") != _digest(scope):
             return ""
-        if known["outcome"] == "survived" and known["tests"] != tests:
+        # Without the tests' digest: what the last run said, whatever tests came since.
+        if tests and known["outcome"] == "survived" and known["tests"] != tests:
             return ""
         return known["outcome"]
 
@@ -367,6 +368,7 @@ def run_subject(subject: Subject, results: Results, count: int, seed: int, *, kn
     chosen = sample(real, count, seed)
     known = {one: results.of(one, modules[one.file].scope_of(one), tests) for one in chosen}
     if known_only:
+        known = {one: results.of(one, modules[one.file].scope_of(one), "") for one in chosen}
         known = {one: outcome for one, outcome in known.items() if outcome}
     print(
         f"{subject.name}: {len(chosen)} of {len(every)} mutants, {sum(map(bool, known.values()))} are known", flush=True
@@ -402,7 +404,7 @@ def score_table(scores: Sequence[Score], count: int, seed: int) -> str:
     total = sum(score.outcomes.total() for score in scores)
     return (
         f"Of {day}; seed {seed}, the first {count} mutants of each subject or those that were run, without the"
-        " equivalent ones:"
+        " equivalent ones; a survivor stays one until it is run again:"
         f" {killed} of {total} are killed ({100 * killed / max(1, total):.0f} %).\n\n"
         "| subject | its mutants | equivalent | run | killed | survived | score |\n"
         "| --- | --- | --- | --- | --- | --- | --- |\n" + rows
