@@ -30,7 +30,8 @@ def environment(client: str) -> Path:
     stamp, digest = folder / "lock.sha256", hashlib.sha256(lock.read_bytes()).hexdigest()
     python = folder / "bin" / "python"
     if not stamp.is_file() or stamp.read_text() != digest:
-        venv.create(folder, with_pip=True, clear=True)
+        # A copied interpreter cannot be executed while a process that the other thread forks holds it open for writing.
+        venv.create(folder, with_pip=True, clear=True, symlinks=os.name == "posix")
         words = ("install", "--quiet", "--disable-pip-version-check", "--require-hashes", "-r", str(lock))
         subprocess.run([str(python), "-m", "pip", *words], check=True)
         stamp.write_text(digest)
