@@ -94,7 +94,7 @@ class Container:
         from fortctl.robot.process.local_robot import query
         from fortctl.robot.process.owner_lock import owner_of
 
-        told = []
+        reloaded = []
         for name in self.config.accounts:
             folder = self.home.robot(name).path
             if owner_of(folder) is not None:
@@ -103,8 +103,8 @@ class Container:
                 except FortctlError as error:
                     self.warn(error.code, f"the robot of {name} has not read the configuration: {error.message}")
                 else:
-                    told.append(name)
-        return told
+                    reloaded.append(name)
+        return reloaded
 
     @cached_property
     def account_entry(self) -> AccountEntry:
@@ -325,7 +325,7 @@ class Container:
 
         if self.account_entry.robot == "remote":
             raise NotFoundError(
-                "the journal of a robot on another host lies there",
+                "the journal of a robot on another host is on that host",
                 hint="run 'fortctl robot report' on the robot's host",
             )
         return offline_report(self.robot_home.journal, by, price)
@@ -353,7 +353,7 @@ class Container:
             return {}
         card = read_card(*found, self.robot_home.identity if self.config.mailbox else None)
         if card is None:
-            self.warn("CARD_NOT_SIGNED", "what the mailbox says of the robot is not signed by it, and not shown")
+            self.warn("CARD_NOT_SIGNED", "the robot's status in the mailbox has no valid signature; it is not shown")
         return card or {}
 
     def pin_remote_robot(self, robot_id: str, public: bytes) -> None:
@@ -444,12 +444,12 @@ def make_hooks(account: str, preferences: HomeSettings, clock: SystemClock) -> H
     from fortctl.hooks.runner import SubprocessHookRunner, notification
     from fortctl.services.hooks import HookPlan, Hooks
 
-    urls, told = preferences.get(NOTIFY_URLS_FILE), preferences.get(NOTIFY_EVENTS)
+    urls, events = preferences.get(NOTIFY_URLS_FILE), preferences.get(NOTIFY_EVENTS)
     limit_ms = preferences.get(HOOKS_TIMEOUT)
     commands: dict[str, tuple[str, ...]] = {}
     for event, setting in HOOKS.items():
         commands[event] = preferences.get(setting)
-    plan = HookPlan(commands, notification(Path(urls)) if urls else (), told, limit_ms / 1000)
+    plan = HookPlan(commands, notification(Path(urls)) if urls else (), events, limit_ms / 1000)
     return Hooks(account, host_name(), plan, SubprocessHookRunner(), clock)
 
 

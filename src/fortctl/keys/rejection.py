@@ -20,7 +20,7 @@ class Rejection:
     """Why a key is rejected.
 
     Attributes:
-        reason: ``malformed_key``, ``wrong_secret``, ``unknown_key``, ``right_missing``, ``ip_not_listed``, ``refused``.
+        reason: one of :data:`fortctl.keys.policy.REASONS`.
         certainty: ``certain``, ``likely`` or ``possible``.
         why: the evidence, as text.
         fault: the answer that says most.

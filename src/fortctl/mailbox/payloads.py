@@ -60,7 +60,7 @@ class DeliverKey(CommandPayload):
         elsewhere: the pinned numbers of the home's other accounts at this exchange, with the accounts' names.
         uid: the account's pinned number, or None.
         fingerprint_key: the home's key for fingerprints.
-        retire: keep the replaced key until it is proved dead (rotation).
+        retire: keep the replaced key until it is proved deleted (rotation).
         overlap: the replaced key is still good: swap between two orders.
         check_only: verify the key and store nothing.
     """

@@ -119,7 +119,7 @@ class RobotVault:
         return self._installed(self._key_id)
 
     def retiring(self) -> InstalledKey | None:
-        """Return the key that a rotation replaced and nobody has proved dead yet, or None."""
+        """Return the key that a rotation replaced and nobody has proved deleted yet, or None."""
         return self._installed(self._retiring_id)
 
     def _installed(self, record_id: str) -> InstalledKey | None:

@@ -63,7 +63,7 @@ class Systemd:
             raise ConfigError(
                 f"{path} cannot be written: {error.strerror}", hint="run it as root, or with --user"
             ) from None
-        self._tell("daemon-reload")
+        self._systemctl("daemon-reload")
         return True
 
     def uninstall(self, name: str, mark: str) -> bool:
@@ -74,17 +74,17 @@ class Systemd:
             return False
         if not there.startswith(mark + "\n"):
             raise ConflictError(f"{path} is not of this home", hint="look at it; remove it if nothing needs it")
-        self._tell("disable", "--now", name)
+        self._systemctl("disable", "--now", name)
         try:
             path.unlink()
         except OSError as error:
             raise ConfigError(f"{path} cannot be removed: {error.strerror}", hint="run it as root") from None
-        self._tell("daemon-reload")
+        self._systemctl("daemon-reload")
         return True
 
     def enable(self, name: str) -> None:
         """Start a service now and at each boot. Raises ``ConfigError``."""
-        self._tell("enable", "--now", name)
+        self._systemctl("enable", "--now", name)
 
     def problem(self, name: str, text: str) -> str:
         """Return what ``systemd-analyze verify`` says against a unit; empty when nothing, or when it cannot be asked.
@@ -103,12 +103,12 @@ class Systemd:
                 )
             except (OSError, subprocess.TimeoutExpired) as error:
                 return f"the unit was not checked: systemd-analyze {type(error).__name__}"
-            told = "; ".join(line.replace(f"{folder}/", "") for line in done.stderr.splitlines() if name in line)
+            warnings = "; ".join(line.replace(f"{folder}/", "") for line in done.stderr.splitlines() if name in line)
             if done.returncode == 0:
-                return told
-            if not told:
+                return warnings
+            if not warnings:
                 return f"the unit was not checked: {done.stderr.strip().splitlines()[-1:] or done.returncode}"
-        raise ConfigError(f"systemd does not accept the unit: {told}", hint="report it; nothing was installed")
+        raise ConfigError(f"systemd does not accept the unit: {warnings}", hint="report it; nothing was installed")
 
     def _present(self, path: Path) -> str | None:
         try:
@@ -118,7 +118,7 @@ class Systemd:
         except (OSError, UnicodeDecodeError) as error:
             raise ConfigError(f"{path} cannot be read ({type(error).__name__})", hint="run it as root") from None
 
-    def _tell(self, *words: str) -> None:
+    def _systemctl(self, *words: str) -> None:
         if not self.manage:
             return
         command = ["systemctl", *([] if self.system else ["--user"]), *words]
@@ -164,12 +164,12 @@ def give_way(folder: Path) -> int | None:
 def systemd_version() -> int:
     """Return the installed systemd's version; where there is none, one that has every option used."""
     try:
-        told = subprocess.run(
+        output = subprocess.run(
             ["systemctl", "--version"], capture_output=True, text=True, timeout=10, check=False
         ).stdout
     except (OSError, subprocess.TimeoutExpired):
         return STEPS_SINCE
-    found = re.match(r"systemd ([0-9]+)", told)
+    found = re.match(r"systemd ([0-9]+)", output)
     return int(found[1]) if found else STEPS_SINCE
 
 

@@ -190,7 +190,7 @@ class IssuerService:
         if strange and len(strange) == len(held):
             raise BadInputError(
                 f"sub-account {email} is not account {self._account}: its keys are not {' and '.join(strange)}",
-                hint="check --email; a key that is dead already is taken away first: 'fortctl keys delete'",
+                hint="check --email; remove a key that was deleted at Binance first: 'fortctl keys delete'",
                 details={"reason": "other_account"},
             )
         text = "is not among the sub-account's keys: the issuer cannot delete it"

@@ -238,7 +238,7 @@ class KeyService:
         )
         waiting = (
             "NOT_VERIFIED",
-            f"the key is on its way to the robot as command {number}; 'fortctl keys list' tells what became of it",
+            f"the key is on its way to the robot as command {number}; 'fortctl keys list' shows the result",
         )
         warnings = (waiting,) if self._vault.site_key() is not None else (waiting, NO_QUEUED_COPY_WARNING)
         return KeyAdded(card, old.fingerprint if old else None, warnings)

@@ -21,6 +21,5 @@ The ideas:
 ``ports.PanicPorts`` is what a panic may touch; ``bootstrap/panic.py`` makes it. ``dry_run`` reports what a panic would
 do. ``presigned_order`` keeps an order ready for a robot on another host, ``remote_halt`` sends it.
 
-To add a step: a name and a row in ``plan``, a function in ``steps.STEPS``, what it learns in ``PanicState``, then
-``python -m tools.panic_diagram``.
+To add a step: docs/architecture.md, "Where to change what".
 """
