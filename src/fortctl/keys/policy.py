@@ -234,7 +234,7 @@ def rejection_error(verdict: KeyVerdict, role: Role) -> KeyRejectedError:
     return KeyRejectedError(
         f"the exchange does not accept the {role} key: {describe_rejection(verdict.reason)}",
         hint=remedy_for(verdict.reason),
-        details={"role": role.value, "reason": verdict.reason, **verdict.details},
+        details={"role": role.value, "reason": verdict.reason, **verdict.evidence()},
         exchange=ExchangeAnswer(verdict.http_status, verdict.exchange_code, verdict.exchange_message),
     )
 

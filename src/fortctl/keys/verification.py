@@ -9,7 +9,7 @@ from typing import Any
 
 from fortctl.errors import ExchangeAnswer, FortctlError
 from fortctl.keys.policy import check_policy
-from fortctl.keys.rejection import Rejection, diagnose_rejection
+from fortctl.keys.rejection import CERTAIN, Rejection, diagnose_rejection
 from fortctl.model import UNKNOWN_RIGHTS, AccountState, KeyPair, KeyRestrictions, KeyType, KeyVerdict, Role
 from fortctl.ports import Clock, Exchange, ExchangeError, Outcome
 from fortctl.system.clock import SystemClock
@@ -116,9 +116,6 @@ def _describe_skew(skew: float) -> str:
 
 
 def _rejected(rejection: Rejection, latency: float, skew: float) -> KeyVerdict:
-    details = {"certainty": rejection.certainty, "why": rejection.why}
-    if rejection.address:
-        details["seen_from"] = rejection.address
     return KeyVerdict(
         accepted=False,
         reason=rejection.reason,
@@ -127,7 +124,9 @@ def _rejected(rejection: Rejection, latency: float, skew: float) -> KeyVerdict:
         exchange_code=rejection.fault.code,
         http_status=rejection.fault.http_status,
         exchange_message=rejection.fault.message,
-        details=details,
+        certainty=rejection.certainty,
+        why=rejection.why,
+        seen_from=rejection.address,
     )
 
 
@@ -158,7 +157,7 @@ async def verify_new_key(
     if other.reason in ("unknown_key", "malformed_key"):
         return verdict
     why = "the exchange knows the entered secret as an API key"
-    return replace(verdict, reason="swapped", details={"certainty": "certain", "why": why})
+    return replace(verdict, reason="swapped", certainty=CERTAIN, why=why, seen_from=None)
 
 
 async def _verify_once(

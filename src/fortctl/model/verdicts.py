@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -45,7 +45,9 @@ class KeyVerdict:
         latency_ms: round trip of the signed call.
         clock_skew_ms: the exchange's clock minus the local clock.
         exchange_code, http_status, exchange_message: the exchange's answer to a rejected key.
-        details: certainty and evidence of a rejection.
+        certainty: how certain the rejection's reason is: ``certain``, ``likely`` or ``possible``.
+        why: the evidence of a rejection, as text; None where the reason says it all.
+        seen_from: the address that the exchange saw, where its rejection names it.
         can_trade: the account may trade (which says nothing about the key).
         warnings: ``(code, message)`` pairs, the policy's among them.
         rights_unknown: why the exchange did not say what the key may do, although it could; empty where it did, where
@@ -62,7 +64,16 @@ class KeyVerdict:
     exchange_code: int | None = None
     http_status: int | None = None
     exchange_message: str = ""
-    details: dict[str, str] = field(default_factory=dict)
+    certainty: str = "certain"
+    why: str | None = None
+    seen_from: str | None = None
     can_trade: bool = True
     warnings: tuple[tuple[str, str], ...] = ()
     rights_unknown: str = ""
+
+    def evidence(self) -> dict[str, str]:
+        """Return what an error's ``details`` say of a rejection; nothing where it has no evidence."""
+        if self.why is None:
+            return {}
+        seen_from = {"seen_from": self.seen_from} if self.seen_from else {}
+        return {"certainty": self.certainty, "why": self.why, **seen_from}

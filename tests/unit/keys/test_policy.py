@@ -201,9 +201,9 @@ def test_a_refusal_says_why_what_to_do_and_what_is_wrong() -> None:
     other = refused(KeyVerdict(False, "other_account"))
     assert isinstance(other, KeyPolicyError) and other.details == {"role": "robot", "reason": "other_account"}
     unknown = KeyVerdict(False, "unknown_key", exchange_code=-2008, http_status=401, exchange_message="no such key")
-    error = refused(replace(unknown, details={"certainty": "certain"}))
+    error = refused(replace(unknown, certainty="likely", why="it said so"))
     assert isinstance(error, KeyRejectedError) and "knows no such API key" in error.message
-    assert error.details == {"role": "robot", "reason": "unknown_key", "certainty": "certain"}
+    assert error.details == {"role": "robot", "reason": "unknown_key", "certainty": "likely", "why": "it said so"}
     assert error.hint == remedy_for("unknown_key") and error.exchange is not None
     assert (error.exchange.http_status, error.exchange.code, error.exchange.message) == (401, -2008, "no such key")
     expired = refused(verdict(spot_trading=False, trading_expires_at=NOW - 1))

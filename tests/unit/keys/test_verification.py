@@ -152,7 +152,7 @@ async def test_a_refused_key_has_the_exchanges_answer() -> None:
     verdict = await verify_key(Answers(gone, gone, ahead_ms=50), Role.ROBOT)  # type: ignore[arg-type]
     assert (verdict.accepted, verdict.reason) == (False, "unknown_key")
     assert (verdict.exchange_code, verdict.http_status, verdict.exchange_message) == (-2008, 401, "refused -2008")
-    assert verdict.details["certainty"] and verdict.details["why"] and verdict.latency_ms is not None
+    assert verdict.certainty and verdict.why and verdict.latency_ms is not None
     assert verdict.clock_skew_ms is not None and 0 <= verdict.clock_skew_ms < 500
 
 
@@ -223,7 +223,7 @@ GONE, WRONG = refusal(-2008), refusal(-1022, 400)
 async def test_swapped_halves_are_noticed(again: Answers) -> None:
     verdict, signed = await entered(Answers(GONE, GONE), again)
     assert signed == [("A", "B"), ("B", "A")] and verdict.reason == "swapped" and not verdict.accepted
-    assert verdict.details == {"certainty": "certain", "why": "the exchange knows the entered secret as an API key"}
+    assert verdict.evidence() == {"certainty": "certain", "why": "the exchange knows the entered secret as an API key"}
 
 
 @pytest.mark.parametrize(
@@ -326,11 +326,11 @@ async def test_without_sapi_the_new_key_shows_that_the_old_one_alone_is_refused(
 )
 async def test_which_of_the_two_calls_is_refused_shows_why(account: Any, rights: Any, reason: str) -> None:
     verdict = await verify_key(Answers(rights, account), Role.ROBOT)  # type: ignore[arg-type]
-    assert (verdict.accepted, verdict.reason) == (False, reason) and "seen_from" not in verdict.details
+    assert (verdict.accepted, verdict.reason) == (False, reason) and verdict.seen_from is None
 
 
 async def test_the_address_that_the_exchange_names_is_in_the_details() -> None:
     words = "Invalid API-key, IP, or permissions for action, request ip: 203.0.113.7"
     fault = ExchangeError(Outcome.KEY_REFUSED, words, code=-2015, http_status=401)
     verdict = await verify_key(Answers(fault, fault), Role.ROBOT)  # type: ignore[arg-type]
-    assert verdict.details["seen_from"] == "203.0.113.7"
+    assert verdict.seen_from == "203.0.113.7"

@@ -32,7 +32,8 @@ REFUSED = KeyVerdict(
     exchange_code=-2015,
     http_status=401,
     exchange_message="Invalid API-key",
-    details={"certainty": "likely", "why": "it said so"},
+    certainty="likely",
+    why="it said so",
 )
 RESTRICTIONS = KeyRestrictions(
     reading=True,

@@ -51,8 +51,7 @@ def cause_of(verdict: KeyVerdict, probe: Refusal | None, fault: Refusal) -> Caus
         fault: the refusal that made the robot check the key.
     """
     if not verdict.accepted:
-        certainty, why = verdict.details.get("certainty", "possible"), verdict.details.get("why", "")
-        return Cause(verdict.reason, certainty, why, verdict.exchange_code or fault.code)
+        return Cause(verdict.reason, verdict.certainty, verdict.why or "", verdict.exchange_code or fault.code)
     if verdict.policy is not None and TRADING in verdict.policy.missing:
         why = "the key's own page says that it may not trade spot (any more)"
         return Cause("trading_right_removed", "certain", why, fault.code)

@@ -372,7 +372,7 @@ def _fit(verdict: KeyVerdict, allow: Collection[str]) -> tuple[tuple[str, str], 
         raise KeyRejectedError(
             f"the exchange does not accept the master key: {describe_rejection(verdict.reason)}",
             hint=remedy_for(verdict.reason),
-            details={"role": "issuer", "reason": verdict.reason, **verdict.details},
+            details={"role": "issuer", "reason": verdict.reason, **verdict.evidence()},
             exchange=ExchangeAnswer(verdict.http_status, verdict.exchange_code, verdict.exchange_message),
         )
     if verdict.restrictions is None:

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from fortctl.model import KeyVerdict, PolicyVerdict, PriceRange
+from fortctl.keys.serialization import KeyCheck
+from fortctl.model import KeyVerdict, PolicyVerdict, PriceRange, Role
 from fortctl.robot.core.book import Book
 from fortctl.robot.core.events import AssetsNamed, Configured, FillRecorded, OrderIntended, OrderStatusReported
 from fortctl.robot.core.key_loss import Cause, KeyLoss, cause_of
@@ -30,11 +31,15 @@ class Refusal:
 
 
 def test_a_refused_key_is_lost_for_the_verdicts_reason() -> None:
-    evidence = {"certainty": "certain", "why": "both calls say so"}
-    refused = KeyVerdict(False, "unknown_key", exchange_code=-2008, details=evidence)
-    assert cause_of(refused, None, Refusal(-2015)) == Cause("unknown_key", "certain", "both calls say so", -2008)
-    vague = KeyVerdict(False, "refused")
-    assert cause_of(vague, None, Refusal(-2015)) == Cause("refused", "possible", "", -2015)
+    refused = KeyVerdict(False, "refused", exchange_code=-2008, certainty="likely", why="both calls say so")
+    assert cause_of(refused, None, Refusal(-2015)) == Cause("refused", "likely", "both calls say so", -2008)
+
+
+def test_a_loss_without_evidence_has_the_certainty_that_a_verification_reports() -> None:
+    other = KeyVerdict(False, "other_account")
+    cause = cause_of(other, None, Refusal(-2015))
+    assert cause == Cause("other_account", "certain", "", -2015)
+    assert cause is not None and cause.certainty == KeyCheck.of(Role.ROBOT, other).certainty
 
 
 def test_a_key_that_may_not_trade_is_lost() -> None:
