@@ -15,16 +15,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fortctl.errors import ConflictError, FortctlError, RobotUnreachableError, error_from_json
+from fortctl.robot.process.owner_lock import Owner, last_owner, owner_of, stray
+from fortctl.robot.process.proc import peer_uid, process_start_time, process_state
 from fortctl.secret import Secret, redact
 from fortctl.system.files import open_regular
 
 if TYPE_CHECKING:
     import subprocess
-
-    from fortctl.robot.process.owner_lock import Owner
-
-from fortctl.robot.process.owner_lock import _last_owner, owner_of, stray
-from fortctl.robot.process.proc import peer_uid, process_start_time, process_state
 
 SOCKET_NAME = "socket"
 START_LOCK = "bringup.lock"
@@ -108,7 +105,7 @@ class LocalRobot:
     def owner(self) -> Owner | None:
         owner = owner_of(self.folder)
         # A robot keeps running if its home is removed or its lock file is damaged; then no lock shows it.
-        return owner if owner is not None or _last_owner(self.folder) else stray(self.home, self.account)
+        return owner if owner is not None or last_owner(self.folder) else stray(self.home, self.account)
 
     def query(self, request: Mapping[str, Any], *, timeout_s: float = 5.0) -> dict[str, Any]:
         return query(self.folder, request, timeout_s=timeout_s)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fortctl.errors import ConflictError
-from fortctl.robot.process.proc import _real_uid, process_start_time
+from fortctl.robot.process.proc import process_start_time, real_uid
 from fortctl.system.files import open_regular
 
 LOCK_NAME = "robot.lock"
@@ -79,7 +79,7 @@ def owner_of(folder: Path) -> Owner | None:
         os.close(descriptor)
 
 
-def _last_owner(folder: Path) -> Owner | None:
+def last_owner(folder: Path) -> Owner | None:
     """Return the process that holds the lock or held it last; None if the file is missing or unreadable."""
     try:
         descriptor = open_regular(folder / LOCK_NAME, os.O_RDONLY)
@@ -98,7 +98,7 @@ def stray(home: Path, account: str) -> Owner | None:
     """
     for entry in Path("/proc").glob("[0-9]*"):
         try:
-            if entry.stat().st_uid != os.geteuid() and _real_uid(entry) != os.getuid():
+            if entry.stat().st_uid != os.geteuid() and real_uid(entry) != os.getuid():
                 continue
             words = (entry / "cmdline").read_bytes().decode("utf-8", "surrogateescape").split("\0")
         except OSError:

@@ -52,8 +52,11 @@ def peer_uid(connection: socket.socket) -> int:
     return int(struct.unpack_from("II", data)[1])
 
 
-def _real_uid(entry: Path) -> int:
-    # A process that guards its memory belongs to root in /proc; its status still tells whose it is.
+def real_uid(entry: Path) -> int:
+    """Return the user that a process runs for, from its folder in ``/proc``; -1 if its status does not say.
+
+    A process that guards its memory belongs to root in ``/proc``, but its status still names its user.
+    """
     for line in (entry / "status").read_text(encoding="ascii", errors="replace").splitlines():
         if line.startswith("Uid:"):
             return int(line.split()[1])
