@@ -5,13 +5,13 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from fortctl.services.panic.plan import PLAN, StepKind
+from fortctl.services.panic.plan import PLAN, PanicStepKind
 from tools.docgen import rewrite_section
 
 NAME = "panic steps"
 
 
-def direct(kind: StepKind) -> tuple[str, ...]:
+def direct(kind: PanicStepKind) -> tuple[str, ...]:
     """Return the steps that *kind* follows, without those that another of them follows already."""
     kinds = {row.name: row for row in PLAN}
 

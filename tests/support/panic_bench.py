@@ -17,7 +17,7 @@ from fortctl.secret import Secret
 from fortctl.services.panic.actions import ActionKind
 from fortctl.services.panic.known_key import KeysRead, KnownKey
 from fortctl.services.panic.panic import Panic
-from fortctl.services.panic.plan import PLAN, StepKind
+from fortctl.services.panic.plan import PLAN, PanicStepKind
 from fortctl.services.panic.ports import JournaledOrder, PanicPorts, PanicRecord
 from fortctl.services.panic.report import PanicReport, PanicStep
 from fortctl.services.panic.state import PanicOptions
@@ -211,7 +211,7 @@ class Bench:
         )
         return replace(made, **self.changes)
 
-    def made(self, *, wait_dead_s: float = 0.0, plan: Sequence[StepKind] = PLAN) -> Panic:
+    def made(self, *, wait_dead_s: float = 0.0, plan: Sequence[PanicStepKind] = PLAN) -> Panic:
         options = PanicOptions(timeout_s=5.0, wait_dead_s=wait_dead_s)
         return Panic(self.ports(), options, plan=plan, publish=self.published.append)
 

@@ -20,7 +20,7 @@ from fortctl.services.panic import panic as player
 from fortctl.services.panic import plan, read_keys
 from fortctl.services.panic.actions import ActionKind
 from fortctl.services.panic.known_key import KeysRead
-from fortctl.services.panic.plan import PLAN, StepKind, TimeLimit
+from fortctl.services.panic.plan import PLAN, PanicStepKind, TimeLimit
 from fortctl.services.panic.report import failure_of
 from fortctl.services.panic.state import PanicContext
 from fortctl.services.panic.steps import ON_FAILURE, STEPS
@@ -30,7 +30,7 @@ SHORT = TimeLimit(0.05)
 NAMES = [kind.name for kind in PLAN]
 
 
-def limited(*names: str) -> tuple[StepKind, ...]:
+def limited(*names: str) -> tuple[PanicStepKind, ...]:
     """Return the table with short limits for the named steps."""
     return tuple(replace(kind, limit=SHORT) if kind.name in names else kind for kind in PLAN)
 

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from fortctl.services.panic.actions import ActionKind
 from fortctl.services.panic.early_latch import EarlyLatch
 from fortctl.services.panic.key_inventory import KeyInventory
-from fortctl.services.panic.plan import HOOKS, LATCH, PLAN, StepKind
+from fortctl.services.panic.plan import HOOKS, LATCH, PLAN, PanicStepKind
 from fortctl.services.panic.ports import PanicPorts
 from fortctl.services.panic.report import (
     RUNNING,
@@ -49,7 +49,7 @@ class Panic:
         *,
         early_latch: EarlyLatch | None = None,
         publish: Callable[[PanicReport], None] = lambda report: None,
-        plan: Sequence[StepKind] = PLAN,
+        plan: Sequence[PanicStepKind] = PLAN,
     ) -> None:
         self._ports = ports
         self._options = options
@@ -78,7 +78,7 @@ class Panic:
         """Wait no longer for the keys' deletion; every other step is done."""
         self._enough.set()
 
-    async def _play(self, kind: StepKind) -> None:
+    async def _play(self, kind: PanicStepKind) -> None:
         """Play one step once those before it are over, however they ended."""
         try:
             await self._wait_for(*kind.after)
@@ -90,7 +90,7 @@ class Panic:
         for name in names:
             await self._over[name].wait()
 
-    async def _perform(self, kind: StepKind) -> None:
+    async def _perform(self, kind: PanicStepKind) -> None:
         step = self._steps[kind.name] = PanicStep(kind.name)
         started = self._ports.clock.monotonic()
         limit = _StepTimer(kind.limit.total_s(self._options.timeout_s, self._options.wait_dead_s))

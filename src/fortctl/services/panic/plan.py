@@ -50,7 +50,7 @@ class TimeLimit:
 
 
 @dataclass(frozen=True)
-class StepKind:
+class PanicStepKind:
     """One step.
 
     Attributes:
@@ -78,8 +78,8 @@ class StepKind:
 
 _REPORTED = "the report says what a person must do; the other steps are done all the same"
 
-PLAN: tuple[StepKind, ...] = (
-    StepKind(
+PLAN: tuple[PanicStepKind, ...] = (
+    PanicStepKind(
         LATCH,
         (),
         "writes the latch before the rest of the command is loaded: from here on the robot sends no order, even after a"
@@ -90,7 +90,7 @@ PLAN: tuple[StepKind, ...] = (
         remedy="the latch of account {account} could not be written: stop the robot's service, make the home writable,"
         " and run this again",
     ),
-    StepKind(
+    PanicStepKind(
         LOCATE_ROBOT,
         (LATCH,),
         "reads whether the robot runs on another host",
@@ -99,7 +99,7 @@ PLAN: tuple[StepKind, ...] = (
         "as when it fails",
         reported=False,
     ),
-    StepKind(
+    PanicStepKind(
         HALT,
         (LATCH,),
         "asks the robot of this machine to halt, and kills it (SIGKILL) when it does not acknowledge or end in time",
@@ -108,7 +108,7 @@ PLAN: tuple[StepKind, ...] = (
         "as when it fails",
         then_after=(LOCATE_ROBOT,),
     ),
-    StepKind(
+    PanicStepKind(
         ORDER,
         (LATCH, LOCATE_ROBOT),
         "leaves the pre-signed order in the mailbox of a robot on another host, and waits for its answer",
@@ -117,7 +117,7 @@ PLAN: tuple[StepKind, ...] = (
         "as when it fails",
         then_after=(HALT,),
     ),
-    StepKind(
+    PanicStepKind(
         READ_KEYS,
         (LATCH,),
         "reads both vaults and the mailbox side by side, and notes in the latch which keys live at the exchange",
@@ -125,7 +125,7 @@ PLAN: tuple[StepKind, ...] = (
         TimeLimit(8.0),
         "what was read until then is used; what was not counts as unknown",
     ),
-    StepKind(
+    PanicStepKind(
         DESTROY_KEYS,
         (READ_KEYS,),
         "overwrites the erasure keys of every copy",
@@ -135,7 +135,7 @@ PLAN: tuple[StepKind, ...] = (
         remedy="the key copies of account {account} could not all be destroyed: make the home writable (or do it"
         " as its user), and run this again",
     ),
-    StepKind(
+    PanicStepKind(
         EMPTY_MAILBOX,
         (READ_KEYS,),
         "notes which keys were on their way to the robot, then erases the sealed deliveries and the robot's card",
@@ -143,7 +143,7 @@ PLAN: tuple[StepKind, ...] = (
         TimeLimit(8.0),
         "as when it fails; deliveries are sealed to a key that is destroyed",
     ),
-    StepKind(
+    PanicStepKind(
         ABORT_OPERATION,
         (LATCH,),
         "ends an open rotation, and notes the names under which it may have had keys made",
@@ -151,7 +151,7 @@ PLAN: tuple[StepKind, ...] = (
         TimeLimit(5.0),
         "as when it fails",
     ),
-    StepKind(
+    PanicStepKind(
         CANCEL_ORDERS,
         (HALT, ORDER, READ_KEYS),
         "cancels the robot's own open orders until none that it sent before the latch can arrive any more",
@@ -159,7 +159,7 @@ PLAN: tuple[StepKind, ...] = (
         TimeLimit(6.0, timeouts=2),
         "as when it fails",
     ),
-    StepKind(
+    PanicStepKind(
         DELETE_AT_EXCHANGE,
         (READ_KEYS,),
         "has the issuer, where there is one, delete the keys: the one that cancels orders last",
@@ -169,7 +169,7 @@ PLAN: tuple[StepKind, ...] = (
         then_after=(CANCEL_ORDERS, ABORT_OPERATION),
         remedy="the keys of account {account} could not be deleted by the issuer: delete them on Binance's page",
     ),
-    StepKind(
+    PanicStepKind(
         LOOK_AGAIN,
         (HALT, ORDER, DESTROY_KEYS, EMPTY_MAILBOX, ABORT_OPERATION, CANCEL_ORDERS, DELETE_AT_EXCHANGE),
         "kills a robot that came up meanwhile, and destroys a copy that another command wrote meanwhile",
@@ -178,7 +178,7 @@ PLAN: tuple[StepKind, ...] = (
         "as when it fails",
         remedy="check whether a robot of account {account} still runs, and run this again",
     ),
-    StepKind(
+    PanicStepKind(
         ABORT_AGAIN,
         (LOOK_AGAIN,),
         "ends the rotation, where the first attempt failed",
@@ -187,7 +187,7 @@ PLAN: tuple[StepKind, ...] = (
         "as when it fails",
         remedy="the rotation of account {account} could not be ended: run this again once nothing holds its store",
     ),
-    StepKind(
+    PanicStepKind(
         DELETE_AGAIN,
         (ABORT_AGAIN,),
         "has the issuer delete the keys of that rotation",
@@ -197,7 +197,7 @@ PLAN: tuple[StepKind, ...] = (
         remedy="the rotation's keys of account {account} could not be deleted by the issuer: delete them on Binance's"
         " page",
     ),
-    StepKind(
+    PanicStepKind(
         RECORD,
         (DELETE_AGAIN,),
         "notes in the latch and in the audit log what was done",
@@ -205,7 +205,7 @@ PLAN: tuple[StepKind, ...] = (
         TimeLimit(4.0),
         "as when it fails",
     ),
-    StepKind(
+    PanicStepKind(
         HOOKS,
         (RECORD,),
         "runs the `on-panic` hook, and `post-rotate` for a rotation that was ended; each is an entry `hook NAME`",
@@ -214,7 +214,7 @@ PLAN: tuple[StepKind, ...] = (
         "a warning; the hooks continue without the command",
         reported=False,
     ),
-    StepKind(
+    PanicStepKind(
         WAIT_DEAD,
         (HOOKS,),
         "with `--wait-dead`: asks until every old key is proved deleted; Ctrl-C ends only this step",

@@ -45,7 +45,7 @@ class Scope(StrEnum):
 
 
 @dataclass(frozen=True)
-class StepKind:
+class RotationStepKind:
     """One step.
 
     Attributes:
@@ -65,55 +65,59 @@ class StepKind:
 _BEFORE = "the robot continues to trade with the old key; nothing was changed"
 _AFTER = "the new key stays in use and the robot continues; the old key must still be deleted at the exchange"
 
-KINDS: dict[str, StepKind] = {
+KINDS: dict[str, RotationStepKind] = {
     kind.name: kind
     for kind in (
-        StepKind("check", "verifies the state of keys, robot and latch", "", "checks again", "nothing was changed"),
-        StepKind(
+        RotationStepKind(
+            "check", "verifies the state of keys, robot and latch", "", "checks again", "nothing was changed"
+        ),
+        RotationStepKind(
             "drain",
             "lets the robot finish its open cycles and begin none",
             "the last open cycle (--timeout, --on-timeout)",
             "continues to wait for the same drain",
             _BEFORE,
         ),
-        StepKind("stop", "stops the robot's trading", "", "stops it, unless it is stopped", _BEFORE),
-        StepKind(
+        RotationStepKind("stop", "stops the robot's trading", "", "stops it, unless it is stopped", _BEFORE),
+        RotationStepKind(
             "create",
             "has the new key created at the exchange, by a person or by the issuer under a name journaled before",
             "the new key (a person), or the exchange's answer (the issuer)",
             "asks the person again; the issuer lists its keys and uses the one with the journaled name",
             f"{_BEFORE}; a key that the issuer created for it is deleted",
         ),
-        StepKind(
+        RotationStepKind(
             "store",
             "verifies the new site key at the exchange and stores it, in one write with the old key as retiring",
             "the exchange's answer",
             "checks whether the vault holds the new key; if not, gets the key again",
             _BEFORE,
         ),
-        StepKind(
+        RotationStepKind(
             "deliver",
             "seals the new key to the robot, which verifies it and uses it, in one write with the old key as retiring",
             "the robot's receipt",
             "waits for the command that was sent, then checks whether the robot uses the new key",
             _BEFORE,
         ),
-        StepKind(
+        RotationStepKind(
             "verify",
             "confirms that the robot's book agrees with the exchange under the new key",
             "the robot",
             "checks again",
             _AFTER,
         ),
-        StepKind("start", "lets the robot trade again, if it traded before", "", "starts it, unless it trades", _AFTER),
-        StepKind(
+        RotationStepKind(
+            "start", "lets the robot trade again, if it traded before", "", "starts it, unless it trades", _AFTER
+        ),
+        RotationStepKind(
             "delete",
             "has the old key deleted at the exchange",
             "a person, or the exchange's answer (the issuer)",
             "checks whether it is deleted",
             _AFTER,
         ),
-        StepKind(
+        RotationStepKind(
             "prove",
             "proves that the old key is deleted, then destroys its retiring copy",
             "the exchange's answers that prove it",
