@@ -8,12 +8,15 @@ from types import SimpleNamespace
 from typing import Any
 
 from fortctl.robot.core.drift_settings import DriftSettings
+from fortctl.robot.core.foreign_activity import ForeignSettings
 from fortctl.robot.core.reconciliation import ResumeLimits
 from fortctl.robot.process.daemon import DaemonEvents, DaemonSettings, RobotDaemon
 from fortctl.robot.process.log_file import LogShape
 from fortctl.robot.process.sd_notify import ServiceManager
 
-SETTINGS = DaemonSettings(ResumeLimits(), DriftSettings(), LogShape(), metrics=None, deadman_s=None, poll_s=5.0)
+SETTINGS = DaemonSettings(
+    ResumeLimits(), DriftSettings(), ForeignSettings(), LogShape(), metrics=None, deadman_s=None, poll_s=5.0
+)
 
 
 class NoPanic:

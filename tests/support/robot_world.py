@@ -39,6 +39,7 @@ from fortctl.robot.core.book import Book
 from fortctl.robot.core.book_snapshot import Row, Snapshot, dump
 from fortctl.robot.core.drift_settings import DriftSettings
 from fortctl.robot.core.events import Event, OrderIntended
+from fortctl.robot.core.foreign_activity import ForeignSettings
 from fortctl.robot.core.order_ids import client_order_id
 from fortctl.robot.core.reconciliation import ResumeLimits
 from fortctl.robot.core.settings import GridSettings
@@ -201,9 +202,11 @@ class World:
             queue.put_nowait(PublicTrade(SYMBOL, trade.price, trade.quantity, self.now))
 
     def _emit(self, account: str, kind: str, event: dict[str, Any]) -> None:
-        if kind == "balance":
-            return
-        parsed: UserEvent = parsing.order_update(event) if kind == "order" else parsing.balance_update(event)
+        readers: dict[str, Callable[[object], UserEvent]] = {
+            "order": parsing.order_update,
+            "balance": parsing.funds_moved,
+        }
+        parsed = readers.get(kind, parsing.balance_update)(event)
         for stream in list(self.listeners):
             for one in self.mangle(parsed):
                 stream.deliver(one)
@@ -348,6 +351,7 @@ class Robot:
         resume: bool = True,
         limits: ResumeLimits | None = None,
         drift: DriftSettings | None = None,
+        foreign: ForeignSettings | None = None,
     ) -> None:
         self.world = world
         self.announced: list[tuple[str, dict[str, Any]]] = []
@@ -375,6 +379,7 @@ class Robot:
             resume_running=resume,
             announce=lambda event, facts: self.announced.append((event, dict(facts))),
             drift_settings=drift,
+            foreign_settings=foreign,
             panic=self.panics.append,
             snapshot_every=SNAPSHOT_EVERY,
         )

@@ -25,8 +25,10 @@ from fortctl.system.files import NotARegularFileError, read_regular, write_priva
 
 if TYPE_CHECKING:
     from fortctl.bootstrap.container import Container
+    from fortctl.config.settings import HomeSettings
     from fortctl.exchange.connection_pool import ConnectionPool
     from fortctl.robot.control.robot_vault import RobotVault
+    from fortctl.robot.core.foreign_activity import ForeignSettings
     from fortctl.robot.process.crash_reports import CrashReports
     from fortctl.robot.process.daemon import DaemonEvents, DaemonSettings, RobotDaemon
     from fortctl.robot.process.hook_dispatcher import HookDispatcher
@@ -313,6 +315,7 @@ def _make_runner(
         resume_running=not robot.brought_up,
         announce=announce,
         drift_settings=settings.drift,
+        foreign_settings=settings.foreign,
         panic=panic,
     )
 
@@ -396,10 +399,23 @@ def _read_settings(container: Container) -> DaemonSettings:
     return DaemonSettings(
         limits=ResumeLimits(settings.get(RESUME_MAX_GAP), settings.get(RESUME_MAX_DRIFT)),
         drift=DriftSettings(settings.get(KEYS_DRIFT_INTERVAL) / 1000, WatchAction(settings.get(KEYS_DRIFT_ACTION))),
+        foreign=_foreign_settings(settings),
         log=LogShape(settings.get(LOG_LEVEL), settings.get(LOG_MAX_SIZE), settings.get(LOG_FILES)),
         metrics=settings.get(METRICS_LISTEN),
         deadman_s=deadman_ms / 1000 if deadman_ms else None,
         poll_s=SHARED_POLL_S if shared else LOCAL_POLL_S,
+    )
+
+
+def _foreign_settings(settings: HomeSettings) -> ForeignSettings:
+    from fortctl.config.settings import ACCOUNT_EXPECTED, ACCOUNT_FOREIGN_ACTION
+    from fortctl.robot.core.foreign_activity import ForeignAction, ForeignSettings
+
+    expected = [entry.split(":", 1) for entry in settings.get(ACCOUNT_EXPECTED)]
+    return ForeignSettings(
+        tuple(text for kind, text in expected if kind == "prefix"),
+        tuple(text for kind, text in expected if kind == "symbol"),
+        ForeignAction(settings.get(ACCOUNT_FOREIGN_ACTION)),
     )
 
 

@@ -234,7 +234,7 @@ def _reason(error: ValueError) -> str:
     return "must be a JSON list" if isinstance(error, json.JSONDecodeError) else str(error)
 
 
-EVENTS = ("pre-rotate", "post-rotate", "on-key-lost", "on-key-drift", "on-held", "on-panic")
+EVENTS = ("pre-rotate", "post-rotate", "on-key-lost", "on-key-drift", "on-foreign-activity", "on-held", "on-panic")
 
 
 def _events(raw: Any) -> tuple[str, ...]:
@@ -243,6 +243,17 @@ def _events(raw: Any) -> tuple[str, ...]:
     if not isinstance(raw, list | tuple) or not all(event in EVENTS for event in raw):
         raise ValueError(f"must be any of {', '.join(EVENTS)}")
     return tuple(event for event in EVENTS if event in raw)
+
+
+def _expected(raw: Any) -> tuple[str, ...]:
+    if raw in (OFF, [OFF], False):
+        return ()
+    if isinstance(raw, str):
+        raw = raw.split(",")
+    pattern = re.compile(r"prefix:[A-Za-z0-9_-]{1,36}|symbol:\w{1,30}")
+    if not isinstance(raw, list | tuple) or not all(isinstance(one, str) and pattern.fullmatch(one) for one in raw):
+        raise ValueError("must be a list of prefix:TEXT (of client order ids) and symbol:SYMBOL")
+    return tuple(raw)
 
 
 RESUME_MAX_GAP = Setting(
@@ -281,6 +292,18 @@ KEYS_DRIFT_ACTION = Setting(
     "hold",
     "what the robot does when its key gets a right to move funds out of the account",
 )
+ACCOUNT_EXPECTED = Setting(
+    "account.expected",
+    Kind("list of prefix:TEXT and symbol:SYMBOL, or off", _expected, list, takes_several_words=True),
+    (),
+    "orders that the owner places by hand, by client order id or symbol; the robot does not report them",
+)
+ACCOUNT_FOREIGN_ACTION = Setting(
+    "account.foreign_action",
+    _choice("warn", "panic"),
+    "warn",
+    "what the robot does about other activity on the account that is not its own",
+)
 METRICS_LISTEN = Setting(
     "metrics.listen", _or_off(_address()), None, "address at which the robot serves Prometheus metrics"
 )
@@ -313,6 +336,8 @@ _ALL: tuple[Setting[Any], ...] = (
     KEYS_MAX_AGE,
     KEYS_DRIFT_INTERVAL,
     KEYS_DRIFT_ACTION,
+    ACCOUNT_EXPECTED,
+    ACCOUNT_FOREIGN_ACTION,
     METRICS_LISTEN,
     LOG_LEVEL,
     LOG_MAX_SIZE,

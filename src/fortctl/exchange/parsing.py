@@ -18,6 +18,7 @@ from fortctl.model import (
     Balance,
     BalanceUpdate,
     Fill,
+    FundsMoved,
     KeyRestrictions,
     OrderState,
     OrderStatus,
@@ -356,3 +357,9 @@ def balance_update(value: object) -> BalanceUpdate:
     event = Answer(value, "outboundAccountPosition")
     balances = tuple(Balance(one.text("a"), one.amount("f"), one.amount("l")) for one in event.answers("B", "balance"))
     return BalanceUpdate(balances, event.time("E"))
+
+
+def funds_moved(value: object) -> FundsMoved:
+    """Read a ``balanceUpdate``: a deposit, a withdrawal or a transfer (user-data-stream.md)."""
+    event = Answer(value, "balanceUpdate")
+    return FundsMoved(event.text("a"), event.decimal("d"), event.time("E"))

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from fortctl.model.robot import HaltReport, RobotOrder
     from fortctl.model.streams import (
         BalanceUpdate,
+        FundsMoved,
         MarketEvent,
         OrderUpdate,
         PublicTrade,
@@ -73,7 +74,16 @@ _MODULES = {
     ),
     "restrictions": ("KeyRestrictions",),
     "robot": ("HaltReport", "RobotOrder"),
-    "streams": ("BalanceUpdate", "MarketEvent", "OrderUpdate", "PublicTrade", "StreamDown", "StreamUp", "UserEvent"),
+    "streams": (
+        "BalanceUpdate",
+        "FundsMoved",
+        "MarketEvent",
+        "OrderUpdate",
+        "PublicTrade",
+        "StreamDown",
+        "StreamUp",
+        "UserEvent",
+    ),
     "trading": (
         "AccountState",
         "Balance",
@@ -108,6 +118,7 @@ __all__ = [
     "Drift",
     "DriftKind",
     "Fill",
+    "FundsMoved",
     "HaltReport",
     "KeyCard",
     "KeyPair",

@@ -37,6 +37,15 @@ class BalanceUpdate:
 
 
 @dataclass(frozen=True)
+class FundsMoved:
+    """A ``balanceUpdate``: a deposit, a withdrawal or a transfer changed the balance of an asset."""
+
+    asset: str
+    change: Decimal
+    event_time: int
+
+
+@dataclass(frozen=True)
 class StreamUp:
     """The stream is subscribed (again); every event before this one may have been missed."""
 
@@ -49,5 +58,5 @@ class StreamDown:
     code: int | None = None
 
 
-UserEvent = OrderUpdate | BalanceUpdate | StreamUp | StreamDown
+UserEvent = OrderUpdate | BalanceUpdate | FundsMoved | StreamUp | StreamDown
 MarketEvent = PublicTrade | StreamUp | StreamDown

@@ -22,7 +22,7 @@ from fortctl.services.exchange_errors import to_command_error
 from fortctl.services.keys.listing import card_warnings
 from fortctl.services.robot.status import RobotReport, RobotStatusReader
 from fortctl.services.site_vault import SiteVault
-from fortctl.timestamps import parse_rfc3339
+from fortctl.timestamps import DAY_MS, parse_rfc3339
 
 # Binance refuses a timestamp 1 s ahead of its clock and, at our recvWindow, one 5 s behind (rest-api.md).
 SKEW_WARN_MS = 500
@@ -144,6 +144,7 @@ class Doctor:
             ("site key", self._site_key),
             ("robot key", self._robot_key),
             ("robot", self._robot),
+            ("foreign activity", self._foreign),
             ("journal", self._journal),
             ("disk", self._disk),
             ("pending commands", self._commands),
@@ -271,6 +272,20 @@ class Doctor:
             return Finding("robot", "warn", reason, remedy)
         running = f"pid {status.pid}" if status.pid else "no process"
         return Finding("robot", "ok", f"{state} ({running})")
+
+    async def _foreign(self) -> Finding:
+        if not self._ports.wants_robot:
+            return Finding("foreign activity", "ok", "no robot watches this account")
+        found = self._ports.status_reader.status().document.get("foreign_activity") or []
+        recent = [one for one in found if self._ports.clock.now_ms() - parse_rfc3339(one["at"]) < DAY_MS]
+        if not recent:
+            return Finding("foreign activity", "ok", "the robot reported none in the last 24 hours")
+        return Finding(
+            "foreign activity",
+            "warn",
+            f"{len(recent)} in the last 24 hours, the last at {recent[-1]['at']}: {recent[-1]['detail']}",
+            "if that was nobody of yours: 'fortctl panic-disconnect'; else name it in the setting account.expected",
+        )
 
     async def _journal(self) -> Finding:
         return Finding("journal", "ok", self._ports.journal())

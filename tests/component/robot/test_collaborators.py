@@ -99,7 +99,9 @@ async def test_stream_follower_reports_order_updates_and_the_refused_stream(tmp_
     async def on_down(event: StreamDown) -> None:
         down.append(event)
 
-    streams = StreamFollower(robot, lambda update: updates.append(update.order.client_order_id), on_down)
+    streams = StreamFollower(
+        robot, lambda update: updates.append(update.order.client_order_id), lambda event: None, on_down
+    )
     assert robot.exchange is not None
     streams.follow_user(robot.exchange)
     await asyncio.sleep(0.1)
@@ -143,7 +145,7 @@ async def test_key_monitor_accepted_key_stays(tmp_path: Path) -> None:
 async def test_key_manager_sets_swaps_and_forgets_a_key(tmp_path: Path) -> None:
     world = World()
     robot = state_of(world, tmp_path)
-    streams = StreamFollower(robot, lambda update: None, lambda event: asyncio.sleep(0))
+    streams = StreamFollower(robot, lambda update: None, lambda event: None, lambda event: asyncio.sleep(0))
     monitor = KeyMonitor(robot, streams.end_user)
     keys = KeyManager(robot, streams, monitor, DriftWatch(robot, lambda why: None))
     uid = world.engine.state.accounts["default"].uid
@@ -189,7 +191,7 @@ async def test_order_executor_fill_of_a_buy_sends_its_promised_sell(tmp_path: Pa
     world = World()
     robot = await trading_state(world, tmp_path)
     executor = executor_of(robot)
-    streams = StreamFollower(robot, executor.on_order_update, lambda event: asyncio.sleep(0))
+    streams = StreamFollower(robot, executor.on_order_update, lambda event: None, lambda event: asyncio.sleep(0))
     streams.follow_user(robot.exchange)
     await asyncio.sleep(0.1)
     robot.books = Books.AGREED

@@ -46,6 +46,7 @@ _LOG = logging.getLogger("fortctl.exchange")
 _READERS: dict[object, Callable[[object], UserEvent]] = {
     "executionReport": parsing.order_update,
     "outboundAccountPosition": parsing.balance_update,
+    "balanceUpdate": parsing.funds_moved,
 }
 
 

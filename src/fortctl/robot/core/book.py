@@ -17,6 +17,7 @@ from fortctl.robot.core.events import (
     DustLeft,
     Event,
     FillRecorded,
+    ForeignActivityReported,
     Held,
     KeyDriftReported,
     KeyRightsAccepted,
@@ -30,6 +31,7 @@ from fortctl.robot.core.events import (
     Trailed,
 )
 from fortctl.robot.core.filters import format_money
+from fortctl.robot.core.foreign_activity import ForeignActivity
 from fortctl.robot.core.hold_reasons import HoldReason
 from fortctl.robot.core.lifecycle import TradingMode
 from fortctl.robot.core.settings import GridSettings, Settings, parse_settings
@@ -37,6 +39,8 @@ from fortctl.robot.core.settings import GridSettings, Settings, parse_settings
 ZERO = Decimal(0)
 # How many finished cycles stay in memory: those that bought something, and those that bought nothing.
 KEPT, KEPT_EMPTY = 500, 100
+# How many foreign activities stay in memory.
+KEPT_FOREIGN = 20
 
 
 class Book:
@@ -81,6 +85,8 @@ class Book:
         # What a person accepted that the key may do, and how the exchange's last differing answer differs from that.
         self.accepted_rights: KeyRightsAccepted | None = None
         self.drift_report: KeyDriftReported | None = None
+        # What somebody else did on the account, the newest last.
+        self.foreign: deque[ForeignActivity] = deque(maxlen=KEPT_FOREIGN)
         self.moved: dict[str, Decimal] = {}
         # Commissions in assets whose worth in quote was not known; in no cycle's profit.
         self.other_commissions: dict[str, Decimal] = {}
@@ -215,6 +221,8 @@ class Book:
                 self.last_loss = event if event.what == "lost" else self.last_loss
             case KeyRightsAccepted():
                 self.accepted_rights = event
+            case ForeignActivityReported():
+                self.foreign.append(event.activity)
             case KeyDriftReported():
                 self.drift_report = event
             case _:

@@ -16,9 +16,10 @@ from typing import Any, NamedTuple
 
 from fortctl.errors import FortctlError
 from fortctl.model import OrderStatus
-from fortctl.robot.core.book import Book
+from fortctl.robot.core.book import KEPT_FOREIGN, Book
 from fortctl.robot.core.cycle import Cycle, CycleState, IllegalTransitionError, Order
 from fortctl.robot.core.events import Event, event_from_json
+from fortctl.robot.core.foreign_activity import ForeignActivity
 from fortctl.robot.core.hold_reasons import HoldReason
 from fortctl.robot.core.lifecycle import TradingMode
 from fortctl.robot.core.settings import parse_settings
@@ -230,6 +231,10 @@ def _record(kind: type[Any]) -> _Codec:
 _POOLS = _mapping(
     _Codec(lambda pool: [str(amount) for amount in pool], lambda pool: tuple(map(Decimal, pool))), key=tuple
 )
+_FOREIGN = _Codec(
+    lambda activities: [activity.to_json() for activity in activities],
+    lambda rows: deque(map(ForeignActivity.from_json, rows), maxlen=KEPT_FOREIGN),
+)
 _BOOK: Mapping[str, _Codec] = {
     "_over": _DEQUE,
     "_over_empty": _DEQUE,
@@ -255,6 +260,7 @@ _BOOK: Mapping[str, _Codec] = {
     "last_loss": _EVENT,
     "accepted_rights": _EVENT,
     "drift_report": _EVENT,
+    "foreign": _FOREIGN,
     "moved": _mapping(_DECIMAL),
     "other_commissions": _mapping(_DECIMAL),
     "prices": _mapping(_DECIMAL),

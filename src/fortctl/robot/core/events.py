@@ -12,6 +12,7 @@ from decimal import Decimal
 from typing import Any, ClassVar, Self
 
 from fortctl.model import Drift, KeyRights
+from fortctl.robot.core.foreign_activity import ForeignActivity
 from fortctl.robot.core.hold_reasons import HoldReason, read_sentence
 
 # A field's type is its annotation's text.
@@ -286,12 +287,27 @@ class KeyDriftReported(Event):
         return cls(drift, KeyRights.from_json(body["rights"]), body["at"])
 
 
+@dataclass(frozen=True)
+class ForeignActivityReported(Event):
+    """Somebody else did something on the account."""
+
+    kind: ClassVar[str] = "foreign"
+    activity: ForeignActivity
+
+    def as_json(self) -> dict[str, Any]:
+        return self.activity.to_json()
+
+    @classmethod
+    def from_json(cls, body: Mapping[str, Any]) -> ForeignActivityReported:
+        return cls(ForeignActivity.from_json(body))
+
+
 _KINDS: dict[str, type[Event]] = {
     cls.kind: cls
     for cls in (
         *(Configured, AssetsNamed, ModeChanged, Anchored, Trailed, OrderIntended, OrderStatusReported),
         *(OrderNotFound, FillRecorded, DustLeft, StrategyNote, AssetPriced, Held, Released, KeyStatusChanged),
-        *(KeyRightsAccepted, KeyDriftReported),
+        *(KeyRightsAccepted, KeyDriftReported, ForeignActivityReported),
     )
 }
 

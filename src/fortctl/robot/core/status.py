@@ -109,6 +109,7 @@ def robot_status(
         "price": f"{price:f}" if price is not None else None,
         "hold": [str(held) for held in book.hold],
         "waits": list(waits),
+        "foreign_activity": [activity.row() for activity in book.foreign],
         "key_drift": [drift.to_json() for drift in book.drift],
         "book": {asset: format_money(amount) for asset, amount in sorted(book.moved.items()) if asset},
         "inventory": format_money(book.inventory()),

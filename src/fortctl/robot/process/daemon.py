@@ -22,6 +22,7 @@ from fortctl.errors import FortctlError
 if TYPE_CHECKING:
     from fortctl.config.settings import Address
     from fortctl.robot.core.drift_settings import DriftSettings
+    from fortctl.robot.core.foreign_activity import ForeignSettings
     from fortctl.robot.core.reconciliation import ResumeLimits
     from fortctl.robot.process.control_socket import Handler
     from fortctl.robot.process.log_file import LogShape, RobotLog
@@ -42,6 +43,7 @@ class DaemonSettings:
     Attributes:
         limits: how long a break the robot bridges alone.
         drift: how the robot watches its key.
+        foreign: which activity on the account is somebody else's, and what the robot does about it.
         log: the log's level and size.
         metrics: where Prometheus is answered; None: nowhere.
         deadman_s: see :class:`~fortctl.robot.process.panic_handler.PanicHandler`.
@@ -50,6 +52,7 @@ class DaemonSettings:
 
     limits: ResumeLimits
     drift: DriftSettings
+    foreign: ForeignSettings
     log: LogShape
     metrics: Address | None
     deadman_s: float | None
@@ -211,6 +214,7 @@ class RobotDaemon:
             self._log_file.reshape(settings.log)
             self._runner.robot.limits = settings.limits
             self._runner.robot.drift_settings = settings.drift
+            self._runner.robot.foreign_settings = settings.foreign
             self._panic.set_deadman(settings.deadman_s)
             self._listening = asyncio.ensure_future(self._metrics.listen(settings.metrics))
             self._log.info("configuration read again")

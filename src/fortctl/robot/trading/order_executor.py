@@ -86,6 +86,8 @@ class OrderExecutor:
         # Refusals in a row because the order would have matched at once, by level and by cycle.
         self._would_match_count: dict[str, dict[int, int]] = {"buy": {}, "sell": {}}
         self._cancelling: set[str] = set()
+        # Unsettled orders that the robot asked to cancel, also where it got no answer.
+        self._asked_to_cancel: set[str] = set()
         # Orders whose outcome was unknown and is not judged yet, and how many tries in a row failed, by place.
         self._in_doubt: set[str] = set()
         self._failures: dict[str, dict[int, int]] = {"buy": {}, "sell": {}}
@@ -237,7 +239,7 @@ class OrderExecutor:
         the fill again, and the sell was made durable with its buy (robot.md, rule 1).
         """
         robot = self._robot
-        name = self._our_name(update.order)
+        name = self.our_name(update.order)
         if name is None:
             return
         events: list[Event] = []
@@ -257,7 +259,7 @@ class OrderExecutor:
         if robot.book.orders[name].missing:
             self._lookup.fetch_fills_of(name)
 
-    def _our_name(self, order: OrderState) -> str | None:
+    def our_name(self, order: OrderState) -> str | None:
         """Return our name for an order, or None where it is none of ours; amended by hand, it has another."""
         book = self._robot.book
         ours = book.orders.get(order.client_order_id)
@@ -268,6 +270,10 @@ class OrderExecutor:
             self._robot.doubt_books()
             return None
         return next((ours.client_order_id for ours in book.unsettled() if ours.order_id == order.order_id), None)
+
+    def has_asked_to_cancel(self, name: str) -> bool:
+        """Return whether the robot has asked for the cancellation of one of its orders."""
+        return name in self._asked_to_cancel
 
     def _commission_exceeds_rate(self, fill: Fill) -> bool:
         """Return whether a commission was higher than the known rate explains (by more than its rounding)."""
@@ -431,6 +437,7 @@ class OrderExecutor:
         settings = robot.book.settings
         assert settings is not None
         self._cancelling.add(name)
+        self._asked_to_cancel = (self._asked_to_cancel & robot.book.open_orders) | {name}
         try:
             async with self._slots:
                 if while_calm and not robot.calm():

@@ -6,6 +6,7 @@ one :class:`~fortctl.robot.trading.state.RobotState` and know each other only as
 
 - ``StreamFollower`` follows market and account, ``KeyMonitor`` finds out whether a key is lost, ``DriftWatch`` whether
   it may do more than a person accepted, ``KeyManager`` loads, swaps and forgets it;
+- ``ForeignWatch`` reports what somebody else does on the account;
 - ``OrderExecutor`` places and cancels, ``OrderLookup`` asks what became of orders, ``Reconciler`` makes the books
   agree;
 - ``StrategyRunner`` asks the strategy and keeps it within its limits;
@@ -22,12 +23,13 @@ from typing import Any
 
 from fortctl.errors import ConflictError, FortctlError, JournalUnwritableError, KeyRejectedError
 from fortctl.mailbox.receipts import TradingStopped
-from fortctl.model import HaltReport, KeyPair, OrderState, RobotOrder, StreamDown
+from fortctl.model import HaltReport, KeyPair, OrderState, OrderUpdate, RobotOrder, StreamDown
 from fortctl.ports import Clock, Exchange, ExchangeError, LatchGuard, Outcome
 from fortctl.robot.core.book import Book
 from fortctl.robot.core.cycle import describe_order
 from fortctl.robot.core.drift_settings import DriftSettings
 from fortctl.robot.core.events import Configured, Intent
+from fortctl.robot.core.foreign_activity import ForeignSettings
 from fortctl.robot.core.hold_reasons import HoldCode, HoldReason, codes, left_by_start
 from fortctl.robot.core.lifecycle import Books, Key, TradingMode, TradingModeEvent
 from fortctl.robot.core.order_ids import prefix_of
@@ -45,6 +47,7 @@ from fortctl.robot.core.status import ResumePreview, balance_rows, numbered_reas
 from fortctl.robot.strategy.api import Strategy, is_drained
 from fortctl.robot.strategy.grid import builtin
 from fortctl.robot.trading.drift_watch import DriftWatch
+from fortctl.robot.trading.foreign_watch import ForeignWatch
 from fortctl.robot.trading.journaled_book import SNAPSHOT_EVERY, EventJournal
 from fortctl.robot.trading.key_manager import KeyManager
 from fortctl.robot.trading.key_monitor import RETRY_S, KeyMonitor
@@ -83,6 +86,7 @@ class Runner:
         resume_running: keep trading where the journal says ``running`` (a service manager's restart).
         announce: is called with an event's name and its facts when a person should know; returns at once.
         drift_settings: how the robot watches its key.
+        foreign_settings: which activity on the account is somebody else's, and what the robot does about it.
         panic: starts a panic of this robot, for a reason; returns at once.
         snapshot_every: how many events lie between two snapshots of the book.
 
@@ -107,6 +111,7 @@ class Runner:
         resume_running: bool = False,
         announce: Callable[[str, Mapping[str, Any]], None] = lambda event, facts: None,
         drift_settings: DriftSettings | None = None,
+        foreign_settings: ForeignSettings | None = None,
         panic: Callable[[str], None] = lambda why: None,
         snapshot_every: int = SNAPSHOT_EVERY,
     ) -> None:
@@ -122,6 +127,7 @@ class Runner:
             resume_running=resume_running,
             announce=announce,
             drift_settings=drift_settings,
+            foreign_settings=foreign_settings,
             snapshot_every=snapshot_every,
         )
         self.strategy = StrategyRunner(robot, strategies)
@@ -129,8 +135,12 @@ class Runner:
         self.executor = OrderExecutor(
             robot, self.lookup, on_key_refused=self._confirm_key_loss, on_rules_doubted=self.strategy.doubt_rules
         )
+        self._foreign = ForeignWatch(robot, panic, self.executor.has_asked_to_cancel)
         self.streams = StreamFollower(
-            robot, on_order_update=self.executor.on_order_update, on_down=self._on_stream_down
+            robot,
+            on_order_update=self._on_order_update,
+            on_funds_moved=self._foreign.on_funds_moved,
+            on_down=self._on_stream_down,
         )
         self._monitor = KeyMonitor(robot, self.streams.end_user)
         self.drift = DriftWatch(robot, panic)
@@ -143,6 +153,10 @@ class Runner:
 
     async def _confirm_key_loss(self, fault: ExchangeError) -> None:
         await self._monitor.confirm_loss(fault)
+
+    def _on_order_update(self, update: OrderUpdate) -> None:
+        self._foreign.on_order_update(update, self.executor.our_name(update.order))
+        self.executor.on_order_update(update)
 
     async def _on_stream_down(self, event: StreamDown) -> None:
         await self._monitor.on_stream_down(event)

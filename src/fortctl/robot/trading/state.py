@@ -19,6 +19,7 @@ from fortctl.ports import Clock, Exchange, LatchGuard
 from fortctl.robot.core.book import Book
 from fortctl.robot.core.drift_settings import DriftSettings
 from fortctl.robot.core.events import Event, Held, ModeChanged, Released
+from fortctl.robot.core.foreign_activity import ForeignSettings
 from fortctl.robot.core.hold_reasons import Acknowledged, HoldCode, HoldReason
 from fortctl.robot.core.key_loss import KeyLoss
 from fortctl.robot.core.lifecycle import KEY as KEY_TABLE
@@ -59,6 +60,7 @@ class RobotState:
         resume_running: keep trading where the journal says ``running`` (a service manager's restart).
         announce: is called with an event's name and its facts when a person should know; returns at once.
         drift_settings: how the robot watches its key.
+        foreign_settings: which activity on the account is somebody else's, and what the robot does about it.
         snapshot_every: how many events lie between two snapshots of the book.
 
     Attributes:
@@ -97,6 +99,7 @@ class RobotState:
         resume_running: bool = False,
         announce: Callable[[str, Mapping[str, Any]], None] = lambda event, facts: None,
         drift_settings: DriftSettings | None = None,
+        foreign_settings: ForeignSettings | None = None,
         snapshot_every: int = SNAPSHOT_EVERY,
     ) -> None:
         self.account = account
@@ -109,6 +112,7 @@ class RobotState:
         self.limits = limits or ResumeLimits()
         self.announce = announce
         self.drift_settings = drift_settings or DriftSettings()
+        self.foreign_settings = foreign_settings or ForeignSettings()
         self.journaled = JournaledBook(journal, log, snapshot_every=snapshot_every)
         self.key, self.books, self.candidate = Key.NONE, Books.STALE, False
         self.exchange: Exchange | None = None

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable
 
-from fortctl.model import BalanceUpdate, OrderUpdate, StreamDown, StreamUp
+from fortctl.model import BalanceUpdate, FundsMoved, OrderUpdate, StreamDown, StreamUp
 from fortctl.ports import Exchange
 from fortctl.robot.trading.state import RobotState
 
@@ -21,6 +21,7 @@ class StreamFollower:
     Args:
         robot: the robot's state.
         on_order_update: is called with each update of an order.
+        on_funds_moved: is called when funds came or went without an order.
         on_down: is awaited when the user stream of the loaded key went down.
 
     Attributes:
@@ -31,10 +32,12 @@ class StreamFollower:
         self,
         robot: RobotState,
         on_order_update: Callable[[OrderUpdate], None],
+        on_funds_moved: Callable[[FundsMoved], None],
         on_down: Callable[[StreamDown], Awaitable[None]],
     ) -> None:
         self._robot = robot
         self._on_order_update = on_order_update
+        self._on_funds_moved = on_funds_moved
         self._on_down = on_down
         self.up: set[Exchange] = set()
         # The user stream of the loaded key has come up, or was refused, once.
@@ -89,6 +92,8 @@ class StreamFollower:
                 robot.note_contact()
             if isinstance(event, OrderUpdate):
                 self._on_order_update(event)
+            elif isinstance(event, FundsMoved):
+                self._on_funds_moved(event)
             elif isinstance(event, BalanceUpdate):
                 robot.update_balances(event)
             elif isinstance(event, StreamUp):
