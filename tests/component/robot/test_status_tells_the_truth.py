@@ -186,8 +186,8 @@ async def test_a_filter_that_forbids_buys_is_told(tmp_path: Path) -> None:
         (replace(rules, bid_multiplier_down=Decimal("0.99")), "PERCENT_PRICE"),
     ):
         plan = robot.runner.strategy.plan(robot.runner.executor.view(Decimal("0.0014"), changed, Decimal(0)))
-        assert [wait.split(" (")[0] for wait in plan.blocked_reasons] == [f"BUY_WAITS: {name} forbids 1 buy"]
-        assert not plan.intents and robot.runner.status()["waits"] == list(plan.blocked_reasons)
+        assert [str(wait).split(" (")[0] for wait in plan.blocked_reasons] == [f"BUY_WAITS: {name} forbids 1 buy"]
+        assert not plan.intents and robot.runner.status()["waits"] == list(map(str, plan.blocked_reasons))
 
 
 @pytest.mark.parametrize("free", [0, 900 * 1024])

@@ -8,6 +8,7 @@ from decimal import Decimal
 from typing import Any
 
 from fortctl.model import AccountState, KeyRights
+from fortctl.robot.core.blocked_reason import BlockedReason
 from fortctl.robot.core.book import Book
 from fortctl.robot.core.cycle import Order, describe_order
 from fortctl.robot.core.events import Cancel, Intent, Place
@@ -38,15 +39,15 @@ class Contact:
     exchange_fault: str = ""
     market_fault: str = ""
 
-    def waits(self, symbol: str) -> list[str]:
+    def waits(self, symbol: str) -> list[BlockedReason]:
         """Return why a robot that trades can place nothing, or does not see the market."""
         waits, silent_s = [], (self.now - self.exchange_at) / 1000
         if self.exchange_fault or (self.exchange_at and silent_s >= SILENT_S):
             since = f"for {_duration(silent_s)}" if self.exchange_at else "yet"
             why = f" ({self.exchange_fault})" if self.exchange_fault else ""
-            waits.append(f"EXCHANGE: it has not answered {since}{why}: nothing can be placed")
+            waits.append(BlockedReason("EXCHANGE", f"it has not answered {since}{why}: nothing can be placed"))
         if self.market_fault:
-            waits.append(f"MARKET: the stream of {symbol}'s trades is down ({self.market_fault})")
+            waits.append(BlockedReason("MARKET", f"the stream of {symbol}'s trades is down ({self.market_fault})"))
         return waits
 
     def as_json(self) -> dict[str, Any]:
@@ -70,7 +71,7 @@ def robot_status(
     book: Book,
     state: str,
     price: Decimal | None = None,
-    waits: Sequence[str] = (),
+    waits: Sequence[BlockedReason] = (),
     *,
     since: int = 0,
     contact: Contact | None = None,
@@ -108,7 +109,7 @@ def robot_status(
         "last_event_at": rfc3339(book.last_at) if book.last_at else None,
         "price": f"{price:f}" if price is not None else None,
         "hold": [str(held) for held in book.hold],
-        "waits": list(waits),
+        "waits": [str(wait) for wait in waits],
         "foreign_activity": [activity.row() for activity in book.foreign],
         "key_drift": [drift.to_json() for drift in book.drift],
         "book": {asset: format_money(amount) for asset, amount in sorted(book.moved.items()) if asset},

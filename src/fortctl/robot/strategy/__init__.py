@@ -21,6 +21,7 @@ from __future__ import annotations
 
 from fortctl.errors import BadInputError
 from fortctl.model import OrderStatus, SymbolRules
+from fortctl.robot.core.blocked_reason import BlockedReason
 from fortctl.robot.core.book import Book
 from fortctl.robot.core.cycle import Cycle, CycleState, Order
 from fortctl.robot.core.events import Cancel, DustLeft, Event, Intent, Place, StrategyNote
@@ -46,6 +47,7 @@ from fortctl.robot.strategy.api import (
 
 __all__ = [
     "BadInputError",
+    "BlockedReason",
     "Book",
     "Cancel",
     "Cycle",

@@ -13,6 +13,7 @@ from typing import Protocol
 
 from fortctl.errors import BadInputError
 from fortctl.model import OrderStatus, SymbolRules
+from fortctl.robot.core.blocked_reason import BlockedReason
 from fortctl.robot.core.book import Book
 from fortctl.robot.core.cycle import Cycle, CycleState
 from fortctl.robot.core.events import Cancel, DustLeft, Event, Intent, Place
@@ -56,13 +57,13 @@ class Plan:
         quiet_below: an empty plan may promise to stay empty while the price is below this, until something else
             happens: the strategy is not asked again for each trade of the market.
         wake_at: ask again at this time of the exchange (ms, as :attr:`View.now`), though nothing happens until then.
-        blocked_reasons: why planned orders are not placed (``CODE: text``); ``robot status`` shows them as ``waits``.
+        blocked_reasons: why planned orders are not placed (plain text: ``CODE: text``); ``waits`` of ``robot status``.
     """
 
     events: tuple[Event, ...] = ()
     intents: tuple[Intent, ...] = ()
     quiet_below: Decimal | None = None
-    blocked_reasons: tuple[str, ...] = ()
+    blocked_reasons: tuple[BlockedReason | str, ...] = ()
     wake_at: int | None = None
 
 
@@ -151,10 +152,11 @@ def _price_of_sell(cycle: Cycle, settings: Settings, view: View) -> Decimal:
     return ceil_to(max(price, view.price) + post_only_offset(refusals, view.rules), view.rules.tick_size)
 
 
-def blocked_reasons(plan: Plan, book: Book, settings: Settings, view: View) -> tuple[str, ...]:
+def blocked_reasons(plan: Plan, book: Book, settings: Settings, view: View) -> tuple[BlockedReason, ...]:
     """Return why a plan does not offer for sale what was bought, and the plan's own reasons."""
     if view.rules.status != "TRADING":
-        return (f"HALTED: {view.rules.symbol} does not trade now ({view.rules.status}): nothing is placed",)
+        words = f"{view.rules.symbol} does not trade now ({view.rules.status}): nothing is placed"
+        return (BlockedReason("HALTED", words),)
     settled = {intent.cycle for intent in plan.intents if isinstance(intent, Place)}
     settled |= {event.cycle for event in plan.events if isinstance(event, DustLeft)}
     reasons = []
@@ -165,9 +167,9 @@ def blocked_reasons(plan: Plan, book: Book, settings: Settings, view: View) -> t
         quantity = capped_quantity(cycle.held_quantity, price, view.rules)
         broken = violated_filter(view.rules, "sell", price, quantity, view.price)
         if broken:
-            why = f"{broken} forbids it now"
-            reasons.append(f"SELL_WAITS: cycle {cycle.id} does not sell {quantity:f} at {price:f}: {why}")
-    return (*reasons, *plan.blocked_reasons)
+            words = f"cycle {cycle.id} does not sell {quantity:f} at {price:f}: {broken} forbids it now"
+            reasons.append(BlockedReason("SELL_WAITS", words, cycle.id))
+    return (*reasons, *map(BlockedReason.from_plugin, plan.blocked_reasons))
 
 
 def post_only_offset(refusals: int, rules: SymbolRules) -> Decimal:

@@ -6,6 +6,7 @@ from decimal import Decimal, localcontext
 
 from fortctl.errors import BadInputError, NotFoundError
 from fortctl.model import SymbolRules
+from fortctl.robot.core.blocked_reason import BlockedReason
 from fortctl.robot.core.book import Book
 from fortctl.robot.core.cycle import CycleState
 from fortctl.robot.core.events import Anchored, Cancel, Event, Intent, Trailed
@@ -164,13 +165,16 @@ def _quiet_below(book: Book, settings: GridSettings, view: View) -> Decimal | No
     return min(waiting, default=Decimal("Infinity"))
 
 
-def _waits(book: Book, settings: GridSettings, view: View) -> tuple[str, ...]:
+def _waits(book: Book, settings: GridSettings, view: View) -> tuple[BlockedReason, ...]:
     """Return why buys are not placed: filters forbid them, or every free level lies outside floor and ceiling."""
     filtered = _filtered(book, settings, view)
     if filtered:
         return tuple(
-            f"BUY_WAITS: {name} forbids {len(prices)} buy{'s' if len(prices) != 1 else ''}"
-            f" ({max(prices):f} to {min(prices):f}) now"
+            BlockedReason(
+                "BUY_WAITS",
+                f"{name} forbids {len(prices)} buy{'s' if len(prices) != 1 else ''}"
+                f" ({max(prices):f} to {min(prices):f}) now",
+            )
             for name, prices in sorted(filtered.items())
         )
     live = book.live_cycles()
@@ -180,10 +184,11 @@ def _waits(book: Book, settings: GridSettings, view: View) -> tuple[str, ...]:
     prices = sorted(level_price(settings, book.anchor, level, view.rules.tick_size) for level in free)
     if any(within_bounds(settings, price) for price in prices):
         return ()
-    return (
-        f"BOUNDS: nothing is bought because every free level ({prices[0]:f} to {prices[-1]:f}) lies outside floor and"
-        " ceiling; 'robot stop' and 'robot start' lay the grid again at the present price",
+    words = (
+        f"nothing is bought because every free level ({prices[0]:f} to {prices[-1]:f}) lies outside floor and"
+        " ceiling; 'robot stop' and 'robot start' lay the grid again at the present price"
     )
+    return (BlockedReason("BOUNDS", words),)
 
 
 def _filtered(book: Book, settings: GridSettings, view: View) -> dict[str, list[Decimal]]:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from decimal import Decimal
+from typing import NamedTuple
 
+from fortctl.robot.core.blocked_reason import BlockedReason
 from fortctl.robot.core.book import Book
 from fortctl.robot.core.cycle import CycleState
 from fortctl.robot.core.events import Anchored, Cancel, DustLeft, Event, Intent, Place, StrategyNote, Trailed
@@ -35,17 +37,18 @@ def apply_limits(plan: Plan, book: Book, view: View) -> tuple[Plan, list[str]]:
     if len(events) < len(plan.events):
         complaints.append("an event that is not the strategy's to write")
     intents: list[Intent] = []
-    filtered: list[str] = []
+    filtered: list[BlockedReason] = []
     state = _Allowance(book, view)
     if book.settings is not None and book.mode is not TradingMode.STOPPED:
         for intent in plan.intents:
-            why = state.refuses(intent)
-            if why is None:
+            refusal = state.refuses(intent)
+            if refusal is None:
                 intents.append(intent)
             else:
-                complaints.append(f"{type(intent).__name__.lower()}: {why}")
-                if isinstance(intent, Place) and intent.leg == "buy" and why in state.filters:
-                    filtered.append(f"BUY_WAITS: {why.removeprefix('breaks ')} forbids the buy at {intent.price:f} now")
+                complaints.append(f"{type(intent).__name__.lower()}: {refusal.why}")
+                if isinstance(intent, Place) and intent.leg == "buy" and refusal.filter:
+                    words = f"{refusal.filter} forbids the buy at {intent.price:f} now"
+                    filtered.append(BlockedReason("BUY_WAITS", words))
     if book.mode is TradingMode.RUNNING:
         intents += [cancel for cancel in disallowed_buys(book) if cancel not in intents]
     quiet = None if events or intents or complaints else plan.quiet_below
@@ -72,6 +75,17 @@ def _may_note(event: Event, book: Book, view: View) -> bool:
     return False
 
 
+class IntentRefusal(NamedTuple):
+    """Why an intent of a plan may not be carried out.
+
+    Attributes:
+        filter: the symbol's filter that forbids it: no mistake of the strategy; None for other reasons.
+    """
+
+    why: str
+    filter: str | None = None
+
+
 class _Allowance:
     """What one plan may still do."""
 
@@ -84,20 +98,17 @@ class _Allowance:
         self._selling: set[int] = set()
         # Each cycle has one order at a time: a buy leaves room for its sell.
         self._cycles = len(book.live)
-        # The refusals that are the symbol's filters, not the strategy's mistakes.
-        self.filters = {"MAX_NUM_ORDERS"}
 
-    def refuses(self, intent: Intent) -> str | None:
+    def refuses(self, intent: Intent) -> IntentRefusal | None:
         if isinstance(intent, Cancel):
             order = self._book.orders.get(intent.client_order_id)
-            return None if order is not None and not order.final else "no open order of ours"
+            return None if order is not None and not order.final else IntentRefusal("no open order of ours")
         broken = violated_filter(self._view.rules, intent.leg, intent.price, intent.quantity, self._view.price)
         if broken:
-            self.filters.add(f"breaks {broken}")
-            return f"breaks {broken}"
+            return IntentRefusal(f"breaks {broken}", broken)
         return self._buy(intent) if intent.leg == "buy" else self._sell(intent)
 
-    def _buy(self, place: Place) -> str | None:
+    def _buy(self, place: Place) -> IntentRefusal | None:
         settings, limit = self._book.settings, self._view.rules.max_orders
         assert settings is not None
         cost = place.price * place.quantity
@@ -111,22 +122,24 @@ class _Allowance:
             ("over the budget", settings.max_quote is None or bound + cost <= settings.max_quote),
             ("it would meet a sell of ours", not would_self_trade(self._book, place.price)),
             ("the promised sell is not on the tick", place.sell_price % (self._view.rules.tick_size or ONE) == 0),
-            ("MAX_NUM_ORDERS", not limit or self._cycles < limit),
         )
         why = next((text for text, kept in checks if not kept), None)
-        if why is None:
-            self._bound = bound + cost
-            self._cycles += 1
-            self._occupied.add(place.level)
-        return why
+        if why is not None:
+            return IntentRefusal(why)
+        if limit and self._cycles >= limit:
+            return IntentRefusal("MAX_NUM_ORDERS", "MAX_NUM_ORDERS")
+        self._bound = bound + cost
+        self._cycles += 1
+        self._occupied.add(place.level)
+        return None
 
-    def _sell(self, place: Place) -> str | None:
+    def _sell(self, place: Place) -> IntentRefusal | None:
         cycle = self._book.cycles.get(place.cycle or 0)
         if cycle is None or cycle.id in self._selling or not may_sell(self._book, cycle, self._view):
-            return "the cycle has nothing to sell now"
+            return IntentRefusal("the cycle has nothing to sell now")
         extra = max(ZERO, place.quantity - cycle.held_quantity)
         if place.dust != extra or extra > self._dust:
-            return "more than its cycle bought"
+            return IntentRefusal("more than its cycle bought")
         self._dust -= extra
         self._selling.add(cycle.id)
         return None

@@ -15,6 +15,7 @@ from decimal import Decimal
 
 from fortctl.model import Fill, OrderRequest, OrderState, OrderStatus, OrderType, OrderUpdate, Side, SymbolRules
 from fortctl.ports import Exchange, ExchangeError, Outcome
+from fortctl.robot.core.blocked_reason import BlockedReason
 from fortctl.robot.core.cycle import CycleState, Order
 from fortctl.robot.core.events import Cancel, Event, Intent, OrderIntended, OrderNotFound, Place
 from fortctl.robot.core.lifecycle import TradingMode
@@ -122,7 +123,7 @@ class OrderExecutor:
             sells_would_match=self._would_match_count["sell"],
         )
 
-    def waits(self, blocked: Sequence[str]) -> tuple[str, ...]:
+    def waits(self, blocked: Sequence[BlockedReason]) -> tuple[BlockedReason, ...]:
         """Return why planned orders are not on the market.
 
         Args:
@@ -138,15 +139,18 @@ class OrderExecutor:
         by_words: dict[str, list[Decimal]] = {}
         for refusal in self._refusals["buy"].values() if running else ():
             by_words.setdefault(refusal.why, []).append(refusal.price)
-        buys = [f"BUY_WAITS: {_prices(prices)}: {why}" for why, prices in sorted(by_words.items())]
+        buys = [BlockedReason("BUY_WAITS", f"{_prices(prices)}: {why}") for why, prices in sorted(by_words.items())]
+        explained = {reason.cycle for reason in blocked}
         sells = [
-            f"SELL_WAITS: cycle {cycle} does not sell at {refusal.price:f}: {refusal.why}"
+            BlockedReason("SELL_WAITS", f"cycle {cycle} does not sell at {refusal.price:f}: {refusal.why}", cycle)
             for cycle, refusal in sorted(self._refusals["sell"].items())
-            if not any(reason.startswith(f"SELL_WAITS: cycle {cycle} ") for reason in blocked)
+            if cycle not in explained
         ]
         asked = [name for name in self._lookup.unknown if name in self._doubted_because and name in book.orders]
         doubts = [
-            f"UNKNOWN: {name} is looked up, because its outcome is unknown ({self._doubted_because[name]})"
+            BlockedReason(
+                "UNKNOWN", f"{name} is looked up, because its outcome is unknown ({self._doubted_because[name]})"
+            )
             for name in asked
         ]
         return (*blocked, *sells, *doubts, *buys)

@@ -8,6 +8,7 @@ from decimal import Decimal
 from fortctl.errors import BadInputError, FortctlError
 from fortctl.model import SymbolRules
 from fortctl.ports import Exchange, ExchangeError, Outcome
+from fortctl.robot.core.blocked_reason import BlockedReason
 from fortctl.robot.core.events import AssetPriced
 from fortctl.robot.core.hold_reasons import HoldCode, HoldReason
 from fortctl.robot.core.settings import Settings
@@ -38,7 +39,7 @@ class StrategyRunner:
         self._refreshed_at: float | None = None
         self._priceless: set[str] = set()
         self._complained: tuple[str, ...] = ()
-        self.blocked_reasons: tuple[str, ...] = ()
+        self.blocked_reasons: tuple[BlockedReason, ...] = ()
 
     def strategy(self, settings: Settings) -> Strategy:
         """Return the strategy that settings name. Raises ``FortctlError`` when it cannot be had."""
@@ -92,10 +93,10 @@ class StrategyRunner:
         if complaints and tuple(complaints) != self._complained:
             robot.log.warning("the strategy '%s' may not: %s", settings.strategy, "; ".join(complaints))
         self._complained = tuple(complaints)
-        self._note_blocked(plan.blocked_reasons)
+        self._note_blocked(tuple(map(BlockedReason.from_plugin, plan.blocked_reasons)))
         return plan
 
-    def _note_blocked(self, waits: tuple[str, ...]) -> None:
+    def _note_blocked(self, waits: tuple[BlockedReason, ...]) -> None:
         for wait in waits:
             if wait not in self.blocked_reasons:
                 self._robot.log.warning("%s", wait)

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from fortctl.model import SymbolRules
+from fortctl.robot.core.blocked_reason import BlockedReason
 from fortctl.robot.core.book import Book
 from fortctl.robot.core.events import (
     Anchored,
@@ -148,18 +149,20 @@ def test_each_cycle_has_room_for_its_one_order() -> None:
     four = [*three, *opened(4, quantity="0.2")]
     plan, complaints = apply_limits(Plan(intents=(buy(quantity="0.2"),)), book(*four), VIEW)
     assert complaints == ["place: MAX_NUM_ORDERS"]
-    assert plan.blocked_reasons == ("BUY_WAITS: MAX_NUM_ORDERS forbids the buy at 90 now",)
+    assert plan.blocked_reasons == (BlockedReason("BUY_WAITS", "MAX_NUM_ORDERS forbids the buy at 90 now"),)
     unlimited = replace(VIEW, rules=replace(RULES, max_orders=0))
     assert refusals(book(*four), buy(quantity="0.2"), view=unlimited) == []
 
 
 def test_a_filter_that_keeps_a_buy_waiting_is_in_the_status_and_a_mistake_is_not() -> None:
     for place, reasons in (
-        (buy(quantity="0.1"), ("BUY_WAITS: LOT_SIZE forbids the buy at 90 now",)),
+        (buy(quantity="0.1"), (BlockedReason("BUY_WAITS", "LOT_SIZE forbids the buy at 90 now"),)),
         (buy("100", "11"), ()),
     ):
-        plan, complaints = apply_limits(Plan(intents=(place,), blocked_reasons=("MINE: x",)), book(), VIEW)
-        assert len(complaints) == 1 and plan.blocked_reasons == ("MINE: x", *reasons)
+        own = ("MINE: x", BlockedReason("MINE", "y", 7), "no code")
+        plan, complaints = apply_limits(Plan(intents=(place,), blocked_reasons=own), book(), VIEW)
+        expected = (BlockedReason("MINE", "x"), own[1], BlockedReason("STRATEGY", "no code"))
+        assert len(complaints) == 1 and plan.blocked_reasons == (*expected, *reasons)
 
 
 # -- sells -------------------------------------------------------------------------------------------------------------
@@ -282,5 +285,5 @@ def test_a_halted_symbol_is_why_nothing_is_placed() -> None:
     halted = replace(VIEW, rules=replace(RULES, status="BREAK"))
     plan, complaints = apply_limits(Plan(intents=(buy(),)), book(), halted)
     assert complaints == ["place: breaks STATUS"] and plan.intents == ()
-    assert plan.blocked_reasons[0].startswith("HALTED: BTCUSDT does not trade now (BREAK)")
+    assert str(plan.blocked_reasons[0]).startswith("HALTED: BTCUSDT does not trade now (BREAK)")
     assert apply_limits(Plan(), Book(), halted)[0].blocked_reasons == ()
