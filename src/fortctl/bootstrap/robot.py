@@ -356,7 +356,7 @@ def _make_metrics(robot: OpenRobot, runner: Runner, connections: ConnectionPool,
     page = MetricsPage(
         account=container.account,
         folder=container.robot_home.path,
-        runner=runner,
+        facts=runner.facts,
         key_added_at=key_added_at,
         weight_used=lambda: connections.weight_used,
         meter=meter,

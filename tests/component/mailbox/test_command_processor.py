@@ -31,6 +31,7 @@ from fortctl.model import KeyCard, KeyPair, KeyType, KeyVerdict, Role
 from fortctl.ports import MailboxRow
 from fortctl.robot.control.command_processor import CommandProcessor
 from fortctl.robot.control.robot_vault import CommandCursor, InstalledKey, RobotVault
+from fortctl.robot.core.status import KeyFacts, RobotFacts
 from fortctl.robot.storage.latch import LatchFile
 from fortctl.secret import Secret
 from fortctl.vault.file import VaultFile
@@ -69,7 +70,8 @@ class Runner:
     def __init__(self) -> None:
         self.did: list[str] = []
         self.keys = RobotKeys(self.did)
-        self.facts: dict[str, Any] = {"state": "stopped", "price": 1.5, "pid": 77}
+        self.document: dict[str, Any] = {"state": "stopped", "price": 1.5, "pid": 77}
+        self.key = KeyFacts()
         self.fails: Exception | None = None
 
     async def start(self, *, by_person: bool) -> None:
@@ -84,8 +86,11 @@ class Runner:
         self.did.append(f"configure {settings}")
         return None
 
+    def facts(self) -> RobotFacts:
+        return RobotFacts(self.document["state"], key=self.key)
+
     def status(self) -> dict[str, Any]:
-        return self.facts
+        return self.document
 
     def open_orders(self) -> list[dict[str, Any]]:
         return []
@@ -377,19 +382,19 @@ async def test_the_card_is_published_anew_only_where_the_state_changed(desk: Des
     recipient = desk.box.recipient()
     assert first["recipient"] == {"id": recipient.key_id, "public": base64.b64encode(recipient.public_bytes()).decode()}
     desk.clock.advance(5.0)
-    desk.runner.facts["price"] = 2.5
+    desk.runner.document["price"] = 2.5
     desk.desk.publish_if_changed()
     assert desk.card() == first
-    desk.runner.facts["state"] = "running"
+    desk.runner.document["state"] = "running"
     desk.desk.publish_if_changed()
     assert desk.card()["state"] == "running" and desk.card()["at"] == 1_005_000
     for name in ("reason", "cycles", "orders_open", "config", "hold", "key_swap", "books"):
         desk.clock.advance(1.0)
-        desk.runner.facts[name] = "another"
+        desk.runner.document[name] = "another"
         desk.desk.publish_if_changed()
         assert desk.card()["at"] == desk.clock.ms, name
     for name in (*("since", "realised_profit", "profit_asset", "last_event_at", "key_loss"), "nothing known"):
-        desk.runner.facts[name] = None
+        desk.runner.document[name] = None
     desk.desk.publish()
     assert set(desk.card()["status"]) == {
         *("state", "reason", "since", "cycles", "orders_open", "realised_profit", "profit_asset", "last_event_at"),
@@ -401,16 +406,16 @@ async def test_a_key_that_the_exchange_refuses_and_accepts_again_is_so_on_the_ca
     desk.box.write(CommandCursor(1, 1), key=installed())
     desk.desk.publish()
     assert desk.card()["key"]["status"] == "ok"
-    desk.runner.facts["key_loss"] = {"since": "2026-01-02T03:04:05.000Z"}
+    desk.runner.key = KeyFacts(lost_at=1_767_323_045_000)
     desk.desk.publish()
     key = desk.card()["key"]
     assert (key["status"], key["rejected_since"]) == ("rejected", 1_767_323_045_000)
-    del desk.runner.facts["key_loss"]
+    desk.runner.key = KeyFacts()
     lost = installed()
     lost = replace(lost, card=replace(lost.card, status="rejected", rejected_since=1_000))
     desk.box.write(CommandCursor(1, 1), key=lost)
     desk.desk.publish()
     assert desk.card()["key"]["status"] == "rejected", "nobody has compared the books since"
-    desk.runner.facts["books"] = "agreed"
+    desk.runner.key = KeyFacts(books_agree=True)
     desk.desk.publish()
     assert desk.card()["key"]["status"] == "ok" and desk.card()["key"]["rejected_since"] is None

@@ -29,6 +29,7 @@ from fortctl.robot.control.command_processor import CommandProcessor
 from fortctl.robot.control.panic_listener import NOT_YET, PanicListener, orders_of
 from fortctl.robot.control.robot_vault import CommandCursor, InstalledKey, RobotVault
 from fortctl.robot.core.hold_reasons import HoldReason
+from fortctl.robot.core.status import RobotFacts
 from fortctl.robot.process.daemon import DaemonEvents
 from fortctl.robot.storage.latch import LatchFile
 from fortctl.secret import Secret
@@ -439,7 +440,7 @@ async def test_a_copy_that_a_panic_destroyed_is_not_written_anew(
     card = KeyCard(Role.ROBOT, "robot-1", KeyType.HMAC, "0" * 12, "KKKK", "ok")
     key = InstalledKey(pair, 1, (), card)
     world.box.write(CommandCursor(1, 1), key=key)
-    runner = SimpleNamespace(status=lambda: {"state": "stopped"})
+    runner = SimpleNamespace(status=lambda: {"state": "stopped"}, facts=lambda: RobotFacts("stopped"))
     desk = CommandProcessor(world.box, world.mailbox, runner, dict, world.clock, world.latch, logging.getLogger("test"))  # type: ignore[arg-type]
 
     def panic() -> None:

@@ -13,7 +13,10 @@ from fortctl.exchange.error_codes import classify
 from fortctl.model import OrderUpdate, StreamDown
 from fortctl.paper.faults import ANSWER, CODES, EVENT, HTTP_REQUEST, KEY, KINDS, LIST, REQUEST, SERVER
 from fortctl.ports import ExchangeError, Outcome
+from fortctl.robot.core.filters import format_money
+from fortctl.robot.core.hold_reasons import HoldCode, HoldReason
 from fortctl.robot.storage.offline_status import offline_status
+from fortctl.timestamps import rfc3339
 from simulation.loop import simulated
 from support.robot_scenes import agree
 from support.robot_world import Robot, World
@@ -308,6 +311,34 @@ async def test_it_says_what_the_loss_means_in_money_and_when_it_is_long(tmp_path
     assert loss["long"]["is"] is False and loss["long"]["gap_s"] >= 3600 and loss["long"]["max_gap_s"] == 6 * 3600
     await robot.wait(6 * 3600)
     assert robot.runner.status()["key_loss"]["long"]["is"] is True
+    await robot.down()
+
+
+def _same(robot: Robot) -> bool:
+    """Return whether what the process reads of its robot is what its status says."""
+    facts, status = robot.runner.facts(), robot.runner.status()
+    lost, rights = status.get("key_loss") or {}, status["key_rights"] or {}
+    said = (status["state"], status["config"]["symbol"], status["orders_open"], status["cycles"], len(status["hold"]))
+    assert (facts.state, facts.symbol, facts.orders_open, facts.cycles._asdict(), len(facts.hold)) == said
+    assert (format_money(facts.profit), facts.profit_asset) == (status["realised_profit"], status["profit_asset"])
+    assert (rfc3339(facts.key.lost_at), rfc3339(facts.key.rights_at)) == (lost.get("since"), rights.get("asked_at"))
+    assert list(facts.key.rights.permissions if facts.key.rights else ()) == rights.get("permissions", [])
+    return facts.key.books_agree == (status["books"] == "agreed")
+
+
+@simulated
+async def test_the_process_reads_of_its_robot_what_the_status_says(tmp_path: Path) -> None:
+    world = World()
+    robot = await trading(tmp_path, world)
+    assert _same(robot) and robot.runner.facts().key.books_agree and robot.runner.facts().key.rights is not None
+    robot.runner.suspend_trading(HoldReason(HoldCode.DEADMAN, "x"))
+    assert _same(robot) and robot.runner.facts().hold == (HoldReason(HoldCode.DEADMAN, "x"),)
+    robot.runner.suspend_trading(None)
+    strike(world, "key-deleted")
+    _fill(world)
+    # The deleted key's stream is silent: the first request is that of a silence.
+    await robot.wait(45)
+    assert _same(robot) and robot.runner.facts().key.lost_at is not None
     await robot.down()
 
 

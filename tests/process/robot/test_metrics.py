@@ -18,23 +18,29 @@ from typing import Any
 import pytest
 
 from fortctl.config.settings import Address
+from fortctl.model import Drift, DriftKind
+from fortctl.robot.core.book import CycleCounts
 from fortctl.robot.core.events import FillRecorded, Released
+from fortctl.robot.core.hold_reasons import HoldCode, HoldReason
+from fortctl.robot.core.status import KeyFacts, RobotFacts
 from fortctl.robot.process.metrics import FAMILIES, STATES, Meter, MeteredJournal, Reading, exposition
 from fortctl.robot.process.metrics_server import MetricsServer
 from support.harness import REPOSITORY, Shell
 
 DASHBOARD = REPOSITORY / "contrib" / "grafana" / "fortctl-robots.json"
 ALERTS = REPOSITORY / "contrib" / "prometheus" / "fortctl-alerts.yml"
-STATUS = {
-    "state": "held",
-    "config": {"symbol": 'BTC"US\\DT\n'},
-    "orders_open": 3,
-    "cycles": {"open": 2, "closed": 5, "held": 1},
-    "realised_profit": "0.00000001",
-    "profit_asset": "USDT",
-    "hold": ["GAP: x", "DRIFT: y"],
-    "key_drift": [{"kind": "right_added", "permission": "margin", "detail": "x"}],
-}
+FACTS = RobotFacts(
+    state="held",
+    symbol='BTC"US\\DT\n',
+    orders_open=3,
+    cycles=CycleCounts(open=2, closed=5, held=1),
+    hold=(HoldReason(HoldCode.GAP, "x"), HoldReason(HoldCode.DRIFT, "y")),
+    profit=Decimal("0.00000001"),
+    profit_asset="USDT",
+    last_event_age=1.5,
+    heard_age=0.25,
+    key=KeyFacts(drift=(Drift(DriftKind.RIGHT_ADDED, "x", "margin"),)),
+)
 # Prometheus, "Exposition formats": name, labels with escapes, a number.
 LINE = re.compile(r'([a-z_]+)(?:\{((?:[a-z_]+="(?:[^"\\\n]|\\[\\"n])*",?)*)\})? (\+Inf|-?[0-9.]+(?:e[+-]?[0-9]+)?)')
 
@@ -43,12 +49,9 @@ def reading(**more: Any) -> Reading:
     facts: dict[str, Any] = {
         "account": "default",
         "version": "1",
-        "status": STATUS,
+        "facts": FACTS,
         "key_age": 5.0,
         "rights_age": 61.5,
-        "last_event_age": 1.5,
-        "heard_age": 0.25,
-        "stuck": 0.0,
         "weight": 42,
         "incidents": 0,
         "process": (1 << 20, 0.5, 1.7e9),
@@ -84,7 +87,11 @@ def test_every_metric_is_told_in_prometheus_format() -> None:
 
 
 def test_what_is_not_known_is_absent_and_not_zero() -> None:
-    found = samples(exposition(reading(key_age=None, rights_age=None, last_event_age=None, weight=None), Meter()))
+    found = samples(
+        exposition(
+            reading(facts=FACTS._replace(last_event_age=None), key_age=None, rights_age=None, weight=None), Meter()
+        )
+    )
     assert not [name for name in found if re.search("key_age|rights_age|last_event|weight", name)]
 
 

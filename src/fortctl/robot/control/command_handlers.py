@@ -50,6 +50,7 @@ from fortctl.mailbox.receipts import (
 from fortctl.model import Drift, KeyCard, KeyPair, KeyRestrictions, KeyVerdict, PendingPair, RobotOrder, Role
 from fortctl.ports import Clock, ExchangeError
 from fortctl.robot.control.robot_vault import InstalledKey, RobotVault
+from fortctl.robot.core.status import RobotFacts
 from fortctl.secret import Secret
 
 
@@ -136,6 +137,8 @@ class RobotPort(Protocol):
 
     async def configure(self, settings: Any) -> list[tuple[str, str]] | None: ...
 
+    def facts(self) -> RobotFacts: ...
+
     def status(self) -> dict[str, Any]: ...
 
     def open_orders(self) -> tuple[RobotOrder, ...]: ...
@@ -187,7 +190,7 @@ class CommandHandlers:
             case UnpairOperator():
                 return self._unpair_operator(payload, command.operator_id)
             case Hello():
-                return CommandOutcome(Greeting(str(self._runner.status()["state"])))
+                return CommandOutcome(Greeting(self._runner.facts().state))
             case StartTrading():
                 await self._runner.start(by_person=True)
             case DrainCycles():

@@ -20,13 +20,13 @@ from fortctl.mailbox.crypto import RecipientKey
 from fortctl.mailbox.home_anchor import HomeAnchor
 from fortctl.mailbox.messages import Command, CommandRejectedError, SignedReceipt, open_command, sign_receipt
 from fortctl.mailbox.payloads import DeliverKey, decode_anchor, decode_payload
-from fortctl.model import Drift, KeyCard
+from fortctl.model import KeyCard
 from fortctl.ports import Clock, LatchGuard, Mailbox, MailboxRow
 from fortctl.robot.control.command_handlers import CommandHandlers, CommandOutcome, RobotPort
 from fortctl.robot.control.robot_vault import CommandCursor, InstalledKey, RobotVault
+from fortctl.robot.core.status import KeyFacts
 from fortctl.secret import Secret
 from fortctl.system.memory import SecretScrubber
-from fortctl.timestamps import parse_rfc3339
 
 # Refusals of genuine commands that come too late or too early.
 _OUT_OF_TIME = ("expired", "replayed", "not_yet", "superseded", "older_generation")
@@ -74,7 +74,7 @@ class CommandProcessor:
     def publish(self) -> None:
         """Publish the robot's card, signed."""
         cursor, recipient, key = self._vault.cursor(), self._vault.recipient(), self._vault.key()
-        now, status = self._clock.now_ms(), self._runner.status()
+        now, status, facts = self._clock.now_ms(), self._runner.status(), self._runner.facts()
         body = canonical_json(
             {
                 "account": self._account,
@@ -83,9 +83,9 @@ class CommandProcessor:
                 "number": cursor.number,
                 "generation": cursor.generation,
                 "sites": {name: list(anchor) for name, anchor in cursor.anchors.items()},
-                "key": key_card_to_json(_card_now(key.card, status)) if key else None,
+                "key": key_card_to_json(_card_now(key.card, facts.key)) if key else None,
                 "pending": self._vault.pending_type(),
-                "state": str(status["state"]),
+                "state": facts.state,
                 "status": _without_floats({name: status[name] for name in _PUBLISHED_STATUS if name in status}),
                 "at": now,
             }
@@ -276,31 +276,27 @@ def _voided() -> CommandOutcome:
     )
 
 
-def _card_now(card: KeyCard, status: Mapping[str, Any]) -> KeyCard:
+def _card_now(card: KeyCard, key: KeyFacts) -> KeyCard:
     """Return the key's card, updated with what the exchange answered since the key was verified."""
-    card = _with_rights(card, status)
-    loss = status.get("key_loss")
-    if loss is not None:
-        return replace(card, status="rejected", rejected_since=card.rejected_since or parse_rfc3339(loss["since"]))
-    if card.status == "rejected" and status.get("books") == "agreed":
+    card = _with_rights(card, key)
+    if key.lost_at is not None:
+        return replace(card, status="rejected", rejected_since=card.rejected_since or key.lost_at)
+    if card.status == "rejected" and key.books_agree:
         return replace(card, status="ok", rejected_since=None)
     return card
 
 
-def _with_rights(card: KeyCard, status: Mapping[str, Any]) -> KeyCard:
+def _with_rights(card: KeyCard, key: KeyFacts) -> KeyCard:
     """Return the card with what the exchange last said that the key may do, and how that differs from the accepted."""
-    drift = tuple(Drift.from_json(one) for one in status.get("key_drift", ()))
-    rights = status.get("key_rights")
-    if rights is None:
-        return replace(card, drift=drift)
-    asked_at, expires_at = rights["asked_at"], rights["expires_at"]
+    if key.rights is None:
+        return replace(card, drift=key.drift)
     return replace(
         card,
-        drift=drift,
-        permissions=tuple(rights["permissions"]),
-        ip_restricted=rights["ip_restricted"],
-        expires_at=parse_rfc3339(expires_at) if expires_at else None,
-        permissions_at=parse_rfc3339(asked_at) if asked_at else None,
+        drift=key.drift,
+        permissions=key.rights.permissions,
+        ip_restricted=key.rights.ip_restricted,
+        expires_at=key.rights.expires_at,
+        permissions_at=key.rights_at,
     )
 
 

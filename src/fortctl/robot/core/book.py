@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable
 from decimal import Decimal
-from typing import Any
+from typing import Any, NamedTuple
 
 from fortctl.model import Drift, OrderStatus
 from fortctl.robot.core.cycle import Cycle, CycleEvent, CycleState, Order, advance, describe_order
@@ -41,6 +41,14 @@ ZERO = Decimal(0)
 KEPT, KEPT_EMPTY = 500, 100
 # How many foreign activities stay in memory.
 KEPT_FOREIGN = 20
+
+
+class CycleCounts(NamedTuple):
+    """How many cycles a book has; held ones have inventory and no sell on the market."""
+
+    open: int = 0
+    closed: int = 0
+    held: int = 0
 
 
 class Book:
@@ -374,14 +382,14 @@ class Book:
 
     # -- what people see -------------------------------------------------------------------------------------------
 
-    def counts(self) -> dict[str, int]:
-        """Return ``cycles{open, closed, held}`` as JSON: held ones have inventory and no sell on the market."""
+    def counts(self) -> CycleCounts:
+        """Return how many cycles are open, closed and held."""
         live = self.live_cycles()
-        return {
-            "open": sum(1 for cycle in live if cycle.held_quantity > 0),
-            "closed": self.closed,
-            "held": sum(1 for cycle in live if cycle.state is CycleState.BOUGHT),
-        }
+        return CycleCounts(
+            open=sum(1 for cycle in live if cycle.held_quantity > 0),
+            closed=self.closed,
+            held=sum(1 for cycle in live if cycle.state is CycleState.BOUGHT),
+        )
 
     def cycle_rows(self) -> list[dict[str, Any]]:
         """Return ``cycles[]`` as JSON."""

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Any
+from typing import Any, NamedTuple
 
-from fortctl.model import AccountState, KeyRights
+from fortctl.model import AccountState, Drift, KeyRights
 from fortctl.robot.core.blocked_reason import BlockedReason
-from fortctl.robot.core.book import Book
+from fortctl.robot.core.book import Book, CycleCounts
 from fortctl.robot.core.cycle import Order, describe_order
 from fortctl.robot.core.events import Cancel, Intent, Place
 from fortctl.robot.core.filters import format_money
@@ -67,6 +67,57 @@ def _duration(seconds: float) -> str:
     return f"{int(seconds // 60)} min" if seconds >= 120 else f"{int(max(0.0, seconds))} s"
 
 
+class KeyFacts(NamedTuple):
+    """What the robot knows of its key now.
+
+    Attributes:
+        lost_at: when the loss was confirmed first (ms); None: the key is not lost.
+        rights: what the exchange last said that the key may do; None: nothing yet.
+        rights_at: when it said so (ms since the epoch).
+        drift: how that differs from what a person accepted.
+        books_agree: the robot has a key, and has compared its book with the exchange's since.
+    """
+
+    lost_at: int | None = None
+    rights: KeyRights | None = None
+    rights_at: int | None = None
+    drift: tuple[Drift, ...] = ()
+    books_agree: bool = False
+
+
+class RobotFacts(NamedTuple):
+    """What the robot's own process reads of its robot at one moment; the JSON object ``robot{…}`` is for others.
+
+    Attributes:
+        state: the state that people see.
+        symbol: what is traded; empty before the first settings.
+        orders_open: the orders that are open at the exchange, as far as the robot knows.
+        hold: the reasons that hold it.
+        profit: what its closed cycles earned, net of commissions, in ``profit_asset``.
+        last_event_age: seconds since the last event of its own orders; None before the first.
+        heard_age: seconds since the exchange or one of its streams last sent something.
+        stuck: for how many seconds the worker has not moved although it should have.
+    """
+
+    state: str
+    symbol: str = ""
+    orders_open: int = 0
+    cycles: CycleCounts = CycleCounts()
+    hold: tuple[HoldReason, ...] = ()
+    profit: Decimal = Decimal(0)
+    profit_asset: str = ""
+    last_event_age: float | None = None
+    heard_age: float = 0.0
+    stuck: float = 0.0
+    key: KeyFacts = KeyFacts()
+
+
+def orders_at_exchange(book: Book, in_doubt: Collection[str]) -> list[Order]:
+    """Return the orders that are open at the exchange, as far as a book knows: not final, reported, not in doubt."""
+    open_now = (order for order in book.unsettled() if not order.final and order.status is not None)
+    return [order for order in open_now if order.client_order_id not in in_doubt]
+
+
 def robot_status(
     book: Book,
     state: str,
@@ -94,15 +145,15 @@ def robot_status(
     if state == "held" or waits:
         reason = "; ".join(map(str, book.hold if state == "held" else waits))
     orders = [order for order in book.unsettled() if not order.final]
-    doubted = [order for order in orders if order.status is None or order.client_order_id in in_doubt]
+    known = len(orders_at_exchange(book, in_doubt))
     return {
         "state": state,
         "reason": reason,
         "since": rfc3339(since) if since else None,
         **(contact or Contact(0)).as_json(),
-        "cycles": book.counts(),
-        "orders_open": len(orders) - len(doubted),
-        "orders_in_doubt": len(doubted),
+        "cycles": book.counts()._asdict(),
+        "orders_open": known,
+        "orders_in_doubt": len(orders) - known,
         "orders": [describe_order(order).to_json() for order in orders],
         "realised_profit": format_money(book.profit),
         "profit_asset": book.quote or None,

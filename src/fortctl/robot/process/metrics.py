@@ -16,8 +16,10 @@ from typing import Any
 
 from fortctl.model import DriftKind
 from fortctl.robot.core.events import Event
+from fortctl.robot.core.filters import format_money
 from fortctl.robot.core.lifecycle import DERIVED
 from fortctl.robot.core.reconciliation import LastContact
+from fortctl.robot.core.status import RobotFacts
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 STATES = tuple(name for name, _holds in DERIVED)
@@ -117,20 +119,17 @@ class Reading:
     """What is read from a robot at one moment; times in seconds.
 
     Attributes:
-        status: the ``robot{…}`` of ``robot status --json``.
-        key_age, rights_age, last_event_age: None where there is none.
+        facts: what the robot knows.
+        key_age, rights_age: None where there is none.
         weight: None before the exchange reported one.
         process: resident bytes, processor seconds, Unix time of the start.
     """
 
     account: str
     version: str
-    status: Mapping[str, Any]
+    facts: RobotFacts
     key_age: float | None
     rights_age: float | None
-    last_event_age: float | None
-    heard_age: float
-    stuck: float
     weight: int | None
     incidents: int
     process: tuple[int, float, float]
@@ -146,26 +145,25 @@ def exposition(reading: Reading, meter: Meter) -> str:
 
 
 def _samples(reading: Reading, meter: Meter) -> Iterator[tuple[Family, list[Sample]]]:
-    status = reading.status
-    config, cycles = status.get("config") or {}, status["cycles"]
-    yield INFO, [({"version": reading.version, "symbol": str(config.get("symbol", ""))}, 1)]
-    yield STATE, [({"state": state}, int(state == status["state"])) for state in STATES]
+    facts = reading.facts
+    yield INFO, [({"version": reading.version, "symbol": facts.symbol}, 1)]
+    yield STATE, [({"state": state}, int(state == facts.state)) for state in STATES]
     yield KEY_AGE, _one(reading.key_age)
-    drifted = [drift["kind"] for drift in status.get("key_drift") or ()]
-    yield KEY_DRIFT, [({"kind": kind.value}, drifted.count(kind.value)) for kind in DriftKind]
+    drifted = [drift.kind for drift in facts.key.drift]
+    yield KEY_DRIFT, [({"kind": kind.value}, drifted.count(kind)) for kind in DriftKind]
     yield RIGHTS_AGE, _one(reading.rights_age)
-    yield LAST_EVENT, _one(reading.last_event_age)
-    yield HEARD, _one(reading.heard_age)
-    yield STUCK, _one(reading.stuck)
-    yield ORDERS_OPEN, _one(status["orders_open"])
+    yield LAST_EVENT, _one(facts.last_event_age)
+    yield HEARD, _one(facts.heard_age)
+    yield STUCK, _one(facts.stuck)
+    yield ORDERS_OPEN, _one(facts.orders_open)
     yield ORDERS, _one(meter.kinds["intended"])
     yield FILLS, _one(meter.kinds["booked"])
     yield EVENTS, _one(sum(meter.kinds.values()))
-    yield CYCLES, [({"state": name}, cycles[name]) for name in ("open", "held")]
-    yield CLOSED, _one(cycles["closed"])
-    yield PROFIT, [({"asset": status.get("profit_asset") or ""}, Decimal(status["realised_profit"]))]
+    yield CYCLES, [({"state": "open"}, facts.cycles.open), ({"state": "held"}, facts.cycles.held)]
+    yield CLOSED, _one(facts.cycles.closed)
+    yield PROFIT, [({"asset": facts.profit_asset}, Decimal(format_money(facts.profit)))]
     yield WEIGHT, _one(reading.weight)
-    yield HOLD, _one(len(status.get("hold") or ()))
+    yield HOLD, _one(len(facts.hold))
     yield INCIDENTS, _one(reading.incidents)
     for family, value in zip((MEMORY, CPU, STARTED), reading.process, strict=True):
         yield family, _one(value)

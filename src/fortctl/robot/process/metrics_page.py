@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fortctl import __version__
+from fortctl.robot.core.status import RobotFacts
 from fortctl.robot.process.crash_reports import listed
 from fortctl.robot.process.metrics import Meter, Reading, exposition
 
 if TYPE_CHECKING:
     from fortctl.ports import Clock
-    from fortctl.robot.trading.runner import Runner
 
 
 class MetricsPage:
@@ -23,7 +23,7 @@ class MetricsPage:
     Args:
         account: the account's name.
         folder: the robot's folder, which holds its incidents.
-        runner: the robot.
+        facts: returns what the robot knows now.
         key_added_at: returns when the key was added (ms since the epoch), or None without a key.
         weight_used: returns the request weight used in this minute, or None if the exchange has not said.
         meter: what the process counted.
@@ -35,7 +35,7 @@ class MetricsPage:
         *,
         account: str,
         folder: Path,
-        runner: Runner,
+        facts: Callable[[], RobotFacts],
         key_added_at: Callable[[], int | None],
         weight_used: Callable[[], int | None],
         meter: Meter,
@@ -43,7 +43,7 @@ class MetricsPage:
     ) -> None:
         self._account = account
         self._folder = folder
-        self._runner = runner
+        self._facts = facts
         self._key_added_at = key_added_at
         self._weight_used = weight_used
         self._meter = meter
@@ -52,18 +52,15 @@ class MetricsPage:
 
     def text(self) -> str:
         """Return the page in Prometheus' text format."""
-        runner, robot, now = self._runner, self._runner.robot, self._clock.now_ms()
-        added_at, last, rights_at = self._key_added_at(), runner.book.last_at, runner.drift.asked_at
+        facts, now = self._facts(), self._clock.now_ms()
+        added_at, rights_at = self._key_added_at(), facts.key.rights_at
         return exposition(
             Reading(
                 account=self._account,
                 version=__version__,
-                status=runner.status(),
+                facts=facts,
                 key_age=None if added_at is None else max(0.0, (now - added_at) / 1000),
                 rights_age=None if rights_at is None else max(0.0, (now - rights_at) / 1000),
-                last_event_age=max(0.0, (robot.exchange_now() - last) / 1000) if last else None,
-                heard_age=robot.silent_for(),
-                stuck=robot.stuck_for(),
                 weight=self._weight_used(),
                 incidents=len(listed(self._folder)),
                 process=(resident_bytes(), _cpu_seconds(), self._started_s),

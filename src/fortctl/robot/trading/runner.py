@@ -31,6 +31,7 @@ from fortctl.robot.core.drift_settings import DriftSettings
 from fortctl.robot.core.events import Configured, Intent
 from fortctl.robot.core.foreign_activity import ForeignSettings
 from fortctl.robot.core.hold_reasons import HoldCode, HoldReason, codes, left_by_start
+from fortctl.robot.core.key_loss import KeyLoss
 from fortctl.robot.core.lifecycle import Books, Key, TradingMode, TradingModeEvent
 from fortctl.robot.core.order_ids import prefix_of
 from fortctl.robot.core.reconciliation import (
@@ -43,7 +44,16 @@ from fortctl.robot.core.reconciliation import (
     twins,
 )
 from fortctl.robot.core.settings import Settings, refuse_change
-from fortctl.robot.core.status import ResumePreview, balance_rows, numbered_reasons, rights_row, robot_status
+from fortctl.robot.core.status import (
+    KeyFacts,
+    ResumePreview,
+    RobotFacts,
+    balance_rows,
+    numbered_reasons,
+    orders_at_exchange,
+    rights_row,
+    robot_status,
+)
 from fortctl.robot.strategy.api import Strategy, is_drained
 from fortctl.robot.strategy.grid import builtin
 from fortctl.robot.trading.drift_watch import DriftWatch
@@ -344,6 +354,36 @@ class Runner:
         """Return the cycles, as rows of the JSON output."""
         return self.book.cycle_rows()
 
+    def facts(self) -> RobotFacts:
+        """Return what this process reads of the robot."""
+        robot, book, loss = self.robot, self.book, self._loss
+        paused = robot.pauses and robot.name == "held"
+        return RobotFacts(
+            state=robot.name,
+            symbol=book.symbol,
+            orders_open=len(orders_at_exchange(book, self.lookup.unknown)),
+            cycles=book.counts(),
+            hold=tuple(robot.lifecycle.hold if paused else book.hold),
+            profit=book.profit,
+            profit_asset=book.quote,
+            last_event_age=max(0.0, (robot.exchange_now() - book.last_at) / 1000) if book.last_at else None,
+            heard_age=robot.silent_for(),
+            stuck=robot.stuck_for(),
+            key=KeyFacts(
+                lost_at=loss.since if loss is not None else None,
+                rights=self.drift.observed,
+                rights_at=self.drift.asked_at,
+                drift=book.drift,
+                books_agree=robot.has_key and robot.books is Books.AGREED,
+            ),
+        )
+
+    @property
+    def _loss(self) -> KeyLoss | None:
+        """The loss of the key; None while it is not lost."""
+        lost = self.book.key_status is not None and self.robot.key is Key.LOST
+        return self.robot.loss if lost else None
+
     def status(self) -> dict[str, Any]:
         """Return the ``robot{…}`` of ``robot status --json`` as far as the robot knows it."""
         robot, state = self.robot, self.robot.name
@@ -358,9 +398,10 @@ class Runner:
         if robot.pauses and state == "held":
             status["hold"] = [str(reason) for reason in hold]
             status["reason"] = "; ".join(status["hold"])
-        if robot.book.key_status is not None and robot.key is Key.LOST and robot.loss is not None:
-            status["reason"] = robot.loss.cause.reason
-            status["key_loss"] = robot.loss.describe(
+        loss = self._loss
+        if loss is not None:
+            status["reason"] = loss.cause.reason
+            status["key_loss"] = loss.describe(
                 *(robot.price, robot.book),
                 now=robot.exchange_now(),
                 rate=robot.rate,

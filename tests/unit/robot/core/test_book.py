@@ -8,7 +8,7 @@ from decimal import Decimal
 
 import pytest
 
-from fortctl.robot.core.book import KEPT, KEPT_EMPTY, Book
+from fortctl.robot.core.book import KEPT, KEPT_EMPTY, Book, CycleCounts
 from fortctl.robot.core.cycle import Cycle, CycleState, IllegalTransitionError
 from fortctl.robot.core.events import (
     Anchored,
@@ -86,7 +86,7 @@ def test_a_new_book_is_empty() -> None:
     assert (one.next_cycle, one.since, one.last_at, one.closed, one.hold_changed_at) == (1, 0, 0, 0, 0)
     assert (one.mode, one.reason, one.symbol, one.base, one.quote) == (TradingMode.STOPPED, "", "", "", "")
     assert (one.profit, one.dust, one.dust_cost, one.inventory(), one.committed_quote()) == (0, 0, 0, 0, 0)
-    assert one.counts() == {"open": 0, "closed": 0, "held": 0} and one.cycle_rows() == []
+    assert one.counts() == CycleCounts(0, 0, 0) and one.cycle_rows() == []
 
 
 def test_a_cycle_from_its_buy_to_its_profit() -> None:
@@ -97,16 +97,16 @@ def test_a_cycle_from_its_buy_to_its_profit() -> None:
     assert (one.cycles[1].level, one.cycles[1].symbol, one.cycles[1].opened_at) == (2, "BTCUSDT", 10)
     one.replay([status("b1", "2", "PARTIALLY_FILLED"), fill("b1", 1, "2")])
     assert one.committed_quote() == 200 + 300 and one.inventory() == 2
-    assert one.counts() == {"open": 1, "closed": 0, "held": 0}
+    assert one.counts() == CycleCounts(1, 0, 0)
     one.replay([status("b1", "5"), fill("b1", 2, "3", "90")])
     assert one.cycles[1].state is CycleState.BOUGHT and one.cycles[1].spent == 470
-    assert one.committed_quote() == 470 and one.counts() == {"open": 1, "closed": 0, "held": 1}
+    assert one.committed_quote() == 470 and one.counts() == CycleCounts(1, 0, 1)
     one.apply(intent("s1", leg="sell", price="110"))
-    assert one.cycles[1].state is CycleState.SELLING and one.counts()["held"] == 0 and one.committed_quote() == 470
+    assert one.cycles[1].state is CycleState.SELLING and one.counts().held == 0 and one.committed_quote() == 470
     one.replay([status("s1", "5"), fill("s1", 3, "5", "110", at=99)])
     assert one.cycles[1].state is CycleState.CLOSED and one.profit == 80 and finished == [one.cycles[1]]
     assert one.cycles[1].closed_at == 99 == one.last_at and one.live == set() and one.open_orders == set()
-    assert one.counts() == {"open": 0, "closed": 1, "held": 0} and one.inventory() == one.committed_quote() == 0
+    assert one.counts() == CycleCounts(0, 1, 0) and one.inventory() == one.committed_quote() == 0
     assert one.moved == {"BTC": 0, "USDT": 80} and one.trades == {1, 2, 3}
     (row,) = one.cycle_rows()
     assert (row["id"], row["level"], row["state"], row["profit"]) == (1, 2, "closed", "80")
@@ -122,7 +122,7 @@ def test_a_cycle_without_a_sell_has_none_in_its_row() -> None:
 def test_a_buy_without_a_fill_is_cancelled_and_a_partial_one_is_sold() -> None:
     one = book(intent("b1"), status("b1", "0", "CANCELED"), intent("b2", 2), OrderNotFound("b2", "refused"))
     assert [cycle.state for cycle in one.cycles.values()] == [CycleState.CANCELLED] * 2
-    assert one.counts() == {"open": 0, "closed": 0, "held": 0} and one.orders["b2"].absent
+    assert one.counts() == CycleCounts(0, 0, 0) and one.orders["b2"].absent
     one = book(intent("b1"), fill("b1", 1, "2"), status("b1", "2", "CANCELED"))
     assert one.cycles[1].state is CycleState.BOUGHT and one.inventory() == 2
 
@@ -248,7 +248,7 @@ def test_a_commission_in_another_asset_costs_its_worth_where_that_is_known() -> 
 def test_dust_is_pooled_sold_along_and_kept_for_its_symbol() -> None:
     one = book(*bought(1, "0.5"), DustLeft(1), *bought(2))
     assert one.cycles[1].state is CycleState.DUST and (one.dust, one.dust_cost) == (D("0.5"), 50)
-    assert one.inventory() == D("5.5") and one.committed_quote() == 550 and one.counts()["open"] == 1
+    assert one.inventory() == D("5.5") and one.committed_quote() == 550 and one.counts().open == 1
     one.apply(intent("s2", 2, "sell", quantity="5.2", price="110", dust="0.2"))
     assert (one.dust, one.dust_cost) == (D("0.3"), 30)
     assert (one.cycles[2].dust, one.cycles[2].dust_cost, one.cycles[2].held_quantity) == (D("0.2"), 20, D("5.2"))
