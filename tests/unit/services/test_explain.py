@@ -22,7 +22,8 @@ def test_no_error_is_explained_with_another_ones_words() -> None:
 
 def test_every_reason_that_a_robot_gives_is_explained() -> None:
     source = "".join(path.read_text() for path in (REPOSITORY / "src/fortctl/robot").rglob("*.py"))
-    words = {*re.findall(r'f?"([A-Z_]{3,}): ', source), *HoldCode}
+    words = {*re.findall(r'f?"([A-Z_]{3,}): |BlockedReason\(\s*"([A-Z_]{3,})"', source)}
+    words = {*(word for pair in words for word in pair if word), *HoldCode}
     assert {"GAP", "DRIFT", "UNKNOWN_ORDER", "SELL_WAITS", "BOUNDS", "HALTED", "EXCHANGE", "DEADMAN"} <= words
     for word in (*words, "BALANCE"):
         assert explain_code(word).remedy, word
