@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -63,8 +62,7 @@ def test_doctor_says_what_cures_a_lost_key(running: Shell, edit: tuple[str, str]
         assert "continues by itself" in check["remedy"] and "new key" not in check["remedy"]
 
 
-def test_an_exchange_that_ends_is_reported_at_once(tmp_path: Path) -> None:
-    shell = Shell(tmp_path / "home")
+def test_an_exchange_that_ends_is_reported_at_once(shell: Shell) -> None:
     paper = serve_paper(shell, "--market", "synthetic:7")
     try:
         shell.ok("init", "--exchange", "paper", "--slot", "keyfile")

@@ -9,13 +9,12 @@ from support.harness import Shell, serve_paper
 SYMBOL = "币安人生USDT"
 
 
-def test_a_symbol_that_is_not_ascii_works_from_end_to_end(tmp_path: Path) -> None:
+def test_a_symbol_that_is_not_ascii_works_from_end_to_end(shell: Shell, tmp_path: Path) -> None:
     recording = tmp_path / f"{SYMBOL}-trades-2025-12.csv"
     start = 1_700_000_000_000
     prices = [f"0.{4000 + (number % 60 if number % 120 < 60 else 60 - number % 60):04d}" for number in range(20_000)]
     rows = [f"{n},{price},100.0,40.0,{start + 500 * n},True,True" for n, price in enumerate(prices)]
     recording.write_text("\n".join(rows) + "\n")
-    shell = Shell(tmp_path / "home")
     paper = serve_paper(shell, "--market", str(recording), "--speed", "max")
     try:
         assert paper.ready["symbols"] == [SYMBOL]
