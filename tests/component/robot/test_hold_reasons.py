@@ -267,5 +267,5 @@ async def test_another_robot_that_begins_later_is_told_of(tmp_path: Path) -> Non
     of_another_robot(world)
     await robot.wait(60)
     assert robot.runner.state == "running" and robot.runner.status()["other_robots"] == ["fc89abcdef-"]
-    assert len([line for line in world.trace if "fc89abcdef-" in line and "log warning" in line]) == 1
+    assert len([line for line in world.trace if "another robot has orders" in line and "fc89abcdef-" in line]) == 1
     await robot.down()
